@@ -1,0 +1,72 @@
+"""The words of the project: item, query, answer, comparison, and THE preference convention.
+
+``preference`` is P(left is better), a float in [0, 1], everywhere. A tie is 0.5. A skip ("can't
+tell") has no preference: it is kept in the store and never trained on (Christiano et al. 2017,
+section 2.2.2). Whoever speaks another convention converts at the border.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+__all__ = ["Answer", "Comparison", "Item", "Query"]
+
+
+@runtime_checkable
+class Item(Protocol):
+    """What is compared: a segment or a response. The core only reads its name."""
+
+    @property
+    def id(self) -> str:
+        """A name that is unique within a run."""
+        ...
+
+
+class Answer(enum.Enum):
+    """What a labeller chose when shown a query."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    TIE = "tie"
+    SKIP = "skip"
+
+    @property
+    def preference(self) -> float | None:
+        """P(left is better): 1 for LEFT, 0 for RIGHT, 0.5 for TIE; None for SKIP."""
+        return _PREFERENCES[self]
+
+    @property
+    def mirrored(self) -> Answer:
+        """The same judgement with left and right exchanged."""
+        return _MIRRORED.get(self, self)
+
+
+_PREFERENCES = {Answer.LEFT: 1.0, Answer.RIGHT: 0.0, Answer.TIE: 0.5, Answer.SKIP: None}
+_MIRRORED = {Answer.LEFT: Answer.RIGHT, Answer.RIGHT: Answer.LEFT}
+
+
+@dataclass(frozen=True)
+class Query:
+    """A pair of items put to a labeller, not yet answered."""
+
+    id: str
+    """A name that is unique within a run."""
+    left: str
+    """The id of the item on the left."""
+    right: str
+    """The id of the item on the right."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A query with its answer."""
+
+    query: Query
+    answer: Answer
+
+    @property
+    def preference(self) -> float | None:
+        """P(left is better); None when the labeller could not tell."""
+        return self.answer.preference

@@ -1,0 +1,65 @@
+"""Everything that prefrl raises on purpose.
+
+The tree::
+
+    PrefrlError
+    ├── ConfigError              a setting that cannot work, found before work starts
+    │   ├── UnsupportedSpaceError    an observation or action space that is not supported (yet)
+    │   └── MissingExtraError        an optional library is needed and absent
+    ├── RunDirectoryError        a run directory is missing, in use, or not one of ours
+    ├── NotEnoughDataError       fewer segments or comparisons than were asked for
+    ├── StoreError               the label store refused
+    │   └── SubmissionConflictError  one submission key, two different answers
+    └── FilmError                no film can be made on this machine
+
+Every message says what was expected, what was got, and what to do. The command line prints the
+message alone and exits with code 2.
+"""
+
+__all__ = [
+    "ConfigError",
+    "FilmError",
+    "MissingExtraError",
+    "NotEnoughDataError",
+    "PrefrlError",
+    "RunDirectoryError",
+    "StoreError",
+    "SubmissionConflictError",
+    "UnsupportedSpaceError",
+]
+
+
+class PrefrlError(Exception):
+    """The root: catch this to catch all that prefrl raises on purpose."""
+
+
+class ConfigError(PrefrlError, ValueError):
+    """A setting that cannot work."""
+
+
+class UnsupportedSpaceError(ConfigError):
+    """An observation or action space that prefrl does not handle."""
+
+
+class MissingExtraError(ConfigError):
+    """An optional library is needed and not installed."""
+
+
+class RunDirectoryError(PrefrlError):
+    """A run directory is missing, already in use, or not one of ours."""
+
+
+class NotEnoughDataError(PrefrlError):
+    """Fewer segments or comparisons than were asked for."""
+
+
+class StoreError(PrefrlError):
+    """The label store refused an operation."""
+
+
+class SubmissionConflictError(StoreError):
+    """A submission key came back with a different answer than the first time."""
+
+
+class FilmError(PrefrlError):
+    """No film can be made: no GL, or no simulator states."""

@@ -1,0 +1,1 @@
+"""Pictures and one page from the files of a run."""

@@ -1,0 +1,223 @@
+"""The run directory: every path of a run, and how its small files are written.
+
+::
+
+    RUN/
+      config.json            what was asked for, whole
+      versions.json          what it ran with
+      metrics.csv            one row per rollout
+      fits.csv               one row per fit of the reward ensemble
+      labels.db              queries and answers (core.store)
+      items/ID.npz           the segments that were put to the labeller
+      reward/                weights of the reward ensemble, with their normalisation
+      policy.zip             the agent, as Stable-Baselines3 saves it
+      observation_stats.npz  mean and variance with which the policy sees observations
+      evaluation.npz         predicted against true reward along evaluation episodes
+      summary.json           the result in a few numbers: written last
+      films/                 before.webm, after.webm and the strips of informative pairs
+      report/                index.html and a PNG per figure
+      tensorboard/
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from prefrl.errors import RunDirectoryError
+
+__all__ = ["CsvTable", "RunDirectory", "installed_versions", "write_atomically"]
+
+_REPORTED_PACKAGES = ("prefrl", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
+
+
+class RunDirectory:
+    """The paths of one run.
+
+    Args:
+        root: The directory. It need not exist yet.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+
+    @classmethod
+    def create(cls, root: str | os.PathLike[str]) -> RunDirectory:
+        """Makes a new, empty run directory.
+
+        Raises:
+            RunDirectoryError: If something is there already.
+        """
+        run = cls(root)
+        if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
+            raise RunDirectoryError(
+                f"expected a new run directory, but {run.root} exists and is not empty; "
+                "choose another --run, or move it away."
+            )
+        for folder in (run.root, run.items, run.reward, run.films, run.report):
+            folder.mkdir(parents=True, exist_ok=True)
+        return run
+
+    @classmethod
+    def open(cls, root: str | os.PathLike[str]) -> RunDirectory:
+        """Opens the directory of a run that was started.
+
+        Raises:
+            RunDirectoryError: If it is not there or holds no config.
+        """
+        run = cls(root)
+        if not run.config.is_file():
+            raise RunDirectoryError(
+                f"expected a run directory with a config.json, but {run.root} has none; "
+                "give the directory that `prefrl train` printed."
+            )
+        return run
+
+    @property
+    def config(self) -> Path:
+        """What was asked for."""
+        return self.root / "config.json"
+
+    @property
+    def versions(self) -> Path:
+        """What it ran with."""
+        return self.root / "versions.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per rollout."""
+        return self.root / "metrics.csv"
+
+    @property
+    def fits(self) -> Path:
+        """One row per fit of the reward ensemble."""
+        return self.root / "fits.csv"
+
+    @property
+    def labels(self) -> Path:
+        """The label store."""
+        return self.root / "labels.db"
+
+    @property
+    def items(self) -> Path:
+        """The folder of items that were put to a labeller."""
+        return self.root / "items"
+
+    @property
+    def reward(self) -> Path:
+        """The folder of the reward ensemble's weights."""
+        return self.root / "reward"
+
+    @property
+    def policy(self) -> Path:
+        """The agent."""
+        return self.root / "policy.zip"
+
+    @property
+    def observation_stats(self) -> Path:
+        """Mean and variance with which the policy sees observations."""
+        return self.root / "observation_stats.npz"
+
+    @property
+    def evaluation(self) -> Path:
+        """Predicted against true reward along evaluation episodes."""
+        return self.root / "evaluation.npz"
+
+    @property
+    def summary(self) -> Path:
+        """The result in a few numbers."""
+        return self.root / "summary.json"
+
+    @property
+    def films(self) -> Path:
+        """The folder of films and film strips."""
+        return self.root / "films"
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report."""
+        return self.root / "report"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard logs."""
+        return self.root / "tensorboard"
+
+    @staticmethod
+    def write_json(path: Path, content: Mapping[str, Any]) -> None:
+        """Writes a JSON file, whole or not at all."""
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+    @staticmethod
+    def read_json(path: Path) -> dict[str, Any]:
+        """Reads a JSON object.
+
+        Raises:
+            RunDirectoryError: If the file is missing or damaged.
+        """
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"expected a JSON object in {path}, but {error}.") from error
+        if not isinstance(content, dict):
+            raise RunDirectoryError(f"expected a JSON object in {path}, got {type(content)}.")
+        return content
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader sees the old one or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class CsvTable:
+    """A CSV file that grows by one row at a time; its columns are those of the first row.
+
+    Args:
+        path: The file; it is made with the first row.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._columns: list[str] | None = None
+
+    def append(self, row: Mapping[str, float | int | str]) -> None:
+        """Adds a row and hands it to the operating system.
+
+        Raises:
+            ValueError: If the row's columns differ from the first row's.
+        """
+        if self._columns is None:
+            self._columns = list(row)
+            with self._path.open("w", newline="") as file:
+                csv.writer(file).writerow(self._columns)
+        if list(row) != self._columns:
+            raise ValueError(f"expected the columns {self._columns}, got {list(row)}.")
+        with self._path.open("a", newline="") as file:
+            csv.writer(file).writerow(
+                format(v, ".6g") if isinstance(v, float) else v for v in row.values()
+            )
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python, the platform and the packages that decide a run's result."""
+    versions = {"python": platform.python_version(), "platform": sys.platform}
+    for package in _REPORTED_PACKAGES:
+        versions[package] = metadata.version(package)
+    return versions
