@@ -1,1 +1,35 @@
-"""Environments."""
+"""Preference-ready environments. Importing this registers them with Gymnasium.
+
+Reach one as ``gymnasium.make("prefrl_envs:prefrl/Hopper-v0")``: Gymnasium imports the part before
+the colon, in spawned processes too. Every episode has the same length, and what a person cannot see
+in a clip is not in the reward.
+"""
+
+from gymnasium import register
+
+__all__: list[str] = []
+
+_HORIZONS = {
+    "Reacher": 50,
+    "InvertedPendulum": 25,
+    "InvertedDoublePendulum": 50,
+    "HalfCheetah": 1000,
+    "Swimmer": 1000,
+    "Hopper": 1000,
+    "Walker2d": 1000,
+    "Ant": 1000,
+}
+
+for _name, _horizon in _HORIZONS.items():
+    register(
+        f"prefrl/{_name}-v0",
+        entry_point=f"prefrl_envs.mujoco_tasks:{_name}",
+        max_episode_steps=_horizon,
+    )
+for _suffix, _continuous in (("", False), ("Continuous", True)):
+    register(
+        f"prefrl/MovingDot{_suffix}-v0",
+        entry_point="prefrl_envs.moving_dot:MovingDot",
+        max_episode_steps=50,
+        kwargs={"continuous": _continuous},
+    )

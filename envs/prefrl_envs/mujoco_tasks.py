@@ -1,0 +1,139 @@
+"""The eight MuJoCo tasks of Christiano et al. 2017 on Gymnasium's v5 models.
+
+As in the paper's appendix A.1 the torque cost is gone, since people cannot see it, and so is
+termination: what ended an episode costs reward instead, and the agent has to learn that. The
+formulas are those of one author's code (rl-teacher, ``rl_teacher/envs.py``). Observations,
+actions and dynamics are Gymnasium's. An episode always has the length that the id registers; a
+simulation that diverges is put back to its start by MuJoCo itself, so observations stay finite.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium.envs.mujoco.ant_v5 import AntEnv
+from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
+from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
+from gymnasium.envs.mujoco.inverted_double_pendulum_v5 import InvertedDoublePendulumEnv
+from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
+from gymnasium.envs.mujoco.reacher_v5 import ReacherEnv
+from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
+from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
+from numpy.typing import NDArray
+
+__all__ = [
+    "Ant",
+    "HalfCheetah",
+    "Hopper",
+    "InvertedDoublePendulum",
+    "InvertedPendulum",
+    "Reacher",
+    "Swimmer",
+    "Walker2d",
+]
+
+Step = tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]
+
+
+class Reacher(ReacherEnv):  # type: ignore[misc]
+    """Reach the target with the fingertip; reward: minus the distance in metres.
+
+    Version history: v0, first release.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(reward_control_weight=0.0, **kwargs)
+
+
+class HalfCheetah(HalfCheetahEnv):  # type: ignore[misc]
+    """Run to the right; reward: forward speed in metres per second.
+
+    Version history: v0, first release.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(ctrl_cost_weight=0.0, **kwargs)
+
+
+class Swimmer(SwimmerEnv):  # type: ignore[misc]
+    """Swim to the right; reward: forward speed in metres per second.
+
+    Version history: v0, first release.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(ctrl_cost_weight=0.0, **kwargs)
+
+
+class InvertedPendulum(InvertedPendulumEnv):  # type: ignore[misc]
+    """Balance the pole; reward: minus the square of its angle in radians.
+
+    Version history: v0, first release.
+    """
+
+    def step(self, action: NDArray[np.float32]) -> Step:
+        """One step; never terminates."""
+        observation, _, _, truncated, info = super().step(action)
+        return observation, -float(self.data.qpos[1]) ** 2, False, truncated, info
+
+
+class InvertedDoublePendulum(InvertedDoublePendulumEnv):  # type: ignore[misc]
+    """Balance two poles; reward: ten times the height of the tip in metres above 1.
+
+    Version history: v0, first release.
+    """
+
+    def step(self, action: NDArray[np.float32]) -> Step:
+        """One step; never terminates."""
+        observation, _, _, truncated, info = super().step(action)
+        tip_height = float(self.data.site_xpos[0][2])
+        return observation, 10.0 * (tip_height - 1.0), False, truncated, info
+
+
+class Hopper(HopperEnv):  # type: ignore[misc]
+    """Hop to the right without falling; reward: forward speed + 1 + (height of the torso - 1).
+
+    Version history: v0, first release.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(terminate_when_unhealthy=False, ctrl_cost_weight=0.0, **kwargs)
+
+    def step(self, action: NDArray[np.float32]) -> Step:
+        """One step; never terminates."""
+        observation, _, _, truncated, info = super().step(action)
+        reward = float(info["x_velocity"]) + 1.0 + (float(self.data.qpos[1]) - 1.0)
+        return observation, reward, False, truncated, info
+
+
+class Walker2d(Walker2dEnv):  # type: ignore[misc]
+    """Walk to the right without falling; reward: forward speed + 1 + (height of the torso - 2).
+
+    Version history: v0, first release.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(terminate_when_unhealthy=False, ctrl_cost_weight=0.0, **kwargs)
+
+    def step(self, action: NDArray[np.float32]) -> Step:
+        """One step; never terminates."""
+        observation, _, _, truncated, info = super().step(action)
+        reward = float(info["x_velocity"]) + 1.0 + (float(self.data.qpos[1]) - 2.0)
+        return observation, reward, False, truncated, info
+
+
+class Ant(AntEnv):  # type: ignore[misc]
+    """Walk to the right on four legs; reward: forward speed + (height of the torso - 1.2).
+
+    Version history: v0, first release.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(terminate_when_unhealthy=False, ctrl_cost_weight=0.0, **kwargs)
+
+    def step(self, action: NDArray[np.float32]) -> Step:
+        """One step; never terminates."""
+        observation, _, _, truncated, info = super().step(action)
+        reward = float(info["x_velocity"]) + (float(self.data.qpos[2]) - 1.2)
+        return observation, reward, False, truncated, info

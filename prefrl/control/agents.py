@@ -1,0 +1,215 @@
+"""From a config to a Stable-Baselines3 agent: all that is particular to SB3 lives here."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import nn
+
+from prefrl.control.hide_reward import HideReward
+from prefrl.control.spaces import check_spaces
+from prefrl.control.states import RecordState
+from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["Agent", "AgentConfig", "Algo", "check_environment", "make_environments"]
+
+Algo = Literal["ppo", "a2c"]
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The agent. None takes the algorithm's own default here."""
+
+    n_envs: int = 8
+    """Environments side by side."""
+    n_steps: int | None = None
+    """Steps of each environment per rollout (PPO 512, A2C 16)."""
+    batch_size: int = 256
+    """Transitions per gradient step (PPO)."""
+    n_epochs: int = 10
+    """Passes over each rollout (PPO)."""
+    learning_rate: float | None = None
+    """Of the optimiser (PPO 3e-4, A2C 7e-4)."""
+    gamma: float = 0.98
+    """Discount."""
+    gae_lambda: float = 0.92
+    """Of generalised advantage estimation."""
+    clip_range: float = 0.2
+    """Of PPO's ratio."""
+    ent_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Units of each hidden layer, for the policy and for the value function."""
+    normalize_observations: bool = True
+    """Standardise what the policy sees, by running statistics."""
+
+    def __post_init__(self) -> None:
+        counts = {"n_envs": self.n_envs, "n_steps": self.n_steps, "n_epochs": self.n_epochs}
+        for name, value in counts.items():
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}.")
+        if self.batch_size < 2:
+            raise ConfigError(f"batch_size must be at least 2, got {self.batch_size}.")
+        if not (0 < self.gamma <= 1 and 0 <= self.gae_lambda <= 1):
+            raise ConfigError(
+                "expected 0 < gamma <= 1 and 0 <= gae_lambda <= 1, got "
+                f"{self.gamma} and {self.gae_lambda}."
+            )
+
+    def steps_per_rollout(self, algo: Algo) -> int:
+        """Steps of each environment per rollout."""
+        return self.n_steps or {"ppo": 512, "a2c": 16}[algo]
+
+
+def check_environment(env_id: str) -> gym.spec:
+    """Makes an environment once, to fail early and clearly.
+
+    Args:
+        env_id: A Gymnasium id, ``module:id`` where a module has to be imported first.
+
+    Returns:
+        Its specification.
+
+    Raises:
+        ConfigError: If there is no such environment or it cannot be made.
+        MissingExtraError: If a library that it needs is absent.
+        UnsupportedSpaceError: If its spaces are not supported.
+    """
+    try:
+        env = gym.make(env_id, render_mode="rgb_array")
+    except gym.error.DependencyNotInstalled as error:
+        raise MissingExtraError(
+            f"expected the libraries of {env_id} to be installed, but {error}"
+        ) from error
+    except (gym.error.Error, ImportError) as error:
+        raise ConfigError(
+            f"expected an environment that Gymnasium can make, got {env_id!r}: {error} "
+            "Look at the spelling and version, and write module:id where a module registers it, "
+            "as in prefrl_envs:prefrl/Hopper-v0."
+        ) from error
+    try:
+        check_spaces(env.observation_space, env.action_space)
+        return env.spec
+    finally:
+        env.close()
+
+
+def make_environments(env_id: str, *, n_envs: int, seed: int) -> VecEnv:
+    """N environments side by side in this process, which record simulator states for films."""
+    return make_vec_env(env_id, n_envs=n_envs, seed=seed, wrapper_class=RecordState)
+
+
+class Agent:
+    """A Stable-Baselines3 algorithm with its environments and its view of observations.
+
+    Args:
+        env_id: A Gymnasium id.
+        algo: Which algorithm.
+        config: Settings.
+        seed: Of the environments and the algorithm.
+        hide_reward: Whether the agent's reward is hidden; False trains on the true reward.
+        device: Where the policy is computed.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        algo: Algo,
+        config: AgentConfig,
+        *,
+        seed: int,
+        hide_reward: bool = True,
+        device: str = "cpu",
+    ) -> None:
+        self.environments: VecEnv = make_environments(env_id, n_envs=config.n_envs, seed=seed)
+        if hide_reward:
+            self.environments = HideReward(self.environments)
+        # A true reward is brought to unit variance, as the learned one is.
+        self.normalizer = VecNormalize(
+            self.environments,
+            norm_obs=config.normalize_observations,
+            norm_reward=not hide_reward,
+            gamma=config.gamma,
+        )
+        self.model: OnPolicyAlgorithm = _algorithm(algo, config, self.normalizer, seed, device)
+
+    def act(self, observations: NDArray[Any], *, deterministic: bool = True) -> NDArray[Any]:
+        """Actions for raw observations, shape (N, O)."""
+        seen = self.normalizer.normalize_obs(observations)
+        actions, _ = self.model.predict(seen, deterministic=deterministic)
+        return actions
+
+    def save(self, run: RunDirectory) -> None:
+        """Writes ``policy.zip`` and the observation statistics, with no pickle of ours."""
+        self.model.save(run.policy)
+        if self.normalizer.norm_obs:
+            stats = self.normalizer.obs_rms
+            np.savez(run.observation_stats, mean=stats.mean, var=stats.var, count=stats.count)
+
+    def restore(self, run: RunDirectory) -> None:
+        """Reads the parameters and statistics of a finished run.
+
+        Raises:
+            RunDirectoryError: If they are missing or do not fit.
+        """
+        try:
+            # Tensors only: the pickled rest of the zip is not read.
+            self.model.set_parameters(str(run.policy), device=self.model.device)
+            if self.normalizer.norm_obs:
+                with np.load(run.observation_stats, allow_pickle=False) as arrays:
+                    stats = self.normalizer.obs_rms
+                    stats.mean, stats.var = arrays["mean"], arrays["var"]
+                    stats.count = float(arrays["count"])
+        except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+            raise RunDirectoryError(
+                f"expected a saved policy in {run.root} that fits its config, but {error}; only a "
+                "run that trained to its end has one."
+            ) from error
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self.normalizer.close()
+
+
+def _algorithm(
+    algo: Algo, config: AgentConfig, venv: VecEnv, seed: int, device: str
+) -> OnPolicyAlgorithm:
+    common: dict[str, Any] = {
+        "n_steps": config.steps_per_rollout(algo),
+        "gamma": config.gamma,
+        "gae_lambda": config.gae_lambda,
+        "ent_coef": config.ent_coef,
+        "policy_kwargs": {
+            "net_arch": {"pi": list(config.hidden), "vf": list(config.hidden)},
+            "activation_fn": nn.Tanh,
+        },
+        "seed": seed,
+        "device": device,
+    }
+    if algo == "a2c":
+        return A2C("MlpPolicy", venv, learning_rate=config.learning_rate or 7e-4, **common)
+    n_transitions = common["n_steps"] * config.n_envs
+    if n_transitions % config.batch_size == 1:
+        raise ConfigError(
+            f"a rollout of {n_transitions} transitions in batches of {config.batch_size} ends in a "
+            "batch of one; choose a batch_size that divides it."
+        )
+    return PPO(
+        "MlpPolicy",
+        venv,
+        learning_rate=config.learning_rate or 3e-4,
+        batch_size=min(config.batch_size, n_transitions),
+        n_epochs=config.n_epochs,
+        clip_range=config.clip_range,
+        **common,
+    )

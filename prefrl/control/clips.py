@@ -1,0 +1,202 @@
+"""From simulator states to films, made only when somebody asks for them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import cv2
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.control.states import read_state, write_state
+from prefrl.errors import FilmError
+
+__all__ = ["ClipRenderer", "choose_gl", "film_strip", "write_film", "write_png"]
+
+_PROBE = """
+import mujoco
+from mujoco.{backend} import GLContext
+context = GLContext(64, 64)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100)
+"""
+_ADVICE = (
+    "install EGL (on Debian: apt-get install libegl1 libgl1-mesa-dri) or OSMesa (libosmesa6), or "
+    "train without films (--no-films)"
+)
+_CODECS: dict[str, tuple[str, dict[str, str]]] = {
+    ".webm": ("libvpx-vp9", {"crf": "34", "b": "0", "deadline": "realtime", "cpu-used": "8"}),
+    ".mp4": ("libx264", {"crf": "23", "preset": "veryfast", "movflags": "+faststart"}),
+}
+
+
+@functools.cache
+def choose_gl() -> str | None:
+    """Finds a way to draw MuJoCo without a screen, and sets ``MUJOCO_GL`` to it.
+
+    A value that is set already is tried first. Each is tried in a process of its own, since a
+    broken GL may abort.
+
+    Returns:
+        "egl", "osmesa", what was set already, or None if nothing works.
+    """
+    asked = os.environ.get("MUJOCO_GL")
+    for backend in dict.fromkeys([*([asked] if asked else []), "egl", "osmesa"]):
+        probe = [sys.executable, "-c", _PROBE.format(backend=backend)]
+        environment = {**os.environ, "MUJOCO_GL": backend}
+        try:
+            tried = subprocess.run(probe, env=environment, capture_output=True, timeout=30)
+        except subprocess.TimeoutExpired:
+            continue
+        if tried.returncode == 0:
+            os.environ["MUJOCO_GL"] = backend
+            return backend
+    return None
+
+
+class ClipRenderer:
+    """Draws states of an environment, at any later time.
+
+    MuJoCo draws without shadows, reflections and multisampling: 2 to 3 ms a frame, where these
+    take 26 on a machine without a GPU.
+
+    Args:
+        env_id: A Gymnasium id.
+        size: Side of MuJoCo's square pictures, in pixels; others have their own.
+
+    Raises:
+        FilmError: If this machine or this environment cannot draw.
+    """
+
+    def __init__(self, env_id: str, *, size: int = 256) -> None:
+        try:
+            self._env = gym.make(env_id, render_mode="rgb_array")
+        except TypeError as error:
+            raise FilmError(
+                f"expected {env_id} to take render_mode='rgb_array', but {error}; films need that."
+            ) from error
+        self._env.reset(seed=0)
+        if read_state(self._env) is None:
+            self._env.close()
+            raise FilmError(
+                f"expected {env_id} to be a MuJoCo environment or to have get_state and set_state, "
+                "got neither; films are re-made from simulator states."
+            )
+        self._viewer: Any = None
+        if hasattr(self._env.unwrapped, "mujoco_renderer"):
+            self._viewer = self._mujoco_viewer(size)
+        self.fps = int(self._env.metadata.get("render_fps", 30))
+        """Frames per second of the environment's own clock."""
+
+    def __enter__(self) -> ClipRenderer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives back the GL context."""
+        if self._viewer is not None:
+            # Freed by the garbage collector, its buffers would go from a later viewer's context.
+            self._viewer.make_context_current()
+            self._viewer.con.free()
+            self._viewer = None
+        self._env.close()
+
+    def frames(self, states: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Draws states, shape (T, S), as frames, shape (T, H, W, 3)."""
+        return np.stack([self._draw(state) for state in states])
+
+    def _draw(self, state: NDArray[np.float64]) -> NDArray[np.uint8]:
+        write_state(self._env, state)
+        if self._viewer is not None:
+            # Another viewer may have taken over meanwhile.
+            self._viewer.make_context_current()
+        picture = self._env.render()
+        return np.asarray(picture, np.uint8)
+
+    def _mujoco_viewer(self, size: int) -> Any:
+        if choose_gl() is None:
+            self._env.close()
+            raise FilmError(f"expected EGL or OSMesa to draw films with, found neither; {_ADVICE}.")
+        import mujoco
+
+        inner: Any = self._env.unwrapped
+        inner.model.vis.quality.offsamples = 0
+        inner.mujoco_renderer.width = inner.mujoco_renderer.height = size
+        # Gymnasium has no public way to the scene's flags.
+        viewer = inner.mujoco_renderer._get_viewer("rgb_array")
+        # A free camera would lose sight of an agent that walks away.
+        track = mujoco.mj_name2id(inner.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+        if track >= 0:
+            inner.mujoco_renderer.camera_id = track
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            viewer.scn.flags[flag] = 0
+        return viewer
+
+
+def write_film(frames: NDArray[np.uint8], path: Path, *, fps: int) -> Path:
+    """Writes a film that browsers play.
+
+    Args:
+        frames: Shape (T, H, W, 3); an odd last row or column is cut off.
+        path: ``.webm`` for VP9, ``.mp4`` for H.264.
+        fps: Frames per second.
+
+    Returns:
+        The path.
+
+    Raises:
+        FilmError: For another kind of file.
+    """
+    if path.suffix not in _CODECS:
+        raise FilmError(f"expected a film to end in .webm or .mp4, got {path.name}.")
+    codec, options = _CODECS[path.suffix]
+    height, width = (side - side % 2 for side in frames.shape[1:3])
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for picture in frames:
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(picture[:height, :width]), format="rgb24"
+            )
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def film_strip(frames: NDArray[np.uint8], *, n_frames: int = 6, gap: int = 4) -> NDArray[np.uint8]:
+    """Evenly spaced frames side by side with white gaps.
+
+    Args:
+        frames: Shape (T, H, W, 3).
+        n_frames: How many are shown, the first and the last among them.
+        gap: Width of a gap in pixels.
+
+    Returns:
+        Shape (H, n * W + (n - 1) * gap, 3).
+    """
+    chosen = np.linspace(0, len(frames) - 1, min(n_frames, len(frames))).round().astype(int)
+    white = np.full((frames.shape[1], gap, 3), 255, np.uint8)
+    parts = [part for i in chosen for part in (frames[i], white)][:-1]
+    return np.concatenate(parts, axis=1)
+
+
+def write_png(picture: NDArray[np.uint8], path: Path) -> Path:
+    """Writes an RGB picture, shape (H, W, 3)."""
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise FilmError(f"could not write the picture {path}; look at the folder and disk space.")
+    return path

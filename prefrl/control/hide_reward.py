@@ -1,0 +1,202 @@
+"""The environment's own reward, hidden from the agent and kept for oracles and evaluation."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from prefrl.control.spaces import action_width, check_spaces, encode_actions, observation_width
+from prefrl.control.states import STATE_KEY
+from prefrl.errors import ConfigError
+
+__all__ = ["HideReward", "Rollout", "find_hide_reward"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """What happened in T steps of N environments. The true reward is for oracles and evaluation."""
+
+    observations: NDArray[np.float32]
+    """What the agent saw before each action, flattened, shape (T, N, O), not normalised."""
+    actions: NDArray[np.float32]
+    """Encoded actions, shape (T, N, A)."""
+    true_rewards: NDArray[np.float64]
+    """The environment's own reward, shape (T, N)."""
+    dones: NDArray[np.bool_]
+    """Whether the step was the last of its episode, shape (T, N)."""
+    states: NDArray[np.float64] | None
+    """Simulator states before each action, shape (T, N, S), where they are known."""
+
+
+class HideReward(VecEnvWrapper):
+    """Gives the agent a reward of zero, and records what happened for the reward learner.
+
+    Put it around the bare vectorised environment, inside of ``VecNormalize``, so that segments
+    hold observations as the environment gives them. Stable-Baselines3's ``Monitor``, which sits
+    deeper, still logs the true return for people to read.
+
+    Args:
+        venv: The vectorised environment.
+
+    Raises:
+        UnsupportedSpaceError: If its spaces are not supported.
+        ConfigError: If it contains a ``VecNormalize``.
+    """
+
+    def __init__(self, venv: VecEnv) -> None:
+        inner: Any = venv
+        while isinstance(inner, VecEnvWrapper):
+            if isinstance(inner, VecNormalize):
+                raise ConfigError(
+                    "expected HideReward inside of VecNormalize, got a VecNormalize inside; write "
+                    "VecNormalize(HideReward(venv), norm_reward=False)."
+                )
+            inner = inner.venv
+        check_spaces(venv.observation_space, venv.action_space)
+        super().__init__(venv)
+        self.finished_returns: deque[float] = deque(maxlen=100)
+        """True returns of the newest finished episodes."""
+        self.finished_lengths: deque[int] = deque(maxlen=100)
+        """Lengths of the same episodes, in steps."""
+        self.n_finished = 0
+        """How many episodes have finished so far."""
+        self._returns = np.zeros(self.num_envs)
+        self._lengths = np.zeros(self.num_envs, np.int64)
+        self._observations: NDArray[Any] | None = None
+        self._actions: NDArray[Any] | None = None
+        self._tape: _Tape | None = None
+
+    def record(self, n_steps: int) -> None:
+        """Starts to record, with room for ``n_steps`` steps between two calls of ``take``."""
+        self._tape = _Tape(
+            n_steps,
+            self.num_envs,
+            observation_width(self.observation_space),
+            action_width(self.action_space),
+        )
+
+    def take(self) -> Rollout:
+        """Hands over what was recorded since the last call, and starts anew."""
+        if self._tape is None:
+            raise ConfigError("expected a recording; call record(n_steps) before take().")
+        return self._tape.take()
+
+    def reset(self) -> VecEnvObs:
+        """Resets all environments; episodes that were under way are not counted."""
+        self._returns[:] = 0
+        self._lengths[:] = 0
+        observations = self.venv.reset()
+        assert isinstance(observations, np.ndarray)  # check_spaces let only Box pass
+        if self._tape is not None:
+            self._tape.cut()
+        self._observations = observations
+        return observations
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Sends the actions on, and keeps them for the record."""
+        self._actions = actions
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Steps all environments; the returned rewards are zero."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        assert isinstance(observations, np.ndarray)
+        if self._tape is not None:
+            assert self._observations is not None
+            assert self._actions is not None
+            self._tape.write(
+                self._observations.reshape(self.num_envs, -1),
+                encode_actions(self._actions, self.action_space),
+                rewards,
+                dones,
+                infos,
+            )
+        self._observations = observations
+        self._count(rewards, dones)
+        return observations, np.zeros_like(rewards), dones, infos
+
+    def _count(self, rewards: NDArray[Any], dones: NDArray[Any]) -> None:
+        self._returns += rewards
+        self._lengths += 1
+        for i in np.flatnonzero(dones):
+            self.finished_returns.append(float(self._returns[i]))
+            self.finished_lengths.append(int(self._lengths[i]))
+            self.n_finished += 1
+            self._returns[i] = 0
+            self._lengths[i] = 0
+
+
+class _Tape:
+    """Preallocated room for one rollout."""
+
+    def __init__(self, n_steps: int, n_envs: int, n_observation: int, n_action: int) -> None:
+        self._observations = np.empty((n_steps, n_envs, n_observation), np.float32)
+        self._actions = np.empty((n_steps, n_envs, n_action), np.float32)
+        self._rewards = np.empty((n_steps, n_envs), np.float64)
+        self._dones = np.empty((n_steps, n_envs), np.bool_)
+        self._states: NDArray[np.float64] | None = None
+        self._t = 0
+
+    def write(
+        self,
+        observations: NDArray[Any],
+        actions: NDArray[np.float32],
+        rewards: NDArray[Any],
+        dones: NDArray[Any],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        t = self._t
+        if t == len(self._dones):
+            raise ConfigError(
+                f"expected at most {t} steps between two rollout ends, got more; train through "
+                "learn() with the PreferenceCallback that is attached to this environment."
+            )
+        self._observations[t] = observations
+        self._actions[t] = actions
+        self._rewards[t] = rewards
+        self._dones[t] = dones
+        if STATE_KEY in infos[0]:
+            if self._states is None:
+                width = len(infos[0][STATE_KEY])
+                self._states = np.empty((*self._dones.shape, width), np.float64)
+            for i, info in enumerate(infos):
+                self._states[t, i] = info[STATE_KEY]
+        self._t += 1
+
+    def cut(self) -> None:
+        """Marks the newest step as the end of its episode: the environments were reset."""
+        if self._t:
+            self._dones[self._t - 1] = True
+
+    def take(self) -> Rollout:
+        t, self._t = self._t, 0
+        return Rollout(
+            observations=self._observations[:t].copy(),
+            actions=self._actions[:t].copy(),
+            true_rewards=self._rewards[:t].copy(),
+            dones=self._dones[:t].copy(),
+            states=None if self._states is None else self._states[:t].copy(),
+        )
+
+
+def find_hide_reward(venv: Any) -> HideReward:
+    """The HideReward within a stack of wrappers.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    inner = venv
+    while inner is not None:
+        if isinstance(inner, HideReward):
+            return inner
+        inner = getattr(inner, "venv", None)
+    raise ConfigError(
+        "expected an environment whose reward is hidden, got one without HideReward; wrap it "
+        "first: venv = prefrl.HideReward(venv)."
+    )

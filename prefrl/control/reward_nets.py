@@ -1,0 +1,160 @@
+"""Step rewards from an ensemble of small nets, all members in one kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prefrl.control.segments import Segment
+from prefrl.core.ensemble import Aggregate, aggregate
+from prefrl.core.normalize import MemberNormalizer
+from prefrl.errors import ConfigError
+
+__all__ = ["MlpStepReward", "RewardNetConfig"]
+
+
+@dataclass(frozen=True)
+class RewardNetConfig:
+    """The reward nets of the ensemble."""
+
+    hidden: tuple[int, ...] = (32, 32)
+    """Units of each hidden layer; few units generalise better from few labels."""
+    input_noise: float = 0.0
+    """Standard deviation of noise added to the standardised inputs while fitting."""
+    reward_std: float = 1.0
+    """Standard deviation of the predicted reward over recent data."""
+    aggregate: Aggregate = "mean"
+    """How the members' normalised rewards become one."""
+
+    def __post_init__(self) -> None:
+        if any(width < 1 for width in self.hidden):
+            raise ConfigError(f"hidden layers need at least one unit each, got {self.hidden}.")
+        if self.input_noise < 0 or self.reward_std <= 0:
+            raise ConfigError(
+                "expected input_noise >= 0 and reward_std > 0, got "
+                f"{self.input_noise} and {self.reward_std}."
+            )
+
+
+class MlpStepReward(nn.Module):
+    """M multilayer perceptrons from (observation, action) to a step reward.
+
+    Leaky ReLU 0.01 as in Christiano et al. 2017, appendix A.1. Inputs are standardised with
+    constants that are buffers here, as are the normalisation constants of the output: whoever loads
+    the weights has them too.
+
+    Args:
+        n_observation: Numbers per observation (O).
+        n_action: Numbers per encoded action (A).
+        n_members: M.
+        config: Settings.
+    """
+
+    input_shift: Tensor
+    input_scale: Tensor
+
+    def __init__(
+        self, n_observation: int, n_action: int, *, n_members: int, config: RewardNetConfig
+    ) -> None:
+        super().__init__()
+        self.config = config
+        widths = [n_observation + n_action, *config.hidden, 1]
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.zeros(n_members, fan_in, fan_out))
+            for fan_in, fan_out in zip(widths, widths[1:], strict=False)
+        )
+        self.biases = nn.ParameterList(
+            nn.Parameter(torch.zeros(n_members, 1, fan_out)) for fan_out in widths[1:]
+        )
+        self.register_buffer("input_shift", torch.zeros(widths[0]))
+        self.register_buffer("input_scale", torch.ones(widths[0]))
+        self.normalizer = MemberNormalizer(n_members, target_std=config.reward_std)
+        self.reset(torch.Generator().manual_seed(0))
+
+    @property
+    def n_members(self) -> int:
+        """How many members there are (M)."""
+        return len(self.weights[0])
+
+    def module(self) -> nn.Module:
+        """Itself: the module that holds the parameters."""
+        return self
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        """Draws fresh parameters, uniform in ±1/sqrt(fan_in), as torch does for linear layers."""
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            bound = 1 / math.sqrt(weight.shape[1])
+            weight.uniform_(-bound, bound, generator=generator)
+            bias.uniform_(-bound, bound, generator=generator)
+
+    def collate(self, items: Sequence[Segment]) -> Tensor:
+        """Inputs of B segments of equal length, shape (B, T, O + A)."""
+        observations = np.stack([segment.observations for segment in items])
+        actions = np.stack([segment.actions for segment in items])
+        inputs = torch.from_numpy(np.concatenate([observations, actions], axis=-1))
+        return inputs.to(self.input_shift.device)
+
+    def score(self, batch: Tensor) -> Tensor:
+        """Scores of segments: the undiscounted sum of raw step rewards.
+
+        Christiano et al. 2017, equation 1.
+
+        Args:
+            batch: Inputs, shape (B, T, O + A).
+
+        Returns:
+            Shape (M, B).
+        """
+        return self.step_rewards(batch).sum(-1)
+
+    def step_rewards(self, inputs: Tensor) -> Tensor:
+        """Raw step rewards, shape (M, ...), of inputs of shape (..., O + A)."""
+        flat = (inputs.reshape(-1, inputs.shape[-1]) - self.input_shift) / self.input_scale
+        if self.training and self.config.input_noise:
+            flat = flat + self.config.input_noise * torch.randn_like(flat)
+        hidden = flat.expand(self.n_members, *flat.shape)  # (M, B, O + A)
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if layer < last:
+                hidden = functional.leaky_relu(hidden, 0.01)
+        return hidden.view(self.n_members, *inputs.shape[:-1])
+
+    @torch.no_grad()
+    def standardize_inputs(self, segments: Sequence[Segment]) -> None:
+        """Takes mean and standard deviation of the inputs from segments."""
+        flat = self.collate(segments).flatten(0, 1)
+        std = flat.std(0, correction=0)
+        self.input_shift.copy_(flat.mean(0))
+        self.input_scale.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+    @torch.no_grad()
+    def calibrate(self, segments: Sequence[Segment]) -> None:
+        """Takes the constants of the reward's normalisation from segments."""
+        self.normalizer.calibrate(self.step_rewards(self.collate(segments)))
+
+    @torch.no_grad()
+    def predict(
+        self, observations: NDArray[np.float32], actions: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Rewards for the agent, normalised per member and aggregated.
+
+        Args:
+            observations: Shape (..., O).
+            actions: Encoded, shape (..., A).
+
+        Returns:
+            The reward, shape (...), and the raw step rewards of the members, shape (M, ...).
+        """
+        inputs = torch.from_numpy(np.concatenate([observations, actions], axis=-1))
+        raw = self.step_rewards(inputs.to(self.input_shift.device))
+        reward = aggregate(self.normalizer(raw), how=self.config.aggregate)
+        return reward.cpu().numpy(), raw.cpu().numpy()

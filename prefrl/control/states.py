@@ -1,0 +1,54 @@
+"""Simulator states: recorded while the agent acts, so that films can be made when asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["STATE_KEY", "RecordState", "read_state", "write_state"]
+
+STATE_KEY = "prefrl/state"
+"""Where ``RecordState`` puts the state in a step's info."""
+
+
+def read_state(env: gym.Env[Any, Any]) -> NDArray[np.float64] | None:
+    """The simulator's state: qpos and qvel of MuJoCo, or what the environment's own get_state says.
+
+    Args:
+        env: Any environment.
+
+    Returns:
+        Shape (S,), a copy; None where it is not known how to ask.
+    """
+    inner: Any = env.unwrapped
+    data = getattr(inner, "data", None)
+    if data is not None and hasattr(data, "qpos"):
+        return np.concatenate([data.qpos, data.qvel])
+    if hasattr(inner, "get_state") and hasattr(inner, "set_state"):
+        return np.array(inner.get_state(), np.float64)
+    return None
+
+
+def write_state(env: gym.Env[Any, Any], state: NDArray[np.float64]) -> None:
+    """Puts an environment into a state that ``read_state`` gave, shape (S,)."""
+    inner: Any = env.unwrapped
+    data = getattr(inner, "data", None)
+    if data is not None and hasattr(data, "qpos"):
+        inner.set_state(state[: len(data.qpos)], state[len(data.qpos) :])
+    else:
+        inner.set_state(state)
+
+
+class RecordState(gym.Wrapper[Any, Any, Any, Any]):
+    """Adds to each step's info the state in which its action was chosen, where that is known."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Steps, with the state before the step under ``STATE_KEY``."""
+        state = read_state(self.env)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if state is not None:
+            info[STATE_KEY] = state
+        return observation, reward, terminated, truncated, info

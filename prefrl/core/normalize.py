@@ -1,0 +1,52 @@
+"""Normalisation of predicted rewards: per member, with constants that travel with the weights.
+
+Bradley-Terry fixes a reward only up to a shift, and its scale follows the fit. Each member is
+therefore normalised on its own before the members are averaged (Christiano et al. 2017, section
+2.2.3), over recent data, once per fit: between two fits the same input gives the same reward.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MemberNormalizer"]
+
+_SMALLEST_SCALE = 1e-6
+
+
+class MemberNormalizer(nn.Module):
+    """Shift and scale per member, kept as buffers so that they are saved with the weights.
+
+    Args:
+        n_members: M.
+        target_std: Standard deviation after normalising (1 for MuJoCo, 0.05 for Atari:
+            Christiano et al. 2017, appendix A.1 and A.2).
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, n_members: int, *, target_std: float = 1.0) -> None:
+        super().__init__()
+        self.target_std = target_std
+        self.register_buffer("shift", torch.zeros(n_members))
+        self.register_buffer("scale", torch.ones(n_members))
+
+    @torch.no_grad()
+    def calibrate(self, rewards: Tensor) -> None:
+        """Takes mean and standard deviation of each member from recent data.
+
+        Args:
+            rewards: Raw rewards, shape (M, ...); all axes but the first are pooled. A member that
+                gives the same reward to everything keeps the scale 1, so it adds nothing.
+        """
+        flat = rewards.flatten(1)
+        std = flat.std(1, correction=0)
+        self.shift.copy_(flat.mean(1))
+        self.scale.copy_(torch.where(std > _SMALLEST_SCALE, std, torch.ones_like(std)))
+
+    def forward(self, rewards: Tensor) -> Tensor:
+        """Raw rewards, shape (M, ...), to normalised ones of the same shape."""
+        shape = (-1,) + (1,) * (rewards.dim() - 1)
+        return (rewards - self.shift.view(shape)) / self.scale.view(shape) * self.target_std

@@ -1,0 +1,207 @@
+"""Who answers: an oracle's one method, and a synthetic one that errs as B-Pref's teachers do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.core.comparisons import Answer, Item
+from prefrl.errors import ConfigError
+
+__all__ = ["TEACHERS", "Oracle", "OracleConfig", "SyntheticOracle", "as_oracle"]
+
+
+@runtime_checkable
+class Oracle(Protocol):
+    """Says which of two items is better."""
+
+    def compare(self, left: Any, right: Any) -> Answer:
+        """The answer to the query that shows these two items."""
+        ...
+
+
+@dataclass(frozen=True)
+class _CheckedOracle:
+    """Turns what a function, or somebody's own oracle, returns into an Answer."""
+
+    function: Callable[[Any, Any], Answer | str | bool]
+
+    def compare(self, left: Any, right: Any) -> Answer:
+        said = self.function(left, right)
+        if isinstance(said, Answer):
+            return said
+        if isinstance(said, bool | np.bool_):
+            return Answer.LEFT if said else Answer.RIGHT
+        if isinstance(said, str) and said in {answer.value for answer in Answer}:
+            return Answer(said)
+        raise ConfigError(
+            "expected the oracle to return an Answer, 'left', 'right', 'tie' or 'skip', or a bool "
+            f"that says whether the left item is better, got {said!r}; return one of these."
+        )
+
+
+def as_oracle(thing: Oracle | Callable[[Any, Any], Answer | str | bool]) -> Oracle:
+    """Makes an oracle of a plain function of two items, or checks the answers of an oracle.
+
+    Args:
+        thing: An object with ``compare``, or a function that returns an Answer, the name of one
+            ("left", "right", "tie", "skip"), or a bool: whether the left item is better. What the
+            method of an object returns is read in the same way.
+
+    Returns:
+        An oracle whose ``compare`` returns an Answer, or raises ConfigError naming what came back.
+
+    Raises:
+        ConfigError: If it is neither, or a class instead of an object.
+    """
+    if not isinstance(thing, type):
+        if isinstance(thing, Oracle):
+            return _CheckedOracle(thing.compare)
+        if callable(thing):
+            return _CheckedOracle(thing)
+    raise ConfigError(
+        "expected an object with a compare(left, right) method, or a function of two items, got "
+        f"{thing!r}; pass one of these."
+    )
+
+
+@dataclass(frozen=True)
+class OracleConfig:
+    """How the synthetic oracle errs: B-Pref's five parameters (Lee et al. 2021, arXiv 2111.03026).
+
+    Raises:
+        ConfigError: If a number is out of range.
+    """
+
+    beta: float | None = None
+    """Rationality, per unit of return: P(left) = sigmoid(beta * (left - right)). None: perfect,
+    B-Pref's infinity, which its code writes as -1."""
+    gamma: float = 1.0
+    """Discount towards the past, in (0, 1]: below 1, recent steps count more."""
+    eps_mistake: float = 0.0
+    """Probability that the answer is the wrong way round."""
+    eps_skip: float = 0.0
+    """Skip when both returns are at most this share of a typical segment's return; at least 0."""
+    eps_equal: float = 0.0
+    """Tie when the returns differ by less than this share of a typical segment's; at least 0."""
+
+    def __post_init__(self) -> None:
+        if self.beta is not None and not 0 < self.beta < math.inf:
+            raise ConfigError(
+                f"expected beta to be positive and finite, got {self.beta}; leave it None for an "
+                "oracle that is perfectly rational."
+            )
+        if not 0 < self.gamma <= 1:
+            raise ConfigError(f"gamma must be in (0, 1], got {self.gamma}.")
+        if not 0 <= self.eps_mistake <= 1:
+            raise ConfigError(f"eps_mistake is a probability, got {self.eps_mistake}.")
+        if not (0 <= self.eps_skip < math.inf and 0 <= self.eps_equal < math.inf):
+            raise ConfigError(
+                "expected eps_skip and eps_equal to be finite and not negative, got "
+                f"{self.eps_skip} and {self.eps_equal}."
+            )
+
+
+TEACHERS: dict[str, OracleConfig] = {
+    "oracle": OracleConfig(),
+    "stoc": OracleConfig(beta=1.0),
+    "mistake": OracleConfig(eps_mistake=0.1),
+    "skip": OracleConfig(eps_skip=0.1),
+    "myopic": OracleConfig(gamma=0.9),
+    "equal": OracleConfig(eps_equal=0.1),
+}
+"""B-Pref's six teachers by name (Lee et al. 2021, section 4.1)."""
+
+
+class SyntheticOracle:
+    """Compares true returns, with B-Pref's errors in B-Pref's order.
+
+    1. SKIP if the larger undiscounted return is at most ``eps_skip`` times the margin.
+    2. TIE if the undiscounted returns differ by less than ``eps_equal`` times the margin; this
+       overrides what follows.
+    3. Myopic returns: step t of H weighs gamma^(H - 1 - t).
+    4. The higher one wins, or with ``beta`` a draw with P(left) = sigmoid(beta * difference).
+       Without ``beta``, exactly equal returns are a TIE: B-Pref's code would call the left one
+       better, which teaches a difference that is not there.
+    5. With probability ``eps_mistake`` the answer is turned round; a TIE stays one.
+
+    The margin is the mean true return of the last ten training episodes times H over
+    max_episode_steps. While it is not positive, as before the first episode ends or where rewards
+    are costs, nothing is skipped: B-Pref's code does the same (``reward_model.py``, ``get_label``).
+    (That code applies eps twice from the second round on; this is the formula as intended.)
+
+    Args:
+        step_rewards: True step rewards of an item, shape (H,).
+        config: How it errs.
+        rng: Source of its errors.
+        mean_segment_return: The margin at this moment; needed for eps_skip and eps_equal.
+
+    Raises:
+        ConfigError: If eps_skip or eps_equal is set without the margin.
+    """
+
+    def __init__(
+        self,
+        step_rewards: Callable[[Item], NDArray[np.floating]],
+        *,
+        config: OracleConfig,
+        rng: np.random.Generator,
+        mean_segment_return: Callable[[], float] | None = None,
+    ) -> None:
+        if mean_segment_return is None and (config.eps_skip or config.eps_equal):
+            raise ConfigError(
+                "eps_skip and eps_equal are shares of a typical segment's return; pass "
+                "mean_segment_return, or leave them at 0."
+            )
+        self._step_rewards = step_rewards
+        self._config = config
+        self._rng = rng
+        self._margin = mean_segment_return or (lambda: 0.0)
+
+    def compare(self, left: Item, right: Item) -> Answer:
+        """Answers from the true returns of the two items.
+
+        Raises:
+            ValueError: If a return is not finite.
+        """
+        config, margin = self._config, self._margin()
+        skip_below, equal_below = config.eps_skip * margin, config.eps_equal * margin
+        rewards_left, rewards_right = self._step_rewards(left), self._step_rewards(right)
+        sum_left, sum_right = float(rewards_left.sum()), float(rewards_right.sum())
+        if not math.isfinite(sum_left - sum_right):
+            raise ValueError(
+                f"expected finite true returns, got {sum_left} for {left.id} and {sum_right} for "
+                f"{right.id}; look for NaN in the environment's reward."
+            )
+        if skip_below > 0 and max(sum_left, sum_right) <= skip_below:
+            return Answer.SKIP
+        if abs(sum_left - sum_right) < equal_below:
+            return Answer.TIE
+        difference = _myopic(rewards_left, config.gamma) - _myopic(rewards_right, config.gamma)
+        if config.beta is None:
+            if difference == 0.0:
+                return Answer.TIE
+            left_wins = difference > 0
+        else:
+            left_wins = self._rng.random() < _sigmoid(config.beta * difference)
+        answer = Answer.LEFT if left_wins else Answer.RIGHT
+        mistaken = config.eps_mistake > 0 and self._rng.random() < config.eps_mistake
+        return answer.mirrored if mistaken else answer
+
+
+def _myopic(rewards: NDArray[np.floating], gamma: float) -> float:
+    if gamma == 1.0:
+        return float(rewards.sum())
+    weights = gamma ** np.arange(len(rewards) - 1, -1, -1)
+    return float((weights * rewards).sum())
+
+
+def _sigmoid(x: float) -> float:
+    if x >= 0:
+        return 1 / (1 + math.exp(-x))
+    return math.exp(x) / (1 + math.exp(x))

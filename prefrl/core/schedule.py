@@ -1,0 +1,95 @@
+"""How many labels should have been asked for by now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prefrl.errors import ConfigError
+
+__all__ = ["SCHEDULES", "LabelSchedule"]
+
+
+def _constant(step: float, decay_steps: float) -> float:
+    return step
+
+
+def _hyperbolic(step: float, decay_steps: float) -> float:
+    return decay_steps * math.log1p(step / decay_steps)
+
+
+def _inverse_quadratic(step: float, decay_steps: float) -> float:
+    return decay_steps * math.atan(step / decay_steps)
+
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "constant": _constant,
+    "hyperbolic": _hyperbolic,
+    "inverse_quadratic": _inverse_quadratic,
+}
+"""By name, the integral of the label rate from 0 to a step, for a rate of 1 at step 0."""
+
+
+@dataclass(frozen=True)
+class LabelSchedule:
+    """Spreads a budget of N labels over a training of T_end steps.
+
+    The first N_0 = ``initial_fraction`` N labels are due at once. From then on the rate at step T
+    falls with k = ``decay_steps``, and its integral R(T) gives the labels that are due by T,
+    ``N_0 + (N - N_0) R(T) / R(T_end)``:
+
+    - ``constant``: rate 1, R = T;
+    - ``hyperbolic``: rate k / (T + k), R = k ln(1 + T / k). Christiano et al. 2017 (arXiv
+      1706.03741), appendix A.1, where k is 2e6;
+    - ``inverse_quadratic``: rate 1 / (1 + (T / k)^2), R = k arctan(T / k).
+
+    Raises:
+        ConfigError: If the kind is unknown or a number is out of range.
+    """
+
+    total_labels: int
+    """Labels due at the end."""
+    total_steps: int
+    """Environment steps of the training."""
+    kind: str = "hyperbolic"
+    """How the rate falls."""
+    initial_fraction: float = 0.25
+    """Share of the labels that is due at step 0 (Christiano et al. 2017, appendix A.1)."""
+    decay_steps: float | None = None
+    """k; a fifth of the training if None, the paper's proportion for 1e7 steps."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in SCHEDULES:
+            raise ConfigError(
+                f"expected schedule to be one of {', '.join(SCHEDULES)}, got {self.kind!r}."
+            )
+        if self.total_labels < 1 or self.total_steps < 1:
+            raise ConfigError(
+                "expected at least one label and one step, got "
+                f"{self.total_labels} and {self.total_steps}."
+            )
+        if not 0 <= self.initial_fraction <= 1:
+            raise ConfigError(
+                f"initial_fraction is a share in [0, 1], got {self.initial_fraction}."
+            )
+        if self.decay_steps is not None and not 0 < self.decay_steps < math.inf:
+            raise ConfigError(f"decay_steps must be positive, got {self.decay_steps}.")
+
+    def due(self, step: int) -> int:
+        """Labels that should have been asked for by an environment step; never falls.
+
+        Args:
+            step: Environment steps since the training began; below 0 counts as 0.
+
+        Returns:
+            From the first labels, at least one, to ``total_labels`` at ``total_steps`` and after.
+        """
+        if step >= self.total_steps:
+            return self.total_labels
+        initial = max(1, round(self.total_labels * self.initial_fraction))
+        decay_steps = self.decay_steps or self.total_steps / 5
+        integral = SCHEDULES[self.kind]
+        share = integral(max(0, step), decay_steps) / integral(self.total_steps, decay_steps)
+        # The small number keeps a label that is due exactly now from being rounded away.
+        return initial + math.floor((self.total_labels - initial) * share + 1e-9)

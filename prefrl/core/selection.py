@@ -1,0 +1,188 @@
+"""Which pairs to ask: from candidate pairs and what the members think of them, to positions.
+
+No rule wins everywhere: Christiano et al. 2017 (section 3.3), Ibarz et al. 2018 (section 2.5) and
+others report disagreement as neutral or harmful in some tasks. All rules share one signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.errors import ConfigError, NotEnoughDataError
+
+__all__ = [
+    "SELECTIONS",
+    "Candidates",
+    "SelectionFunction",
+    "disagreement_scores",
+    "entropy_scores",
+]
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """C pairs that might be asked.
+
+    Only the k-center rules read ``features`` and ``labelled_features``: give functions, and nothing
+    is computed for the others.
+
+    Raises:
+        ValueError: If the preferences are not of shape (M, C) and in [0, 1].
+    """
+
+    preferences: Floats
+    """P(left is better) of each member, in [0, 1], shape (M, C)."""
+    features: Floats | Callable[[], Floats] | None = None
+    """Raw observations of both segments of each candidate in one row, shape (C, F)."""
+    labelled_features: Floats | Callable[[], Floats] | None = None
+    """The same for the pairs that were asked already, shape (L, F); None for L = 0."""
+
+    def __post_init__(self) -> None:
+        p = self.preferences
+        if p.ndim != 2 or not bool(np.all((p >= 0) & (p <= 1))):
+            raise ValueError(
+                "expected preferences of shape (members, candidates) in [0, 1], got shape "
+                f"{p.shape} from {p.min(initial=np.inf)} to {p.max(initial=-np.inf)}; look for NaN "
+                "in the reward model."
+            )
+
+    def __len__(self) -> int:
+        return int(self.preferences.shape[1])
+
+
+SelectionFunction = Callable[[Candidates, int, np.random.Generator], NDArray[np.intp]]
+"""From candidates and n to n different positions, the most wanted first."""
+
+
+def disagreement_scores(preferences: Floats) -> Floats:
+    """Standard deviation over members of the preference (Christiano et al. 2017, section 2.2.4).
+
+    Args:
+        preferences: P(left is better), shape (M, C).
+
+    Returns:
+        Shape (C,), in [0, 0.5].
+    """
+    return np.asarray(preferences.std(axis=0))
+
+
+def entropy_scores(preferences: Floats) -> Floats:
+    """Mean over members of the entropy of the preference (B-Pref, Lee et al. 2021, section 4.3).
+
+    Args:
+        preferences: P(left is better), shape (M, C).
+
+    Returns:
+        Shape (C,), in nats, in [0, ln 2].
+    """
+    # In float32 a sigmoid is exactly 1 from a margin of 17 on, and 1 - 1e-12 is 1 too.
+    p = np.clip(np.asarray(preferences, np.float64), 1e-12, 1 - 1e-12)
+    entropies: Floats = -(p * np.log(p) + (1 - p) * np.log1p(-p))  # (M, C)
+    return np.asarray(entropies.mean(axis=0))
+
+
+def _uniform(candidates: Candidates, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    _check(candidates, n)
+    return rng.choice(len(candidates), size=n, replace=False)
+
+
+def _disagreement(candidates: Candidates, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    _check(candidates, n)
+    return _top(disagreement_scores(candidates.preferences), n)
+
+
+def _entropy(candidates: Candidates, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    _check(candidates, n)
+    return _top(entropy_scores(candidates.preferences), n)
+
+
+def _k_center(candidates: Candidates, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    _check(candidates, n)
+    return _greedy_centers(candidates, np.arange(len(candidates)), n)
+
+
+def _k_center_disagreement(
+    candidates: Candidates, n: int, rng: np.random.Generator
+) -> NDArray[np.intp]:
+    return _hybrid(candidates, n, disagreement_scores(candidates.preferences))
+
+
+def _k_center_entropy(candidates: Candidates, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    return _hybrid(candidates, n, entropy_scores(candidates.preferences))
+
+
+SELECTIONS: dict[str, SelectionFunction] = {
+    "uniform": _uniform,
+    "disagreement": _disagreement,
+    "entropy": _entropy,
+    "k_center": _k_center,
+    "k_center_disagreement": _k_center_disagreement,
+    "k_center_entropy": _k_center_entropy,
+}
+"""Rules by name."""
+
+
+def _check(candidates: Candidates, n: int) -> None:
+    if n < 0:
+        raise ValueError(f"expected a number of pairs to ask, got {n}.")
+    if n > len(candidates):
+        raise NotEnoughDataError(
+            f"expected at least {n} candidate pairs, got {len(candidates)}; collect more segments "
+            "or ask for fewer labels at once."
+        )
+
+
+def _top(scores: Floats, n: int) -> NDArray[np.intp]:
+    """Positions of the n highest scores; of equal ones the earlier."""
+    return np.argsort(-scores, kind="stable")[:n]
+
+
+def _hybrid(candidates: Candidates, n: int, scores: Floats) -> NDArray[np.intp]:
+    """B-Pref's hybrids: the more uncertain half of the candidates, then k-center among them."""
+    _check(candidates, n)
+    return _greedy_centers(candidates, _top(scores, max(n, len(candidates) // 2)), n)
+
+
+def _greedy_centers(candidates: Candidates, among: NDArray[np.intp], n: int) -> NDArray[np.intp]:
+    """Greedily the candidate that is farthest from all that were asked or chosen (B-Pref).
+
+    Of equally far ones the earliest of ``among``; so is the first of all where nothing was asked.
+    """
+    features, labelled = _array(candidates.features), _array(candidates.labelled_features)
+    if features is None or len(features) != len(candidates):
+        raise ConfigError(
+            f"k-center selection needs a row of features for each of {len(candidates)} candidates, "
+            f"got {'none' if features is None else features.shape}; choose another selection."
+        )
+    features = features[among]  # (K, F)
+    if labelled is not None and len(labelled):
+        nearest = _squared_distances(features, labelled).min(axis=1)  # (K,)
+    else:
+        nearest = np.full(len(features), np.inf)
+    chosen: list[int] = []
+    for _ in range(n):
+        farthest = int(np.argmax(nearest))
+        chosen.append(farthest)
+        to_chosen = _squared_distances(features, features[farthest : farthest + 1])[:, 0]  # (K,)
+        nearest = np.minimum(nearest, to_chosen)
+        nearest[chosen] = -1.0  # never again, even among copies at distance 0
+    return among[chosen]
+
+
+def _array(features: Floats | Callable[[], Floats] | None) -> Floats | None:
+    """Features as an array of float64: the distances are small differences of large squares."""
+    if features is None:
+        return None
+    return np.asarray(features() if callable(features) else features, np.float64)
+
+
+def _squared_distances(a: Floats, b: Floats) -> Floats:
+    """All pairs' squared distances, shape (A, B), in one matrix product."""
+    norms = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None]
+    return np.maximum(norms - 2 * a @ b.T, 0.0)

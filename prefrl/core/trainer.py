@@ -1,0 +1,266 @@
+"""Fitting: comparisons in, a fitted ensemble and a report out.
+
+Each member learns from a bag drawn with replacement, which leaves out 1/e of the comparisons. Those
+are exactly the hold-out of Christiano et al. 2017 (section 2.2.3): they steer the L2 coefficient,
+say when to stop, and give an honest accuracy, so that no label is spent on validation alone.
+
+A bag is a weight per comparison and member: all members see the same minibatch in one forward pass,
+and a comparison that is not in a member's bag weighs nothing for it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from prefrl.core.comparisons import Comparison, Item
+from prefrl.core.ensemble import RewardModel, score_items
+from prefrl.core.loss import bradley_terry_loss, preference_probability
+from prefrl.errors import ConfigError, NotEnoughDataError
+
+__all__ = ["FitConfig", "FitReport", "fit"]
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How the reward ensemble is fitted."""
+
+    max_steps: int = 2000
+    """Gradient steps at most; the hold-out usually stops earlier."""
+    batch_size: int = 32
+    """Comparisons per gradient step."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    noise: float = 0.1
+    """Share of answers taken to be pure chance."""
+    bagging: bool = True
+    """Draw each member's comparisons with replacement; without it there is no hold-out."""
+    restart: bool = True
+    """Start each fit from fresh parameters instead of the last ones."""
+    patience: int = 5
+    """Checks without a better hold-out loss after which the fit stops."""
+    check_every: int = 20
+    """Gradient steps between two checks on the hold-out, at the least; one epoch if that is more."""
+    l2: float = 1e-4
+    """L2 coefficient at the start of the first fit."""
+    l2_change: float = 0.001
+    """Relative change of the L2 coefficient per gradient step."""
+    l2_low: float = 1.1
+    """Hold-out loss over training loss below which the coefficient falls."""
+    l2_high: float = 1.5
+    """Hold-out loss over training loss above which the coefficient rises."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_size", "patience", "check_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if not 0 <= self.noise < 1:
+            raise ConfigError(f"noise is a share in [0, 1), got {self.noise}.")
+        if self.l2 < 0 or not 0 <= self.l2_change < 1 or not 0 < self.l2_low <= self.l2_high:
+            raise ConfigError(
+                "expected l2 >= 0, 0 <= l2_change < 1 and 0 < l2_low <= l2_high, got "
+                f"l2={self.l2}, l2_change={self.l2_change}, l2_low={self.l2_low}, "
+                f"l2_high={self.l2_high}."
+            )
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit came to. Losses are per comparison, in nats, at the parameters that were kept."""
+
+    steps: int
+    """Gradient steps taken to the parameters that were kept."""
+    n_comparisons: int
+    """Comparisons with a preference."""
+    train_loss: float
+    """Mean over members of the loss on their bags."""
+    holdout_loss: float
+    """Mean loss of members on comparisons outside their bags; NaN without any."""
+    holdout_accuracy: float
+    """Share of decided comparisons that the members which did not see them get right; or NaN."""
+    l2: float
+    """The L2 coefficient at the end, for the next fit to start from."""
+    holdout_probability: NDArray[np.float64]
+    """P(left is better) by the members that did not see the comparison, shape (N,); or NaN."""
+    preference: NDArray[np.float64]
+    """What the labeller said, shape (N,), in {0, 0.5, 1}."""
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The comparisons that can be trained on, with their items and each member's bag."""
+
+    left: list[Item]
+    right: list[Item]
+    preference: Tensor  # (N,)
+    bags: Tensor  # (M, N): how often a member's bag holds a comparison
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+
+@dataclass(frozen=True)
+class _Check:
+    """Losses of one moment of a fit."""
+
+    train_loss: float
+    holdout_loss: float
+    probability: Tensor  # (M, N)
+
+
+def fit(
+    model: RewardModel,
+    comparisons: Sequence[Comparison],
+    items: Mapping[str, Item],
+    *,
+    config: FitConfig,
+    rng: np.random.Generator,
+    l2: float | None = None,
+) -> FitReport:
+    """Fits all members of an ensemble to comparisons, and leaves the best parameters in it.
+
+    Args:
+        model: The ensemble; changed in place.
+        comparisons: What labellers answered; skips are left out.
+        items: The compared items by id.
+        config: Settings.
+        rng: Source of bags, fresh parameters and the order of comparisons.
+        l2: L2 coefficient to start from, usually that of the last report; the config's if None.
+
+    Returns:
+        The report, with hold-out predictions.
+
+    Raises:
+        NotEnoughDataError: If no comparison has a preference.
+    """
+    pairs = _pairs(comparisons, items, model.n_members, config.bagging, rng)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
+    if config.restart:
+        model.reset(generator)
+    module = model.module()
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+    l2 = config.l2 if l2 is None else l2
+
+    check_every = max(config.check_every, math.ceil(len(pairs) / config.batch_size))
+    best, best_steps, best_state = _check(model, pairs, config), 0, _snapshot(module)
+    checks_without_gain, order = 0, torch.empty(0, dtype=torch.long)
+    for step in range(1, config.max_steps + 1):
+        if len(order) == 0:
+            order = torch.randperm(len(pairs), generator=generator)
+        batch, order = order[: config.batch_size], order[config.batch_size :]
+        loss = _batch_loss(model, pairs, batch, config) + l2 * _squared_norm(parameters)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+        if step % check_every and step < config.max_steps:
+            continue
+        check = _check(model, pairs, config)
+        l2 = _adapt_l2(l2, check, check_every, config)
+        if _score(check) < _score(best):
+            best, best_steps, best_state = check, step, _snapshot(module)
+            checks_without_gain = 0
+        else:
+            checks_without_gain += 1
+            if checks_without_gain == config.patience:
+                break
+    module.load_state_dict(best_state)
+    return _report(best, best_steps, pairs, l2)
+
+
+def _pairs(
+    comparisons: Sequence[Comparison],
+    items: Mapping[str, Item],
+    n_members: int,
+    bagging: bool,
+    rng: np.random.Generator,
+) -> _Pairs:
+    decided = [c for c in comparisons if c.preference is not None]
+    n = len(decided)
+    if n == 0:
+        raise NotEnoughDataError(
+            f"expected at least one comparison with a preference, got {len(comparisons)} "
+            "comparisons that are all skips; gather more answers before fitting."
+        )
+    bags = rng.multinomial(n, np.full(n, 1 / n), size=n_members) if bagging else 1
+    return _Pairs(
+        left=[items[c.query.left] for c in decided],
+        right=[items[c.query.right] for c in decided],
+        preference=torch.tensor([c.preference for c in decided], dtype=torch.float32),
+        bags=torch.as_tensor(np.broadcast_to(bags, (n_members, n)).astype(np.float32)),
+    )
+
+
+def _batch_loss(model: RewardModel, pairs: _Pairs, batch: Tensor, config: FitConfig) -> Tensor:
+    """Sum over members of the bag-weighted mean loss: members share no parameter, or a trunk."""
+    chosen = batch.tolist()
+    scores = model.score(
+        model.collate([pairs.left[i] for i in chosen] + [pairs.right[i] for i in chosen])
+    )  # (M, 2B)
+    left, right = scores.chunk(2, dim=1)
+    preference = pairs.preference[batch].to(scores.device)
+    losses = bradley_terry_loss(left, right, preference, noise=config.noise)  # (M, B)
+    return (losses * pairs.bags[:, batch].to(scores.device)).mean(1).sum()
+
+
+def _squared_norm(parameters: Sequence[Tensor]) -> Tensor:
+    return torch.stack([p.square().sum() for p in parameters]).sum()
+
+
+def _check(model: RewardModel, pairs: _Pairs, config: FitConfig) -> _Check:
+    scores = score_items(model, [*pairs.left, *pairs.right])  # (M, 2N)
+    left, right = scores.chunk(2, dim=1)
+    losses = bradley_terry_loss(left, right, pairs.preference, noise=config.noise)
+    outside = pairs.bags == 0
+    return _Check(
+        train_loss=float((losses * pairs.bags).sum() / pairs.bags.sum()),
+        holdout_loss=float(losses[outside].mean()) if bool(outside.any()) else math.nan,
+        probability=preference_probability(left, right),
+    )
+
+
+def _score(check: _Check) -> float:
+    """What the stop looks at: the hold-out, or the bag where nothing is held out."""
+    return check.train_loss if math.isnan(check.holdout_loss) else check.holdout_loss
+
+
+def _adapt_l2(l2: float, check: _Check, n_steps: int, config: FitConfig) -> float:
+    ratio = check.holdout_loss / max(check.train_loss, 1e-8)
+    if ratio > config.l2_high:
+        return l2 * (1 + config.l2_change) ** n_steps
+    if ratio < config.l2_low:
+        return l2 / (1 + config.l2_change) ** n_steps
+    return l2
+
+
+def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
+    return copy.deepcopy(module.state_dict())
+
+
+def _report(check: _Check, steps: int, pairs: _Pairs, l2: float) -> FitReport:
+    outside = (pairs.bags == 0).double()  # (M, N)
+    n_judges = outside.sum(0)
+    judged = (check.probability * outside).sum(0) / n_judges  # (N,); 0 / 0 is NaN
+    probability, preference = judged.numpy(), pairs.preference.double().numpy()
+    decided = np.isfinite(probability) & (preference != 0.5)
+    right = (probability[decided] > 0.5) == (preference[decided] > 0.5)
+    return FitReport(
+        steps=steps,
+        n_comparisons=len(pairs),
+        train_loss=check.train_loss,
+        holdout_loss=check.holdout_loss,
+        holdout_accuracy=float(right.mean()) if right.size else math.nan,
+        l2=l2,
+        holdout_probability=probability,
+        preference=preference,
+    )

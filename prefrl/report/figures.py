@@ -1,0 +1,362 @@
+"""The figures of the report: data in, a `matplotlib` figure out.
+
+Nothing here touches files or `pyplot`, so the functions may be used from any thread and in
+notebooks. The figures are made for a phone: two panels are stacked, the text is large, and the
+background stays white in a dark page. Colours are those of Okabe and Ito (2008), which colour-blind
+readers can tell apart; lines differ in their dashes too.
+
+Each function raises `NotEnoughDataError` where nothing could be drawn. A figure with one empty
+panel is drawn, and the panel says so.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
+from prefrl.errors import NotEnoughDataError
+from prefrl.report.measures import pearson, reliability_bins, running_mean
+from prefrl.report.tables import Array, Evaluation, Table, column
+
+__all__ = [
+    "along_episode",
+    "calibration",
+    "disagreement",
+    "holdout",
+    "learning_curve",
+    "predicted_against_true",
+]
+
+TRUE, PREDICTED, LABELS, INK, FAINT = "#0072B2", "#D55E00", "#009E73", "#24292f", "#d0d7de"
+_WIDTH = 5.6  # inches; at 360 CSS pixels one point is then 0.85 pixels
+_MANY_STEPS = 2000
+_CLOSE_UP = 100
+
+
+def learning_curve(
+    metrics: Table, *, final_return: float = math.nan, final_std: float = math.nan
+) -> Figure:
+    """True return against environment steps and against labels.
+
+    Args:
+        metrics: The columns `env_steps`, `labels` and `true_return_mean`, (rollouts,) each.
+        final_return: Mean true return of the evaluation after training; NaN if there was none.
+        final_std: Its std over episodes.
+
+    Returns:
+        Two panels; ticks along the bottom of the first mark the rollouts that brought labels.
+
+    Raises:
+        NotEnoughDataError: If no rollout has a true return.
+    """
+    steps, labels = column(metrics, "env_steps"), column(metrics, "labels")
+    returns = column(metrics, "true_return_mean")
+    if not np.isfinite(returns).any():
+        raise NotEnoughDataError("No episode has finished yet, so there is no true return to show.")
+    figure, (top, bottom) = _panels(2)
+    _line(top, steps, returns, TRUE, "while training, last 100 episodes")
+    if math.isfinite(final_return):
+        spread = final_std if math.isfinite(final_std) else None
+        end = np.nanmax(steps)
+        top.errorbar(
+            end, final_return, yerr=spread, fmt="D", color=PREDICTED, ms=7, capsize=5, lw=2,
+            label="evaluation at the end ± std", zorder=4, clip_on=False,
+        )  # fmt: skip
+    came = steps[np.diff(labels, prepend=0.0) > 0]
+    if came.size:
+        top.plot(
+            came, np.full(came.size, 0.035), "|", color=LABELS, ms=13, mew=1.6,
+            transform=top.get_xaxis_transform(), label="labels came in",
+        )  # fmt: skip
+    _line(bottom, labels, returns, TRUE, "", always_mark=True)
+    _describe(top, "True return should rise with experience", "Environment steps", "True return")
+    _describe(bottom, "… and with few labels", "Labels answered so far", "True return")
+    top.xaxis.set_major_formatter(EngFormatter(sep=""))
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    _legend(top)
+    return figure
+
+
+def predicted_against_true(evaluation: Evaluation) -> Figure:
+    """Predicted against true reward, step by step, over all evaluation episodes.
+
+    Args:
+        evaluation: `true_rewards` and `predicted_rewards`, (E, T) each.
+
+    Returns:
+        One panel: points, or the density of points where they are many.
+
+    Raises:
+        NotEnoughDataError: If no step has both rewards.
+    """
+    finite = np.isfinite(evaluation.true_rewards) & np.isfinite(evaluation.predicted_rewards)
+    true, predicted = evaluation.true_rewards[finite], evaluation.predicted_rewards[finite]
+    if not true.size:
+        raise NotEnoughDataError("There are no evaluation steps with a true and a predicted reward.")
+    figure, (axes,) = _panels(1, height=4.9)
+    if true.size > _MANY_STEPS:
+        cells = axes.hexbin(
+            true, predicted, gridsize=36, bins="log", mincnt=1, cmap="cividis_r", linewidths=0.2
+        )
+        bar = figure.colorbar(cells, ax=axes, pad=0.02)
+        bar.set_label("Steps per cell", fontsize=13, color=INK)
+        bar.ax.tick_params(labelsize=12, colors=INK)
+    else:
+        axes.plot(true, predicted, "o", color=TRUE, ms=4, alpha=0.45, mec="none")
+    r = pearson(true, predicted)
+    text = f"correlation r = {r:.2f}" if math.isfinite(r) else "correlation undefined: no variation"
+    n_episodes = int(finite.any(axis=1).sum())
+    text += f"\n{true.size:,} steps, {_count(n_episodes, 'episode')}"
+    axes.set_ylim(top=axes.get_ylim()[1] + 0.22 * float(np.ptp(axes.get_ylim())))
+    axes.text(
+        0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=13, color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 3},
+    )  # fmt: skip
+    _describe(
+        axes,
+        "Steps should lie along one rising band",
+        "True reward per step (environment's units)",
+        "Predicted reward (normalised)",
+    )
+    return figure
+
+
+def along_episode(evaluation: Evaluation) -> Figure:
+    """Predicted and true reward along the evaluation episode of median true return.
+
+    Both are standardised within the episode, because the predicted reward has no unit of its
+    own; the legend gives the mean and std that were taken away. A long episode is shown as a
+    running mean, with a close-up of single steps from its middle.
+
+    Args:
+        evaluation: `true_rewards` and `predicted_rewards`, (E, T) each.
+
+    Returns:
+        One panel, or two for an episode of more than 200 steps.
+
+    Raises:
+        NotEnoughDataError: If no episode has two steps with both rewards.
+    """
+    finite = np.isfinite(evaluation.true_rewards) & np.isfinite(evaluation.predicted_rewards)
+    episodes = np.flatnonzero(finite.sum(axis=1) >= 2) if finite.size else np.empty(0, np.int64)
+    if not episodes.size:
+        raise NotEnoughDataError("No evaluation episode has two steps with both rewards.")
+    returns = np.where(finite, evaluation.true_rewards, 0.0).sum(axis=1)[episodes]
+    chosen = episodes[np.argsort(returns, kind="stable")[(episodes.size - 1) // 2]]
+    steps = np.flatnonzero(finite[chosen]).astype(np.float64)
+    series = (
+        ("true", evaluation.true_rewards[chosen][finite[chosen]], TRUE, "-"),
+        ("predicted", evaluation.predicted_rewards[chosen][finite[chosen]], PREDICTED, "--"),
+    )
+    is_long = steps.size > 2 * _CLOSE_UP
+    window = max(1, steps.size // 100) if is_long else 1
+    figure, panels = _panels(2 if is_long else 1)
+    middle = slice((steps.size - _CLOSE_UP) // 2, (steps.size + _CLOSE_UP) // 2)
+    for name, rewards, colour, dashes in series:
+        label = f"{name} (mean {rewards.mean():.3g}, std {rewards.std():.3g})"
+        z = _standardised(rewards)
+        smooth, centre = running_mean(z, window), running_mean(steps, window)
+        panels[0].plot(centre, smooth, dashes, color=colour, lw=1.8, label=label)
+        if is_long:
+            panels[1].plot(steps[middle], z[middle], dashes, color=colour, lw=1.8, label=label)
+    shown = f", mean of {window} steps" if window > 1 else ""
+    title = f"Both rewards should rise and fall together (one episode{shown})"
+    unit = "Reward, std from\nthe episode's mean"
+    _describe(panels[0], title, "Step of the episode", unit)
+    if is_long:
+        _describe(panels[1], f"Close-up: {_CLOSE_UP} single steps", "Step of the episode", unit)
+    panels[0].legend(
+        loc="lower left", bbox_to_anchor=(0, 1), fontsize=12, frameon=False, borderaxespad=0.1
+    )
+    panels[0].set_title(panels[0].get_title(loc="left"), pad=46, **_TITLE)
+    return figure
+
+
+def holdout(fits: Table) -> Figure:
+    """Accuracy and loss on comparisons that were held out, over the reward fits.
+
+    Args:
+        fits: The columns `fit`, `holdout_accuracy`, `holdout_loss` and `train_loss`, (fits,) each.
+
+    Returns:
+        Two panels, each with the line of a coin flip.
+
+    Raises:
+        NotEnoughDataError: If no fit has an accuracy or a loss.
+    """
+    fit = column(fits, "fit")
+    names = ("holdout_accuracy", "holdout_loss", "train_loss")
+    accuracy, held, trained = (column(fits, name) for name in names)
+    if not np.isfinite([accuracy, held, trained]).any():
+        raise NotEnoughDataError("No fit of the reward model has an accuracy or a loss yet.")
+    figure, (top, bottom) = _panels(2)
+    _line(top, fit, accuracy, TRUE, "held-out comparisons")
+    _line(bottom, fit, held, TRUE, "held-out comparisons")
+    _line(bottom, fit, trained, PREDICTED, "training comparisons", dashes="--")
+    top.axhline(0.5, color=INK, lw=1.2, ls=":", label="chance")
+    bottom.axhline(math.log(2), color=INK, lw=1.2, ls=":", label="chance (ln 2)")
+    top.set_ylim(min(0.4, _smallest(accuracy)) - 0.02, 1.02)
+    top.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    bottom.set_ylim(bottom=0.0)
+    _describe(
+        top, "Accuracy on unseen answers should stay above chance", "Reward fit (number)",
+        "Hold-out accuracy",
+    )  # fmt: skip
+    _describe(bottom, "… and the two losses close together", "Reward fit (number)", "Loss (nats)")
+    for axes in (top, bottom):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        _legend(axes)
+    return figure
+
+
+def calibration(evaluation: Evaluation) -> Figure:
+    """Predicted probability against observed preference on held-out comparisons.
+
+    Args:
+        evaluation: `holdout_probability` and `holdout_preference`, (N,) each. Fewer than 200
+            comparisons are sorted into five bins, more into ten.
+
+    Returns:
+        A reliability diagram with 95 % Wilson intervals, and the comparisons per bin below it.
+
+    Raises:
+        NotEnoughDataError: If there is no held-out comparison.
+    """
+    probability, preference = evaluation.holdout_probability, evaluation.holdout_preference
+    n = int((np.isfinite(probability) & np.isfinite(preference)).sum())
+    if not n:
+        raise NotEnoughDataError("There is no held-out comparison to compare predictions with.")
+    bins = reliability_bins(probability, preference, n_bins=5 if n < 200 else 10)
+    figure, (top, bottom) = _panels(2, height=6.6, ratios=(2.6, 1))
+    top.plot([0, 1], [0, 1], ":", color=INK, lw=1.4, label="perfectly calibrated")
+    below = np.maximum(bins.observed - bins.low, 0.0)
+    above = np.maximum(bins.high - bins.observed, 0.0)
+    top.errorbar(
+        bins.predicted, bins.observed, yerr=np.stack([below, above]), fmt="o-", color=TRUE, ms=7,
+        lw=1.6, elinewidth=1.6, capsize=4, label="held-out answers, 95 % interval",
+    )  # fmt: skip
+    top.set_ylim(-0.03, 1.03)
+    bottom.bar(bins.centres, bins.counts, width=0.92 * bins.width, color=TRUE)
+    for x, count in zip(bins.centres, bins.counts, strict=True):
+        bottom.annotate(
+            f"{count:.0f}", (x, count), (0, 2), textcoords="offset points", ha="center",
+            fontsize=11.5, color=INK,
+        )  # fmt: skip
+    bottom.set_ylim(0, 1.3 * bins.counts.max())
+    bottom.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
+    _describe(
+        top, "Of the pairs with “80 % left”, left should win 80 %",
+        "Predicted P(left is better)", "Share that chose left",
+    )  # fmt: skip
+    _describe(
+        bottom, f"{n:,} held-out comparisons per bin", "Predicted P(left is better)", "Comparisons"
+    )
+    for axes in (top, bottom):
+        axes.set_xlim(-0.03, 1.03)
+    _legend(top)
+    return figure
+
+
+def disagreement(metrics: Table) -> Figure:
+    """Disagreement within the ensemble, and correlation with the true reward.
+
+    Args:
+        metrics: The columns `env_steps`, `disagreement` and `reward_correlation`, (rollouts,) each.
+
+    Returns:
+        Two panels over environment steps.
+
+    Raises:
+        NotEnoughDataError: If no rollout has either.
+    """
+    steps = column(metrics, "env_steps")
+    spread, correlation = column(metrics, "disagreement"), column(metrics, "reward_correlation")
+    if not np.isfinite([spread, correlation]).any():
+        raise NotEnoughDataError("No rollout has a disagreement or a reward correlation yet.")
+    figure, (top, bottom) = _panels(2)
+    _line(top, steps, spread, PREDICTED, "")
+    top.set_ylim(bottom=0.0)
+    _line(bottom, steps, correlation, TRUE, "")
+    bottom.axhline(0.0, color=INK, lw=1.2, ls=":")
+    bottom.set_ylim(min(-0.05, _smallest(correlation) - 0.05), 1.03)
+    _describe(
+        top, "Members should agree more as labels come in", "Environment steps",
+        "Disagreement\n(std of preference)",
+    )  # fmt: skip
+    _describe(
+        bottom, "… while predicted follows true reward", "Environment steps",
+        "Correlation r\n(newest rollout)",
+    )  # fmt: skip
+    for axes in (top, bottom):
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    return figure
+
+
+_TITLE = {"loc": "left", "fontsize": 14, "fontweight": "bold", "color": INK}
+
+
+def _panels(
+    n_panels: int, *, height: float | None = None, ratios: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    height = height or (6.8 if n_panels == 2 else 4.4)
+    figure = Figure(figsize=(_WIDTH, height), dpi=180, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(n_panels, 1, squeeze=False, height_ratios=ratios)
+    return figure, list(grid[:, 0])
+
+
+def _describe(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(textwrap.fill(title, 46), pad=8, **_TITLE)
+    axes.set_xlabel(x, fontsize=13, color=INK)
+    axes.set_ylabel(y, fontsize=13, color=INK)
+    axes.tick_params(labelsize=12, colors=INK)
+    axes.set_axisbelow(True)
+    axes.grid(True, color=FAINT, lw=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _line(
+    axes: Axes,
+    x: Array,
+    y: Array,
+    colour: str,
+    label: str,
+    *,
+    dashes: str = "-",
+    always_mark: bool = False,
+) -> None:
+    """Draws the finite points, or says that there are none."""
+    finite = np.isfinite(x) & np.isfinite(y)
+    if not finite.any():
+        axes.text(
+            0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", va="center",
+            fontsize=14, color=INK,
+        )  # fmt: skip
+        return
+    mark = "o" if always_mark or finite.sum() <= 60 else ""
+    axes.plot(x[finite], y[finite], dashes, color=colour, lw=2, marker=mark, ms=4, label=label)
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(loc="best", fontsize=12, framealpha=0.9, edgecolor=FAINT, labelcolor=INK)
+
+
+def _standardised(values: Array) -> Array:
+    std = values.std()
+    return (values - values.mean()) / (std if std > 1e-12 else 1.0)
+
+
+def _smallest(values: Array) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.min()) if finite.size else math.inf
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
