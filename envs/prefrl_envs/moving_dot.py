@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import gymnasium as gym
@@ -15,16 +15,17 @@ __all__ = ["MovingDot"]
 _STEP = 0.1
 _SIZE = 256
 _BACKGROUND, _TARGET, _DOT = (246, 248, 250), (0, 114, 178), (213, 94, 0)
+_GOAL = np.array([0.5, 0.5], np.float32)
 _MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], np.float32)
 
 
 class MovingDot(gym.Env[NDArray[np.float32], Any]):
-    """Move a dot in the square [-1, 1]^2 to a target.
+    """Move a dot in the square [-1, 1]^2 to its target at (0.5, 0.5).
 
-    Observations are the position of the dot and that of the target, shape (4,). An action moves the
-    dot by at most 0.1 along each axis: five discrete ones (stay, left, right, down, up), or two
-    numbers in [-1, 1]. The reward is minus the distance to the target after the move. Dot and
-    target start anywhere. An episode never terminates; its registered length is 50.
+    Observations are the position of the dot, shape (2,). An action moves the dot by at most 0.1
+    along each axis: five discrete ones (stay, left, right, down, up), or two numbers in [-1, 1].
+    The reward is minus the distance to the target after the move. The dot starts anywhere. An
+    episode never terminates; its registered length is 50.
 
     Version history: v0, first release.
 
@@ -33,46 +34,55 @@ class MovingDot(gym.Env[NDArray[np.float32], Any]):
         render_mode: ``rgb_array`` for pictures of 256 x 256, or None.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata: dict[str, Any] = {  # noqa: RUF012 as in Gymnasium
+        "render_modes": ["rgb_array"],
+        "render_fps": 20,
+    }
 
     def __init__(self, *, continuous: bool = False, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
-        self.observation_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
+        self.observation_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.action_space = (
             spaces.Box(-1.0, 1.0, (2,), np.float32) if continuous else spaces.Discrete(5)
         )
-        self._place = np.zeros(4, np.float32)
+        self._place = np.zeros(2, np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Draws a new start and a new target."""
+        """Draws a new start."""
         super().reset(seed=seed)
-        self._place = self.np_random.uniform(-1, 1, 4).astype(np.float32)
+        self._place = self.np_random.uniform(-1, 1, 2).astype(np.float32)
         return self._place.copy(), {}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Moves the dot, as far as the square allows."""
         discrete = isinstance(self.action_space, spaces.Discrete)
         move = _MOVES[int(action)] if discrete else np.clip(action, -1, 1)
-        self._place[:2] = np.clip(self._place[:2] + _STEP * move, -1, 1)
-        distance = float(np.linalg.norm(self._place[:2] - self._place[2:]))
+        self._place = np.clip(self._place + _STEP * move, -1, 1).astype(np.float32)
+        distance = float(np.linalg.norm(self._place - _GOAL))
         return self._place.copy(), -distance, False, False, {}
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """A picture, shape (256, 256, 3): the target is a ring, the dot is filled."""
         if self.render_mode is None:
             return None
         picture = np.full((_SIZE, _SIZE, 3), _BACKGROUND, np.uint8)
-        x, y, target_x, target_y = ((self._place * [1, -1, 1, -1] + 1.2) / 2.4 * _SIZE).astype(int)
-        cv2.circle(picture, (int(target_x), int(target_y)), 16, _TARGET, 4, cv2.LINE_AA)
-        cv2.circle(picture, (int(x), int(y)), 10, _DOT, -1, cv2.LINE_AA)
+        (x, y), (goal_x, goal_y) = _pixels(self._place), _pixels(_GOAL)
+        cv2.circle(picture, (goal_x, goal_y), 16, _TARGET, 4, cv2.LINE_AA)
+        cv2.circle(picture, (x, y), 10, _DOT, -1, cv2.LINE_AA)
         return picture
 
     def get_state(self) -> NDArray[np.float64]:
-        """All that a picture depends on: dot and target, shape (4,)."""
+        """All that a picture depends on: the position of the dot, shape (2,)."""
         return self._place.astype(np.float64)
 
     def set_state(self, state: NDArray[np.float64]) -> None:
-        """Puts dot and target where ``get_state`` found them."""
+        """Puts the dot where ``get_state`` found it."""
         self._place = np.asarray(state, np.float32).copy()
+
+
+def _pixels(place: NDArray[np.float32]) -> tuple[int, int]:
+    """Column and row of a place; y points up."""
+    column, row = (place * [1, -1] + 1.2) / 2.4 * _SIZE
+    return int(column), int(row)

@@ -33,10 +33,10 @@ __all__ = [
     "Walker2d",
 ]
 
-Step = tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]
+Step = tuple[NDArray[np.float64], np.float64, bool, bool, dict[str, np.float64]]
 
 
-class Reacher(ReacherEnv):  # type: ignore[misc]
+class Reacher(ReacherEnv):
     """Reach the target with the fingertip; reward: minus the distance in metres.
 
     Version history: v0, first release.
@@ -46,7 +46,7 @@ class Reacher(ReacherEnv):  # type: ignore[misc]
         super().__init__(reward_control_weight=0.0, **kwargs)
 
 
-class HalfCheetah(HalfCheetahEnv):  # type: ignore[misc]
+class HalfCheetah(HalfCheetahEnv):
     """Run to the right; reward: forward speed in metres per second.
 
     Version history: v0, first release.
@@ -56,7 +56,7 @@ class HalfCheetah(HalfCheetahEnv):  # type: ignore[misc]
         super().__init__(ctrl_cost_weight=0.0, **kwargs)
 
 
-class Swimmer(SwimmerEnv):  # type: ignore[misc]
+class Swimmer(SwimmerEnv):
     """Swim to the right; reward: forward speed in metres per second.
 
     Version history: v0, first release.
@@ -66,7 +66,7 @@ class Swimmer(SwimmerEnv):  # type: ignore[misc]
         super().__init__(ctrl_cost_weight=0.0, **kwargs)
 
 
-class InvertedPendulum(InvertedPendulumEnv):  # type: ignore[misc]
+class InvertedPendulum(InvertedPendulumEnv):
     """Balance the pole; reward: minus the square of its angle in radians.
 
     Version history: v0, first release.
@@ -74,11 +74,11 @@ class InvertedPendulum(InvertedPendulumEnv):  # type: ignore[misc]
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """One step; never terminates."""
-        observation, _, _, truncated, info = super().step(action)
-        return observation, -float(self.data.qpos[1]) ** 2, False, truncated, info
+        observation, _, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
+        return observation, -np.square(np.float64(self.data.qpos[1])), False, truncated, info
 
 
-class InvertedDoublePendulum(InvertedDoublePendulumEnv):  # type: ignore[misc]
+class InvertedDoublePendulum(InvertedDoublePendulumEnv):
     """Balance two poles; reward: ten times the height of the tip in metres above 1.
 
     Version history: v0, first release.
@@ -86,12 +86,12 @@ class InvertedDoublePendulum(InvertedDoublePendulumEnv):  # type: ignore[misc]
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """One step; never terminates."""
-        observation, _, _, truncated, info = super().step(action)
-        tip_height = float(self.data.site_xpos[0][2])
+        observation, _, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
+        tip_height = self.data.site_xpos[0][2]
         return observation, 10.0 * (tip_height - 1.0), False, truncated, info
 
 
-class Hopper(HopperEnv):  # type: ignore[misc]
+class Hopper(HopperEnv):
     """Hop to the right without falling; reward: forward speed + 1 + (height of the torso - 1).
 
     Version history: v0, first release.
@@ -102,12 +102,12 @@ class Hopper(HopperEnv):  # type: ignore[misc]
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """One step; never terminates."""
-        observation, _, _, truncated, info = super().step(action)
-        reward = float(info["x_velocity"]) + 1.0 + (float(self.data.qpos[1]) - 1.0)
+        observation, _, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
+        reward = info["x_velocity"] + 1.0 + (self.data.qpos[1] - 1.0)
         return observation, reward, False, truncated, info
 
 
-class Walker2d(Walker2dEnv):  # type: ignore[misc]
+class Walker2d(Walker2dEnv):
     """Walk to the right without falling; reward: forward speed + 1 + (height of the torso - 2).
 
     Version history: v0, first release.
@@ -118,12 +118,12 @@ class Walker2d(Walker2dEnv):  # type: ignore[misc]
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """One step; never terminates."""
-        observation, _, _, truncated, info = super().step(action)
-        reward = float(info["x_velocity"]) + 1.0 + (float(self.data.qpos[1]) - 2.0)
+        observation, _, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
+        reward = info["x_velocity"] + 1.0 + (self.data.qpos[1] - 2.0)
         return observation, reward, False, truncated, info
 
 
-class Ant(AntEnv):  # type: ignore[misc]
+class Ant(AntEnv):
     """Walk to the right on four legs; reward: forward speed + (height of the torso - 1.2).
 
     Version history: v0, first release.
@@ -134,6 +134,6 @@ class Ant(AntEnv):  # type: ignore[misc]
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """One step; never terminates."""
-        observation, _, _, truncated, info = super().step(action)
-        reward = float(info["x_velocity"]) + (float(self.data.qpos[2]) - 1.2)
+        observation, _, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
+        reward = info["x_velocity"] + (self.data.qpos[2] - 1.2)
         return observation, reward, False, truncated, info

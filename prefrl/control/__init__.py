@@ -1,1 +1,1 @@
-"""Agents that act: Gymnasium environments and Stable-Baselines3, from rollout to relabelled buffer."""
+"""Agents that act: Gymnasium and Stable-Baselines3, from rollout to relabelled buffer."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import zipfile
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
@@ -50,6 +54,8 @@ class AgentConfig:
     """Weight of the entropy bonus."""
     hidden: tuple[int, ...] = (256, 256)
     """Units of each hidden layer, for the policy and for the value function."""
+    log_std_init: float = -1.0
+    """Logarithm of the standard deviation of continuous actions at the start."""
     normalize_observations: bool = True
     """Standardise what the policy sees, by running statistics."""
 
@@ -71,7 +77,7 @@ class AgentConfig:
         return self.n_steps or {"ppo": 512, "a2c": 16}[algo]
 
 
-def check_environment(env_id: str) -> gym.spec:
+def check_environment(env_id: str) -> EnvSpec:
     """Makes an environment once, to fail early and clearly.
 
     Args:
@@ -85,6 +91,7 @@ def check_environment(env_id: str) -> gym.spec:
         MissingExtraError: If a library that it needs is absent.
         UnsupportedSpaceError: If its spaces are not supported.
     """
+    _log_mujoco_warnings()
     try:
         env = gym.make(env_id, render_mode="rgb_array")
     except gym.error.DependencyNotInstalled as error:
@@ -99,6 +106,7 @@ def check_environment(env_id: str) -> gym.spec:
         ) from error
     try:
         check_spaces(env.observation_space, env.action_space)
+        assert env.spec is not None  # gymnasium.make always sets it
         return env.spec
     finally:
         env.close()
@@ -106,7 +114,21 @@ def check_environment(env_id: str) -> gym.spec:
 
 def make_environments(env_id: str, *, n_envs: int, seed: int) -> VecEnv:
     """N environments side by side in this process, which record simulator states for films."""
+    _log_mujoco_warnings()
     return make_vec_env(env_id, n_envs=n_envs, seed=seed, wrapper_class=RecordState)
+
+
+@functools.cache
+def _log_mujoco_warnings() -> None:
+    """Sends MuJoCo's warnings to the log, not to the terminal and MUJOCO_LOG.TXT.
+
+    Gymnasium's own HalfCheetah model alone warns eight times at each start.
+    """
+    try:
+        import mujoco
+    except ImportError:
+        return
+    mujoco.set_mju_user_warning(logging.getLogger("prefrl.mujoco").info)
 
 
 class Agent:
@@ -153,7 +175,7 @@ class Agent:
         """Writes ``policy.zip`` and the observation statistics, with no pickle of ours."""
         self.model.save(run.policy)
         if self.normalizer.norm_obs:
-            stats = self.normalizer.obs_rms
+            stats = self._statistics()
             np.savez(run.observation_stats, mean=stats.mean, var=stats.var, count=stats.count)
 
     def restore(self, run: RunDirectory) -> None:
@@ -167,7 +189,7 @@ class Agent:
             self.model.set_parameters(str(run.policy), device=self.model.device)
             if self.normalizer.norm_obs:
                 with np.load(run.observation_stats, allow_pickle=False) as arrays:
-                    stats = self.normalizer.obs_rms
+                    stats = self._statistics()
                     stats.mean, stats.var = arrays["mean"], arrays["var"]
                     stats.count = float(arrays["count"])
         except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
@@ -175,6 +197,10 @@ class Agent:
                 f"expected a saved policy in {run.root} that fits its config, but {error}; only a "
                 "run that trained to its end has one."
             ) from error
+
+    def _statistics(self) -> RunningMeanStd:
+        assert isinstance(self.normalizer.obs_rms, RunningMeanStd)  # no Dict observations here
+        return self.normalizer.obs_rms
 
     def close(self) -> None:
         """Closes the environments."""
@@ -191,7 +217,8 @@ def _algorithm(
         "ent_coef": config.ent_coef,
         "policy_kwargs": {
             "net_arch": {"pi": list(config.hidden), "vf": list(config.hidden)},
-            "activation_fn": nn.Tanh,
+            "activation_fn": nn.ReLU,
+            "log_std_init": config.log_std_init,
         },
         "seed": seed,
         "device": device,

@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from prefrl.control.evaluate import correlation
 from prefrl.control.hide_reward import HideReward, Rollout, find_hide_reward
 from prefrl.control.queries import QueryConfig, Questioner, disagreement_of_rollout
 from prefrl.control.relabel import forget_rollout, write_rewards
@@ -45,13 +48,13 @@ class PreferenceConfig:
     """Steps per segment."""
     members: int = 3
     """Members of the reward ensemble."""
-    schedule: str = "hyperbolic"
-    """When labels are asked for: constant, hyperbolic (more at first) or inverse_quadratic."""
+    schedule: Literal["constant", "hyperbolic", "inverse_quadratic"] = "hyperbolic"
+    """How the rate of labels falls over the training."""
     initial_fraction: float = 0.25
     """Share of the labels asked for before the agent's first update."""
     refit_growth: float = 0.05
     """Refit when the comparisons have grown by this share since the last fit."""
-    query: QueryConfig = field(default_factory=QueryConfig)
+    query: Annotated[QueryConfig, tyro.conf.arg(name="")] = field(default_factory=QueryConfig)
     """Which pairs are asked."""
     net: RewardNetConfig = field(default_factory=RewardNetConfig)
     """What the reward nets look like."""
@@ -134,6 +137,7 @@ class PreferenceCallback(BaseCallback):
         self._given_oracle = oracle
         self._run = RunDirectory.create(run) if isinstance(run, str | Path) else run
         self._rng = np.random.default_rng(seed)
+        self._fit_seed = int(self._rng.integers(2**32))
         self._on_rollout = on_rollout or (lambda row: None)
 
     def _init_callback(self) -> None:
@@ -234,7 +238,7 @@ class PreferenceCallback(BaseCallback):
             self.questioner.comparisons,
             self.pool.kept,
             config=self.config.fit,
-            rng=self._rng,
+            rng=np.random.default_rng(self._fit_seed),
             l2=None if self.report is None else self.report.l2,
         )
         self.net.calibrate(recent)
@@ -272,7 +276,7 @@ class PreferenceCallback(BaseCallback):
             "true_return_mean": float(np.mean(returns)) if returns else math.nan,
             "predicted_reward_mean": float(reward.mean()),
             "predicted_reward_std": float(reward.std()),
-            "reward_correlation": _correlation(reward, rollout.true_rewards),
+            "reward_correlation": correlation(reward, rollout.true_rewards),
             "disagreement": disagreement_of_rollout(raw, self.config.segment_length),
             "fit_steps": fit_steps,
             "wall_seconds": time.monotonic() - self._started,
@@ -304,10 +308,3 @@ class PreferenceCallback(BaseCallback):
                 f"{self.venv.n_finished} episodes had {longest} steps; lower segment_length or "
                 "raise max_episode_steps."
             )
-
-
-def _correlation(predicted: NDArray[np.float32], true: NDArray[np.float64]) -> float:
-    """Pearson's correlation; NaN where one side does not vary."""
-    if predicted.std() < 1e-9 or true.std() < 1e-9:
-        return math.nan
-    return float(np.corrcoef(predicted.ravel(), true.ravel())[0, 1])

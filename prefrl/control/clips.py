@@ -168,6 +168,7 @@ def write_film(frames: NDArray[np.uint8], path: Path, *, fps: int) -> Path:
     height, width = (side - side % 2 for side in frames.shape[1:3])
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps, options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for picture in frames:
             frame = av.VideoFrame.from_ndarray(

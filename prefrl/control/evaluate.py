@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from prefrl.control.reward_nets import MlpStepReward
 from prefrl.control.spaces import encode_actions
 from prefrl.control.states import STATE_KEY
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "correlation", "evaluate"]
 
 _LONGEST_EPISODE = 100_000
 
@@ -33,6 +35,23 @@ class Evaluation:
     def returns(self) -> NDArray[np.float64]:
         """True return of each episode, shape (E,)."""
         return np.asarray(np.nansum(self.true_rewards, axis=1))
+
+    @property
+    def correlation(self) -> float:
+        """Pearson's correlation of predicted with true step rewards; NaN where one is constant."""
+        return correlation(self.predicted_rewards, self.true_rewards)
+
+
+def correlation(predicted: NDArray[Any], true: NDArray[Any]) -> float:
+    """Pearson's correlation of two arrays of one shape, leaving out NaN.
+
+    NaN where fewer than two pairs are left, or one side does not vary.
+    """
+    both = np.isfinite(predicted) & np.isfinite(true)
+    x, y = predicted[both], true[both]
+    if len(x) < 2 or x.std() < 1e-9 or y.std() < 1e-9:
+        return math.nan
+    return float(np.corrcoef(x, y)[0, 1])
 
 
 def evaluate(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,22 @@ from prefrl.errors import ConfigError
 
 __all__ = ["QueryConfig", "Questioner", "disagreement_of_rollout"]
 
+SelectionName = Literal[
+    "uniform",
+    "disagreement",
+    "entropy",
+    "k_center",
+    "k_center_disagreement",
+    "k_center_entropy",
+]
+
 
 @dataclass(frozen=True)
 class QueryConfig:
     """Which pairs are put to the labeller."""
 
-    selection: str = "disagreement"
-    """How pairs are chosen: uniform, disagreement, entropy, k_center, or a hybrid of two."""
+    selection: SelectionName = "disagreement"
+    """How pairs are chosen among candidates; k_center spreads them out."""
     oversampling: int = 10
     """Candidate pairs drawn for each pair that is asked."""
     pool_size: int = 2000
@@ -70,6 +80,8 @@ class Questioner:
     ) -> None:
         self.comparisons: list[Comparison] = []
         """All answers so far, skips included, in the order of asking."""
+        self.disagreement: dict[str, float] = {}
+        """Disagreement of the members when a query was asked, by the query's id."""
         self._pool = pool
         self._oracle = oracle
         self._store = store
@@ -108,6 +120,7 @@ class Questioner:
         ]
         for left, right in chosen:
             self._keep(left, right)
+        self.disagreement.update(zip((q.id for q in queries), priorities, strict=True))
         self._store.add_queries(queries, env_steps=env_steps, priorities=priorities)
         for query, (left, right) in zip(queries, chosen, strict=True):
             answer = self._oracle.compare(left, right)
@@ -152,9 +165,7 @@ def _features(pairs: Sequence[tuple[Segment, Segment]]) -> NDArray[np.float32]:
     )
 
 
-def disagreement_of_rollout(
-    raw_rewards: NDArray[np.float32], segment_length: int
-) -> float:
+def disagreement_of_rollout(raw_rewards: NDArray[np.float32], segment_length: int) -> float:
     """Mean disagreement over neighbouring pairs of stretches of a scored rollout.
 
     Args:

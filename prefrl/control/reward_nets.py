@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class MlpStepReward(nn.Module):
         widths = [n_observation + n_action, *config.hidden, 1]
         self.weights = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, fan_in, fan_out))
-            for fan_in, fan_out in zip(widths, widths[1:], strict=False)
+            for fan_in, fan_out in pairwise(widths)
         )
         self.biases = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, 1, fan_out)) for fan_out in widths[1:]
@@ -89,11 +90,18 @@ class MlpStepReward(nn.Module):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
-        """Draws fresh parameters, uniform in ±1/sqrt(fan_in), as torch does for linear layers."""
+        """Draws fresh hidden layers, uniform in ±1/sqrt(fan_in), and a last layer of zeros.
+
+        A random last layer would start with confident preferences: summed over a segment, its
+        outputs differ by several units, where the loss with noise is flat. A short fit would keep
+        that chance as part of the reward.
+        """
         for weight, bias in zip(self.weights, self.biases, strict=True):
             bound = 1 / math.sqrt(weight.shape[1])
             weight.uniform_(-bound, bound, generator=generator)
             bias.uniform_(-bound, bound, generator=generator)
+        self.weights[-1].zero_()
+        self.biases[-1].zero_()
 
     def collate(self, items: Sequence[Segment]) -> Tensor:
         """Inputs of B segments of equal length, shape (B, T, O + A)."""

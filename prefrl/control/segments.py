@@ -43,8 +43,8 @@ class Segment:
 class SegmentSampler:
     """Cuts the trajectories of N environments into segments that never straddle episodes.
 
-    A trajectory is cut from the start of its episode on, without overlap; what is left at the end of
-    an episode is dropped, what is left at the end of a rollout is carried into the next.
+    A trajectory is cut from the start of its episode on, without overlap; what is left at the end
+    of an episode is dropped, what is left at the end of a rollout is carried into the next.
 
     Args:
         segment_length: Steps per segment (T).
@@ -190,10 +190,15 @@ class SegmentPool:
 
 def save_segment(path: Path, segment: Segment) -> None:
     """Writes a segment to an .npz file, without pickles."""
-    arrays = {"observations": segment.observations, "actions": segment.actions}
-    if segment.states is not None:
-        arrays["states"] = segment.states
-    np.savez(path, env_steps=segment.env_steps, **arrays)
+    states = {} if segment.states is None else {"states": segment.states}
+    np.savez(
+        path,
+        allow_pickle=False,
+        env_steps=segment.env_steps,
+        observations=segment.observations,
+        actions=segment.actions,
+        **states,
+    )
 
 
 def load_segment(path: Path) -> Segment:

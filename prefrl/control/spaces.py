@@ -17,7 +17,7 @@ def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spac
     """Refuses what the reward nets cannot read.
 
     Raises:
-        UnsupportedSpaceError: For anything but vector Box observations with Box or Discrete actions.
+        UnsupportedSpaceError: For all but vector Box observations with Box or Discrete actions.
     """
     if isinstance(observation_space, spaces.Dict):
         raise UnsupportedSpaceError(

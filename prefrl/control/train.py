@@ -7,23 +7,29 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+import tyro
 from stable_baselines3.common.logger import configure
 
 from prefrl.control.agents import Agent, AgentConfig, Algo, check_environment
 from prefrl.control.callback import Metrics, PreferenceCallback, PreferenceConfig
 from prefrl.control.evaluate import Evaluation, evaluate
 from prefrl.control.films import film_episode, film_pairs
+from prefrl.control.queries import QueryConfig
+from prefrl.control.reward_nets import MlpStepReward, RewardNetConfig
 from prefrl.control.segments import Segment
+from prefrl.control.spaces import action_width, observation_width
 from prefrl.core.comparisons import Answer
-from prefrl.core.oracle import Oracle
-from prefrl.errors import ConfigError
+from prefrl.core.oracle import Oracle, OracleConfig
+from prefrl.core.trainer import FitConfig
+from prefrl.errors import ConfigError, FilmError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.weights import latest_weights
 
-__all__ = ["Result", "TrainConfig", "train"]
+__all__ = ["Result", "TrainConfig", "load_run", "train"]
 
 _EVALUATION_SEED = 1_000_003  # keeps evaluation episodes apart from those of training
 
@@ -32,7 +38,7 @@ _EVALUATION_SEED = 1_000_003  # keeps evaluation episodes apart from those of tr
 class TrainConfig:
     """A training: which environment, how long, and how the reward is learned."""
 
-    env_id: str
+    env_id: tyro.conf.Positional[str]
     """Gymnasium id, as in HalfCheetah-v5 or prefrl_envs:prefrl/Hopper-v0."""
     steps: int = 500_000
     """Environment steps."""
@@ -50,7 +56,9 @@ class TrainConfig:
     """Make films of the agent before and after, and of the most informative pairs."""
     threads: int = 1
     """Threads that torch may use."""
-    preferences: PreferenceConfig = field(default_factory=PreferenceConfig)
+    preferences: Annotated[PreferenceConfig, tyro.conf.arg(name="")] = field(
+        default_factory=PreferenceConfig
+    )
     """How the reward is learned."""
     agent: AgentConfig = field(default_factory=AgentConfig)
     """The agent's settings."""
@@ -131,10 +139,7 @@ def train(
     _write_evaluation(run, after, callback)
 
     # show
-    notes = []
-    if config.films:
-        notes = film_episode(run, config.env_id, before=before.states, after=after.states)
-        notes += [] if notes else film_pairs(run, config.env_id, callback.questioner.comparisons)
+    notes = _film(run, config.env_id, before, after, callback) if config.films else []
     summary = _summary(config, callback, before, after, trained_seconds)
     run.write_json(run.summary, summary)
     return Result(run=run, summary=summary, notes=notes)
@@ -163,9 +168,59 @@ def config_as_json(config: TrainConfig) -> dict[str, Any]:
     return content
 
 
-def _evaluate(
-    agent: Agent, config: TrainConfig, callback: PreferenceCallback | None
-) -> Evaluation:
+def config_from_json(content: dict[str, Any]) -> TrainConfig:
+    """The config that ``config_as_json`` wrote.
+
+    Raises:
+        RunDirectoryError: If it is not one of this release.
+    """
+    try:
+        agent = AgentConfig(**_tuples(content.pop("agent")))
+        told = content.pop("preferences")
+        preferences = PreferenceConfig(
+            query=QueryConfig(**told.pop("query")),
+            net=RewardNetConfig(**_tuples(told.pop("net"))),
+            fit=FitConfig(**told.pop("fit")),
+            teacher=OracleConfig(**told.pop("teacher")),
+            **told,
+        )
+        run = Path(content.pop("run"))
+        return TrainConfig(run=run, agent=agent, preferences=preferences, **content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunDirectoryError(
+            f"expected a config.json of this release of prefrl, but {error}; read the run with "
+            "the release in its versions.json."
+        ) from error
+
+
+def _tuples(content: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+
+
+def load_run(run: RunDirectory) -> tuple[TrainConfig, Agent, MlpStepReward]:
+    """Loads a finished run: its config, its agent, and its newest reward model.
+
+    Raises:
+        RunDirectoryError: If a part is missing or does not fit.
+    """
+    config = config_from_json(run.read_json(run.config))
+    check_environment(config.env_id)
+    agent = Agent(config.env_id, config.algo, config.agent, seed=config.seed)
+    agent.restore(run)
+    net = MlpStepReward(
+        observation_width(agent.environments.observation_space),
+        action_width(agent.environments.action_space),
+        n_members=config.preferences.members,
+        config=config.preferences.net,
+    )
+    try:
+        net.load_state_dict(latest_weights(run.reward).tensors)
+    except RuntimeError as error:
+        raise RunDirectoryError(f"the reward weights do not fit the config: {error}") from error
+    return config, agent, net
+
+
+def _evaluate(agent: Agent, config: TrainConfig, callback: PreferenceCallback | None) -> Evaluation:
     return evaluate(
         agent,
         config.env_id,
@@ -184,6 +239,25 @@ def _write_evaluation(run: RunDirectory, after: Evaluation, callback: Preference
         holdout_probability=np.empty(0) if report is None else report.holdout_probability,
         holdout_preference=np.empty(0) if report is None else report.preference,
     )
+
+
+def _film(
+    run: RunDirectory,
+    env_id: str,
+    before: Evaluation,
+    after: Evaluation,
+    callback: PreferenceCallback,
+) -> list[str]:
+    """Makes all films; where that cannot be done, says why."""
+    questioner = callback.questioner
+    asked = [(c, questioner.disagreement[c.query.id]) for c in questioner.comparisons]
+    try:
+        film_episode(run, env_id, before.states, "before")
+        film_episode(run, env_id, after.states, "after")
+        film_pairs(run, env_id, asked)
+    except FilmError as error:
+        return [f"no films: {error}"]
+    return []
 
 
 def _summary(

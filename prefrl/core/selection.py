@@ -185,4 +185,4 @@ def _array(features: Floats | Callable[[], Floats] | None) -> Floats | None:
 def _squared_distances(a: Floats, b: Floats) -> Floats:
     """All pairs' squared distances, shape (A, B), in one matrix product."""
     norms = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None]
-    return np.maximum(norms - 2 * a @ b.T, 0.0)
+    return np.asarray(np.maximum(norms - 2 * a @ b.T, 0.0))

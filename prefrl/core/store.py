@@ -4,30 +4,31 @@ A label that was acknowledged is in the store exactly once, whatever process is 
 ``submit`` returns after the commit, and its submission key makes a retry harmless. SQLite runs with
 a rollback journal (TRUNCATE), ``synchronous=FULL`` and ``BEGIN IMMEDIATE`` for every write; WAL is
 not used, as several releases of SQLite can corrupt it with more than one connection.
+
+What is particular to SQLite is in ``prefrl.core.sqlite``.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
+from importlib import metadata
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
-from sqlalchemy.pool import StaticPool
 
 from prefrl.core.comparisons import Answer, Comparison, Query
+from prefrl.core.sqlite import create_schema, open_sqlite
 from prefrl.errors import StoreError, SubmissionConflictError
 
 __all__ = ["Counts", "LabelEvent", "LabelStore"]
 
 _SCHEMA_VERSION = 1
-_BUSY_TIMEOUT_MS = 10_000
 
 _metadata = sa.MetaData()
 
@@ -46,28 +47,36 @@ _event = sa.Table(
     "label_event",
     _metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("query_id", sa.ForeignKey("query.id"), nullable=False, index=True),
+    sa.Column("query_id", sa.ForeignKey("query.id"), nullable=False),
     sa.Column("annotator_id", sa.Text, nullable=False),
     sa.Column("submission_key", sa.Text, nullable=False, unique=True),
     sa.Column("answer", sa.Text, nullable=False),
-    sa.Column("supersedes", sa.ForeignKey("label_event.id"), unique=True),
+    sa.Column("supersedes", sa.ForeignKey("label_event.id"), index=True),
     sa.Column("shown_at", sa.Float),
     sa.Column("answered_at", sa.Float, nullable=False),
     sa.Column("client_ms", sa.Float),
+    sa.Column("order_shown", sa.Text),
+    sa.Column("rubric_ver", sa.Text),
+    sa.Column("server_ver", sa.Text, nullable=False),
     sa.CheckConstraint("answer IN ('left', 'right', 'tie', 'skip')", name="known_answer"),
-    sqlite_autoincrement=True,
+    sa.Index("ix_label_event_current", "query_id", "annotator_id", "id"),
+    sqlite_autoincrement=True,  # an id is never used again, so that it can be a cursor
 )
 
-_TRIGGERS = [
-    f"CREATE TRIGGER IF NOT EXISTS label_event_no_{verb.lower()} BEFORE {verb} ON label_event "
-    "BEGIN SELECT RAISE(ABORT, 'label_event is append-only'); END"
-    for verb in ("UPDATE", "DELETE")
-]
+_current = sa.table("current_label", *(sa.column(c.name, c.type) for c in _event.c))
+
+# Per query and annotator the newest event that no other one supersedes.
+_CURRENT_VIEW = """
+CREATE VIEW current_label AS SELECT e.* FROM label_event AS e WHERE e.id = (
+    SELECT max(n.id) FROM label_event AS n
+    WHERE n.query_id = e.query_id AND n.annotator_id = e.annotator_id
+    AND NOT EXISTS (SELECT 1 FROM label_event AS s WHERE s.supersedes = n.id)
+)"""
 
 
 @dataclass(frozen=True)
 class LabelEvent:
-    """One acknowledged answer."""
+    """One acknowledged answer. Times are in seconds since 1970."""
 
     id: int
     """Grows with every event: a cursor."""
@@ -78,75 +87,71 @@ class LabelEvent:
     submission_key: str
     """The client's own name for this submission."""
     answer: Answer
-    """What was answered."""
+    """What was answered, about left and right as the query has them."""
     supersedes: int | None
-    """The event that this one replaces, if any."""
+    """Id of the event that this one replaces, if any."""
+    shown_at: float | None
+    """When the query was shown."""
     answered_at: float
-    """When it was stored, in seconds since 1970."""
+    """When the answer was stored."""
+    client_ms: float | None
+    """How long the labeller looked, in milliseconds."""
+    order_shown: str | None
+    """How the pair lay on the screen, in the client's words."""
+    rubric_ver: str | None
+    """Version of the instructions that the labeller had."""
+    server_ver: str
+    """Version of prefrl that stored the answer."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How much of what is in the store."""
+    """How much of what is in the store: ``queries = answered + skipped + open``."""
 
     queries: int
     """Queries in all."""
     answered: int
-    """Queries with an answer other than SKIP."""
+    """Queries with a current answer other than SKIP."""
     skipped: int
-    """Queries whose only answers are SKIP."""
+    """Queries whose only current answers are SKIP."""
     open: int
-    """Queries that nobody has answered."""
+    """Queries without a current answer."""
 
 
 class LabelStore:
-    """Queries and answers in a database.
+    """Queries and answers in a database; several processes may have the same one open.
 
     Args:
-        place: Path of an SQLite file, made if absent; or an SQLAlchemy URL. ``sqlite://`` keeps
-            all in memory.
+        place: Path of an SQLite file, made if absent, for its owner only; or an SQLAlchemy URL.
+            ``sqlite://`` keeps all in memory, for one thread.
 
     Raises:
-        StoreError: If the database cannot be opened safely or was made by a newer release.
+        StoreError: If the database cannot be opened safely, is not a label store, or was made by a
+            newer release. Every other method raises it when the database refuses.
     """
 
     def __init__(self, place: str | os.PathLike[str]) -> None:
-        url = str(place) if "://" in str(place) else f"sqlite:///{Path(place).absolute()}"
-        if not url.startswith("sqlite"):
-            raise StoreError(
-                f"expected an SQLite file or URL, got {sa.make_url(url).render_as_string()}; "
-                "other databases are not supported yet."
+        self._engine, self._writer = open_sqlite(os.fspath(place))
+        self._server_ver = metadata.version("prefrl")
+        self._closed = False
+        with self._transaction(write=True) as connection:
+            create_schema(
+                connection,
+                _metadata,
+                version=_SCHEMA_VERSION,
+                views=[_CURRENT_VIEW],
+                append_only=_event,
             )
-        self._in_memory = url == "sqlite://"
-        if not self._in_memory:
-            _create_private(Path(sa.make_url(url).database or ""))
-        options: dict[str, Any] = {"poolclass": StaticPool} if self._in_memory else {}
-        self._engine = sa.create_engine(url, **options)
-        sa.event.listen(self._engine, "connect", _prepare_connection)
-        # pysqlite would begin lazily and never IMMEDIATE; SQLAlchemy's begin is ours instead.
-        sa.event.listen(self._engine, "begin", _begin)
-        self._writer = self._engine.execution_options(immediate=True)
-        try:
-            self._check_settings()
-            self._create_schema()
-        except sa.exc.DBAPIError as error:
-            raise StoreError(
-                f"expected a label store in {place}, but SQLite says: {error.orig}."
-            ) from error
 
     def __enter__(self) -> LabelStore:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections. The store cannot be used afterwards; what it held is on disk."""
+        self._closed = True
         self._engine.dispose()
 
     def add_queries(
@@ -155,38 +160,45 @@ class LabelStore:
         *,
         env_steps: int = 0,
         priorities: Sequence[float] | None = None,
-    ) -> None:
+    ) -> int:
         """Stores queries. One that is there already is left alone.
 
         Args:
             queries: What to ask.
             env_steps: Environment steps of the run so far.
-            priorities: One per query; the higher, the sooner it is asked. All 0 if None.
+            priorities: One finite number per query; the higher, the sooner it is asked. All 0 if
+                None.
+
+        Returns:
+            How many were new.
 
         Raises:
             StoreError: If a query's id is taken by a query about other items. Nothing is stored.
+            ValueError: If the priorities are not one finite number per query.
         """
         queries = list(queries)
-        now = time.time()
-        with self._write() as connection:
-            for query, priority in zip(queries, priorities or [0.0] * len(queries), strict=True):
-                row = connection.execute(sa.select(_query).where(_query.c.id == query.id)).first()
-                if row is None:
-                    connection.execute(
-                        _query.insert().values(
-                            id=query.id,
-                            left_item=query.left,
-                            right_item=query.right,
-                            created_at=now,
-                            env_steps=env_steps,
-                            priority=priority,
-                        )
-                    )
-                elif (row.left_item, row.right_item) != (query.left, query.right):
+        priorities = [0.0] * len(queries) if priorities is None else list(priorities)
+        if len(priorities) != len(queries) or not all(map(math.isfinite, priorities)):
+            raise ValueError(
+                f"expected a finite priority for each of {len(queries)} queries, got {priorities}."
+            )
+        now, new = time.time(), dict[str, dict[str, Any]]()
+        with self._transaction(write=True) as connection:
+            for query, priority in zip(queries, priorities, strict=True):
+                row = {"id": query.id, "left_item": query.left, "right_item": query.right}
+                stored = new.get(query.id) or _query_row(connection, query.id)
+                if stored is None:
+                    about = {"created_at": now, "env_steps": env_steps, "priority": priority}
+                    new[query.id] = row | about
+                elif stored | row != stored:
                     raise StoreError(
-                        f"query {query.id} is about {row.left_item} and {row.right_item}, got it "
-                        f"again with {query.left} and {query.right}; give each query its own id."
+                        f"query {query.id!r} compares {stored['left_item']!r} with "
+                        f"{stored['right_item']!r}, got it again with {query.left!r} and "
+                        f"{query.right!r}; give each query an id of its own."
                     )
+            if new:
+                connection.execute(_query.insert(), list(new.values()))
+        return len(new)
 
     def submit(
         self,
@@ -198,191 +210,147 @@ class LabelStore:
         supersedes: int | None = None,
         shown_at: float | None = None,
         client_ms: float | None = None,
+        order_shown: str | None = None,
+        rubric_ver: str | None = None,
     ) -> LabelEvent:
         """Stores an answer; when this returns, it is on disk.
 
         Args:
             query_id: What was answered.
-            answer: The answer.
-            submission_key: The client's own unique name for this submission. The same one again
-                gives back what was stored the first time.
-            annotator_id: Who answered.
-            supersedes: Id of an earlier event that this one replaces.
+            answer: The answer, about left and right as the query has them.
+            submission_key: The client's own unique name for this submission, made when the query is
+                shown. The same key with the same query, answer, annotator and ``supersedes`` gives
+                back what was stored the first time.
+            annotator_id: Who answered. A newer answer of theirs to the same query counts instead.
+            supersedes: Id of an earlier event on the same query that this one replaces.
             shown_at: When the query was shown, in seconds since 1970.
             client_ms: How long the labeller looked, in milliseconds.
+            order_shown: How the pair lay on the screen.
+            rubric_ver: Version of the labeller's instructions.
 
         Returns:
             The stored event.
 
         Raises:
             SubmissionConflictError: If the key was used for another answer.
-            StoreError: If there is no such query or event.
+            StoreError: If there is no such query, or no such event on it.
         """
-        with self._write() as connection:
-            stored = connection.execute(
-                sa.select(_event).where(_event.c.submission_key == submission_key)
-            ).first()
+        body = {
+            "query_id": query_id,
+            "answer": answer.value,
+            "annotator_id": annotator_id,
+            "supersedes": supersedes,
+        }
+        about = {
+            "submission_key": submission_key,
+            "shown_at": shown_at,
+            "answered_at": time.time(),
+            "client_ms": client_ms,
+            "order_shown": order_shown,
+            "rubric_ver": rubric_ver,
+            "server_ver": self._server_ver,
+        }
+        by_key = sa.select(_event).where(_event.c.submission_key == submission_key)
+        with self._transaction(write=True) as connection:
+            stored = connection.execute(by_key).first()
             if stored is None:
-                try:
-                    connection.execute(
-                        _event.insert().values(
-                            query_id=query_id,
-                            annotator_id=annotator_id,
-                            submission_key=submission_key,
-                            answer=answer.value,
-                            supersedes=supersedes,
-                            shown_at=shown_at,
-                            answered_at=time.time(),
-                            client_ms=client_ms,
-                        )
-                    )
-                except sa.exc.IntegrityError as error:
-                    raise StoreError(
-                        f"expected a known query and a current event to supersede, got {query_id} "
-                        f"and {supersedes}: {error.orig}."
-                    ) from error
-                stored = connection.execute(
-                    sa.select(_event).where(_event.c.submission_key == submission_key)
-                ).one()
-        event = _as_event(stored)
-        asked = (query_id, answer, annotator_id, supersedes)
-        if asked != (event.query_id, event.answer, event.annotator_id, event.supersedes):
+                _check_references(connection, query_id, supersedes)
+                connection.execute(_event.insert().values(body | about))
+                stored = connection.execute(by_key).one()
+        first = {name: stored._mapping[name] for name in body}
+        if first != body:
             raise SubmissionConflictError(
-                f"submission key {submission_key!r} was used for {event.answer} to query "
-                f"{event.query_id} by {event.annotator_id}, got it again for {answer} to "
-                f"{query_id} by {annotator_id}; make a new key for each showing."
+                f"submission key {submission_key!r} was used for {first}, got it again for {body}; "
+                "make a new key each time a query is shown."
             )
-        return event
+        return LabelEvent(**{**stored._mapping, "answer": answer})
 
     def open_queries(self, limit: int) -> list[Query]:
-        """Queries without an answer, the most urgent first, then the oldest."""
-        answered = sa.select(_current().c.query_id)
-        with self._engine.connect() as connection:
+        """Queries without a current answer from anyone.
+
+        Args:
+            limit: How many at most.
+
+        Returns:
+            Those of the highest priority first, then the oldest, then by id.
+        """
+        is_open = ~sa.exists().where(_current.c.query_id == _query.c.id)
+        urgency = (_query.c.priority.desc(), _query.c.created_at, _query.c.id)
+        with self._transaction() as connection:
             rows = connection.execute(
-                sa.select(_query)
-                .where(_query.c.id.not_in(answered))
-                .order_by(_query.c.priority.desc(), _query.c.created_at, _query.c.id)
-                .limit(limit)
+                sa.select(_query).where(is_open).order_by(*urgency).limit(limit)
             ).all()
         return [_as_query(row) for row in rows]
 
     def comparisons(self, *, since: int = 0) -> list[tuple[int, Comparison]]:
-        """Current answers with their event ids, in order, skips included.
+        """Current answers with their event ids, skips included.
+
+        A query comes once per annotator, and again in a later call when its answer was superseded:
+        the later one counts.
 
         Args:
             since: Leave out events with this id or a smaller one.
+
+        Returns:
+            In the order of the event ids; the last id is the next ``since``.
         """
-        current = _current()
-        with self._engine.connect() as connection:
-            rows = connection.execute(
-                sa.select(
-                    current.c.id.label("event_id"),
-                    current.c.answer,
-                    _query.c.id,
-                    _query.c.left_item,
-                    _query.c.right_item,
-                )
-                .join(_query, _query.c.id == current.c.query_id)
-                .where(current.c.id > since)
-                .order_by(current.c.id)
-            ).all()
+        answers = (
+            sa.select(_current.c.id.label("event_id"), _current.c.answer, _query)
+            .join(_query, _query.c.id == _current.c.query_id)
+            .where(_current.c.id > since)
+            .order_by(_current.c.id)
+        )
+        with self._transaction() as connection:
+            rows = connection.execute(answers).all()
         return [(row.event_id, Comparison(_as_query(row), Answer(row.answer))) for row in rows]
 
     def counts(self) -> Counts:
-        """How many queries are there, answered, skipped and open."""
-        current = _current()
-        decided = sa.func.max(sa.case((current.c.answer != Answer.SKIP.value, 1), else_=0))
-        per_query = sa.select(decided.label("decided")).group_by(current.c.query_id).subquery()
-        with self._engine.connect() as connection:
-            queries = connection.execute(sa.select(sa.func.count()).select_from(_query)).scalar_one()
-            n, decided_n = connection.execute(
-                sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(per_query.c.decided), 0))
+        """How many queries there are, answered, skipped and open, at one moment."""
+        decided = sa.func.max(sa.case((_current.c.answer != Answer.SKIP.value, 1), else_=0))
+        per_query = sa.select(decided.label("decided")).group_by(_current.c.query_id).subquery()
+        with self._transaction() as connection:
+            queries, closed, answered = connection.execute(
+                sa.select(
+                    sa.select(sa.func.count()).select_from(_query).scalar_subquery(),
+                    sa.func.count(),
+                    sa.func.coalesce(sa.func.sum(per_query.c.decided), 0),
+                ).select_from(per_query)
             ).one()
-        return Counts(queries=queries, answered=decided_n, skipped=n - decided_n, open=queries - n)
+        return Counts(queries, answered, skipped=closed - answered, open=queries - closed)
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def _transaction(self, *, write: bool = False) -> Iterator[Connection]:
+        if self._closed:
+            raise StoreError("expected an open label store, got one that was closed; open it anew.")
         try:
-            with self._writer.begin() as connection:
+            with (self._writer if write else self._engine).begin() as connection:
                 yield connection
-        except sa.exc.OperationalError as error:
+        except sa.exc.DBAPIError as error:
             raise StoreError(
-                f"the label store could not be written: {error.orig}; nothing of this was stored. "
-                "Look for a full disk or another program that holds the file."
+                f"the label store at {self._engine.url.database} refused: {error.orig}; nothing of "
+                "this was stored. Look for a full disk or another program that holds the file."
             ) from error
 
-    def _check_settings(self) -> None:
-        with self._engine.connect() as connection:
-            journal, synchronous = (
-                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-                for name in ("journal_mode", "synchronous")
-            )
-        if synchronous != 2 or journal != ("memory" if self._in_memory else "truncate"):
-            raise StoreError(
-                "expected SQLite to run with journal_mode=truncate and synchronous=2 (FULL), got "
-                f"{journal} and {synchronous}; put the run on a local disk."
-            )
 
-    def _create_schema(self) -> None:
-        with self._writer.begin() as connection:
-            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version > _SCHEMA_VERSION:
-                raise StoreError(
-                    f"expected a label store of version {_SCHEMA_VERSION} or older, got version "
-                    f"{version}; update prefrl."
-                )
-            _metadata.create_all(connection)
-            for trigger in _TRIGGERS:
-                connection.exec_driver_sql(trigger)
-            connection.exec_driver_sql(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+def _query_row(connection: Connection, query_id: str) -> dict[str, Any] | None:
+    row = connection.execute(sa.select(_query).where(_query.c.id == query_id)).first()
+    return None if row is None else dict(row._mapping)
 
 
-def _current() -> sa.Subquery:
-    """Events that no other one supersedes."""
-    newer = _event.alias()
-    superseded = sa.exists().where(newer.c.supersedes == _event.c.id)
-    return sa.select(_event).where(~superseded).subquery()
-
-
-def _create_private(path: Path) -> None:
-    """Makes the file readable and writable by its owner only."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
+def _check_references(connection: Connection, query_id: str, supersedes: int | None) -> None:
+    if _query_row(connection, query_id) is None:
         raise StoreError(
-            f"expected a place for the label store at {path}, but {error.strerror}; make the "
-            "folder, or choose another."
-        ) from error
-
-
-def _prepare_connection(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
-        "journal_mode = TRUNCATE",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-
-
-def _begin(connection: Connection) -> None:
-    # A plain BEGIN that reads and then writes fails at once when another writer gets in between.
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+            f"expected a query of this store, got {query_id!r}; call add_queries before submit."
+        )
+    if supersedes is None:
+        return
+    replaced = sa.select(_event.c.query_id).where(_event.c.id == supersedes)
+    if connection.execute(replaced).scalar() != query_id:
+        raise StoreError(
+            f"expected supersedes to be an event on query {query_id!r}, got {supersedes}; give the "
+            "id of the event that submit returned."
+        )
 
 
 def _as_query(row: Row[Any]) -> Query:
     return Query(id=row.id, left=row.left_item, right=row.right_item)
-
-
-def _as_event(row: Row[Any]) -> LabelEvent:
-    return LabelEvent(
-        id=row.id,
-        query_id=row.query_id,
-        annotator_id=row.annotator_id,
-        submission_key=row.submission_key,
-        answer=Answer(row.answer),
-        supersedes=row.supersedes,
-        answered_at=row.answered_at,
-    )

@@ -6,6 +6,9 @@ say when to stop, and give an honest accuracy, so that no label is spent on vali
 
 A bag is a weight per comparison and member: all members see the same minibatch in one forward pass,
 and a comparison that is not in a member's bag weighs nothing for it.
+
+A fit with the same generator starts from the same parameters and gives old comparisons the same
+weights, so that from one fit to the next the reward changes because of new answers, not by chance.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class FitConfig:
     patience: int = 5
     """Checks without a better hold-out loss after which the fit stops."""
     check_every: int = 20
-    """Gradient steps between two checks on the hold-out, at the least; one epoch if that is more."""
+    """Gradient steps between two checks on the hold-out; one epoch if that is more."""
     l2: float = 1e-4
     """L2 coefficient at the start of the first fit."""
     l2_change: float = 0.001
@@ -133,7 +136,7 @@ def fit(
         comparisons: What labellers answered; skips are left out.
         items: The compared items by id.
         config: Settings.
-        rng: Source of bags, fresh parameters and the order of comparisons.
+        rng: Source of fresh parameters, bags and the order of comparisons.
         l2: L2 coefficient to start from, usually that of the last report; the config's if None.
 
     Returns:
@@ -142,8 +145,8 @@ def fit(
     Raises:
         NotEnoughDataError: If no comparison has a preference.
     """
-    pairs = _pairs(comparisons, items, model.n_members, config.bagging, rng)
     generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
+    pairs = _pairs(comparisons, items, model.n_members, config.bagging, rng)
     if config.restart:
         model.reset(generator)
     module = model.module()
@@ -192,7 +195,9 @@ def _pairs(
             f"expected at least one comparison with a preference, got {len(comparisons)} "
             "comparisons that are all skips; gather more answers before fitting."
         )
-    bags = rng.multinomial(n, np.full(n, 1 / n), size=n_members) if bagging else 1
+    # Poisson(1) weights are a bag drawn comparison by comparison, as they arrive (Oza and Russell
+    # 2001). Drawn row by row, they are the same for old comparisons when new ones come in.
+    bags = rng.poisson(1.0, size=(n, n_members)).T if bagging else 1
     return _Pairs(
         left=[items[c.query.left] for c in decided],
         right=[items[c.query.right] for c in decided],

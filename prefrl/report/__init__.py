@@ -4,6 +4,6 @@ The room reads only what lies in the run directory, so a report can be made whil
 on, after it was cut short, or on another machine.
 """
 
-#from prefrl.report.page import write_report
+from prefrl.report.page import write_report
 
-#__all__ = ["write_report"]
+__all__ = ["write_report"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -99,7 +100,9 @@ def predicted_against_true(evaluation: Evaluation) -> Figure:
     finite = np.isfinite(evaluation.true_rewards) & np.isfinite(evaluation.predicted_rewards)
     true, predicted = evaluation.true_rewards[finite], evaluation.predicted_rewards[finite]
     if not true.size:
-        raise NotEnoughDataError("There are no evaluation steps with a true and a predicted reward.")
+        raise NotEnoughDataError(
+            "There are no evaluation steps with a true and a predicted reward."
+        )
     figure, (axes,) = _panels(1, height=4.9)
     if true.size > _MANY_STEPS:
         cells = axes.hexbin(
@@ -299,7 +302,7 @@ def disagreement(metrics: Table) -> Figure:
     return figure
 
 
-_TITLE = {"loc": "left", "fontsize": 14, "fontweight": "bold", "color": INK}
+_TITLE: dict[str, Any] = {"loc": "left", "fontsize": 14, "fontweight": "bold", "color": INK}
 
 
 def _panels(
@@ -350,7 +353,7 @@ def _legend(axes: Axes) -> None:
 
 def _standardised(values: Array) -> Array:
     std = values.std()
-    return (values - values.mean()) / (std if std > 1e-12 else 1.0)
+    return np.asarray((values - values.mean()) / (std if std > 1e-12 else 1.0))
 
 
 def _smallest(values: Array) -> float:

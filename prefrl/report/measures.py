@@ -109,7 +109,7 @@ def reliability_bins(probability: Array, preference: Array, *, n_bins: int) -> R
     counts = np.bincount(index, minlength=n_bins).astype(np.float64)
     filled = counts > 0
     n = counts[filled]
-    wins = np.bincount(index, weights=y, minlength=n_bins)[filled]
+    wins: Array = np.bincount(index, weights=y, minlength=n_bins)[filled].astype(np.float64)
     low, high = wilson_interval(wins, n)
     return ReliabilityBins(
         predicted=np.bincount(index, weights=p, minlength=n_bins)[filled] / n,

@@ -268,8 +268,8 @@ def read_run(run: RunDirectory) -> RunRecord:
         )
     notes: list[str] = []
     files = _Reader(run.root, notes)
-    metrics = files.read(read_csv, run.metrics, {}, "there are no curves over environment steps.")
-    fits = files.read(read_csv, run.fits, {}, "the reward model has not been fitted yet.")
+    metrics: Table = files.read(read_csv, run.metrics, {}, "there are no curves over environment steps.")
+    fits: Table = files.read(read_csv, run.fits, {}, "the reward model has not been fitted yet.")
     for path, table in ((run.metrics, metrics), (run.fits, fits)):
         if table and not len(next(iter(table.values()))):
             notes.append(f"{path.name} has a header but no rows yet.")
@@ -277,13 +277,13 @@ def read_run(run: RunDirectory) -> RunRecord:
         read_evaluation, run.evaluation, Evaluation(), "the agent has not been evaluated yet."
     )
     consequence = "the run is in progress or was cut short; the numbers shown are its latest ones."
-    summary = files.read(run.read_json, run.summary, {}, consequence)
-    config = files.read(run.read_json, run.config, {}, "what was asked for is unknown.")
+    summary: dict[str, Any] = files.read(run.read_json, run.summary, {}, consequence)
+    config: dict[str, Any] = files.read(run.read_json, run.config, {}, "what was asked for is unknown.")
     versions = summary.get("versions")
     if not isinstance(versions, dict):
         consequence = "the versions it ran with are unknown."
-        versions = files.read(run.read_json, run.versions, {}, consequence)
-    pairs = files.read(read_pairs, run.films / "pairs.json", [], "no film strips can be shown.")
+        versions = files.read(run.read_json, run.versions, dict[str, Any](), consequence)
+    pairs: list[Pair] = files.read(read_pairs, run.films / "pairs.json", [], "no film strips can be shown.")
     return RunRecord(metrics, fits, evaluation, summary, config, versions, pairs, notes)
 
 

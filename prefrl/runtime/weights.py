@@ -73,7 +73,9 @@ def latest_weights(folder: Path) -> Weights:
         tensors = load(newest.read_bytes())
         about = json.loads(newest.with_suffix(".json").read_text())
     except (OSError, ValueError, SafetensorError) as error:
-        raise RunDirectoryError(f"expected readable reward weights in {newest}, {error}.") from error
+        raise RunDirectoryError(
+            f"expected readable reward weights in {newest}, {error}."
+        ) from error
     return Weights(version=int(newest.stem[1:]), tensors=tensors, about=about)
 
 

@@ -1,0 +1,75 @@
+"""What works on this machine, and what to do about what does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+
+import torch
+
+from prefrl.control.clips import choose_gl
+from prefrl.core.store import LabelStore
+from prefrl.errors import StoreError
+from prefrl.runtime.rundir import installed_versions
+
+__all__ = ["Finding", "examine"]
+
+_ENOUGH_DISK = 2e9
+_EXTRAS = {"ale_py": "atari", "transformers": "text", "fastapi": "viewer"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    """Its name."""
+    works: bool
+    """Whether all is well."""
+    found: str
+    """What was found."""
+    advice: str = ""
+    """What to do, where something is missing."""
+
+
+def examine() -> Iterator[Finding]:
+    """Looks at versions, processors, GPU, drawing, the label store and the disk."""
+    versions = installed_versions()
+    yield Finding("versions", True, ", ".join(f"{k} {v}" for k, v in versions.items()))
+    yield Finding("processors", True, f"{os.cpu_count()} cores")
+    if torch.cuda.is_available():
+        yield Finding("GPU", True, torch.cuda.get_device_name())
+    else:
+        advice = "Not needed: small nets are as fast on the CPU."
+        yield Finding("GPU", True, "none that torch can use", advice)
+    backend = choose_gl()
+    yield Finding(
+        "films",
+        backend is not None,
+        f"MuJoCo draws with {backend}" if backend else "no GL to draw MuJoCo with",
+        "" if backend else "On Debian: apt-get install libegl1 libgl1-mesa-dri, or libosmesa6.",
+    )
+    yield _store()
+    free = shutil.disk_usage(Path.cwd()).free
+    yield Finding(
+        "disk",
+        free > _ENOUGH_DISK,
+        f"{free / 1e9:.0f} GB free here",
+        "" if free > _ENOUGH_DISK else "A run writes 10 to 100 MB; make room first.",
+    )
+    absent = [extra for module, extra in _EXTRAS.items() if util.find_spec(module) is None]
+    yield Finding("later extras", True, f"not installed: {', '.join(absent) or 'none'}")
+
+
+def _store() -> Finding:
+    try:
+        with tempfile.TemporaryDirectory() as folder, LabelStore(Path(folder) / "labels.db"):
+            return Finding("label store", True, f"SQLite {sqlite3.sqlite_version}, durable")
+    except StoreError as error:
+        return Finding("label store", False, str(error), "Use a local disk for runs.")

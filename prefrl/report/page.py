@@ -1,0 +1,220 @@
+"""One self-contained HTML page: figures, films and film strips travel inside of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from prefrl.errors import NotEnoughDataError
+from prefrl.report import figures
+from prefrl.report.tables import Pair, RunRecord, column, number, read_run
+from prefrl.runtime.rundir import RunDirectory, write_atomically
+
+__all__ = ["write_report"]
+
+_LARGEST_FILM = 8_000_000
+_DPI = 150
+
+_SECTIONS: list[tuple[str, str, str, Callable[[RunRecord], Figure]]] = [
+    (
+        "learning_curve",
+        "Does it learn?",
+        "The true return, which the agent never sees. It should rise. A fall while the predicted "
+        "reward rises means that the agent exploits a mistake of the reward.",
+        lambda record: figures.learning_curve(
+            record.metrics,
+            final_return=number(record.summary, "eval_return_mean"),
+            final_std=number(record.summary, "eval_return_std"),
+        ),
+    ),
+    (
+        "predicted_against_true",
+        "Is the learned reward the true one?",
+        "Each point is a step of an evaluation episode. The closer to a rising line, the better; "
+        "scale and shift do not matter, since comparisons do not fix them.",
+        lambda record: figures.predicted_against_true(record.evaluation),
+    ),
+    (
+        "along_episode",
+        "Along one episode",
+        "Both rewards should rise and fall together. Stretches where only the prediction is high "
+        "are what an agent would learn to exploit.",
+        lambda record: figures.along_episode(record.evaluation),
+    ),
+    (
+        "holdout",
+        "Does the reward generalise?",
+        "Each member is judged on comparisons that it was not trained on. Accuracy should stay "
+        "well above one half. Pairs are chosen to be hard, so it need not come near one.",
+        lambda record: figures.holdout(record.fits),
+    ),
+    (
+        "calibration",
+        "Are its probabilities honest?",
+        "When the members say 80 per cent, four of five answers should agree. Points below the "
+        "diagonal on the right mean overconfidence.",
+        lambda record: figures.calibration(record.evaluation),
+    ),
+    (
+        "disagreement",
+        "How sure are the members?",
+        "Disagreement should fall as labels come in. A sudden rise means that the agent reached "
+        "behaviour that nobody has compared yet.",
+        lambda record: figures.disagreement(record.metrics),
+    ),
+]
+
+
+def write_report(run: RunDirectory) -> Path:
+    """Draws all figures of a run and writes its page. The run may be under way or cut short.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The path of the page. Each figure lies beside it as a PNG.
+
+    Raises:
+        RunDirectoryError: If the directory holds nothing of a run at all.
+    """
+    record = read_run(run)
+    run.report.mkdir(exist_ok=True)
+    parts = [*_headline(record), *_notes(record), *_films(run)]
+    for name, title, reading, draw in _SECTIONS:
+        parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(reading)}</p>"]
+        parts.append(_figure(run.report / f"{name}.png", title, partial(draw, record)))
+    parts += [*_pairs(run, record.pairs), *_settings(run, record)]
+    page = run.report / "index.html"
+    write_atomically(page, _page(_name(record), "\n".join(parts)).encode())
+    return page
+
+
+def _page(title: str, body: str) -> str:
+    style = files("prefrl.report").joinpath("style.css").read_text()
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head>\n<body>{body}</body></html>\n"
+    )
+
+
+def _name(record: RunRecord) -> str:
+    env_id = record.summary.get("env_id") or record.config.get("env_id") or "a run"
+    return f"{env_id} from comparisons"
+
+
+def _headline(record: RunRecord) -> Iterator[str]:
+    summary = record.summary
+    algo = summary.get("algo") or record.config.get("algo") or "an agent"
+    seed = summary.get("seed", record.config.get("seed", "?"))
+    yield f"<h1>{escape(_name(record))}</h1>"
+    yield f'<p class="soft">{escape(str(algo).upper())}, seed {escape(str(seed))}</p>'
+    latest = {name: column(record.metrics, name)[-1:] for name in ("labels", "env_steps")}
+    newest = {
+        name: float(values[0]) if len(values) else math.nan for name, values in latest.items()
+    }
+    spread = number(summary, "eval_return_std")
+    cards = [
+        ("true return before", _plain(number(summary, "eval_return_before_mean"))),
+        (f"true return after (± {_plain(spread)})", _plain(number(summary, "eval_return_mean"))),
+        ("labels", _plain(_first(number(summary, "labels"), newest["labels"]))),
+        ("environment steps", _plain(_first(number(summary, "env_steps"), newest["env_steps"]))),
+        ("correlation of rewards", _plain(number(summary, "reward_correlation"), 2)),
+        ("hold-out accuracy", _plain(number(summary, "reward_accuracy_holdout"), 2)),
+        ("training time", _duration(number(summary, "wall_seconds"))),
+    ]
+    yield '<div class="cards">'
+    for label, value in cards:
+        yield f'<div class="card"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
+    yield "</div>"
+
+
+def _notes(record: RunRecord) -> Iterator[str]:
+    if record.notes:
+        yield '<div class="notes"><p>This report is not complete:</p><ul>'
+        yield from (f"<li>{escape(note)}</li>" for note in record.notes)
+        yield "</ul></div>"
+
+
+def _films(run: RunDirectory) -> Iterator[str]:
+    films = {name: run.films / f"{name}.webm" for name in ("before", "after")}
+    if not any(path.is_file() for path in films.values()):
+        yield '<p class="soft">There are no films of this run.</p>'
+        return
+    yield '<h2>Before and after</h2><div class="films">'
+    for name, path in films.items():
+        if path.is_file():
+            small = path.stat().st_size < _LARGEST_FILM
+            source = _data_uri(path, "video/webm") if small else f"../films/{path.name}"
+            yield (
+                f'<figure><video controls loop muted autoplay playsinline src="{source}"></video>'
+                f"<figcaption>{name} training</figcaption></figure>"
+            )
+    yield "</div>"
+
+
+def _figure(path: Path, title: str, draw: Callable[[], Figure]) -> str:
+    try:
+        figure = draw()
+    except NotEnoughDataError as error:
+        path.unlink(missing_ok=True)
+        return f'<p class="soft">{escape(str(error))}</p>'
+    figure.savefig(path, dpi=_DPI)
+    source = _data_uri(path, "image/png")
+    return f'<figure class="plot"><img src="{source}" alt="{escape(title)}"></figure>'
+
+
+def _pairs(run: RunDirectory, pairs: list[Pair]) -> Iterator[str]:
+    if not pairs:
+        return
+    yield "<h2>The most informative pairs</h2>"
+    yield "<p>On these the members disagreed most when asked. The better one is framed.</p>"
+    for pair in pairs:
+        yield '<div class="pair">'
+        for side, name in (("left", pair.left), ("right", pair.right)):
+            strip = run.films / name
+            if strip.is_file():
+                mark = ' class="better"' if pair.answer == side else ""
+                caption = f"{side}: better" if mark else side
+                yield (
+                    f'<figure{mark}><img src="{_data_uri(strip, "image/png")}" alt="{side} clip">'
+                    f"<figcaption>{caption}</figcaption></figure>"
+                )
+        yield "</div>"
+        yield (
+            f'<p class="soft">{escape(pair.query)}: answer {escape(pair.answer)}, disagreement '
+            f"{_plain(pair.disagreement, 2)}, asked by step {_plain(pair.env_steps)}</p>"
+        )
+
+
+def _settings(run: RunDirectory, record: RunRecord) -> Iterator[str]:
+    for title, content in (("Configuration", record.config), ("Versions", record.versions)):
+        text = escape(json.dumps(content, indent=2))
+        yield f"<details><summary>{title}</summary><pre>{text}</pre></details>"
+    yield f"<p>Evaluate the agent again: <code>prefrl evaluate {escape(str(run.root))}</code></p>"
+
+
+def _data_uri(path: Path, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _first(*values: float) -> float:
+    return next((value for value in values if math.isfinite(value)), math.nan)
+
+
+def _plain(value: float, digits: int = 0) -> str:
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "-"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

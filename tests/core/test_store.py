@@ -1,0 +1,431 @@
+import contextlib
+import itertools
+import math
+import random
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import prefrl
+from prefrl.core import sqlite
+from prefrl.core.comparisons import Answer, Comparison, Query
+from prefrl.core.store import Counts, LabelStore
+from prefrl.errors import StoreError, SubmissionConflictError
+
+LEFT, RIGHT, TIE, SKIP = Answer
+QUERIES = [Query(f"q{i}", f"left{i}", f"right{i}") for i in range(4)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "labels.db"
+
+
+@pytest.fixture
+def store(path):
+    with LabelStore(path) as store:
+        store.add_queries(QUERIES)
+        yield store
+
+
+def submit(store, query_id, answer, key=None, annotator_id="ann", **options):
+    key = f"{query_id}/{annotator_id}/{answer.value}" if key is None else key
+    return store.submit(query_id, answer, submission_key=key, annotator_id=annotator_id, **options)
+
+
+def answers(store, since=0):
+    return [
+        (comparison.query.id, comparison.answer) for _, comparison in store.comparisons(since=since)
+    ]
+
+
+def raw(path, *statements):
+    """Runs statements on a connection of its own, as another program would; the last one's rows."""
+    with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+    return rows
+
+
+# --- queries and answers
+
+
+def test_an_answer_comes_back_as_it_was_given(store):
+    before = time.time()
+    event = submit(
+        store,
+        "q1",
+        TIE,
+        key="k",
+        shown_at=12.5,
+        client_ms=830.0,
+        order_shown="right first",
+        rubric_ver="2",
+    )
+    assert (event.query_id, event.answer, event.submission_key) == ("q1", TIE, "k")
+    assert (event.annotator_id, event.supersedes, event.shown_at) == ("ann", None, 12.5)
+    assert (event.client_ms, event.order_shown, event.rubric_ver) == (830.0, "right first", "2")
+    assert before <= event.answered_at <= time.time()
+    assert event.server_ver
+    assert store.comparisons() == [(event.id, Comparison(QUERIES[1], TIE))]
+
+
+def test_answers_are_on_disk_when_submit_returns(store, path):
+    submit(store, "q0", LEFT, key="k")
+    assert raw(path, "SELECT submission_key, answer FROM label_event") == [("k", "left")]
+
+
+def test_comparisons_follow_a_cursor(store):
+    assert store.comparisons() == []
+    first = submit(store, "q2", LEFT)
+    submit(store, "q0", SKIP)
+    assert answers(store) == [("q2", LEFT), ("q0", SKIP)]
+    assert answers(store, since=first.id) == [("q0", SKIP)]
+    assert answers(store, since=store.comparisons()[-1][0]) == []
+
+
+def test_a_newer_answer_of_the_same_annotator_counts_instead(store):
+    first = submit(store, "q0", LEFT)
+    submit(store, "q0", RIGHT, annotator_id="other")
+    submit(store, "q0", TIE)
+    assert answers(store) == [("q0", RIGHT), ("q0", TIE)]
+    assert answers(store, since=first.id) == [("q0", RIGHT), ("q0", TIE)]
+
+
+def test_a_superseding_event_replaces_an_answer_also_of_another_annotator(store):
+    first = submit(store, "q0", LEFT)
+    second = submit(store, "q0", RIGHT, annotator_id="reviewer", supersedes=first.id)
+    assert second.supersedes == first.id
+    assert answers(store) == [("q0", RIGHT)]
+    third = submit(store, "q0", TIE, annotator_id="reviewer", supersedes=second.id)
+    assert store.comparisons() == [(third.id, Comparison(QUERIES[0], TIE))]
+
+
+def test_counts_say_how_much_of_what(store):
+    assert store.counts() == Counts(queries=4, answered=0, skipped=0, open=4)
+    submit(store, "q0", LEFT)
+    submit(store, "q0", SKIP, annotator_id="other")
+    submit(store, "q1", SKIP)
+    submit(store, "q2", RIGHT)
+    assert store.counts() == Counts(queries=4, answered=2, skipped=1, open=1)
+    submit(store, "q2", SKIP)
+    assert store.counts() == Counts(queries=4, answered=1, skipped=2, open=1)
+
+
+def test_an_empty_store(path):
+    with LabelStore(path) as store:
+        assert store.counts() == Counts(0, 0, 0, 0)
+        assert store.open_queries(5) == store.comparisons() == []
+        assert store.add_queries([]) == 0
+
+
+def test_open_queries_come_by_priority_then_age(path):
+    with LabelStore(path) as store:
+        store.add_queries([Query("z", "a", "b")])
+        store.add_queries(QUERIES[:3], priorities=[0.0, 2.0, 1.0], env_steps=7)
+        assert [query.id for query in store.open_queries(10)] == ["q1", "q2", "z", "q0"]
+        assert store.open_queries(1) == [QUERIES[1]]
+        submit(store, "q1", SKIP)
+        assert [query.id for query in store.open_queries(2)] == ["q2", "z"]
+    assert raw(path, "SELECT env_steps FROM query ORDER BY id") == [(7,), (7,), (7,), (0,)]
+
+
+def test_adding_a_query_again_is_harmless(store):
+    assert store.add_queries([QUERIES[0], QUERIES[0]], priorities=[9, 9], env_steps=5) == 0
+    assert store.open_queries(1) == [QUERIES[0]]
+    assert store.counts().queries == 4
+
+
+def test_a_query_id_with_other_items_is_refused_and_nothing_is_stored(store):
+    new, other = Query("new", "a", "b"), Query("q0", "right0", "left0")
+    with pytest.raises(StoreError, match="query 'q0' compares 'left0' with 'right0', got it again"):
+        store.add_queries([new, other])
+    with pytest.raises(StoreError, match="query 'new'"):
+        store.add_queries([new, Query("new", "a", "c")])
+    assert store.counts().queries == 4
+
+
+@pytest.mark.parametrize("priorities", [[1.0], [1.0, math.nan]])
+def test_priorities_that_do_not_fit_are_refused(store, priorities):
+    with pytest.raises(ValueError, match="finite priority for each of 2 queries"):
+        store.add_queries(QUERIES[:2], priorities=priorities)
+
+
+# --- exactly once
+
+
+def test_a_retry_is_harmless(store):
+    first = submit(store, "q0", LEFT, key="k", client_ms=10.0)
+    assert submit(store, "q0", LEFT, key="k", client_ms=9000.0) == first
+    assert answers(store) == [("q0", LEFT)]
+
+
+def test_one_key_for_two_answers_is_a_conflict(store):
+    first = submit(store, "q0", LEFT, key="k")
+    for query_id, answer, annotator_id, supersedes in [
+        ("q0", RIGHT, "ann", None),
+        ("q1", LEFT, "ann", None),
+        ("q0", LEFT, "other", None),
+        ("q0", LEFT, "ann", first.id),
+    ]:
+        with pytest.raises(SubmissionConflictError, match=r"'k' was used for .* make a new key"):
+            submit(store, query_id, answer, "k", annotator_id, supersedes=supersedes)
+    assert answers(store) == [("q0", LEFT)]
+
+
+def test_an_unknown_query_or_event_is_refused(store):
+    event = submit(store, "q1", LEFT)
+    with pytest.raises(StoreError, match="query of this store, got 'q9'; call add_queries"):
+        submit(store, "q9", LEFT)
+    for supersedes in (event.id, 99):
+        with pytest.raises(StoreError, match="expected supersedes to be an event on query 'q0'"):
+            submit(store, "q0", LEFT, supersedes=supersedes)
+    assert answers(store) == [("q1", LEFT)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE label_event SET answer = 'right'",
+        "DELETE FROM label_event",
+        "INSERT OR REPLACE INTO label_event VALUES "
+        "(1, 'q0', 'ann', 'new', 'right', NULL, NULL, 0, NULL, NULL, NULL, '')",
+        "REPLACE INTO label_event (query_id, annotator_id, submission_key, answer, answered_at, "
+        "server_ver) VALUES ('q0', 'ann', 'k', 'right', 0, '')",
+    ],
+)
+def test_events_are_only_ever_added(store, path, statement):
+    submit(store, "q0", LEFT, key="k")
+    with pytest.raises(sqlite3.IntegrityError, match="label_event is append-only"):
+        raw(path, statement)
+    assert answers(store) == [("q0", LEFT)]
+
+
+def test_the_database_itself_refuses_unknown_answers_and_queries(store, path):
+    row = "INSERT INTO label_event (query_id, annotator_id, submission_key, answer, answered_at, "
+    row += "server_ver) VALUES ('{}', 'ann', 'k', '{}', 0, '')"
+    with pytest.raises(sqlite3.IntegrityError, match="known_answer"):
+        raw(path, row.format("q0", "maybe"))
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        raw(path, row.format("q9", "left"))
+
+
+submissions = st.tuples(
+    st.sampled_from(["q0", "q1"]),
+    st.sampled_from([LEFT, RIGHT, SKIP]),
+    st.sampled_from(["k0", "k1", "k2", "k3"]),
+    st.sampled_from(["ann", "other"]),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(submissions, max_size=12))
+def test_any_order_of_submissions_equals_a_dict(sequence):
+    by_key, current = {}, {}
+    with LabelStore("sqlite://") as store:
+        store.add_queries(QUERIES)
+        for query_id, answer, key, annotator_id in sequence:
+            body = (query_id, answer, annotator_id)
+            if by_key.get(key, body) != body:
+                with pytest.raises(SubmissionConflictError):
+                    submit(store, query_id, answer, key, annotator_id)
+                continue
+            submit(store, query_id, answer, key, annotator_id)
+            if key not in by_key:
+                by_key[key] = body
+                current.pop((query_id, annotator_id), None)  # the newest comes last
+                current[query_id, annotator_id] = answer
+        assert answers(store) == [(query_id, a) for (query_id, _), a in current.items()]
+        undecided = {query_id for query_id, _ in current} - {
+            q for q, a in answers(store) if a != SKIP
+        }
+        assert store.counts().skipped == len(undecided)
+
+
+# --- the file
+
+
+def test_the_file_is_for_its_owner_only(tmp_path):
+    wide = tmp_path / "wide.db"
+    wide.touch(0o666)
+    for path in (wide, tmp_path / "new.db"):
+        LabelStore(path).close()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_store_can_be_opened_again(path):
+    for place in (path, str(path), f"sqlite:///{path}"):
+        with LabelStore(place) as store:
+            store.add_queries(QUERIES)
+            submit(store, "q0", LEFT)
+    with LabelStore(path) as store:
+        assert answers(store) == [("q0", LEFT)]
+
+
+def test_a_path_is_taken_as_it_is(tmp_path):
+    (tmp_path / "what? 100%#1").mkdir()
+    path = tmp_path / "what? 100%#1" / "labels.db"
+    LabelStore(path).close()
+    assert path.stat().st_size > 0
+
+
+def test_every_connection_is_durable_and_checked(path, monkeypatch):
+    LabelStore(path).close()
+    reader, writer = sqlite.open_sqlite(str(path))
+    with reader.connect() as first, writer.connect() as second:
+        for connection in (first, second):
+            for name, value in {
+                "journal_mode": "truncate",
+                "synchronous": 2,
+                "foreign_keys": 1,
+                "busy_timeout": 10_000,
+            }.items():
+                assert connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() == value
+    reader.dispose()
+    monkeypatch.setattr(sqlite, "_SYNCHRONOUS_FULL", 9)  # what SQLite would not take
+    with pytest.raises(StoreError, match="expected SQLite to run with synchronous = 9, got"):
+        LabelStore(path)
+
+
+def test_a_store_in_wal_mode_is_turned_back(path, monkeypatch):
+    LabelStore(path).close()
+    raw(path, "PRAGMA journal_mode = WAL")
+    LabelStore(path).close()
+    assert raw(path, "PRAGMA journal_mode") == [("delete",)]  # what a rollback journal reads as
+    assert raw(path, "PRAGMA user_version") == [(1,)]
+
+    raw(path, "PRAGMA journal_mode = WAL")
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 50)
+    with contextlib.closing(sqlite3.connect(path)) as holder:
+        holder.execute("SELECT * FROM query").fetchall()
+        with pytest.raises(StoreError, match="database is locked"):
+            LabelStore(path)
+
+
+def test_a_newer_store_is_refused(path):
+    LabelStore(path).close()
+    raw(path, "PRAGMA user_version = 2")
+    with pytest.raises(StoreError, match="version 1, got version 2; update prefrl"):
+        LabelStore(path)
+
+
+def test_what_is_no_label_store_is_refused(tmp_path):
+    (tmp_path / "text.db").write_text("no database " * 100)
+    with pytest.raises(StoreError, match="file is not a database"):
+        LabelStore(tmp_path / "text.db")
+    raw(tmp_path / "other.db", "CREATE TABLE diary (day TEXT)")
+    with pytest.raises(StoreError, match=r"database with the tables \['diary'\]"):
+        LabelStore(tmp_path / "other.db")
+    with pytest.raises(StoreError, match="make the folder"):
+        LabelStore(tmp_path / "missing" / "labels.db")
+    with pytest.raises(StoreError, match=r"got postgresql://me:\*\*\*@host/db; other databases"):
+        LabelStore("postgresql://me:secret@host/db")
+
+
+def test_a_closed_store_says_so(store):
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="open it anew"):
+        store.counts()
+
+
+def test_a_lock_that_lasts_is_an_error_and_nothing_is_stored(path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 50)
+    with LabelStore(path) as store, contextlib.closing(sqlite3.connect(path)) as holder:
+        store.add_queries(QUERIES)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="database is locked; nothing of this was stored"):
+            submit(store, "q0", LEFT)
+        holder.rollback()
+        assert answers(store) == []
+        submit(store, "q0", LEFT)
+
+
+# --- many writers, and death
+
+# The store alone, in a tenth of the time: the package itself imports Stable-Baselines3 and torch.
+WRITER = """
+import sys, types
+sys.modules["prefrl"] = types.ModuleType("prefrl")
+sys.modules["prefrl"].__path__ = [sys.argv[4]]
+
+from prefrl.core.comparisons import Answer, Query
+from prefrl.core.store import LabelStore
+
+path, name, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with LabelStore(path) as store:
+    for i in range(n):
+        key = f"{name}-{i}"
+        store.add_queries([Query(key, "a", "b")])
+        store.submit(key, Answer.LEFT, submission_key=key, annotator_id=name)
+        print(key, flush=True)
+"""
+
+
+@contextlib.contextmanager
+def writers(path, names, n):
+    """Processes that each store n answers and print each key once it is acknowledged."""
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for name in names:
+            command = [sys.executable, "-c", WRITER, str(path), name, str(n), *prefrl.__path__]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            processes.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        yield processes
+
+
+def test_three_writers_lose_nothing(path):
+    # None of them finds the file, so they also race to make it.
+    with writers(path, "abc", n=15) as processes:
+        acknowledged = [process.stdout.read().split() for process in processes]
+        assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
+    assert acknowledged == [[f"{name}-{i}" for i in range(15)] for name in "abc"]
+    with LabelStore(path) as store:
+        stored = [comparison.query.id for _, comparison in store.comparisons()]
+    assert sorted(stored) == sorted(itertools.chain(*acknowledged))
+
+
+@pytest.mark.parametrize("n_rounds", [1, pytest.param(12, marks=pytest.mark.slow)])
+def test_what_was_acknowledged_survives_kill_9(path, n_rounds):
+    rng = random.Random(0)
+    acknowledged = []
+    for number in range(n_rounds):
+        with writers(path, [f"{number}{name}" for name in "abc"], n=10**9) as processes:
+            acknowledged += [process.stdout.readline().strip() for process in processes]
+            for process in processes:
+                time.sleep(rng.uniform(0.02, 0.4))
+                process.kill()  # SIGKILL, while the others go on writing
+                acknowledged += process.stdout.read().split()
+                assert raw(path, "PRAGMA integrity_check") == [("ok",)]
+    stored = [key for (key,) in raw(path, "SELECT submission_key FROM label_event")]
+    assert len(stored) == len(set(stored))
+    assert set(acknowledged) <= set(stored)
+    # At most one answer of each writer was stored without its acknowledgement getting out.
+    assert len(acknowledged) <= len(stored) <= len(acknowledged) + 3 * n_rounds
+
+    with LabelStore(path) as store:  # and the client that heard nothing tries again
+        for key in stored:
+            submit(store, key, LEFT, key, annotator_id=key.split("-")[0])
+        assert store.counts().answered == len(stored)
+
+
+def test_threads_share_a_store(store):
+    def label(annotator_id):
+        for query in QUERIES:
+            submit(store, query.id, LEFT, annotator_id=annotator_id)
+
+    threads = [threading.Thread(target=label, args=(f"a{i}",)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.comparisons()) == 16
