@@ -19,7 +19,9 @@ from prefrl.errors import StoreError
 
 __all__ = ["create_schema", "open_sqlite"]
 
-_BUSY_TIMEOUT_MS = 10_000
+# SQLite polls for a lock and is not fair: three processes that write without a pause on a disk with
+# 20 ms per commit made one another wait for up to 7 s.
+_BUSY_TIMEOUT_MS = 30_000
 _SYNCHRONOUS_FULL = 2
 
 

@@ -35,7 +35,7 @@ __all__ = ["FitConfig", "FitReport", "fit"]
 class FitConfig:
     """How the reward ensemble is fitted."""
 
-    max_steps: int = 2000
+    max_steps: int = 1000
     """Gradient steps at most; the hold-out usually stops earlier."""
     batch_size: int = 32
     """Comparisons per gradient step."""
@@ -47,9 +47,9 @@ class FitConfig:
     """Draw each member's comparisons with replacement; without it there is no hold-out."""
     restart: bool = True
     """Start each fit from fresh parameters instead of the last ones."""
-    patience: int = 5
+    patience: int = 3
     """Checks without a better hold-out loss after which the fit stops."""
-    check_every: int = 20
+    check_every: int = 10
     """Gradient steps between two checks on the hold-out; one epoch if that is more."""
     l2: float = 1e-4
     """L2 coefficient at the start of the first fit."""

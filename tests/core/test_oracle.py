@@ -123,7 +123,7 @@ def test_equal_is_a_tie_below_its_share_of_the_margin():
 
 @pytest.mark.parametrize("other", [{"eps_mistake": 1.0}, {"beta": 5.0}, {"gamma": 0.5}])
 def test_equal_wins_over_what_comes_after_it(other):
-    # Without it: a mistake says LEFT, beta draws, and gamma sees 25 + 4 against 25 + 2.
+    # Without it a mistake would say RIGHT, beta would draw, and gamma would decide for LEFT.
     oracle = synthetic(margin=100, eps_equal=0.1, **other)
     assert share_of(TIE, oracle, item(50, 4), item(50, 2), n=50) == 1
 

@@ -3,7 +3,6 @@ import itertools
 import math
 import random
 import sqlite3
-import stat
 import subprocess
 import sys
 import threading
@@ -14,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import prefrl
-from prefrl.core import sqlite
 from prefrl.core.comparisons import Answer, Comparison, Query
 from prefrl.core.store import Counts, LabelStore
 from prefrl.errors import StoreError, SubmissionConflictError
@@ -48,7 +46,7 @@ def answers(store, since=0):
 
 def raw(path, *statements):
     """Runs statements on a connection of its own, as another program would; the last one's rows."""
-    with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection, connection:
         connection.execute("PRAGMA foreign_keys = ON")
         for statement in statements:
             rows = connection.execute(statement).fetchall()
@@ -250,103 +248,11 @@ def test_any_order_of_submissions_equals_a_dict(sequence):
         assert store.counts().skipped == len(undecided)
 
 
-# --- the file
-
-
-def test_the_file_is_for_its_owner_only(tmp_path):
-    wide = tmp_path / "wide.db"
-    wide.touch(0o666)
-    for path in (wide, tmp_path / "new.db"):
-        LabelStore(path).close()
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_a_store_can_be_opened_again(path):
-    for place in (path, str(path), f"sqlite:///{path}"):
-        with LabelStore(place) as store:
-            store.add_queries(QUERIES)
-            submit(store, "q0", LEFT)
-    with LabelStore(path) as store:
-        assert answers(store) == [("q0", LEFT)]
-
-
-def test_a_path_is_taken_as_it_is(tmp_path):
-    (tmp_path / "what? 100%#1").mkdir()
-    path = tmp_path / "what? 100%#1" / "labels.db"
-    LabelStore(path).close()
-    assert path.stat().st_size > 0
-
-
-def test_every_connection_is_durable_and_checked(path, monkeypatch):
-    LabelStore(path).close()
-    reader, writer = sqlite.open_sqlite(str(path))
-    with reader.connect() as first, writer.connect() as second:
-        for connection in (first, second):
-            for name, value in {
-                "journal_mode": "truncate",
-                "synchronous": 2,
-                "foreign_keys": 1,
-                "busy_timeout": 10_000,
-            }.items():
-                assert connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() == value
-    reader.dispose()
-    monkeypatch.setattr(sqlite, "_SYNCHRONOUS_FULL", 9)  # what SQLite would not take
-    with pytest.raises(StoreError, match="expected SQLite to run with synchronous = 9, got"):
-        LabelStore(path)
-
-
-def test_a_store_in_wal_mode_is_turned_back(path, monkeypatch):
-    LabelStore(path).close()
-    raw(path, "PRAGMA journal_mode = WAL")
-    LabelStore(path).close()
-    assert raw(path, "PRAGMA journal_mode") == [("delete",)]  # what a rollback journal reads as
-    assert raw(path, "PRAGMA user_version") == [(1,)]
-
-    raw(path, "PRAGMA journal_mode = WAL")
-    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 50)
-    with contextlib.closing(sqlite3.connect(path)) as holder:
-        holder.execute("SELECT * FROM query").fetchall()
-        with pytest.raises(StoreError, match="database is locked"):
-            LabelStore(path)
-
-
-def test_a_newer_store_is_refused(path):
-    LabelStore(path).close()
-    raw(path, "PRAGMA user_version = 2")
-    with pytest.raises(StoreError, match="version 1, got version 2; update prefrl"):
-        LabelStore(path)
-
-
-def test_what_is_no_label_store_is_refused(tmp_path):
-    (tmp_path / "text.db").write_text("no database " * 100)
-    with pytest.raises(StoreError, match="file is not a database"):
-        LabelStore(tmp_path / "text.db")
-    raw(tmp_path / "other.db", "CREATE TABLE diary (day TEXT)")
-    with pytest.raises(StoreError, match=r"database with the tables \['diary'\]"):
-        LabelStore(tmp_path / "other.db")
-    with pytest.raises(StoreError, match="make the folder"):
-        LabelStore(tmp_path / "missing" / "labels.db")
-    with pytest.raises(StoreError, match=r"got postgresql://me:\*\*\*@host/db; other databases"):
-        LabelStore("postgresql://me:secret@host/db")
-
-
 def test_a_closed_store_says_so(store):
     store.close()
     store.close()
     with pytest.raises(StoreError, match="open it anew"):
         store.counts()
-
-
-def test_a_lock_that_lasts_is_an_error_and_nothing_is_stored(path, monkeypatch):
-    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 50)
-    with LabelStore(path) as store, contextlib.closing(sqlite3.connect(path)) as holder:
-        store.add_queries(QUERIES)
-        holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreError, match="database is locked; nothing of this was stored"):
-            submit(store, "q0", LEFT)
-        holder.rollback()
-        assert answers(store) == []
-        submit(store, "q0", LEFT)
 
 
 # --- many writers, and death
@@ -394,7 +300,9 @@ def test_three_writers_lose_nothing(path):
     assert sorted(stored) == sorted(itertools.chain(*acknowledged))
 
 
-@pytest.mark.parametrize("n_rounds", [1, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "n_rounds", [1, pytest.param(12, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
 def test_what_was_acknowledged_survives_kill_9(path, n_rounds):
     rng = random.Random(0)
     acknowledged = []

@@ -1,0 +1,165 @@
+import math
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3.common.env_util import make_vec_env
+
+from control.toys import counters
+from prefrl import Answer, HideReward, PreferenceCallback, PreferenceConfig
+from prefrl.control.queries import QueryConfig
+from prefrl.control.train import TrainConfig, train
+from prefrl.errors import ConfigError, NotEnoughDataError
+
+DOT = "prefrl_envs:prefrl/MovingDot-v0"
+
+
+def dots(n_envs=8, seed=0):
+    return HideReward(make_vec_env(DOT, n_envs=n_envs, seed=seed))
+
+
+def quick(**options):
+    options = {"labels": 40, "segment_length": 10, **options}
+    return PreferenceConfig(query=QueryConfig(warmup_segments=20), **options)
+
+
+def true_return(model, episodes=20):
+    env = gym.make(DOT)
+    total = 0.0
+    for seed in range(episodes):
+        observation, _ = env.reset(seed=seed)
+        done = False
+        while not done:
+            action, _ = model.predict(observation, deterministic=True)
+            observation, reward, terminated, truncated, _ = env.step(int(action))
+            total += reward
+            done = terminated or truncated
+    return total / episodes
+
+
+# Staying anywhere at random gives -45, the best possible about -6.
+
+
+def test_ppo_solves_moving_dot_from_comparisons():
+    model = PPO(
+        "MlpPolicy", dots(), n_steps=128, batch_size=128, learning_rate=1e-3, gamma=0.95, seed=0
+    )
+    model.learn(20_000, callback=PreferenceCallback(quick()))
+    assert true_return(model) > -12
+
+
+def test_a2c_solves_moving_dot_from_comparisons():
+    model = A2C("MlpPolicy", dots(), n_steps=16, learning_rate=2e-3, gamma=0.95, seed=0)
+    model.learn(40_000, callback=PreferenceCallback(quick()))
+    assert true_return(model) > -12
+
+
+def learned_policy(*, reward_scale, oracle):
+    venv = HideReward(counters(2, length=20, reward_scale=reward_scale, terminates=False))
+    model = PPO("MlpPolicy", venv, n_steps=64, batch_size=64, n_epochs=2, seed=0)
+    callback = PreferenceCallback(quick(labels=10), oracle=oracle)
+    model.learn(512, callback=callback)
+    return model.policy.state_dict(), callback
+
+
+def prefers_high_actions(left, right):
+    return bool(left.actions.sum() > right.actions.sum())
+
+
+def test_the_true_reward_never_reaches_the_agent():
+    # With an oracle that does not look at it, a reward 1000 times as large, and of the other sign,
+    # changes nothing at all.
+    plain, _ = learned_policy(reward_scale=1.0, oracle=prefers_high_actions)
+    other, _ = learned_policy(reward_scale=-1000.0, oracle=prefers_high_actions)
+    for name, tensor in plain.items():
+        assert torch.equal(tensor, other[name]), name
+    # And it does change something where the oracle looks.
+    true, _ = learned_policy(reward_scale=1.0, oracle=None)
+    false, _ = learned_policy(reward_scale=-1.0, oracle=None)
+    assert any(not torch.equal(tensor, false[name]) for name, tensor in true.items())
+
+
+def test_segments_carry_no_reward():
+    _, callback = learned_policy(reward_scale=1.0, oracle=None)
+    segment = next(iter(callback.pool.kept.values()))
+    assert set(vars(segment)) == {"id", "observations", "actions", "states", "env_steps"}
+
+
+def test_an_oracle_may_be_an_object_with_one_method():
+    class Always:
+        def compare(self, left, right):
+            return Answer.TIE
+
+    _, callback = learned_policy(reward_scale=1.0, oracle=Always())
+    assert {c.answer for c in callback.questioner.comparisons} == {Answer.TIE}
+
+
+def test_skip_only_answers_teach_nothing_and_break_nothing():
+    _, callback = learned_policy(reward_scale=1.0, oracle=lambda left, right: "skip")
+    assert callback.report is None
+    assert callback.rows[-1]["labels"] == 10
+
+
+def test_all_labels_are_asked_and_each_pair_once():
+    _, callback = learned_policy(reward_scale=1.0, oracle=None)
+    comparisons = callback.questioner.comparisons
+    assert len(comparisons) == callback.rows[-1]["labels"] == 10
+    pairs = {frozenset((c.query.left, c.query.right)) for c in comparisons}
+    assert len(pairs) == 10
+    assert len({c.query.id for c in comparisons}) == 10
+
+
+def test_the_reward_is_the_same_until_the_next_fit():
+    _, callback = learned_policy(reward_scale=1.0, oracle=None)
+    fits = [row["fit_steps"] for row in callback.rows]
+    assert any(fits)
+    seen = np.ones((3, 2), np.float32), np.ones((3, 1), np.float32)
+    assert np.array_equal(callback.net.predict(*seen)[0], callback.net.predict(*seen)[0])
+
+
+def test_a_reward_in_the_open_is_refused():
+    model = PPO("MlpPolicy", counters(2), n_steps=16, batch_size=32)
+    with pytest.raises(ConfigError, match=r"prefrl\.HideReward"):
+        model.learn(64, callback=PreferenceCallback(labels=5))
+
+
+def test_off_policy_algorithms_are_refused():
+    model = SAC("MlpPolicy", HideReward(counters(1)), buffer_size=100)
+    with pytest.raises(ConfigError, match="on-policy"):
+        model.learn(10, callback=PreferenceCallback(labels=5))
+
+
+def test_more_labels_than_pairs_are_refused():
+    model = PPO("MlpPolicy", HideReward(counters(2)), n_steps=16, batch_size=32)
+    with pytest.raises(ConfigError, match="expected segments enough for 500 labels"):
+        model.learn(640, callback=PreferenceCallback(quick(labels=500)))
+
+
+def test_episodes_shorter_than_a_segment_are_refused():
+    venv = HideReward(counters(4, length=7))
+    model = PPO("MlpPolicy", venv, n_steps=64, batch_size=64)
+    with pytest.raises(NotEnoughDataError, match="had 7 steps; lower segment_length"):
+        model.learn(5000, callback=PreferenceCallback(quick()))
+
+
+@pytest.mark.parametrize("wrong", [{"labels": 0}, {"members": 0}, {"segment_length": 1}])
+def test_settings_that_cannot_work_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        PreferenceConfig(**wrong)
+
+
+@pytest.mark.slow
+def test_ppo_solves_pendulum_from_comparisons(tmp_path):
+    config = TrainConfig(
+        "Pendulum-v1",
+        steps=300_000,
+        run=tmp_path / "run",
+        films=False,
+        preferences=PreferenceConfig(labels=300),
+    )
+    result = train(config)
+    assert result.summary["eval_return_before_mean"] < -900
+    assert result.eval_return_mean > -350
+    assert math.isfinite(result.summary["reward_correlation"])

@@ -1,0 +1,79 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from control.toys import counters
+from prefrl.control.hide_reward import HideReward, find_hide_reward
+from prefrl.errors import ConfigError, UnsupportedSpaceError
+
+
+def test_the_agent_gets_zero_and_the_record_has_everything():
+    venv = HideReward(counters(2, length=3))
+    venv.record(5)
+    venv.reset()
+    rewards = [venv.step(np.full((2, 1), 0.5, np.float32))[1] for _ in range(5)]
+    assert not np.any(rewards)
+    taken = venv.take()
+    assert taken.observations[:, 0, 0].tolist() == [0, 1, 2, 0, 1]
+    assert taken.actions[:, 1, 0].tolist() == [0.5] * 5
+    assert taken.true_rewards[:, 0].tolist() == [0.5, 10.5, 20.5, 0.5, 10.5]
+    assert taken.dones[:, 0].tolist() == [False, False, True, False, False]
+    assert list(venv.finished_returns) == [31.5, 31.5]
+    assert list(venv.finished_lengths) == [3, 3]
+    assert len(venv.take().dones) == 0
+
+
+def test_observations_are_those_of_the_environment_not_the_normalised_ones():
+    venv = VecNormalize(HideReward(counters(1, length=9)), norm_reward=False)
+    hidden = find_hide_reward(venv)
+    hidden.record(4)
+    venv.reset()
+    for _ in range(4):
+        venv.step(np.zeros((1, 1), np.float32))
+    assert hidden.take().observations[:, 0].tolist() == [[t, -t] for t in (0, 1, 2, 3)]
+
+
+def test_a_reset_in_between_ends_the_episode():
+    venv = HideReward(counters(1, length=9))
+    venv.record(4)
+    venv.reset()
+    venv.step(np.zeros((1, 1), np.float32))
+    venv.reset()
+    venv.step(np.zeros((1, 1), np.float32))
+    assert venv.take().dones[:, 0].tolist() == [True, False]
+    assert venv.n_finished == 0
+
+
+def test_wrapping_a_normalised_environment_is_refused():
+    with pytest.raises(ConfigError, match="inside of VecNormalize"):
+        HideReward(VecNormalize(counters()))
+
+
+def test_an_environment_without_it_is_named():
+    with pytest.raises(ConfigError, match=r"prefrl\.HideReward"):
+        find_hide_reward(counters())
+
+
+class Spaces(gym.Env):
+    def __init__(self, observation_space, action_space):
+        self.observation_space = observation_space
+        self.action_space = action_space
+
+
+BOX = spaces.Box(-1, 1, (2,), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "message"),
+    [
+        (spaces.Dict(a=BOX), BOX, "dict observations are not supported yet"),
+        (spaces.Box(0, 255, (84, 84, 3), np.uint8), BOX, "images of shape"),
+        (spaces.Discrete(3), BOX, "expected Box observations"),
+        (BOX, spaces.MultiDiscrete([2, 2]), "Box or Discrete actions"),
+    ],
+)
+def test_spaces_that_are_not_supported_are_refused(observation, action, message):
+    with pytest.raises(UnsupportedSpaceError, match=message):
+        HideReward(DummyVecEnv([lambda: Spaces(observation, action)]))

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from prefrl.control.reward_nets import MlpStepReward, RewardNetConfig
+from prefrl.control.segments import Segment
+from prefrl.errors import ConfigError
+
+
+def net(*, n_members=3, hidden=(8, 8), **options):
+    made = MlpStepReward(
+        2, 1, n_members=n_members, config=RewardNetConfig(hidden=hidden, **options)
+    )
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(generator=generator)
+    return made.eval()
+
+
+def segments(rng, n, length=5):
+    return [
+        Segment(
+            f"s{i}",
+            rng.normal(3.0, 2.0, size=(length, 2)).astype(np.float32),
+            rng.normal(size=(length, 1)).astype(np.float32),
+        )
+        for i in range(n)
+    ]
+
+
+def test_members_in_one_kernel_equal_members_one_by_one(rng):
+    made = net()
+    made.standardize_inputs(segments(rng, 20))
+    batch = made.collate(segments(rng, 4))
+    rewards = made.step_rewards(batch)
+    assert rewards.shape == (3, 4, 5)
+    for member in range(3):
+        hidden = (batch - made.input_shift) / made.input_scale
+        for layer, (weight, bias) in enumerate(zip(made.weights, made.biases, strict=True)):
+            hidden = hidden @ weight[member] + bias[member]
+            if layer < 2:
+                hidden = torch.nn.functional.leaky_relu(hidden, 0.01)
+        assert torch.allclose(rewards[member], hidden.squeeze(-1), atol=1e-5)
+
+
+def test_a_score_is_the_undiscounted_sum_of_step_rewards(rng):
+    made = net()
+    batch = made.collate(segments(rng, 4))
+    assert torch.allclose(made.score(batch), made.step_rewards(batch).sum(-1))
+
+
+def test_a_fresh_net_prefers_nothing(rng):
+    made = net()
+    made.reset(torch.Generator().manual_seed(3))
+    assert made.score(made.collate(segments(rng, 4))).abs().max() == 0
+
+
+def test_members_start_different_and_the_same_generator_gives_the_same():
+    first, second = net(), net()
+    for made in (first, second):
+        made.reset(torch.Generator().manual_seed(3))
+    assert torch.equal(first.weights[0], second.weights[0])
+    assert not torch.equal(first.weights[0][0], first.weights[0][1])
+
+
+def test_the_reward_has_mean_0_and_the_asked_std_over_what_it_was_calibrated_on(rng):
+    made = net(n_members=1, reward_std=0.05)
+    known = segments(rng, 50)
+    made.calibrate(known)
+    reward, raw = made.predict(
+        np.stack([s.observations for s in known]), np.stack([s.actions for s in known])
+    )
+    assert (reward.shape, raw.shape) == ((50, 5), (1, 50, 5))
+    assert reward.mean() == pytest.approx(0, abs=1e-5)
+    assert reward.std() == pytest.approx(0.05, rel=1e-3)
+
+
+def test_weights_carry_all_that_a_prediction_needs(rng):
+    made, other = net(), net(n_members=3)
+    known = segments(rng, 20)
+    made.standardize_inputs(known)
+    made.calibrate(known)
+    other.load_state_dict(made.state_dict())
+    seen = known[0].observations, known[0].actions
+    assert np.array_equal(made.predict(*seen)[0], other.predict(*seen)[0])
+
+
+def test_constant_inputs_do_not_divide_by_zero(rng):
+    made = net()
+    still = [Segment("s", np.ones((5, 2), np.float32), np.ones((5, 1), np.float32))] * 3
+    made.standardize_inputs(still)
+    assert torch.isfinite(made.score(made.collate(still))).all()
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(ConfigError, match="at least one unit"):
+        RewardNetConfig(hidden=(0,))
+    with pytest.raises(ConfigError, match="reward_std > 0"):
+        RewardNetConfig(reward_std=0.0)

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from control.toys import rollout
+from prefrl.control.segments import SegmentPool, SegmentSampler, load_segment, save_segment
+
+
+def seen(cut):
+    return [segment.observations[:, 0].tolist() for segment, _ in cut]
+
+
+def test_segments_have_the_asked_length_and_follow_each_other():
+    cut = SegmentSampler(3, 1).cut(rollout(7), env_steps=7)
+    assert seen(cut) == [[0, 1, 2], [3, 4, 5]]
+    segment, true_rewards = cut[0]
+    assert len(segment) == 3
+    assert segment.actions[:, 0].tolist() == [0, -1, -2]
+    assert segment.states[:, 0].tolist() == [0, 1, 2]
+    assert true_rewards.tolist() == [0, 1, 2]
+    assert segment.env_steps == 7
+
+
+def test_what_is_left_is_carried_into_the_next_rollout():
+    sampler = SegmentSampler(3, 2)
+    first = sampler.cut(rollout(4, 2), env_steps=8)
+    assert seen(first) == [[0, 1, 2], [100, 101, 102]]
+    second = sampler.cut(rollout(4, 2, start=4), env_steps=16)
+    assert seen(second) == [[3, 4, 5], [103, 104, 105]]
+    assert len({segment.id for segment, _ in first + second}) == 4
+
+
+def test_rollouts_shorter_than_a_segment_are_joined():
+    sampler = SegmentSampler(5, 1)
+    cut = [sampler.cut(rollout(2, start=2 * i), env_steps=0) for i in range(5)]
+    assert [seen(c) for c in cut] == [[], [], [[0, 1, 2, 3, 4]], [], [[5, 6, 7, 8, 9]]]
+
+
+def test_no_segment_straddles_episodes():
+    # Episodes end after steps 3 and 4: the second lasts one step.
+    cut = SegmentSampler(3, 1).cut(rollout(9, ends=[(3, 0), (4, 0)]), env_steps=9)
+    assert seen(cut) == [[0, 1, 2], [5, 6, 7]]
+
+
+def test_an_episode_end_at_the_rollouts_end_leaves_nothing_to_carry():
+    sampler = SegmentSampler(3, 1)
+    sampler.cut(rollout(4, ends=[(3, 0)]), env_steps=4)
+    assert seen(sampler.cut(rollout(3, start=4), env_steps=7)) == [[4, 5, 6]]
+
+
+def test_segments_do_not_keep_their_rollout_alive():
+    whole = rollout(6)
+    (segment, rewards), *_ = SegmentSampler(3, 1).cut(whole, env_steps=6)
+    for array in (segment.observations, segment.actions, segment.states, rewards):
+        assert not np.shares_memory(array, whole.observations)
+        assert array.base is None or array.base.nbytes <= 2 * array.nbytes
+
+
+def test_every_step_is_in_at_most_one_segment(rng):
+    sampler = SegmentSampler(7, 3)
+    steps = []
+    for i in range(20):
+        ends = [(t, n) for t in range(16) for n in range(3) if rng.random() < 0.05]
+        for segment, _ in sampler.cut(rollout(16, 3, ends=ends, start=16 * i * 1000), env_steps=0):
+            steps += segment.observations[:, 0].tolist()
+            assert (np.diff(segment.observations[:, 0]) >= 1).all()
+    assert len(steps) == len(set(steps)) > 300
+
+
+def test_the_pool_keeps_the_newest_and_what_was_asked():
+    pool = SegmentPool(3)
+    cut = SegmentSampler(2, 1).cut(rollout(10), env_steps=10)
+    for number, (segment, rewards) in enumerate(cut):
+        pool.add(segment, rewards)
+        if number == 0:
+            pool.keep(segment)
+    assert [s.observations[0, 0] for s in pool.recent(3)] == [4, 6, 8]
+    assert pool.true_rewards(cut[0][0]).tolist() == [0, 1]
+    assert pool.true_rewards(cut[4][0]).tolist() == [8, 9]
+    with pytest.raises(KeyError):
+        pool.true_rewards(cut[1][0])
+
+
+def test_random_pairs_differ_and_are_new(rng):
+    pool = SegmentPool(10)
+    for segment, rewards in SegmentSampler(2, 1).cut(rollout(8), env_steps=8):
+        pool.add(segment, rewards)
+    asked = {frozenset((pool[0].id, pool[1].id))}
+    keys = set()
+    for _ in range(20):
+        pairs = pool.random_pairs(50, asked, rng)
+        new = {frozenset((left.id, right.id)) for left, right in pairs}
+        assert len(new) == len(pairs)
+        keys |= new
+    assert all(len(key) == 2 for key in keys)
+    assert len(keys) == 4 * 3 // 2 - 1
+    assert not keys & asked
+
+
+def test_a_segment_comes_back_from_its_file_as_it_was(tmp_path):
+    (segment, _), *_ = SegmentSampler(4, 1).cut(rollout(4), env_steps=4)
+    save_segment(tmp_path / f"{segment.id}.npz", segment)
+    loaded = load_segment(tmp_path / f"{segment.id}.npz")
+    assert (loaded.id, loaded.env_steps) == (segment.id, segment.env_steps)
+    for name in ("observations", "actions", "states"):
+        assert np.array_equal(getattr(loaded, name), getattr(segment, name))

@@ -1,0 +1,160 @@
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from prefrl.core.comparisons import Answer, Comparison, Query
+from prefrl.core.trainer import FitConfig, _adapt_l2, _Check, fit
+from prefrl.errors import ConfigError, NotEnoughDataError
+
+
+@dataclass(frozen=True)
+class Point:
+    id: str
+    features: np.ndarray
+
+
+class Linear(nn.Module):
+    """M linear scores of points: as much of a reward model as the core asks for."""
+
+    def __init__(self, n_members, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_members, width))
+
+    @property
+    def n_members(self):
+        return len(self.weight)
+
+    def module(self):
+        return self
+
+    def reset(self, generator):
+        with torch.no_grad():
+            self.weight.normal_(generator=generator)
+
+    def collate(self, items):
+        return torch.from_numpy(np.stack([item.features for item in items])).float()
+
+    def score(self, batch):
+        return self.weight @ batch.T
+
+
+def points_and_comparisons(rng, n, width=5, *, tie_every=0):
+    points = {f"p{i}": Point(f"p{i}", rng.normal(size=width)) for i in range(2 * n)}
+    comparisons = []
+    for i in range(n):
+        left, right = points[f"p{2 * i}"], points[f"p{2 * i + 1}"]
+        answer = Answer.LEFT if left.features[0] > right.features[0] else Answer.RIGHT
+        if tie_every and i % tie_every == 0:
+            answer = Answer.TIE
+        comparisons.append(Comparison(Query(f"q{i}", left.id, right.id), answer))
+    return points, comparisons
+
+
+def test_it_finds_the_feature_that_the_answers_follow(rng):
+    points, comparisons = points_and_comparisons(rng, 200)
+    model = Linear(3, 5)
+    report = fit(model, comparisons, points, config=FitConfig(learning_rate=0.05), rng=rng)
+    weight = model.weight.detach()
+    assert (weight[:, 0] > 3 * weight[:, 1:].abs().amax(1)).all()
+    assert report.holdout_accuracy > 0.9
+    assert report.holdout_loss < 0.4
+    assert report.n_comparisons == 200
+
+
+def test_the_holdout_is_what_the_bags_left_out(rng):
+    points, comparisons = points_and_comparisons(rng, 400)
+    report = fit(Linear(3, 5), comparisons, points, config=FitConfig(max_steps=1), rng=rng)
+    left_out_by_all = np.isfinite(report.holdout_probability).mean()
+    # A comparison is held out by at least one of three members with 1 - (1 - 1/e)^3 = 0.747.
+    assert left_out_by_all == pytest.approx(0.747, abs=0.07)
+
+
+def test_pure_chance_is_not_learned(rng):
+    points, comparisons = points_and_comparisons(rng, 100, width=30)
+    coins = [
+        Comparison(c.query, Answer.LEFT if rng.random() < 0.5 else Answer.RIGHT)
+        for c in comparisons
+    ]
+    report = fit(Linear(3, 30), coins, points, config=FitConfig(learning_rate=0.05), rng=rng)
+    assert 0.3 < report.holdout_accuracy < 0.7
+    assert report.holdout_loss > 0.6
+
+
+def test_skips_are_left_out_and_nothing_but_skips_is_refused(rng):
+    points, comparisons = points_and_comparisons(rng, 20)
+    skips = [Comparison(c.query, Answer.SKIP) for c in comparisons]
+    report = fit(Linear(2, 5), comparisons + skips, points, config=FitConfig(), rng=rng)
+    assert report.n_comparisons == 20
+    with pytest.raises(NotEnoughDataError, match="all skips"):
+        fit(Linear(2, 5), skips, points, config=FitConfig(), rng=rng)
+
+
+def test_ties_pull_scores_together_and_do_not_count_as_wrong(rng):
+    points, comparisons = points_and_comparisons(rng, 50, tie_every=1)
+    report = fit(Linear(2, 5), comparisons, points, config=FitConfig(l2=0.0), rng=rng)
+    assert math.isnan(report.holdout_accuracy)
+    assert report.holdout_loss == pytest.approx(math.log(2), abs=0.1)
+
+
+def test_one_comparison_is_enough_to_fit(rng):
+    points, comparisons = points_and_comparisons(rng, 1)
+    report = fit(Linear(3, 5), comparisons, points, config=FitConfig(), rng=rng)
+    assert math.isfinite(report.train_loss)
+
+
+def test_without_bagging_there_is_no_holdout(rng):
+    points, comparisons = points_and_comparisons(rng, 30)
+    config = FitConfig(bagging=False, learning_rate=0.05)
+    report = fit(Linear(2, 5), comparisons, points, config=config, rng=rng)
+    assert math.isnan(report.holdout_loss)
+    assert np.isnan(report.holdout_probability).all()
+    assert report.train_loss < math.log(2)
+
+
+def test_the_same_generator_gives_the_same_fit_and_old_answers_keep_their_weight(rng):
+    points, comparisons = points_and_comparisons(rng, 60)
+    models = [Linear(3, 5) for _ in range(2)]
+    for model in models:
+        fit(model, comparisons, points, config=FitConfig(), rng=np.random.default_rng(1))
+    assert torch.equal(models[0].weight, models[1].weight)
+    few, many = (
+        fit(
+            Linear(3, 5), comparisons[:n], points,
+            config=FitConfig(max_steps=1), rng=np.random.default_rng(1),
+        )
+        for n in (40, 60)
+    )  # fmt: skip
+    held_out = [np.isfinite(r.holdout_probability) for r in (few, many)]
+    assert np.array_equal(held_out[0], held_out[1][:40])
+
+
+def test_warm_start_goes_on_from_the_last_parameters(rng):
+    points, comparisons = points_and_comparisons(rng, 60)
+    model = Linear(3, 5)
+    config = FitConfig(restart=False, max_steps=20, learning_rate=1e-6)
+    with torch.no_grad():
+        model.weight.fill_(0.123)
+    fit(model, comparisons, points, config=config, rng=rng)
+    assert torch.allclose(model.weight, torch.full((3, 5), 0.123), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("train", "holdout", "factor"),
+    [(1.0, 1.6, 1.001**10), (1.0, 1.3, 1.0), (1.0, 1.05, 1.001**-10), (1.0, math.nan, 1.0)],
+)
+def test_l2_keeps_the_loss_ratio_in_its_band(train, holdout, factor):
+    check = _Check(train_loss=train, holdout_loss=holdout, probability=torch.zeros(1, 1))
+    assert _adapt_l2(1e-4, check, 10, FitConfig()) == pytest.approx(1e-4 * factor)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"noise": 1.0}, {"max_steps": 0}, {"learning_rate": 0.0}, {"l2_low": 2.0}, {"batch_size": 0}],
+)
+def test_settings_that_cannot_work_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        FitConfig(**wrong)
