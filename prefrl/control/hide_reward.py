@@ -60,9 +60,9 @@ class HideReward(VecEnvWrapper):
             inner = inner.venv
         check_spaces(venv.observation_space, venv.action_space)
         super().__init__(venv)
-        self.finished_returns: deque[float] = deque(maxlen=100)
+        self.finished_returns: deque[float] = deque(maxlen=20)
         """True returns of the newest finished episodes."""
-        self.finished_lengths: deque[int] = deque(maxlen=100)
+        self.finished_lengths: deque[int] = deque(maxlen=20)
         """Lengths of the same episodes, in steps."""
         self.n_finished = 0
         """How many episodes have finished so far."""
