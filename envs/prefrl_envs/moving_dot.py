@@ -15,12 +15,12 @@ __all__ = ["MovingDot"]
 _STEP = 0.1
 _SIZE = 256
 _BACKGROUND, _TARGET, _DOT = (246, 248, 250), (0, 114, 178), (213, 94, 0)
-_GOAL = np.array([0.5, 0.5], np.float32)
+_GOAL = np.array([1.0, 1.0], np.float32)
 _MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], np.float32)
 
 
 class MovingDot(gym.Env[NDArray[np.float32], Any]):
-    """Move a dot in the square [-1, 1]^2 to its target at (0.5, 0.5).
+    """Move a dot in the square [-1, 1]^2 to its target in the upper right corner.
 
     Observations are the position of the dot, shape (2,). An action moves the dot by at most 0.1
     along each axis: five discrete ones (stay, left, right, down, up), or two numbers in [-1, 1].

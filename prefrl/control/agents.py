@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 import zipfile
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +19,7 @@ from torch import nn
 
 from prefrl.control.hide_reward import HideReward
 from prefrl.control.spaces import check_spaces
-from prefrl.control.states import RecordState
+from prefrl.control.states import RecordState, log_mujoco_warnings
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
@@ -91,7 +89,7 @@ def check_environment(env_id: str) -> EnvSpec:
         MissingExtraError: If a library that it needs is absent.
         UnsupportedSpaceError: If its spaces are not supported.
     """
-    _log_mujoco_warnings()
+    log_mujoco_warnings()
     try:
         env = gym.make(env_id, render_mode="rgb_array")
     except gym.error.DependencyNotInstalled as error:
@@ -114,21 +112,8 @@ def check_environment(env_id: str) -> EnvSpec:
 
 def make_environments(env_id: str, *, n_envs: int, seed: int) -> VecEnv:
     """N environments side by side in this process, which record simulator states for films."""
-    _log_mujoco_warnings()
+    log_mujoco_warnings()
     return make_vec_env(env_id, n_envs=n_envs, seed=seed, wrapper_class=RecordState)
-
-
-@functools.cache
-def _log_mujoco_warnings() -> None:
-    """Sends MuJoCo's warnings to the log, not to the terminal and MUJOCO_LOG.TXT.
-
-    Gymnasium's own HalfCheetah model alone warns eight times at each start.
-    """
-    try:
-        import mujoco
-    except ImportError:
-        return
-    mujoco.set_mju_user_warning(logging.getLogger("prefrl.mujoco").info)
 
 
 class Agent:

@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.states import read_state, write_state
+from prefrl.control.states import log_mujoco_warnings, read_state, write_state
 from prefrl.errors import FilmError
 
 __all__ = ["ClipRenderer", "choose_gl", "film_strip", "write_film", "write_png"]
@@ -32,6 +32,7 @@ _ADVICE = (
     "install EGL (on Debian: apt-get install libegl1 libgl1-mesa-dri) or OSMesa (libosmesa6), or "
     "train without films (--no-films)"
 )
+_FLOOR = 1000.0  # half a side, in metres
 _CODECS: dict[str, tuple[str, dict[str, str]]] = {
     ".webm": ("libvpx-vp9", {"crf": "34", "b": "0", "deadline": "realtime", "cpu-used": "8"}),
     ".mp4": ("libx264", {"crf": "23", "preset": "veryfast", "movflags": "+faststart"}),
@@ -77,6 +78,7 @@ class ClipRenderer:
     """
 
     def __init__(self, env_id: str, *, size: int = 256) -> None:
+        log_mujoco_warnings()
         try:
             self._env = gym.make(env_id, render_mode="rgb_array")
         except TypeError as error:
@@ -136,6 +138,7 @@ class ClipRenderer:
 
         inner: Any = self._env.unwrapped
         inner.model.vis.quality.offsamples = 0
+        _widen_floors(inner.model)
         inner.mujoco_renderer.width = inner.mujoco_renderer.height = size
         # Gymnasium has no public way to the scene's flags.
         viewer = inner.mujoco_renderer._get_viewer("rgb_array")
@@ -146,6 +149,18 @@ class ClipRenderer:
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             viewer.scn.flags[flag] = 0
         return viewer
+
+
+def _widen_floors(model: Any) -> None:
+    """Some floors end after 40 metres, which a good agent runs in seconds."""
+    import mujoco
+
+    for floor in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
+        size, material = model.geom_size[floor, 0], model.geom_matid[floor]
+        if 1 < size < _FLOOR:  # a smaller one is a table, 0 is without end
+            model.geom_size[floor, :2] = _FLOOR
+            if material >= 0 and not model.mat_texuniform[material]:
+                model.mat_texrepeat[material] *= _FLOOR / size
 
 
 def write_film(frames: NDArray[np.uint8], path: Path, *, fps: int) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STATE_KEY", "RecordState", "read_state", "write_state"]
+__all__ = ["STATE_KEY", "RecordState", "log_mujoco_warnings", "read_state", "write_state"]
 
 STATE_KEY = "prefrl/state"
 """Where ``RecordState`` puts the state in a step's info."""
@@ -52,3 +54,16 @@ class RecordState(gym.Wrapper[Any, Any, Any, Any]):
         if state is not None:
             info[STATE_KEY] = state
         return observation, reward, terminated, truncated, info
+
+
+@functools.cache
+def log_mujoco_warnings() -> None:
+    """Sends MuJoCo's warnings to the log, not to the terminal and MUJOCO_LOG.TXT.
+
+    Gymnasium's own HalfCheetah model alone warns eight times at each start.
+    """
+    try:
+        import mujoco
+    except ImportError:
+        return
+    mujoco.set_mju_user_warning(logging.getLogger("prefrl.mujoco").info)

@@ -155,7 +155,10 @@ def fit(
     l2 = config.l2 if l2 is None else l2
 
     check_every = max(config.check_every, math.ceil(len(pairs) / config.batch_size))
-    best, best_steps, best_state = _check(model, pairs, config), 0, _snapshot(module)
+    # Some fit always beats none: fresh parameters may look best on a small hold-out, but an agent
+    # without any reward forgets what it has learned.
+    best: _Check | None = None
+    best_steps, best_state = 0, _snapshot(module)
     checks_without_gain, order = 0, torch.empty(0, dtype=torch.long)
     for step in range(1, config.max_steps + 1):
         if len(order) == 0:
@@ -170,13 +173,14 @@ def fit(
             continue
         check = _check(model, pairs, config)
         l2 = _adapt_l2(l2, check, check_every, config)
-        if _score(check) < _score(best):
+        if best is None or _score(check) < _score(best):
             best, best_steps, best_state = check, step, _snapshot(module)
             checks_without_gain = 0
         else:
             checks_without_gain += 1
             if checks_without_gain == config.patience:
                 break
+    assert best is not None  # the last step always checks
     module.load_state_dict(best_state)
     return _report(best, best_steps, pairs, l2)
 

@@ -62,7 +62,7 @@ def learning_curve(
     if not np.isfinite(returns).any():
         raise NotEnoughDataError("No episode has finished yet, so there is no true return to show.")
     figure, (top, bottom) = _panels(2)
-    _line(top, steps, returns, TRUE, "while training, last 100 episodes")
+    _line(top, steps, returns, TRUE, "while training, newest 20 episodes")
     if math.isfinite(final_return):
         spread = final_std if math.isfinite(final_std) else None
         end = np.nanmax(steps)

@@ -268,7 +268,9 @@ def read_run(run: RunDirectory) -> RunRecord:
         )
     notes: list[str] = []
     files = _Reader(run.root, notes)
-    metrics: Table = files.read(read_csv, run.metrics, {}, "there are no curves over environment steps.")
+    metrics: Table = files.read(
+        read_csv, run.metrics, {}, "there are no curves over environment steps."
+    )
     fits: Table = files.read(read_csv, run.fits, {}, "the reward model has not been fitted yet.")
     for path, table in ((run.metrics, metrics), (run.fits, fits)):
         if table and not len(next(iter(table.values()))):
@@ -278,12 +280,16 @@ def read_run(run: RunDirectory) -> RunRecord:
     )
     consequence = "the run is in progress or was cut short; the numbers shown are its latest ones."
     summary: dict[str, Any] = files.read(run.read_json, run.summary, {}, consequence)
-    config: dict[str, Any] = files.read(run.read_json, run.config, {}, "what was asked for is unknown.")
+    config: dict[str, Any] = files.read(
+        run.read_json, run.config, {}, "what was asked for is unknown."
+    )
     versions = summary.get("versions")
     if not isinstance(versions, dict):
         consequence = "the versions it ran with are unknown."
         versions = files.read(run.read_json, run.versions, dict[str, Any](), consequence)
-    pairs: list[Pair] = files.read(read_pairs, run.films / "pairs.json", [], "no film strips can be shown.")
+    pairs: list[Pair] = files.read(
+        read_pairs, run.films / "pairs.json", [], "no film strips can be shown."
+    )
     return RunRecord(metrics, fits, evaluation, summary, config, versions, pairs, notes)
 
 

@@ -137,9 +137,7 @@ def print_table(results):
         seconds = np.mean([summary["wall_seconds"] for summary in chosen])
         half = T_975_2 * values.std(ddof=1) / np.sqrt(3) if len(values) == 3 else float("nan")
         each = ", ".join(f"{value:,.0f}" for value in values)
-        print(
-            f"| {condition} | {values.mean():,.0f} | ± {half:,.0f} | {each} | {seconds:,.0f} s |"
-        )
+        print(f"| {condition} | {values.mean():,.0f} | ± {half:,.0f} | {each} | {seconds:,.0f} s |")
 
 
 def main():

@@ -1,10 +1,10 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from control.toys import counters
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from control.toys import counters
 from prefrl.control.hide_reward import HideReward, find_hide_reward
 from prefrl.errors import ConfigError, UnsupportedSpaceError
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from control.toys import counters
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from control.toys import counters
 from prefrl.control.hide_reward import HideReward
 from prefrl.control.relabel import forget_rollout, write_rewards
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from control.toys import rollout
+
 from prefrl.control.segments import SegmentPool, SegmentSampler, load_segment, save_segment
 
 

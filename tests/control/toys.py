@@ -46,9 +46,7 @@ def counters(n_envs=1, **options):
 
 def rollout(n_steps, n_envs=1, *, ends=(), start=0):
     """Observations and rewards tell step and environment: 100 * environment + step."""
-    numbers = (
-        100.0 * np.arange(n_envs)[None] + start + np.arange(n_steps)[:, None]
-    )  # (T, N)
+    numbers = 100.0 * np.arange(n_envs)[None] + start + np.arange(n_steps)[:, None]  # (T, N)
     dones = np.zeros((n_steps, n_envs), bool)
     for step, env in ends:
         dones[step, env] = True

@@ -1,0 +1,5 @@
+"""Runs the command line: ``python -m prefrl``."""
+
+from prefrl.cli import main
+
+main()

@@ -1,0 +1,191 @@
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+
+from prefrl.errors import NotEnoughDataError, RunDirectoryError
+from prefrl.report import write_report
+from prefrl.report.figures import calibration, learning_curve, predicted_against_true
+from prefrl.report.measures import pearson, reliability_bins, running_mean, wilson_interval
+from prefrl.report.tables import Evaluation, read_csv
+from prefrl.runtime.rundir import RunDirectory
+
+FIGURES = {
+    "learning_curve", "predicted_against_true", "along_episode", "holdout", "calibration",
+    "disagreement",
+}  # fmt: skip
+
+
+def write_csv(path, columns):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+@pytest.fixture
+def run(tmp_path, rng):
+    made = RunDirectory.create(tmp_path / "run")
+    n = 40
+    steps = np.arange(1, n + 1) * 4096
+    write_csv(
+        made.metrics,
+        {
+            "rollout": np.arange(1, n + 1),
+            "env_steps": steps,
+            "labels": np.minimum(100, 25 + 2 * np.arange(n)),
+            "episodes": np.arange(n) * 4,
+            "true_return_mean": ["nan", "nan", *np.linspace(-300, 3000, n - 2)],
+            "predicted_reward_mean": rng.normal(size=n),
+            "predicted_reward_std": np.ones(n),
+            "reward_correlation": np.linspace(0.3, 0.8, n),
+            "disagreement": np.linspace(0.2, 0.1, n),
+            "fit_steps": np.zeros(n),
+            "wall_seconds": np.arange(n),
+        },
+    )
+    write_csv(
+        made.fits,
+        {
+            "fit": range(1, 6),
+            "env_steps": steps[:5],
+            "labels": [25, 30, 35, 40, 45],
+            "steps": [100] * 5,
+            "train_loss": np.linspace(0.6, 0.2, 5),
+            "holdout_loss": np.linspace(0.7, 0.5, 5),
+            "holdout_accuracy": np.linspace(0.6, 0.8, 5),
+            "l2": [1e-4] * 5,
+            "seconds": [0.5] * 5,
+        },
+    )
+    true = rng.normal(size=(3, 50))
+    np.savez(
+        made.evaluation,
+        true_rewards=true,
+        predicted_rewards=0.5 * true + 0.1 * rng.normal(size=true.shape),
+        holdout_probability=rng.uniform(size=60),
+        holdout_preference=rng.choice([0.0, 0.5, 1.0], size=60),
+    )
+    made.write_json(made.config, {"env_id": "x", "preferences": {"labels": 100}})
+    made.write_json(
+        made.summary,
+        {
+            "env_id": "<script>alert(1)</script>", "algo": "ppo", "seed": 0, "labels": 100,
+            "env_steps": int(steps[-1]), "wall_seconds": 131.0, "eval_return_mean": 3210.4,
+            "eval_return_std": 12.0, "eval_episodes": 10, "reward_correlation": 0.75,
+            "reward_accuracy_holdout": 0.8, "versions": {"torch": "2"},
+        },
+    )  # fmt: skip
+    for side in ("left", "right"):
+        cv2.imwrite(str(made.films / f"pair0_{side}.png"), np.full((20, 60, 3), 90, np.uint8))
+    pair = {"query": "q1", "left": "pair0_left.png", "right": "pair0_right.png",
+            "answer": "left", "disagreement": 0.31, "env_steps": 4096}  # fmt: skip
+    (made.films / "pairs.json").write_text(json.dumps([pair]))
+    return made
+
+
+class Page(HTMLParser):
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.sources, self.text = [], [], ""
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attributes if name in {"src", "href"}]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_is_whole_and_stands_alone(run):
+    page = Page(write_report(run))
+    assert all(source.startswith("data:") for source in page.sources)
+    assert len(page.sources) == len(FIGURES) + 2
+    assert "script" not in page.tags
+    assert not re.search("https?://", run.report.joinpath("index.html").read_text())
+    for part in ("<script>alert(1)</script>", "3,210", "± 12", "100", "0.75", "0.80", "2.2 min"):
+        assert part in page.text
+    assert "not complete" not in page.text
+
+
+def test_every_figure_is_a_picture_with_something_on_it(run):
+    write_report(run)
+    assert {path.stem for path in run.report.glob("*.png")} == FIGURES
+    for path in run.report.glob("*.png"):
+        picture = cv2.imread(str(path))
+        assert min(picture.shape[:2]) > 400
+        assert picture.std() > 10
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "metrics.csv",
+        "fits.csv",
+        "evaluation.npz",
+        "summary.json",
+        "config.json",
+        "films/pairs.json",
+    ],
+)
+@pytest.mark.parametrize("damage", ["missing", "empty", "rubbish"])
+def test_what_is_missing_or_damaged_is_said_and_the_rest_is_shown(run, name, damage):
+    path = run.root / name
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(b"" if damage == "empty" else b"\x00\xff[{")
+    page = Page(write_report(run))
+    assert name in page.text
+    assert "not complete" in page.text
+    assert len(page.sources) >= 3
+
+
+def test_a_run_with_one_rollout_has_a_report(run):
+    lines = run.metrics.read_text().splitlines()[:2]
+    run.metrics.write_text("\n".join(lines) + "\n")
+    assert write_report(run).is_file()
+
+
+def test_what_is_not_a_run_is_refused(tmp_path):
+    with pytest.raises(RunDirectoryError, match="expected a run directory"):
+        write_report(RunDirectory(tmp_path))
+
+
+def test_the_learning_curve_shows_the_numbers_of_the_table(run):
+    table = read_csv(run.metrics)
+    axes = learning_curve(table).axes[0]
+    drawn = axes.lines[0]
+    finite = np.isfinite(table["true_return_mean"])
+    shown = np.isfinite(np.asarray(drawn.get_ydata(), float))
+    assert np.array_equal(np.asarray(drawn.get_ydata())[shown], table["true_return_mean"][finite])
+    with pytest.raises(NotEnoughDataError):
+        learning_curve({"env_steps": np.empty(0), "labels": np.empty(0)})
+
+
+def test_the_scatter_says_the_correlation(rng):
+    true = rng.normal(size=(2, 30))
+    figure = predicted_against_true(Evaluation(true_rewards=true, predicted_rewards=-true))
+    texts = [figure.axes[0].get_title(loc="left"), *(t.get_text() for t in figure.axes[0].texts)]
+    assert any("1.00" in text for text in texts)
+
+
+def test_measures_by_hand():
+    assert pearson(np.array([1.0, 3.0, 2.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(0.5)
+    assert running_mean(np.array([1.0, 2.0, 3.0]), 1).tolist() == [1, 2, 3]
+    # Wilson 1927 for 5 of 10 at 95 per cent
+    low, high = wilson_interval(np.array([5.0]), np.array([10.0]))
+    assert (low[0], high[0]) == (pytest.approx(0.2366, abs=1e-3), pytest.approx(0.7634, abs=1e-3))
+    bins = reliability_bins(np.array([0.1, 0.15, 0.9]), np.array([0.0, 0.5, 1.0]), n_bins=2)
+    assert bins.observed.tolist() == [0.25, 1.0]
+    assert bins.counts.tolist() == [2, 1]
+    assert bins.predicted.tolist() == pytest.approx([0.125, 0.9])
+
+
+def test_calibration_without_comparisons_says_so():
+    with pytest.raises(NotEnoughDataError):
+        calibration(Evaluation())

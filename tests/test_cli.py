@@ -1,0 +1,127 @@
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prefrl.cli import main
+
+DOT = "prefrl_envs:prefrl/MovingDot-v0"
+SHORT = ["--labels", "12", "--steps", "3000", "--segment-length", "10", "--warmup-segments", "10",
+         "--agent.n-envs", "4", "--agent.n-steps", "100", "--agent.batch-size", "100",
+         "--agent.n-epochs", "1", "--eval-episodes", "2"]  # fmt: skip
+
+
+def run(*arguments):
+    """The exit code of a command that exits by itself."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "run"
+    main(["train", DOT, *SHORT, "--run", str(path)])
+    return path
+
+
+def test_train_leaves_a_report_films_and_a_policy(trained):
+    for name in ("report/index.html", "films/before.webm", "films/after.webm", "policy.zip"):
+        assert (trained / name).stat().st_size > 1000
+
+
+def test_train_says_how_it_goes_and_what_to_do_next(tmp_path, capsys):
+    main(["train", DOT, *SHORT, "--run", str(tmp_path / "run"), "--no-films"])
+    said = capsys.readouterr().out
+    for part in ("3,200/3,000 steps", "labels 12/12", "true return", "correlation", "s left"):
+        assert part in said
+    for part in ("index.html", "prefrl evaluate", "prefrl train"):
+        assert part in said
+
+
+def test_evaluate_and_report_read_the_run(trained, capsys):
+    main(["evaluate", str(trained), "--episodes", "2"])
+    assert "over 2 episodes" in capsys.readouterr().out
+    (trained / "report" / "index.html").unlink()
+    main(["report", str(trained)])
+    assert Path(capsys.readouterr().out.strip()).is_file()
+
+
+def test_doctor_says_what_works(capsys):
+    main(["doctor"])
+    said = capsys.readouterr().out
+    for part in ("versions", "torch", "SQLite", "films", "GPU", "disk"):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "HalfCheeta-v5"], "HalfCheeta"),
+        (["train", DOT, "--labels", "0"], "labels must be at least 1, got 0"),
+        (["train", DOT, "--segment-length", "60"], "segment_length is 60"),
+        (["train", DOT, "--steps", "1500", "--segment-length", "50"], "expected segments enough"),
+        (["train", "Taxi-v4"], "expected Box observations"),
+        (["train", DOT, "--fit.noise", "2"], "noise is a share"),
+        (["train", DOT, "--selection", "psychic"], "psychic"),
+        (["train", DOT, "--algo", "sac"], "sac"),
+        (["train"], "env"),
+        (["evaluate", "no/such/run"], "no/such/run"),
+        (["report", "no/such/run"], "no/such/run"),
+    ],
+)
+def test_bad_input_gets_one_clear_sentence_and_exit_code_2(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    said = capsys.readouterr()
+    assert message in (said.out + said.err).lower() or message in said.out + said.err
+    assert "Traceback" not in said.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_run_is_refused(trained, capsys):
+    assert run("train", DOT, *SHORT, "--run", str(trained)) == 2
+    assert "exists and is not empty" in capsys.readouterr().err
+
+
+def test_help_explains_every_option(capsys):
+    assert run("train", "--help") == 0
+    said = capsys.readouterr().out
+    for option in ("--labels", "--steps", "--algo", "--oracle", "--seed", "--run",
+                   "--segment-length", "--members", "--selection", "--teacher.eps-mistake"):  # fmt: skip
+        assert option in said
+    assert "Comparisons to ask for over the whole training" in " ".join(
+        said.replace("│", "").split()
+    )
+
+
+def test_on_a_terminal_there_is_a_live_bar(tmp_path):
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "prefrl", "train", DOT, *SHORT, "--no-films"]
+    process = subprocess.Popen(
+        [*command, "--run", str(tmp_path / "run")],
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "140"},
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # the other end has closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(master)
+    assert process.wait() == 0
+    text = shown.decode(errors="replace")
+    assert "steps" in text
+    assert "━" in text
+    assert "labels" in text
