@@ -92,12 +92,11 @@ def test_an_existing_run_is_refused(trained, capsys):
 def test_help_explains_every_option(capsys):
     assert run("train", "--help") == 0
     said = capsys.readouterr().out
-    for option in ("--labels", "--steps", "--algo", "--oracle", "--seed", "--run",
-                   "--segment-length", "--members", "--selection", "--teacher.eps-mistake"):  # fmt: skip
-        assert option in said
-    assert "Comparisons to ask for over the whole training" in " ".join(
-        said.replace("│", "").split()
-    )
+    options = "labels steps algo oracle seed run segment-length members selection"
+    for option in [*options.split(), "teacher.eps-mistake", "fit.noise", "agent.gamma"]:
+        assert f"--{option}" in said
+    words = " ".join(said.replace("│", "").split())
+    assert "Comparisons to ask for over the whole training" in words
 
 
 def test_on_a_terminal_there_is_a_live_bar(tmp_path):

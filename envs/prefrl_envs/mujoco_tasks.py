@@ -3,8 +3,10 @@
 As in the paper's appendix A.1 the torque cost is gone, since people cannot see it, and so is
 termination: what ended an episode costs reward instead, and the agent has to learn that. The
 formulas are those of one author's code (rl-teacher, ``rl_teacher/envs.py``). Observations,
-actions and dynamics are Gymnasium's. An episode always has the length that the id registers; a
-simulation that diverges is put back to its start by MuJoCo itself, so observations stay finite.
+actions, dynamics and frames per second are Gymnasium's, and so are an environment's arguments but
+for those that are set here. An episode always has the length that the id registers. A simulation
+that diverges is put back to its start by MuJoCo itself: all stays finite, and the speed of that one
+step is the way back to the start.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
 from gymnasium.envs.mujoco.reacher_v5 import ReacherEnv
 from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
+from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
 __all__ = [
@@ -35,6 +38,13 @@ __all__ = [
 
 Step = tuple[NDArray[np.float64], np.float64, bool, bool, dict[str, np.float64]]
 
+# Each __init__ ends with EzPickle's, for copies: Gymnasium's notes arguments by position, and the
+# classes here take none.
+
+# Gymnasium's own cameras show these two too small to be judged.
+_ABOVE = {"lookat": np.zeros(3), "distance": 0.8, "elevation": -90.0}
+_NEAR = {"lookat": np.zeros(3), "distance": 3.6, "elevation": -20.0}
+
 
 class Reacher(ReacherEnv):
     """Reach the target with the fingertip; reward: minus the distance in metres.
@@ -43,7 +53,9 @@ class Reacher(ReacherEnv):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(reward_control_weight=0.0, **kwargs)
+        camera = {"default_camera_config": _ABOVE}
+        super().__init__(reward_control_weight=0.0, **{**camera, **kwargs})
+        EzPickle.__init__(self, **kwargs)
 
 
 class HalfCheetah(HalfCheetahEnv):
@@ -54,6 +66,7 @@ class HalfCheetah(HalfCheetahEnv):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(ctrl_cost_weight=0.0, **kwargs)
+        EzPickle.__init__(self, **kwargs)
 
 
 class Swimmer(SwimmerEnv):
@@ -64,6 +77,7 @@ class Swimmer(SwimmerEnv):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(ctrl_cost_weight=0.0, **kwargs)
+        EzPickle.__init__(self, **kwargs)
 
 
 class InvertedPendulum(InvertedPendulumEnv):
@@ -84,6 +98,10 @@ class InvertedDoublePendulum(InvertedDoublePendulumEnv):
     Version history: v0, first release.
     """
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"default_camera_config": _NEAR, **kwargs})
+        EzPickle.__init__(self, **kwargs)
+
     def step(self, action: NDArray[np.float32]) -> Step:
         """One step; never terminates."""
         observation, _, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
@@ -99,6 +117,7 @@ class Hopper(HopperEnv):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(terminate_when_unhealthy=False, ctrl_cost_weight=0.0, **kwargs)
+        EzPickle.__init__(self, **kwargs)
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """One step; never terminates."""
@@ -115,6 +134,7 @@ class Walker2d(Walker2dEnv):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(terminate_when_unhealthy=False, ctrl_cost_weight=0.0, **kwargs)
+        EzPickle.__init__(self, **kwargs)
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """One step; never terminates."""
@@ -131,6 +151,7 @@ class Ant(AntEnv):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(terminate_when_unhealthy=False, ctrl_cost_weight=0.0, **kwargs)
+        EzPickle.__init__(self, **kwargs)
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """One step; never terminates."""

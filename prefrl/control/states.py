@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+
+from prefrl.errors import ConfigError
 
 __all__ = ["STATE_KEY", "RecordState", "log_mujoco_warnings", "read_state", "write_state"]
 
@@ -61,9 +64,19 @@ def log_mujoco_warnings() -> None:
     """Sends MuJoCo's warnings to the log, not to the terminal and MUJOCO_LOG.TXT.
 
     Gymnasium's own HalfCheetah model alone warns eight times at each start.
+
+    Raises:
+        ConfigError: If ``MUJOCO_GL`` is set to what MuJoCo cannot even be imported with.
     """
     try:
         import mujoco
     except ImportError:
         return
+    except (AttributeError, OSError, RuntimeError) as error:
+        # An unknown name is MuJoCo's RuntimeError, an absent library PyOpenGL's AttributeError.
+        asked = os.environ.get("MUJOCO_GL")
+        raise ConfigError(
+            f"expected MUJOCO_GL to name a GL that works here, got {asked!r} ({error}); unset it, "
+            "and prefrl looks for one itself."
+        ) from error
     mujoco.set_mju_user_warning(logging.getLogger("prefrl.mujoco").info)

@@ -218,9 +218,8 @@ class LabelStore:
         Args:
             query_id: What was answered.
             answer: The answer, about left and right as the query has them.
-            submission_key: The client's own unique name for this submission, made when the query is
-                shown. The same key with the same query, answer, annotator and ``supersedes`` gives
-                back what was stored the first time.
+            submission_key: The client's own name for this submission, made when the query is shown.
+                The same key with the same content gives back what was stored the first time.
             annotator_id: Who answered. A newer answer of theirs to the same query counts instead.
             supersedes: Id of an earlier event on the same query that this one replaces.
             shown_at: When the query was shown, in seconds since 1970.
@@ -235,6 +234,7 @@ class LabelStore:
             SubmissionConflictError: If the key was used for another answer.
             StoreError: If there is no such query, or no such event on it.
         """
+
         body = {
             "query_id": query_id,
             "answer": answer.value,

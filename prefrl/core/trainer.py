@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,15 +155,12 @@ def fit(
     l2 = config.l2 if l2 is None else l2
 
     check_every = max(config.check_every, math.ceil(len(pairs) / config.batch_size))
+    batches = _minibatches(len(pairs), config.batch_size, generator)
     # Some fit always beats none: fresh parameters may look best on a small hold-out, but an agent
     # without any reward forgets what it has learned.
     best: _Check | None = None
-    best_steps, best_state = 0, _snapshot(module)
-    checks_without_gain, order = 0, torch.empty(0, dtype=torch.long)
-    for step in range(1, config.max_steps + 1):
-        if len(order) == 0:
-            order = torch.randperm(len(pairs), generator=generator)
-        batch, order = order[: config.batch_size], order[config.batch_size :]
+    best_steps, best_state, checks_without_gain = 0, _snapshot(module), 0
+    for step, batch in zip(range(1, config.max_steps + 1), batches, strict=False):
         loss = _batch_loss(model, pairs, batch, config) + l2 * _squared_norm(parameters)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -208,6 +205,12 @@ def _pairs(
         preference=torch.tensor([c.preference for c in decided], dtype=torch.float32),
         bags=torch.as_tensor(np.broadcast_to(bags, (n_members, n)).astype(np.float32)),
     )
+
+
+def _minibatches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Positions of comparisons, each once an epoch, without end."""
+    while True:
+        yield from torch.split(torch.randperm(n, generator=generator), batch_size)
 
 
 def _batch_loss(model: RewardModel, pairs: _Pairs, batch: Tensor, config: FitConfig) -> Tensor:

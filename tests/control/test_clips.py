@@ -46,6 +46,39 @@ def test_mujoco_is_drawn_in_motion_by_one_renderer_after_another():
 
 
 @needs_gl
+@pytest.mark.parametrize("task", ["HalfCheetah", "Reacher"])
+def test_a_state_is_drawn_as_the_live_environment_drew_it(task):
+    env_id = f"prefrl_envs:prefrl/{task}-v0"
+    # The model's camera, or Gymnasium's where there is none: the same that the renderer takes.
+    camera = {"camera_name": "track"} if task == "HalfCheetah" else {}
+    env = RecordState(gym.make(env_id, render_mode="rgb_array", width=64, height=64, **camera))
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    live, states = [], []
+    for t in range(25):
+        picture = env.render() if t % 8 == 0 else None
+        state = env.step(env.action_space.sample())[4][STATE_KEY]
+        if picture is not None:
+            live.append(picture.astype(int))
+            states.append(state)
+    env.close()
+    with ClipRenderer(env_id, size=64) as renderer:
+        again = renderer.frames(np.stack(states)).astype(int)
+    # Shadows, reflections and smooth edges differ, so the same state is the nearest, not equal.
+    differences = np.abs(again[:, None] - np.stack(live)[None]).mean((2, 3, 4))
+    assert differences.argmin(1).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (3, 5), (2,)])
+def test_states_of_something_else_are_refused(shape):
+    with (
+        ClipRenderer(DOT) as renderer,
+        pytest.raises(FilmError, match=r"expected states .*\(T, 2\)"),
+    ):
+        renderer.frames(np.zeros(shape))
+
+
+@needs_gl
 def test_the_camera_follows_an_agent_that_walks_away():
     far = episode("HalfCheetah-v5", 1)
     there = far.copy()

@@ -2,6 +2,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 CONTINUOUS = "prefrl_envs:prefrl/MovingDotContinuous-v0"
@@ -10,6 +11,7 @@ CONTINUOUS = "prefrl_envs:prefrl/MovingDotContinuous-v0"
 @pytest.mark.parametrize("env_id", [DOT, CONTINUOUS])
 def test_it_is_a_proper_environment(env_id):
     check_env(gym.make(env_id, render_mode="rgb_array").unwrapped)
+    check_env_of_sb3(gym.make(env_id, render_mode="rgb_array"))
 
 
 def test_moves_and_reward_by_hand():
