@@ -234,7 +234,6 @@ class LabelStore:
             SubmissionConflictError: If the key was used for another answer.
             StoreError: If there is no such query, or no such event on it.
         """
-
         body = {
             "query_id": query_id,
             "answer": answer.value,
@@ -257,12 +256,7 @@ class LabelStore:
                 _check_references(connection, query_id, supersedes)
                 connection.execute(_event.insert().values(body | about))
                 stored = connection.execute(by_key).one()
-        first = {name: stored._mapping[name] for name in body}
-        if first != body:
-            raise SubmissionConflictError(
-                f"submission key {submission_key!r} was used for {first}, got it again for {body}; "
-                "make a new key each time a query is shown."
-            )
+        _check_same(submission_key, {name: stored._mapping[name] for name in body}, body)
         return LabelEvent(**{**stored._mapping, "answer": answer})
 
     def open_queries(self, limit: int) -> list[Query]:
@@ -349,6 +343,14 @@ def _check_references(connection: Connection, query_id: str, supersedes: int | N
         raise StoreError(
             f"expected supersedes to be an event on query {query_id!r}, got {supersedes}; give the "
             "id of the event that submit returned."
+        )
+
+
+def _check_same(submission_key: str, first: dict[str, Any], again: dict[str, Any]) -> None:
+    if first != again:
+        raise SubmissionConflictError(
+            f"submission key {submission_key!r} was used for {first}, got it again for {again}; "
+            "make a new key each time a query is shown."
         )
 
 
