@@ -302,7 +302,7 @@ def disagreement(metrics: Table) -> Figure:
     return figure
 
 
-_TITLE: dict[str, Any] = {"loc": "left", "fontsize": 14, "fontweight": "bold", "color": INK}
+_TITLE: dict[str, Any] = {"loc": "left", "fontsize": 12, "fontweight": "bold", "color": INK}
 
 
 def _panels(

@@ -211,7 +211,8 @@ def _first(*values: float) -> float:
 
 
 def _plain(value: float, digits: int = 0) -> str:
-    return f"{value:,.{digits}f}" if math.isfinite(value) else "-"
+    # Adding 0 turns a negative zero into a plain one.
+    return f"{round(value, digits) + 0.0:,.{digits}f}" if math.isfinite(value) else "-"
 
 
 def _duration(seconds: float) -> str:

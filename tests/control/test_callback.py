@@ -144,10 +144,11 @@ def test_settings_that_cannot_work_are_refused(wrong):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ppo_solves_pendulum_from_comparisons(tmp_path):
     config = TrainConfig(
         "Pendulum-v1",
-        steps=300_000,
+        steps=200_000,
         run=tmp_path / "run",
         films=False,
         preferences=PreferenceConfig(labels=300),
