@@ -91,8 +91,9 @@ def _train(config: TrainConfig) -> None:
         _errors.print(note, style="yellow", markup=False, soft_wrap=True)
     summary, root = result.summary, result.run.root
     _console.print(
-        f"\n[bold]{summary['env_id']}[/]: true return {round(summary['eval_return_before_mean']):,} "
-        f"before, [bold green]{summary['eval_return_mean']:,.0f} ± "
+        f"\n[bold]{summary['env_id']}[/]: true return "
+        f"{round(summary['eval_return_before_mean']):,} before, "
+        f"[bold green]{summary['eval_return_mean']:,.0f} ± "
         f"{summary['eval_return_std']:,.0f}[/] after, from {summary['labels']} labels and "
         f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s.\n"
     )

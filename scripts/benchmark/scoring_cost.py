@@ -10,14 +10,16 @@ import torch
 
 from prefrl.control.agents import Agent, AgentConfig
 from prefrl.control.callback import PreferenceCallback, PreferenceConfig
+from prefrl.core.trainer import FitConfig
 
 OUT = Path(__file__).with_suffix(".csv")
 
 
 def seconds(steps, seed, *, learned):
     agent = Agent("HalfCheetah-v5", "ppo", AgentConfig(), seed=seed, hide_reward=learned)
-    # Two labels: one fit of a few steps, so that what is left is scoring.
-    callback = PreferenceCallback(PreferenceConfig(labels=2)) if learned else None
+    # Two labels and fits of one step, so that what is left is recording, scoring and relabelling.
+    config = PreferenceConfig(labels=2, fit=FitConfig(max_steps=1))
+    callback = PreferenceCallback(config) if learned else None
     started = time.perf_counter()
     agent.model.learn(steps, callback=callback)
     passed = time.perf_counter() - started
@@ -27,7 +29,7 @@ def seconds(steps, seed, *, learned):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=32_768)
+    parser.add_argument("--steps", type=int, default=16_384)
     parser.add_argument("--pairs", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
