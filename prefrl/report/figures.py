@@ -175,10 +175,7 @@ def along_episode(evaluation: Evaluation) -> Figure:
     _describe(panels[0], title, "Step of the episode", unit)
     if is_long:
         _describe(panels[1], f"Close-up: {_CLOSE_UP} single steps", "Step of the episode", unit)
-    panels[0].legend(
-        loc="lower left", bbox_to_anchor=(0, 1), fontsize=12, frameon=False, borderaxespad=0.1
-    )
-    panels[0].set_title(panels[0].get_title(loc="left"), pad=46, **_TITLE)
+    _legend(panels[0])
     return figure
 
 
@@ -200,22 +197,23 @@ def holdout(fits: Table) -> Figure:
     if not np.isfinite([accuracy, held, trained]).any():
         raise NotEnoughDataError("No fit of the reward model has an accuracy or a loss yet.")
     figure, (top, bottom) = _panels(2)
-    _line(top, fit, accuracy, TRUE, "held-out comparisons")
-    _line(bottom, fit, held, TRUE, "held-out comparisons")
-    _line(bottom, fit, trained, PREDICTED, "training comparisons", dashes="--")
+    _line(top, fit, accuracy, TRUE, "held-out")
+    _line(bottom, fit, held, TRUE, "held-out")
+    _line(bottom, fit, trained, PREDICTED, "training", dashes="--")
     top.axhline(0.5, color=INK, lw=1.2, ls=":", label="chance")
     bottom.axhline(math.log(2), color=INK, lw=1.2, ls=":", label="chance (ln 2)")
     top.set_ylim(min(0.4, _smallest(accuracy)) - 0.02, 1.02)
     top.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     bottom.set_ylim(bottom=0.0)
     _describe(
-        top, "Accuracy on unseen answers should stay above chance", "Reward fit (number)",
+        top, "Accuracy on unseen answers: above chance", "Reward fit (number)",
         "Hold-out accuracy",
     )  # fmt: skip
     _describe(bottom, "… and the two losses close together", "Reward fit (number)", "Loss (nats)")
     for axes in (top, bottom):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-        _legend(axes)
+    _legend(top, n_columns=2)
+    _legend(bottom, n_columns=2)
     return figure
 
 
@@ -237,7 +235,7 @@ def calibration(evaluation: Evaluation) -> Figure:
     if not n:
         raise NotEnoughDataError("There is no held-out comparison to compare predictions with.")
     bins = reliability_bins(probability, preference, n_bins=5 if n < 200 else 10)
-    figure, (top, bottom) = _panels(2, height=6.6, ratios=(2.6, 1))
+    figure, (top, bottom) = _panels(2, height=7.2, ratios=(2.6, 1))
     top.plot([0, 1], [0, 1], ":", color=INK, lw=1.4, label="perfectly calibrated")
     below = np.maximum(bins.observed - bins.low, 0.0)
     above = np.maximum(bins.high - bins.observed, 0.0)
@@ -255,11 +253,14 @@ def calibration(evaluation: Evaluation) -> Figure:
     bottom.set_ylim(0, 1.3 * bins.counts.max())
     bottom.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
     _describe(
-        top, "Of the pairs with “80 % left”, left should win 80 %",
+        top, "A predicted 80 % should come true in 80 %",
         "Predicted P(left is better)", "Share that chose left",
     )  # fmt: skip
     _describe(
-        bottom, f"{n:,} held-out comparisons per bin", "Predicted P(left is better)", "Comparisons"
+        bottom,
+        f"The {_count(n, 'held-out comparison')}, by bin",
+        "Predicted P(left is better)",
+        "Comparisons",
     )
     for axes in (top, bottom):
         axes.set_xlim(-0.03, 1.03)
@@ -308,7 +309,7 @@ _TITLE: dict[str, Any] = {"loc": "left", "fontsize": 12, "fontweight": "bold", "
 def _panels(
     n_panels: int, *, height: float | None = None, ratios: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
-    height = height or (6.8 if n_panels == 2 else 4.4)
+    height = height or (7.2 if n_panels == 2 else 4.4)
     figure = Figure(figsize=(_WIDTH, height), dpi=180, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.subplots(n_panels, 1, squeeze=False, height_ratios=ratios)
@@ -342,13 +343,20 @@ def _line(
             0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", va="center",
             fontsize=14, color=INK,
         )  # fmt: skip
+        axes.tick_params(labelbottom=False, labelleft=False)
         return
     mark = "o" if always_mark or finite.sum() <= 60 else ""
     axes.plot(x[finite], y[finite], dashes, color=colour, lw=2, marker=mark, ms=4, label=label)
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(loc="best", fontsize=12, framealpha=0.9, edgecolor=FAINT, labelcolor=INK)
+def _legend(axes: Axes, *, n_columns: int = 1) -> None:
+    """Puts the legend between title and panel, where it can hide nothing."""
+    legend = axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=n_columns, fontsize=12, frameon=False,
+        labelcolor=INK, borderaxespad=0.1, borderpad=0.2, columnspacing=1.2, handlelength=1.6,
+    )  # fmt: skip
+    n_rows = math.ceil(len(legend.get_texts()) / n_columns)
+    axes.set_title(axes.get_title(loc="left"), pad=10 + 18 * n_rows, **_TITLE)
 
 
 def _standardised(values: Array) -> Array:

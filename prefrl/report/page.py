@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from prefrl.errors import NotEnoughDataError
 from prefrl.report import figures
-from prefrl.report.tables import Pair, RunRecord, column, number, read_run
+from prefrl.report.tables import Pair, RunRecord, Table, column, find_setting, number, read_run
 from prefrl.runtime.rundir import RunDirectory, write_atomically
 
 __all__ = ["write_report"]
@@ -107,34 +107,53 @@ def _page(title: str, body: str) -> str:
 
 
 def _name(record: RunRecord) -> str:
-    env_id = record.summary.get("env_id") or record.config.get("env_id") or "a run"
+    env_id = record.summary.get("env_id") or find_setting(record.config, "env_id") or "a run"
     return f"{env_id} from comparisons"
 
 
 def _headline(record: RunRecord) -> Iterator[str]:
     summary = record.summary
-    algo = summary.get("algo") or record.config.get("algo") or "an agent"
-    seed = summary.get("seed", record.config.get("seed", "?"))
-    yield f"<h1>{escape(_name(record))}</h1>"
-    yield f'<p class="soft">{escape(str(algo).upper())}, seed {escape(str(seed))}</p>'
-    latest = {name: column(record.metrics, name)[-1:] for name in ("labels", "env_steps")}
-    newest = {
-        name: float(values[0]) if len(values) else math.nan for name, values in latest.items()
-    }
-    spread = number(summary, "eval_return_std")
-    cards = [
-        ("true return before", _plain(number(summary, "eval_return_before_mean"))),
-        (f"true return after (± {_plain(spread)})", _plain(number(summary, "eval_return_mean"))),
-        ("labels", _plain(_first(number(summary, "labels"), newest["labels"]))),
-        ("environment steps", _plain(_first(number(summary, "env_steps"), newest["env_steps"]))),
-        ("correlation of rewards", _plain(number(summary, "reward_correlation"), 2)),
-        ("hold-out accuracy", _plain(number(summary, "reward_accuracy_holdout"), 2)),
-        ("training time", _duration(number(summary, "wall_seconds"))),
-    ]
+    algo = summary.get("algo") or find_setting(record.config, "algo")
+    seed = summary.get("seed", find_setting(record.config, "seed"))
+    # A place where a narrow screen may break the environment's id.
+    yield f"<h1>{escape(_name(record)).replace('/', '/<wbr>')}</h1>"
+    agent = "unknown algorithm" if algo is None else str(algo).upper()
+    yield f'<p class="soft">{escape(agent)}, seed {"?" if seed is None else escape(str(seed))}</p>'
     yield '<div class="cards">'
-    for label, value in cards:
+    for label, value in _cards(record):
         yield f'<div class="card"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
     yield "</div>"
+
+
+def _cards(record: RunRecord) -> list[tuple[str, str]]:
+    """Label and value of each; while there is no summary, the newest that the tables have."""
+    summary, metrics = record.summary, record.metrics
+    after, spread = (number(summary, f"eval_return_{name}") for name in ("mean", "std"))
+    label = "true return after"
+    if math.isfinite(number(summary, "eval_episodes")):
+        label += f" (std over {_plain(number(summary, 'eval_episodes'))} episodes)"
+    value = _plain(after) + (f" ± {_plain(spread)}" if math.isfinite(spread) else "")
+    if not math.isfinite(after):
+        label, value = "true return in training", _plain(_newest(metrics, "true_return_mean"))
+    labels = _first(number(summary, "labels"), _newest(metrics, "labels"))
+    steps = _first(number(summary, "env_steps"), _newest(metrics, "env_steps"))
+    seconds = _first(number(summary, "wall_seconds"), _newest(metrics, "wall_seconds"))
+    correlation, accuracy = (
+        number(summary, name) if summary else _newest(table, column_name)
+        for name, table, column_name in (
+            ("reward_correlation", metrics, "reward_correlation"),
+            ("reward_accuracy_holdout", record.fits, "holdout_accuracy"),
+        )
+    )
+    return [
+        ("true return before", _plain(number(summary, "eval_return_before_mean"))),
+        (label, value),
+        ("labels", _plain(labels)),
+        ("environment steps", _plain(steps)),
+        ("correlation of rewards", _plain(correlation, 2)),
+        ("hold-out accuracy", _plain(accuracy, 2)),
+        ("training time", _duration(seconds)),
+    ]
 
 
 def _notes(record: RunRecord) -> Iterator[str]:
@@ -151,9 +170,14 @@ def _films(run: RunDirectory) -> Iterator[str]:
         return
     yield '<h2>Before and after</h2><div class="films">'
     for name, path in films.items():
-        if path.is_file():
-            small = path.stat().st_size < _LARGEST_FILM
-            source = _data_uri(path, "video/webm") if small else f"../films/{path.name}"
+        if not path.is_file():
+            yield f'<p class="soft">There is no film of the agent {name} training.</p>'
+        elif path.stat().st_size >= _LARGEST_FILM:
+            size = f"{path.stat().st_size / 1e6:.0f} MB"
+            link = f'<a href="../films/{path.name}">The film {name} training</a>'
+            yield f"<p>{link} lies beside this page: at {size} it is too large to be inside.</p>"
+        else:
+            source = _data_uri(path, "video/webm")
             yield (
                 f'<figure><video controls loop muted autoplay playsinline src="{source}"></video>'
                 f"<figcaption>{name} training</figcaption></figure>"
@@ -181,7 +205,9 @@ def _pairs(run: RunDirectory, pairs: list[Pair]) -> Iterator[str]:
         yield '<div class="pair">'
         for side, name in (("left", pair.left), ("right", pair.right)):
             strip = run.films / name
-            if strip.is_file():
+            if not strip.is_file():
+                yield f'<p class="soft">{side}: {escape(name) or "its strip"} is missing.</p>'
+            else:
                 mark = ' class="better"' if pair.answer == side else ""
                 caption = f"{side}: better" if mark else side
                 yield (
@@ -208,6 +234,11 @@ def _data_uri(path: Path, media_type: str) -> str:
 
 def _first(*values: float) -> float:
     return next((value for value in values if math.isfinite(value)), math.nan)
+
+
+def _newest(table: Table, name: str) -> float:
+    values = column(table, name)
+    return _first(*values[::-1].tolist())
 
 
 def _plain(value: float, digits: int = 0) -> str:

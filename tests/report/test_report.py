@@ -6,12 +6,21 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from prefrl.errors import NotEnoughDataError, RunDirectoryError
+from prefrl.report import page as page_module
 from prefrl.report import write_report
-from prefrl.report.figures import calibration, learning_curve, predicted_against_true
+from prefrl.report.figures import (
+    along_episode,
+    calibration,
+    disagreement,
+    holdout,
+    learning_curve,
+    predicted_against_true,
+)
 from prefrl.report.measures import pearson, reliability_bins, running_mean, wilson_interval
-from prefrl.report.tables import Evaluation, read_csv
+from prefrl.report.tables import Evaluation, find_setting, read_csv, read_evaluation
 from prefrl.runtime.rundir import RunDirectory
 
 FIGURES = {
@@ -88,6 +97,12 @@ def run(tmp_path, rng):
     return made
 
 
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Figures are made and not rendered: for tests that look at the page alone."""
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: path.write_bytes(b"PNG"))
+
+
 class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
@@ -134,7 +149,7 @@ def test_every_figure_is_a_picture_with_something_on_it(run):
     ],
 )
 @pytest.mark.parametrize("damage", ["missing", "empty", "rubbish"])
-def test_what_is_missing_or_damaged_is_said_and_the_rest_is_shown(run, name, damage):
+def test_what_is_missing_or_damaged_is_said_and_the_rest_is_shown(run, unrendered, name, damage):
     path = run.root / name
     path.unlink()
     if damage != "missing":
@@ -149,6 +164,57 @@ def test_a_run_with_one_rollout_has_a_report(run):
     lines = run.metrics.read_text().splitlines()[:2]
     run.metrics.write_text("\n".join(lines) + "\n")
     assert write_report(run).is_file()
+
+
+def test_a_run_under_way_shows_its_newest_numbers(run, unrendered):
+    run.summary.unlink()
+    page = Page(write_report(run))
+    for part in ("3,000", "true return in training", "100", "163,840", "0.80", "39 s"):
+        assert part in page.text
+
+
+def test_a_run_without_any_number_still_has_its_page(run):
+    for path in (run.metrics, run.fits, run.evaluation, run.summary):
+        path.unlink()
+    (run.report / "holdout.png").write_bytes(b"of an earlier report")
+    page = Page(write_report(run))
+    assert len(page.sources) == 2
+    assert not list(run.report.glob("*.png"))
+
+
+def test_a_large_film_is_linked_and_a_missing_one_is_said(run, unrendered, monkeypatch):
+    (run.films / "before.webm").write_bytes(b"small")
+    (run.films / "after.webm").write_bytes(b"large" * 100)
+    monkeypatch.setattr(page_module, "_LARGEST_FILM", 100)
+    page = Page(write_report(run))
+    assert page.tags.count("video") == 1
+    assert [s for s in page.sources if not s.startswith("data:")] == ["../films/after.webm"]
+    (run.films / "after.webm").unlink()
+    assert "no film of the agent after training" in Page(write_report(run)).text
+
+
+def test_a_missing_strip_is_said_and_no_path_leads_out_of_films(run, unrendered):
+    pair = {"query": "<q>", "left": "../../summary.json", "right": "gone.png", "answer": "tie"}
+    (run.films / "pairs.json").write_text(json.dumps([pair]))
+    page = Page(write_report(run))
+    assert len(page.sources) == len(FIGURES)
+    for part in ("left: summary.json is missing", "right: gone.png is missing", "<q>: answer tie"):
+        assert part in page.text
+
+
+def test_a_row_that_is_being_written_is_left_out(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("rollout,labels\r\n1,\r\n2,x\r\n3\r\n4,25\r\n5,3")
+    table = read_csv(path)
+    assert table["rollout"].tolist() == [1, 2, 4]
+    assert np.array_equal(table["labels"], [np.nan, np.nan, 25], equal_nan=True)
+
+
+def test_the_outermost_setting_of_a_name_is_found():
+    config = {"agent": {"seed": 5, "net": {"algo": "sac"}}, "seed": 3}
+    assert find_setting(config, "seed") == 3
+    assert find_setting(config, "algo") == "sac"
+    assert find_setting(config, "agent") is None
 
 
 def test_what_is_not_a_run_is_refused(tmp_path):
@@ -189,3 +255,73 @@ def test_measures_by_hand():
 def test_calibration_without_comparisons_says_so():
     with pytest.raises(NotEnoughDataError):
         calibration(Evaluation())
+
+
+def drawn(line):
+    return np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+
+
+def test_holdout_and_disagreement_show_the_numbers_of_their_tables(run):
+    fits, metrics = read_csv(run.fits), read_csv(run.metrics)
+    top, bottom = holdout(fits).axes
+    assert np.array_equal(drawn(top.lines[0]), (fits["fit"], fits["holdout_accuracy"]))
+    assert drawn(top.lines[1])[1].tolist() == [0.5, 0.5]
+    assert np.array_equal(drawn(bottom.lines[0])[1], fits["holdout_loss"])
+    assert np.array_equal(drawn(bottom.lines[1])[1], fits["train_loss"])
+    top, bottom = disagreement(metrics).axes
+    assert np.array_equal(drawn(top.lines[0]), (metrics["env_steps"], metrics["disagreement"]))
+    assert np.array_equal(drawn(bottom.lines[0])[1], metrics["reward_correlation"])
+
+
+def test_an_empty_panel_says_so():
+    table = {"env_steps": np.arange(3.0), "reward_correlation": np.zeros(3)}
+    top, bottom = disagreement(table).axes
+    assert [text.get_text() for text in top.texts] == ["nothing recorded yet"]
+    assert not bottom.texts
+
+
+def test_labels_are_marked_where_they_came_in():
+    table = {
+        "env_steps": np.array([10.0, 20.0, 30.0, 40.0]),
+        "labels": np.array([0.0, 25.0, 25.0, 30.0]),
+        "true_return_mean": np.arange(4.0),
+    }
+    top, bottom = learning_curve(table).axes
+    assert drawn(top.lines[1])[0].tolist() == [20, 40]
+    assert drawn(bottom.lines[0])[0].tolist() == [0, 25, 25, 30]
+
+
+def test_the_median_episode_is_shown_standardised_and_says_by_what():
+    true = np.array([[0.0, 0.0, 0.0, 1.0], [1.0, 3.0, np.nan, np.nan], [9.0, 9.0, 9.0, 8.0]])
+    figure = along_episode(Evaluation(true_rewards=true, predicted_rewards=-2 * true))
+    (axes,) = figure.axes
+    assert drawn(axes.lines[0])[1].tolist() == [-1, 1]
+    assert drawn(axes.lines[1])[1].tolist() == [1, -1]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["true (mean 2, std 1)", "predicted (mean -4, std 2)"]
+
+
+def test_a_long_episode_has_a_close_up(rng):
+    true = rng.normal(size=(1, 1000))
+    whole, close = along_episode(Evaluation(true_rewards=true, predicted_rewards=true)).axes
+    assert len(drawn(whole.lines[0])[0]) == 991
+    assert drawn(close.lines[0])[0].tolist() == list(range(450, 550))
+
+
+def test_calibration_shows_the_bins(run):
+    evaluation = read_evaluation(run.evaluation)
+    top, bottom = calibration(evaluation).axes
+    probability, preference = evaluation.holdout_probability, evaluation.holdout_preference
+    bins = reliability_bins(probability, preference, n_bins=5)
+    assert np.array_equal(drawn(top.lines[1]), (bins.predicted, bins.observed))
+    assert [bar.get_height() for bar in bottom.patches] == bins.counts.tolist()
+    assert bins.counts.sum() == len(preference)
+
+
+@pytest.mark.parametrize("n_steps", [100, 3000])
+def test_rewards_that_do_not_vary_have_no_correlation(n_steps):
+    figure = predicted_against_true(
+        Evaluation(true_rewards=np.ones((1, n_steps)), predicted_rewards=np.ones((1, n_steps)))
+    )
+    figure.draw_without_rendering()
+    assert "undefined" in figure.axes[0].texts[0].get_text()
