@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,8 +139,10 @@ class SyntheticOracle:
     Args:
         step_rewards: True step rewards of an item, shape (H,).
         config: How it errs.
-        rng: Source of its errors.
-        mean_segment_return: The margin at this moment; needed for eps_skip and eps_equal.
+        seed: Of its errors. They depend on it and on the two items alone: whoever asks again, in
+            another process or another order, gets the same answer.
+        mean_segment_return: The margin when an item was cut; needed for eps_skip and eps_equal. A
+            pair takes the mean of its two.
 
     Raises:
         ConfigError: If eps_skip or eps_equal is set without the margin.
@@ -150,8 +153,8 @@ class SyntheticOracle:
         step_rewards: Callable[[Item], NDArray[np.floating]],
         *,
         config: OracleConfig,
-        rng: np.random.Generator,
-        mean_segment_return: Callable[[], float] | None = None,
+        seed: int = 0,
+        mean_segment_return: Callable[[Item], float] | None = None,
     ) -> None:
         if mean_segment_return is None and (config.eps_skip or config.eps_equal):
             raise ConfigError(
@@ -160,8 +163,8 @@ class SyntheticOracle:
             )
         self._step_rewards = step_rewards
         self._config = config
-        self._rng = rng
-        self._margin = mean_segment_return or (lambda: 0.0)
+        self._seed = seed
+        self._margin = mean_segment_return or (lambda item: 0.0)
 
     def compare(self, left: Item, right: Item) -> Answer:
         """Answers from the true returns of the two items.
@@ -169,7 +172,8 @@ class SyntheticOracle:
         Raises:
             ValueError: If a return is not finite.
         """
-        config, margin = self._config, self._margin()
+        config, rng = self._config, self._rng(left, right)
+        margin = (self._margin(left) + self._margin(right)) / 2
         skip_below, equal_below = config.eps_skip * margin, config.eps_equal * margin
         rewards_left, rewards_right = self._step_rewards(left), self._step_rewards(right)
         sum_left, sum_right = float(rewards_left.sum()), float(rewards_right.sum())
@@ -188,10 +192,14 @@ class SyntheticOracle:
                 return Answer.TIE
             left_wins = difference > 0
         else:
-            left_wins = self._rng.random() < _sigmoid(config.beta * difference)
+            left_wins = rng.random() < _sigmoid(config.beta * difference)
         answer = Answer.LEFT if left_wins else Answer.RIGHT
-        mistaken = config.eps_mistake > 0 and self._rng.random() < config.eps_mistake
+        mistaken = config.eps_mistake > 0 and rng.random() < config.eps_mistake
         return answer.mirrored if mistaken else answer
+
+    def _rng(self, left: Item, right: Item) -> np.random.Generator:
+        names = hashlib.blake2b(f"{left.id} {right.id}".encode(), digest_size=8).digest()
+        return np.random.default_rng([self._seed, int.from_bytes(names)])
 
 
 def _myopic(rewards: NDArray[np.floating], gamma: float) -> float:

@@ -9,7 +9,14 @@
       fits.csv               one row per fit of the reward ensemble
       labels.db              queries and answers (core.store)
       items/ID.npz           the segments that were put to the labeller
+      truth/ID.npz           their true rewards, for oracles and evaluation only
+      recent/                samples of what the agent did lately, for the reward's normalisation
       reward/                weights of the reward ensemble, with their normalisation
+      holdout.npz            predictions of the newest fit for comparisons outside its bags
+      checkpoints/           the agent's two newest checkpoints
+      status/ROLE.json       what each role is doing
+      logs/ROLE.log          what it printed
+      locks/                 who works on this run
       policy.zip             the agent, as Stable-Baselines3 saves it
       observation_stats.npz  mean and variance with which the policy sees observations
       evaluation.npz         predicted against true reward along evaluation episodes
@@ -22,6 +29,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import platform
@@ -33,7 +41,7 @@ from typing import Any
 
 from prefrl.errors import RunDirectoryError
 
-__all__ = ["CsvTable", "RunDirectory", "installed_versions", "write_atomically"]
+__all__ = ["CsvTable", "RunDirectory", "installed_versions", "sync_folder", "write_atomically"]
 
 _REPORTED_PACKAGES = ("prefrl", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
 
@@ -61,8 +69,7 @@ class RunDirectory:
                 f"expected a new run directory, but {run.root} exists and is not empty; "
                 "choose another --run, or move it away."
             )
-        for folder in (run.root, run.items, run.reward, run.films, run.report):
-            folder.mkdir(parents=True, exist_ok=True)
+        run.make_folders()
         return run
 
     @classmethod
@@ -79,6 +86,12 @@ class RunDirectory:
                 "give the directory that `prefrl train` printed."
             )
         return run
+
+    def make_folders(self) -> None:
+        """Makes the folders that are not there yet."""
+        in_all = (self.items, self.truth, self.recent, self.reward, self.checkpoints, self.status)
+        for folder in (*in_all, self.logs, self.locks, self.films, self.report):
+            folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def config(self) -> Path:
@@ -109,6 +122,41 @@ class RunDirectory:
     def items(self) -> Path:
         """The folder of items that were put to a labeller."""
         return self.root / "items"
+
+    @property
+    def truth(self) -> Path:
+        """The folder of their true rewards."""
+        return self.root / "truth"
+
+    @property
+    def recent(self) -> Path:
+        """The folder of samples of what the agent did lately."""
+        return self.root / "recent"
+
+    @property
+    def holdout(self) -> Path:
+        """Predictions of the newest fit for comparisons outside its bags."""
+        return self.root / "holdout.npz"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the agent's checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def status(self) -> Path:
+        """The folder in which each role says what it is doing."""
+        return self.root / "status"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what the roles printed."""
+        return self.root / "logs"
+
+    @property
+    def locks(self) -> Path:
+        """The folder of locks that say who works on this run."""
+        return self.root / "locks"
 
     @property
     def reward(self) -> Path:
@@ -179,11 +227,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings the names in a folder to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 class CsvTable:
@@ -191,11 +244,25 @@ class CsvTable:
 
     Args:
         path: The file; it is made with the first row.
+        keep: How many of the rows that are there already stay; what comes after them was written
+            by a process that was killed, and is done again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: int = 0) -> None:
         self._path = path
         self._columns: list[str] | None = None
+        if keep:
+            with path.open(newline="") as file:
+                rows = list(csv.reader(file))
+            if len(rows) <= keep:
+                raise RunDirectoryError(
+                    f"expected at least {keep} rows in {path}, got {len(rows) - 1}; the file was "
+                    "cut. Start a new run, or take it from a backup."
+                )
+            self._columns = rows[0]
+            text = io.StringIO()
+            csv.writer(text).writerows(rows[: keep + 1])
+            write_atomically(path, text.getvalue().encode())
 
     def append(self, row: Mapping[str, float | int | str]) -> None:
         """Adds a row and hands it to the operating system.

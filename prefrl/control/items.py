@@ -1,0 +1,152 @@
+"""The segments that were put to a labeller: kept for good, and their true rewards apart from them.
+
+A query names its two segments by id. Whoever answers it, fits to it or films it finds them here:
+in memory, and where a run has a directory also as files, which are whole before the query is
+stored. The true rewards lie in a folder of their own, which only oracles and evaluation open.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.control.segments import Segment
+from prefrl.core.comparisons import Item
+from prefrl.errors import RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory, sync_folder
+
+__all__ = ["Items", "Truth"]
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What only oracles and evaluation may know of a segment."""
+
+    rewards: NDArray[np.float64]
+    """True step rewards, shape (T,)."""
+    typical_return: float = 0.0
+    """Mean true return of the segments of the ten newest episodes when it was kept; else 0."""
+
+
+class Items(Mapping[str, Segment]):
+    """Segments by id.
+
+    Args:
+        run: Where their files are; None keeps them in memory only.
+        states: Whether simulator states are read back from files; only films need them.
+
+    Raises:
+        RunDirectoryError: On reading, if a file is missing or damaged.
+    """
+
+    def __init__(self, run: RunDirectory | None, *, states: bool = True) -> None:
+        self._run = run
+        self._states = states
+        self._segments: dict[str, Segment] = {}
+        self._truths: dict[str, Truth] = {}
+
+    def __getitem__(self, item_id: str) -> Segment:
+        if item_id not in self._segments:
+            self._segments[item_id] = self._read_segment(item_id)
+        return self._segments[item_id]
+
+    def __contains__(self, item_id: object) -> bool:
+        if item_id in self._segments:
+            return True
+        return self._run is not None and (self._run.items / f"{item_id}.npz").is_file()
+
+    def __iter__(self) -> Iterator[str]:
+        stored = () if self._run is None else (p.stem for p in self._run.items.glob("*.npz"))
+        return iter(sorted({*self._segments, *stored}))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def keep(self, kept: Sequence[tuple[Segment, Truth]]) -> None:
+        """Keeps segments for good; when this returns, their files are on disk."""
+        folders = set()
+        for segment, truth in kept:
+            if segment.id in self:
+                continue
+            if self._run is not None:
+                _write(self._run.truth / f"{segment.id}.npz", vars(truth))
+                _write(self._run.items / f"{segment.id}.npz", _arrays(segment))
+                folders |= {self._run.truth, self._run.items}
+            self._segments[segment.id] = segment
+            self._truths[segment.id] = truth
+        for folder in folders:
+            sync_folder(folder)
+
+    def truth(self, item: Item) -> Truth:
+        """What only oracles and evaluation may know of a segment."""
+        if item.id not in self._truths:
+            if self._run is None:
+                raise KeyError(item.id)
+            content = _read(self._run.truth / f"{item.id}.npz")
+            self._truths[item.id] = Truth(content["rewards"], float(content["typical_return"]))
+        return self._truths[item.id]
+
+    def true_rewards(self, item: Item) -> NDArray[np.float64]:
+        """True step rewards, shape (T,): for oracles and evaluation only."""
+        return self.truth(item).rewards
+
+    def typical_return(self, item: Item) -> float:
+        """The margin of B-Pref's teachers when the item was kept: for oracles only."""
+        return self.truth(item).typical_return
+
+    def forget(self, keep: set[str]) -> None:
+        """Drops from memory, where there are files, all but the given ids."""
+        if self._run is not None:
+            for item_id in self._segments.keys() - keep:
+                del self._segments[item_id]
+                self._truths.pop(item_id, None)
+
+    def _read_segment(self, item_id: str) -> Segment:
+        if self._run is None:
+            raise KeyError(item_id)
+        content = _read(self._run.items / f"{item_id}.npz")
+        return Segment(
+            id=item_id,
+            observations=content["observations"],
+            actions=content["actions"],
+            states=content.get("states") if self._states else None,
+            env_steps=int(content["env_steps"]),
+        )
+
+
+def _arrays(segment: Segment) -> dict[str, Any]:
+    states = {} if segment.states is None else {"states": segment.states}
+    return {
+        "env_steps": segment.env_steps,
+        "observations": segment.observations,
+        "actions": segment.actions,
+        **states,
+    }
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes an .npz file without pickles; a reader sees all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunDirectoryError(
+            f"expected a segment that was put to a labeller in {path}, but {error}; take the file "
+            "from a backup of the run."
+        ) from error
