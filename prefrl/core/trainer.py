@@ -4,6 +4,16 @@ Each member learns from a bag drawn with replacement, which leaves out 1/e of th
 are exactly the hold-out of Christiano et al. 2017 (section 2.2.3): they steer the L2 coefficient,
 say when to stop, and give an honest accuracy, so that no label is spent on validation alone.
 
+Each member minimises, over the N comparisons i of its bag, with losses l_i and bag weights w_i::
+
+    sum_i w_i l_i + l2 |parameters|^2
+
+which is the most probable net under a normal prior of variance 1 / (2 l2): one half is a standard
+normal prior, and it counts for less as labels grow. Christiano et al. raise and lower l2 to keep
+the hold-out loss between 1.1 and 1.5 times the training loss. On few labels only a net that learned
+little comes that close, so a coefficient without a bound grows from fit to fit: here it starts at
+its highest, falls, and rises back to that at most.
+
 A bag is a weight per comparison and member: all members see the same minibatch in one forward pass,
 and a comparison that is not in a member's bag weighs nothing for it.
 
@@ -37,6 +47,8 @@ class FitConfig:
 
     max_steps: int = 1000
     """Gradient steps at most; the hold-out usually stops earlier."""
+    min_steps: int = 200
+    """Gradient steps before the first check: no parameters from before are kept."""
     batch_size: int = 32
     """Comparisons per gradient step."""
     learning_rate: float = 1e-3
@@ -51,8 +63,8 @@ class FitConfig:
     """Checks without a better hold-out loss after which the fit stops."""
     check_every: int = 10
     """Gradient steps between two checks on the hold-out; one epoch if that is more."""
-    l2: float = 1e-4
-    """L2 coefficient at the start of the first fit."""
+    l2: float = 0.5
+    """L2 coefficient of the summed loss at most, and at the start of the first fit."""
     l2_change: float = 0.001
     """Relative change of the L2 coefficient per gradient step."""
     l2_low: float = 1.1
@@ -61,7 +73,7 @@ class FitConfig:
     """Hold-out loss over training loss above which the coefficient rises."""
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_size", "patience", "check_every"):
+        for name in ("max_steps", "min_steps", "batch_size", "patience", "check_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.learning_rate > 0:
@@ -137,7 +149,8 @@ def fit(
         items: The compared items by id.
         config: Settings.
         rng: Source of fresh parameters, bags and the order of comparisons.
-        l2: L2 coefficient to start from, usually that of the last report; the config's if None.
+        l2: L2 coefficient to start from, usually that of the last report; the config's if None, and
+            at most the config's.
 
     Returns:
         The report, with hold-out predictions.
@@ -152,21 +165,24 @@ def fit(
     module = model.module()
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
-    l2 = config.l2 if l2 is None else l2
+    l2 = config.l2 if l2 is None else min(l2, config.l2)
 
     check_every = max(config.check_every, math.ceil(len(pairs) / config.batch_size))
     batches = _minibatches(len(pairs), config.batch_size, generator)
-    # Some fit always beats none: fresh parameters may look best on a small hold-out, but an agent
-    # without any reward forgets what it has learned.
+    # Some fit always beats none: fresh parameters may look best on a small hold-out, which often
+    # gets worse before it gets better, but an agent without any reward forgets what it has learned.
+    # The ratio of the losses says nothing so early either: where nothing is learned, it is one.
+    first_check = min(config.min_steps, config.max_steps)
     best: _Check | None = None
     best_steps, best_state, checks_without_gain = 0, _snapshot(module), 0
     for step, batch in zip(range(1, config.max_steps + 1), batches, strict=False):
-        loss = _batch_loss(model, pairs, batch, config) + l2 * _squared_norm(parameters)
+        penalty = l2 / len(pairs) * _squared_norm(parameters)  # the loss is a mean over comparisons
+        loss = _batch_loss(model, pairs, batch, config) + penalty
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-        if step % check_every and step < config.max_steps:
+        if step < first_check or (step % check_every and step < config.max_steps):
             continue
         check = _check(model, pairs, config)
         l2 = _adapt_l2(l2, check, check_every, config)
@@ -249,7 +265,7 @@ def _score(check: _Check) -> float:
 def _adapt_l2(l2: float, check: _Check, n_steps: int, config: FitConfig) -> float:
     ratio = check.holdout_loss / max(check.train_loss, 1e-8)
     if ratio > config.l2_high:
-        return l2 * (1 + config.l2_change) ** n_steps
+        return min(l2 * (1 + config.l2_change) ** n_steps, config.l2)
     if ratio < config.l2_low:
         return l2 / (1 + config.l2_change) ** n_steps
     return l2

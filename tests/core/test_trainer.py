@@ -84,6 +84,26 @@ def test_pure_chance_is_not_learned(rng):
     assert report.holdout_loss > 0.6
 
 
+@pytest.mark.parametrize(("max_steps", "least"), [(1000, 70), (25, 25)])
+def test_no_parameters_from_before_min_steps_are_kept(rng, max_steps, least):
+    points, comparisons = points_and_comparisons(rng, 100, width=30)
+    coins = [
+        Comparison(c.query, Answer.LEFT if rng.random() < 0.5 else Answer.RIGHT)
+        for c in comparisons
+    ]
+    # Coins are only learned by heart: the hold-out gets worse from the first step on.
+    config = FitConfig(learning_rate=0.05, check_every=10, min_steps=70, max_steps=max_steps)
+    report = fit(Linear(3, 30), coins, points, config=config, rng=rng)
+    assert report.steps >= least
+
+
+def test_the_fit_goes_on_while_the_holdout_gets_better(rng):
+    points, comparisons = points_and_comparisons(rng, 200)
+    config = FitConfig(min_steps=1, check_every=10, learning_rate=1e-3, max_steps=500, l2=0.0)
+    report = fit(Linear(3, 5), comparisons, points, config=config, rng=rng)
+    assert report.steps > 400
+
+
 def test_skips_are_left_out_and_nothing_but_skips_is_refused(rng):
     points, comparisons = points_and_comparisons(rng, 20)
     skips = [Comparison(c.query, Answer.SKIP) for c in comparisons]
@@ -151,9 +171,31 @@ def test_l2_keeps_the_loss_ratio_in_its_band(train, holdout, factor):
     assert _adapt_l2(1e-4, check, 10, FitConfig()) == pytest.approx(1e-4 * factor)
 
 
+@pytest.mark.parametrize(("n", "weight"), [(1, 0.4011), (4, 1.0426)])
+def test_l2_is_weighed_against_the_sum_of_losses(rng, n, weight):
+    # n times "1 is better than 0", a weight w and l2 = 1/2: n log(1 + exp(-w)) + w^2 / 2 is least
+    # where n = w (1 + exp(w)): 0.4011 (1 + 1.4935) = 1.0001, 1.0426 (1 + 2.8366) = 4.0000.
+    points = {f"p{x}": Point(f"p{x}", np.array([x], np.float32)) for x in (0, 1)}
+    comparisons = [Comparison(Query(f"q{i}", "p1", "p0"), Answer.LEFT) for i in range(n)]
+    config = FitConfig(
+        l2=0.5, bagging=False, noise=0.0, learning_rate=0.02, min_steps=1000, max_steps=1000
+    )
+    model = Linear(2, 1)
+    fit(model, comparisons, points, config=config, rng=rng)
+    assert model.weight.detach().numpy() == pytest.approx(weight, abs=2e-3)
+
+
+def test_l2_never_exceeds_that_of_the_config(rng):
+    over = _Check(train_loss=1.0, holdout_loss=1.6, probability=torch.zeros(1, 1))
+    assert _adapt_l2(0.4999, over, 10, FitConfig(l2=0.5)) == 0.5
+    points, comparisons = points_and_comparisons(rng, 30)
+    report = fit(Linear(3, 5), comparisons, points, config=FitConfig(), rng=rng, l2=10.0)
+    assert 0 < report.l2 <= 0.5
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"noise": 1.0}, {"max_steps": 0}, {"learning_rate": 0.0}, {"l2_low": 2.0}, {"batch_size": 0}],
+    [{"noise": 1.0}, {"max_steps": 0}, {"learning_rate": 0.0}, {"l2_low": 2.0}, {"min_steps": 0}],
 )
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
