@@ -11,15 +11,25 @@ Without one::
     print(result.summary)
 """
 
-from prefrl.control.callback import PreferenceCallback, PreferenceConfig
-from prefrl.control.hide_reward import HideReward
-from prefrl.control.segments import Segment
-from prefrl.control.states import RecordState
-from prefrl.control.train import Result, TrainConfig, train
-from prefrl.core.comparisons import Answer, Comparison, Query
-from prefrl.core.oracle import Oracle, OracleConfig
-from prefrl.core.store import LabelStore
-from prefrl.errors import PrefrlError
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefrl.control.callback import PreferenceCallback
+    from prefrl.control.config import TrainConfig
+    from prefrl.control.finish import Result
+    from prefrl.control.hide_reward import HideReward
+    from prefrl.control.preferences import PreferenceConfig
+    from prefrl.control.segments import Segment
+    from prefrl.control.states import RecordState
+    from prefrl.control.train import resume, train
+    from prefrl.core.comparisons import Answer, Comparison, Query
+    from prefrl.core.oracle import Oracle, OracleConfig
+    from prefrl.core.store import LabelStore
+    from prefrl.errors import PrefrlError
+    from prefrl.runtime.rundir import RunDirectory
 
 __all__ = [
     "Answer",
@@ -34,7 +44,39 @@ __all__ = [
     "Query",
     "RecordState",
     "Result",
+    "RunDirectory",
     "Segment",
     "TrainConfig",
+    "resume",
     "train",
 ]
+
+_MODULES = {
+    "prefrl.control.callback": ("PreferenceCallback",),
+    "prefrl.control.config": ("TrainConfig",),
+    "prefrl.control.finish": ("Result",),
+    "prefrl.control.hide_reward": ("HideReward",),
+    "prefrl.control.preferences": ("PreferenceConfig",),
+    "prefrl.control.segments": ("Segment",),
+    "prefrl.control.states": ("RecordState",),
+    "prefrl.control.train": ("resume", "train"),
+    "prefrl.core.comparisons": ("Answer", "Comparison", "Query"),
+    "prefrl.core.oracle": ("Oracle", "OracleConfig"),
+    "prefrl.core.store": ("LabelStore",),
+    "prefrl.errors": ("PrefrlError",),
+    "prefrl.runtime.rundir": ("RunDirectory",),
+}
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name when it is first used: torch takes seconds, and a labeller needs none."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'prefrl' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,18 +12,46 @@ import tyro
 from rich.console import Console
 
 from prefrl import doctor as examination
+from prefrl.control.config import TrainConfig, config_from_json
 from prefrl.control.evaluate import evaluate as run_episodes
-from prefrl.control.train import TrainConfig, load_run
+from prefrl.control.finish import Result, load_run
+from prefrl.control.replay import replay_run
+from prefrl.control.train import resume as resume_training
 from prefrl.control.train import train as run_training
-from prefrl.errors import ConfigError, PrefrlError
+from prefrl.errors import ConfigError, PrefrlError, RunDirectoryError
 from prefrl.progress import TrainingProgress
 from prefrl.report import write_report
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.status import describe_run
 
 __all__ = ["main"]
 
 _console = Console(highlight=False)
 _errors = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Goes on with a run that was stopped or killed."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Says what each role of a run is doing, how fresh the reward is, how many labels wait."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Repeats the reward learning of a run from its log, and compares the weights."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``prefrl``. Exits with 2 on bad input, after one clear sentence."""
     commands: Any = (
         Annotated[TrainConfig, tyro.conf.subcommand("train", description=_TRAIN)]
+        | Annotated[Resume, tyro.conf.subcommand("resume")]
+        | Annotated[Status, tyro.conf.subcommand("status")]
+        | Annotated[Replay, tyro.conf.subcommand("replay")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
@@ -86,6 +117,24 @@ _TRAIN = (
 def _train(config: TrainConfig) -> None:
     with TrainingProgress(config.steps, config.preferences.labels, console=_console) as progress:
         result = run_training(config, on_rollout=progress.update)
+    _show(config, result)
+
+
+def _resume(command: Resume) -> None:
+    run = RunDirectory.open(command.run)
+    config = config_from_json(run.read_json(run.config))
+    with TrainingProgress(config.steps, config.preferences.labels, console=_console) as progress:
+        result = resume_training(run, on_rollout=progress.update)
+    _show(config, result)
+
+
+def _show(config: TrainConfig, result: Result) -> None:
+    if not result.finished:
+        _console.print(
+            f"\nSaved and stopped. Go on with [bold]prefrl resume {result.run.root}[/].",
+            soft_wrap=True,
+        )
+        return
     page = write_report(result.run)
     for note in result.notes:
         _errors.print(note, style="yellow", markup=False, soft_wrap=True)
@@ -107,6 +156,30 @@ def _train(config: TrainConfig) -> None:
         f"  prefrl train {config.env_id} --labels 700 --steps 1000000 --run runs/longer",
         soft_wrap=True,
     )
+
+
+def _status(command: Status) -> None:
+    _console.print(describe_run(RunDirectory.open(command.run)))
+
+
+def _replay(command: Replay) -> None:
+    run = RunDirectory.open(command.run)
+    n_fits, different = 0, []
+    for fit in replay_run(run):
+        n_fits += 1
+        _console.print(
+            f"fit {fit.number:>3}  {fit.labels:>6} labels up to event {fit.last_event:<6} "
+            + ("[green]the same weights[/]" if fit.same else "[red]other weights[/]")
+        )
+        if not fit.same:
+            different.append(fit.number)
+    if different:
+        raise RunDirectoryError(
+            f"expected {n_fits} fits to come out as they did, but {len(different)} did not, the "
+            f"first of them fit {different[0]}; weights repeat exactly only with the releases in "
+            f"{run.versions} and on the same kind of processor."
+        )
+    _console.print(f"{n_fits} of {n_fits} fits repeated exactly.")
 
 
 def _evaluate(command: Evaluate) -> None:
@@ -143,6 +216,9 @@ def _doctor(command: Doctor) -> None:
 
 _COMMANDS: dict[type, Callable[[Any], None]] = {
     TrainConfig: _train,
+    Resume: _resume,
+    Status: _status,
+    Replay: _replay,
     Evaluate: _evaluate,
     Report: _report,
     Doctor: _doctor,

@@ -10,7 +10,10 @@ The tree::
     ├── NotEnoughDataError       fewer segments or comparisons than were asked for
     ├── StoreError               the label store refused
     │   └── SubmissionConflictError  one submission key, two different answers
-    └── FilmError                no film can be made on this machine
+    ├── FilmError                no film can be made on this machine
+    ├── EnvironmentFaultError    an environment keeps failing
+    ├── NonFiniteError           losses, gradients, rewards or observations are not finite numbers
+    └── RoleError                a role of the asynchronous run cannot go on
 
 Every message says what was expected, what was got, and what to do. The command line prints the
 message alone and exits with code 2.
@@ -18,10 +21,13 @@ message alone and exits with code 2.
 
 __all__ = [
     "ConfigError",
+    "EnvironmentFaultError",
     "FilmError",
     "MissingExtraError",
+    "NonFiniteError",
     "NotEnoughDataError",
     "PrefrlError",
+    "RoleError",
     "RunDirectoryError",
     "StoreError",
     "SubmissionConflictError",
@@ -63,3 +69,15 @@ class SubmissionConflictError(StoreError):
 
 class FilmError(PrefrlError):
     """No film can be made: no GL, or no simulator states."""
+
+
+class EnvironmentFaultError(PrefrlError):
+    """An environment keeps raising exceptions, or giving numbers that are not finite."""
+
+
+class NonFiniteError(PrefrlError):
+    """Losses, gradients, rewards or observations kept coming out as NaN or infinite."""
+
+
+class RoleError(PrefrlError):
+    """A role of the asynchronous run cannot go on."""

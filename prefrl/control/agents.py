@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,13 +12,17 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
+from prefrl.control.agent_state import agent_state, restore_agent, restore_random_state
+from prefrl.control.guard import Guard
 from prefrl.control.hide_reward import HideReward
+from prefrl.control.rewind import Rewind
 from prefrl.control.spaces import check_spaces
 from prefrl.control.states import RecordState, log_mujoco_warnings
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
@@ -111,9 +116,19 @@ def check_environment(env_id: str) -> EnvSpec:
 
 
 def make_environments(env_id: str, *, n_envs: int, seed: int) -> VecEnv:
-    """N environments side by side in this process, which record simulator states for films."""
+    """N environments side by side in this process.
+
+    Each is made anew when it breaks, records simulator states for films, and can be rewound.
+    """
     log_mujoco_warnings()
-    return make_vec_env(env_id, n_envs=n_envs, seed=seed, wrapper_class=RecordState)
+
+    def make() -> Guard:
+        return Guard(lambda: gym.make(env_id))
+
+    def wrap(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        return Rewind(RecordState(env))
+
+    return make_vec_env(make, n_envs=n_envs, seed=seed, wrapper_class=wrap)
 
 
 class Agent:
@@ -149,6 +164,63 @@ class Agent:
             gamma=config.gamma,
         )
         self.model: OnPolicyAlgorithm = _algorithm(algo, config, self.normalizer, seed, device)
+        self.seed = seed
+        self.n_iterations = 0
+        """Rollouts with their updates so far."""
+        self._callback: BaseCallback | None = None
+        self._resumed: Mapping[str, Any] | None = None
+
+    def start(self, total_steps: int, callbacks: Sequence[BaseCallback]) -> None:
+        """Prepares for ``iterate``: what ``model.learn`` does before its loop.
+
+        Args:
+            total_steps: Environment steps of the whole training, those before a resume included.
+            callbacks: As for ``model.learn``.
+        """
+        resumed = self._resumed is not None
+        left = total_steps - self.model.num_timesteps if resumed else total_steps
+        _, self._callback = self.model._setup_learn(
+            left, list(callbacks), reset_num_timesteps=not resumed
+        )
+        self._callback.on_training_start({"total_timesteps": total_steps}, {})
+        if self._resumed is not None:
+            restore_random_state(self._resumed)
+
+    def iterate(self) -> bool:
+        """One rollout and the update that follows, as in the loop of ``model.learn``.
+
+        Returns:
+            Whether it came to an update: not when all steps are taken, nor when a callback ended
+            the rollout.
+        """
+        model = self.model
+        assert self._callback is not None  # start() was called
+        assert model.env is not None
+        if model.num_timesteps >= model._total_timesteps:
+            return False
+        if not model.collect_rollouts(
+            model.env, self._callback, model.rollout_buffer, n_rollout_steps=model.n_steps
+        ):
+            return False
+        self.n_iterations += 1
+        model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
+        model.dump_logs(self.n_iterations)
+        model.train()
+        return True
+
+    def finish(self) -> None:
+        """Ends what ``start`` began."""
+        assert self._callback is not None  # start() was called
+        self._callback.on_training_end()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it takes to go on bit for bit; between two iterations."""
+        return agent_state(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Brings a new agent to a state; call it before ``start``."""
+        restore_agent(self, state)
+        self._resumed = state["random"]
 
     def act(self, observations: NDArray[Any], *, deterministic: bool = True) -> NDArray[Any]:
         """Actions for raw observations, shape (N, O)."""

@@ -1,94 +1,39 @@
-"""The loop for whoever has a Stable-Baselines3 script: one callback, passed to ``learn()``."""
+"""The agent's half of the loop, as a Stable-Baselines3 callback: cut, ask, score, relabel, log."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from prefrl.control.evaluate import correlation
 from prefrl.control.hide_reward import HideReward, Rollout, find_hide_reward
-from prefrl.control.queries import QueryConfig, Questioner, disagreement_of_rollout
+from prefrl.control.items import Items
+from prefrl.control.partners import Partners, Together, UsedReward
+from prefrl.control.preferences import PreferenceConfig, step_reward, synthetic_oracle
+from prefrl.control.queries import Questioner, disagreement_of_rollout
 from prefrl.control.relabel import forget_rollout, write_rewards
-from prefrl.control.reward_nets import MlpStepReward, RewardNetConfig
 from prefrl.control.segments import Segment, SegmentPool, SegmentSampler
-from prefrl.control.spaces import action_width, observation_width
-from prefrl.core.comparisons import Answer
-from prefrl.core.oracle import Oracle, OracleConfig, SyntheticOracle, as_oracle
-from prefrl.core.schedule import LabelSchedule
+from prefrl.core.comparisons import Answer, Query
+from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
-from prefrl.core.trainer import FitConfig, FitReport, fit
 from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.runtime.labeller import Labeller
+from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.rundir import CsvTable, RunDirectory
-from prefrl.runtime.weights import publish_weights
 
-__all__ = ["Metrics", "PreferenceCallback", "PreferenceConfig"]
+__all__ = ["Metrics", "PreferenceCallback"]
 
 Metrics = dict[str, float | int | str]
 """One row of ``metrics.csv``."""
-
-
-@dataclass(frozen=True)
-class PreferenceConfig:
-    """How a reward is learned from comparisons of segments."""
-
-    labels: int = 700
-    """Comparisons to ask for over the whole training."""
-    segment_length: int = 50
-    """Steps per segment."""
-    members: int = 3
-    """Members of the reward ensemble."""
-    schedule: Literal["constant", "hyperbolic", "inverse_quadratic"] = "hyperbolic"
-    """How the rate of labels falls over the training."""
-    initial_fraction: float = 0.25
-    """Share of the labels asked for before the agent's first update."""
-    refit_growth: float = 0.05
-    """Refit when the comparisons have grown by this share since the last fit."""
-    query: Annotated[QueryConfig, tyro.conf.arg(name="")] = field(default_factory=QueryConfig)
-    """Which pairs are asked."""
-    net: RewardNetConfig = field(default_factory=RewardNetConfig)
-    """What the reward nets look like."""
-    fit: FitConfig = field(default_factory=FitConfig)
-    """How they are fitted."""
-    teacher: OracleConfig = field(default_factory=OracleConfig)
-    """How the synthetic oracle errs."""
-
-    def __post_init__(self) -> None:
-        for name in ("labels", "members"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.segment_length < 2:
-            raise ConfigError(
-                f"segment_length must be at least 2 steps, got {self.segment_length}."
-            )
-        if self.refit_growth < 0:
-            raise ConfigError(f"refit_growth must not be negative, got {self.refit_growth}.")
-
-    def check_budget(self, total_steps: int) -> None:
-        """Refuses a training that cannot give as many segments as the labels need.
-
-        Raises:
-            ConfigError: With the number of labels that would do.
-        """
-        n_segments = total_steps // self.segment_length
-        n_pairs = n_segments * (n_segments - 1) // 2
-        if n_segments < self.query.warmup_segments or self.labels > n_pairs:
-            raise ConfigError(
-                f"expected segments enough for {self.labels} labels, but {total_steps} steps give "
-                f"{n_segments} segments of {self.segment_length}, {n_pairs} pairs, and the first "
-                f"labels wait for {self.query.warmup_segments} segments; raise steps, or lower "
-                "labels, segment_length or warmup_segments."
-            )
 
 
 class PreferenceCallback(BaseCallback):
@@ -108,6 +53,8 @@ class PreferenceCallback(BaseCallback):
         run: Directory for labels, segments, weights and tables; None keeps all in memory.
         seed: Of everything random in here.
         on_rollout: Called with each new row of metrics.
+        partners: Makes the labeller and the reward learner as the agent sees them; None has both
+            work in here.
 
     Raises:
         ConfigError: From ``learn()``, if the reward is not hidden, the algorithm is not on-policy,
@@ -124,21 +71,25 @@ class PreferenceCallback(BaseCallback):
         run: RunDirectory | str | Path | None = None,
         seed: int = 0,
         on_rollout: Callable[[Metrics], None] | None = None,
+        partners: Callable[[PreferenceCallback], Partners] | None = None,
     ) -> None:
         super().__init__()
         config = config or PreferenceConfig()
         if labels is not None:
             config = dataclasses.replace(config, labels=labels)
         self.config = config
-        self.report: FitReport | None = None
-        """How the newest fit went; None before the first."""
         self.rows: list[Metrics] = []
-        """One row of metrics per rollout."""
-        self._given_oracle = oracle
-        self._run = RunDirectory.create(run) if isinstance(run, str | Path) else run
+        """One row of metrics per rollout of this process."""
+        self.run = RunDirectory.create(run) if isinstance(run, str | Path) else run
+        """Where all is written, if anywhere."""
+        self._oracle = oracle
+        self._seed = seed
         self._rng = np.random.default_rng(seed)
-        self._fit_seed = int(self._rng.integers(2**32))
         self._on_rollout = on_rollout or (lambda row: None)
+        self._make_partners = partners or _together
+        self._resumed: Mapping[str, Any] | None = None
+        self._n_rollouts, self._n_due, self._n_dropped = 0, 0, 0
+        self._first_step, self._earlier_seconds = 0, 0.0
 
     def _init_callback(self) -> None:
         if not isinstance(self.model, OnPolicyAlgorithm):
@@ -146,50 +97,33 @@ class PreferenceCallback(BaseCallback):
                 f"expected an on-policy algorithm such as PPO or A2C, got {type(self.model)}; "
                 "off-policy algorithms are not supported yet."
             )
-        config, run = self.config, self._run
+        config, run = self.config, self.run
         self.venv: HideReward = find_hide_reward(self.model.get_env())
         self.venv.record(self.model.n_steps)
-        self.net = MlpStepReward(
-            observation_width(self.venv.observation_space),
-            action_width(self.venv.action_space),
-            n_members=config.members,
-            config=config.net,
-        )
+        self.net = step_reward(self.venv, config).to(self.model.device)
         self.pool = SegmentPool(config.query.pool_size)
+        self.items = Items(run)
         self._sampler = SegmentSampler(config.segment_length, self.venv.num_envs)
         self.store = LabelStore("sqlite://" if run is None else run.labels)
-        self._metrics = None if run is None else CsvTable(run.metrics)
-        self._fits = None if run is None else CsvTable(run.fits)
         self.questioner = Questioner(
             self.pool,
-            self._oracle(),
+            self.items,
             self.store,
             config=config.query,
             rng=self._rng,
-            items_path=None if run is None else run.items,
+            typical_return=self._typical_return,
         )
-        self._n_fits, self._n_asked, self._n_fitted = 0, 0, 0
-
-    def _oracle(self) -> Oracle:
-        if self._given_oracle is not None:
-            return as_oracle(self._given_oracle)
-        return SyntheticOracle(
-            self.pool.true_rewards,
-            config=self.config.teacher,
-            rng=self._rng,
-            mean_segment_return=self._mean_segment_return,
-        )
+        self.partners = self._make_partners(self)
+        if self._resumed is not None:
+            self._go_back(self._resumed)
+        self._metrics = None if run is None else CsvTable(run.metrics, keep=self._n_rollouts)
 
     def _on_training_start(self) -> None:
-        total_steps = int(self.locals["total_timesteps"])
-        self.config.check_budget(total_steps)
-        self._schedule = LabelSchedule(
-            total_labels=self.config.labels,
-            total_steps=total_steps,
-            kind=self.config.schedule,
-            initial_fraction=self.config.initial_fraction,
-        )
-        self._first_step = self.num_timesteps
+        if self._resumed is None:
+            self._first_step = self.num_timesteps
+        n_steps = int(self.locals["total_timesteps"]) - self._first_step
+        self.config.check_budget(n_steps)
+        self._schedule = self.config.label_schedule(n_steps)
         self._started = time.monotonic()
 
     def _on_step(self) -> bool:
@@ -202,20 +136,14 @@ class PreferenceCallback(BaseCallback):
             self.pool.add(segment, true_rewards)
         self._check_segments()
 
-        # ask
-        due = self._schedule.due(self.num_timesteps - self._first_step) - self._n_asked
-        if due > 0 and len(self.pool) >= self.config.query.warmup_segments:
-            self._n_asked += self.questioner.ask(due, self.net, env_steps=self.num_timesteps)
-
-        # fit
-        growth = max(1, math.floor(self.config.refit_growth * self._n_fitted))
-        n_decided = sum(c.preference is not None for c in self.questioner.comparisons)
-        fit_steps = self._fit() if n_decided >= self._n_fitted + growth else 0
+        # ask, and hear what the partners have made of the answers
+        asked = self._ask()
+        used = self.partners.update(self.num_timesteps, asked=asked)
 
         # score and relabel
         reward, raw = self.net.predict(rollout.observations, rollout.actions)
         assert isinstance(self.model, OnPolicyAlgorithm)
-        if self.report is None:
+        if used.version == 0:
             forget_rollout(self.model.rollout_buffer)
         else:
             write_rewards(
@@ -224,76 +152,71 @@ class PreferenceCallback(BaseCallback):
                 last_values=self.locals["values"],
                 dones=self.locals["dones"],
             )
-        self._log(self._row(rollout, reward, raw, fit_steps))
+        self._log(self._row(rollout, reward, raw, used), used)
 
     def _on_training_end(self) -> None:
         self.store.close()
 
-    def _fit(self) -> int:
-        started = time.monotonic()
-        recent = self.pool.recent(self.config.query.pool_size)
-        self.net.standardize_inputs(recent)
-        report = self.report = fit(
-            self.net,
-            self.questioner.comparisons,
-            self.pool.kept,
-            config=self.config.fit,
-            rng=np.random.default_rng(self._fit_seed),
-            l2=None if self.report is None else self.report.l2,
-        )
-        self.net.calibrate(recent)
-        self._n_fits += 1
-        self._n_fitted = report.n_comparisons
-        row: Metrics = {
-            "fit": self._n_fits,
-            "env_steps": self.num_timesteps,
-            "labels": self._n_asked,
-            "steps": report.steps,
-            "train_loss": report.train_loss,
-            "holdout_loss": report.holdout_loss,
-            "holdout_accuracy": report.holdout_accuracy,
-            "l2": report.l2,
-            "seconds": time.monotonic() - started,
-        }
-        if self._run is not None and self._fits is not None:
-            self._fits.append(row)
-            publish_weights(self._run.reward, self._n_fits, self.net.state_dict(), about=row)
-        return report.steps
+    def _ask(self) -> bool:
+        """Asks what is due; what finds no room among the open queries is dropped and counted."""
+        if len(self.pool) < self.config.query.warmup_segments:
+            return False
+        due = self._schedule.due(self.num_timesteps - self._first_step)
+        missing = due - len(self.questioner.asked)
+        if missing <= 0:
+            return False
+        room = max(0, self.config.query.max_open - self.store.counts().open)
+        if missing > room:
+            # A dropped query stays due: later segments will take its place when there is room.
+            self._n_dropped += min(missing - room, due - self._n_due)
+        self._n_due = due
+        n_asked = self.questioner.ask(min(missing, room), self.net, env_steps=self.num_timesteps)
+        return n_asked > 0
 
     def _row(
         self,
         rollout: Rollout,
         reward: NDArray[np.float32],
         raw: NDArray[np.float32],
-        fit_steps: int,
+        used: UsedReward,
     ) -> Metrics:
-        returns = self.venv.finished_returns
+        returns, counts = self.venv.finished_returns, self.store.counts()
         return {
-            "rollout": len(self.rows) + 1,
+            "rollout": self._n_rollouts + 1,
             "env_steps": self.num_timesteps,
-            "labels": self._n_asked,
+            "labels": counts.queries - counts.open,
+            "open": counts.open,
+            "dropped": self._n_dropped,
             "episodes": self.venv.n_finished,
+            "faults": self.venv.n_faults,
             "true_return_mean": float(np.mean(returns)) if returns else math.nan,
             "predicted_reward_mean": float(reward.mean()),
             "predicted_reward_std": float(reward.std()),
             "reward_correlation": correlation(reward, rollout.true_rewards),
             "disagreement": disagreement_of_rollout(raw, self.config.segment_length),
-            "fit_steps": fit_steps,
-            "wall_seconds": time.monotonic() - self._started,
+            "reward_version": used.version,
+            "reward_age": self.num_timesteps - used.env_steps,
+            "fit_steps": used.fit_steps,
+            "wall_seconds": self._seconds(),
         }
 
-    def _log(self, row: Metrics) -> None:
+    def _log(self, row: Metrics, used: UsedReward) -> None:
+        self._n_rollouts += 1
         self.rows.append(row)
         if self._metrics is not None:
             self._metrics.append(row)
         for name in ("labels", "reward_correlation", "disagreement", "predicted_reward_std"):
             self.logger.record(f"prefrl/{name}", row[name])
-        if self.report is not None:
-            self.logger.record("prefrl/holdout_accuracy", self.report.holdout_accuracy)
-            self.logger.record("prefrl/holdout_loss", self.report.holdout_loss)
+        if used.version:
+            self.logger.record("prefrl/holdout_accuracy", used.holdout_accuracy)
+            self.logger.record("prefrl/holdout_loss", used.holdout_loss)
+            self.logger.record("prefrl/reward_age", row["reward_age"])
         self._on_rollout(row)
 
-    def _mean_segment_return(self) -> float:
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def _typical_return(self) -> float:
         """B-Pref's margin: mean true return of ten episodes, for one segment's share of steps."""
         returns, lengths = list(self.venv.finished_returns)[-10:], self.venv.finished_lengths
         if not returns:
@@ -308,3 +231,54 @@ class PreferenceCallback(BaseCallback):
                 f"{self.venv.n_finished} episodes had {longest} steps; lower segment_length or "
                 "raise max_episode_steps."
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the agent's half, between two rollouts."""
+        return {
+            "rng": self._rng.bit_generator.state,
+            "sampler": self._sampler.state_dict(),
+            "pool": self.pool.state_dict(),
+            "asked": [[q.id, q.left, q.right] for q in self.questioner.asked.values()],
+            "n_rollouts": self._n_rollouts,
+            "n_due": self._n_due,
+            "n_dropped": self._n_dropped,
+            "first_step": self._first_step,
+            "seconds": self._seconds(),
+            "partners": self.partners.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state when training starts: call it before ``learn()``."""
+        self._resumed = state
+
+    def _go_back(self, state: Mapping[str, Any]) -> None:
+        self._rng.bit_generator.state = state["rng"]
+        self._sampler.load_state_dict(state["sampler"])
+        for env in self.venv.interrupted:
+            self._sampler.drop(env)
+        self.pool.load_state_dict(state["pool"])
+        self.questioner.recall(Query(*row) for row in state["asked"])
+        self._n_rollouts, self._n_due = state["n_rollouts"], state["n_due"]
+        self._n_dropped, self._first_step = state["n_dropped"], state["first_step"]
+        self._earlier_seconds = state["seconds"]
+        self.partners.load_state_dict(state["partners"])
+
+
+def _together(callback: PreferenceCallback) -> Together:
+    """Labeller and learner in the callback's own process."""
+    store, items, config = callback.store, callback.items, callback.config
+    oracle = (
+        synthetic_oracle(items, config.teacher, seed=callback._seed)
+        if callback._oracle is None
+        else as_oracle(callback._oracle)
+    )
+    learner = RewardLearner(
+        callback.net,
+        store,
+        items,
+        config=config.learner,
+        seed=callback._seed,
+        run=callback.run,
+    )
+    labeller = Labeller(store, items, oracle)
+    return Together(labeller, learner, callback.questioner, callback.pool)

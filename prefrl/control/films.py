@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.clips import ClipRenderer, film_strip, write_film, write_png
-from prefrl.control.segments import Segment, load_segment
+from prefrl.control.items import Items
+from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Comparison
 from prefrl.errors import FilmError
 from prefrl.runtime.rundir import RunDirectory
@@ -65,13 +66,12 @@ def film_pairs(
     """
     ranked = sorted(comparisons, key=lambda asked: -asked[1])[:n_pairs]
     described: list[dict[str, Any]] = []
+    items = Items(run)
     with ClipRenderer(env_id, size=_STRIP_SIZE) as renderer:
         for number, (comparison, disagreement) in enumerate(ranked):
             query = comparison.query
             sides = {"left": query.left, "right": query.right}
-            segments = {
-                side: load_segment(run.items / f"{item}.npz") for side, item in sides.items()
-            }
+            segments = {side: items[item] for side, item in sides.items()}
             for side, segment in segments.items():
                 write_png(_strip(renderer, segment), run.films / f"pair{number}_{side}.png")
             described.append(

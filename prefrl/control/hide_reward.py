@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from prefrl.control.guard import FAULT_KEY
 from prefrl.control.spaces import action_width, check_spaces, encode_actions, observation_width
 from prefrl.control.states import STATE_KEY
 from prefrl.errors import ConfigError
@@ -68,6 +70,10 @@ class HideReward(VecEnvWrapper):
         """How many episodes have finished so far."""
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, np.int64)
+        self.n_faults = 0
+        """How often an environment broke and was made anew."""
+        self.interrupted: set[int] = set()
+        """Environments whose episode was cut when the run was resumed."""
         self._observations: NDArray[Any] | None = None
         self._actions: NDArray[Any] | None = None
         self._tape: _Tape | None = None
@@ -86,6 +92,33 @@ class HideReward(VecEnvWrapper):
         if self._tape is None:
             raise ConfigError("expected a recording; call record(n_steps) before take().")
         return self._tape.take()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it counts; between two rollouts nothing is recorded."""
+        return {
+            "returns": self._returns,
+            "lengths": self._lengths,
+            "finished_returns": list(self.finished_returns),
+            "finished_lengths": list(self.finished_lengths),
+            "n_finished": self.n_finished,
+            "n_faults": self.n_faults,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state; the environments are brought back by whoever holds them."""
+        self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
+        self.finished_returns.extend(state["finished_returns"])
+        self.finished_lengths.extend(state["finished_lengths"])
+        self.n_finished, self.n_faults = state["n_finished"], state["n_faults"]
+
+    def interrupt(self, env: int) -> None:
+        """Forgets the episode under way in an environment, which was reset from outside."""
+        self.interrupted.add(env)
+        self._returns[env], self._lengths[env] = 0, 0
+
+    def see(self, observations: NDArray[Any]) -> None:
+        """Takes note of what the environments show, where that did not come through here."""
+        self._observations = observations
 
     def reset(self) -> VecEnvObs:
         """Resets all environments; episodes that were under way are not counted."""
@@ -119,6 +152,7 @@ class HideReward(VecEnvWrapper):
             )
         self._observations = observations
         self._count(rewards, dones)
+        self.n_faults += sum(FAULT_KEY in info for info in infos)
         return observations, np.zeros_like(rewards), dones, infos
 
     def _count(self, rewards: NDArray[Any], dones: NDArray[Any]) -> None:

@@ -1,20 +1,20 @@
-"""Asking: which pairs of segments to put to the labeller, and what it answered."""
+"""Asking: which pairs of segments are put to the labeller."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.segments import Segment, SegmentPool, save_segment
-from prefrl.core.comparisons import Comparison, Query
+from prefrl.control.items import Items, Truth
+from prefrl.control.segments import Segment, SegmentPool
+from prefrl.core.comparisons import Query
 from prefrl.core.ensemble import RewardModel, member_preferences
-from prefrl.core.oracle import Oracle
 from prefrl.core.selection import SELECTIONS, Candidates, disagreement_scores
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
@@ -43,12 +43,16 @@ class QueryConfig:
     """Newest segments from which candidates are drawn."""
     warmup_segments: int = 40
     """Segments to collect from the untrained agent before the first labels are asked for."""
+    max_open: int = 250
+    """Queries that wait for an answer at most; what is due beyond them is dropped and counted."""
 
     def __post_init__(self) -> None:
         if self.selection not in SELECTIONS:
             raise ConfigError(
                 f"expected selection to be one of {', '.join(SELECTIONS)}, got {self.selection!r}."
             )
+        if self.max_open < 1:
+            raise ConfigError(f"max_open must be at least 1 query, got {self.max_open}.")
         if self.oversampling < 1 or not 2 <= self.warmup_segments <= self.pool_size:
             raise ConfigError(
                 "expected oversampling >= 1 and 2 <= warmup_segments <= pool_size, got "
@@ -57,42 +61,45 @@ class QueryConfig:
 
 
 class Questioner:
-    """Chooses pairs, stores them as queries, and has the oracle answer them.
+    """Chooses pairs of segments and stores them as queries; who answers them is not its business.
 
     Args:
         pool: Where candidates come from.
-        oracle: Who answers.
-        store: Where queries and answers are kept.
+        items: Where the segments that are asked about are kept.
+        store: Where queries are kept.
         config: Settings.
         rng: Source of candidates and of left and right.
-        items_path: Folder for the segments that are asked about; None keeps them in memory only.
+        typical_return: The margin of B-Pref's teachers at this moment, kept with each segment.
     """
 
     def __init__(
         self,
         pool: SegmentPool,
-        oracle: Oracle,
+        items: Items,
         store: LabelStore,
         *,
         config: QueryConfig,
         rng: np.random.Generator,
-        items_path: Path | None = None,
+        typical_return: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self.comparisons: list[Comparison] = []
-        """All answers so far, skips included, in the order of asking."""
-        self.disagreement: dict[str, float] = {}
-        """Disagreement of the members when a query was asked, by the query's id."""
+        self.asked: dict[str, Query] = {}
+        """All queries so far, by id, in the order of asking."""
+        self._pairs: set[frozenset[str]] = set()
         self._pool = pool
-        self._oracle = oracle
+        self._items = items
         self._store = store
         self._config = config
         self._rng = rng
-        self._items_path = items_path
-        self._asked: set[frozenset[str]] = set()
-        self._cursor = 0
+        self._typical_return = typical_return
+
+    def recall(self, queries: Iterable[Query]) -> None:
+        """Takes queries that were asked before as asked, so that no pair is asked twice."""
+        for query in queries:
+            self.asked[query.id] = query
+            self._pairs.add(frozenset((query.left, query.right)))
 
     def ask(self, n: int, model: RewardModel, *, env_steps: int) -> int:
-        """Asks up to n queries about segments of the pool, and takes in the answers.
+        """Stores up to n queries about segments of the pool.
 
         Args:
             n: Queries wanted.
@@ -102,9 +109,9 @@ class Questioner:
         Returns:
             How many were asked: fewer when the pool holds too few pairs.
         """
-        first_round = not self._asked
+        first_round = not self.asked
         drawn = n if first_round else n * self._config.oversampling
-        pairs = self._pool.random_pairs(drawn, self._asked, self._rng)
+        pairs = self._pool.random_pairs(drawn, self._pairs, self._rng)
         n = min(n, len(pairs))
         if n == 0:
             return 0
@@ -113,21 +120,17 @@ class Questioner:
             chosen, priorities = pairs[:n], [0.0] * n
         else:
             chosen, priorities = self._choose(pairs, n, model)
-        first = len(self._asked)
-        queries = [
-            Query(id=f"q{first + i:06d}", left=left.id, right=right.id)
-            for i, (left, right) in enumerate(chosen)
-        ]
-        for left, right in chosen:
-            self._keep(left, right)
-        self.disagreement.update(zip((q.id for q in queries), priorities, strict=True))
+        typical_return = self._typical_return()
+        self._items.keep(
+            [
+                (segment, Truth(self._pool.true_rewards(segment), typical_return))
+                for pair in chosen
+                for segment in pair
+            ]
+        )
+        queries = [Query(_query_id(left, right), left.id, right.id) for left, right in chosen]
         self._store.add_queries(queries, env_steps=env_steps, priorities=priorities)
-        for query, (left, right) in zip(queries, chosen, strict=True):
-            answer = self._oracle.compare(left, right)
-            self._store.submit(
-                query.id, answer, submission_key=f"{query.id}/oracle", annotator_id="oracle"
-            )
-        self._take_answers()
+        self.recall(queries)
         return n
 
     def _choose(
@@ -135,27 +138,21 @@ class Questioner:
     ) -> tuple[list[tuple[Segment, Segment]], list[float]]:
         lefts, rights = [left for left, _ in pairs], [right for _, right in pairs]
         preferences = member_preferences(model, lefts, rights).numpy()  # (M, C)
-        kept, asked = self._pool.kept, [c.query for c in self.comparisons]
         candidates = Candidates(
             preferences=preferences,
             features=lambda: _features(pairs),
-            labelled_features=lambda: _features([(kept[q.left], kept[q.right]) for q in asked]),
+            labelled_features=lambda: _features(
+                [(self._items[q.left], self._items[q.right]) for q in self.asked.values()]
+            ),
         )
         chosen = SELECTIONS[self._config.selection](candidates, n, self._rng)
         priorities = disagreement_scores(preferences)[chosen]
         return [pairs[i] for i in chosen], priorities.astype(float).tolist()
 
-    def _keep(self, *segments: Segment) -> None:
-        for segment in segments:
-            if self._items_path is not None and segment.id not in self._pool.kept:
-                save_segment(self._items_path / f"{segment.id}.npz", segment)
-        self._pool.keep(*segments)
-        self._asked.add(frozenset(segment.id for segment in segments))
 
-    def _take_answers(self) -> None:
-        for event_id, comparison in self._store.comparisons(since=self._cursor):
-            self.comparisons.append(comparison)
-            self._cursor = max(self._cursor, event_id)
+def _query_id(left: Segment, right: Segment) -> str:
+    """A name that the pair alone decides: asked again after a restart, it is the same query."""
+    return "q" + hashlib.blake2b(f"{left.id} {right.id}".encode(), digest_size=8).hexdigest()
 
 
 def _features(pairs: Sequence[tuple[Segment, Segment]]) -> NDArray[np.float32]:

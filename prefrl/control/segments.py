@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prefrl.control.hide_reward import Rollout
 from prefrl.core.comparisons import Item
 
-__all__ = ["Segment", "SegmentPool", "SegmentSampler", "load_segment", "save_segment"]
+__all__ = ["Segment", "SegmentPool", "SegmentSampler"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,6 @@ class SegmentSampler:
     def __init__(self, segment_length: int, n_envs: int) -> None:
         self.segment_length = segment_length
         self._open: list[list[_Stretch]] = [[] for _ in range(n_envs)]
-        self._n_cut = 0
 
     def cut(self, rollout: Rollout, *, env_steps: int) -> list[tuple[Segment, NDArray[np.float64]]]:
         """Cuts a rollout.
@@ -77,7 +76,7 @@ class SegmentSampler:
                     stretches.append(stretch)
                     start = stretch.stop
                     if len(stretch) == missing:
-                        cut.append(self._join(stretches, env_steps))
+                        cut.append(_join(stretches, env_steps, env))
                         stretches.clear()
                 if end in ends:
                     stretches.clear()
@@ -85,19 +84,60 @@ class SegmentSampler:
             stretches[:] = [stretch.copied() for stretch in stretches]
         return cut
 
-    def _join(
-        self, stretches: list[_Stretch], env_steps: int
-    ) -> tuple[Segment, NDArray[np.float64]]:
-        states = [s.of(s.rollout.states) for s in stretches if s.rollout.states is not None]
-        segment = Segment(
-            id=f"s{self._n_cut:07d}",
-            observations=np.concatenate([s.of(s.rollout.observations) for s in stretches]),
-            actions=np.concatenate([s.of(s.rollout.actions) for s in stretches]),
-            states=np.concatenate(states) if len(states) == len(stretches) else None,
-            env_steps=env_steps,
-        )
-        self._n_cut += 1
-        return segment, np.concatenate([s.of(s.rollout.true_rewards) for s in stretches])
+    def drop(self, env: int) -> None:
+        """Forgets the open steps of an environment, whose episode was cut."""
+        self._open[env].clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The open steps of each environment."""
+        opened = [_as_one(stretches) for stretches in self._open]
+        return {"open": [None if one is None else vars(one.rollout) for one in opened]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        for stretches, content in zip(self._open, state["open"], strict=True):
+            stretches.clear()
+            if content is not None:
+                rollout = Rollout(**content)
+                stretches.append(_Stretch(rollout, 0, 0, len(rollout.dones)))
+
+
+def _join(
+    stretches: list[_Stretch], env_steps: int, env: int
+) -> tuple[Segment, NDArray[np.float64]]:
+    whole = _as_one(stretches)
+    assert whole is not None
+    rollout = whole.rollout
+    content = [rollout.observations[:, 0], rollout.actions[:, 0]]
+    # The name says when, where and what: a run that repeats itself gives the same names, and one
+    # that does not cannot give an old name to something else.
+    name = hashlib.blake2b(f"{env_steps} {env} {stretches[-1].stop}".encode(), digest_size=8)
+    for array in content:
+        name.update(array.tobytes())
+    segment = Segment(
+        id=f"s{name.hexdigest()}",
+        observations=content[0],
+        actions=content[1],
+        states=None if rollout.states is None else rollout.states[:, 0],
+        env_steps=env_steps,
+    )
+    return segment, rollout.true_rewards[:, 0]
+
+
+def _as_one(stretches: list[_Stretch]) -> _Stretch | None:
+    """Several stretches of one environment as one, copied; None if there are none."""
+    if not stretches:
+        return None
+    parts = [stretch.copied().rollout for stretch in stretches]
+    states = [part.states for part in parts if part.states is not None]
+    rollout = Rollout(
+        observations=np.concatenate([part.observations for part in parts]),
+        actions=np.concatenate([part.actions for part in parts]),
+        true_rewards=np.concatenate([part.true_rewards for part in parts]),
+        dones=np.concatenate([part.dones for part in parts]),
+        states=np.concatenate(states) if len(states) == len(parts) else None,
+    )
+    return _Stretch(rollout, 0, 0, len(rollout.dones))
 
 
 @dataclass(frozen=True)
@@ -111,10 +151,6 @@ class _Stretch:
 
     def __len__(self) -> int:
         return self.stop - self.start
-
-    def of(self, array: NDArray[Any]) -> NDArray[Any]:
-        """These steps of an array (T, N, ...)."""
-        return array[self.start : self.stop, self.env]
 
     def copied(self) -> _Stretch:
         """The same steps as a rollout of their own."""
@@ -132,8 +168,7 @@ class _Stretch:
 class SegmentPool:
     """The newest segments, from which pairs are chosen, and apart from them their true rewards.
 
-    Old segments waste queries (QPA; rl-teacher keeps the newest 200): the pool forgets them. What
-    was put to a labeller is kept for good with ``keep``.
+    Old segments waste queries (QPA; rl-teacher keeps the newest 200): the pool forgets them.
 
     Args:
         size: Segments at most.
@@ -142,8 +177,6 @@ class SegmentPool:
     def __init__(self, size: int) -> None:
         self._segments: deque[Segment] = deque(maxlen=size)
         self._true_rewards: dict[str, NDArray[np.float64]] = {}
-        self.kept: dict[str, Segment] = {}
-        """Segments that were put to a labeller, by id."""
 
     def __len__(self) -> int:
         return len(self._segments)
@@ -154,15 +187,9 @@ class SegmentPool:
     def add(self, segment: Segment, true_rewards: NDArray[np.float64]) -> None:
         """Adds a segment with its true step rewards, shape (T,); the oldest one may have to go."""
         if len(self._segments) == self._segments.maxlen:
-            oldest = self._segments[0]
-            if oldest.id not in self.kept:
-                del self._true_rewards[oldest.id]
+            del self._true_rewards[self._segments[0].id]
         self._segments.append(segment)
         self._true_rewards[segment.id] = true_rewards
-
-    def keep(self, *segments: Segment) -> None:
-        """Keeps segments and their true rewards however old they get."""
-        self.kept.update((segment.id, segment) for segment in segments)
 
     def true_rewards(self, item: Item) -> NDArray[np.float64]:
         """True step rewards of a segment, shape (T,): for oracles and evaluation only."""
@@ -171,6 +198,35 @@ class SegmentPool:
     def recent(self, n: int) -> list[Segment]:
         """The n newest segments, or all there are."""
         return list(self._segments)[-n:]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All segments and their true rewards, stacked."""
+        segments = list(self._segments)
+        if not segments:
+            return {}
+        states = [segment.states for segment in segments if segment.states is not None]
+        return {
+            "ids": [segment.id for segment in segments],
+            "env_steps": [segment.env_steps for segment in segments],
+            "observations": np.stack([segment.observations for segment in segments]),
+            "actions": np.stack([segment.actions for segment in segments]),
+            "states": np.stack(states) if len(states) == len(segments) else None,
+            "true_rewards": np.stack([self._true_rewards[s.id] for s in segments]),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        self._segments.clear()
+        self._true_rewards.clear()
+        for i, item_id in enumerate(state.get("ids", ())):
+            segment = Segment(
+                id=item_id,
+                observations=state["observations"][i],
+                actions=state["actions"][i],
+                states=None if state["states"] is None else state["states"][i],
+                env_steps=state["env_steps"][i],
+            )
+            self.add(segment, state["true_rewards"][i])
 
     def random_pairs(
         self, n: int, asked: Collection[frozenset[str]], rng: np.random.Generator
@@ -186,28 +242,3 @@ class SegmentPool:
                 if len(pairs) == n:
                     break
         return list(pairs.values())
-
-
-def save_segment(path: Path, segment: Segment) -> None:
-    """Writes a segment to an .npz file, without pickles."""
-    states = {} if segment.states is None else {"states": segment.states}
-    np.savez(
-        path,
-        allow_pickle=False,
-        env_steps=segment.env_steps,
-        observations=segment.observations,
-        actions=segment.actions,
-        **states,
-    )
-
-
-def load_segment(path: Path) -> Segment:
-    """Reads what ``save_segment`` wrote; the id is the file's name."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return Segment(
-            id=path.stem,
-            observations=arrays["observations"],
-            actions=arrays["actions"],
-            states=arrays["states"] if "states" in arrays else None,
-            env_steps=int(arrays["env_steps"]),
-        )

@@ -1,14 +1,14 @@
-"""What the label store needs from SQLite: durable settings, immediate transactions, the schema.
+"""What the label store needs from SQLite: durable settings, immediate transactions, a sound place.
 
-Nothing here knows what is in the tables. Another database would get a module with the same two
-functions.
+Nothing here knows what is in the tables.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,12 +17,29 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from prefrl.errors import StoreError
 
-__all__ = ["create_schema", "open_sqlite"]
+__all__ = ["open_sqlite", "quick_check"]
 
 # SQLite polls for a lock and is not fair: three processes that write without a pause on a disk with
 # 20 ms per commit made one another wait for up to 7 s.
 _BUSY_TIMEOUT_MS = 30_000
 _SYNCHRONOUS_FULL = 2
+_OLDEST = (3, 35, 0)
+_SMALLEST_SPACE = 16 * 2**20
+# Their locks do not hold what they promise: two processes on an NFS home corrupted a database.
+_NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "lustre",
+    "gpfs",
+    "ceph",
+    "afs",
+    "9p",
+    "fuse.sshfs",
+}
+_LARGEST_TO_CHECK = 64 * 2**20
 
 
 def open_sqlite(place: str) -> tuple[Engine, Engine]:
@@ -43,12 +60,19 @@ def open_sqlite(place: str) -> tuple[Engine, Engine]:
     url = sa.make_url(place) if "://" in place else _file_url(place)
     if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.query:
         raise StoreError(
-            f"expected the path of an SQLite file, or sqlite:///PATH, got {url}; other databases "
-            "are not supported yet."
+            f"expected the path of an SQLite file, sqlite:///PATH or postgresql+psycopg://..., got "
+            f"{url}; other databases are not supported."
         )
     in_memory = url.database in (None, "", ":memory:")
+    if sqlite3.sqlite_version_info < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise StoreError(
+            f"expected SQLite {oldest} or newer, got {sqlite3.sqlite_version}; update Python."
+        )
     if not in_memory:
-        _make_private(Path(str(url.database)))
+        path = Path(str(url.database))
+        _check_place(path)
+        _make_private(path)
     settings = {
         "busy_timeout": _BUSY_TIMEOUT_MS,
         "foreign_keys": 1,
@@ -77,68 +101,58 @@ def open_sqlite(place: str) -> tuple[Engine, Engine]:
     engine = sa.create_engine(url, poolclass=StaticPool if in_memory else QueuePool)
     sa.event.listen(engine, "connect", prepare)
     sa.event.listen(engine, "begin", _begin)
+    if not in_memory and path.stat().st_size <= _LARGEST_TO_CHECK:
+        quick_check(engine)
     return engine, engine.execution_options(immediate=True)
 
 
-def create_schema(
-    connection: Connection,
-    tables: sa.MetaData,
-    *,
-    version: int,
-    views: Sequence[str],
-    append_only: sa.Table,
-) -> None:
-    """Makes the schema in an empty database, or checks the version of the one that is there.
+def quick_check(engine: Engine) -> None:
+    """Has SQLite look at the whole file.
 
-    Args:
-        connection: In a transaction that writes.
-        tables: Tables to make.
-        version: Of the schema; kept in ``user_version``.
-        views: Statements to run after the tables are made.
-        append_only: The table whose rows may only be added. It has an ``id``; rows also clash on
-            the columns that are unique.
+    It costs some 3 ms per MB, so a large file is only looked at when asked for.
 
     Raises:
-        StoreError: If the database has a newer schema, or tables but no schema of ours.
+        StoreError: If the file is damaged.
     """
-    found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    if found > version:
+    with engine.connect() as connection:
+        found = [row[0] for row in connection.exec_driver_sql("PRAGMA quick_check(3)")]
+    if found != ["ok"]:
         raise StoreError(
-            f"expected a label store of version {version}, got version {found}; update prefrl."
+            f"expected a sound database at {engine.url.database}, but SQLite says: "
+            f"{'; '.join(map(str, found))}; take it from a backup."
         )
-    if found == version:
-        return
-    if strangers := sa.inspect(connection).get_table_names():
+
+
+def _check_place(path: Path, *, mounts: Path = Path("/proc/mounts")) -> None:
+    """Refuses network file systems and full disks.
+
+    Raises:
+        StoreError: With what to do instead.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        return  # to make the file will say it better
+    with contextlib.suppress(OSError):
+        lines = [line.split()[1:3] for line in mounts.read_text().splitlines()]
+        above = [(place, kind) for place, kind in lines if folder.resolve().is_relative_to(place)]
+        place, kind = max(above, key=lambda mount: len(mount[0]))
+        if kind in _NETWORK:
+            raise StoreError(
+                f"expected a local disk for the label store, but {place} is {kind}, whose locks "
+                "are not safe for SQLite; choose a local folder, or a PostgreSQL server."
+            )
+    free = shutil.disk_usage(folder).free
+    if free < _SMALLEST_SPACE:
         raise StoreError(
-            f"expected a new file or a label store, got a database with the tables {strangers}; "
-            "choose another place."
+            f"expected at least {_SMALLEST_SPACE // 2**20} MB free for the label store in "
+            f"{folder}, got {free / 2**20:.1f} MB; make room."
         )
-    tables.create_all(connection)
-    for statement in (*views, *_append_only_triggers(append_only)):
-        connection.exec_driver_sql(statement)
-    connection.exec_driver_sql(f"PRAGMA user_version = {version}")
 
 
 def _begin(connection: Connection) -> None:
     # A plain BEGIN that reads and then writes fails at once when another writer gets in between.
     immediate = connection.get_execution_options().get("immediate", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-
-def _append_only_triggers(table: sa.Table) -> list[str]:
-    keys = ["id", *(column.name for column in table.columns if column.unique)]
-    clash = " OR ".join(f"{key} = NEW.{key}" for key in keys)
-    events = {
-        "update": f"UPDATE ON {table}",
-        "delete": f"DELETE ON {table}",
-        # INSERT OR REPLACE deletes the old row without firing a DELETE trigger.
-        "replace": f"INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {clash})",
-    }
-    return [
-        f"CREATE TRIGGER {table}_no_{name} BEFORE {event} "
-        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        for name, event in events.items()
-    ]
 
 
 def _file_url(path: str) -> sa.URL:

@@ -1,11 +1,11 @@
 """The label store: queries, and answers as events that are only ever added.
 
 A label that was acknowledged is in the store exactly once, whatever process is killed, whenever:
-``submit`` returns after the commit, and its submission key makes a retry harmless. SQLite runs with
-a rollback journal (TRUNCATE), ``synchronous=FULL`` and ``BEGIN IMMEDIATE`` for every write; WAL is
-not used, as several releases of SQLite can corrupt it with more than one connection.
+``submit`` returns after the commit, and its submission key makes a retry harmless. Writes come one
+after the other, on SQLite by ``BEGIN IMMEDIATE`` and on PostgreSQL by a lock, so that event ids
+grow in the order of commits and a reader with a cursor misses none.
 
-What is particular to SQLite is in ``prefrl.core.sqlite``.
+What is particular to a database is in ``core.sqlite`` and ``core.postgres``.
 """
 
 from __future__ import annotations
@@ -13,135 +13,63 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from prefrl.core import schema
 from prefrl.core.comparisons import Answer, Comparison, Query
-from prefrl.core.sqlite import create_schema, open_sqlite
-from prefrl.errors import StoreError, SubmissionConflictError
+from prefrl.core.labels import UNDO, Counts, LabelChange, LabelEvent, Lease, Submission
+from prefrl.core.ledger import add_event, as_event, as_query, count, query_row
+from prefrl.core.schema import CURRENT, EVENT, LEASE, QUERY, TALLY
+from prefrl.core.sqlite import open_sqlite
+from prefrl.errors import StoreError
 
-__all__ = ["Counts", "LabelEvent", "LabelStore"]
+__all__ = ["Counts", "LabelChange", "LabelEvent", "LabelStore", "Lease", "Submission"]
 
-_SCHEMA_VERSION = 1
-
-_metadata = sa.MetaData()
-
-_query = sa.Table(
-    "query",
-    _metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("left_item", sa.Text, nullable=False),
-    sa.Column("right_item", sa.Text, nullable=False),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("env_steps", sa.Integer, nullable=False),
-    sa.Column("priority", sa.Float, nullable=False),
-)
-
-_event = sa.Table(
-    "label_event",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("query_id", sa.ForeignKey("query.id"), nullable=False),
-    sa.Column("annotator_id", sa.Text, nullable=False),
-    sa.Column("submission_key", sa.Text, nullable=False, unique=True),
-    sa.Column("answer", sa.Text, nullable=False),
-    sa.Column("supersedes", sa.ForeignKey("label_event.id"), index=True),
-    sa.Column("shown_at", sa.Float),
-    sa.Column("answered_at", sa.Float, nullable=False),
-    sa.Column("client_ms", sa.Float),
-    sa.Column("order_shown", sa.Text),
-    sa.Column("rubric_ver", sa.Text),
-    sa.Column("server_ver", sa.Text, nullable=False),
-    sa.CheckConstraint("answer IN ('left', 'right', 'tie', 'skip')", name="known_answer"),
-    sa.Index("ix_label_event_current", "query_id", "annotator_id", "id"),
-    sqlite_autoincrement=True,  # an id is never used again, so that it can be a cursor
-)
-
-_current = sa.table("current_label", *(sa.column(c.name, c.type) for c in _event.c))
-
-# Per query and annotator the newest event that no other one supersedes.
-_CURRENT_VIEW = """
-CREATE VIEW current_label AS SELECT e.* FROM label_event AS e WHERE e.id = (
-    SELECT max(n.id) FROM label_event AS n
-    WHERE n.query_id = e.query_id AND n.annotator_id = e.annotator_id
-    AND NOT EXISTS (SELECT 1 FROM label_event AS s WHERE s.supersedes = n.id)
-)"""
-
-
-@dataclass(frozen=True)
-class LabelEvent:
-    """One acknowledged answer. Times are in seconds since 1970."""
-
-    id: int
-    """Grows with every event: a cursor."""
-    query_id: str
-    """Which query was answered."""
-    annotator_id: str
-    """Who answered."""
-    submission_key: str
-    """The client's own name for this submission."""
-    answer: Answer
-    """What was answered, about left and right as the query has them."""
-    supersedes: int | None
-    """Id of the event that this one replaces, if any."""
-    shown_at: float | None
-    """When the query was shown."""
-    answered_at: float
-    """When the answer was stored."""
-    client_ms: float | None
-    """How long the labeller looked, in milliseconds."""
-    order_shown: str | None
-    """How the pair lay on the screen, in the client's words."""
-    rubric_ver: str | None
-    """Version of the instructions that the labeller had."""
-    server_ver: str
-    """Version of prefrl that stored the answer."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How much of what is in the store: ``queries = answered + skipped + open``."""
-
-    queries: int
-    """Queries in all."""
-    answered: int
-    """Queries with a current answer other than SKIP."""
-    skipped: int
-    """Queries whose only current answers are SKIP."""
-    open: int
-    """Queries without a current answer."""
+_URGENCY = (QUERY.c.priority.desc(), QUERY.c.created_at, QUERY.c.id)
 
 
 class LabelStore:
     """Queries and answers in a database; several processes may have the same one open.
 
     Args:
-        place: Path of an SQLite file, made if absent, for its owner only; or an SQLAlchemy URL.
-            ``sqlite://`` keeps all in memory, for one thread.
+        place: Path of an SQLite file, made if absent, for its owner only; or an SQLAlchemy URL, as
+            in ``postgresql+psycopg://user@host/database``. ``sqlite://`` keeps all in memory, for
+            one thread.
+        clock: Gives the time in seconds since 1970. Leases depend on it, answers do not.
 
     Raises:
         StoreError: If the database cannot be opened safely, is not a label store, or was made by a
             newer release. Every other method raises it when the database refuses.
     """
 
-    def __init__(self, place: str | os.PathLike[str]) -> None:
-        self._engine, self._writer = open_sqlite(os.fspath(place))
+    def __init__(
+        self, place: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        place = os.fspath(place)
+        if place.startswith("postgresql"):
+            from prefrl.core.postgres import open_postgres
+
+            self._engine, self._writer = open_postgres(place)
+        else:
+            self._engine, self._writer = open_sqlite(place)
+        self._clock = clock
         self._server_ver = metadata.version("prefrl")
         self._closed = False
         with self._transaction(write=True) as connection:
-            create_schema(
-                connection,
-                _metadata,
-                version=_SCHEMA_VERSION,
-                views=[_CURRENT_VIEW],
-                append_only=_event,
-            )
+            found = schema.revision(connection)
+            if found is None:
+                schema.create(connection)
+            elif found != schema.HEAD:
+                from prefrl.core.migrations import migrate
+
+                migrate(connection, found)
 
     def __enter__(self) -> LabelStore:
         return self
@@ -182,11 +110,11 @@ class LabelStore:
             raise ValueError(
                 f"expected a finite priority for each of {len(queries)} queries, got {priorities}."
             )
-        now, new = time.time(), dict[str, dict[str, Any]]()
+        now, new = self._clock(), dict[str, dict[str, Any]]()
         with self._transaction(write=True) as connection:
             for query, priority in zip(queries, priorities, strict=True):
                 row = {"id": query.id, "left_item": query.left, "right_item": query.right}
-                stored = new.get(query.id) or _query_row(connection, query.id)
+                stored = new.get(query.id) or query_row(connection, query.id)
                 if stored is None:
                     about = {"created_at": now, "env_steps": env_steps, "priority": priority}
                     new[query.id] = row | about
@@ -197,67 +125,122 @@ class LabelStore:
                         f"{query.right!r}; give each query an id of its own."
                     )
             if new:
-                connection.execute(_query.insert(), list(new.values()))
+                connection.execute(QUERY.insert(), list(new.values()))
+                count(connection, {"open": len(new)})
         return len(new)
 
     def submit(
-        self,
-        query_id: str,
-        answer: Answer,
-        *,
-        submission_key: str,
-        annotator_id: str,
-        supersedes: int | None = None,
-        shown_at: float | None = None,
-        client_ms: float | None = None,
-        order_shown: str | None = None,
-        rubric_ver: str | None = None,
+        self, query_id: str, answer: Answer, *, submission_key: str, annotator_id: str, **about: Any
     ) -> LabelEvent:
         """Stores an answer; when this returns, it is on disk.
 
         Args:
             query_id: What was answered.
             answer: The answer, about left and right as the query has them.
-            submission_key: The client's own name for this submission, made when the query is shown.
-                The same key with the same content gives back what was stored the first time.
-            annotator_id: Who answered. A newer answer of theirs to the same query counts instead.
-            supersedes: Id of an earlier event on the same query that this one replaces.
-            shown_at: When the query was shown, in seconds since 1970.
-            client_ms: How long the labeller looked, in milliseconds.
-            order_shown: How the pair lay on the screen.
-            rubric_ver: Version of the labeller's instructions.
+            submission_key: The client's own name for this submission.
+            annotator_id: Who answered.
+            about: The other fields of ``Submission``.
 
         Returns:
             The stored event.
 
         Raises:
             SubmissionConflictError: If the key was used for another answer.
-            StoreError: If there is no such query, or no such event on it.
+            StoreError: If there is no such query, or no such event of the annotator on it.
         """
-        body = {
-            "query_id": query_id,
-            "answer": answer.value,
-            "annotator_id": annotator_id,
-            "supersedes": supersedes,
-        }
-        about = {
-            "submission_key": submission_key,
-            "shown_at": shown_at,
-            "answered_at": time.time(),
-            "client_ms": client_ms,
-            "order_shown": order_shown,
-            "rubric_ver": rubric_ver,
-            "server_ver": self._server_ver,
-        }
-        by_key = sa.select(_event).where(_event.c.submission_key == submission_key)
+        submission = Submission(query_id, answer, submission_key, annotator_id, **about)
+        return self.submit_many([submission])[0]
+
+    def submit_many(self, submissions: Iterable[Submission]) -> list[LabelEvent]:
+        """Stores answers, all or none; when this returns, they are on disk.
+
+        Args:
+            submissions: In the order in which they were given.
+
+        Returns:
+            The stored events; for a key that was used before with the same content, the old one.
+
+        Raises:
+            SubmissionConflictError: If a key was used for another answer.
+            StoreError: If a query or a superseded event is unknown.
+        """
+        rows = [asdict(submission) for submission in submissions]
         with self._transaction(write=True) as connection:
-            stored = connection.execute(by_key).first()
-            if stored is None:
-                _check_references(connection, query_id, supersedes)
-                connection.execute(_event.insert().values(body | about))
-                stored = connection.execute(by_key).one()
-        _check_same(submission_key, {name: stored._mapping[name] for name in body}, body)
-        return LabelEvent(**{**stored._mapping, "answer": answer})
+            return [self._put(connection, row | {"answer": row["answer"].value}) for row in rows]
+
+    def undo(self, event_id: int, *, annotator_id: str, submission_key: str) -> LabelEvent:
+        """Withdraws an answer without giving another; what the annotator had said before counts.
+
+        To undo an undo brings the answer back. Nothing is removed: this too is an event.
+
+        Args:
+            event_id: Of an event of this annotator.
+            annotator_id: Who withdraws.
+            submission_key: The client's own name for this submission.
+
+        Returns:
+            The stored event, with the answer None.
+
+        Raises:
+            SubmissionConflictError: If the key was used for something else.
+            StoreError: If there is no such event of this annotator.
+        """
+        with self._transaction(write=True) as connection:
+            query_id = connection.execute(
+                sa.select(EVENT.c.query_id).where(EVENT.c.id == event_id)
+            ).scalar()
+            row = dict.fromkeys(("shown_at", "client_ms", "order_shown", "rubric_ver"))
+            body = {"query_id": query_id or "", "answer": UNDO, "annotator_id": annotator_id}
+            about = {"supersedes": event_id, "submission_key": submission_key}
+            return self._put(connection, row | body | about)
+
+    def lease(self, annotator_id: str, *, n: int = 1, seconds: float = 120.0) -> list[Lease]:
+        """Holds the most urgent open queries for a labeller, so that others get different ones.
+
+        Leases save effort; they are not correctness: an answer is taken from whoever gives it, also
+        after the lease ran out. A labeller's own leases are given again.
+
+        Args:
+            annotator_id: For whom.
+            n: How many at most.
+            seconds: For how long.
+
+        Returns:
+            The most urgent first.
+        """
+        with self._transaction(write=True) as connection:
+            now = self._clock()
+            of_another = sa.exists().where(
+                LEASE.c.query_id == QUERY.c.id,
+                LEASE.c.annotator_id != annotator_id,
+                LEASE.c.expires_at > now,
+            )
+            free = sa.select(QUERY).where(QUERY.c.state == "open", ~of_another)
+            rows = connection.execute(free.order_by(*_URGENCY).limit(n)).all()
+            leases = [Lease(as_query(row), annotator_id, now + seconds) for row in rows]
+            if leases:
+                held = [lease.query.id for lease in leases]
+                connection.execute(LEASE.delete().where(LEASE.c.query_id.in_(held)))
+                about = {"annotator_id": annotator_id, "expires_at": now + seconds}
+                connection.execute(LEASE.insert(), [{"query_id": q} | about for q in held])
+        return leases
+
+    def renew(self, annotator_id: str, query_ids: Iterable[str], *, seconds: float = 120.0) -> int:
+        """Holds queries for longer.
+
+        Returns:
+            How many of them the labeller still held, and holds now.
+        """
+        mine = LEASE.c.query_id.in_(list(query_ids)) & (LEASE.c.annotator_id == annotator_id)
+        with self._transaction(write=True) as connection:
+            renewed = LEASE.update().where(mine).values(expires_at=self._clock() + seconds)
+            return int(connection.execute(renewed).rowcount)
+
+    def release(self, annotator_id: str, query_ids: Iterable[str]) -> None:
+        """Lets others have queries that a labeller will not answer."""
+        mine = LEASE.c.query_id.in_(list(query_ids)) & (LEASE.c.annotator_id == annotator_id)
+        with self._transaction(write=True) as connection:
+            connection.execute(LEASE.delete().where(mine))
 
     def open_queries(self, limit: int) -> list[Query]:
         """Queries without a current answer from anyone.
@@ -268,49 +251,94 @@ class LabelStore:
         Returns:
             Those of the highest priority first, then the oldest, then by id.
         """
-        is_open = ~sa.exists().where(_current.c.query_id == _query.c.id)
-        urgency = (_query.c.priority.desc(), _query.c.created_at, _query.c.id)
-        with self._transaction() as connection:
-            rows = connection.execute(
-                sa.select(_query).where(is_open).order_by(*urgency).limit(limit)
-            ).all()
-        return [_as_query(row) for row in rows]
+        is_open = sa.select(QUERY).where(QUERY.c.state == "open")
+        return [as_query(row) for row in self._read(is_open.order_by(*_URGENCY).limit(limit))]
+
+    def queries(self) -> list[Query]:
+        """All queries, in the order in which they were stored."""
+        return [as_query(r) for r in self._read(sa.select(QUERY).order_by(*_URGENCY[1:]))]
+
+    def events(self, *, since: int = 0) -> list[LabelEvent]:
+        """All events after a cursor, withdrawn and superseded ones included, in order."""
+        in_order = sa.select(EVENT).where(EVENT.c.id > since).order_by(EVENT.c.id)
+        return [as_event(row) for row in self._read(in_order)]
+
+    def changes(self, since: int = 0, *, limit: int | None = None) -> list[LabelChange]:
+        """What happened after a cursor, for a reader that keeps a table of current answers.
+
+        A reader that puts each change into a dict by query and annotator, and drops those without
+        an answer, holds the store's current labels once it has read all.
+
+        Args:
+            since: Id of the last event that was read.
+            limit: How many events at most.
+
+        Returns:
+            In the order of the event ids; the last id is the next ``since``.
+        """
+        new = sa.select(EVENT.c.id, EVENT.c.query_id).where(EVENT.c.id > since)
+        event = new.order_by(EVENT.c.id).limit(limit).subquery()
+        # An event may also take back another annotator's: all answers to its query are told.
+        who = EVENT.alias()
+        same = (CURRENT.c.query_id == who.c.query_id) & (
+            CURRENT.c.annotator_id == who.c.annotator_id
+        )
+        told = (
+            sa.select(event.c.id.label("event_id"), who.c.annotator_id, CURRENT.c.answer, QUERY)
+            .select_from(event)
+            .join(QUERY, QUERY.c.id == event.c.query_id)
+            .join(who, who.c.query_id == event.c.query_id)
+            .outerjoin(CURRENT, same)
+            .distinct()
+            .order_by(sa.text("event_id"), who.c.annotator_id)
+        )
+        return [
+            LabelChange(r.event_id, as_query(r), r.annotator_id, r.answer and Answer(r.answer))
+            for r in self._read(told)
+        ]
 
     def comparisons(self, *, since: int = 0) -> list[tuple[int, Comparison]]:
-        """Current answers with their event ids, skips included.
-
-        A query comes once per annotator, and again in a later call when its answer was superseded:
-        the later one counts.
+        """Current answers with their event ids, skips included; a query once per annotator.
 
         Args:
             since: Leave out events with this id or a smaller one.
 
         Returns:
-            In the order of the event ids; the last id is the next ``since``.
+            In the order of the event ids.
         """
-        answers = (
-            sa.select(_current.c.id.label("event_id"), _current.c.answer, _query)
-            .join(_query, _query.c.id == _current.c.query_id)
-            .where(_current.c.id > since)
-            .order_by(_current.c.id)
+        current = (
+            sa.select(CURRENT.c.event_id, CURRENT.c.answer, QUERY)
+            .join(QUERY, QUERY.c.id == CURRENT.c.query_id)
+            .where(CURRENT.c.event_id > since)
+            .order_by(CURRENT.c.event_id)
         )
-        with self._transaction() as connection:
-            rows = connection.execute(answers).all()
-        return [(row.event_id, Comparison(_as_query(row), Answer(row.answer))) for row in rows]
+        rows = self._read(current)
+        return [(row.event_id, Comparison(as_query(row), Answer(row.answer))) for row in rows]
+
+    def most_urgent_answers(self, n: int) -> list[tuple[Comparison, float]]:
+        """The n current answers to the queries of the highest priority, with that priority."""
+        by_priority = (
+            sa.select(CURRENT.c.answer, QUERY)
+            .join(QUERY, QUERY.c.id == CURRENT.c.query_id)
+            .order_by(*_URGENCY, CURRENT.c.event_id)
+            .limit(n)
+        )
+        rows = self._read(by_priority)
+        return [(Comparison(as_query(row), Answer(row.answer)), row.priority) for row in rows]
 
     def counts(self) -> Counts:
         """How many queries there are, answered, skipped and open, at one moment."""
-        decided = sa.func.max(sa.case((_current.c.answer != Answer.SKIP.value, 1), else_=0))
-        per_query = sa.select(decided.label("decided")).group_by(_current.c.query_id).subquery()
+        tally = {row.state: row.queries for row in self._read(sa.select(TALLY))}
+        return Counts(queries=sum(tally.values()), **tally)
+
+    def _put(self, connection: Connection, row: Mapping[str, Any]) -> LabelEvent:
+        about = {"answered_at": self._clock(), "server_ver": self._server_ver}
+        return add_event(connection, dict(row) | about)
+
+    def _read(self, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
+        """All rows at once: an open cursor would hold up those who write."""
         with self._transaction() as connection:
-            queries, closed, answered = connection.execute(
-                sa.select(
-                    sa.select(sa.func.count()).select_from(_query).scalar_subquery(),
-                    sa.func.count(),
-                    sa.func.coalesce(sa.func.sum(per_query.c.decided), 0),
-                ).select_from(per_query)
-            ).one()
-        return Counts(queries, answered, skipped=closed - answered, open=queries - closed)
+            return connection.execute(statement).all()
 
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[Connection]:
@@ -324,35 +352,3 @@ class LabelStore:
                 f"the label store at {self._engine.url.database} refused: {error.orig}; nothing of "
                 "this was stored. Look for a full disk or another program that holds the file."
             ) from error
-
-
-def _query_row(connection: Connection, query_id: str) -> dict[str, Any] | None:
-    row = connection.execute(sa.select(_query).where(_query.c.id == query_id)).first()
-    return None if row is None else dict(row._mapping)
-
-
-def _check_references(connection: Connection, query_id: str, supersedes: int | None) -> None:
-    if _query_row(connection, query_id) is None:
-        raise StoreError(
-            f"expected a query of this store, got {query_id!r}; call add_queries before submit."
-        )
-    if supersedes is None:
-        return
-    replaced = sa.select(_event.c.query_id).where(_event.c.id == supersedes)
-    if connection.execute(replaced).scalar() != query_id:
-        raise StoreError(
-            f"expected supersedes to be an event on query {query_id!r}, got {supersedes}; give the "
-            "id of the event that submit returned."
-        )
-
-
-def _check_same(submission_key: str, first: dict[str, Any], again: dict[str, Any]) -> None:
-    if first != again:
-        raise SubmissionConflictError(
-            f"submission key {submission_key!r} was used for {first}, got it again for {again}; "
-            "make a new key each time a query is shown."
-        )
-
-
-def _as_query(row: Row[Any]) -> Query:
-    return Query(id=row.id, left=row.left_item, right=row.right_item)

@@ -16,6 +16,7 @@
       checkpoints/           the agent's two newest checkpoints
       status/ROLE.json       what each role is doing
       logs/ROLE.log          what it printed
+      dump-ROLE.json         what it knew when numbers that are not finite made it stop
       locks/                 who works on this run
       policy.zip             the agent, as Stable-Baselines3 saves it
       observation_stats.npz  mean and variance with which the policy sees observations
@@ -39,9 +40,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from prefrl.errors import RunDirectoryError
 
-__all__ = ["CsvTable", "RunDirectory", "installed_versions", "sync_folder", "write_atomically"]
+__all__ = [
+    "CsvTable",
+    "RunDirectory",
+    "installed_versions",
+    "last_row",
+    "sync_folder",
+    "write_arrays",
+    "write_atomically",
+]
 
 _REPORTED_PACKAGES = ("prefrl", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
 
@@ -153,6 +164,10 @@ class RunDirectory:
         """The folder of what the roles printed."""
         return self.root / "logs"
 
+    def dump(self, role: str) -> Path:
+        """What a role knew when numbers that are not finite made it stop."""
+        return self.root / f"dump-{role}.json"
+
     @property
     def locks(self) -> Path:
         """The folder of locks that say who works on this run."""
@@ -230,6 +245,13 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes an .npz file without pickles; a reader sees the old one or the new one, whole."""
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    write_atomically(path, content.getvalue())
+
+
 def sync_folder(folder: Path) -> None:
     """Brings the names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -280,6 +302,23 @@ class CsvTable:
             csv.writer(file).writerow(
                 format(v, ".6g") if isinstance(v, float) else v for v in row.values()
             )
+
+
+def last_row(path: Path) -> dict[str, float | int | str] | None:
+    """The newest whole row of a table that a process may be writing to; None without one."""
+    try:
+        with path.open("rb") as file:
+            header = file.readline().decode().strip()
+            start = file.tell()
+            file.seek(max(start, path.stat().st_size - 4096))
+            rows = file.read().decode()
+    except (OSError, ValueError):
+        return None
+    whole = rows[: rows.rfind("\n") + 1].splitlines()
+    if not whole:
+        return None
+    fields = zip(header.split(","), whole[-1].split(","), strict=False)
+    return {name: float(value) for name, value in fields}
 
 
 def installed_versions() -> dict[str, str]:

@@ -72,7 +72,7 @@ def test_a_store_in_wal_mode_is_turned_back(path, monkeypatch):
     raw(path, "PRAGMA journal_mode = WAL")
     LabelStore(path).close()
     assert raw(path, "PRAGMA journal_mode") == [("delete",)]  # what a rollback journal reads as
-    assert raw(path, "PRAGMA user_version") == [(1,)]
+    assert raw(path, "SELECT version_num FROM alembic_version") == [("0002",)]
 
     raw(path, "PRAGMA journal_mode = WAL")
     monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 50)
@@ -84,8 +84,8 @@ def test_a_store_in_wal_mode_is_turned_back(path, monkeypatch):
 
 def test_a_newer_store_is_refused(path):
     LabelStore(path).close()
-    raw(path, "PRAGMA user_version = 2")
-    with pytest.raises(StoreError, match="version 1, got version 2; update prefrl"):
+    raw(path, "UPDATE alembic_version SET version_num = '9000'")
+    with pytest.raises(StoreError, match="or older, got 9000; update prefrl"):
         LabelStore(path)
 
 
@@ -94,12 +94,12 @@ def test_what_is_no_label_store_is_refused(tmp_path):
     with pytest.raises(StoreError, match="file is not a database"):
         LabelStore(tmp_path / "text.db")
     raw(tmp_path / "other.db", "CREATE TABLE diary (day TEXT)")
-    with pytest.raises(StoreError, match=r"database with the tables \['diary'\]"):
+    with pytest.raises(StoreError, match=r"one with the tables \['diary'\]"):
         LabelStore(tmp_path / "other.db")
     with pytest.raises(StoreError, match="make the folder"):
         LabelStore(tmp_path / "missing" / "labels.db")
-    with pytest.raises(StoreError, match=r"got postgresql://me:\*\*\*@host/db; other databases"):
-        LabelStore("postgresql://me:secret@host/db")
+    with pytest.raises(StoreError, match=r"got mysql://me:\*\*\*@host/db; other databases"):
+        LabelStore("mysql://me:secret@host/db")
 
 
 def test_a_lock_that_lasts_is_an_error_and_nothing_is_stored(path, monkeypatch):

@@ -1,0 +1,134 @@
+"""The agent as a role: one step is a rollout and the update that follows, with checkpoints between.
+
+A run in one process and the agent's process of the asynchronous run are this same object; only the
+partners differ.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+
+from prefrl.control.agents import Agent
+from prefrl.control.callback import PreferenceCallback
+from prefrl.control.config import TrainConfig
+from prefrl.control.devices import choose_devices
+from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.role import Heartbeat, StopSignal
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["AgentRole"]
+
+_log = logging.getLogger(__name__)
+_SECONDS_TO_REACH_A_BOUNDARY = 10.0
+
+
+class AgentRole:
+    """Acts and learns. What a checkpoint in the run directory holds is taken up.
+
+    Args:
+        config: What to do.
+        run: Where.
+        preferences: The agent's half of the preference loop, not yet started.
+        stop: Ends a rollout early when it was told to stop some time ago.
+        heartbeat: Is told how the role is.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: RunDirectory,
+        preferences: PreferenceCallback,
+        *,
+        stop: StopSignal,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self.preferences = preferences
+        self._config = config
+        self._run = run
+        self._stop = stop
+        self._heartbeat = heartbeat
+        self._heartbeat.beat("starting")
+        self.agent = Agent(
+            config.env_id,
+            config.algo,
+            config.agent,
+            seed=config.seed,
+            device=choose_devices(config.device)[0],
+        )
+        self.agent.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
+        checkpoint = load_checkpoint(run.checkpoints)
+        if checkpoint is not None:
+            self.agent.load_state_dict(checkpoint.state["agent"])
+            preferences.load_state_dict(checkpoint.state["preferences"])
+            _log.info("going on from checkpoint %d", checkpoint.number)
+        pulse = _Pulse(self._pulse)
+        self.agent.start(config.steps, [preferences, pulse])
+        self._saved_at = time.monotonic()
+
+    def step(self) -> bool:
+        """One rollout and one update; saves a checkpoint when one is due.
+
+        Returns:
+            Whether there is more to do: not when all steps are taken, nor when it was told to stop.
+        """
+        going_on = self.agent.iterate()
+        if not going_on:
+            return False
+        if self._stop.requested or self._seconds_unsaved() >= self._config.checkpoint_seconds:
+            self.save()
+        return not self._stop.requested
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are taken."""
+        return self.agent.model.num_timesteps >= self._config.steps
+
+    def save(self) -> None:
+        """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
+        self._heartbeat.beat("saving")
+        state = {
+            "agent": self.agent.state_dict(),
+            "preferences": self.preferences.state_dict(),
+        }
+        try:
+            save_checkpoint(self._run.checkpoints, state)
+        except OSError as error:
+            _log.warning("no checkpoint: %s; training goes on from the older ones.", error)
+        self._saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Writes the trained policy, and closes the environments."""
+        self._heartbeat.beat("finishing")
+        self.agent.finish()
+        self.agent.model.logger.close()
+        self.agent.save(self._run)
+        self.agent.close()
+
+    def _seconds_unsaved(self) -> float:
+        return time.monotonic() - self._saved_at
+
+    def _pulse(self) -> bool:
+        self._heartbeat.beat(
+            "acting",
+            env_steps=self.agent.model.num_timesteps,
+            total_steps=self._config.steps,
+            reward_version=self.preferences.partners.used.version,
+        )
+        # What this rollout gathered is given up: the newest checkpoint is at most a rollout older.
+        return self._stop.seconds < _SECONDS_TO_REACH_A_BOUNDARY
+
+
+class _Pulse(BaseCallback):
+    """Calls a function at each step of the environments; its False ends the rollout."""
+
+    def __init__(self, function: Callable[[], bool]) -> None:
+        super().__init__()
+        self._function = function
+
+    def _on_step(self) -> bool:
+        return self._function()

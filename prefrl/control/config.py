@@ -1,0 +1,127 @@
+"""A training as a config: checked before anything starts, kept beside the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from prefrl.control.agents import AgentConfig, Algo, check_environment
+from prefrl.control.preferences import PreferenceConfig
+from prefrl.control.queries import QueryConfig
+from prefrl.control.reward_nets import RewardNetConfig
+from prefrl.core.oracle import OracleConfig
+from prefrl.core.trainer import FitConfig
+from prefrl.errors import ConfigError, RunDirectoryError
+
+__all__ = ["TrainConfig", "check_horizon", "config_as_json", "config_from_json"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training: which environment, how long, and how the reward is learned."""
+
+    env_id: tyro.conf.Positional[str]
+    """Gymnasium id, as in HalfCheetah-v5 or prefrl_envs:prefrl/Hopper-v0."""
+    steps: int = 500_000
+    """Environment steps."""
+    algo: Algo = "ppo"
+    """How the agent learns from the reward."""
+    oracle: Literal["synthetic"] = "synthetic"
+    """Who answers: synthetic compares true returns, with the errors set under teacher."""
+    sync: bool = False
+    """Agent, reward learner and labeller take turns in one process: slower, and repeatable."""
+    device: str = "auto"
+    """Where the nets are computed: auto, cpu, cuda, cuda:1, or two with a comma, the agent's and
+    the reward learner's, as in cuda:0,cuda:1."""
+    seed: int = 0
+    """Of everything random."""
+    run: Path | None = None
+    """Where the run is written; by default runs/ENVIRONMENT-SEED."""
+    eval_episodes: int = 10
+    """Episodes of the final evaluation."""
+    films: bool = True
+    """Make films of the agent before and after, and of the most informative pairs."""
+    threads: int = 1
+    """Threads that torch may use in each process."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between two checkpoints, at the least."""
+    preferences: Annotated[PreferenceConfig, tyro.conf.arg(name="")] = field(
+        default_factory=PreferenceConfig
+    )
+    """How the reward is learned."""
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    """The agent's settings."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "eval_episodes", "threads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.algo not in ("ppo", "a2c"):
+            raise ConfigError(f"expected algo to be ppo or a2c, got {self.algo!r}.")
+        if not self.checkpoint_seconds >= 0:
+            raise ConfigError(
+                f"checkpoint_seconds must not be negative, got {self.checkpoint_seconds}."
+            )
+        self.preferences.check_budget(self.steps)
+
+    @property
+    def run_path(self) -> Path:
+        """Where the run is written."""
+        name = self.env_id.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+        return self.run or Path("runs") / f"{name}-{self.seed}"
+
+
+def check_horizon(config: TrainConfig) -> None:
+    """Refuses what can be known not to work before anything is made.
+
+    Raises:
+        ConfigError: If the environment cannot be made, or its episodes are shorter than a segment.
+    """
+    spec = check_environment(config.env_id)
+    horizon = spec.max_episode_steps
+    length = config.preferences.segment_length
+    if horizon is not None and length > horizon:
+        raise ConfigError(
+            f"segment_length is {length}, but an episode of {config.env_id} ends after {horizon} "
+            f"steps; choose a segment_length of at most {horizon}."
+        )
+
+
+def config_as_json(config: TrainConfig) -> dict[str, Any]:
+    """The config as JSON can hold it."""
+    content = dataclasses.asdict(config)
+    content["run"] = str(config.run_path)
+    return content
+
+
+def config_from_json(content: dict[str, Any]) -> TrainConfig:
+    """The config that ``config_as_json`` wrote.
+
+    Raises:
+        RunDirectoryError: If it is not one of this release.
+    """
+    try:
+        agent = AgentConfig(**_tuples(content.pop("agent")))
+        told = content.pop("preferences")
+        preferences = PreferenceConfig(
+            query=QueryConfig(**told.pop("query")),
+            net=RewardNetConfig(**_tuples(told.pop("net"))),
+            fit=FitConfig(**told.pop("fit")),
+            teacher=OracleConfig(**told.pop("teacher")),
+            **told,
+        )
+        run = Path(content.pop("run"))
+        return TrainConfig(run=run, agent=agent, preferences=preferences, **content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunDirectoryError(
+            f"expected a config.json of this release of prefrl, but {error}; read the run with "
+            "the release in its versions.json."
+        ) from error
+
+
+def _tuples(content: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}

@@ -1,0 +1,170 @@
+"""What comes after training: evaluation, films, the summary. All from the files of the run."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prefrl.control.agents import Agent, check_environment
+from prefrl.control.config import TrainConfig, config_from_json
+from prefrl.control.evaluate import Evaluation, evaluate
+from prefrl.control.films import film_episode, film_pairs
+from prefrl.control.preferences import step_reward
+from prefrl.control.reward_nets import MlpStepReward
+from prefrl.core.store import LabelStore
+from prefrl.errors import FilmError, RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
+from prefrl.runtime.weights import latest_weights, newest_version
+
+__all__ = ["Result", "finish_run", "load_run"]
+
+_EVALUATION_SEED = 1_000_003  # keeps evaluation episodes apart from those of training
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to."""
+
+    run: RunDirectory
+    """Where everything lies."""
+    summary: dict[str, Any]
+    """The content of ``summary.json``; empty when the training was stopped before its end."""
+    notes: list[str]
+    """What did not work, and what to do about it."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end."""
+        return bool(self.summary)
+
+    @property
+    def eval_return_mean(self) -> float:
+        """Mean true return of the final evaluation."""
+        return float(self.summary["eval_return_mean"])
+
+
+def load_run(run: RunDirectory) -> tuple[TrainConfig, Agent, MlpStepReward]:
+    """Loads a trained run: its config, its agent, and its newest reward model.
+
+    Raises:
+        RunDirectoryError: If a part is missing or does not fit.
+    """
+    config = config_from_json(run.read_json(run.config))
+    check_environment(config.env_id)
+    agent = Agent(config.env_id, config.algo, config.agent, seed=config.seed)
+    agent.restore(run)
+    return config, agent, _reward_net(run, config, agent)
+
+
+def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
+    """Evaluates the untrained and the trained agent, makes the films, and sums up.
+
+    Raises:
+        RunDirectoryError: If the policy is missing.
+    """
+    untrained = Agent(config.env_id, config.algo, config.agent, seed=config.seed)
+    before = _evaluate(untrained, config, None)
+    untrained.close()
+    trained = Agent(config.env_id, config.algo, config.agent, seed=config.seed)
+    trained.restore(run)
+    net = None
+    if newest_version(run.reward) is not None:
+        net = _reward_net(run, config, trained)
+    after = _evaluate(trained, config, net)
+    trained.close()
+    _write_evaluation(run, after)
+    notes = _film(run, config.env_id, before, after) if config.films else []
+    summary = _summary(run, config, before, after)
+    run.write_json(run.summary, summary)
+    return Result(run=run, summary=summary, notes=notes)
+
+
+def _reward_net(run: RunDirectory, config: TrainConfig, agent: Agent) -> MlpStepReward:
+    net = step_reward(agent.environments, config.preferences)
+    try:
+        net.load_state_dict(latest_weights(run.reward).tensors)
+    except RuntimeError as error:
+        raise RunDirectoryError(f"the reward weights do not fit the config: {error}") from error
+    return net
+
+
+def _evaluate(agent: Agent, config: TrainConfig, net: MlpStepReward | None) -> Evaluation:
+    return evaluate(
+        agent,
+        config.env_id,
+        episodes=config.eval_episodes,
+        seed=config.seed + _EVALUATION_SEED,
+        net=net,
+    )
+
+
+def _write_evaluation(run: RunDirectory, after: Evaluation) -> None:
+    holdout = {"probability": np.empty(0), "preference": np.empty(0)}
+    if run.holdout.is_file():
+        with np.load(run.holdout, allow_pickle=False) as arrays:
+            holdout = dict(arrays)
+    write_arrays(
+        run.evaluation,
+        {
+            "true_rewards": after.true_rewards,
+            "predicted_rewards": after.predicted_rewards,
+            "holdout_probability": holdout["probability"],
+            "holdout_preference": holdout["preference"],
+        },
+    )
+
+
+def _film(run: RunDirectory, env_id: str, before: Evaluation, after: Evaluation) -> list[str]:
+    """Makes all films; where that cannot be done, says why."""
+    try:
+        film_episode(run, env_id, before.states, "before")
+        film_episode(run, env_id, after.states, "after")
+        with LabelStore(run.labels) as store:
+            asked = store.most_urgent_answers(4)
+        film_pairs(run, env_id, asked)
+    except FilmError as error:
+        return [f"no films: {error}"]
+    return []
+
+
+def _summary(
+    run: RunDirectory, config: TrainConfig, before: Evaluation, after: Evaluation
+) -> dict[str, Any]:
+    rows = _rows(run.metrics)
+    newest = rows[-max(1, len(rows) // 10) :]
+    correlations = [float(row["reward_correlation"]) for row in newest]
+    finite = [c for c in correlations if math.isfinite(c)]
+    fits = _rows(run.fits) if run.fits.is_file() else []
+    accuracy = float(fits[-1]["holdout_accuracy"]) if fits else math.nan
+    return {
+        "env_id": config.env_id,
+        "algo": config.algo,
+        "seed": config.seed,
+        "sync": config.sync,
+        "labels": int(rows[-1]["labels"]),
+        "dropped": int(rows[-1]["dropped"]),
+        "env_steps": int(rows[-1]["env_steps"]),
+        "wall_seconds": round(float(rows[-1]["wall_seconds"]), 1),
+        "eval_return_mean": float(after.returns.mean()),
+        "eval_return_std": float(after.returns.std()),
+        "eval_episodes": len(after.returns),
+        "eval_return_before_mean": float(before.returns.mean()),
+        "train_return_mean": float(rows[-1]["true_return_mean"]),
+        "reward_correlation": float(np.mean(finite)) if finite else None,
+        "reward_accuracy_holdout": accuracy if math.isfinite(accuracy) else None,
+        "reward_versions": len(fits),
+        "selection": config.preferences.query.selection,
+        "members": config.preferences.members,
+        "segment_length": config.preferences.segment_length,
+        "versions": installed_versions(),
+    }
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,245 @@
+"""The agent's two partners, the labeller and the reward learner: in its process, or in their own.
+
+After each rollout the agent's loop asks its partners for the newest reward. ``Together`` lets them
+do their work at that moment, which makes a run repeatable. ``Apart`` only looks at what they have
+published meanwhile, in the run directory: the agent goes on while they work.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import torch
+
+from prefrl.control.queries import Questioner
+from prefrl.control.recent import newest_recent, sample, save_recent
+from prefrl.control.reward_nets import MlpStepReward
+from prefrl.control.segments import SegmentPool
+from prefrl.core.store import LabelStore
+from prefrl.runtime.labeller import Labeller
+from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.weights import latest_weights, newest_version
+
+__all__ = ["Apart", "Partners", "Together", "UsedReward"]
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_SAMPLES = 1.0
+_SECONDS_BETWEEN_LOOKS = 0.05
+
+
+@dataclass(frozen=True)
+class UsedReward:
+    """The reward that scores the next rollout."""
+
+    version: int = 0
+    """Its version; 0 before the first fit."""
+    env_steps: int = 0
+    """Environment steps of the agent when the fit took its sample."""
+    labels: int = 0
+    """Answers that it was fitted to, skips included."""
+    fit_steps: int = 0
+    """Gradient steps of the fit, if it is new; else 0."""
+    holdout_loss: float = math.nan
+    """Of its fit."""
+    holdout_accuracy: float = math.nan
+    """Of its fit."""
+
+
+class Partners(Protocol):
+    """What the agent's loop needs of the two other roles."""
+
+    used: UsedReward
+    """What the agent's net holds."""
+
+    def update(self, env_steps: int, *, asked: bool) -> UsedReward:
+        """Brings the agent's reward net up to date.
+
+        Args:
+            env_steps: Environment steps of the run so far.
+            asked: Whether queries were just stored.
+
+        Returns:
+            What the net holds now.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint of the agent keeps of them."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        ...
+
+
+class Together:
+    """Labeller and learner in the agent's process: each rollout they answer, and fit what is due.
+
+    Args:
+        labeller: Answers what was asked.
+        learner: Fits the very net that the agent's loop scores with.
+        questioner: Knows what was asked.
+        pool: The agent's newest segments.
+    """
+
+    def __init__(
+        self,
+        labeller: Labeller,
+        learner: RewardLearner,
+        questioner: Questioner,
+        pool: SegmentPool,
+    ) -> None:
+        self.labeller = labeller
+        self.learner = learner
+        self.used = UsedReward()
+        """What the net holds."""
+        self._questioner = questioner
+        self._pool = pool
+        self._n_updates = 0
+
+    def update(self, env_steps: int, *, asked: bool) -> UsedReward:
+        """Answers all open queries, and fits if that is due."""
+        self._n_updates += 1
+        while asked and self.labeller.step():
+            pass
+        recent = self._pool.recent(len(self._pool))
+        report = self.learner.step(
+            lambda: Recent(self._n_updates, env_steps, sample(recent)),
+            known=self._questioner.asked,
+        )
+        self.used = replace(self.used, fit_steps=0)
+        if report is not None:
+            self.used = UsedReward(
+                version=self.learner.n_fits,
+                env_steps=env_steps,
+                labels=len(self._questioner.asked),
+                fit_steps=report.steps,
+                holdout_loss=report.holdout_loss,
+                holdout_accuracy=report.holdout_accuracy,
+            )
+        return self.used
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the learner remembers, and what the net holds."""
+        learner, used = self.learner.state_dict(), asdict(self.used)
+        return {"learner": learner, "used": used, "n_updates": self._n_updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        self.learner.load_state_dict(state["learner"])
+        self.used = UsedReward(**state["used"])
+        self._n_updates = state["n_updates"]
+
+
+class Apart:
+    """Labeller and learner in processes of their own: the agent reads what they left.
+
+    Args:
+        run: Where they leave it.
+        net: The agent's copy of the reward net; newer weights are loaded into it.
+        questioner: Is told what was asked before this process started.
+        store: For what was asked and answered.
+        pool: The agent's newest segments, from which the learner gets a sample.
+        config: When a fit is due.
+        max_staleness: Environment steps that the agent may go on while a fit is due; then it waits.
+        waiting: Called while it waits; returns whether to give up.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        net: MlpStepReward,
+        questioner: Questioner,
+        store: LabelStore,
+        pool: SegmentPool,
+        *,
+        config: LearnerConfig,
+        max_staleness: int,
+        waiting: Callable[[], bool],
+    ) -> None:
+        self.used = UsedReward()
+        """What the net holds."""
+        self._run = run
+        self._net = net
+        self._store = store
+        self._pool = pool
+        self._config = config
+        self._max_staleness = max_staleness
+        self._waiting = waiting
+        self._n_fitted = 0
+        self._due_since: int | None = None
+        self._n_samples = newest_recent(run)
+        self._next_sample = 0.0
+        self._refused = 0
+        # Whatever a checkpoint says: the store is the truth about what was asked.
+        questioner.recall(store.queries())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the partners keep their own state."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to go back to."""
+
+    def update(self, env_steps: int, *, asked: bool) -> UsedReward:
+        """Leaves a sample for the learner, and takes the newest weights."""
+        if len(self._pool) and (asked or time.monotonic() >= self._next_sample):
+            self._n_samples += 1
+            recent = sample(self._pool.recent(len(self._pool)))
+            save_recent(self._run, self._n_samples, recent, env_steps=env_steps)
+            self._next_sample = time.monotonic() + _SECONDS_BETWEEN_SAMPLES
+        self.used = replace(self.used, fit_steps=0)
+        if self._take_newest():
+            self._due_since = None
+        self._stay_fresh(env_steps)
+        return self.used
+
+    def _take_newest(self) -> bool:
+        version = newest_version(self._run.reward) or 0
+        if version <= max(self.used.version, self._refused):
+            return False
+        weights = latest_weights(self._run.reward)
+        if not all(bool(torch.isfinite(t).all()) for t in weights.tensors.values()):
+            self._refuse(weights.version)
+            return False
+        self._net.load_state_dict(weights.tensors)
+        about = weights.about
+        self._n_fitted = about["fitted"]
+        self.used = UsedReward(
+            version=weights.version,
+            env_steps=about["env_steps"],
+            labels=about["labels"],
+            fit_steps=about["steps"],
+            holdout_loss=about["holdout_loss"],
+            holdout_accuracy=about["holdout_accuracy"],
+        )
+        return True
+
+    def _refuse(self, version: int) -> None:
+        """Keeps the reward in use; the learner checks its weights, so this is for damage alone."""
+        self._refused = version
+        kept = self.used.version
+        _log.warning("reward version %d is not finite: version %d stays.", version, kept)
+
+    def _stay_fresh(self, env_steps: int) -> None:
+        """Waits for the learner when a fit has been due for too long; never for an answer."""
+        if not self._config.is_due(self._store.counts().answered, self._n_fitted):
+            self._due_since = None
+            return
+        if self._due_since is None:
+            self._due_since = env_steps
+        if env_steps - self._due_since <= self._max_staleness:
+            return
+        stale = env_steps - self._due_since
+        _log.warning("a fit has been due for %d steps: waiting for the reward learner.", stale)
+        while not self._take_newest():
+            if self._waiting():
+                return
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        self._due_since = None

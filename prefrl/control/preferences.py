@@ -1,0 +1,120 @@
+"""How a reward is learned from comparisons of segments: all settings, and what is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Protocol
+
+import tyro
+from gymnasium import spaces
+
+from prefrl.control.items import Items
+from prefrl.control.queries import QueryConfig
+from prefrl.control.reward_nets import MlpStepReward, RewardNetConfig
+from prefrl.control.spaces import action_width, observation_width
+from prefrl.core.oracle import OracleConfig, SyntheticOracle
+from prefrl.core.schedule import LabelSchedule
+from prefrl.core.trainer import FitConfig
+from prefrl.errors import ConfigError
+from prefrl.runtime.learner import LearnerConfig
+
+__all__ = ["HasSpaces", "PreferenceConfig", "step_reward", "synthetic_oracle"]
+
+
+@dataclass(frozen=True)
+class PreferenceConfig:
+    """How a reward is learned from comparisons of segments."""
+
+    labels: int = 700
+    """Comparisons to ask for over the whole training."""
+    segment_length: int = 50
+    """Steps per segment."""
+    members: int = 3
+    """Members of the reward ensemble."""
+    schedule: Literal["constant", "hyperbolic", "inverse_quadratic"] = "hyperbolic"
+    """How the rate of labels falls over the training."""
+    initial_fraction: float = 0.25
+    """Share of the labels asked for before the agent's first update."""
+    refit_growth: float = 0.05
+    """Refit when the comparisons have grown by this share since the last fit."""
+    max_stale_rollouts: int = 16
+    """Rollouts that the agent may go on while a fit is due; then it waits for the learner."""
+    query: Annotated[QueryConfig, tyro.conf.arg(name="")] = field(default_factory=QueryConfig)
+    """Which pairs are asked."""
+    net: RewardNetConfig = field(default_factory=RewardNetConfig)
+    """What the reward nets look like."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    """How they are fitted."""
+    teacher: OracleConfig = field(default_factory=OracleConfig)
+    """How the synthetic oracle errs."""
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "members", "max_stale_rollouts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.segment_length < 2:
+            raise ConfigError(
+                f"segment_length must be at least 2 steps, got {self.segment_length}."
+            )
+        assert self.learner  # which checks refit_growth
+
+    @property
+    def learner(self) -> LearnerConfig:
+        """What of this concerns the reward learner."""
+        return LearnerConfig(refit_growth=self.refit_growth, fit=self.fit)
+
+    def label_schedule(self, total_steps: int) -> LabelSchedule:
+        """How many labels are due when, in a training of so many steps."""
+        return LabelSchedule(
+            total_labels=self.labels,
+            total_steps=total_steps,
+            kind=self.schedule,
+            initial_fraction=self.initial_fraction,
+        )
+
+    def check_budget(self, total_steps: int) -> None:
+        """Refuses a training that cannot give as many segments as the labels need.
+
+        Raises:
+            ConfigError: With the number of labels that would do.
+        """
+        n_segments = total_steps // self.segment_length
+        n_pairs = n_segments * (n_segments - 1) // 2
+        if n_segments < self.query.warmup_segments or self.labels > n_pairs:
+            raise ConfigError(
+                f"expected segments enough for {self.labels} labels, but {total_steps} steps give "
+                f"{n_segments} segments of {self.segment_length}, {n_pairs} pairs, and the first "
+                f"labels wait for {self.query.warmup_segments} segments; raise steps, or lower "
+                "labels, segment_length or warmup_segments."
+            )
+
+
+class HasSpaces(Protocol):
+    """An environment, vectorised or not."""
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """What it shows."""
+        ...
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:
+        """What it takes."""
+        ...
+
+
+def step_reward(env: HasSpaces, config: PreferenceConfig) -> MlpStepReward:
+    """The reward ensemble for an environment, before any fit."""
+    return MlpStepReward(
+        observation_width(env.observation_space),
+        action_width(env.action_space),
+        n_members=config.members,
+        config=config.net,
+    )
+
+
+def synthetic_oracle(items: Items, config: OracleConfig, *, seed: int) -> SyntheticOracle:
+    """The oracle that compares the true returns which were kept with the segments."""
+    return SyntheticOracle(
+        items.true_rewards, config=config, seed=seed, mean_segment_return=items.typical_return
+    )

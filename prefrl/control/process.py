@@ -1,0 +1,169 @@
+"""The processes of an asynchronous run: ``python -m prefrl.control.process ROLE RUN``.
+
+Each is started from the run directory alone, works by the same objects as a run in one process, and
+may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import gymnasium as gym
+import torch
+
+from prefrl.control.agent_role import AgentRole
+from prefrl.control.callback import PreferenceCallback
+from prefrl.control.config import TrainConfig, config_from_json
+from prefrl.control.devices import choose_devices
+from prefrl.control.items import Items
+from prefrl.control.partners import Apart
+from prefrl.control.preferences import step_reward, synthetic_oracle
+from prefrl.control.recent import load_recent, newest_recent, tidy_recent
+from prefrl.core.store import LabelStore
+from prefrl.errors import NonFiniteError, PrefrlError, RoleError
+from prefrl.runtime.labeller import Labeller
+from prefrl.runtime.learner import Recent, RewardLearner
+from prefrl.runtime.role import Heartbeat, StopSignal, die_with_parent, only_one
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.supervisor import BAD_INPUT, GAVE_UP, STOPPED
+
+__all__ = ["main"]
+
+_SECONDS_BETWEEN_POLLS = 0.1
+_PATIENCE = 30.0  # a predecessor may still be saving
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one role until its work is done or it is told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(description="One role of an asynchronous run.")
+    parser.add_argument("role", choices=sorted(_ROLES))
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--parent", type=int, help="process id of the supervisor")
+    told = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with StopSignal() as stop:
+        if told.parent:
+            die_with_parent(told.parent)
+        try:
+            run = RunDirectory.open(told.run)
+            config = config_from_json(run.read_json(run.config))
+            torch.set_num_threads(config.threads)
+            with only_one(run, told.role, patience=_PATIENCE):
+                return _ROLES[told.role](config, run, Heartbeat(run, told.role), stop)
+        except PrefrlError as error:
+            logging.getLogger(__name__).error("%s", error)
+            return GAVE_UP if isinstance(error, NonFiniteError | RoleError) else BAD_INPUT
+
+
+def _agent(config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    def wait() -> bool:
+        heartbeat.beat("waiting for the reward learner")
+        return stop.requested
+
+    def partners(callback: PreferenceCallback) -> Apart:
+        n_transitions = config.agent.steps_per_rollout(config.algo) * config.agent.n_envs
+        return Apart(
+            run,
+            callback.net,
+            callback.questioner,
+            callback.store,
+            callback.pool,
+            config=config.preferences.learner,
+            max_staleness=config.preferences.max_stale_rollouts * n_transitions,
+            waiting=wait,
+        )
+
+    preferences = PreferenceCallback(
+        config.preferences, run=run, seed=config.seed, partners=partners
+    )
+    role = AgentRole(config, run, preferences, stop=stop, heartbeat=heartbeat)
+    while role.step():
+        pass
+    if not role.done:
+        return STOPPED
+    role.finish()
+    return 0
+
+
+def _learner(config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    env = gym.make(config.env_id)
+    net = step_reward(env, config.preferences)
+    env.close()
+    net.to(choose_devices(config.device)[1])
+    with LabelStore(run.labels) as store:
+        learner = RewardLearner(
+            net,
+            store,
+            Items(run, states=False),
+            config=config.preferences.learner,
+            seed=config.seed,
+            run=run,
+        )
+        learner.resume()
+        used = _samples_used(run)
+
+        def recent() -> Recent | None:
+            heartbeat.beat("fitting")
+            number = newest_recent(run)
+            return load_recent(run, number) if number else None
+
+        def step() -> bool:
+            report = learner.step(recent)
+            heartbeat.beat("idle", version=learner.n_fits, labels=learner.n_answers)
+            if report is not None:
+                used.add(learner.n_sample)
+                tidy_recent(run, used)
+            return report is not None
+
+        _serve(step, stop)
+    return STOPPED
+
+
+def _labeller(
+    config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal
+) -> int:
+    items = Items(run, states=False)
+    oracle = synthetic_oracle(items, config.preferences.teacher, seed=config.seed)
+    with LabelStore(run.labels) as store:
+        labeller = Labeller(store, items, oracle)
+
+        def step() -> bool:
+            answered = labeller.step()
+            state = "answering" if answered else "idle"
+            heartbeat.beat(state, answered=labeller.n_answered)
+            return answered > 0
+
+        _serve(step, stop)
+    return STOPPED
+
+
+_ROLES: dict[str, Callable[[TrainConfig, RunDirectory, Heartbeat, StopSignal], int]] = {
+    "agent": _agent,
+    "learner": _learner,
+    "labeller": _labeller,
+}
+
+
+def _serve(step: Callable[[], bool], stop: StopSignal) -> None:
+    """Steps until told to stop; rests when there was nothing to do."""
+    while not stop.requested:
+        if not step():
+            time.sleep(_SECONDS_BETWEEN_POLLS)
+
+
+def _samples_used(run: RunDirectory) -> set[int]:
+    """The numbers of the samples that fits have used so far."""
+    if not run.fits.is_file():
+        return set()
+    with run.fits.open(newline="") as file:
+        return {int(row["recent"]) for row in csv.DictReader(file)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

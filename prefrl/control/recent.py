@@ -1,0 +1,98 @@
+"""Samples of what the agent did lately, by which inputs and rewards are normalised.
+
+The reward learner needs them at each fit, and may be another process: the agent leaves them in the
+run directory, named by a number that only grows. Those that a fit used stay, so that the fit can
+be repeated; the others are removed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from prefrl.control.segments import Segment
+from prefrl.errors import RunDirectoryError
+from prefrl.runtime.learner import Recent
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["load_recent", "newest_recent", "sample", "save_recent", "tidy_recent"]
+
+_SEGMENTS, _STEPS = 400, 9
+_NAME = re.compile(r"(\d{6})\.npz")
+
+
+def sample(segments: Sequence[Segment]) -> list[Segment]:
+    """At most 400 segments spread evenly over those given, with some nine steps of each.
+
+    Neighbouring steps say almost the same: what matters for a mean and a standard deviation is to
+    see many moments.
+    """
+    every = max(1, -(-len(segments) // _SEGMENTS))
+    stride = max(1, len(segments[0]) // _STEPS) if segments else 1
+    return [
+        replace(
+            segment,
+            observations=segment.observations[::stride],
+            actions=segment.actions[::stride],
+            states=None,
+        )
+        for segment in segments[::-1][::every]
+    ]
+
+
+def save_recent(
+    run: RunDirectory, number: int, segments: Sequence[Segment], *, env_steps: int
+) -> None:
+    """Leaves a sample in the run directory. It is not forced to disk: the next one replaces it."""
+    path = run.recent / f"{number:06d}.npz"
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        np.savez(
+            file,
+            allow_pickle=False,
+            env_steps=env_steps,
+            observations=np.stack([segment.observations for segment in segments]),
+            actions=np.stack([segment.actions for segment in segments]),
+        )
+    temporary.replace(path)
+
+
+def load_recent(run: RunDirectory, number: int) -> Recent:
+    """Reads a sample.
+
+    Raises:
+        RunDirectoryError: If it is missing or damaged.
+    """
+    path = run.recent / f"{number:06d}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            env_steps = int(arrays["env_steps"])
+            pairs = zip(arrays["observations"], arrays["actions"], strict=True)
+            segments = [Segment(f"{i}", seen, done) for i, (seen, done) in enumerate(pairs)]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RunDirectoryError(
+            f"expected a sample of the agent's steps in {path}, but {error}; only runs whose "
+            "recent/ folder is whole can be repeated."
+        ) from error
+    return Recent(number, env_steps, segments)
+
+
+def newest_recent(run: RunDirectory) -> int:
+    """The number of the newest sample; 0 where there is none yet."""
+    return max(_numbers(run.recent), default=0)
+
+
+def tidy_recent(run: RunDirectory, used: Container[int]) -> None:
+    """Removes the samples that no fit used, but for the newest two: one may be about to be read."""
+    for number in _numbers(run.recent)[:-2]:
+        if number not in used:
+            (run.recent / f"{number:06d}.npz").unlink(missing_ok=True)
+
+
+def _numbers(folder: Path) -> list[int]:
+    found = (_NAME.fullmatch(path.name) for path in folder.iterdir())
+    return sorted(int(match[1]) for match in found if match)

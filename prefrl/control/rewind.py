@@ -1,0 +1,98 @@
+"""Bringing an environment back to where it was: by doing again what was done to it.
+
+Gymnasium has no way to save an environment. But one whose randomness comes from its own generator
+goes the same way again from the same reset with the same actions. So each environment keeps a
+journal of its episode, and a new one reads it back. Whether that worked is checked: the last
+observation must come out bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Rewind"]
+
+_LONGEST_EPISODE = 20_000
+"""Actions that are kept of an episode; one that is longer cannot be brought back."""
+
+
+class Rewind(gym.Wrapper[Any, Any, Any, Any]):
+    """Keeps a journal of the episode, from which a new environment can go on."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._reset: dict[str, Any] = {}
+        self._actions: list[NDArray[Any]] = []
+        self._n_steps = 0
+        self._last: NDArray[Any] | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Resets, and begins the journal anew with the state of the generator before."""
+        generator = None if seed is not None else self.unwrapped.np_random.bit_generator.state
+        self._reset = {"seed": seed, "options": options, "generator": generator}
+        self._actions, self._n_steps = [], 0
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._last = np.array(observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Steps, and notes the action."""
+        self._n_steps += 1
+        if self._n_steps <= _LONGEST_EPISODE:
+            self._actions.append(np.array(action))
+        step = self.env.step(action)
+        self._last = np.array(step[0])
+        return step
+
+    def snapshot(self) -> dict[str, Any]:
+        """The journal: how the episode began, its actions, and what was seen last."""
+        return {
+            "reset": self._reset,
+            "actions": np.array(self._actions),
+            "n_steps": self._n_steps,
+            "last": self._last,
+        }
+
+    def restore(self, snapshot: Mapping[str, Any], *, seed: int) -> str:
+        """Goes where the snapshot was taken; where that fails, a new episode begins.
+
+        Args:
+            snapshot: Of an environment made in the same way.
+            seed: Of the new episode, if it has to be one.
+
+        Returns:
+            Empty; or why a new episode had to begin.
+        """
+        trouble = self._repeat(snapshot)
+        if trouble:
+            self.reset(seed=seed)
+        return trouble
+
+    @property
+    def last_observation(self) -> NDArray[Any]:
+        """What it showed last."""
+        assert self._last is not None  # it was reset
+        return self._last
+
+    def _repeat(self, snapshot: Mapping[str, Any]) -> str:
+        if snapshot["n_steps"] > _LONGEST_EPISODE:
+            return f"its episode has more than {_LONGEST_EPISODE:,} steps"
+        begun = snapshot["reset"]
+        if begun["generator"] is not None:
+            self.unwrapped.np_random.bit_generator.state = begun["generator"]
+        self.reset(seed=begun["seed"], options=begun["options"])
+        self._reset = dict(begun)
+        for number, action in enumerate(snapshot["actions"], start=1):
+            _, _, terminated, truncated, _ = self.step(action)
+            if terminated or truncated:
+                return f"its episode ended after {number} steps where it went on before"
+        if not np.array_equal(self.last_observation, snapshot["last"], equal_nan=True):
+            return "the same actions led elsewhere: it is not reproducible"
+        return ""

@@ -1,0 +1,63 @@
+"""The oracle as a labeller: leases, answers, submits, by the same store calls as a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prefrl.core.comparisons import Item
+from prefrl.core.oracle import Oracle
+from prefrl.core.store import LabelStore, Submission
+
+__all__ = ["Labeller"]
+
+_BATCH = 64
+
+
+class Labeller:
+    """Answers open queries with an oracle.
+
+    Args:
+        store: Where queries are, and answers go.
+        items: The compared items by id.
+        oracle: Who answers.
+        annotator_id: In whose name.
+    """
+
+    def __init__(
+        self,
+        store: LabelStore,
+        items: Mapping[str, Item],
+        oracle: Oracle,
+        *,
+        annotator_id: str = "oracle",
+    ) -> None:
+        self.n_answered = 0
+        """Answers that this object has given."""
+        self._store = store
+        self._items = items
+        self._oracle = oracle
+        self._annotator_id = annotator_id
+
+    def step(self) -> int:
+        """Answers the most urgent queries that nobody else holds.
+
+        Returns:
+            How many were answered; 0 when none is open.
+        """
+        leases = self._store.lease(self._annotator_id, n=_BATCH)
+        answers = []
+        for lease in leases:
+            query = lease.query
+            answer = self._oracle.compare(self._items[query.left], self._items[query.right])
+            answers.append(
+                Submission(
+                    query_id=query.id,
+                    answer=answer,
+                    submission_key=f"{query.id}/{self._annotator_id}",
+                    annotator_id=self._annotator_id,
+                )
+            )
+        if answers:
+            self._store.submit_many(answers)
+        self.n_answered += len(answers)
+        return len(answers)

@@ -1,0 +1,301 @@
+"""The reward learner: takes in answers, fits, publishes. It knows no modality.
+
+One object with one step. In a run of one process the agent's loop calls it after each rollout; in
+the asynchronous run a process of its own does nothing else. Everything that it has to remember is
+in the label store and in what it published, so it may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prefrl.core.comparisons import Comparison, Item
+from prefrl.core.ensemble import RewardModel
+from prefrl.core.store import LabelStore
+from prefrl.core.trainer import FitConfig, FitReport, fit
+from prefrl.errors import ConfigError, NonFiniteError
+from prefrl.runtime.rundir import CsvTable, RunDirectory, write_arrays
+from prefrl.runtime.weights import latest_weights, newest_version, publish_weights
+
+__all__ = ["LearnedReward", "LearnerConfig", "Recent", "RewardLearner", "fit_once", "weights_hash"]
+
+_log = logging.getLogger(__name__)
+_MOST_FAILURES = 3
+
+
+class LearnedReward(RewardModel, Protocol):
+    """A reward model whose inputs and outputs are normalised with what the agent did lately."""
+
+    def standardize_inputs(self, items: Sequence[Any]) -> None:
+        """Takes the constants of the inputs from items."""
+        ...
+
+    def calibrate(self, items: Sequence[Any]) -> None:
+        """Takes the constants of the reward from items."""
+        ...
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """When the reward is fitted, and to what."""
+
+    refit_growth: float = 0.05
+    """Refit when the comparisons have grown by this share since the last fit."""
+    newest: int = 10_000
+    """Comparisons to fit to at most: the newest ones."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    """How it is fitted."""
+
+    def __post_init__(self) -> None:
+        if self.refit_growth < 0:
+            raise ConfigError(f"refit_growth must not be negative, got {self.refit_growth}.")
+        if self.newest < 1:
+            raise ConfigError(f"newest must be at least 1 comparison, got {self.newest}.")
+
+    def is_due(self, n_decided: int, n_fitted: int) -> bool:
+        """Whether so many answers with a preference call for a fit after one with so many."""
+        return n_decided >= n_fitted + max(1, math.floor(self.refit_growth * n_fitted))
+
+
+@dataclass(frozen=True)
+class Recent:
+    """A sample of what the agent did lately."""
+
+    number: int
+    """Names the sample in the log."""
+    env_steps: int
+    """Environment steps of the run when it was taken."""
+    items: Sequence[Item]
+    """The sample."""
+
+
+class RewardLearner:
+    """Fits the reward to the answers in a store, and publishes it.
+
+    Args:
+        model: The ensemble; changed in place.
+        store: Where answers come from.
+        items: The compared items by id.
+        config: Settings.
+        seed: Every fit starts from it, so that the reward changes with the answers, not by chance.
+        run: Where weights and tables go; what was published there before is taken up. None keeps
+            all in memory.
+    """
+
+    def __init__(
+        self,
+        model: LearnedReward,
+        store: LabelStore,
+        items: Mapping[str, Item],
+        *,
+        config: LearnerConfig,
+        seed: int,
+        run: RunDirectory | None = None,
+    ) -> None:
+        self.model = model
+        self.report: FitReport | None = None
+        """How the newest fit of this process went."""
+        self.n_fits = 0
+        """Fits so far: the version of the reward."""
+        self.n_fitted = 0
+        """Answers with a preference when the newest fit began."""
+        self.n_sample = 0
+        """Number of the sample that the newest fit used."""
+        self._store = store
+        self._items = items
+        self._config = config
+        self._seed = seed
+        self._run = run
+        self._answers: dict[tuple[str, str], tuple[int, Comparison]] = {}
+        self._cursor = 0
+        self._l2: float | None = None
+        self._n_failures = 0
+        self._fits: CsvTable | None = None
+
+    @property
+    def n_answers(self) -> int:
+        """Current answers that were read from the store, skips included."""
+        return len(self._answers)
+
+    def resume(self) -> None:
+        """Takes up what was published last, if anything was: for a process that starts anew."""
+        if self._run is None or newest_version(self._run.reward) is None:
+            return
+        weights = latest_weights(self._run.reward)
+        self.model.module().load_state_dict(weights.tensors)
+        row = weights.about
+        self.n_fits, self.n_fitted, self._l2 = weights.version, row["fitted"], row["l2"]
+        # Weights are published before their row: it may be missing, and nothing else.
+        self._fits = CsvTable(self._run.fits, keep=self.n_fits - 1)
+        self._fits.append(row)
+
+    def step(
+        self, recent: Callable[[], Recent | None], *, known: Container[str] | None = None
+    ) -> FitReport | None:
+        """Reads new answers, and fits when there are enough of them.
+
+        Args:
+            recent: Gives a sample of what the agent did lately; None where there is none yet.
+            known: Ids of the queries that exist at this moment of the run; others are left for
+                later. None takes all. A run that repeats itself finds answers of its own future.
+
+        Returns:
+            The report of a fit; None when there was none.
+
+        Raises:
+            NonFiniteError: If fits keep giving numbers that are not finite.
+        """
+        self._read()
+        comparisons = self._comparisons(known)
+        n_decided = sum(c.preference is not None for c in comparisons)
+        if not self._config.is_due(n_decided, self.n_fitted):
+            return None
+        sample = recent()
+        if sample is None:
+            return None
+        return self._fit(comparisons[-self._config.newest :], n_decided, sample)
+
+    def _read(self) -> None:
+        for change in self._store.changes(self._cursor):
+            key = (change.query.id, change.annotator_id)
+            if change.answer is None:
+                self._answers.pop(key, None)
+            else:
+                self._answers[key] = (change.event_id, Comparison(change.query, change.answer))
+            self._cursor = change.event_id
+
+    def _comparisons(self, known: Container[str] | None) -> list[Comparison]:
+        """Current answers in the order in which they were given."""
+        answers = sorted(self._answers.values(), key=lambda answer: answer[0])
+        return [c for _, c in answers if known is None or c.query.id in known]
+
+    def _fit(
+        self, comparisons: Sequence[Comparison], n_decided: int, sample: Recent
+    ) -> FitReport | None:
+        started = time.monotonic()
+        before = {name: t.clone() for name, t in self.model.module().state_dict().items()}
+        report = fit_once(
+            self.model,
+            comparisons,
+            self._items,
+            sample.items,
+            config=self._config.fit,
+            seed=(self._seed, self._n_failures),
+            l2=self._l2,
+        )
+        if trouble := _not_finite(self.model, report):
+            self.model.module().load_state_dict(before)
+            self._fail(trouble, sample)
+            return None
+        self.n_fits += 1
+        self.n_fitted, self.n_sample = n_decided, sample.number
+        self._l2, self.report = report.l2, report
+        row: dict[str, float | int | str] = {
+            "fit": self.n_fits,
+            "env_steps": sample.env_steps,
+            "labels": len(comparisons),
+            "fitted": n_decided,
+            "steps": report.steps,
+            "train_loss": report.train_loss,
+            "holdout_loss": report.holdout_loss,
+            "holdout_accuracy": report.holdout_accuracy,
+            "l2": report.l2,
+            "seconds": time.monotonic() - started,
+            "last_event": self._cursor,
+            "recent": sample.number,
+            "attempt": self._n_failures,
+            "weights": weights_hash(self.model.module().state_dict()),
+        }
+        self._n_failures = 0
+        self._publish(row, report)
+        return report
+
+    def _publish(self, row: dict[str, float | int | str], report: FitReport) -> None:
+        if self._run is None:
+            return
+        write_arrays(
+            self._run.holdout,
+            {"probability": report.holdout_probability, "preference": report.preference},
+        )
+        publish_weights(self._run.reward, self.n_fits, self.model.module().state_dict(), about=row)
+        if self._fits is None:
+            self._fits = CsvTable(self._run.fits, keep=self.n_fits - 1)
+        self._fits.append(row)
+
+    def _fail(self, trouble: str, sample: Recent) -> None:
+        self._n_failures += 1
+        _log.warning("fit %d: %s; the reward stays as it was.", self.n_fits + 1, trouble)
+        if self._n_failures == _MOST_FAILURES:
+            if self._run is not None:
+                where = {"role": "learner", "fit": self.n_fits + 1, "trouble": trouble}
+                about = {"recent": sample.number, "last_event": self._cursor}
+                self._run.write_json(self._run.dump("learner"), where | about)
+            raise NonFiniteError(
+                f"expected finite numbers from fit {self.n_fits + 1}, but {_MOST_FAILURES} times "
+                f"{trouble}; look for huge or missing numbers in observations, or lower "
+                "fit.learning_rate."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint of a run in one process keeps of the learner."""
+        return {
+            "model": dict(self.model.module().state_dict()),
+            "n_fits": self.n_fits,
+            "n_fitted": self.n_fitted,
+            "n_failures": self._n_failures,
+            "l2": self._l2,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state; answers are read from the store again."""
+        self.model.module().load_state_dict(state["model"])
+        self.n_fits, self.n_fitted = state["n_fits"], state["n_fitted"]
+        self._n_failures, self._l2 = state["n_failures"], state["l2"]
+        self._answers, self._cursor, self._fits = {}, 0, None
+
+
+def fit_once(
+    model: LearnedReward,
+    comparisons: Sequence[Comparison],
+    items: Mapping[str, Item],
+    recent: Sequence[Item],
+    *,
+    config: FitConfig,
+    seed: Sequence[int],
+    l2: float | None,
+) -> FitReport:
+    """One fit with its normalisation before and after: the same arguments give the same weights."""
+    model.standardize_inputs(recent)
+    rng = np.random.default_rng(seed)
+    report = fit(model, comparisons, items, config=config, rng=rng, l2=l2)
+    model.calibrate(recent)
+    return report
+
+
+def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+    """The first half of the sha256 of all tensors, by name: equal for equal weights."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _not_finite(model: LearnedReward, report: FitReport) -> str:
+    """What is not finite after a fit, in words; empty if all is well."""
+    if not math.isfinite(report.train_loss):
+        return f"the training loss is {report.train_loss}"
+    for name, tensor in model.module().state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            return f"{name} is not finite"
+    return ""

@@ -1,0 +1,208 @@
+"""The supervisor: starts a process per role, watches them, starts them again, stops them.
+
+It knows of a role only how to start it and what it says of itself in the run directory. A role that
+dies is started again, after a pause that grows while it gets nowhere. A role that ends with exit
+code 2 has said what is wrong with the input: that does not change by trying again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from prefrl.errors import RoleError
+from prefrl.runtime.role import read_status
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["BAD_INPUT", "GAVE_UP", "STOPPED", "RoleCommand", "Supervisor"]
+
+BAD_INPUT = 2
+"""Exit code of a role whose input is wrong."""
+GAVE_UP = 3
+"""Exit code of a role that cannot go on, whatever is tried."""
+STOPPED = 4
+"""Exit code of a role that was told to stop before its work was done, and has saved it."""
+
+_log = logging.getLogger(__name__)
+_SECONDS_OF_SILENCE = 300.0
+_SECONDS_TO_STOP = 25.0
+_LONGEST_PAUSE = 10.0
+_MOST_CRASHES = 6  # one after the other, none of which lived long enough to do anything
+_SECONDS_OF_A_LIFE = 20.0
+
+
+@dataclass(frozen=True)
+class RoleCommand:
+    """How a role is started."""
+
+    name: str
+    """Its name."""
+    argv: Sequence[str]
+    """Its command line."""
+
+
+class _Role:
+    """One role: its process, and how often it died."""
+
+    def __init__(self, run: RunDirectory, command: RoleCommand) -> None:
+        self.name = command.name
+        self.n_starts = 0
+        self.log: Path = run.logs / f"{command.name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._argv = [*command.argv, "--parent", str(os.getpid())]
+        self._started = 0.0
+        self._crashes = 0
+        self._start_at = 0.0
+        self._beat_at, self._heard = 0.0, 0.0
+
+    def start(self) -> None:
+        self.n_starts += 1
+        self._started = self._heard = time.monotonic()
+        with self.log.open("ab") as log:
+            # A session of its own: Ctrl-C on the terminal is for the supervisor alone.
+            self.process = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def start_when_due(self) -> None:
+        if time.monotonic() >= self._start_at:
+            self.start()
+
+    def bury(self, code: int, run: RunDirectory) -> None:
+        """Notes that the process died, and when to start the next."""
+        lived = time.monotonic() - self._started
+        assert self.process is not None
+        status = read_status(run, self.name)
+        worked = status is not None and status.pid == self.process.pid
+        # One that was at work and got SIGKILL was killed from outside.
+        harmless = lived > _SECONDS_OF_A_LIFE or (worked and code == -signal.SIGKILL)
+        self._crashes = 1 if harmless else self._crashes + 1
+        self.process = None
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if self._crashes >= _MOST_CRASHES:
+            raise RoleError(
+                f"the {self.name} died {self._crashes} times within seconds, the last time with "
+                f"{how}: {self.last_line()} Look at {self.log}; what was learned so far is kept."
+            )
+        pause = 0.0 if self._crashes == 1 else min(_LONGEST_PAUSE, 0.5 * 2**self._crashes)
+        self._start_at = time.monotonic() + pause
+        _log.warning("the %s died (%s); starting it again.", self.name, how)
+
+    def seconds_of_silence(self, run: RunDirectory) -> float:
+        """Seconds since it was started or its word changed, by this process's own clock."""
+        status = read_status(run, self.name)
+        if status is not None and status.beat_at != self._beat_at:
+            self._beat_at, self._heard = status.beat_at, time.monotonic()
+        return time.monotonic() - self._heard
+
+    def last_line(self) -> str:
+        """What it said last."""
+        try:
+            lines = self.log.read_text(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return lines[-1].removeprefix("prefrl: ") if lines else ""
+
+
+class Supervisor:
+    """Runs the roles of a run until the agent is done. Use it as a context manager.
+
+    Args:
+        run: Where they work.
+        roles: The agent first: when it ends well, the run is done, and the others are stopped.
+
+    Raises:
+        RoleError: From ``watch``, when a role cannot go on; all others have been stopped.
+    """
+
+    def __init__(self, run: RunDirectory, roles: Sequence[RoleCommand]) -> None:
+        self._run = run
+        self._roles = [_Role(run, command) for command in roles]
+        self.n_restarts = 0
+        """How often a role was started again."""
+
+    def __enter__(self) -> Supervisor:
+        for role in self._roles:
+            role.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def watch(self, *, poll: Callable[[], bool], seconds_between: float = 0.1) -> bool:
+        """Watches until the agent is done, or until told to stop.
+
+        Args:
+            poll: Called again and again; returns whether to stop.
+            seconds_between: How long it sleeps in between.
+
+        Returns:
+            Whether the agent is done.
+
+        Raises:
+            RoleError: If a role cannot go on.
+        """
+        while not poll():
+            for role in self._roles:
+                if self._look_at(role):
+                    return True
+            time.sleep(seconds_between)
+        return False
+
+    def stop(self) -> None:
+        """Tells all roles to save and stop, waits, and kills those that do not."""
+        alive = [role.process for role in self._roles if role.process is not None]
+        for process in alive:
+            process.terminate()
+        until = time.monotonic() + _SECONDS_TO_STOP
+        for process in alive:
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _log.warning("process %d did not stop in time; killing it.", process.pid)
+                process.kill()
+                process.wait()
+        for role in self._roles:
+            role.process = None
+
+    def _look_at(self, role: _Role) -> bool:
+        """Starts a dead role again; says whether the agent is done."""
+        if role.process is None:
+            role.start_when_due()
+            self.n_restarts += role.process is not None
+            return False
+        code = role.process.poll()
+        if code is None:
+            self._kill_if_silent(role)
+            return False
+        if code == 0 and role is self._roles[0]:
+            role.process = None
+            return True
+        if code in (BAD_INPUT, GAVE_UP):
+            role.process = None
+            raise RoleError(f"the {role.name} cannot go on: {role.last_line()}")
+        role.bury(code, self._run)
+        return False
+
+    def _kill_if_silent(self, role: _Role) -> None:
+        assert role.process is not None
+        silence = role.seconds_of_silence(self._run)
+        if silence > _SECONDS_OF_SILENCE:
+            _log.warning("the %s has been silent for %.0f s; killing it.", role.name, silence)
+            role.process.kill()

@@ -1,0 +1,75 @@
+"""What a run is doing, for a person: its roles, how fresh the reward is, how many labels wait."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from rich.table import Table
+
+from prefrl.core.store import LabelStore
+from prefrl.runtime.role import RoleStatus, read_status
+from prefrl.runtime.rundir import RunDirectory, last_row
+
+__all__ = ["describe_run"]
+
+_ROLES = ("agent", "learner", "labeller")
+
+
+def describe_run(run: RunDirectory) -> Table:
+    """A table of a run as its files say it is at this moment."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for role in _ROLES:
+        table.add_row(role, _describe(read_status(run, role), finished=run.summary.is_file()))
+    row = last_row(run.metrics)
+    if row is None:
+        table.add_row("reward", "no rollout has ended yet")
+    elif not row["reward_version"]:
+        table.add_row("reward", "not fitted yet: the agent does not move")
+    else:
+        table.add_row(
+            "reward",
+            f"version {row['reward_version']:.0f}, {row['reward_age']:,.0f} steps old, correlation "
+            f"with the true reward {float(row['reward_correlation']):.2f}",
+        )
+    if run.labels.is_file():
+        with LabelStore(run.labels) as store:
+            counts = store.counts()
+        dropped = f", {row['dropped']:.0f} dropped" if row and row["dropped"] else ""
+        table.add_row(
+            "labels",
+            f"{counts.answered} answered, {counts.skipped} skipped, {counts.open} waiting{dropped}",
+        )
+    return table
+
+
+def _describe(status: RoleStatus | None, *, finished: bool) -> str:
+    if status is None:
+        return "never started"
+    about = "  ".join(f"{name} {_plain(value)}" for name, value in status.about.items())
+    silent = time.time() - status.beat_at
+    if finished:
+        state = "finished"
+    elif not _alive(status.pid):
+        state = f"[yellow]not running[/]; {silent:,.0f} s ago it was {status.state}"
+    else:
+        state = f"[green]{status.state}[/]"
+        if silent > 5:
+            state += f", silent for {silent:,.0f} s"
+    return f"{state}  {about}".rstrip()
+
+
+def _plain(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

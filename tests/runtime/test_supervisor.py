@@ -1,0 +1,111 @@
+"""The supervisor with small programs as roles: it starts, watches, starts again, stops."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from prefrl.errors import RoleError
+from prefrl.runtime import supervisor as module
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.supervisor import GAVE_UP, RoleCommand, Supervisor
+
+FOREVER = "import time\nwhile True: time.sleep(0.05)"
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory.create(tmp_path / "run")
+
+
+def role(name, code):
+    return RoleCommand(name, [sys.executable, "-c", code])
+
+
+def within(seconds):
+    """A poll that stops after so many seconds."""
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() > until
+
+
+def pids(run):
+    return [int(path.read_text()) for path in sorted(run.root.glob("pid-*"))]
+
+
+def noting(run, then):
+    """A program that leaves its process id in the run, and does something."""
+    return (
+        f"import os; open(f'{run.root}/pid-{{os.getpid()}}', 'w').write(str(os.getpid()))\n{then}"
+    )
+
+
+def test_a_run_is_done_when_its_agent_is(run):
+    with Supervisor(run, [role("agent", "pass"), role("learner", noting(run, FOREVER))]) as roles:
+        assert roles.watch(poll=within(20)) is True
+    assert all(not os.path.exists(f"/proc/{pid}") for pid in pids(run))
+
+
+def test_a_poll_that_says_so_stops_all(run):
+    with Supervisor(run, [role("agent", FOREVER), role("learner", FOREVER)]) as roles:
+        assert roles.watch(poll=within(0.3)) is False
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_role_that_dies_is_started_again(run, how):
+    # It dies twice, then it is well.
+    program = noting(
+        run,
+        f"import os, glob\nif len(glob.glob('{run.root}/pid-*')) < 3: os.kill(os.getpid(), {how})",
+    )
+    with Supervisor(run, [role("agent", program)]) as roles:
+        assert roles.watch(poll=within(30)) is True
+    assert len(pids(run)) == 3
+    assert roles.n_restarts == 2
+
+
+def test_a_role_that_gets_nowhere_ends_the_run_with_its_last_words(run, monkeypatch):
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.05)
+    program = "import sys; print('no more of this', file=sys.stderr); sys.exit(1)"
+    with pytest.raises(RoleError, match=r"learner died 6 times.*exit code 1: no more of this"):
+        with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
+            roles.watch(poll=within(60))
+
+
+@pytest.mark.parametrize("code", [2, GAVE_UP])
+def test_a_role_that_cannot_go_on_is_not_tried_again(run, code):
+    program = noting(run, f"import sys; print('wrong input'); sys.exit({code})")
+    with pytest.raises(RoleError, match="the learner cannot go on: wrong input"):
+        with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
+            roles.watch(poll=within(30))
+    assert len(pids(run)) == 1
+
+
+def test_a_role_that_ends_well_before_the_agent_is_started_again(run):
+    program = noting(run, "")
+    with Supervisor(run, [role("agent", FOREVER), role("labeller", program)]) as roles:
+        roles.watch(poll=lambda: len(pids(run)) >= 2 or within(30)())
+    assert len(pids(run)) >= 2
+
+
+def test_a_role_that_does_not_stop_is_killed(run, monkeypatch):
+    monkeypatch.setattr(module, "_SECONDS_TO_STOP", 0.5)
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER
+    with Supervisor(run, [role("agent", noting(run, deaf))]) as roles:
+        roles.watch(poll=lambda: bool(pids(run)))
+        time.sleep(0.2)
+    assert not os.path.exists(f"/proc/{pids(run)[0]}")
+
+
+def test_a_role_that_is_silent_is_killed_and_started_again(run, monkeypatch):
+    monkeypatch.setattr(module, "_SECONDS_OF_SILENCE", 0.5)
+    with Supervisor(run, [role("agent", noting(run, FOREVER))]) as roles:
+        roles.watch(poll=lambda: len(pids(run)) >= 2)
+    assert roles.n_restarts >= 1
+
+
+def test_what_roles_print_is_in_their_logs(run):
+    with Supervisor(run, [role("agent", "print('hello from the agent')")]) as roles:
+        assert roles.watch(poll=within(20))
+    assert (run.logs / "agent.log").read_text() == "hello from the agent\n"
