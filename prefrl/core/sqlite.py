@@ -64,11 +64,6 @@ def open_sqlite(place: str) -> tuple[Engine, Engine]:
             f"{url}; other databases are not supported."
         )
     in_memory = url.database in (None, "", ":memory:")
-    if sqlite3.sqlite_version_info < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
-        raise StoreError(
-            f"expected SQLite {oldest} or newer, got {sqlite3.sqlite_version}; update Python."
-        )
     if not in_memory:
         path = Path(str(url.database))
         _check_place(path)
@@ -124,11 +119,16 @@ def quick_check(engine: Engine) -> None:
 
 
 def _check_place(path: Path, *, mounts: Path = Path("/proc/mounts")) -> None:
-    """Refuses network file systems and full disks.
+    """Refuses network file systems, full disks, and an SQLite that is too old.
 
     Raises:
         StoreError: With what to do instead.
     """
+    if sqlite3.sqlite_version_info < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise StoreError(
+            f"expected SQLite {oldest} or newer, got {sqlite3.sqlite_version}; update Python."
+        )
     folder = path.parent
     if not folder.is_dir():
         return  # to make the file will say it better

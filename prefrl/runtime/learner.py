@@ -156,7 +156,7 @@ class RewardLearner:
             NonFiniteError: If fits keep giving numbers that are not finite.
         """
         self._read()
-        comparisons = self._comparisons(known)
+        comparisons = self.comparisons(known)
         n_decided = sum(c.preference is not None for c in comparisons)
         if not self._config.is_due(n_decided, self.n_fitted):
             return None
@@ -174,8 +174,8 @@ class RewardLearner:
                 self._answers[key] = (change.event_id, Comparison(change.query, change.answer))
             self._cursor = change.event_id
 
-    def _comparisons(self, known: Container[str] | None) -> list[Comparison]:
-        """Current answers in the order in which they were given."""
+    def comparisons(self, known: Container[str] | None = None) -> list[Comparison]:
+        """Current answers that were read, to known queries, in the order of their events."""
         answers = sorted(self._answers.values(), key=lambda answer: answer[0])
         return [c for _, c in answers if known is None or c.query.id in known]
 

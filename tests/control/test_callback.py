@@ -8,8 +8,9 @@ from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 
 from prefrl import Answer, HideReward, PreferenceCallback, PreferenceConfig
+from prefrl.control.config import TrainConfig
 from prefrl.control.queries import QueryConfig
-from prefrl.control.train import TrainConfig, train
+from prefrl.control.train import train
 from prefrl.errors import ConfigError, NotEnoughDataError
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
@@ -57,6 +58,11 @@ def learned_policy(*, reward_scale, oracle):
     return model.policy.state_dict(), callback
 
 
+def answers_of(callback):
+    learner = callback.partners.learner
+    return [(c.answer, c.query) for c in learner.comparisons()]
+
+
 def prefers_high_actions(left, right):
     return bool(left.actions.sum() > right.actions.sum())
 
@@ -76,7 +82,7 @@ def test_the_true_reward_never_reaches_the_agent():
 
 def test_segments_carry_no_reward():
     _, callback = learned_policy(reward_scale=1.0, oracle=None)
-    segment = next(iter(callback.pool.kept.values()))
+    segment = callback.items[next(iter(callback.items))]
     assert set(vars(segment)) == {"id", "observations", "actions", "states", "env_steps"}
 
 
@@ -86,22 +92,21 @@ def test_an_oracle_may_be_an_object_with_one_method():
             return Answer.TIE
 
     _, callback = learned_policy(reward_scale=1.0, oracle=Always())
-    assert {c.answer for c in callback.questioner.comparisons} == {Answer.TIE}
+    assert {answer for answer, _ in answers_of(callback)} == {Answer.TIE}
 
 
 def test_skip_only_answers_teach_nothing_and_break_nothing():
     _, callback = learned_policy(reward_scale=1.0, oracle=lambda left, right: "skip")
-    assert callback.report is None
+    assert callback.partners.used.version == 0
     assert callback.rows[-1]["labels"] == 10
 
 
 def test_all_labels_are_asked_and_each_pair_once():
     _, callback = learned_policy(reward_scale=1.0, oracle=None)
-    comparisons = callback.questioner.comparisons
-    assert len(comparisons) == callback.rows[-1]["labels"] == 10
-    pairs = {frozenset((c.query.left, c.query.right)) for c in comparisons}
-    assert len(pairs) == 10
-    assert len({c.query.id for c in comparisons}) == 10
+    answers = answers_of(callback)
+    assert len(answers) == callback.rows[-1]["labels"] == 10
+    assert len({frozenset((query.left, query.right)) for _, query in answers}) == 10
+    assert len({query.id for _, query in answers}) == 10
 
 
 def test_the_reward_is_the_same_until_the_next_fit():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from control.toys import rollout
 
-from prefrl.control.segments import SegmentPool, SegmentSampler, load_segment, save_segment
+from prefrl.control.segments import SegmentPool, SegmentSampler
 
 
 def seen(cut):
@@ -66,15 +66,12 @@ def test_every_step_is_in_at_most_one_segment(rng):
     assert len(steps) == len(set(steps)) > 300
 
 
-def test_the_pool_keeps_the_newest_and_what_was_asked():
+def test_the_pool_keeps_the_newest():
     pool = SegmentPool(3)
     cut = SegmentSampler(2, 1).cut(rollout(10), env_steps=10)
-    for number, (segment, rewards) in enumerate(cut):
+    for segment, rewards in cut:
         pool.add(segment, rewards)
-        if number == 0:
-            pool.keep(segment)
     assert [s.observations[0, 0] for s in pool.recent(3)] == [4, 6, 8]
-    assert pool.true_rewards(cut[0][0]).tolist() == [0, 1]
     assert pool.true_rewards(cut[4][0]).tolist() == [8, 9]
     with pytest.raises(KeyError):
         pool.true_rewards(cut[1][0])
@@ -96,10 +93,48 @@ def test_random_pairs_differ_and_are_new(rng):
     assert not keys & asked
 
 
-def test_a_segment_comes_back_from_its_file_as_it_was(tmp_path):
-    (segment, _), *_ = SegmentSampler(4, 1).cut(rollout(4), env_steps=4)
-    save_segment(tmp_path / f"{segment.id}.npz", segment)
-    loaded = load_segment(tmp_path / f"{segment.id}.npz")
-    assert (loaded.id, loaded.env_steps) == (segment.id, segment.env_steps)
-    for name in ("observations", "actions", "states"):
-        assert np.array_equal(getattr(loaded, name), getattr(segment, name))
+def test_ids_say_when_where_and_what():
+    def ids(env_steps=4, n_envs=1, start=0):
+        cut = SegmentSampler(2, n_envs).cut(rollout(4, n_envs, start=start), env_steps=env_steps)
+        return [segment.id for segment, _ in cut]
+
+    assert ids() == ids()
+    assert len({*ids(), *ids(env_steps=5), *ids(start=1)}) == 6
+    still = rollout(8, 2)
+    still.observations[:], still.actions[:] = 0, 0  # the same content everywhere
+    assert len({s.id for s, _ in SegmentSampler(2, 2).cut(still, env_steps=8)}) == 8
+
+
+def test_a_sampler_goes_on_where_it_was():
+    whole, first, second = SegmentSampler(5, 2), SegmentSampler(5, 2), SegmentSampler(5, 2)
+    for sampler in (whole, first):
+        sampler.cut(rollout(3, 2, ends=[(2, 0)]), env_steps=6)
+        sampler.cut(rollout(3, 2, start=3), env_steps=12)
+    second.load_state_dict(first.state_dict())
+    expected = whole.cut(rollout(4, 2, start=6), env_steps=20)
+    got = second.cut(rollout(4, 2, start=6), env_steps=20)
+    assert [s.id for s, _ in got] == [s.id for s, _ in expected]
+    assert seen(got) == seen(expected) == [[3, 4, 5, 6, 7], [105, 106, 107, 108, 109]]
+    for (mine, rewards), (_, true) in zip(got, expected, strict=True):
+        assert rewards.tolist() == true.tolist() == mine.states[:, 0].tolist()
+
+
+def test_a_dropped_environment_begins_anew():
+    sampler = SegmentSampler(3, 2)
+    sampler.cut(rollout(2, 2), env_steps=4)
+    sampler.drop(0)
+    assert seen(sampler.cut(rollout(3, 2, start=2), env_steps=10)) == [[2, 3, 4], [100, 101, 102]]
+
+
+@pytest.mark.parametrize("n_segments", [0, 3, 5])
+def test_a_pool_comes_back_as_it_was(n_segments):
+    pool, again = SegmentPool(4), SegmentPool(4)
+    for segment, rewards in SegmentSampler(2, 1).cut(rollout(2 * n_segments), env_steps=9):
+        pool.add(segment, rewards)
+    again.load_state_dict(pool.state_dict())
+    assert len(again) == len(pool)
+    for mine, theirs in zip(again.recent(4), pool.recent(4), strict=True):
+        assert (mine.id, mine.env_steps) == (theirs.id, theirs.env_steps)
+        for name in ("observations", "actions", "states"):
+            np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
+        np.testing.assert_array_equal(again.true_rewards(mine), pool.true_rewards(theirs))

@@ -6,9 +6,10 @@ import pytest
 
 from prefrl import PreferenceConfig, TrainConfig, train
 from prefrl.control.agents import AgentConfig
+from prefrl.control.config import config_as_json, config_from_json
 from prefrl.control.evaluate import correlation, evaluate
+from prefrl.control.finish import load_run
 from prefrl.control.queries import QueryConfig
-from prefrl.control.train import config_as_json, config_from_json, load_run
 from prefrl.errors import ConfigError, FilmError, RunDirectoryError, UnsupportedSpaceError
 from prefrl.runtime.rundir import RunDirectory
 
@@ -20,7 +21,7 @@ SUMMARY = {
 
 
 def short(path, **options):
-    options = {"steps": 4000, "eval_episodes": 3, "films": False, **options}
+    options = {"steps": 4000, "eval_episodes": 3, "films": False, "sync": True, **options}
     preferences = PreferenceConfig(
         labels=20, segment_length=10, query=QueryConfig(warmup_segments=10)
     )

@@ -1,4 +1,4 @@
-"""What each role's process does beside its work: heartbeat, stop signal, lock, end of the parent."""
+"""What a role's process does beside its work: heartbeat, stop signal, lock, end of the parent."""
 
 import os
 import signal
