@@ -43,6 +43,7 @@ from typing import Any
 import numpy as np
 
 from prefrl.errors import RunDirectoryError
+from prefrl.runtime.failpoints import fail_point
 
 __all__ = [
     "CsvTable",
@@ -235,13 +236,23 @@ class RunDirectory:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never half of it."""
+    """Writes a file so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        OSError: If the disk is full or fails. The old file is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fail_point("write:before-rename")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # it takes room on a disk that may be full
+        raise
+    fail_point("write:after-rename")
     sync_folder(path.parent)
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.failpoints import fail_point
 from prefrl.runtime.rundir import write_atomically
 
-__all__ = ["Weights", "latest_weights", "newest_version", "publish_weights"]
+__all__ = ["Weights", "latest_weights", "newest_version", "publish_weights", "put_into"]
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"v(\d{6})\.safetensors")
@@ -51,22 +51,45 @@ def publish_weights(
 
     Returns:
         The path of the tensors. A reader that sees it finds it whole, with its JSON beside it.
+
+    Raises:
+        OSError: If the disk is full or fails. The versions before are as they were.
     """
     path = folder / f"v{version:06d}.safetensors"
     content = save({name: t.cpu().contiguous() for name, t in tensors.items()})
-    told = {"sha256": hashlib.sha256(content).hexdigest(), "about": dict(about)}
-    write_atomically(path.with_suffix(".json"), json.dumps(told, indent=2).encode())
+    told = {
+        "sha256": _sha256(content),
+        "about_sha256": _sha256(_as_json(about)),
+        "about": dict(about),
+    }
+    write_atomically(path.with_suffix(".json"), _as_json(told))
     fail_point("weights:before-rename")
     write_atomically(path, content)
     fail_point("weights:after-rename")
-    for old in _versions(folder)[:-2]:
-        old.unlink(missing_ok=True)
-        old.with_suffix(".json").unlink(missing_ok=True)
+    _tidy(folder)
     return path
 
 
+def put_into(module: nn.Module, weights: Weights) -> None:
+    """Loads published weights into a net.
+
+    Raises:
+        RunDirectoryError: If the net has other layers.
+    """
+    try:
+        module.load_state_dict(weights.tensors)
+    except RuntimeError as error:
+        raise RunDirectoryError(
+            f"expected reward weights that fit the config, but {' '.join(str(error).split())}; the "
+            "settings of members and net must stay as they were."
+        ) from error
+
+
 def newest_version(folder: Path) -> int | None:
-    """The number of the newest version, or None: cheap enough to ask after each rollout."""
+    """The number of the newest version, or None: cheap enough to ask after each rollout.
+
+    It looks at names alone: ``latest_weights`` may find that version damaged and give an older one.
+    """
     return max(_numbers(folder), default=None)
 
 
@@ -85,7 +108,7 @@ def latest_weights(folder: Path) -> Weights:
     for path in versions[::-1]:
         try:
             return _read(path)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             _log.error("REWARD WEIGHTS %s ARE DAMAGED AND REFUSED: %s", path, error)
     raise RunDirectoryError(
         f"expected readable reward weights in {folder}, but all {len(versions)} versions are "
@@ -96,13 +119,35 @@ def latest_weights(folder: Path) -> Weights:
 def _read(path: Path) -> Weights:
     content = path.read_bytes()
     told = json.loads(path.with_suffix(".json").read_text())
-    if hashlib.sha256(content).hexdigest() != told["sha256"]:
+    if _sha256(content) != told["sha256"]:
         raise ValueError("the tensors are not those that the JSON beside them tells of")
+    if _sha256(_as_json(told["about"])) != told["about_sha256"]:
+        raise ValueError("the JSON beside the tensors was changed")
     return Weights(version=int(path.stem[1:]), tensors=load(content), about=told["about"])
 
 
+def _as_json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(content), indent=2).encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _tidy(folder: Path) -> None:
+    """Keeps two versions; what a publisher left that was killed goes too."""
+    kept = {path.stem for path in _versions(folder)[-2:]}
+    for path in [*folder.glob("v*.json"), *folder.glob("v*.safetensors"), *folder.glob(".v*.tmp")]:
+        if path.stem not in kept:
+            path.unlink(missing_ok=True)
+
+
 def _numbers(folder: Path) -> list[int]:
-    found = (_NAME.fullmatch(entry.name) for entry in os.scandir(folder))
+    try:
+        with os.scandir(folder) as entries:
+            found = [_NAME.fullmatch(entry.name) for entry in entries]
+    except FileNotFoundError:
+        return []
     return sorted(int(match[1]) for match in found if match)
 
 

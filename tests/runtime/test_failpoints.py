@@ -1,0 +1,29 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+from prefrl.runtime.failpoints import fail_point
+for passage in range(1, 4):
+    print(passage, flush=True)
+    fail_point("here")
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "passages"),
+    [("", "1 2 3"), ("here", "1"), ("here@2", "1 2"), ("elsewhere", "1 2 3"), ("here@9", "1 2 3")],
+)
+def test_the_process_dies_at_the_named_passage(told, passages):
+    child = subprocess.run(
+        [sys.executable, "-c", CODE],
+        env={**os.environ, "PREFRL_FAIL_POINT": told},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.stdout.split() == passages.split()
+    assert child.returncode == (0 if passages == "1 2 3" else -signal.SIGKILL)
