@@ -17,6 +17,7 @@ from prefrl.control.agents import Agent
 from prefrl.control.callback import PreferenceCallback
 from prefrl.control.config import TrainConfig
 from prefrl.control.devices import choose_devices
+from prefrl.control.rollback import Rollback
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
@@ -68,6 +69,7 @@ class AgentRole:
             _log.info("going on from checkpoint %d", checkpoint.number)
         pulse = _Pulse(self._pulse)
         self.agent.start(config.steps, [preferences, pulse])
+        self._rollback = Rollback(self.agent.model, run)
         self._saved_at = time.monotonic()
 
     def step(self) -> bool:
@@ -76,9 +78,15 @@ class AgentRole:
         Returns:
             Whether there is more to do: not when all steps are taken, nor when it was told to stop.
         """
-        going_on = self.agent.iterate()
-        if not going_on:
-            return False
+        try:
+            if not self.agent.iterate():
+                return False
+        except ValueError:
+            # torch refuses to draw from a distribution whose parameters an update made NaN.
+            if self._rollback.check():
+                raise
+        else:
+            self._rollback.check()
         if self._stop.requested or self._seconds_unsaved() >= self._config.checkpoint_seconds:
             self.save()
         return not self._stop.requested

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
 from collections import deque
@@ -13,8 +14,9 @@ import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from prefrl.control.hide_reward import find_hide_reward
+from prefrl.control.hide_reward import HideReward
 from prefrl.control.rewind import Rewind
+from prefrl.errors import RunDirectoryError
 
 if TYPE_CHECKING:
     from prefrl.control.agents import Agent
@@ -32,11 +34,11 @@ def agent_state(agent: Agent) -> dict[str, Any]:
         agent: Between two iterations.
 
     Returns:
-        Nested mappings and lists of tensors, arrays, and what JSON can hold.
+        Nested mappings and lists of tensors, arrays, and what JSON can hold: a copy.
     """
-    model = agent.model
+    model, hide_reward = agent.model, _hide_reward(agent)
     assert model._last_obs is not None  # it was started
-    return {
+    state = {
         "policy": dict(model.policy.state_dict()),
         "optimizer": model.policy.optimizer.state_dict(),
         "counters": {name: getattr(model, name) for name in _COUNTERS},
@@ -46,19 +48,31 @@ def agent_state(agent: Agent) -> dict[str, Any]:
         "ep_info": [dict(info) for info in model.ep_info_buffer or ()],
         "ep_success": list(model.ep_success_buffer or ()),
         "normalizer": _normalizer_state(agent.normalizer),
-        "hide_reward": find_hide_reward(agent.normalizer).state_dict(),
+        "hide_reward": None if hide_reward is None else hide_reward.state_dict(),
         "environments": [rewind.snapshot() for rewind in _rewinds(agent)],
         "random": random_state(),
     }
+    return copy.deepcopy(state)  # training goes on in the same arrays
 
 
-def restore_agent(agent: Agent, state: Mapping[str, Any]) -> None:
+def restore_agent(agent: Agent, state: Mapping[str, Any]) -> list[str]:
     """Brings a new agent to a state. The random states follow when it is started.
 
     Where an environment cannot be brought back, its episode is cut, a new one begins, and a loud
     line says that what follows is not what it would have been.
+
+    Args:
+        agent: New, with the settings of the one that the state is of.
+        state: What ``agent_state`` gave.
+
+    Returns:
+        Why what follows is not what it would have been; empty where it is.
+
+    Raises:
+        RunDirectoryError: If the state is that of an agent with other settings.
     """
-    model = agent.model
+    state, model = copy.deepcopy(dict(state)), agent.model
+    _check_fit(agent, state)
     model.policy.load_state_dict(state["policy"])
     model.policy.optimizer.load_state_dict(state["optimizer"])
     for name, value in state["counters"].items():
@@ -68,29 +82,61 @@ def restore_agent(agent: Agent, state: Mapping[str, Any]) -> None:
     model.ep_info_buffer = deque(state["ep_info"], maxlen=size)
     model.ep_success_buffer = deque(state["ep_success"], maxlen=size)
     _restore_normalizer(agent.normalizer, state["normalizer"])
-    _restore_environments(agent, state)
+    if (hide_reward := _hide_reward(agent)) is not None:
+        hide_reward.load_state_dict(state["hide_reward"])
+    return _restore_environments(agent, state)
 
 
-def _restore_environments(agent: Agent, state: Mapping[str, Any]) -> None:
-    model, hide_reward = agent.model, find_hide_reward(agent.normalizer)
-    hide_reward.load_state_dict(state["hide_reward"])
-    seen, starts = state["last_obs"].copy(), state["last_episode_starts"].copy()
-    rewinds = _rewinds(agent)
+def _check_fit(agent: Agent, state: Mapping[str, Any]) -> None:
+    """Raises RunDirectoryError if the state is that of an agent with other settings."""
+
+    def shapes(policy: Mapping[str, torch.Tensor]) -> str:
+        return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in policy.items())
+
+    pairs = {
+        "policy": (shapes(agent.model.policy.state_dict()), shapes(state["policy"])),
+        "environments": (agent.normalizer.num_envs, len(state["environments"])),
+        "hidden rewards": (_hide_reward(agent) is not None, state["hide_reward"] is not None),
+    }
+    for name, (here, there) in pairs.items():
+        if here != there:
+            raise RunDirectoryError(
+                f"expected the state of an agent with the same settings, with {name}: {here}; got "
+                f"{name}: {there}. Resume with the config that the run was started with."
+            )
+
+
+def _restore_environments(agent: Agent, state: Mapping[str, Any]) -> list[str]:
+    model, normalizer, hide_reward = agent.model, agent.normalizer, _hide_reward(agent)
+    seen, starts = state["last_obs"], state["last_episode_starts"]
+    rewinds, cut = _rewinds(agent), {}
     for i, snapshot in enumerate(state["environments"]):
         derived = np.random.SeedSequence([agent.seed, model.num_timesteps, i]).generate_state(1)
         if trouble := rewinds[i].restore(snapshot, seed=int(derived[0])):
             _log.warning("ENVIRONMENT %d BEGINS A NEW EPISODE: %s", i, trouble)
-            hide_reward.interrupt(i)
-            starts[i] = True
-    raw = np.stack([rewind.last_observation for rewind in rewinds])
-    agent.normalizer.old_obs = raw
-    hide_reward.see(raw)
-    normalized = agent.normalizer.normalize_obs(raw)
+            cut[i] = f"environment {i} begins a new episode: {trouble}"
+    # The journals have consumed the seeds: a later reset must not begin all over.
+    normalizer._reset_seeds()
+    normalizer.unwrapped._reset_seeds()
+    # As DummyVecEnv hands it out, whatever kind of number an environment gives.
+    raw = np.stack([r.last_observation for r in rewinds], dtype=normalizer.observation_space.dtype)
+    normalizer.old_obs = raw
+    normalized = normalizer.normalize_obs(raw)
     assert isinstance(normalized, np.ndarray)
-    for i in hide_reward.interrupted:
-        seen[i] = normalized[i]
+    for i in cut:
+        seen[i], starts[i], normalizer.returns[i] = normalized[i], True, 0.0
+    if hide_reward is not None:
+        hide_reward.see(raw)
+        for i in cut:
+            hide_reward.interrupt(i)
     model._last_obs, model._last_episode_starts = seen, starts
-    model._last_original_obs = agent.normalizer.get_original_obs()
+    model._last_original_obs = normalizer.get_original_obs()
+    return list(cut.values())
+
+
+def _hide_reward(agent: Agent) -> HideReward | None:
+    """None for an agent that trains on the true reward."""
+    return agent.environments if isinstance(agent.environments, HideReward) else None
 
 
 def _rewinds(agent: Agent) -> list[Rewind]:
@@ -129,7 +175,8 @@ def random_state() -> dict[str, Any]:
         "numpy": [name, keys, position, has_gauss, cached],
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
+    # Asking where CUDA is not in use would take a context on each GPU.
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 

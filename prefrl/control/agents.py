@@ -214,13 +214,24 @@ class Agent:
         self._callback.on_training_end()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that it takes to go on bit for bit; between two iterations."""
+        """All that it takes to go on bit for bit, as a copy; between two iterations."""
         return agent_state(self)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Brings a new agent to a state; call it before ``start``."""
-        restore_agent(self, state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """Brings a new agent to a state; call it before ``start``.
+
+        Args:
+            state: What ``state_dict`` gave, of an agent with the same settings.
+
+        Returns:
+            Why what follows is not bit for bit what it would have been; empty where it is.
+
+        Raises:
+            RunDirectoryError: If the state is that of an agent with other settings.
+        """
+        notes = restore_agent(self, state)
         self._resumed = state["random"]
+        return notes
 
     def act(self, observations: NDArray[Any], *, deterministic: bool = True) -> NDArray[Any]:
         """Actions for raw observations, shape (N, O)."""

@@ -17,9 +17,9 @@ from prefrl.control.films import film_episode, film_pairs
 from prefrl.control.preferences import step_reward
 from prefrl.control.reward_nets import MlpStepReward
 from prefrl.core.store import LabelStore
-from prefrl.errors import FilmError, RunDirectoryError
+from prefrl.errors import FilmError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
-from prefrl.runtime.weights import latest_weights, newest_version
+from prefrl.runtime.weights import latest_weights, newest_version, put_into
 
 __all__ = ["Result", "finish_run", "load_run"]
 
@@ -86,10 +86,7 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
 
 def _reward_net(run: RunDirectory, config: TrainConfig, agent: Agent) -> MlpStepReward:
     net = step_reward(agent.environments, config.preferences)
-    try:
-        net.load_state_dict(latest_weights(run.reward).tensors)
-    except RuntimeError as error:
-        raise RunDirectoryError(f"the reward weights do not fit the config: {error}") from error
+    put_into(net, latest_weights(run.reward))
     return net
 
 

@@ -96,8 +96,8 @@ class HideReward(VecEnvWrapper):
     def state_dict(self) -> dict[str, Any]:
         """What it counts; between two rollouts nothing is recorded."""
         return {
-            "returns": self._returns,
-            "lengths": self._lengths,
+            "returns": self._returns.copy(),
+            "lengths": self._lengths.copy(),
             "finished_returns": list(self.finished_returns),
             "finished_lengths": list(self.finished_lengths),
             "n_finished": self.n_finished,
@@ -107,8 +107,13 @@ class HideReward(VecEnvWrapper):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state; the environments are brought back by whoever holds them."""
         self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
-        self.finished_returns.extend(state["finished_returns"])
-        self.finished_lengths.extend(state["finished_lengths"])
+        for newest, name in (
+            (self.finished_returns, "finished_returns"),
+            (self.finished_lengths, "finished_lengths"),
+        ):
+            newest.clear()
+            newest.extend(state[name])
+        self.interrupted.clear()
         self.n_finished, self.n_faults = state["n_finished"], state["n_faults"]
 
     def interrupt(self, env: int) -> None:

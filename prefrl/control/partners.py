@@ -24,7 +24,7 @@ from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import latest_weights, newest_version
+from prefrl.runtime.weights import latest_weights, newest_version, put_into
 
 __all__ = ["Apart", "Partners", "Together", "UsedReward"]
 
@@ -205,10 +205,13 @@ class Apart:
         if version <= max(self.used.version, self._refused):
             return False
         weights = latest_weights(self._run.reward)
+        if weights.version <= self.used.version:  # the newer one is damaged
+            self._refused = version
+            return False
         if not all(bool(torch.isfinite(t).all()) for t in weights.tensors.values()):
             self._refuse(weights.version)
             return False
-        self._net.load_state_dict(weights.tensors)
+        put_into(self._net, weights)
         about = weights.about
         self._n_fitted = about["fitted"]
         self.used = UsedReward(
@@ -234,10 +237,12 @@ class Apart:
             return
         if self._due_since is None:
             self._due_since = env_steps
-        if env_steps - self._due_since <= self._max_staleness:
-            return
+        # Without any reward the agent learns nothing: the first fit is worth waiting for.
+        patience = self._max_staleness if self.used.version else 0
         stale = env_steps - self._due_since
-        _log.warning("a fit has been due for %d steps: waiting for the reward learner.", stale)
+        if 0 < patience and stale <= patience:
+            return
+        _log.info("a fit has been due for %d steps: waiting for the reward learner", stale)
         while not self._take_newest():
             if self._waiting():
                 return

@@ -3,7 +3,8 @@
 Gymnasium has no way to save an environment. But one whose randomness comes from its own generator
 goes the same way again from the same reset with the same actions. So each environment keeps a
 journal of its episode, and a new one reads it back. Whether that worked is checked: the last
-observation must come out bit for bit.
+observation must come out bit for bit. What the journal cannot know is what an environment carries
+from one episode into the next beside its generator.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
+        self._seed: int | None = None
         self._reset: dict[str, Any] = {}
         self._actions: list[NDArray[Any]] = []
         self._n_steps = 0
@@ -36,6 +38,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Resets, and begins the journal anew with the state of the generator before."""
         generator = None if seed is not None else self.unwrapped.np_random.bit_generator.state
+        self._seed = self._seed if seed is None else seed
         self._reset = {"seed": seed, "options": options, "generator": generator}
         self._actions, self._n_steps = [], 0
         observation, info = self.env.reset(seed=seed, options=options)
@@ -47,6 +50,8 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         self._n_steps += 1
         if self._n_steps <= _LONGEST_EPISODE:
             self._actions.append(np.array(action))
+        else:
+            self._actions = []  # of no use any more, and memory stays bounded
         step = self.env.step(action)
         self._last = np.array(step[0])
         return step
@@ -54,6 +59,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
     def snapshot(self) -> dict[str, Any]:
         """The journal: how the episode began, its actions, and what was seen last."""
         return {
+            "seed": self._seed,
             "reset": self._reset,
             "actions": np.array(self._actions),
             "n_steps": self._n_steps,
@@ -86,6 +92,8 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
             return f"its episode has more than {_LONGEST_EPISODE:,} steps"
         begun = snapshot["reset"]
         if begun["generator"] is not None:
+            if snapshot["seed"] is not None:
+                self.reset(seed=snapshot["seed"])  # Guard derives later seeds from the first one
             self.unwrapped.np_random.bit_generator.state = begun["generator"]
         self.reset(seed=begun["seed"], options=begun["options"])
         self._reset = dict(begun)

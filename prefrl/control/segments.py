@@ -91,7 +91,7 @@ class SegmentSampler:
     def state_dict(self) -> dict[str, Any]:
         """The open steps of each environment."""
         opened = [_as_one(stretches) for stretches in self._open]
-        return {"open": [None if one is None else vars(one.rollout) for one in opened]}
+        return {"open": [None if one is None else dict(vars(one.rollout)) for one in opened]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state."""
@@ -219,14 +219,15 @@ class SegmentPool:
         self._segments.clear()
         self._true_rewards.clear()
         for i, item_id in enumerate(state.get("ids", ())):
+            # Copies: one segment that stays must not keep all others alive.
             segment = Segment(
                 id=item_id,
-                observations=state["observations"][i],
-                actions=state["actions"][i],
-                states=None if state["states"] is None else state["states"][i],
+                observations=state["observations"][i].copy(),
+                actions=state["actions"][i].copy(),
+                states=None if state["states"] is None else state["states"][i].copy(),
                 env_steps=state["env_steps"][i],
             )
-            self.add(segment, state["true_rewards"][i])
+            self.add(segment, state["true_rewards"][i].copy())
 
     def random_pairs(
         self, n: int, asked: Collection[frozenset[str]], rng: np.random.Generator

@@ -25,7 +25,7 @@ from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig, FitReport, fit
 from prefrl.errors import ConfigError, NonFiniteError
 from prefrl.runtime.rundir import CsvTable, RunDirectory, write_arrays
-from prefrl.runtime.weights import latest_weights, newest_version, publish_weights
+from prefrl.runtime.weights import latest_weights, newest_version, publish_weights, put_into
 
 __all__ = ["LearnedReward", "LearnerConfig", "Recent", "RewardLearner", "fit_once", "weights_hash"]
 
@@ -132,7 +132,7 @@ class RewardLearner:
         if self._run is None or newest_version(self._run.reward) is None:
             return
         weights = latest_weights(self._run.reward)
-        self.model.module().load_state_dict(weights.tensors)
+        put_into(self.model.module(), weights)
         row = weights.about
         self.n_fits, self.n_fitted, self._l2 = weights.version, row["fitted"], row["l2"]
         # Weights are published before their row: it may be missing, and nothing else.

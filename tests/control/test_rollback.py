@@ -1,0 +1,82 @@
+"""Numbers that are not finite: taken back, counted, and in the end a dump that says where."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from control.toys import counters
+from stable_baselines3 import PPO
+
+from prefrl.control.rollback import Rollback
+from prefrl.errors import NonFiniteError
+from prefrl.runtime.rundir import RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory.create(tmp_path / "run")
+
+
+@pytest.fixture
+def model():
+    model = PPO("MlpPolicy", counters(2, length=20), n_steps=16, batch_size=16, n_epochs=1, seed=0)
+    return model.learn(32)
+
+
+def parameters(model):
+    adam = model.policy.optimizer.state_dict()["state"]
+    return torch.cat(
+        [p.detach().flatten() for p in model.policy.parameters()]
+        + [t.flatten() for state in adam.values() for t in state.values()]
+    ).clone()
+
+
+def poison(model):
+    """A NaN in one reward, as a broken reward would leave it, and the update with it."""
+    model.rollout_buffer.advantages.flat[3] = np.nan
+    with contextlib.suppress(ValueError):  # the second minibatch meets a policy of NaN
+        model.train()
+
+
+def test_a_finite_update_is_kept(model, run):
+    rollback = Rollback(model, run)
+    before = parameters(model)
+    model.train()
+    assert rollback.check()
+    assert not torch.equal(parameters(model), before)
+
+
+def test_a_nan_in_the_rollout_reaches_no_parameter(model, run):
+    rollback = Rollback(model, run)
+    before = parameters(model)
+    poison(model)
+    assert not torch.isfinite(parameters(model)).all()
+    assert not rollback.check()
+    assert torch.equal(parameters(model), before)
+
+
+def test_it_goes_back_as_often_as_it_must_if_updates_in_between_are_well(model, run):
+    rollback = Rollback(model, run)
+    for _ in range(4):
+        poison(model)
+        assert not rollback.check()
+        model.rollout_buffer.advantages[:] = 0.1
+        model.train()
+        assert rollback.check()
+    assert not run.dump("agent").exists()
+
+
+def test_the_third_in_a_row_stops_with_a_dump_that_says_where(model, run):
+    rollback = Rollback(model, run)
+    for _ in range(2):
+        poison(model)
+        assert not rollback.check()
+    poison(model)
+    with pytest.raises(NonFiniteError, match=r"3 times in a row .*dump-agent\.json"):
+        rollback.check()
+    dump = json.loads(run.dump("agent").read_text())
+    assert dump["env_steps"] == 32
+    assert dump["not_finite_in_the_rollout"] == {"advantages": 1}
+    assert dump["parameters"]
