@@ -1,17 +1,23 @@
-"""What is in a label store: answers as events, what they come to, leases, counts."""
+"""What a label store takes and gives: answers as events, what they come to, leases, counts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 from prefrl.core.comparisons import Answer, Query
 
-__all__ = ["UNDO", "Counts", "LabelChange", "LabelEvent", "Lease", "Submission", "resolve"]
-
-UNDO = "undo"
-"""What the store keeps in the place of an answer when one is withdrawn."""
+__all__ = [
+    "Counts",
+    "LabelChange",
+    "LabelEvent",
+    "Lease",
+    "Submission",
+    "check_text",
+    "labels_of",
+    "resolve",
+]
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,8 @@ class Submission:
     annotator_id: str
     """Who answered. A newer answer of theirs to the same query counts instead."""
     supersedes: int | None = None
-    """Id of an earlier event of theirs on the same query that this one replaces."""
+    """Id of an earlier event on the same query that this one replaces. Someone else's answer is
+    withdrawn by it."""
     shown_at: float | None = None
     """When the query was shown, in seconds since 1970."""
     client_ms: float | None = None
@@ -38,13 +45,21 @@ class Submission:
     rubric_ver: str | None = None
     """Version of the instructions that the labeller had."""
 
+    def __post_init__(self) -> None:
+        for name in ("shown_at", "client_ms"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"expected {name} to be a finite number, got {number}.")
+        check_text(self.submission_key, self.annotator_id, self.order_shown, self.rubric_ver)
+
 
 @dataclass(frozen=True)
 class LabelEvent:
-    """One acknowledged answer, or its withdrawal. Times are in seconds since 1970."""
+    """One acknowledged answer, or the withdrawal of one. Times are in seconds since 1970."""
 
     id: int
-    """Grows with every event, in the order of commits: a cursor."""
+    """1 for the first event of a store, and so on without gaps, in the order of the commits: a
+    cursor."""
     query_id: str
     """Which query was answered."""
     annotator_id: str
@@ -52,9 +67,9 @@ class LabelEvent:
     submission_key: str
     """The client's own name for this submission."""
     answer: Answer | None
-    """What was answered, about left and right as the query has them; None withdraws."""
+    """What was answered, about left and right as the query has them; None if this is an undo."""
     supersedes: int | None
-    """Id of the event that this one replaces, if any."""
+    """Id of the event that this one replaces or undoes, if any."""
     shown_at: float | None
     """When the query was shown."""
     answered_at: float
@@ -71,28 +86,30 @@ class LabelEvent:
 
 @dataclass(frozen=True)
 class LabelChange:
-    """What a reader with a cursor learns from one event."""
+    """What one event makes of the label of one annotator on one query."""
 
     event_id: int
-    """The event: the reader's next cursor."""
+    """The event. An event that replaces someone else's answer makes two changes."""
     query: Query
-    """Whose answer may have changed."""
+    """What the label is about."""
     annotator_id: str
-    """Whose answer it is."""
+    """Whose label it is."""
     answer: Answer | None
-    """What it is now, later events included; None when it is withdrawn."""
+    """What the label is from then on; None if it is withdrawn."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A query that is held for one labeller, so that others are shown another."""
+    """An open query that is kept for one labeller for a while."""
 
     query: Query
-    """What is held."""
+    """What to answer."""
     annotator_id: str
-    """For whom."""
+    """For whom it is kept."""
+    fence: int
+    """Grows each time the query goes to another labeller, so that an old lease is known as one."""
     expires_at: float
-    """Until when, in seconds since 1970, by the store's clock."""
+    """Until when, in seconds since 1970 by the clock of the store that gave it."""
 
 
 @dataclass(frozen=True)
@@ -109,43 +126,51 @@ class Counts:
     """Queries without a current answer."""
 
 
-class _Event(Protocol):
-    @property
-    def id(self) -> int: ...
-    @property
-    def query_id(self) -> str: ...
-    @property
-    def annotator_id(self) -> str: ...
-    @property
-    def answer(self) -> Answer | None: ...
-    @property
-    def supersedes(self) -> int | None: ...
+def resolve(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:
+    """The current labels that events come to: the rule of the store, in Python.
 
-
-_AnyEvent = TypeVar("_AnyEvent", bound=_Event)
-
-
-def resolve(events: Iterable[_AnyEvent]) -> dict[tuple[str, str], _AnyEvent]:
-    """What a sequence of events comes to.
-
-    An event falls when one that has not fallen supersedes it. An answer that replaces another one
-    also stands for what that one had replaced; an undo instead takes back all that its event did,
-    so the undo of an undo brings the answer back. Of the answers that stand, the newest counts.
+    The label of an annotator on a query is what the newest event about it says: an answer, or
+    nothing. An event is about the label of its own annotator. One that supersedes an event of
+    someone else is also about theirs, and withdraws it.
 
     Args:
-        events: Of one or many queries, from the first on.
+        events: All events of a store up to some id, in the order of the ids.
 
     Returns:
-        The event that counts for each query and annotator that has one.
+        By query id and annotator, in the order of the ids: the answer that is the label. Where an
+        answer was withdrawn there is no entry.
     """
-    replaced: set[int] = set()
-    undone: set[int] = set()
-    current: dict[tuple[str, str], _AnyEvent] = {}
-    for event in sorted(events, key=lambda event: -event.id):
-        if event.id in undone:
-            continue
-        if event.supersedes is not None:
-            (undone if event.answer is None else replaced).add(event.supersedes)
-        if event.answer is not None and event.id not in replaced:
-            current.setdefault((event.query_id, event.annotator_id), event)
+    whose, current = dict[int, str](), dict[tuple[str, str], LabelEvent]()
+    for event in events:
+        whose[event.id] = event.annotator_id
+        for annotator_id, answer in labels_of(event, whose.get(event.supersedes or 0)):
+            current.pop((event.query_id, annotator_id), None)
+            if answer is not None:
+                current[event.query_id, annotator_id] = event
     return current
+
+
+def labels_of(event: LabelEvent, superseded: str | None) -> Iterator[tuple[str, Answer | None]]:
+    """What an event makes of whose label on its query.
+
+    Args:
+        event: The event.
+        superseded: The annotator of the event that it supersedes, if any.
+
+    Yields:
+        An annotator, and the label; None if it is withdrawn. The event's own annotator comes last.
+    """
+    if superseded is not None and superseded != event.annotator_id:
+        yield superseded, None
+    yield event.annotator_id, event.answer
+
+
+def check_text(*texts: str | None) -> None:
+    """Refuses what not every database can store.
+
+    Raises:
+        ValueError: If a text has a NUL character or is no valid Unicode.
+    """
+    for text in filter(None, texts):
+        if "\0" in text or text.encode(errors="ignore").decode() != text:
+            raise ValueError(f"expected text without NUL and lone surrogates, got {text!r}.")

@@ -1,4 +1,4 @@
-"""What the label store needs from PostgreSQL: durable commits, and writes one after the other."""
+"""What the label store needs from PostgreSQL: durable commits, and writers one after the other."""
 
 from __future__ import annotations
 
@@ -7,71 +7,80 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from prefrl.errors import ConfigError, MissingExtraError, StoreError
+from prefrl.errors import MissingExtraError, StoreError
 
 __all__ = ["open_postgres"]
 
-_WRITE_LOCK = 0x70726566726C  # "prefrl"; the number has no other meaning
-_OLDEST = 120000
+_OLDEST = 14
+_LOCK_TIMEOUT = "30s"
+_CONNECT_TIMEOUT_S = 10
+# A number of ours, "pref", beside that of the schema: stores in one database do not wait for one
+# another. Every write takes it first, as BEGIN IMMEDIATE does in SQLite. So ids are committed in
+# their order, and a reader with a cursor passes over none.
+_WRITE_LOCK = "SELECT pg_advisory_xact_lock(1886545254, hashtext(current_schema()))"
 
 
 def open_postgres(place: str) -> tuple[Engine, Engine]:
-    """Opens a PostgreSQL database.
-
-    Serial ids are given out before the commit, so with two writers at once a reader with a cursor
-    could pass over an id that is committed late. Those who write therefore take a lock first, which
-    goes with the transaction: labels come a few per second, commits take milliseconds.
+    """Opens a PostgreSQL database, or a schema in one, that holds a label store or nothing.
 
     Args:
-        place: An SQLAlchemy URL.
+        place: An SQLAlchemy URL, as in ``postgresql+psycopg://user@host/database``. The store is
+            in the first schema of the search path: ``?options=-csearch_path%3Dname`` chooses one.
 
     Returns:
         Two engines over the same connections: one whose transactions read, one whose transactions
-        write.
+        write, one at a time.
 
     Raises:
         MissingExtraError: If psycopg is not installed.
-        StoreError: If the server cannot be reached, is too old, or may lose commits.
+        StoreError: If the server cannot be reached, is too old, or may lose what it committed.
     """
+    url = sa.make_url(place)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername != "postgresql+psycopg":
+        raise StoreError(f"expected postgresql+psycopg://..., got {url}; use psycopg 3.")
     try:
-        url = sa.make_url(place).set(drivername="postgresql+psycopg")
-    except sa.exc.ArgumentError as error:
-        raise ConfigError(f"expected a database URL, got {place!r}: {error}") from error
-    try:
-        engine = sa.create_engine(url, pool_pre_ping=True)
-    except ImportError as error:
+        engine = sa.create_engine(
+            url,
+            # A server may be started anew while the store is open.
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
+        )
+    except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "expected psycopg for a PostgreSQL label store; install it: "
-            "pip install 'prefrl[postgres]'"
+            "expected psycopg for a label store in PostgreSQL, and it is not installed: "
+            "pip install 'prefrl[postgres]'."
         ) from error
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", _begin)
     try:
-        with engine.connect() as connection:
-            version = connection.exec_driver_sql("SHOW server_version_num").scalar_one()
+        engine.connect().close()
     except sa.exc.DBAPIError as error:
         raise StoreError(
-            f"expected a PostgreSQL server at {url.host}:{url.port or 5432}, but {error.orig}; "
-            "look at the address, the user and whether it runs."
+            f"expected a PostgreSQL server at {url}, but {error.orig}; start it, or mend the URL."
         ) from error
-    if int(version) < _OLDEST:
-        raise StoreError(f"expected PostgreSQL 12 or newer, got {version}; update the server.")
     return engine, engine.execution_options(immediate=True)
 
 
 def _prepare(connection: Any, _record: object) -> None:
+    version = connection.info.server_version
+    if version < _OLDEST * 10_000:
+        raise StoreError(f"expected PostgreSQL {_OLDEST} or newer, got {version // 10_000}.")
+    wanted = {"synchronous_commit": "on", "fsync": "on", "lock_timeout": _LOCK_TIMEOUT}
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit TO on")
-        cursor.execute("SHOW fsync")
-        (fsync,) = cursor.fetchone()
+        cursor.execute(f"SET lock_timeout TO '{_LOCK_TIMEOUT}'")
+        for name, value in wanted.items():
+            (got,) = cursor.execute(f"SHOW {name}").fetchone()
+            if got != value:
+                raise StoreError(
+                    f"expected PostgreSQL to run with {name} = {value}, got {got}; answers could "
+                    "get lost. Change it in postgresql.conf."
+                )
     connection.commit()
-    if fsync != "on":
-        raise StoreError(
-            f"expected a PostgreSQL server with fsync = on, got {fsync}: acknowledged labels could "
-            "be lost; set it in postgresql.conf."
-        )
 
 
 def _begin(connection: Connection) -> None:
     if connection.get_execution_options().get("immediate", False):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
+        connection.exec_driver_sql(_WRITE_LOCK)

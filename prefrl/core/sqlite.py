@@ -1,45 +1,34 @@
-"""What the label store needs from SQLite: durable settings, immediate transactions, a sound place.
+"""What the label store needs from SQLite: durable settings, immediate transactions, backups.
 
-Nothing here knows what is in the tables.
+Nothing here knows what is in the tables. ``core.postgres`` opens the other database.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from prefrl.core.disk import check_place, whole_file
 from prefrl.errors import StoreError
 
-__all__ = ["open_sqlite", "quick_check"]
+__all__ = ["back_up", "look_through", "open_sqlite", "without_foreign_keys"]
 
 # SQLite polls for a lock and is not fair: three processes that write without a pause on a disk with
 # 20 ms per commit made one another wait for up to 7 s.
 _BUSY_TIMEOUT_MS = 30_000
 _SYNCHRONOUS_FULL = 2
+# RETURNING and UPSERT work since then. No release is known to be broken in rollback mode: the bug
+# that corrupts files with more than one connection (3.7.0 to 3.51.2) is one of WAL mode.
 _OLDEST = (3, 35, 0)
-_SMALLEST_SPACE = 16 * 2**20
-# Their locks do not hold what they promise: two processes on an NFS home corrupted a database.
-_NETWORK = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "lustre",
-    "gpfs",
-    "ceph",
-    "afs",
-    "9p",
-    "fuse.sshfs",
-}
-_LARGEST_TO_CHECK = 64 * 2**20
+# PRAGMA quick_check reads the whole file; see docs of look_through.
+_LARGEST_TO_LOOK_THROUGH = 4 * 2**20
 
 
 def open_sqlite(place: str) -> tuple[Engine, Engine]:
@@ -54,24 +43,113 @@ def open_sqlite(place: str) -> tuple[Engine, Engine]:
         write and begin with ``BEGIN IMMEDIATE``.
 
     Raises:
-        StoreError: If the file cannot be made. Opening a connection raises it when the file is no
-            database, or SQLite does not take a setting.
+        StoreError: If SQLite is too old, the place is on a network or full, the file cannot be
+            made, is no database, or is damaged, or SQLite does not take a setting.
     """
     url = sa.make_url(place) if "://" in place else _file_url(place)
     if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.query:
         raise StoreError(
-            f"expected the path of an SQLite file, sqlite:///PATH or postgresql+psycopg://..., got "
-            f"{url}; other databases are not supported."
+            f"expected the path of an SQLite file, sqlite:///PATH, or postgresql://..., got {url}; "
+            "other databases are not supported."
         )
-    in_memory = url.database in (None, "", ":memory:")
-    if not in_memory:
-        path = Path(str(url.database))
-        _check_place(path)
-        _make_private(path)
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise StoreError(
+            f"expected SQLite {'.'.join(map(str, _OLDEST))} or newer, got "
+            f"{sqlite3.sqlite_version}; use a newer Python."
+        )
+    if url.database in (None, "", ":memory:"):
+        return _engines(url, "memory", StaticPool)
+    path = Path(str(url.database))
+    if path.parent.is_dir():
+        check_place(path.parent)
+    _make_private(path)
+    doubtful = _was_left_in_the_middle(path) or path.stat().st_size <= _LARGEST_TO_LOOK_THROUGH
+    reader, writer = _engines(url, "truncate", QueuePool)
+    if doubtful and (found := look_through(reader)):
+        reader.dispose()
+        raise StoreError(
+            f"expected a sound database at {path}, but SQLite says: {'; '.join(found)}; take it "
+            "from a backup."
+        )
+    return reader, writer
+
+
+def look_through(engine: Engine, *, thoroughly: bool = False) -> list[str]:
+    """Has SQLite read the whole file and say what is wrong with it.
+
+    Opening a store does it for small files, and after a process died in the middle of a commit. A
+    file with a million labels takes seconds, so larger ones are looked at when asked for.
+
+    Args:
+        engine: Of the file.
+        thoroughly: Whether indexes are compared with their tables too.
+
+    Returns:
+        What SQLite says; empty if all is well.
+    """
+    name = "integrity_check" if thoroughly else "quick_check"
+    try:
+        with engine.begin() as connection:
+            said = connection.exec_driver_sql(f"PRAGMA {name}(5)").scalars().all()
+    except sa.exc.DatabaseError as error:
+        return [str(error.orig)]
+    return [str(line) for line in said if line != "ok"]
+
+
+def back_up(engine: Engine, path: Path) -> None:
+    """Copies the database as it is at one moment, while others go on reading and writing.
+
+    Those who commit in the meantime wait.
+
+    Args:
+        engine: Of the database.
+        path: Where the copy appears when it is whole. A file that is there is replaced.
+
+    Raises:
+        StoreError: If the copy cannot be written.
+    """
+    source_path = engine.url.database
+    if source_path and path.exists() and os.path.samefile(source_path, path):
+        raise StoreError(f"expected another place for the backup than the store itself, {path}.")
+    try:
+        with whole_file(path) as part, engine.connect() as connection:
+            source = connection.connection.dbapi_connection
+            with closing(sqlite3.connect(part)) as copy:
+                source.backup(copy)  # type: ignore[union-attr]
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"expected to write a backup to {path}, but {error}; make room."
+        ) from error
+
+
+@contextmanager
+def without_foreign_keys(connection: Connection) -> Iterator[None]:
+    """Lets a table that others refer to be made anew; all references are checked at the end.
+
+    Args:
+        connection: Not in a transaction: SQLite ignores the setting inside of one.
+
+    Raises:
+        StoreError: If a reference leads nowhere.
+    """
+    raw: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    raw.execute("PRAGMA foreign_keys = 0")
+    try:
+        with connection.begin():
+            yield
+            if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
+                raise StoreError(f"expected references that lead somewhere, got {broken[:3]}.")
+    finally:
+        raw.execute("PRAGMA foreign_keys = 1")
+
+
+def _engines(
+    url: sa.URL, journal_mode: str, pool: type[StaticPool] | type[QueuePool]
+) -> tuple[Engine, Engine]:
     settings = {
         "busy_timeout": _BUSY_TIMEOUT_MS,
         "foreign_keys": 1,
-        "journal_mode": "memory" if in_memory else "truncate",
+        "journal_mode": journal_mode,
         "synchronous": _SYNCHRONOUS_FULL,
     }
 
@@ -93,66 +171,25 @@ def open_sqlite(place: str) -> tuple[Engine, Engine]:
                 "another place, or mend this one from a backup."
             ) from error
 
-    engine = sa.create_engine(url, poolclass=StaticPool if in_memory else QueuePool)
+    engine = sa.create_engine(url, poolclass=pool)
     sa.event.listen(engine, "connect", prepare)
     sa.event.listen(engine, "begin", _begin)
-    if not in_memory and path.stat().st_size <= _LARGEST_TO_CHECK:
-        quick_check(engine)
     return engine, engine.execution_options(immediate=True)
-
-
-def quick_check(engine: Engine) -> None:
-    """Has SQLite look at the whole file.
-
-    It costs some 3 ms per MB, so a large file is only looked at when asked for.
-
-    Raises:
-        StoreError: If the file is damaged.
-    """
-    with engine.connect() as connection:
-        found = [row[0] for row in connection.exec_driver_sql("PRAGMA quick_check(3)")]
-    if found != ["ok"]:
-        raise StoreError(
-            f"expected a sound database at {engine.url.database}, but SQLite says: "
-            f"{'; '.join(map(str, found))}; take it from a backup."
-        )
-
-
-def _check_place(path: Path, *, mounts: Path = Path("/proc/mounts")) -> None:
-    """Refuses network file systems, full disks, and an SQLite that is too old.
-
-    Raises:
-        StoreError: With what to do instead.
-    """
-    if sqlite3.sqlite_version_info < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
-        raise StoreError(
-            f"expected SQLite {oldest} or newer, got {sqlite3.sqlite_version}; update Python."
-        )
-    folder = path.parent
-    if not folder.is_dir():
-        return  # to make the file will say it better
-    with contextlib.suppress(OSError):
-        lines = [line.split()[1:3] for line in mounts.read_text().splitlines()]
-        above = [(place, kind) for place, kind in lines if folder.resolve().is_relative_to(place)]
-        place, kind = max(above, key=lambda mount: len(mount[0]))
-        if kind in _NETWORK:
-            raise StoreError(
-                f"expected a local disk for the label store, but {place} is {kind}, whose locks "
-                "are not safe for SQLite; choose a local folder, or a PostgreSQL server."
-            )
-    free = shutil.disk_usage(folder).free
-    if free < _SMALLEST_SPACE:
-        raise StoreError(
-            f"expected at least {_SMALLEST_SPACE // 2**20} MB free for the label store in "
-            f"{folder}, got {free / 2**20:.1f} MB; make room."
-        )
 
 
 def _begin(connection: Connection) -> None:
     # A plain BEGIN that reads and then writes fails at once when another writer gets in between.
     immediate = connection.get_execution_options().get("immediate", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _was_left_in_the_middle(path: Path) -> bool:
+    """Whether there is a journal to roll back; or another process is in the middle just now."""
+    journal = path.with_name(path.name + "-journal")
+    try:
+        return journal.stat().st_size > 0  # TRUNCATE: every transaction that ended emptied it
+    except FileNotFoundError:
+        return False
 
 
 def _file_url(path: str) -> sa.URL:

@@ -1,11 +1,15 @@
 """The label store: queries, and answers as events that are only ever added.
 
 A label that was acknowledged is in the store exactly once, whatever process is killed, whenever:
-``submit`` returns after the commit, and its submission key makes a retry harmless. Writes come one
-after the other, on SQLite by ``BEGIN IMMEDIATE`` and on PostgreSQL by a lock, so that event ids
-grow in the order of commits and a reader with a cursor misses none.
+``submit`` returns after the commit, and its submission key makes a retry harmless. SQLite runs with
+a rollback journal (TRUNCATE), ``synchronous=FULL`` and ``BEGIN IMMEDIATE`` for every write; WAL is
+not used, as several releases of SQLite can corrupt it with more than one connection. PostgreSQL
+runs with ``synchronous_commit=on``, and a lock of ours lets writers come one after the other too.
 
-What is particular to a database is in ``core.sqlite`` and ``core.postgres``.
+The label of an annotator on a query is what the newest event about it says: an answer, or nothing.
+An event is about the label of its own annotator. An answer that supersedes someone else's is also
+about theirs, and withdraws it. An undo says nothing in the place of an answer; the undo of an undo
+is that answer again. What was before the answer that is undone does not come back by itself.
 """
 
 from __future__ import annotations
@@ -13,38 +17,56 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
 
-from prefrl.core import schema
+from prefrl.core import leases, portable
 from prefrl.core.comparisons import Answer, Comparison, Query
-from prefrl.core.labels import UNDO, Counts, LabelChange, LabelEvent, Lease, Submission
-from prefrl.core.ledger import add_event, as_event, as_query, count, query_row
-from prefrl.core.schema import CURRENT, EVENT, LEASE, QUERY, TALLY
-from prefrl.core.sqlite import open_sqlite
-from prefrl.errors import StoreError
+from prefrl.core.database import Database
+from prefrl.core.labels import (
+    Counts,
+    LabelChange,
+    LabelEvent,
+    Lease,
+    Submission,
+    check_text,
+    labels_of,
+)
+from prefrl.core.leases import IS_OPEN, URGENCY
+from prefrl.core.ledger import (
+    Draft,
+    add_events,
+    add_queries,
+    as_event,
+    as_query,
+    check_undo,
+    faults,
+    rebuild,
+)
+from prefrl.core.schema import CURRENT, EVENT, QUERY
 
 __all__ = ["Counts", "LabelChange", "LabelEvent", "LabelStore", "Lease", "Submission"]
-
-_URGENCY = (QUERY.c.priority.desc(), QUERY.c.created_at, QUERY.c.id)
 
 
 class LabelStore:
     """Queries and answers in a database; several processes may have the same one open.
 
+    Opening it checks that the place can be trusted, and brings a store that an older release made
+    up to date, after a backup beside the file.
+
     Args:
-        place: Path of an SQLite file, made if absent, for its owner only; or an SQLAlchemy URL, as
-            in ``postgresql+psycopg://user@host/database``. ``sqlite://`` keeps all in memory, for
-            one thread.
-        clock: Gives the time in seconds since 1970. Leases depend on it, answers do not.
+        place: Path of an SQLite file, made if absent, for its owner only; or an SQLAlchemy URL:
+            ``sqlite://`` keeps all in memory, for one thread; ``postgresql+psycopg://...`` is a
+            PostgreSQL database that holds nothing else (with the extra ``postgres``).
+        clock: Gives the seconds since 1970. Nothing breaks if it jumps: the order of answers is
+            that of their ids, and leases are a convenience.
 
     Raises:
+        MissingExtraError: If psycopg is needed and not installed.
         StoreError: If the database cannot be opened safely, is not a label store, or was made by a
             newer release. Every other method raises it when the database refuses.
     """
@@ -52,24 +74,9 @@ class LabelStore:
     def __init__(
         self, place: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
     ) -> None:
-        place = os.fspath(place)
-        if place.startswith("postgresql"):
-            from prefrl.core.postgres import open_postgres
-
-            self._engine, self._writer = open_postgres(place)
-        else:
-            self._engine, self._writer = open_sqlite(place)
+        self._database = Database(os.fspath(place))
         self._clock = clock
         self._server_ver = metadata.version("prefrl")
-        self._closed = False
-        with self._transaction(write=True) as connection:
-            found = schema.revision(connection)
-            if found is None:
-                schema.create(connection)
-            elif found != schema.HEAD:
-                from prefrl.core.migrations import migrate
-
-                migrate(connection, found)
 
     def __enter__(self) -> LabelStore:
         return self
@@ -79,8 +86,7 @@ class LabelStore:
 
     def close(self) -> None:
         """Closes all connections. The store cannot be used afterwards; what it held is on disk."""
-        self._closed = True
-        self._engine.dispose()
+        self._database.close()
 
     def add_queries(
         self,
@@ -102,7 +108,7 @@ class LabelStore:
 
         Raises:
             StoreError: If a query's id is taken by a query about other items. Nothing is stored.
-            ValueError: If the priorities are not one finite number per query.
+            ValueError: If the priorities are not one finite number per query, or an id has a NUL.
         """
         queries = list(queries)
         priorities = [0.0] * len(queries) if priorities is None else list(priorities)
@@ -110,24 +116,16 @@ class LabelStore:
             raise ValueError(
                 f"expected a finite priority for each of {len(queries)} queries, got {priorities}."
             )
-        now, new = self._clock(), dict[str, dict[str, Any]]()
-        with self._transaction(write=True) as connection:
-            for query, priority in zip(queries, priorities, strict=True):
-                row = {"id": query.id, "left_item": query.left, "right_item": query.right}
-                stored = new.get(query.id) or query_row(connection, query.id)
-                if stored is None:
-                    about = {"created_at": now, "env_steps": env_steps, "priority": priority}
-                    new[query.id] = row | about
-                elif stored | row != stored:
-                    raise StoreError(
-                        f"query {query.id!r} compares {stored['left_item']!r} with "
-                        f"{stored['right_item']!r}, got it again with {query.left!r} and "
-                        f"{query.right!r}; give each query an id of its own."
-                    )
-            if new:
-                connection.execute(QUERY.insert(), list(new.values()))
-                count(connection, {"open": len(new)})
-        return len(new)
+        about = {"created_at": self._clock(), "env_steps": env_steps}
+        rows = [
+            {"id": query.id, "left_item": query.left, "right_item": query.right}
+            | {"priority": float(priority), **about}
+            for query, priority in zip(queries, priorities, strict=True)
+        ]
+        for query in queries:
+            check_text(query.id, query.left, query.right)
+        with self._database.transaction(write=True) as connection:
+            return add_queries(connection, [(row, "") for row in rows])
 
     def submit(
         self, query_id: str, answer: Answer, *, submission_key: str, annotator_id: str, **about: Any
@@ -146,7 +144,8 @@ class LabelStore:
 
         Raises:
             SubmissionConflictError: If the key was used for another answer.
-            StoreError: If there is no such query, or no such event of the annotator on it.
+            StoreError: If there is no such query, or no such event on it.
+            ValueError: If a number is not finite, or a text has a NUL.
         """
         submission = Submission(query_id, answer, submission_key, annotator_id, **about)
         return self.submit_many([submission])[0]
@@ -158,92 +157,77 @@ class LabelStore:
             submissions: In the order in which they were given.
 
         Returns:
-            The stored events; for a key that was used before with the same content, the old one.
+            The stored event for each; for a key that came before, what was stored the first time.
 
         Raises:
             SubmissionConflictError: If a key was used for another answer.
-            StoreError: If a query or a superseded event is unknown.
+            StoreError: If there is no such query, or no such event on it.
         """
-        rows = [asdict(submission) for submission in submissions]
-        with self._transaction(write=True) as connection:
-            return [self._put(connection, row | {"answer": row["answer"].value}) for row in rows]
+        drafts = [Draft(self._event(**vars(submission))) for submission in submissions]
+        with self._database.transaction(write=True) as connection:
+            return add_events(connection, drafts)
 
     def undo(self, event_id: int, *, annotator_id: str, submission_key: str) -> LabelEvent:
-        """Withdraws an answer without giving another; what the annotator had said before counts.
-
-        To undo an undo brings the answer back. Nothing is removed: this too is an event.
+        """Withdraws an answer without giving a new one; or brings it back, by undoing that.
 
         Args:
-            event_id: Of an event of this annotator.
-            annotator_id: Who withdraws.
-            submission_key: The client's own name for this submission.
+            event_id: The newest event about the annotator's label on a query. An answer is
+                withdrawn; an undo is undone by giving the withdrawn answer again.
+            annotator_id: Who gave the answer.
+            submission_key: The client's own name for this submission, as for ``submit``.
 
         Returns:
-            The stored event, with the answer None.
+            The stored event. Its answer is None, or what came back.
 
         Raises:
             SubmissionConflictError: If the key was used for something else.
-            StoreError: If there is no such event of this annotator.
+            StoreError: If that is no event of this annotator, or a newer one is about the label.
         """
-        with self._transaction(write=True) as connection:
-            query_id = connection.execute(
-                sa.select(EVENT.c.query_id).where(EVENT.c.id == event_id)
-            ).scalar()
-            row = dict.fromkeys(("shown_at", "client_ms", "order_shown", "rubric_ver"))
-            body = {"query_id": query_id or "", "answer": UNDO, "annotator_id": annotator_id}
-            about = {"supersedes": event_id, "submission_key": submission_key}
-            return self._put(connection, row | body | about)
+        event = self._event("", None, submission_key, annotator_id, supersedes=event_id)
+        check_text(submission_key, annotator_id)
+        with self._database.transaction(write=True) as connection:
+            return add_events(connection, [check_undo(connection, Draft(event))])[0]
 
     def lease(self, annotator_id: str, *, n: int = 1, seconds: float = 120.0) -> list[Lease]:
-        """Holds the most urgent open queries for a labeller, so that others get different ones.
+        """Keeps the most urgent open queries for a labeller, so that no one else is shown them.
 
-        Leases save effort; they are not correctness: an answer is taken from whoever gives it, also
-        after the lease ran out. A labeller's own leases are given again.
+        Those that the annotator has already are among them. An answer is stored whether or not its
+        query is leased, also long after the lease ran out.
 
         Args:
             annotator_id: For whom.
             n: How many at most.
-            seconds: For how long.
+            seconds: For how long, at most an hour.
 
         Returns:
-            The most urgent first.
+            The most urgent first. Fewer than ``n``, if others have the rest.
         """
-        with self._transaction(write=True) as connection:
-            now = self._clock()
-            of_another = sa.exists().where(
-                LEASE.c.query_id == QUERY.c.id,
-                LEASE.c.annotator_id != annotator_id,
-                LEASE.c.expires_at > now,
-            )
-            free = sa.select(QUERY).where(QUERY.c.state == "open", ~of_another)
-            rows = connection.execute(free.order_by(*_URGENCY).limit(n)).all()
-            leases = [Lease(as_query(row), annotator_id, now + seconds) for row in rows]
-            if leases:
-                held = [lease.query.id for lease in leases]
-                connection.execute(LEASE.delete().where(LEASE.c.query_id.in_(held)))
-                about = {"annotator_id": annotator_id, "expires_at": now + seconds}
-                connection.execute(LEASE.insert(), [{"query_id": q} | about for q in held])
-        return leases
+        now = self._clock()
+        expires_at = leases.expiry(now, seconds)
+        with self._database.transaction(write=True) as connection:
+            return leases.take(connection, annotator_id, n, now=now, expires_at=expires_at)
 
-    def renew(self, annotator_id: str, query_ids: Iterable[str], *, seconds: float = 120.0) -> int:
-        """Holds queries for longer.
+    def renew(self, lease: Lease, seconds: float = 120.0) -> Lease | None:
+        """Keeps a leased query for longer, counted from now.
+
+        Args:
+            lease: What ``lease`` gave; its time may have run out.
+            seconds: For how long, at most an hour.
 
         Returns:
-            How many of them the labeller still held, and holds now.
+            The lease from now on; None if someone else has it, or the query is not open any more.
         """
-        mine = LEASE.c.query_id.in_(list(query_ids)) & (LEASE.c.annotator_id == annotator_id)
-        with self._transaction(write=True) as connection:
-            renewed = LEASE.update().where(mine).values(expires_at=self._clock() + seconds)
-            return int(connection.execute(renewed).rowcount)
+        expires_at = leases.expiry(self._clock(), seconds)
+        with self._database.transaction(write=True) as connection:
+            return leases.renew(connection, lease, expires_at=expires_at)
 
-    def release(self, annotator_id: str, query_ids: Iterable[str]) -> None:
-        """Lets others have queries that a labeller will not answer."""
-        mine = LEASE.c.query_id.in_(list(query_ids)) & (LEASE.c.annotator_id == annotator_id)
-        with self._transaction(write=True) as connection:
-            connection.execute(LEASE.delete().where(mine))
+    def release(self, annotator_id: str, query_ids: Iterable[str]) -> int:
+        """Gives leased queries back; how many of them this annotator had."""
+        with self._database.transaction(write=True) as connection:
+            return leases.release(connection, annotator_id, list(query_ids))
 
     def open_queries(self, limit: int) -> list[Query]:
-        """Queries without a current answer from anyone.
+        """Queries without a current answer from anyone, leased or not.
 
         Args:
             limit: How many at most.
@@ -251,104 +235,157 @@ class LabelStore:
         Returns:
             Those of the highest priority first, then the oldest, then by id.
         """
-        is_open = sa.select(QUERY).where(QUERY.c.state == "open")
-        return [as_query(row) for row in self._read(is_open.order_by(*_URGENCY).limit(limit))]
+        most_urgent = sa.select(QUERY).where(IS_OPEN).order_by(*URGENCY).limit(limit)
+        return [as_query(row) for row in self._database.rows(most_urgent)]
 
     def queries(self) -> list[Query]:
-        """All queries, in the order in which they were stored."""
-        return [as_query(r) for r in self._read(sa.select(QUERY).order_by(*_URGENCY[1:]))]
+        """All queries, the oldest first."""
+        oldest_first = sa.select(QUERY).order_by(QUERY.c.created_at, QUERY.c.id)
+        return [as_query(row) for row in self._database.rows(oldest_first)]
 
     def events(self, *, since: int = 0) -> list[LabelEvent]:
-        """All events after a cursor, withdrawn and superseded ones included, in order."""
-        in_order = sa.select(EVENT).where(EVENT.c.id > since).order_by(EVENT.c.id)
-        return [as_event(row) for row in self._read(in_order)]
+        """All events after the one with the id ``since``, in their order."""
+        newer = sa.select(EVENT).where(EVENT.c.id > since).order_by(EVENT.c.id)
+        return [as_event(row) for row in self._database.rows(newer)]
 
-    def changes(self, since: int = 0, *, limit: int | None = None) -> list[LabelChange]:
-        """What happened after a cursor, for a reader that keeps a table of current answers.
+    def changes(self, since: int = 0, limit: int | None = None) -> list[LabelChange]:
+        """What happened to whose label, for a reader that keeps a dict up to date.
 
-        A reader that puts each change into a dict by query and annotator, and drops those without
-        an answer, holds the store's current labels once it has read all.
+        Applied in order to a dict by query id and annotator, with None to take an entry out, the
+        changes up to an event make the current labels as of that event.
 
         Args:
-            since: Id of the last event that was read.
-            limit: How many events at most.
+            since: The last event that the reader has applied.
+            limit: How many events to read at most.
 
         Returns:
-            In the order of the event ids; the last id is the next ``since``.
+            In the order of the events, all changes of an event together: the last id is the next
+            ``since``. Empty if there is no newer event.
         """
-        new = sa.select(EVENT.c.id, EVENT.c.query_id).where(EVENT.c.id > since)
-        event = new.order_by(EVENT.c.id).limit(limit).subquery()
-        # An event may also take back another annotator's: all answers to its query are told.
-        who = EVENT.alias()
-        same = (CURRENT.c.query_id == who.c.query_id) & (
-            CURRENT.c.annotator_id == who.c.annotator_id
+        old = EVENT.alias("old")
+        newer = (
+            sa.select(
+                EVENT, QUERY.c.left_item, QUERY.c.right_item, old.c.annotator_id.label("whose")
+            )
+            .join(QUERY, QUERY.c.id == EVENT.c.query_id)
+            .outerjoin(old, old.c.id == EVENT.c.supersedes)
+            .where(EVENT.c.id > since)
+            .order_by(EVENT.c.id)
+            .limit(limit)
         )
-        told = (
-            sa.select(event.c.id.label("event_id"), who.c.annotator_id, CURRENT.c.answer, QUERY)
-            .select_from(event)
-            .join(QUERY, QUERY.c.id == event.c.query_id)
-            .join(who, who.c.query_id == event.c.query_id)
-            .outerjoin(CURRENT, same)
-            .distinct()
-            .order_by(sa.text("event_id"), who.c.annotator_id)
-        )
-        return [
-            LabelChange(r.event_id, as_query(r), r.annotator_id, r.answer and Answer(r.answer))
-            for r in self._read(told)
-        ]
+        found = list[LabelChange]()
+        for row in self._database.rows(newer):
+            event, query = as_event(row), Query(row.query_id, row.left_item, row.right_item)
+            found += [LabelChange(event.id, query, *label) for label in labels_of(event, row.whose)]
+        return found
 
     def comparisons(self, *, since: int = 0) -> list[tuple[int, Comparison]]:
-        """Current answers with their event ids, skips included; a query once per annotator.
+        """Current answers with the ids of their events, skips included.
+
+        A query comes once per annotator, and again in a later call when there is a newer answer:
+        the later one counts. Of withdrawn answers this says nothing; ``changes`` does.
 
         Args:
             since: Leave out events with this id or a smaller one.
 
         Returns:
-            In the order of the event ids.
+            In the order of the event ids; the last id is the next ``since``.
         """
-        current = (
+        answers = (
             sa.select(CURRENT.c.event_id, CURRENT.c.answer, QUERY)
             .join(QUERY, QUERY.c.id == CURRENT.c.query_id)
-            .where(CURRENT.c.event_id > since)
+            .where(CURRENT.c.event_id > since, CURRENT.c.answer.is_not(None))
             .order_by(CURRENT.c.event_id)
         )
-        rows = self._read(current)
+        rows = self._database.rows(answers)
         return [(row.event_id, Comparison(as_query(row), Answer(row.answer))) for row in rows]
 
     def most_urgent_answers(self, n: int) -> list[tuple[Comparison, float]]:
         """The n current answers to the queries of the highest priority, with that priority."""
-        by_priority = (
+        answers = (
             sa.select(CURRENT.c.answer, QUERY)
             .join(QUERY, QUERY.c.id == CURRENT.c.query_id)
-            .order_by(*_URGENCY, CURRENT.c.event_id)
+            .where(CURRENT.c.answer.is_not(None))
+            .order_by(*URGENCY, CURRENT.c.event_id)
             .limit(n)
         )
-        rows = self._read(by_priority)
+        rows = self._database.rows(answers)
         return [(Comparison(as_query(row), Answer(row.answer)), row.priority) for row in rows]
 
     def counts(self) -> Counts:
         """How many queries there are, answered, skipped and open, at one moment."""
-        tally = {row.state: row.queries for row in self._read(sa.select(TALLY))}
-        return Counts(queries=sum(tally.values()), **tally)
+        by_state = sa.select(QUERY.c.state, sa.func.count().label("n")).group_by(QUERY.c.state)
+        n = {"answered": 0, "skipped": 0, "open": 0}
+        n.update((row.state, row.n) for row in self._database.rows(by_state))
+        return Counts(queries=sum(n.values()), **n)
 
-    def _put(self, connection: Connection, row: Mapping[str, Any]) -> LabelEvent:
-        about = {"answered_at": self._clock(), "server_ver": self._server_ver}
-        return add_event(connection, dict(row) | about)
+    def export_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Writes all queries and events as lines of JSON, as they are at one moment.
 
-    def _read(self, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
-        """All rows at once: an open cursor would hold up those who write."""
-        with self._transaction() as connection:
-            return connection.execute(statement).all()
+        Args:
+            path: Where the file appears when it is whole. A file that is there is replaced.
+        """
+        portable.export_jsonl(self._database, Path(path))
 
-    @contextmanager
-    def _transaction(self, *, write: bool = False) -> Iterator[Connection]:
-        if self._closed:
-            raise StoreError("expected an open label store, got one that was closed; open it anew.")
-        try:
-            with (self._writer if write else self._engine).begin() as connection:
-                yield connection
-        except sa.exc.DBAPIError as error:
-            raise StoreError(
-                f"the label store at {self._engine.url.database} refused: {error.orig}; nothing of "
-                "this was stored. Look for a full disk or another program that holds the file."
-            ) from error
+    def import_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Adds what ``export_jsonl`` wrote, all or nothing; what is there already is left alone.
+
+        The events come after those that are there, in their order, under new ids. Nobody else can
+        write in the meantime, which is seconds for ten thousand events.
+
+        Args:
+            path: The file.
+
+        Raises:
+            SubmissionConflictError: If a submission key stands for something else here.
+            StoreError: If a line is not as expected; with its number.
+        """
+        portable.import_jsonl(self._database, Path(path))
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copies an SQLite store as it is at one moment, while others go on using it.
+
+        Args:
+            path: Where the copy appears when it is whole. A file that is there is replaced.
+
+        Raises:
+            StoreError: If the copy cannot be written, or the store is in PostgreSQL.
+        """
+        self._database.back_up(Path(path))
+
+    def check(self) -> list[str]:
+        """What is wrong with the store, in words; empty if all is well.
+
+        Has SQLite read the whole file, and compares what is derived from the events with them.
+        """
+        if damage := self._database.damage():
+            return damage
+        with self._database.transaction() as connection:
+            return faults(connection)
+
+    def rebuild(self) -> None:
+        """Derives the current labels and the states of queries anew from the events."""
+        with self._database.transaction(write=True) as connection:
+            rebuild(connection)
+
+    def _event(
+        self,
+        query_id: str,
+        answer: Answer | None,
+        submission_key: str,
+        annotator_id: str,
+        supersedes: int | None = None,
+        **about: Any,
+    ) -> LabelEvent:
+        nothing = dict.fromkeys(("shown_at", "client_ms", "order_shown", "rubric_ver"))
+        return LabelEvent(
+            id=0,
+            query_id=query_id,
+            answer=answer,
+            submission_key=submission_key,
+            annotator_id=annotator_id,
+            supersedes=supersedes,
+            answered_at=self._clock(),
+            server_ver=self._server_ver,
+            **(nothing | about),
+        )

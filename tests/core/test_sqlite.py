@@ -85,7 +85,7 @@ def test_a_store_in_wal_mode_is_turned_back(path, monkeypatch):
 def test_a_newer_store_is_refused(path):
     LabelStore(path).close()
     raw(path, "UPDATE alembic_version SET version_num = '9000'")
-    with pytest.raises(StoreError, match="or older, got 9000; update prefrl"):
+    with pytest.raises(StoreError, match="version 2 or older, got version 9000; update"):
         LabelStore(path)
 
 

@@ -1,0 +1,99 @@
+"""The disk under the label store: is it local, has it room, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from prefrl.errors import StoreError
+
+__all__ = ["check_place", "whole_file"]
+
+_MOUNTS = Path("/proc/self/mounts")  # Linux; elsewhere nothing is known, and nothing refused
+_LEAST_FREE = 32 * 2**20
+# Two processes on an NFS home corrupted a database: rollback mode needs file locks that work, and
+# a write that came back must be on disk. The same names with "fuse." before them count too.
+_NETWORK = frozenset(
+    "afs beegfs ceph cifs davfs gcsfuse glusterfs gpfs lustre ncpfs nfs nfs4 orangefs pvfs2 s3fs "
+    "smb2 smb3 smbfs sshfs".split()
+)
+
+
+def check_place(folder: Path) -> None:
+    """Refuses a folder on a network file system or a disk that is about full.
+
+    Args:
+        folder: An existing folder.
+
+    Raises:
+        StoreError: With what to do instead.
+    """
+    kind = _file_system(folder)
+    if kind.removeprefix("fuse.") in _NETWORK:
+        raise StoreError(
+            f"expected a local disk for the label store, but {folder} is on {kind}, where SQLite's "
+            "locks cannot be relied on; choose a local folder, or a PostgreSQL server."
+        )
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE:
+        raise StoreError(
+            f"expected {_LEAST_FREE / 2**20:.0f} MB free for the label store in {folder}, got "
+            f"{free / 2**20:.1f} MB; make room."
+        )
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file that takes its place when all of it is on disk, and not before; for its owner only.
+
+    Args:
+        path: The place; a file that is there is replaced.
+
+    Yields:
+        Where to write. Nothing is left of it after an exception.
+
+    Raises:
+        StoreError: If the file cannot be written.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600))
+        try:
+            yield part
+            _sync(part)
+            part.replace(path)
+            _sync(path.parent)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"expected to write {path}, but {error.strerror}; choose another place, or make room."
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _file_system(folder: Path) -> str:
+    """The type of the file system that holds a folder, or nothing if that is not known."""
+    try:
+        lines = _MOUNTS.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    real, best = folder.resolve(), ("", "")
+    for line in lines:
+        _, point, kind, *_ = line.split(" ")
+        # Blanks in names stand there as \040; of two mounts on one place the later is on top.
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point)
+        if real.is_relative_to(point) and len(point) >= len(best[0]):
+            best = (point, kind)
+    return best[1]

@@ -1,0 +1,120 @@
+"""Keeping open queries for one labeller for a while, so that two do not answer the same one.
+
+Leases save effort; nothing depends on them: an answer is stored whoever holds the query.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from prefrl.core.labels import Lease
+from prefrl.core.ledger import as_query, batches
+from prefrl.core.schema import QUERY
+
+__all__ = ["IS_OPEN", "URGENCY", "expiry", "release", "renew", "take"]
+
+LONGEST = 3600.0
+"""Seconds that a lease can take. One that ends later was given before the clock went back."""
+
+IS_OPEN = QUERY.c.state == sa.literal_column("'open'")
+"""Word for word as in the index that holds the open queries: a parameter would not match it."""
+
+URGENCY = (QUERY.c.priority.desc(), QUERY.c.created_at, QUERY.c.id)
+"""The order in which queries are asked."""
+
+
+def take(
+    connection: Connection, annotator_id: str, n: int, *, now: float, expires_at: float
+) -> list[Lease]:
+    """Keeps the most urgent open queries that no one else has; those that one has count again.
+
+    Args:
+        connection: In a transaction that writes.
+        annotator_id: For whom.
+        n: How many at most.
+        now: Seconds since 1970.
+        expires_at: Until when.
+
+    Returns:
+        The most urgent first.
+    """
+    is_mine = QUERY.c.leased_by == annotator_id
+    is_free = sa.or_(
+        QUERY.c.leased_by.is_(None),
+        is_mine,
+        QUERY.c.leased_until <= now,
+        QUERY.c.leased_until > now + LONGEST,
+    )
+    chosen = sa.select(QUERY.c.id).where(IS_OPEN, is_free).order_by(*URGENCY).limit(n)
+    taken = (
+        QUERY.update()
+        .where(QUERY.c.id.in_(chosen))
+        .values(
+            leased_by=annotator_id,
+            leased_until=expires_at,
+            fence=QUERY.c.fence + sa.case((is_mine, 0), else_=1),
+        )
+        .returning(*QUERY.c)
+    )
+    rows = sorted(
+        connection.execute(taken).all(), key=lambda row: (-row.priority, row.created_at, row.id)
+    )
+    return [Lease(as_query(row), annotator_id, row.fence, expires_at) for row in rows]
+
+
+def renew(connection: Connection, lease: Lease, *, expires_at: float) -> Lease | None:
+    """Keeps a query for longer, also after its time ran out if no one else has taken it.
+
+    Args:
+        connection: In a transaction that writes.
+        lease: What to renew.
+        expires_at: Until when.
+
+    Returns:
+        The lease from now on; None if it was lost, or the query is not open any more.
+    """
+    is_held = (QUERY.c.leased_by == lease.annotator_id) & (QUERY.c.fence == lease.fence)
+    renewed = connection.execute(
+        QUERY.update()
+        .where(QUERY.c.id == lease.query.id, IS_OPEN, is_held)
+        .values(leased_until=expires_at)
+    )
+    return replace(lease, expires_at=expires_at) if renewed.rowcount else None
+
+
+def release(connection: Connection, annotator_id: str, query_ids: Sequence[str]) -> int:
+    """Gives queries to whoever asks next.
+
+    Args:
+        connection: In a transaction that writes.
+        annotator_id: Who has them.
+        query_ids: Which; those that this annotator does not have are left alone.
+
+    Returns:
+        How many were given back.
+    """
+    n_released = 0
+    for batch in batches(query_ids):
+        released = connection.execute(
+            QUERY.update()
+            .where(QUERY.c.id.in_(batch), QUERY.c.leased_by == annotator_id)
+            .values(leased_by=None, leased_until=None)
+        )
+        n_released += released.rowcount
+    return n_released
+
+
+def expiry(now: float, seconds: float) -> float:
+    """When a lease that is given now runs out.
+
+    Raises:
+        ValueError: If it would take no time, or longer than a lease can.
+    """
+    if not (math.isfinite(seconds) and 0 < seconds <= LONGEST):
+        raise ValueError(f"expected a lease of up to {LONGEST:.0f} seconds, got {seconds}.")
+    return now + seconds
