@@ -44,6 +44,7 @@ def agent_state(agent: Agent) -> dict[str, Any]:
         "counters": {name: getattr(model, name) for name in _COUNTERS},
         "iterations": agent.n_iterations,
         "last_obs": model._last_obs,
+        "last_original_obs": model._last_original_obs,
         "last_episode_starts": model._last_episode_starts,
         "ep_info": [dict(info) for info in model.ep_info_buffer or ()],
         "ep_success": list(model.ep_success_buffer or ()),
@@ -130,7 +131,7 @@ def _restore_environments(agent: Agent, state: Mapping[str, Any]) -> list[str]:
         for i in cut:
             hide_reward.interrupt(i)
     model._last_obs, model._last_episode_starts = seen, starts
-    model._last_original_obs = normalizer.get_original_obs()
+    model._last_original_obs = state["last_original_obs"]
     return list(cut.values())
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Item
 from prefrl.errors import RunDirectoryError
+from prefrl.failpoints import fail_point
 from prefrl.runtime.rundir import RunDirectory, sync_folder
 
 __all__ = ["Items", "Truth"]
@@ -137,8 +138,11 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     with temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **content)
         file.flush()
+        fail_point("items:before-fsync")
         os.fsync(file.fileno())
+    fail_point("items:before-rename")
     temporary.replace(path)
+    fail_point("items:after-rename")
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

@@ -35,6 +35,7 @@ from prefrl.runtime.supervisor import BAD_INPUT, GAVE_UP, STOPPED
 
 __all__ = ["main"]
 
+_log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_POLLS = 0.1
 _PATIENCE = 30.0  # a predecessor may still be saving
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with only_one(run, told.role, patience=_PATIENCE):
                 return _ROLES[told.role](config, run, Heartbeat(run, told.role), stop)
         except PrefrlError as error:
-            logging.getLogger(__name__).error("%s", error)
+            _log.error("%s", error)
             return GAVE_UP if isinstance(error, NonFiniteError | RoleError) else BAD_INPUT
 
 
@@ -117,6 +118,7 @@ def _learner(config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop:
             report = learner.step(recent)
             heartbeat.beat("idle", version=learner.n_fits, labels=learner.n_answers)
             if report is not None:
+                _log.info("reward version %d: %s labels", learner.n_fits, learner.n_answers)
                 used.add(learner.n_sample)
                 tidy_recent(run, used)
             return report is not None
@@ -134,10 +136,12 @@ def _labeller(
         labeller = Labeller(store, items, oracle)
 
         def step() -> bool:
-            answered = labeller.step()
-            state = "answering" if answered else "idle"
+            acknowledged = labeller.step()
+            for event in acknowledged:
+                _log.info("acknowledged %s as event %d", event.submission_key, event.id)
+            state = "answering" if acknowledged else "idle"
             heartbeat.beat(state, answered=labeller.n_answered)
-            return answered > 0
+            return bool(acknowledged)
 
         _serve(step, stop)
     return STOPPED

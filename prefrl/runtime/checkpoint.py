@@ -33,7 +33,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.failpoints import fail_point
+from prefrl.failpoints import fail_point
 from prefrl.runtime.rundir import sync_folder
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prefrl.core.comparisons import Item
 from prefrl.core.oracle import Oracle
-from prefrl.core.store import LabelStore, Submission
+from prefrl.core.store import LabelEvent, LabelStore, Submission
 
 __all__ = ["Labeller"]
 
@@ -38,11 +38,11 @@ class Labeller:
         self._oracle = oracle
         self._annotator_id = annotator_id
 
-    def step(self) -> int:
+    def step(self) -> list[LabelEvent]:
         """Answers the most urgent queries that nobody else holds.
 
         Returns:
-            How many were answered; 0 when none is open.
+            What the store has acknowledged; nothing when no query is open.
         """
         leases = self._store.lease(self._annotator_id, n=_BATCH)
         answers = []
@@ -57,7 +57,6 @@ class Labeller:
                     annotator_id=self._annotator_id,
                 )
             )
-        if answers:
-            self._store.submit_many(answers)
+        stored = self._store.submit_many(answers) if answers else []
         self.n_answered += len(answers)
-        return len(answers)
+        return stored

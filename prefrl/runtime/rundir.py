@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.failpoints import fail_point
+from prefrl.failpoints import fail_point
 
 __all__ = [
     "CsvTable",

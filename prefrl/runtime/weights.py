@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.failpoints import fail_point
+from prefrl.failpoints import fail_point
 from prefrl.runtime.rundir import write_atomically
 
 __all__ = ["Weights", "latest_weights", "newest_version", "publish_weights", "put_into"]
