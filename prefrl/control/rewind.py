@@ -60,6 +60,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         """The journal: how the episode began, its actions, and what was seen last."""
         return {
             "seed": self._seed,
+            "n_faults": self._n_faults,
             "reset": self._reset,
             "actions": np.array(self._actions),
             "n_steps": self._n_steps,
@@ -79,6 +80,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         trouble = self._repeat(snapshot)
         if trouble:
             self.reset(seed=seed)
+        self._n_faults = snapshot["n_faults"]
         return trouble
 
     @property
@@ -86,6 +88,16 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         """What it showed last."""
         assert self._last is not None  # it was reset
         return self._last
+
+    @property
+    def _n_faults(self) -> int:
+        """Of the Guard within, if there is one: it derives seeds from it."""
+        return int(self.get_wrapper_attr("n_faults")) if self.has_wrapper_attr("n_faults") else 0
+
+    @_n_faults.setter
+    def _n_faults(self, n_faults: int) -> None:
+        if self.has_wrapper_attr("n_faults"):
+            self.set_wrapper_attr("n_faults", n_faults)
 
     def _repeat(self, snapshot: Mapping[str, Any]) -> str:
         if snapshot["n_steps"] > _LONGEST_EPISODE:

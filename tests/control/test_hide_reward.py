@@ -46,6 +46,24 @@ def test_a_reset_in_between_ends_the_episode():
     assert venv.n_finished == 0
 
 
+def test_a_state_brings_the_counts_back_and_an_episode_can_be_given_up():
+    venv = HideReward(counters(2, length=3))
+    venv.reset()
+    for _ in range(5):
+        venv.step(np.zeros((2, 1), np.float32))
+    state = venv.state_dict()
+    venv.step(np.zeros((2, 1), np.float32))  # touches no state that was taken before
+    again = HideReward(counters(2, length=3))
+    for _ in range(2):  # nor does it matter what was there
+        again.load_state_dict(state)
+    assert (again._returns.tolist(), again._lengths.tolist()) == ([10, 10], [2, 2])
+    assert (list(again.finished_returns), list(again.finished_lengths)) == ([30, 30], [3, 3])
+    assert (again.n_finished, again.interrupted) == (2, set())
+    again.interrupt(1)
+    assert (again._returns.tolist(), again._lengths.tolist()) == ([10, 0], [2, 0])
+    assert again.interrupted == {1}
+
+
 def test_wrapping_a_normalised_environment_is_refused():
     with pytest.raises(ConfigError, match="inside of VecNormalize"):
         HideReward(VecNormalize(counters()))

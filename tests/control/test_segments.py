@@ -3,6 +3,7 @@ import pytest
 from control.toys import rollout
 
 from prefrl.control.segments import SegmentPool, SegmentSampler
+from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 
 
 def seen(cut):
@@ -138,3 +139,47 @@ def test_a_pool_comes_back_as_it_was(n_segments):
         for name in ("observations", "actions", "states"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
         np.testing.assert_array_equal(again.true_rewards(mine), pool.true_rewards(theirs))
+
+
+def test_a_sampler_brought_back_cuts_what_it_would_have_cut(rng, tmp_path):
+    through, cut = SegmentSampler(7, 3), []
+    for i in range(12):
+        ends = [(t, n) for t in range(5) for n in range(3) if rng.random() < 0.05]
+        piece = rollout(5, 3, ends=ends, start=1000 * i)
+        save_checkpoint(tmp_path, through.state_dict())
+        again = SegmentSampler(7, 3)
+        again.load_state_dict(load_checkpoint(tmp_path).state)
+        cut.append(through.cut(piece, env_steps=i))
+        assert_same_segments(again.cut(piece, env_steps=i), cut[-1])
+    assert sum(map(len, cut)) > 10
+
+
+def test_open_steps_of_an_episode_that_was_cut_can_be_dropped():
+    sampler = SegmentSampler(3, 2)
+    sampler.cut(rollout(2, 2), env_steps=4)
+    sampler.drop(0)
+    assert seen(sampler.cut(rollout(2, 2, start=2), env_steps=8)) == [[100, 101, 102]]
+
+
+@pytest.mark.parametrize("size", [0, 3, 10])
+def test_a_pool_comes_back_in_order_with_its_true_rewards(size, tmp_path):
+    pool, again = SegmentPool(4), SegmentPool(4)
+    for segment, rewards in SegmentSampler(2, 1).cut(rollout(2 * size), env_steps=7):
+        pool.add(segment, rewards)
+    save_checkpoint(tmp_path, pool.state_dict())
+    again.load_state_dict(load_checkpoint(tmp_path).state)
+    assert len(again) == len(pool) == min(size, 4)
+    both = [[(s, p.true_rewards(s)) for s in p.recent(4)] for p in (pool, again)]
+    assert_same_segments(*both)
+    for segment, rewards in both[1]:  # none keeps all others alive
+        assert segment.observations.base is None
+        assert rewards.base is None
+
+
+def assert_same_segments(left, right):
+    assert len(left) == len(right)
+    for (a, rewards_a), (b, rewards_b) in zip(left, right, strict=True):
+        assert (a.id, a.env_steps) == (b.id, b.env_steps)
+        pairs = [(getattr(a, n), getattr(b, n)) for n in ("observations", "actions", "states")]
+        for x, y in [*pairs, (rewards_a, rewards_b)]:
+            assert (x.dtype, x.tobytes()) == (y.dtype, y.tobytes())
