@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 _UNDO = "undo"
-_DECIDED = ("left", "right", "tie")
 _MOST_PARAMETERS = 500  # some builds of SQLite take 999
 _T = TypeVar("_T")
 
@@ -284,7 +283,7 @@ def _state() -> sa.Case[str]:
     """What the state of a query should be, by its current labels."""
     of_query = CURRENT.c.query_id == QUERY.c.id
     return sa.case(
-        (sa.exists().where(of_query, CURRENT.c.answer.in_(_DECIDED)), "answered"),
+        (sa.exists().where(of_query, CURRENT.c.answer != "skip"), "answered"),
         (sa.exists().where(of_query, CURRENT.c.answer == "skip"), "skipped"),
         else_="open",
     )

@@ -2,15 +2,16 @@ import contextlib
 import itertools
 import math
 import random
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_places import raw
 
 import prefrl
 from prefrl.core.comparisons import Answer, Comparison, Query
@@ -22,13 +23,8 @@ QUERIES = [Query(f"q{i}", f"left{i}", f"right{i}") for i in range(4)]
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "labels.db"
-
-
-@pytest.fixture
-def store(path):
-    with LabelStore(path) as store:
+def store(place):
+    with LabelStore(place) as store:
         store.add_queries(QUERIES)
         yield store
 
@@ -42,15 +38,6 @@ def answers(store, since=0):
     return [
         (comparison.query.id, comparison.answer) for _, comparison in store.comparisons(since=since)
     ]
-
-
-def raw(path, *statements):
-    """Runs statements on a connection of its own, as another program would; the last one's rows."""
-    with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection, connection:
-        connection.execute("PRAGMA foreign_keys = ON")
-        for statement in statements:
-            rows = connection.execute(statement).fetchall()
-    return rows
 
 
 # --- queries and answers
@@ -76,9 +63,9 @@ def test_an_answer_comes_back_as_it_was_given(store):
     assert store.comparisons() == [(event.id, Comparison(QUERIES[1], TIE))]
 
 
-def test_answers_are_on_disk_when_submit_returns(store, path):
+def test_answers_are_on_disk_when_submit_returns(store, place):
     submit(store, "q0", LEFT, key="k")
-    assert raw(path, "SELECT submission_key, answer FROM label_event") == [("k", "left")]
+    assert raw(place, "SELECT submission_key, answer FROM label_event") == [("k", "left")]
 
 
 def test_comparisons_follow_a_cursor(store):
@@ -118,22 +105,22 @@ def test_counts_say_how_much_of_what(store):
     assert store.counts() == Counts(queries=4, answered=1, skipped=2, open=1)
 
 
-def test_an_empty_store(path):
-    with LabelStore(path) as store:
+def test_an_empty_store(place):
+    with LabelStore(place) as store:
         assert store.counts() == Counts(0, 0, 0, 0)
         assert store.open_queries(5) == store.comparisons() == []
         assert store.add_queries([]) == 0
 
 
-def test_open_queries_come_by_priority_then_age(path):
-    with LabelStore(path) as store:
+def test_open_queries_come_by_priority_then_age(place):
+    with LabelStore(place) as store:
         store.add_queries([Query("z", "a", "b")])
         store.add_queries(QUERIES[:3], priorities=[0.0, 2.0, 1.0], env_steps=7)
         assert [query.id for query in store.open_queries(10)] == ["q1", "q2", "z", "q0"]
         assert store.open_queries(1) == [QUERIES[1]]
         submit(store, "q1", SKIP)
         assert [query.id for query in store.open_queries(2)] == ["q2", "z"]
-    assert raw(path, "SELECT env_steps FROM query ORDER BY id") == [(7,), (7,), (7,), (0,)]
+    assert raw(place, "SELECT env_steps FROM query ORDER BY id") == [(7,), (7,), (7,), (0,)]
 
 
 def test_adding_a_query_again_is_harmless(store):
@@ -189,31 +176,38 @@ def test_an_unknown_query_or_event_is_refused(store):
     assert answers(store) == [("q1", LEFT)]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE label_event SET answer = 'right'",
-        "DELETE FROM label_event",
-        "INSERT OR REPLACE INTO label_event VALUES "
-        "(1, 'q0', 'ann', 'new', 'right', NULL, NULL, 0, NULL, NULL, NULL, '')",
-        "REPLACE INTO label_event (query_id, annotator_id, submission_key, answer, answered_at, "
-        "server_ver) VALUES ('q0', 'ann', 'k', 'right', 0, '')",
-    ],
+ROW = (
+    "INTO label_event (id, query_id, annotator_id, submission_key, answer, answered_at, "
+    "server_ver) VALUES ({id}, '{query}', 'ann', '{key}', '{answer}', 0, '')"
 )
-def test_events_are_only_ever_added(store, path, statement):
+SAME_ID, SAME_KEY = (ROW.format(id=i, query="q0", key=k, answer="right") for i, k in ("1x", "2k"))
+ALTERATIONS = ["UPDATE label_event SET answer = 'right'", "DELETE FROM label_event"]
+ALTERATIONS += [f"INSERT {SAME_ID}", f"INSERT {SAME_KEY}"]
+ALTERATIONS_OF = {
+    "sqlite": [f"INSERT OR REPLACE {SAME_ID}", f"REPLACE {SAME_KEY}"],
+    "postgresql": [
+        f"INSERT {SAME_ID} ON CONFLICT (id) DO UPDATE SET answer = 'right'",
+        "TRUNCATE label_event CASCADE",
+    ],
+}
+
+
+def test_events_are_only_ever_added(store, place):
     submit(store, "q0", LEFT, key="k")
-    with pytest.raises(sqlite3.IntegrityError, match="label_event is append-only"):
-        raw(path, statement)
-    assert answers(store) == [("q0", LEFT)]
+    for statement in ALTERATIONS + ALTERATIONS_OF["postgresql" if "://" in place else "sqlite"]:
+        with pytest.raises(sa.exc.DBAPIError, match=r"label_event is append-only|duplicate key"):
+            raw(place, statement)
+        assert answers(store) == [("q0", LEFT)]
 
 
-def test_the_database_itself_refuses_unknown_answers_and_queries(store, path):
-    row = "INSERT INTO label_event (query_id, annotator_id, submission_key, answer, answered_at, "
-    row += "server_ver) VALUES ('{}', 'ann', 'k', '{}', 0, '')"
-    with pytest.raises(sqlite3.IntegrityError, match="known_answer"):
-        raw(path, row.format("q0", "maybe"))
-    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
-        raw(path, row.format("q9", "left"))
+def test_the_database_itself_refuses_unknown_answers_and_queries(store, place):
+    for query_id, answer, refusal in [
+        ("q0", "maybe", "known_answer"),
+        ("q0", "undo", "undo_of_something"),
+        ("q9", "left", "FOREIGN KEY|foreign key"),
+    ]:
+        with pytest.raises(sa.exc.IntegrityError, match=refusal):
+            raw(place, "INSERT " + ROW.format(id=1, query=query_id, key="k", answer=answer))
 
 
 submissions = st.tuples(
@@ -264,38 +258,40 @@ sys.modules["prefrl"] = types.ModuleType("prefrl")
 sys.modules["prefrl"].__path__ = [sys.argv[4]]
 
 from prefrl.core.comparisons import Answer, Query
-from prefrl.core.store import LabelStore
+from prefrl.core.store import LabelStore, Submission
 
-path, name, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
-with LabelStore(path) as store:
+place, name, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with LabelStore(place) as store:
     for i in range(n):
-        key = f"{name}-{i}"
-        store.add_queries([Query(key, "a", "b")])
-        store.submit(key, Answer.LEFT, submission_key=key, annotator_id=name)
-        print(key, flush=True)
+        keys = [f"{name}-{i}-{half}" for half in "ab"]
+        store.add_queries([Query(key, "a", "b") for key in keys])
+        store.submit_many([Submission(key, Answer.LEFT, key, name) for key in keys])
+        print(*keys, flush=True)
 """
 
 
 @contextlib.contextmanager
-def writers(path, names, n):
-    """Processes that each store n answers and print each key once it is acknowledged."""
+def writers(place, names, n):
+    """Processes that each store n pairs of answers and print their keys once acknowledged."""
     with contextlib.ExitStack() as stack:
         processes = []
         for name in names:
-            command = [sys.executable, "-c", WRITER, str(path), name, str(n), *prefrl.__path__]
+            command = [sys.executable, "-c", WRITER, str(place), name, str(n), *prefrl.__path__]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             processes.append(stack.enter_context(process))
             stack.callback(process.kill)
         yield processes
 
 
-def test_three_writers_lose_nothing(path):
+def test_three_writers_lose_nothing(place):
     # None of them finds the file, so they also race to make it.
-    with writers(path, "abc", n=15) as processes:
+    with writers(place, "abc", n=15) as processes:
         acknowledged = [process.stdout.read().split() for process in processes]
         assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
-    assert acknowledged == [[f"{name}-{i}" for i in range(15)] for name in "abc"]
-    with LabelStore(path) as store:
+    assert acknowledged == [
+        [f"{name}-{i}-{half}" for i in range(15) for half in "ab"] for name in "abc"
+    ]
+    with LabelStore(place) as store:
         stored = [comparison.query.id for _, comparison in store.comparisons()]
     assert sorted(stored) == sorted(itertools.chain(*acknowledged))
 
@@ -303,27 +299,31 @@ def test_three_writers_lose_nothing(path):
 @pytest.mark.parametrize(
     "n_rounds", [1, pytest.param(12, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
-def test_what_was_acknowledged_survives_kill_9(path, n_rounds):
+def test_what_was_acknowledged_survives_kill_9(place, n_rounds):
     rng = random.Random(0)
     acknowledged = []
     for number in range(n_rounds):
-        with writers(path, [f"{number}{name}" for name in "abc"], n=10**9) as processes:
-            acknowledged += [process.stdout.readline().strip() for process in processes]
+        with writers(place, [f"{number}{name}" for name in "abc"], n=10**9) as processes:
+            acknowledged += itertools.chain(*(p.stdout.readline().split() for p in processes))
             for process in processes:
                 time.sleep(rng.uniform(0.02, 0.4))
                 process.kill()  # SIGKILL, while the others go on writing
                 acknowledged += process.stdout.read().split()
-                assert raw(path, "PRAGMA integrity_check") == [("ok",)]
-    stored = [key for (key,) in raw(path, "SELECT submission_key FROM label_event")]
+                if "://" not in place:
+                    assert raw(place, "PRAGMA integrity_check") == [("ok",)]
+    stored = [key for (key,) in raw(place, "SELECT submission_key FROM label_event")]
     assert len(stored) == len(set(stored))
     assert set(acknowledged) <= set(stored)
-    # At most one answer of each writer was stored without its acknowledgement getting out.
-    assert len(acknowledged) <= len(stored) <= len(acknowledged) + 3 * n_rounds
+    assert len(acknowledged) >= 2 * 3 * n_rounds  # everyone got so far
+    # At most one pair of each writer was stored without its acknowledgement getting out.
+    assert len(acknowledged) <= len(stored) <= len(acknowledged) + 2 * 3 * n_rounds
+    assert {key[:-1] + half for key in stored for half in "ab"} == set(stored)  # never half of one
 
-    with LabelStore(path) as store:  # and the client that heard nothing tries again
+    with LabelStore(place) as store:  # and the client that heard nothing tries again
         for key in stored:
             submit(store, key, LEFT, key, annotator_id=key.split("-")[0])
         assert store.counts().answered == len(stored)
+        assert store.check() == []
 
 
 def test_threads_share_a_store(store):
