@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.control.agents import Agent, AgentConfig
-from prefrl.control.callback import PreferenceConfig
+from prefrl.control.config import TrainConfig
 from prefrl.control.evaluate import evaluate
-from prefrl.control.train import TrainConfig, train
+from prefrl.control.preferences import PreferenceConfig
+from prefrl.control.train import train
 from prefrl.runtime.rundir import CsvTable, installed_versions
 
 ENV_ID = "HalfCheetah-v5"
@@ -82,7 +83,13 @@ def run(condition, seed, steps):
             preferences = PreferenceConfig(labels=CONDITIONS[condition])
             train(
                 TrainConfig(
-                    ENV_ID, steps=steps, seed=seed, run=path, films=False, preferences=preferences
+                    ENV_ID,
+                    steps=steps,
+                    sync=True,
+                    seed=seed,
+                    run=path,
+                    films=False,
+                    preferences=preferences,
                 )
             )
     summary = json.loads((path / "summary.json").read_text())

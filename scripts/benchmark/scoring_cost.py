@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from prefrl.control.agents import Agent, AgentConfig
-from prefrl.control.callback import PreferenceCallback, PreferenceConfig
+from prefrl.control.callback import PreferenceCallback
+from prefrl.control.preferences import PreferenceConfig
 from prefrl.core.trainer import FitConfig
 
 OUT = Path(__file__).with_suffix(".csv")
