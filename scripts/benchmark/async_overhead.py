@@ -49,7 +49,7 @@ def train(run, steps, seed, *more):
 
 
 def steps_per_second(metrics):
-    """From the end of the first two rollouts, as plain PPO is measured after a start, to the end."""
+    """From the end of the second rollout on, as plain PPO too is measured after a start."""
     first, last = metrics[1], metrics[-1]
     passed = last["wall_seconds"] - first["wall_seconds"]
     return (last["env_steps"] - first["env_steps"]) / passed
