@@ -93,7 +93,7 @@ def look_through(engine: Engine, *, thoroughly: bool = False) -> list[str]:
             said = connection.exec_driver_sql(f"PRAGMA {name}(5)").scalars().all()
     except sa.exc.DatabaseError as error:
         return [str(error.orig)]
-    return [str(line) for line in said if line != "ok"]
+    return [" ".join(str(line).split()) for line in said if line != "ok"]
 
 
 def back_up(engine: Engine, path: Path) -> None:

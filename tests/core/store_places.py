@@ -32,6 +32,7 @@ def new_place(database, folder):
 
 def raw(place, *statements):
     """Runs statements on a connection of its own, as another program would; the last one's rows."""
+    place = str(place)
     url = place if "://" in place else f"sqlite:///{place}"
     engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
     rows = []
