@@ -98,8 +98,10 @@ class MlpStepReward(nn.Module):
         """
         for weight, bias in zip(self.weights, self.biases, strict=True):
             bound = 1 / math.sqrt(weight.shape[1])
-            weight.uniform_(-bound, bound, generator=generator)
-            bias.uniform_(-bound, bound, generator=generator)
+            for parameter in (weight, bias):
+                # Drawn on the CPU, so that a GPU starts from the same numbers.
+                drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+                parameter.copy_(drawn)
         self.weights[-1].zero_()
         self.biases[-1].zero_()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 
 from prefrl.core.comparisons import Item
@@ -53,7 +54,8 @@ class Labeller:
                 Submission(
                     query_id=query.id,
                     answer=answer,
-                    submission_key=f"{query.id}/{self._annotator_id}",
+                    # Made when it is shown: one whose answer was withdrawn is shown again.
+                    submission_key=f"{query.id}/{uuid.uuid4().hex}",
                     annotator_id=self._annotator_id,
                 )
             )

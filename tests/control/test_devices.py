@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from prefrl.control.devices import choose_devices
+from prefrl.errors import ConfigError
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    def have(n):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: n > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
+
+    return have
+
+
+@pytest.mark.parametrize(
+    ("n_gpus", "wanted", "devices"),
+    [
+        (0, "auto", ("cpu", "cpu")),
+        (1, "auto", ("cuda:0", "cuda:0")),
+        (2, "auto", ("cuda:0", "cuda:1")),
+        (8, "auto", ("cuda:0", "cuda:1")),
+        (2, "cpu", ("cpu", "cpu")),
+        (2, "cuda:1", ("cuda:1", "cuda:1")),
+        (2, "cuda:0, cpu", ("cuda:0", "cpu")),
+    ],
+)
+def test_who_computes_where(gpus, n_gpus, wanted, devices):
+    gpus(n_gpus)
+    assert choose_devices(wanted) == devices
+
+
+@pytest.mark.parametrize(
+    ("n_gpus", "wanted", "message"),
+    [
+        (0, "cuda", "found none; choose --device cpu"),
+        (2, "cuda:2", "one of 2 GPUs"),
+        (1, "tpu", "such as cpu or cuda:0"),
+        (1, "mps", "expected cpu or cuda"),
+        (2, "cpu,cpu,cpu", "expected one device"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(gpus, n_gpus, wanted, message):
+    gpus(n_gpus)
+    with pytest.raises(ConfigError, match=message):
+        choose_devices(wanted)

@@ -1,0 +1,222 @@
+"""The reward learner and the labeller by their steps, on items that are two numbers."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from prefrl.core.comparisons import Answer, Query
+from prefrl.core.oracle import as_oracle
+from prefrl.core.store import LabelStore
+from prefrl.core.trainer import FitConfig
+from prefrl.errors import NonFiniteError
+from prefrl.runtime.labeller import Labeller
+from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner, weights_hash
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.weights import latest_weights, newest_version
+
+
+@dataclass(frozen=True)
+class Pair:
+    id: str
+    numbers: tuple[float, float]
+
+
+class Linear(nn.Module):
+    """Two members, each a weighted sum of an item's two numbers."""
+
+    n_members = 2
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, 2))
+        self.register_buffer("scale", torch.ones(1))
+
+    def module(self):
+        return self
+
+    def reset(self, generator):
+        with torch.no_grad():
+            self.weight.uniform_(-0.1, 0.1, generator=generator)
+
+    def collate(self, items):
+        return torch.tensor([item.numbers for item in items], dtype=torch.float32)
+
+    def score(self, batch):
+        return self.weight @ batch.T
+
+    def standardize_inputs(self, items):
+        pass
+
+    def calibrate(self, items):
+        with torch.no_grad():
+            self.scale.copy_(self.score(self.collate(items)).std().reshape(1))
+
+
+ITEMS = {f"i{n}": Pair(f"i{n}", (math.sin(n), math.cos(3 * n))) for n in range(60)}
+CONFIG = LearnerConfig(refit_growth=0.5, fit=FitConfig(max_steps=60, min_steps=20))
+
+
+def higher_first_number(left, right):
+    return left.numbers[0] > right.numbers[0]
+
+
+def sample(number=1):
+    return Recent(number, 100 * number, list(ITEMS.values()))
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory.create(tmp_path / "run")
+
+
+@pytest.fixture
+def store(run):
+    with LabelStore(run.labels) as store:
+        yield store
+
+
+def learner(store, run=None, **options):
+    return RewardLearner(Linear(), store, ITEMS, config=CONFIG, seed=3, run=run, **options)
+
+
+def ask(store, start, stop):
+    queries = [Query(f"q{n:03d}", f"i{n % 60}", f"i{(7 * n + 1) % 60}") for n in range(start, stop)]
+    store.add_queries(queries)
+    labeller = Labeller(store, ITEMS, as_oracle(higher_first_number))
+    while labeller.step():
+        pass
+    return labeller
+
+
+def test_the_labeller_answers_all_that_is_open_once(store):
+    labeller = ask(store, 0, 70)
+    assert labeller.n_answered == 70
+    assert labeller.step() == []
+    assert store.counts().open == 0
+    for event in store.events():
+        query = next(q for q in store.queries() if q.id == event.query_id)
+        left = higher_first_number(ITEMS[query.left], ITEMS[query.right])
+        assert event.answer is (Answer.LEFT if left else Answer.RIGHT)
+
+
+def test_a_fit_waits_for_answers_and_for_a_sample(store):
+    role = learner(store)
+    assert role.step(sample) is None
+    ask(store, 0, 4)
+    assert role.step(lambda: None) is None
+    report = role.step(sample)
+    assert report.n_comparisons == 4
+    assert (role.n_fits, role.n_fitted, role.n_sample) == (1, 4, 1)
+
+
+def test_the_next_fit_waits_for_half_as_many_more(store):
+    role = learner(store)
+    ask(store, 0, 10)
+    assert role.step(sample)
+    ask(store, 10, 14)
+    assert role.step(sample) is None
+    ask(store, 14, 15)
+    assert role.step(sample).n_comparisons == 15
+
+
+def test_answers_to_unknown_queries_wait(store):
+    role = learner(store)
+    ask(store, 0, 10)
+    assert role.step(sample, known={"q000", "q001"}).n_comparisons == 2
+    assert role.n_answers == 10
+
+
+def test_an_undone_answer_is_not_learned_from(store):
+    role = learner(store)
+    ask(store, 0, 10)
+    role.step(sample)
+    first = store.events()[0]
+    store.undo(first.id, annotator_id="oracle", submission_key="undo")
+    store.submit("q001", Answer.TIE, submission_key="again", annotator_id="oracle")
+    role.step(sample)
+    answers = {c.query.id: c.answer for c in role.comparisons()}
+    assert "q000" not in answers
+    assert answers["q001"] is Answer.TIE
+    assert len(answers) == 9
+
+
+def test_a_reader_that_came_late_has_the_same_comparisons_in_the_same_order(store):
+    early, late = learner(store), learner(store)
+    for start in range(0, 30, 3):
+        ask(store, start, start + 3)
+        early.step(sample)
+        if start % 2:
+            event = store.events()[start]
+            store.undo(event.id, annotator_id="oracle", submission_key=f"undo {start}")
+    early.step(sample)
+    late.step(sample)
+    assert early.comparisons() == late.comparisons()
+
+
+def test_a_learner_that_was_killed_goes_on_where_it_was(store, run):
+    whole, first = learner(store), learner(store, run)
+    ask(store, 0, 10)
+    for role in (whole, first):
+        role.step(sample)
+    ask(store, 10, 20)
+    second = learner(store, run)
+    second.resume()
+    assert second.n_fits == 1
+    for role in (whole, second):
+        role.step(lambda: sample(2))
+    assert weights_hash(second.model.state_dict()) == weights_hash(whole.model.state_dict())
+    assert newest_version(run.reward) == 2
+    assert len(run.fits.read_text().splitlines()) == 3
+
+
+def test_a_row_that_was_not_written_before_the_kill_is_written_after(store, run):
+    ask(store, 0, 10)
+    learner(store, run).step(sample)
+    whole = run.fits.read_text()
+    run.fits.unlink()
+    learner(store, run).resume()
+    assert run.fits.read_text() == whole
+
+
+def test_what_is_published_says_what_it_was_fitted_to(store, run):
+    ask(store, 0, 10)
+    role = learner(store, run)
+    role.step(lambda: sample(5))
+    about = latest_weights(run.reward).about
+    assert about["last_event"] == store.events()[-1].id
+    assert (about["recent"], about["env_steps"], about["labels"]) == (5, 500, 10)
+    assert about["weights"] == weights_hash(role.model.state_dict())
+    with np.load(run.holdout) as holdout:
+        assert len(holdout["probability"]) == 10
+
+
+def test_fits_that_are_not_finite_are_taken_back_and_then_stop_the_run(store, run, monkeypatch):
+    ask(store, 0, 10)
+    role = learner(store, run)
+    role.step(sample)
+    good = weights_hash(role.model.state_dict())
+    ask(store, 10, 20)
+    monkeypatch.setattr(
+        Linear, "calibrate", lambda self, items: self.scale.data.fill_(float("nan"))
+    )
+    for _ in range(2):
+        assert role.step(sample) is None
+        assert weights_hash(role.model.state_dict()) == good
+    with pytest.raises(NonFiniteError, match="3 times scale is not finite"):
+        role.step(sample)
+    assert newest_version(run.reward) == 1
+    assert '"trouble": "scale is not finite"' in run.dump("learner").read_text()
+
+
+def test_only_the_newest_comparisons_are_fitted(store):
+    config = LearnerConfig(refit_growth=0.1, newest=6, fit=CONFIG.fit)
+    role = RewardLearner(Linear(), store, ITEMS, config=config, seed=0)
+    ask(store, 0, 10)
+    assert role.step(sample).n_comparisons == 6
+    ask(store, 10, 12)
+    assert role.step(sample).n_comparisons == 6  # it grows no more, and is fitted all the same
+    assert role.n_fits == 2
