@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,27 +12,12 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from prefrl.control.guard import FAULT_KEY
+from prefrl.control.rollout import Rollout
 from prefrl.control.spaces import action_width, check_spaces, encode_actions, observation_width
 from prefrl.control.states import STATE_KEY
 from prefrl.errors import ConfigError
 
-__all__ = ["HideReward", "Rollout", "find_hide_reward"]
-
-
-@dataclass(frozen=True, eq=False)
-class Rollout:
-    """What happened in T steps of N environments. The true reward is for oracles and evaluation."""
-
-    observations: NDArray[np.float32]
-    """What the agent saw before each action, flattened, shape (T, N, O), not normalised."""
-    actions: NDArray[np.float32]
-    """Encoded actions, shape (T, N, A)."""
-    true_rewards: NDArray[np.float64]
-    """The environment's own reward, shape (T, N)."""
-    dones: NDArray[np.bool_]
-    """Whether the step was the last of its episode, shape (T, N)."""
-    states: NDArray[np.float64] | None
-    """Simulator states before each action, shape (T, N, S), where they are known."""
+__all__ = ["HideReward", "find_hide_reward"]
 
 
 class HideReward(VecEnvWrapper):

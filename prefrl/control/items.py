@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Item
+from prefrl.core.oracle import OracleConfig, SyntheticOracle
 from prefrl.errors import RunDirectoryError
 from prefrl.failpoints import fail_point
 from prefrl.runtime.rundir import RunDirectory, sync_folder
 
-__all__ = ["Items", "Truth"]
+__all__ = ["Items", "Truth", "synthetic_oracle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +121,13 @@ class Items(Mapping[str, Segment]):
             states=content.get("states") if self._states else None,
             env_steps=int(content["env_steps"]),
         )
+
+
+def synthetic_oracle(items: Items, config: OracleConfig, *, seed: int) -> SyntheticOracle:
+    """The oracle that compares the true returns which were kept with the segments."""
+    return SyntheticOracle(
+        items.true_rewards, config=config, seed=seed, mean_segment_return=items.typical_return
+    )
 
 
 def _arrays(segment: Segment) -> dict[str, Any]:

@@ -8,17 +8,16 @@ from typing import Annotated, Any, Literal, Protocol
 import tyro
 from gymnasium import spaces
 
-from prefrl.control.items import Items
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward_nets import MlpStepReward, RewardNetConfig
 from prefrl.control.spaces import action_width, observation_width
-from prefrl.core.oracle import OracleConfig, SyntheticOracle
+from prefrl.core.oracle import OracleConfig
 from prefrl.core.schedule import LabelSchedule
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError
 from prefrl.runtime.learner import LearnerConfig
 
-__all__ = ["HasSpaces", "PreferenceConfig", "step_reward", "synthetic_oracle"]
+__all__ = ["HasSpaces", "PreferenceConfig", "step_reward"]
 
 
 @dataclass(frozen=True)
@@ -110,11 +109,4 @@ def step_reward(env: HasSpaces, config: PreferenceConfig) -> MlpStepReward:
         action_width(env.action_space),
         n_members=config.members,
         config=config.net,
-    )
-
-
-def synthetic_oracle(items: Items, config: OracleConfig, *, seed: int) -> SyntheticOracle:
-    """The oracle that compares the true returns which were kept with the segments."""
-    return SyntheticOracle(
-        items.true_rewards, config=config, seed=seed, mean_segment_return=items.typical_return
     )

@@ -1,7 +1,8 @@
 """The processes of an asynchronous run: ``python -m prefrl.control.process ROLE RUN``.
 
 Each is started from the run directory alone, works by the same objects as a run in one process, and
-may be killed at any time.
+may be killed at any time. A role loads only what it needs: without torch, a labeller is there in
+half a second.
 """
 
 from __future__ import annotations
@@ -13,31 +14,28 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import gymnasium as gym
-import torch
-
-from prefrl.control.agent_role import AgentRole
-from prefrl.control.callback import PreferenceCallback
-from prefrl.control.config import TrainConfig, config_from_json
-from prefrl.control.devices import choose_devices
-from prefrl.control.items import Items
-from prefrl.control.partners import Apart
-from prefrl.control.preferences import step_reward, synthetic_oracle
-from prefrl.control.recent import load_recent, newest_recent, tidy_recent
+from prefrl.control.items import Items, synthetic_oracle
+from prefrl.core.oracle import OracleConfig
 from prefrl.core.store import LabelStore
-from prefrl.errors import NonFiniteError, PrefrlError, RoleError
+from prefrl.errors import EnvironmentFaultError, NonFiniteError, PrefrlError, RoleError
 from prefrl.runtime.labeller import Labeller
-from prefrl.runtime.learner import Recent, RewardLearner
 from prefrl.runtime.role import Heartbeat, StopSignal, die_with_parent, only_one
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import BAD_INPUT, GAVE_UP, STOPPED
+
+if TYPE_CHECKING:
+    from prefrl.control.callback import PreferenceCallback
+    from prefrl.control.partners import Apart
+    from prefrl.runtime.learner import Recent
 
 __all__ = ["main"]
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_POLLS = 0.1
 _PATIENCE = 30.0  # a predecessor may still be saving
+_WILL_NOT_MEND = (NonFiniteError, EnvironmentFaultError, RoleError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,16 +51,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             die_with_parent(told.parent)
         try:
             run = RunDirectory.open(told.run)
-            config = config_from_json(run.read_json(run.config))
-            torch.set_num_threads(config.threads)
             with only_one(run, told.role, patience=_PATIENCE):
-                return _ROLES[told.role](config, run, Heartbeat(run, told.role), stop)
+                return _ROLES[told.role](run, Heartbeat(run, told.role), stop)
         except PrefrlError as error:
             _log.error("%s", error)
-            return GAVE_UP if isinstance(error, NonFiniteError | RoleError) else BAD_INPUT
+            return GAVE_UP if isinstance(error, _WILL_NOT_MEND) else BAD_INPUT
 
 
-def _agent(config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    import torch
+
+    from prefrl.control.agent_role import AgentRole
+    from prefrl.control.callback import PreferenceCallback
+    from prefrl.control.config import config_from_json
+    from prefrl.control.partners import Apart
+
+    config = config_from_json(run.read_json(run.config))
+    torch.set_num_threads(config.threads)
+
     def wait() -> bool:
         heartbeat.beat("waiting for the reward learner")
         return stop.requested
@@ -92,11 +98,21 @@ def _agent(config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop: S
     return 0
 
 
-def _learner(config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    import gymnasium as gym
+    import torch
+
+    from prefrl.control.config import config_from_json
+    from prefrl.control.devices import choose_devices
+    from prefrl.control.preferences import step_reward
+    from prefrl.control.recent import load_recent, newest_recent, tidy_recent
+    from prefrl.runtime.learner import RewardLearner
+
+    config = config_from_json(run.read_json(run.config))
+    torch.set_num_threads(config.threads)
     env = gym.make(config.env_id)
-    net = step_reward(env, config.preferences)
+    net = step_reward(env, config.preferences).to(choose_devices(config.device)[1])
     env.close()
-    net.to(choose_devices(config.device)[1])
     with LabelStore(run.labels) as store:
         learner = RewardLearner(
             net,
@@ -118,7 +134,7 @@ def _learner(config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop:
             report = learner.step(recent)
             heartbeat.beat("idle", version=learner.n_fits, labels=learner.n_answers)
             if report is not None:
-                _log.info("reward version %d: %s labels", learner.n_fits, learner.n_answers)
+                _log.info("reward version %d: %d labels", learner.n_fits, learner.n_answers)
                 used.add(learner.n_sample)
                 tidy_recent(run, used)
             return report is not None
@@ -127,11 +143,11 @@ def _learner(config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop:
     return STOPPED
 
 
-def _labeller(
-    config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal
-) -> int:
+def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    config = run.read_json(run.config)
     items = Items(run, states=False)
-    oracle = synthetic_oracle(items, config.preferences.teacher, seed=config.seed)
+    teacher = OracleConfig(**config["preferences"]["teacher"])
+    oracle = synthetic_oracle(items, teacher, seed=config["seed"])
     with LabelStore(run.labels) as store:
         labeller = Labeller(store, items, oracle)
 
@@ -147,7 +163,7 @@ def _labeller(
     return STOPPED
 
 
-_ROLES: dict[str, Callable[[TrainConfig, RunDirectory, Heartbeat, StopSignal], int]] = {
+_ROLES: dict[str, Callable[[RunDirectory, Heartbeat, StopSignal], int]] = {
     "agent": _agent,
     "learner": _learner,
     "labeller": _labeller,
