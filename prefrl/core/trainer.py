@@ -176,12 +176,9 @@ def fit(
     best: _Check | None = None
     best_steps, best_state, checks_without_gain = 0, _snapshot(module), 0
     for step, batch in zip(range(1, config.max_steps + 1), batches, strict=False):
-        penalty = l2 / len(pairs) * _squared_norm(parameters)  # the loss is a mean over comparisons
-        loss = _batch_loss(model, pairs, batch, config) + penalty
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
+        # The loss is a mean over comparisons.
+        penalty = l2 / len(pairs) * _squared_norm(parameters)
+        _descend(_batch_loss(model, pairs, batch, config) + penalty, optimizer)
         if step < first_check or (step % check_every and step < config.max_steps):
             continue
         check = _check(model, pairs, config)
@@ -239,6 +236,12 @@ def _batch_loss(model: RewardModel, pairs: _Pairs, batch: Tensor, config: FitCon
     preference = pairs.preference[batch].to(scores.device)
     losses = bradley_terry_loss(left, right, preference, noise=config.noise)  # (M, B)
     return (losses * pairs.bags[:, batch].to(scores.device)).mean(1).sum()
+
+
+def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
 
 
 def _squared_norm(parameters: Sequence[Tensor]) -> Tensor:
