@@ -176,8 +176,7 @@ def fit(
     best: _Check | None = None
     best_steps, best_state, checks_without_gain = 0, _snapshot(module), 0
     for step, batch in zip(range(1, config.max_steps + 1), batches, strict=False):
-        # The loss is a mean over comparisons.
-        penalty = l2 / len(pairs) * _squared_norm(parameters)
+        penalty = l2 / len(pairs) * _squared_norm(parameters)  # the loss is a mean over comparisons
         _descend(_batch_loss(model, pairs, batch, config) + penalty, optimizer)
         if step < first_check or (step % check_every and step < config.max_steps):
             continue
