@@ -50,6 +50,25 @@ def test_evaluate_and_report_read_the_run(trained, capsys):
     assert Path(capsys.readouterr().out.strip()).is_file()
 
 
+def test_status_says_what_each_role_does(trained, capsys):
+    main(["status", str(trained)])
+    said = capsys.readouterr().out
+    for part in ("agent", "learner", "labeller", "finished", "version", "steps old", "12 answered"):
+        assert part in said
+
+
+def test_replay_repeats_the_fits(trained, capsys):
+    main(["replay", str(trained)])
+    said = capsys.readouterr().out
+    assert "the same weights" in said
+    assert "fits repeated exactly" in said
+
+
+def test_resume_refuses_a_finished_run(trained, capsys):
+    assert run("resume", str(trained)) == 2
+    assert "expected a run that is not finished" in capsys.readouterr().err
+
+
 def test_doctor_says_what_works(capsys):
     main(["doctor"])
     said = capsys.readouterr().out
@@ -71,6 +90,11 @@ def test_doctor_says_what_works(capsys):
         (["train"], "env"),
         (["evaluate", "no/such/run"], "no/such/run"),
         (["report", "no/such/run"], "no/such/run"),
+        (["resume", "no/such/run"], "no/such/run"),
+        (["status", "no/such/run"], "no/such/run"),
+        (["replay", "no/such/run"], "no/such/run"),
+        (["train", DOT, "--device", "cuda:7"], "cuda:7"),
+        (["train", DOT, "--checkpoint-seconds", "-1"], "checkpoint_seconds"),
     ],
 )
 def test_bad_input_gets_one_clear_sentence_and_exit_code_2(
