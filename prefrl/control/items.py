@@ -27,6 +27,9 @@ from prefrl.runtime.rundir import RunDirectory, sync_folder
 __all__ = ["Items", "Truth", "synthetic_oracle"]
 
 
+_MOST_IN_MEMORY = 40_000
+
+
 @dataclass(frozen=True, eq=False)
 class Truth:
     """What only oracles and evaluation may know of a segment."""
@@ -57,6 +60,7 @@ class Items(Mapping[str, Segment]):
     def __getitem__(self, item_id: str) -> Segment:
         if item_id not in self._segments:
             self._segments[item_id] = self._read_segment(item_id)
+            self._bound()
         return self._segments[item_id]
 
     def __contains__(self, item_id: object) -> bool:
@@ -83,8 +87,16 @@ class Items(Mapping[str, Segment]):
                 folders |= {self._run.truth, self._run.items}
             self._segments[segment.id] = segment
             self._truths[segment.id] = truth
+        self._bound()
         for folder in folders:
             sync_folder(folder)
+
+    def _bound(self) -> None:
+        """Drops from memory what was first put there; the files stay."""
+        while self._run is not None and len(self._segments) > _MOST_IN_MEMORY:
+            oldest = next(iter(self._segments))
+            del self._segments[oldest]
+            self._truths.pop(oldest, None)
 
     def truth(self, item: Item) -> Truth:
         """What only oracles and evaluation may know of a segment."""
@@ -102,13 +114,6 @@ class Items(Mapping[str, Segment]):
     def typical_return(self, item: Item) -> float:
         """The margin of B-Pref's teachers when the item was kept: for oracles only."""
         return self.truth(item).typical_return
-
-    def forget(self, keep: set[str]) -> None:
-        """Drops from memory, where there are files, all but the given ids."""
-        if self._run is not None:
-            for item_id in self._segments.keys() - keep:
-                del self._segments[item_id]
-                self._truths.pop(item_id, None)
 
     def _read_segment(self, item_id: str) -> Segment:
         if self._run is None:

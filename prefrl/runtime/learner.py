@@ -31,6 +31,7 @@ __all__ = ["LearnedReward", "LearnerConfig", "Recent", "RewardLearner", "fit_onc
 
 _log = logging.getLogger(__name__)
 _MOST_FAILURES = 3
+_BATCH = 10_000
 
 
 class LearnedReward(RewardModel, Protocol):
@@ -118,6 +119,8 @@ class RewardLearner:
         self._run = run
         self._answers: dict[tuple[str, str], tuple[int, Comparison]] = {}
         self._cursor = 0
+        self._n_forgotten = 0
+        self._nothing_due = False
         self._l2: float | None = None
         self._n_failures = 0
         self._fits: CsvTable | None = None
@@ -155,24 +158,40 @@ class RewardLearner:
         Raises:
             NonFiniteError: If fits keep giving numbers that are not finite.
         """
-        self._read()
+        if not self._read() and known is None and self._nothing_due:
+            return None  # a poll costs the same however many answers there are
         comparisons = self.comparisons(known)
-        n_decided = sum(c.preference is not None for c in comparisons)
-        if not self._config.is_due(n_decided, self.n_fitted):
+        n_decided = self._n_forgotten + _n_decided(comparisons)
+        self._nothing_due = not self._config.is_due(n_decided, self.n_fitted)
+        if self._nothing_due:
             return None
         sample = recent()
         if sample is None:
             return None
         return self._fit(comparisons[-self._config.newest :], n_decided, sample)
 
-    def _read(self) -> None:
-        for change in self._store.changes(self._cursor):
-            key = (change.query.id, change.annotator_id)
-            if change.answer is None:
-                self._answers.pop(key, None)
-            else:
-                self._answers[key] = (change.event_id, Comparison(change.query, change.answer))
-            self._cursor = change.event_id
+    def _read(self) -> bool:
+        """Reads what is new, a batch at a time; says whether anything was."""
+        before = self._cursor
+        while changes := self._store.changes(self._cursor, limit=_BATCH):
+            for change in changes:
+                key = (change.query.id, change.annotator_id)
+                if change.answer is None:
+                    self._answers.pop(key, None)
+                else:
+                    answer = Comparison(change.query, change.answer)
+                    self._answers[key] = (change.event_id, answer)
+                self._cursor = change.event_id
+            self._forget()
+        return self._cursor != before
+
+    def _forget(self) -> None:
+        """Drops old answers that no fit will use, so that memory stays bounded."""
+        if len(self._answers) <= 2 * self._config.newest:
+            return
+        in_order = sorted(self._answers, key=lambda key: self._answers[key][0])
+        old = [self._answers.pop(key)[1] for key in in_order[: -self._config.newest]]
+        self._n_forgotten += _n_decided(old)
 
     def comparisons(self, known: Container[str] | None = None) -> list[Comparison]:
         """Current answers that were read, to known queries, in the order of their events."""
@@ -262,6 +281,11 @@ class RewardLearner:
         self.n_fits, self.n_fitted = state["n_fits"], state["n_fitted"]
         self._n_failures, self._l2 = state["n_failures"], state["l2"]
         self._answers, self._cursor, self._fits = {}, 0, None
+        self._n_forgotten, self._nothing_due = 0, False
+
+
+def _n_decided(comparisons: Sequence[Comparison]) -> int:
+    return sum(c.preference is not None for c in comparisons)
 
 
 def fit_once(

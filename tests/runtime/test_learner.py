@@ -220,3 +220,22 @@ def test_only_the_newest_comparisons_are_fitted(store):
     ask(store, 10, 12)
     assert role.step(sample).n_comparisons == 6  # it grows no more, and is fitted all the same
     assert role.n_fits == 2
+
+
+def test_old_answers_are_forgotten_and_still_counted(store):
+    config = LearnerConfig(refit_growth=0.1, newest=5, fit=CONFIG.fit)
+    role = RewardLearner(Linear(), store, ITEMS, config=config, seed=0)
+    ask(store, 0, 40)
+    assert role.step(sample).n_comparisons == 5
+    assert role.n_fitted == 40
+    assert role.n_answers <= 10
+    assert [c.query.id for c in role.comparisons()][-5:] == [f"q{n:03d}" for n in range(35, 40)]
+
+
+def test_a_poll_without_news_looks_at_nothing(store, monkeypatch):
+    role = learner(store)
+    ask(store, 0, 10)
+    role.step(sample)
+    role.step(sample)
+    monkeypatch.setattr(role, "comparisons", lambda known: pytest.fail("it looked"))
+    assert role.step(sample) is None
