@@ -38,8 +38,9 @@ LONGEST_RECOVERY = 90.0
 class Campaign:
     """Kills roles side by side until enough rounds are done; one run at a time."""
 
-    def __init__(self, folder, rounds, seed):
+    def __init__(self, folder, rounds, minutes, seed):
         self.folder, self.rounds, self.seed = folder, rounds, seed
+        self.until = time.monotonic() + 60 * minutes
         self.rng = random.Random(seed)
         self.lock = threading.Lock()
         self.rows = []
@@ -50,7 +51,7 @@ class Campaign:
 
     @property
     def done(self):
-        return len(self.rows) >= self.rounds
+        return len(self.rows) >= self.rounds or time.monotonic() > self.until
 
     def note(self, run, role, how, recovery, unsaved):
         with self.lock:
@@ -58,7 +59,7 @@ class Campaign:
             row |= {"recovery_seconds": round(recovery, 2), "unsaved_seconds": round(unsaved, 2)}
             self.rows.append(row)
             if len(self.rows) % 25 == 0:
-                print(f"{len(self.rows)} rounds, {self.acknowledged} checked labels", flush=True)
+                print(f"{len(self.rows)} rounds", flush=True)
 
     def start(self, run, *, resume):
         options = [DOT, "--labels", str(LABELS), "--steps", str(STEPS), "--segment-length", "10"]
@@ -237,13 +238,14 @@ def report(campaign):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=120, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE / "kill_rounds.csv")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark/kill_rounds"))
     told = parser.parse_args()
     shutil.rmtree(told.folder, ignore_errors=True)
     told.folder.mkdir(parents=True)
-    campaign = Campaign(told.folder.resolve(), told.rounds, told.seed)
+    campaign = Campaign(told.folder.resolve(), told.rounds, told.minutes, told.seed)
     number = 0
     while not campaign.done:
         number += 1
