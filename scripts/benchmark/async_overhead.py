@@ -39,13 +39,11 @@ def plain_steps_per_second(steps, seed):
 
 
 def train(run, steps, seed, *more):
-    """A run of `prefrl train` in a process of its own."""
+    """Runs `prefrl train` in a process of its own."""
     shutil.rmtree(run.root, ignore_errors=True)
     command = [sys.executable, "-m", "prefrl", "train", ENV_ID, "--labels", "100"]
     command += ["--steps", str(steps), "--seed", str(seed), "--no-films", "--run", str(run.root)]
-    started = time.perf_counter()
     subprocess.run([*command, *more], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
 
 
 def steps_per_second(metrics):
@@ -82,11 +80,12 @@ def curves(folder, seeds, steps):
     for seed in seeds:
         for way in ("--sync", "--no-sync") if seed % 2 else ("--no-sync", "--sync"):
             run = RunDirectory(folder / f"curve{way}-{seed}")
-            seconds = train(run, steps, seed, way)
+            if not run.summary.is_file():  # a benchmark that was stopped goes on
+                train(run, steps, seed, way)
             summary = json.loads(run.summary.read_text())
             metrics = rows_of(run.metrics)
             final = {"way": way, "seed": seed, "eval_return": summary["eval_return_mean"]}
-            final |= {"train_seconds": summary["wall_seconds"], "command_seconds": seconds}
+            final |= {"train_seconds": summary["wall_seconds"]}
             for wanted in RETURNS:
                 reached = (r["wall_seconds"] for r in metrics if r["true_return_mean"] >= wanted)
                 final[f"seconds_to_{wanted}"] = next(reached, float("nan"))
@@ -94,7 +93,9 @@ def curves(folder, seeds, steps):
             for row in metrics:
                 kept = ("env_steps", "true_return_mean", "wall_seconds", "labels", "reward_age")
                 rows.append({"way": way, "seed": seed} | {name: row[name] for name in kept})
-            print({k: v if isinstance(v, str) else round(v) for k, v in final.items()}, flush=True)
+            print(
+                {k: v if isinstance(v, str) else f"{v:.0f}" for k, v in final.items()}, flush=True
+            )
     write(HERE / "async_curves.csv", rows)
     write(HERE / "async_finals.csv", finals)
     for way in ("--sync", "--no-sync"):
