@@ -47,6 +47,7 @@ class Campaign:
         self.acknowledged = self.lost = self.duplicated = 0
         self.integrity, self.finished_runs = "ok", 0
         self.orders = folder / "fail-point"
+        self.point = ""
         self.stopping = threading.Event()
 
     @property
@@ -91,15 +92,14 @@ class Campaign:
                 if run.summary.is_file():
                     self.finished_runs += 1
                     break
-                raise SystemExit(f"{run.root.name} ended with {supervisor.returncode}; see its log")
-            if time.monotonic() > next_kill and all_up(run, ()):
-                old = [read_status(run, role).pid for role in ROLES]
-                unsaved, killed = seconds_unsaved(run), time.monotonic()
+                if supervisor.returncode != -signal.SIGKILL or not run.config.is_file():
+                    over.set()
+                    raise SystemExit(f"{run.root.name} ended with {supervisor.returncode}")
+                supervisor = self.start_again(run, self.point)  # it too passes named points
+            elif time.monotonic() > next_kill and all_up(run, ()):
                 supervisor.kill()
                 supervisor.wait()
-                supervisor = self.start(run, resume=True)
-                if wait_until(lambda old=old: all_up(run, old), LONGEST_RECOVERY):
-                    self.note(run, "supervisor", "random", time.monotonic() - killed, unsaved)
+                supervisor = self.start_again(run, "random")
                 next_kill = time.monotonic() + self.rng.uniform(20, 50)
         over.set()
         for killer in killers:
@@ -107,6 +107,15 @@ class Campaign:
         supervisor.terminate()
         supervisor.wait()
         self.check(run)
+
+    def start_again(self, run, how):
+        """After the supervisor was killed, and the roles with it."""
+        old = [getattr(read_status(run, role), "pid", None) for role in ROLES]
+        unsaved, killed = seconds_unsaved(run), time.monotonic()
+        supervisor = self.start(run, resume=True)
+        if wait_until(lambda: all_up(run, old), LONGEST_RECOVERY):
+            self.note(run, "supervisor", how, time.monotonic() - killed, unsaved)
+        return supervisor
 
     def kill(self, run, role, over):
         """Kills one role at random moments."""
@@ -132,6 +141,7 @@ class Campaign:
             self.rng.shuffle(points)
             for point in points:
                 before = {r: getattr(read_status(run, r), "pid", None) for r in ROLES}
+                self.point = point
                 self.orders.write_text(point)
                 if not wait_until(lambda: not self.orders.exists(), 15, over):
                     self.orders.unlink(missing_ok=True)
