@@ -69,6 +69,7 @@ class Campaign:
         options += ["--schedule", "constant", "--refit-growth", "0.2", "--no-films"]
         options += ["--initial-fraction", "0.02", "--checkpoint-seconds", "2"]
         options += ["--eval-episodes", "2", "--seed", str(self.seed)]
+        options += ["--fit.max-steps", "60", "--fit.min-steps", "30"]
         what = ["resume", str(run.root)] if resume else ["train", *options, "--run", str(run.root)]
         log = (self.folder / f"{run.root.name}.log").open("ab")
         environment = {**os.environ, "PREFRL_FAIL_POINT_FILE": str(self.orders)}
@@ -125,7 +126,8 @@ class Campaign:
             if status is None or not working(status):
                 time.sleep(0.05)
                 continue
-            over.wait(rng.uniform(0, 6 if role == "agent" else 2))
+            # A role that is never left time for its work would hold up the others.
+            over.wait(rng.uniform(0, 1 if role == "labeller" else 8))
             if over.is_set() or self.done:
                 return
             unsaved, killed = seconds_unsaved(run), time.monotonic()
