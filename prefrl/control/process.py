@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.store import LabelStore
-from prefrl.errors import EnvironmentFaultError, NonFiniteError, PrefrlError, RoleError
+from prefrl.errors import (
+    EnvironmentFaultError,
+    NonFiniteError,
+    PrefrlError,
+    RoleError,
+    StoreError,
+)
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.role import Heartbeat, StopSignal, die_with_parent, only_one
 from prefrl.runtime.rundir import RunDirectory
@@ -53,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run = RunDirectory.open(told.run)
             with only_one(run, told.role, patience=_PATIENCE):
                 return _ROLES[told.role](run, Heartbeat(run, told.role), stop)
+        except StoreError as error:
+            # A full disk or a lock may pass: the supervisor tries again, a few times.
+            _log.error("%s", error)
+            return 1
         except PrefrlError as error:
             _log.error("%s", error)
             return GAVE_UP if isinstance(error, _WILL_NOT_MEND) else BAD_INPUT
