@@ -196,7 +196,8 @@ class PreferenceCallback(BaseCallback):
             "reward_correlation": correlation(reward, rollout.true_rewards),
             "disagreement": disagreement_of_rollout(raw, self.config.segment_length),
             "reward_version": used.version,
-            "reward_age": self.num_timesteps - used.env_steps,
+            # An agent that went back to a checkpoint may be behind the newest fit.
+            "reward_age": max(0, self.num_timesteps - used.env_steps),
             "fit_steps": used.fit_steps,
             "wall_seconds": self._seconds(),
         }
