@@ -102,7 +102,8 @@ def _work(
         trained = run.policy.is_file()  # killed in the middle of the final evaluation
         if not trained and not way(config, run, oracle, on_rollout or (lambda row: None), stop):
             return Result(run=run, summary={}, notes=[])
-    return finish_run(config, run)
+        # Told to stop now, it still finishes: all is trained, and this takes seconds.
+        return finish_run(config, run)
 
 
 def _in_one_process(
