@@ -9,7 +9,8 @@ The tree::
     ├── RunDirectoryError        a run directory is missing, in use, or not one of ours
     ├── NotEnoughDataError       fewer segments or comparisons than were asked for
     ├── StoreError               the label store refused
-    │   └── SubmissionConflictError  one submission key, two different answers
+    │   ├── SubmissionConflictError  one submission key, two different answers
+    │   └── StoreUnavailableError    a full disk or a lock: the same may work later
     ├── FilmError                no film can be made on this machine
     ├── EnvironmentFaultError    an environment keeps failing
     ├── NonFiniteError           losses, gradients, rewards or observations are not finite numbers
@@ -30,6 +31,7 @@ __all__ = [
     "RoleError",
     "RunDirectoryError",
     "StoreError",
+    "StoreUnavailableError",
     "SubmissionConflictError",
     "UnsupportedSpaceError",
 ]
@@ -65,6 +67,10 @@ class StoreError(PrefrlError):
 
 class SubmissionConflictError(StoreError):
     """A submission key came back with a different answer than the first time."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database cannot at the moment: nothing was stored, and the same may work later."""
 
 
 class FilmError(PrefrlError):

@@ -57,6 +57,9 @@ class Query:
     """The id of the item on the left."""
     right: str
     """The id of the item on the right."""
+    group: str | None = None
+    """What the pairs of K items have in common that are put to a labeller as one ranking (Ouyang et
+    al. 2022, section 3.5: all K (K - 1) / 2 of them); None for a pair on its own."""
 
 
 @dataclass(frozen=True)

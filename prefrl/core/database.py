@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, Row
 from prefrl.core import schema
 from prefrl.core.postgres import open_postgres
 from prefrl.core.sqlite import back_up, look_through, open_sqlite, without_foreign_keys
-from prefrl.errors import StoreError
+from prefrl.errors import StoreError, StoreUnavailableError
 from prefrl.failpoints import fail_point
 
 __all__ = ["Database"]
@@ -107,7 +107,7 @@ class Database:
                     return
                 self._keep(found)
                 upgrade(connection, found)
-                schema.mark(connection)
+                schema.stamp(connection)
 
     @contextmanager
     def _begun_to_migrate(self, connection: Connection) -> Iterator[None]:
@@ -126,12 +126,12 @@ class Database:
         try:
             yield
         except sa.exc.DBAPIError as error:
-            raise StoreError(
+            raise StoreUnavailableError(
                 f"the label store at {self._name} refused: {str(error.orig).strip()}; nothing of "
                 "this was stored. Look for a full disk or another program that holds the store."
             ) from error
         except sa.exc.TimeoutError as error:
-            raise StoreError(
+            raise StoreUnavailableError(
                 f"the label store at {self._name} has no connection to spare: {error}; use fewer "
                 "threads."
             ) from error

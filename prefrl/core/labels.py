@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from prefrl.core.comparisons import Answer, Query
 
@@ -15,6 +16,7 @@ __all__ = [
     "Lease",
     "Submission",
     "check_text",
+    "draft_event",
     "labels_of",
     "resolve",
 ]
@@ -124,6 +126,36 @@ class Counts:
     """Queries whose only current answers are SKIP."""
     open: int
     """Queries without a current answer."""
+
+
+def draft_event(
+    query_id: str,
+    answer: Answer | None,
+    submission_key: str,
+    annotator_id: str,
+    supersedes: int | None = None,
+    **about: Any,
+) -> LabelEvent:
+    """An event that has no id yet.
+
+    Args:
+        query_id: What it is about.
+        answer: None for an undo.
+        submission_key: The client's own name for it.
+        annotator_id: Whose it is.
+        supersedes: The event that it replaces or undoes.
+        about: The other fields of ``LabelEvent``; those of the showing may be left out.
+    """
+    nothing: dict[str, Any] = dict.fromkeys(("shown_at", "client_ms", "order_shown", "rubric_ver"))
+    return LabelEvent(
+        id=0,
+        query_id=query_id,
+        answer=answer,
+        submission_key=submission_key,
+        annotator_id=annotator_id,
+        supersedes=supersedes,
+        **(nothing | about),
+    )
 
 
 def resolve(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:

@@ -14,9 +14,9 @@ from sqlalchemy.engine import Connection
 
 from prefrl.core.labels import Lease
 from prefrl.core.ledger import as_query, batches
-from prefrl.core.schema import QUERY
+from prefrl.core.schema import MEDIUM, QUERY
 
-__all__ = ["IS_OPEN", "URGENCY", "expiry", "release", "renew", "take"]
+__all__ = ["IS_OPEN", "IS_READY", "URGENCY", "expiry", "release", "renew", "take"]
 
 LONGEST = 3600.0
 """Seconds that a lease can take. One that ends later was given before the clock went back."""
@@ -24,21 +24,38 @@ LONGEST = 3600.0
 IS_OPEN = QUERY.c.state == sa.literal_column("'open'")
 """Word for word as in the index that holds the open queries: a parameter would not match it."""
 
+IS_READY = sa.and_(
+    *(
+        sa.exists().where(MEDIUM.c.item_id == item)
+        for item in (QUERY.c.left_item, QUERY.c.right_item)
+    )
+)
+"""Both of its items can be shown."""
+
 URGENCY = (QUERY.c.priority.desc(), QUERY.c.created_at, QUERY.c.id)
 """The order in which queries are asked."""
 
 
 def take(
-    connection: Connection, annotator_id: str, n: int, *, now: float, expires_at: float
+    connection: Connection,
+    annotator_id: str,
+    n: int,
+    *,
+    now: float,
+    expires_at: float,
+    ready: bool = False,
+    keep: Sequence[str] = (),
 ) -> list[Lease]:
     """Keeps the most urgent open queries that no one else has; those that one has count again.
 
     Args:
         connection: In a transaction that writes.
         annotator_id: For whom.
-        n: How many at most.
+        n: How many at most; a group is taken whole, whatever it has.
         now: Seconds since 1970.
         expires_at: Until when.
+        ready: Whether to take only what can be shown.
+        keep: Queries and groups that this labeller has: kept for longer, and not among the n.
 
     Returns:
         The most urgent first.
@@ -50,10 +67,26 @@ def take(
         QUERY.c.leased_until <= now,
         QUERY.c.leased_until > now + LONGEST,
     )
-    chosen = sa.select(QUERY.c.id).where(IS_OPEN, is_free).order_by(*URGENCY).limit(n)
+    can_be_shown = IS_READY if ready else sa.true()
+    kept = sa.or_(QUERY.c.id.in_(keep), sa.func.coalesce(QUERY.c.group_id, "").in_(keep))
+    if keep:
+        longer = QUERY.update().where(IS_OPEN, is_mine, kept).values(leased_until=expires_at)
+        connection.execute(longer)
+    found = connection.execute(
+        sa.select(QUERY.c.id, QUERY.c.group_id)
+        .where(IS_OPEN, is_free, can_be_shown, ~kept)
+        .order_by(*URGENCY)
+        .limit(n)
+    ).all()
+    groups = {row.group_id for row in found if row.group_id is not None}
     taken = (
         QUERY.update()
-        .where(QUERY.c.id.in_(chosen))
+        .where(
+            sa.or_(
+                QUERY.c.id.in_([row.id for row in found]),
+                sa.and_(QUERY.c.group_id.is_not(None), QUERY.c.group_id.in_(groups)),
+            )
+        )
         .values(
             leased_by=annotator_id,
             leased_until=expires_at,

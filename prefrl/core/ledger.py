@@ -206,7 +206,7 @@ def batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 def as_query(row: Row[Any]) -> Query:
     """The query in a row."""
-    return Query(id=row.id, left=row.left_item, right=row.right_item)
+    return Query(id=row.id, left=row.left_item, right=row.right_item, group=row.group_id)
 
 
 def as_event(row: Row[Any]) -> LabelEvent:

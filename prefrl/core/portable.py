@@ -1,7 +1,8 @@
 """The label store as lines of JSON: for other programs, other databases, and the far future.
 
-The first line says what the file is. Then come all queries, then all events in their order. An
-event names what it supersedes by the submission key of that, since ids are the store's own.
+The first line says what the file is. Then come all queries, then all events in their order, then
+the marks. An event names what it supersedes by the submission key of that, since ids are the
+store's own.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from prefrl.core.database import Database
 from prefrl.core.disk import whole_file
 from prefrl.core.labels import LabelEvent, check_text
 from prefrl.core.ledger import Draft, add_events, add_queries, by_column
-from prefrl.core.schema import EVENT, QUERY
+from prefrl.core.marks import add_mark
+from prefrl.core.schema import EVENT, MARK, QUERY
 from prefrl.errors import StoreError
 
 __all__ = ["export_jsonl", "import_jsonl"]
 
-_HEADER = {"kind": "prefrl labels", "version": 1}
+_HEADER = {"kind": "prefrl labels", "version": 2}
+_FIRST_HEADER = _HEADER | {"version": 1}  # without groups and marks
 _BATCH = 2000
+_NULL = type(None)
 
 _QUERY_FIELDS: Mapping[str, tuple[type, ...]] = {
     "id": (str,),
@@ -36,8 +40,8 @@ _QUERY_FIELDS: Mapping[str, tuple[type, ...]] = {
     "created_at": (float,),
     "env_steps": (int,),
     "priority": (float,),
+    "group_id": (str, _NULL),
 }
-_NULL = type(None)
 _EVENT_FIELDS: Mapping[str, tuple[type, ...]] = {
     "submission_key": (str,),
     "query_id": (str,),
@@ -51,11 +55,20 @@ _EVENT_FIELDS: Mapping[str, tuple[type, ...]] = {
     "rubric_ver": (str, _NULL),
     "server_ver": (str,),
 }
+_MARK_FIELDS: Mapping[str, tuple[type, ...]] = {
+    "submission_key": (str,),
+    "query_id": (str,),
+    "annotator_id": (str,),
+    # Not "kind": that is what a line is.
+    "mark": (str,),
+    "value": (str,),
+    "made_at": (float,),
+}
 _ANSWERS = {"undo": None} | {answer.value: answer for answer in Answer}
 
 
 def export_jsonl(database: Database, path: Path) -> None:
-    """Writes all queries and events as they are at one moment, while others go on writing.
+    """Writes all queries, events and marks as they are at one moment, while others go on writing.
 
     Args:
         database: Where they are.
@@ -111,6 +124,9 @@ def _exported(database: Database) -> Iterator[dict[str, Any]]:
         for row in rows:
             yield {"kind": "event", **{name: row._mapping[name] for name in _EVENT_FIELDS}}
         since = rows[-1].id
+    marks = [MARK.c.kind.label("mark") if n == "mark" else MARK.c[n] for n in _MARK_FIELDS]
+    for row in database.rows(sa.select(*marks).order_by(MARK.c.id)):
+        yield {"kind": "mark", **row._mapping}
 
 
 def _line(fields: Mapping[str, Any]) -> str:
@@ -127,18 +143,26 @@ class _Import:
         self._keys = set[str]()
 
     def run(self, file: BinaryIO) -> None:
+        is_first_version = False
         for number, line in enumerate(file, start=1):
             where = f"line {number}: "
             fields = _parsed(line, where)
             kind = fields.pop("kind", None)
             if number == 1:
                 _check_header({"kind": kind, **fields})
+                is_first_version = fields["version"] == 1
             elif kind == "query":
+                if is_first_version:
+                    fields["group_id"] = None
                 self._queries.append((_checked(fields, _QUERY_FIELDS, where), where))
             elif kind == "event":
                 self._event(where, _checked(fields, _EVENT_FIELDS, where))
+            elif kind == "mark":
+                self._mark(where, _checked(fields, _MARK_FIELDS, where))
             else:
-                raise StoreError(f"{where}expected a query or an event, got the kind {kind!r}.")
+                raise StoreError(
+                    f"{where}expected a query, an event or a mark, got the kind {kind!r}."
+                )
             if len(self._queries) >= _BATCH or len(self._events) >= _BATCH:
                 self._flush()
         if not file.tell():
@@ -154,6 +178,13 @@ class _Import:
             self._flush()  # what is superseded must have its id
         self._events.append((where, row))
         self._keys.add(row["submission_key"])
+
+    def _mark(self, where: str, row: dict[str, Any]) -> None:
+        self._flush()
+        try:
+            add_mark(self._connection, {"kind": row.pop("mark"), **row}, where)
+        except ValueError as error:
+            raise StoreError(str(error)) from error
 
     def _flush(self) -> None:
         add_queries(self._connection, self._queries)
@@ -189,7 +220,7 @@ def _parsed(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _check_header(fields: Mapping[str, Any]) -> None:
-    if fields != _HEADER:
+    if fields not in (_HEADER, _FIRST_HEADER):
         raise StoreError(
             f"line 1: expected {json.dumps(_HEADER)}, got {fields!r:.80}; import what "
             "export_jsonl wrote, with a release that is as new."

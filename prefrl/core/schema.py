@@ -12,9 +12,9 @@ from sqlalchemy.engine import Connection
 
 from prefrl.errors import StoreError
 
-__all__ = ["CURRENT", "EVENT", "HEAD", "QUERY", "create", "mark", "revision"]
+__all__ = ["CURRENT", "EVENT", "HEAD", "MARK", "MEDIUM", "QUERY", "create", "revision", "stamp"]
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in ``core.migrations``."""
 
 # PostgreSQL sorts text by the locale of the database unless told otherwise; SQLite never does.
@@ -37,7 +37,15 @@ QUERY = sa.Table(
     sa.Column("leased_by", _TEXT),
     sa.Column("leased_until", sa.Float),
     sa.Column("fence", _INTEGER, nullable=False, server_default="0"),
+    # This is exported: it came later, and SQLite adds columns at the end.
+    sa.Column("group_id", _TEXT),
     sa.Index("ix_query_state", "state"),
+)
+sa.Index(
+    "ix_query_group",
+    QUERY.c.group_id,
+    sqlite_where=sa.text("group_id IS NOT NULL"),
+    postgresql_where=sa.text("group_id IS NOT NULL"),
 )
 sa.Index(
     "ix_query_open",
@@ -77,6 +85,31 @@ CURRENT = sa.Table(
     sa.Column("event_id", _INTEGER, nullable=False),
     sa.Index("ix_current_label_event", "event_id"),
     sqlite_with_rowid=False,
+)
+
+# Where the film or the text of an item is: made when the item is to be shown, and made again if it
+# is lost. So this is not exported.
+MEDIUM = sa.Table(
+    "medium",
+    _metadata,
+    sa.Column("item_id", _TEXT, primary_key=True),
+    sa.Column("media_id", _TEXT, nullable=False),
+    sa.Column("media_type", _TEXT, nullable=False),
+    sa.Index("ix_medium_media", "media_id"),
+)
+
+# What people say of a query beside their answer; the newest of a kind counts.
+MARK = sa.Table(
+    "mark",
+    _metadata,
+    sa.Column("id", _INTEGER, primary_key=True, autoincrement=False),
+    sa.Column("query_id", sa.ForeignKey("query.id"), nullable=False),
+    sa.Column("annotator_id", _TEXT, nullable=False),
+    sa.Column("submission_key", _TEXT, nullable=False, unique=True),
+    sa.Column("kind", _TEXT, nullable=False),
+    sa.Column("value", _TEXT, nullable=False),
+    sa.Column("made_at", sa.Float, nullable=False),
+    sa.Index("ix_mark_query", "query_id", "kind"),
 )
 
 # Alembic's own table, so that it finds its way in stores that were made without it.
@@ -147,10 +180,10 @@ def create(connection: Connection) -> None:
     for statement in _APPEND_ONLY[connection.dialect.name]:
         connection.exec_driver_sql(statement)
     connection.execute(_REVISION.insert().values(version_num=HEAD))
-    mark(connection)
+    stamp(connection)
 
 
-def mark(connection: Connection) -> None:
+def stamp(connection: Connection) -> None:
     """Also tells releases that know no revisions that this store is too new for them."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA user_version = {int(HEAD)}")

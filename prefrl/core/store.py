@@ -25,7 +25,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from prefrl.core import leases, portable
-from prefrl.core.comparisons import Answer, Comparison, Query
+from prefrl.core.comparisons import Answer, Query
 from prefrl.core.database import Database
 from prefrl.core.labels import (
     Counts,
@@ -34,25 +34,27 @@ from prefrl.core.labels import (
     Lease,
     Submission,
     check_text,
-    labels_of,
+    draft_event,
 )
-from prefrl.core.leases import IS_OPEN, URGENCY
 from prefrl.core.ledger import (
     Draft,
     add_events,
     add_queries,
-    as_event,
-    as_query,
     check_undo,
     faults,
     rebuild,
 )
-from prefrl.core.schema import CURRENT, EVENT, QUERY
+from prefrl.core.marks import Marks
+from prefrl.core.media import Media
+from prefrl.core.quality import Quality
+from prefrl.core.reader import LabelReader
+from prefrl.core.schema import EVENT
+from prefrl.errors import StoreError
 
 __all__ = ["Counts", "LabelChange", "LabelEvent", "LabelStore", "Lease", "Submission"]
 
 
-class LabelStore:
+class LabelStore(LabelReader):
     """Queries and answers in a database; several processes may have the same one open.
 
     Opening it checks that the place can be trusted, and brings a store that an older release made
@@ -74,9 +76,15 @@ class LabelStore:
     def __init__(
         self, place: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
     ) -> None:
-        self._database = Database(os.fspath(place))
+        super().__init__(Database(os.fspath(place)))
         self._clock = clock
         self._server_ver = metadata.version("prefrl")
+        self.media = Media(self._database)
+        """What shows the items."""
+        self.marks = Marks(self._database, clock)
+        """Flags and gold pairs."""
+        self.quality = Quality(self._database)
+        """Pairs to show again."""
 
     def __enter__(self) -> LabelStore:
         return self
@@ -117,13 +125,13 @@ class LabelStore:
                 f"expected a finite priority for each of {len(queries)} queries, got {priorities}."
             )
         about = {"created_at": self._clock(), "env_steps": env_steps}
-        rows = [
+        rows: list[dict[str, Any]] = [
             {"id": query.id, "left_item": query.left, "right_item": query.right}
-            | {"priority": float(priority), **about}
+            | {"group_id": query.group, "priority": float(priority), **about}
             for query, priority in zip(queries, priorities, strict=True)
         ]
         for query in queries:
-            check_text(query.id, query.left, query.right)
+            check_text(query.id, query.left, query.right, query.group)
         with self._database.transaction(write=True) as connection:
             return add_queries(connection, [(row, "") for row in rows])
 
@@ -183,12 +191,54 @@ class LabelStore:
             SubmissionConflictError: If the key was used for something else.
             StoreError: If that is no event of this annotator, or a newer one is about the label.
         """
-        event = self._event("", None, submission_key, annotator_id, supersedes=event_id)
+        event = self._undo(event_id, annotator_id, submission_key)
         check_text(submission_key, annotator_id)
         with self._database.transaction(write=True) as connection:
             return add_events(connection, [check_undo(connection, Draft(event))])[0]
 
-    def lease(self, annotator_id: str, *, n: int = 1, seconds: float = 120.0) -> list[Lease]:
+    def undo_submission(
+        self, undone: str, *, annotator_id: str, submission_key: str
+    ) -> list[LabelEvent]:
+        """Withdraws what came under a submission key: an answer, or all pairs of a ranking.
+
+        The pairs of a ranking have the keys KEY/0, KEY/1 and so on; so will their undos.
+
+        Args:
+            undone: The key.
+            annotator_id: Who gave the answers.
+            submission_key: The client's own name for this submission, as for ``submit``.
+
+        Returns:
+            The stored events.
+
+        Raises:
+            SubmissionConflictError: If the key was used for something else.
+            StoreError: If nothing came under that key from this annotator, or newer events are
+                about the labels.
+        """
+        check_text(undone, submission_key, annotator_id)
+        key = EVENT.c.submission_key
+        # "0" comes after "/" in the order of characters.
+        under_it = sa.or_(key == undone, sa.and_(key >= f"{undone}/", key < f"{undone}0"))
+        with self._database.transaction(write=True) as connection:
+            found = connection.execute(sa.select(EVENT.c.id, key).where(under_it)).all()
+            if not found:
+                raise StoreError(f"expected a submission key to undo, got {undone!r}.")
+            events = [
+                self._undo(id_, annotator_id, submission_key + old.removeprefix(undone))
+                for id_, old in sorted(map(tuple, found))
+            ]
+            return add_events(connection, [check_undo(connection, Draft(e)) for e in events])
+
+    def lease(
+        self,
+        annotator_id: str,
+        *,
+        n: int = 1,
+        seconds: float = 120.0,
+        ready: bool = False,
+        keep: Sequence[str] = (),
+    ) -> list[Lease]:
         """Keeps the most urgent open queries for a labeller, so that no one else is shown them.
 
         Those that the annotator has already are among them. An answer is stored whether or not its
@@ -196,16 +246,20 @@ class LabelStore:
 
         Args:
             annotator_id: For whom.
-            n: How many at most.
+            n: How many at most; but of a group of pairs all.
             seconds: For how long, at most an hour.
+            ready: Whether to take only what can be shown: both items have a medium.
+            keep: Queries and groups that this labeller has: kept for longer, not among the n.
 
         Returns:
             The most urgent first. Fewer than ``n``, if others have the rest.
         """
         now = self._clock()
-        expires_at = leases.expiry(now, seconds)
+        until = leases.expiry(now, seconds)
         with self._database.transaction(write=True) as connection:
-            return leases.take(connection, annotator_id, n, now=now, expires_at=expires_at)
+            return leases.take(
+                connection, annotator_id, n, now=now, expires_at=until, ready=ready, keep=keep
+            )
 
     def renew(self, lease: Lease, seconds: float = 120.0) -> Lease | None:
         """Keeps a leased query for longer, counted from now.
@@ -225,99 +279,6 @@ class LabelStore:
         """Gives leased queries back; how many of them this annotator had."""
         with self._database.transaction(write=True) as connection:
             return leases.release(connection, annotator_id, list(query_ids))
-
-    def open_queries(self, limit: int) -> list[Query]:
-        """Queries without a current answer from anyone, leased or not.
-
-        Args:
-            limit: How many at most.
-
-        Returns:
-            Those of the highest priority first, then the oldest, then by id.
-        """
-        most_urgent = sa.select(QUERY).where(IS_OPEN).order_by(*URGENCY).limit(limit)
-        return [as_query(row) for row in self._database.rows(most_urgent)]
-
-    def queries(self) -> list[Query]:
-        """All queries, the oldest first."""
-        oldest_first = sa.select(QUERY).order_by(QUERY.c.created_at, QUERY.c.id)
-        return [as_query(row) for row in self._database.rows(oldest_first)]
-
-    def events(self, *, since: int = 0) -> list[LabelEvent]:
-        """All events after the one with the id ``since``, in their order."""
-        newer = sa.select(EVENT).where(EVENT.c.id > since).order_by(EVENT.c.id)
-        return [as_event(row) for row in self._database.rows(newer)]
-
-    def changes(self, since: int = 0, limit: int | None = None) -> list[LabelChange]:
-        """What happened to whose label, for a reader that keeps a dict up to date.
-
-        Applied in order to a dict by query id and annotator, with None to take an entry out, the
-        changes up to an event make the current labels as of that event.
-
-        Args:
-            since: The last event that the reader has applied.
-            limit: How many events to read at most.
-
-        Returns:
-            In the order of the events, all changes of an event together: the last id is the next
-            ``since``. Empty if there is no newer event.
-        """
-        old = EVENT.alias("old")
-        newer = (
-            sa.select(
-                EVENT, QUERY.c.left_item, QUERY.c.right_item, old.c.annotator_id.label("whose")
-            )
-            .join(QUERY, QUERY.c.id == EVENT.c.query_id)
-            .outerjoin(old, old.c.id == EVENT.c.supersedes)
-            .where(EVENT.c.id > since)
-            .order_by(EVENT.c.id)
-            .limit(limit)
-        )
-        found = list[LabelChange]()
-        for row in self._database.rows(newer):
-            event, query = as_event(row), Query(row.query_id, row.left_item, row.right_item)
-            found += [LabelChange(event.id, query, *label) for label in labels_of(event, row.whose)]
-        return found
-
-    def comparisons(self, *, since: int = 0) -> list[tuple[int, Comparison]]:
-        """Current answers with the ids of their events, skips included.
-
-        A query comes once per annotator, and again in a later call when there is a newer answer:
-        the later one counts. Of withdrawn answers this says nothing; ``changes`` does.
-
-        Args:
-            since: Leave out events with this id or a smaller one.
-
-        Returns:
-            In the order of the event ids; the last id is the next ``since``.
-        """
-        answers = (
-            sa.select(CURRENT.c.event_id, CURRENT.c.answer, QUERY)
-            .join(QUERY, QUERY.c.id == CURRENT.c.query_id)
-            .where(CURRENT.c.event_id > since, CURRENT.c.answer.is_not(None))
-            .order_by(CURRENT.c.event_id)
-        )
-        rows = self._database.rows(answers)
-        return [(row.event_id, Comparison(as_query(row), Answer(row.answer))) for row in rows]
-
-    def most_urgent_answers(self, n: int) -> list[tuple[Comparison, float]]:
-        """The n current answers to the queries of the highest priority, with that priority."""
-        answers = (
-            sa.select(CURRENT.c.answer, QUERY)
-            .join(QUERY, QUERY.c.id == CURRENT.c.query_id)
-            .where(CURRENT.c.answer.is_not(None))
-            .order_by(*URGENCY, CURRENT.c.event_id)
-            .limit(n)
-        )
-        rows = self._database.rows(answers)
-        return [(Comparison(as_query(row), Answer(row.answer)), row.priority) for row in rows]
-
-    def counts(self) -> Counts:
-        """How many queries there are, answered, skipped and open, at one moment."""
-        by_state = sa.select(QUERY.c.state, sa.func.count().label("n")).group_by(QUERY.c.state)
-        n = {"answered": 0, "skipped": 0, "open": 0}
-        n.update((row.state, row.n) for row in self._database.rows(by_state))
-        return Counts(queries=sum(n.values()), **n)
 
     def export_jsonl(self, path: str | os.PathLike[str]) -> None:
         """Writes all queries and events as lines of JSON, as they are at one moment.
@@ -368,24 +329,14 @@ class LabelStore:
         with self._database.transaction(write=True) as connection:
             rebuild(connection)
 
-    def _event(
-        self,
-        query_id: str,
-        answer: Answer | None,
-        submission_key: str,
-        annotator_id: str,
-        supersedes: int | None = None,
-        **about: Any,
-    ) -> LabelEvent:
-        nothing = dict.fromkeys(("shown_at", "client_ms", "order_shown", "rubric_ver"))
-        return LabelEvent(
-            id=0,
-            query_id=query_id,
-            answer=answer,
+    def _event(self, **content: Any) -> LabelEvent:
+        return draft_event(**content, answered_at=self._clock(), server_ver=self._server_ver)
+
+    def _undo(self, event_id: int, annotator_id: str, submission_key: str) -> LabelEvent:
+        return self._event(
+            query_id="",  # check_undo says which
+            answer=None,
             submission_key=submission_key,
             annotator_id=annotator_id,
-            supersedes=supersedes,
-            answered_at=self._clock(),
-            server_ver=self._server_ver,
-            **(nothing | about),
+            supersedes=event_id,
         )

@@ -16,6 +16,7 @@ from prefrl.errors import StoreError
 
 LEFT, RIGHT, TIE, SKIP = Answer
 VERSION_1 = Path(__file__).with_name("store_version_1.sql").read_text()
+VERSION_2 = Path(__file__).with_name("store_version_2.sql").read_text()
 
 
 @pytest.fixture
@@ -64,7 +65,46 @@ def test_an_old_store_becomes_what_a_new_one_is(old, tmp_path):
     assert definitions(old) == definitions(tmp_path / "new.db")
     for path in (old, tmp_path / "new.db"):
         assert raw(path, "SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
-        assert raw(path, "PRAGMA user_version") == [(2,)]  # what releases without revisions read
+        assert raw(path, "PRAGMA user_version") == [(3,)]  # what releases without revisions read
+
+
+def test_a_store_of_version_2_loses_nothing(path, tmp_path):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_2)
+    before = [raw(path, f"SELECT * FROM {table}") for table in ("label_event", "current_label")]
+    with LabelStore(path) as store:
+        assert store.counts() == Counts(queries=4, answered=1, skipped=1, open=2)
+        assert store.comparisons() == [
+            (1, Comparison(Query("q0", "left0", "right0"), LEFT)),
+            (4, Comparison(Query("q2", "left2", "right2"), SKIP)),
+        ]
+        assert store.media.missing(9) == store.open_queries(9)
+        assert store.check() == []
+    after = [raw(path, f"SELECT * FROM {table}") for table in ("label_event", "current_label")]
+    assert after == before
+    LabelStore(tmp_path / "new.db").close()
+    assert definitions(path) == definitions(tmp_path / "new.db")
+
+
+def test_a_store_of_version_2_in_postgresql_too(place):
+    """Made by taking from a new one what version 2 did not have."""
+    if "://" not in place:
+        pytest.skip("SQLite has a dump of the real one")
+    with LabelStore(place) as store:
+        store.add_queries([Query("q", "a", "b")])
+        store.submit("q", LEFT, submission_key="k", annotator_id="ann")
+    raw(
+        place,
+        "DROP TABLE mark, medium",
+        "DROP INDEX ix_query_group",
+        "ALTER TABLE query DROP COLUMN group_id",
+        "UPDATE alembic_version SET version_num = '0002'",
+    )
+    with LabelStore(place) as store:
+        assert store.comparisons() == [(1, Comparison(Query("q", "a", "b"), LEFT))]
+        store.marks.add("q", "ann", "flag", "raised", submission_key="m")
+        store.media.add("a", "m", "video/webm")
+        assert store.check() == []
 
 
 def test_a_backup_is_kept_of_what_was_there(old):
@@ -113,8 +153,8 @@ def test_processes_that_open_an_old_store_at_once_all_can(old):
 
 def test_a_newer_store_is_refused_on_every_database(place):
     LabelStore(place).close()
-    raw(place, "UPDATE alembic_version SET version_num = '0003'")
-    with pytest.raises(StoreError, match="version 2 or older, got version 3; update prefrl"):
+    raw(place, "UPDATE alembic_version SET version_num = '0004'")
+    with pytest.raises(StoreError, match="version 3 or older, got version 4; update prefrl"):
         LabelStore(place)
 
 
@@ -130,7 +170,7 @@ def test_what_is_no_store_is_refused_on_every_database(place):
 
 def test_every_revision_has_a_file_and_alembic_is_not_loaded_without_need(path):
     files = sorted(Path(migrations.__file__).parent.glob("r*.py"))
-    assert [file.name[1:5] for file in files] == ["0001", schema.HEAD]
+    assert [file.name[1:5] for file in files] == ["0001", "0002", schema.HEAD]
     code = (
         "import sys; from prefrl.core.store import LabelStore; LabelStore(sys.argv[1]).close(); "
         "print(sorted({'alembic', 'psycopg'} & set(sys.modules)))"

@@ -12,7 +12,7 @@ from prefrl.core.store import LabelStore
 from prefrl.errors import StoreError, SubmissionConflictError
 
 LEFT, RIGHT, TIE, SKIP = Answer
-HEADER = '{"kind": "prefrl labels", "version": 1}\n'
+HEADER = '{"kind": "prefrl labels", "version": 2}\n'
 
 
 class Clock:
@@ -28,7 +28,7 @@ class Clock:
 
 def fill(store):
     store.add_queries([Query(f"q{i}", "lëft", "right\n") for i in range(2)], env_steps=7)
-    store.add_queries([Query("q2", "a", "b"), Query("q3", "a", "b")], priorities=[0.1, -2])
+    store.add_queries([Query("q2", "a", "b"), Query("q3", "a", "b", "g")], priorities=[0.1, -2])
     first = store.submit(
         "q0", LEFT, submission_key="k0", annotator_id="ann", shown_at=1.7e9 + 1 / 3, client_ms=0.1
     )
@@ -40,6 +40,8 @@ def fill(store):
     undone = store.undo(last.id, annotator_id="ann", submission_key="k4")
     store.undo(undone.id, annotator_id="ann", submission_key="k5")
     store.undo(2, annotator_id="ünï", submission_key="k6")
+    store.marks.add("q0", "ünï", "flag", "raised", submission_key="m0")
+    store.marks.add("q2", "ann", "gold", "left", submission_key="m1")
 
 
 def lines_of(store, folder):
@@ -60,10 +62,10 @@ def test_all_of_it_comes_back(place, tmp_path):
         fill(store)
         store.export_jsonl(tmp_path / "labels.jsonl")
         was = store.queries(), store.events(), store.comparisons(), store.counts(), store.changes()
-        urgent = store.open_queries(9)
+        urgent, marks = store.open_queries(9), (store.marks.flags(), store.marks.gold())
     text = (tmp_path / "labels.jsonl").read_text()
     assert [json.loads(line)["kind"] for line in text.splitlines()] == (
-        ["prefrl labels"] + ["query"] * 4 + ["event"] * 7
+        ["prefrl labels"] + ["query"] * 4 + ["event"] * 7 + ["mark"] * 2
     )
     with LabelStore("sqlite://") as there:
         there.import_jsonl(tmp_path / "labels.jsonl")
@@ -76,6 +78,7 @@ def test_all_of_it_comes_back(place, tmp_path):
             there.changes(),
         )
         assert there.open_queries(9) == urgent
+        assert (there.marks.flags(), there.marks.gold()) == marks
         assert lines_of(there, tmp_path) == text.splitlines()
         assert there.check() == []
 
@@ -99,6 +102,18 @@ def test_what_is_there_already_stays_and_the_rest_comes_after_it(exported, place
         assert [event.supersedes for event in events] == [None, None, None, 2, None, 5, 6, 3]
         assert store.counts().queries == 5
         assert store.check() == []
+
+
+def test_files_of_the_first_version_are_read(place, tmp_path):
+    first = [
+        {"kind": "prefrl labels", "version": 1},
+        {"kind": "query", "id": "q", "left_item": "a", "right_item": "b", "created_at": 1.0}
+        | {"env_steps": 3, "priority": 0.5},
+    ]
+    (tmp_path / "first.jsonl").write_text("".join(json.dumps(line) + "\n" for line in first))
+    with LabelStore(place) as store:
+        store.import_jsonl(tmp_path / "first.jsonl")
+        assert store.queries() == [Query("q", "a", "b")]
 
 
 def test_batches_do_not_show(exported, place, monkeypatch, tmp_path):
@@ -132,7 +147,7 @@ EVENT = {
     "server_ver": "",
 }
 QUERY = {"kind": "query", "id": "new", "left_item": "a", "right_item": "b"}
-QUERY |= {"created_at": 0, "env_steps": 0, "priority": 0.0}
+QUERY |= {"created_at": 0, "env_steps": 0, "priority": 0.0, "group_id": None}
 
 
 @pytest.mark.parametrize(
@@ -143,8 +158,8 @@ QUERY |= {"created_at": 0, "env_steps": 0, "priority": 0.0}
         (b"", "expected JSON in UTF-8"),
         (b"[" * 100_000, "expected JSON in UTF-8"),
         (b"[1]", "expected an object"),
-        (b"{}", "expected a query or an event, got the kind None"),
-        (HEADER.encode(), "expected a query or an event, got the kind 'prefrl labels'"),
+        (b"{}", "expected a query, an event or a mark, got the kind None"),
+        (HEADER.encode(), "expected a query, an event or a mark, got the kind 'prefrl labels'"),
         (b'{"kind": "query"}', "expected the fields"),
         (EVENT | {"more": 1}, "expected the fields"),
         (EVENT | {"answered_at": "now"}, "expected answered_at to be float"),
@@ -181,7 +196,7 @@ def test_a_bad_line_is_named_and_nothing_is_stored(exported, path, line, complai
     with LabelStore(path) as store:
         with pytest.raises(StoreError) as caught:
             store.import_jsonl(exported)
-        assert str(caught.value).startswith(f"line 13: {complaint}")
+        assert str(caught.value).startswith(f"line 15: {complaint}")
         assert store.counts().queries == len(store.events()) == 0
         exported.write_bytes(good)
         store.import_jsonl(exported)
@@ -193,7 +208,7 @@ def test_a_bad_line_is_named_and_nothing_is_stored(exported, path, line, complai
     [
         ("", "got an empty one"),
         (json.dumps(QUERY), "line 1: expected"),
-        (HEADER.replace("1", "2"), "line 1: expected"),
+        (HEADER.replace("2", "3"), "line 1: expected"),
     ],
 )
 def test_what_is_no_export_is_refused(tmp_path, text, complaint):

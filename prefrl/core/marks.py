@@ -1,0 +1,116 @@
+"""What people say of a query beside their answer.
+
+A flag: something is wrong with it. Gold: its answer is so sure that others are judged by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from prefrl.core.comparisons import Answer
+from prefrl.core.database import Database
+from prefrl.core.labels import check_text
+from prefrl.core.schema import MARK, QUERY
+from prefrl.errors import StoreError, SubmissionConflictError
+
+__all__ = ["Mark", "Marks", "add_mark"]
+
+_VALUES = {"flag": ("raised", "lowered"), "gold": ("left", "right", "tie", "none")}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One mark, made by one person. Like answers, marks are only ever added."""
+
+    query_id: str
+    """What it is about."""
+    annotator_id: str
+    """Who made it."""
+    kind: str
+    """"flag" or "gold"."""
+    value: str
+    """Of a flag: raised or lowered. Of a gold pair: the answer that is right, or none any more."""
+    made_at: float
+    """When it was stored, in seconds since 1970."""
+
+
+class Marks:
+    """Flags, which each person has of their own, and gold pairs, which all have in common.
+
+    Args:
+        database: Of the store.
+        clock: Gives the seconds since 1970.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def add(
+        self, query_id: str, annotator_id: str, kind: str, value: str, *, submission_key: str
+    ) -> None:
+        """Adds a mark; when this returns, it is on disk. The same key again changes nothing.
+
+        Raises:
+            ValueError: If there is no such kind of mark.
+            StoreError: If there is no such query.
+            SubmissionConflictError: If the key was used for another mark.
+        """
+        row = {"query_id": query_id, "annotator_id": annotator_id, "kind": kind, "value": value}
+        about = {"submission_key": submission_key, "made_at": self._clock()}
+        with self._database.transaction(write=True) as connection:
+            add_mark(connection, row | about)
+
+    def flags(self) -> list[Mark]:
+        """The flags that are raised, the newest last."""
+        return [
+            mark for mark in self._newest("flag", MARK.c.annotator_id) if mark.value == "raised"
+        ]
+
+    def gold(self) -> dict[str, Answer]:
+        """The right answers to the gold pairs, by query."""
+        marks = self._newest("gold")
+        return {mark.query_id: Answer(mark.value) for mark in marks if mark.value != "none"}
+
+    def _newest(self, kind: str, *per: sa.ColumnElement[str]) -> list[Mark]:
+        newest = (
+            sa.select(sa.func.max(MARK.c.id))
+            .where(MARK.c.kind == kind)
+            .group_by(MARK.c.query_id, *per)
+        )
+        rows = self._database.rows(sa.select(MARK).where(MARK.c.id.in_(newest)).order_by(MARK.c.id))
+        return [
+            Mark(row.query_id, row.annotator_id, row.kind, row.value, row.made_at) for row in rows
+        ]
+
+
+def add_mark(connection: Connection, row: Mapping[str, Any], where: str = "") -> None:
+    """Adds a mark whose key is new.
+
+    Args:
+        connection: In a transaction that writes.
+        row: All fields of ``Mark``, and the submission key.
+        where: What a complaint begins with.
+    """
+    if row["value"] not in _VALUES.get(row["kind"], ()):
+        raise ValueError(
+            f"{where}expected a mark of {_VALUES}, got {row['kind']} {row['value']!r}."
+        )
+    check_text(row["query_id"], row["annotator_id"], row["submission_key"])
+    there = sa.select(MARK).where(MARK.c.submission_key == row["submission_key"])
+    if first := connection.execute(there).first():
+        if any(first._mapping[name] != row[name] for name in row if name != "made_at"):
+            raise SubmissionConflictError(
+                f"{where}submission key {row['submission_key']!r} was used for another mark; make "
+                "a new key for each."
+            )
+        return
+    if not connection.execute(sa.select(QUERY.c.id).where(QUERY.c.id == row["query_id"])).first():
+        raise StoreError(f"{where}expected a query of this store, got {row['query_id']!r}.")
+    newest = connection.execute(sa.select(sa.func.max(MARK.c.id))).scalar() or 0
+    connection.execute(MARK.insert().values(id=newest + 1, **row))

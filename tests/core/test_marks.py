@@ -1,0 +1,97 @@
+import pytest
+
+from prefrl.core.comparisons import Answer, Query
+from prefrl.core.quality import Repeat
+from prefrl.core.store import LabelStore
+from prefrl.errors import StoreError, SubmissionConflictError
+
+LEFT, RIGHT, TIE, SKIP = Answer
+Q = [Query(f"q{i}", f"l{i}", f"r{i}") for i in range(5)]
+
+
+@pytest.fixture
+def store(place):
+    with LabelStore(place) as store:
+        store.add_queries(Q)
+        for query in Q:
+            store.media.add(query.left, "m", "video/webm")
+            store.media.add(query.right, "m", "video/webm")
+        yield store
+
+
+def submit(store, i, answer, who, order=None):
+    n = len(store.events())
+    about = {"submission_key": f"k{n}", "annotator_id": who, "order_shown": order}
+    return store.submit(f"q{i}", answer, **about)
+
+
+def mark(store, i, who, kind, value, key):
+    store.marks.add(f"q{i}", who, kind, value, submission_key=key)
+
+
+def test_a_flag_is_of_one_person_and_can_be_lowered(store):
+    mark(store, 0, "ann", "flag", "raised", "1")
+    mark(store, 0, "bob", "flag", "raised", "2")
+    mark(store, 0, "ann", "flag", "lowered", "3")
+    assert [(flag.query_id, flag.annotator_id) for flag in store.marks.flags()] == [("q0", "bob")]
+
+
+def test_a_gold_pair_has_one_right_answer(store):
+    mark(store, 0, "ann", "gold", "left", "1")
+    mark(store, 1, "ann", "gold", "tie", "2")
+    mark(store, 0, "bob", "gold", "right", "3")
+    assert store.marks.gold() == {"q0": RIGHT, "q1": TIE}
+    mark(store, 1, "ann", "gold", "none", "4")
+    assert store.marks.gold() == {"q0": RIGHT}
+
+
+def test_a_retry_changes_nothing_and_bad_marks_are_refused(store):
+    for _ in range(2):
+        mark(store, 0, "ann", "gold", "left", "1")
+    mark(store, 0, "ann", "gold", "right", "2")
+    mark(store, 0, "ann", "gold", "left", "1")
+    assert store.marks.gold() == {"q0": RIGHT}
+    with pytest.raises(SubmissionConflictError, match="another mark"):
+        mark(store, 1, "ann", "gold", "left", "1")
+    with pytest.raises(StoreError, match="expected a query"):
+        mark(store, 9, "ann", "gold", "left", "9")
+    with pytest.raises(ValueError, match="expected a mark"):
+        mark(store, 0, "ann", "gold", "raised", "9")
+
+
+def test_overlaps_are_pairs_that_others_have_answered(store):
+    submit(store, 0, LEFT, "ann")
+    submit(store, 1, LEFT, "oracle")
+    submit(store, 2, SKIP, "ann")
+    assert store.quality.overlaps("bob", people=2, n=9) == [Q[2], Q[0]]
+    assert store.quality.overlaps("ann", people=2, n=9) == []
+    undone = submit(store, 0, RIGHT, "bob")
+    assert store.quality.overlaps("eve", people=2, n=9) == [Q[2]]
+    assert store.quality.overlaps("eve", people=3, n=1) == [Q[0]]
+    store.undo(undone.id, annotator_id="bob", submission_key="u")
+    assert store.quality.overlaps("bob", people=2, n=9) == [Q[2]]  # bob has seen Q[0]
+
+
+def test_repeats_are_old_preferences_of_ones_own(store):
+    submit(store, 0, LEFT, "ann", "right-left")
+    submit(store, 1, TIE, "ann")
+    submit(store, 2, RIGHT, "ann", "left-right")
+    submit(store, 3, LEFT, "bob")
+    assert store.quality.repeats("ann", after=1, n=9) == [Repeat(Q[0], "right-left")]
+    assert store.quality.repeats("ann", after=0, n=9) == [
+        Repeat(Q[2], "left-right"),
+        Repeat(Q[0], "right-left"),
+    ]
+    submit(store, 0, LEFT, "ann", "left-right")
+    assert store.quality.repeats("ann", after=0, n=9) == [Repeat(Q[2], "left-right")]
+    assert store.quality.repeats("ann", after=9, n=9) == []
+
+
+def test_gold_pairs_come_to_those_who_have_not_answered_them(store):
+    mark(store, 0, "ann", "gold", "left", "1")
+    mark(store, 1, "ann", "gold", "left", "2")
+    submit(store, 0, LEFT, "bob")
+    assert store.quality.gold("bob", n=9) == [Q[1]]
+    assert store.quality.gold("ann", n=9) == []
+    mark(store, 1, "eve", "gold", "none", "3")
+    assert store.quality.gold("bob", n=9) == []
