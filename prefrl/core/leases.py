@@ -61,20 +61,13 @@ def take(
         The most urgent first.
     """
     is_mine = QUERY.c.leased_by == annotator_id
-    is_free = sa.or_(
-        QUERY.c.leased_by.is_(None),
-        is_mine,
-        QUERY.c.leased_until <= now,
-        QUERY.c.leased_until > now + LONGEST,
-    )
-    can_be_shown = IS_READY if ready else sa.true()
-    kept = sa.or_(QUERY.c.id.in_(keep), sa.func.coalesce(QUERY.c.group_id, "").in_(keep))
+    is_kept = sa.or_(QUERY.c.id.in_(keep), sa.func.coalesce(QUERY.c.group_id, "").in_(keep))
     if keep:
-        longer = QUERY.update().where(IS_OPEN, is_mine, kept).values(leased_until=expires_at)
+        longer = QUERY.update().where(IS_OPEN, is_mine, is_kept).values(leased_until=expires_at)
         connection.execute(longer)
     found = connection.execute(
         sa.select(QUERY.c.id, QUERY.c.group_id)
-        .where(IS_OPEN, is_free, can_be_shown, ~kept)
+        .where(IS_OPEN, _is_free(annotator_id, now), IS_READY if ready else sa.true(), ~is_kept)
         .order_by(*URGENCY)
         .limit(n)
     ).all()
@@ -98,6 +91,15 @@ def take(
         connection.execute(taken).all(), key=lambda row: (-row.priority, row.created_at, row.id)
     )
     return [Lease(as_query(row), annotator_id, row.fence, expires_at) for row in rows]
+
+
+def _is_free(annotator_id: str, now: float) -> sa.ColumnElement[bool]:
+    return sa.or_(
+        QUERY.c.leased_by.is_(None),
+        QUERY.c.leased_by == annotator_id,
+        QUERY.c.leased_until <= now,
+        QUERY.c.leased_until > now + LONGEST,
+    )
 
 
 def renew(connection: Connection, lease: Lease, *, expires_at: float) -> Lease | None:
