@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from prefrl.core.comparisons import Answer, Comparison, Query
@@ -40,6 +42,11 @@ class LabelReader:
         """All queries, the oldest first."""
         oldest_first = sa.select(QUERY).order_by(QUERY.c.created_at, QUERY.c.id)
         return [as_query(row) for row in self._database.rows(oldest_first)]
+
+    def find(self, names: Sequence[str]) -> list[Query]:
+        """The queries with these ids, and all queries of groups with these names; by id."""
+        named = sa.select(QUERY).where(sa.or_(QUERY.c.id.in_(names), QUERY.c.group_id.in_(names)))
+        return [as_query(row) for row in self._database.rows(named.order_by(QUERY.c.id))]
 
     def events(self, *, since: int = 0) -> list[LabelEvent]:
         """All events after the one with the id ``since``, in their order."""

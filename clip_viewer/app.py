@@ -1,0 +1,150 @@
+"""Puts the application together: routes inside, the guard around them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from clip_viewer.config import ViewerConfig
+from clip_viewer.guard import Guard, Refusal
+from clip_viewer.instructions import read_instructions
+from clip_viewer.labelling import Desk, labelling_routes
+from clip_viewer.media import media_routes
+from clip_viewer.messages import Problem
+from clip_viewer.news import RunNews
+from clip_viewer.people import People
+from clip_viewer.study import study_routes
+from clip_viewer.tally import Presence, Tally
+from clip_viewer.writer import Writer
+from prefrl.core.store import LabelStore
+from prefrl.errors import StoreError, StoreUnavailableError
+
+__all__ = ["create_app"]
+
+_STATIC = Path(__file__).with_name("static")
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem}
+    for status in (400, 401, 403, 404, 405, 408, 413, 415, 416, 422, 429, 503)
+}
+
+
+def create_app(config: ViewerConfig, *, presence: Presence | None = None) -> FastAPI:
+    """The labelling page as an ASGI application.
+
+    Args:
+        config: What is served, where, and to whom.
+        presence: Is told who is at the page.
+
+    Raises:
+        ConfigError: If the instructions cannot be read.
+        StoreError: If the label store cannot be opened.
+    """
+    read_instructions(config.instructions)  # before anything starts
+    store = LabelStore(config.store)
+    people = People(config.people)
+    writer = Writer(store)
+    desk = Desk(
+        config=config,
+        store=store,
+        people=people,
+        writer=writer,
+        tally=Tally(store),
+        presence=presence or Presence(),
+        news=RunNews(config.metrics, config.status, config.summary),
+        # A cookie does not know of ports, and there may be several studies on one machine.
+        cookie=f"prefrl_session_{config.port}",
+        rng=random.SystemRandom(),
+        version=metadata.version("prefrl"),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        writer.close()
+        store.close()
+
+    app = FastAPI(
+        title="prefrl clip_viewer",
+        version=desk.version,
+        lifespan=lifespan,
+        # The description is for tests; a page of it would need scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        responses=_REFUSALS,
+    )
+    app.include_router(labelling_routes(desk))
+    app.include_router(study_routes(desk))
+    app.include_router(media_routes(store, config.media))
+    _add_pages(app)
+    _explain_refusals(app)
+    app.add_middleware(Guard, people=people, hosts=config.hosts, cookie=desk.cookie)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    def page(name: str) -> Any:
+        async def send(request: Request) -> FileResponse:
+            return FileResponse(_STATIC / name, headers={"cache-control": "no-cache"})
+
+        return send
+
+    app.add_api_route("/", page("index.html"), include_in_schema=False)
+    app.add_api_route("/dashboard", page("dashboard.html"), include_in_schema=False)
+    app.add_api_route("/favicon.ico", page("favicon.svg"), include_in_schema=False)
+
+    @app.get("/healthz")
+    async def health() -> dict[str, bool]:
+        """Whether the server is there; says nothing of the run."""
+        return {"ok": True}
+
+    app.mount("/static", _Fresh(directory=_STATIC), name="static")
+
+
+class _Fresh(StaticFiles):
+    """Has browsers ask whether a file has changed: after an update the page must fit the server."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+def _explain_refusals(app: FastAPI) -> None:
+    """Every refusal is one sentence of JSON."""
+
+    def say(status: int, why: str, headers: Any = None) -> JSONResponse:
+        return JSONResponse({"error": why}, status_code=status, headers=headers)
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, error: Refusal) -> JSONResponse:
+        return say(error.status, str(error), error.headers)
+
+    @app.exception_handler(HTTPException)
+    async def not_found(request: Request, error: HTTPException) -> JSONResponse:
+        return say(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def not_as_expected(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = " ".join(str(part) for part in first["loc"])
+        return say(422, f"{where}: {first['msg']}.")
+
+    @app.exception_handler(StoreUnavailableError)
+    async def try_again(request: Request, error: StoreUnavailableError) -> JSONResponse:
+        return say(503, str(error), {"retry-after": "1"})
+
+    @app.exception_handler(StoreError)
+    async def cannot(request: Request, error: StoreError) -> JSONResponse:
+        return say(409, str(error))

@@ -1,0 +1,96 @@
+"""What is served, where, and to whom."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefrl.errors import ConfigError
+
+__all__ = ["ViewerConfig"]
+
+
+@dataclass(frozen=True)
+class ViewerConfig:
+    """A labelling page.
+
+    Raises:
+        ConfigError: If it would be open to others without being asked to, or a share is none.
+    """
+
+    store: str
+    """Path or URL of the label store."""
+    media: Path
+    """Folder of films and texts, named by their content."""
+    people: Path
+    """File in which sign-in links and sessions are kept, as hashes."""
+    metrics: Path | None = None
+    """The run's table of metrics, for the learning curve."""
+    status: Path | None = None
+    """The run's folder of what each role is doing."""
+    summary: Path | None = None
+    """The file that is there when the run is finished."""
+    instructions: Path | None = None
+    """Markdown for those who label; a general text if None."""
+    title: str = "prefrl"
+    """What the page says it is about."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8770
+    """Port to listen on."""
+    expose: bool = False
+    """Whether other machines may reach it."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names, with or without port, by which people may call it besides this machine's own."""
+    overlap_share: float = 0.1
+    """Share of pairs shown that someone else has answered already, for the agreement."""
+    repeat_share: float = 0.03
+    """Share of pairs shown that one has answered oneself, mirrored, for the self-consistency."""
+    gold_share: float = 0.05
+    """Share of pairs shown whose right answer is known, while there are any."""
+    people_per_pair: int = 2
+    """How many people answer a pair that is shown for the agreement."""
+    lease_seconds: float = 120.0
+    """For how long a pair is kept for one person."""
+
+    def __post_init__(self) -> None:
+        for name in ("overlap_share", "repeat_share", "gold_share"):
+            if not 0 <= getattr(self, name) <= 0.5:
+                raise ConfigError(f"expected {name} to be in [0, 0.5], got {getattr(self, name)}.")
+        if self.people_per_pair < 2:
+            raise ConfigError(f"people_per_pair must be at least 2, got {self.people_per_pair}.")
+        if not 0 < self.port < 65536:
+            raise ConfigError(f"port must be between 1 and 65535, got {self.port}.")
+        if not self.is_local and not self.expose:
+            raise ConfigError(
+                f"expected a loopback address to listen on, got {self.host}; other machines can "
+                "reach that one. If they are to, say --page.expose; safer is an SSH tunnel: "
+                f"ssh -L {self.port}:127.0.0.1:{self.port} this-machine"
+            )
+        if self.expose and not self.allowed_hosts:
+            raise ConfigError(
+                "expected the names by which other machines call this one, as in --page.hosts "
+                "labels.example.org; requests under any other name are refused."
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """All that may stand in a request's Host: names with ports, in small letters."""
+        own = {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+        told = {name.lower().rstrip(".") for name in self.allowed_hosts}
+        # Behind a proxy the port is the proxy's, which a browser leaves out if it is the usual one.
+        return frozenset(own | told | {f"{name}:{self.port}" for name in told})
+
+    @property
+    def address(self) -> str:
+        """How to reach it from this machine."""
+        return f"http://127.0.0.1:{self.port}/"

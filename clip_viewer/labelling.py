@@ -1,0 +1,246 @@
+"""What the labelling page asks for: who am I, what is next, and here is what I answered."""
+
+from __future__ import annotations
+
+import functools
+import random
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from clip_viewer.config import ViewerConfig
+from clip_viewer.guard import Refusal, person_of, session_of
+from clip_viewer.instructions import read_instructions
+from clip_viewer.messages import (
+    AnswerIn,
+    EventsIn,
+    EventsOut,
+    FlagIn,
+    GoldIn,
+    InstructionsOut,
+    MeOut,
+    ProgressOut,
+    RankingIn,
+    ReleaseIn,
+    ResultOut,
+    SignIn,
+    TasksIn,
+    TasksOut,
+    UndoIn,
+)
+from clip_viewer.news import RunNews
+from clip_viewer.people import People, Person, write_token
+from clip_viewer.tally import Presence, Tally
+from clip_viewer.tasks import hand_out, ranked
+from clip_viewer.writer import Writer
+from prefrl.core.comparisons import Answer
+from prefrl.core.labels import Submission
+from prefrl.core.store import LabelStore
+from prefrl.errors import StoreError, StoreUnavailableError
+
+__all__ = ["Desk", "labelling_routes"]
+
+_Event = AnswerIn | RankingIn | UndoIn | FlagIn | GoldIn
+_MIRRORED = "right-left"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the routes work with."""
+
+    config: ViewerConfig
+    store: LabelStore
+    people: People
+    writer: Writer
+    tally: Tally
+    presence: Presence
+    news: RunNews
+    cookie: str
+    rng: random.Random
+    version: str
+
+    def progress(self, person: Person) -> ProgressOut:
+        """How it is going; a few reads."""
+        return ProgressOut(
+            mine=self.tally.mine(person.name),
+            queue=self.tally.queue(),
+            agent=self.news.agent(),
+            people=self.presence.n_present(),
+            curve=self.news.curve(),
+            finished=self.news.finished(),
+        )
+
+    def me(self, person: Person, session: str) -> MeOut:
+        """Who is signed in."""
+        return MeOut(
+            annotator=person.name,
+            role=person.role,
+            token=write_token(session),
+            title=self.config.title,
+            rubric_ver=read_instructions(self.config.instructions).rubric_ver,
+            server_ver=self.version,
+        )
+
+
+def labelling_routes(desk: Desk) -> APIRouter:
+    """The routes of the labelling page."""
+    router = APIRouter(prefix="/api")
+    router.add_api_route("/session", functools.partial(_sign_in, desk), methods=["POST"])
+    router.add_api_route(
+        "/session", functools.partial(_sign_out, desk), methods=["DELETE"], status_code=204
+    )
+    get, post = functools.partial(router.add_api_route, methods=["GET"]), router.add_api_route
+    get("/me", functools.partial(_me, desk))
+    get("/instructions", functools.partial(_instructions, desk))
+    get("/progress", functools.partial(_progress, desk))
+    post("/tasks", functools.partial(_tasks, desk), methods=["POST"])
+    post("/events", functools.partial(_events, desk), methods=["POST"])
+    post("/release", functools.partial(_release, desk), methods=["POST"], status_code=204)
+    return router
+
+
+async def _sign_in(desk: Desk, told: SignIn, request: Request, response: Response) -> MeOut:
+    entered = await run_in_threadpool(desk.people.enter, told.token)
+    if entered is None:
+        raise Refusal(403, "This link was used already or is too old; ask for a new one.")
+    session, person = entered
+    response.set_cookie(
+        desk.cookie,
+        session,
+        max_age=30 * 86400,
+        httponly=True,
+        samesite="strict",
+        secure=request.headers.get("origin", "").startswith("https://"),
+    )
+    return desk.me(person, session)
+
+
+async def _sign_out(desk: Desk, request: Request, response: Response) -> None:
+    await run_in_threadpool(desk.people.leave, session_of(request.scope))
+    desk.presence.leave(person_of(request.scope).name)
+    response.delete_cookie(desk.cookie, httponly=True, samesite="strict")
+
+
+async def _me(desk: Desk, request: Request) -> MeOut:
+    return desk.me(person_of(request.scope), session_of(request.scope))
+
+
+async def _instructions(desk: Desk, request: Request) -> InstructionsOut:
+    return read_instructions(desk.config.instructions)
+
+
+async def _progress(desk: Desk, request: Request) -> ProgressOut:
+    return await run_in_threadpool(desk.progress, person_of(request.scope))
+
+
+async def _tasks(desk: Desk, told: TasksIn, request: Request) -> TasksOut:
+    person = person_of(request.scope)
+    desk.presence.note(person.name)
+    tasks = await desk.writer.call(
+        functools.partial(
+            hand_out,
+            annotator_id=person.name,
+            n=told.n,
+            have=told.have,
+            config=desk.config,
+            rng=desk.rng,
+        )
+    )
+    return TasksOut(tasks=tasks, progress=await run_in_threadpool(desk.progress, person))
+
+
+async def _release(desk: Desk, told: ReleaseIn, request: Request) -> None:
+    person = person_of(request.scope)
+    desk.presence.leave(person.name)
+
+    def release(store: LabelStore) -> None:
+        store.release(person.name, [query.id for query in store.find(told.tasks)])
+
+    await desk.writer.call(release)
+
+
+async def _events(desk: Desk, told: EventsIn, request: Request) -> EventsOut:
+    person = person_of(request.scope)
+    desk.presence.note(person.name)
+    results = []
+    for event in told.events:  # in order: an undo comes after what it undoes
+        try:
+            await _store(desk, person, event)
+        except StoreUnavailableError:
+            raise  # the page keeps this event and those after it, and tries again
+        except (StoreError, ValueError) as error:
+            results.append(
+                ResultOut(submission_key=event.submission_key, stored=False, error=str(error))
+            )
+        else:
+            results.append(ResultOut(submission_key=event.submission_key, stored=True))
+    return EventsOut(results=results, progress=await run_in_threadpool(desk.progress, person))
+
+
+async def _store(desk: Desk, person: Person, event: _Event) -> None:
+    """Stores one event; when this returns, it is on disk."""
+    name, key = person.name, event.submission_key
+    if isinstance(event, AnswerIn):
+        desk.tally.note(await desk.writer.submit([_answer(name, event)]))
+    elif isinstance(event, RankingIn):
+        pairs = await run_in_threadpool(desk.store.find, [event.task])
+        if not pairs or pairs[0].group != event.task:
+            raise StoreError(f"expected a group of pairs to rank, got {event.task!r}.")
+        common = _submission(name, event, Answer.SKIP, event.order)
+        said = ranked(pairs, event.order, event.ranks, common)
+        desk.tally.note(await desk.writer.submit(said))
+    elif isinstance(event, UndoIn):
+        undoes = event.undoes
+        undone = await desk.writer.call(
+            lambda store: store.undo_submission(undoes, annotator_id=name, submission_key=key)
+        )
+        desk.tally.note(undone)
+    else:
+        kind, value = _mark(person, event)
+        await desk.writer.call(
+            lambda store: store.marks.add(
+                _first_query(store, event.task), name, kind, value, submission_key=key
+            )
+        )
+
+
+def _answer(annotator_id: str, event: AnswerIn) -> Submission:
+    if event.order not in ("left-right", _MIRRORED):
+        raise StoreError(f"expected the order of a pair, got {event.order!r}; reload the page.")
+    seen = Answer(event.answer)
+    answer = seen.mirrored if event.order == _MIRRORED else seen
+    return _submission(annotator_id, event, answer, event.order)
+
+
+def _submission(
+    annotator_id: str, event: AnswerIn | RankingIn, answer: Answer, order: str
+) -> Submission:
+    return Submission(
+        query_id=event.task,
+        answer=answer,
+        submission_key=event.submission_key,
+        annotator_id=annotator_id,
+        shown_at=None if event.shown_at is None else event.shown_at / 1000,
+        client_ms=event.client_ms,
+        order_shown=order,
+        rubric_ver=event.rubric_ver,
+    )
+
+
+def _mark(person: Person, event: FlagIn | GoldIn) -> tuple[str, str]:
+    if isinstance(event, FlagIn):
+        return "flag", "raised" if event.raised else "lowered"
+    if person.role != "owner":
+        raise StoreError("Only whoever runs the study can say which pairs are gold.")
+    if event.answer == "none":
+        return "gold", "none"
+    seen = Answer(event.answer)
+    return "gold", (seen.mirrored if event.order == _MIRRORED else seen).value
+
+
+def _first_query(store: LabelStore, task: str) -> str:
+    found = store.find([task])
+    if not found:
+        raise StoreError(f"expected a task of this study, got {task!r}.")
+    return found[0].id

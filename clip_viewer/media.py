@@ -1,0 +1,49 @@
+"""Films and texts by the name of their content: nothing else of the disk can be reached."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from clip_viewer.guard import Refusal
+from prefrl.core.store import LabelStore
+
+__all__ = ["SUFFIXES", "media_routes"]
+
+SUFFIXES = {"video/webm": ".webm", "application/json": ".json"}
+"""What can be shown, by type."""
+
+_NAME = re.compile(r"[0-9a-f]{32}")
+_FOR_GOOD = {"cache-control": "private, max-age=31536000, immutable"}
+
+
+def media_routes(store: LabelStore, folder: Path) -> APIRouter:
+    """The route of films and texts.
+
+    Args:
+        store: Knows which there are, and of which type.
+        folder: Where they are.
+    """
+    router = APIRouter()
+    root = folder.resolve()
+
+    @router.get("/media/{media_id}", response_class=FileResponse)
+    async def medium(media_id: str, request: Request) -> FileResponse:
+        """A film or a text."""
+        if "," in request.headers.get("range", ""):
+            raise Refusal(416, "One range at a time.")
+        media_type = None
+        if _NAME.fullmatch(media_id):
+            media_type = await run_in_threadpool(store.media.type_of, media_id)
+        if media_type not in SUFFIXES:
+            raise Refusal(404, "There is no such film or text.")
+        path = root / f"{media_id}{SUFFIXES[media_type]}"
+        if path.is_symlink() or path.resolve().parent != root or not path.is_file():
+            raise Refusal(404, "This film or text is not on disk.")
+        return FileResponse(path, media_type=media_type, headers=_FOR_GOOD)
+
+    return router

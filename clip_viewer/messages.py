@@ -1,0 +1,255 @@
+"""What the page and the server say to each other, as the OpenAPI description has it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "AgentNews",
+    "AnswerIn",
+    "EventsIn",
+    "EventsOut",
+    "FlagIn",
+    "GoldIn",
+    "InstructionsOut",
+    "InviteIn",
+    "InviteOut",
+    "ItemOut",
+    "MeOut",
+    "MineOut",
+    "PeopleOut",
+    "PersonOut",
+    "Problem",
+    "ProgressOut",
+    "QueueOut",
+    "RankingIn",
+    "ReleaseIn",
+    "ResultOut",
+    "SignIn",
+    "TaskOut",
+    "TasksIn",
+    "TasksOut",
+    "UndoIn",
+]
+
+# Keys end in /0, /1 ... inside the store for the pairs of a ranking: a client's may not.
+_Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
+_TaskId = Annotated[str, Field(min_length=1, max_length=128)]
+_Order = Annotated[str, Field(pattern=r"^(left-right|right-left|[0-9]{1,2}(-[0-9]{1,2}){1,19})$")]
+_Moment = Annotated[float, Field(ge=0, le=1e14)]
+_Duration = Annotated[float, Field(ge=0, le=1e9)]
+_Rubric = Annotated[str, Field(max_length=64)]
+_Rank = Annotated[int, Field(ge=1, le=20)]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SignIn(_In):
+    """The token of a sign-in link."""
+
+    token: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class TasksIn(_In):
+    """How many pairs the page wants, and which it has."""
+
+    n: Annotated[int, Field(ge=0, le=16)] = 4
+    have: Annotated[list[_TaskId], Field(max_length=64)] = []
+    shown: _TaskId | None = None
+
+
+class _Shown(_In):
+    submission_key: _Key
+    task: _TaskId
+    order: _Order
+    shown_at: _Moment | None = None
+    client_ms: _Duration | None = None
+    rubric_ver: _Rubric | None = None
+
+
+class AnswerIn(_Shown):
+    """An answer to a pair, as it was seen on the screen."""
+
+    kind: Literal["answer"]
+    answer: Literal["left", "right", "tie", "skip"]
+
+
+class RankingIn(_Shown):
+    """Ranks of the items as shown: 1 is best, equal ranks tie; None is "can't tell"."""
+
+    kind: Literal["ranking"]
+    ranks: Annotated[list[_Rank], Field(min_length=2, max_length=20)] | None
+
+
+class UndoIn(_In):
+    """Takes an answer or a ranking back."""
+
+    kind: Literal["undo"]
+    submission_key: _Key
+    undoes: _Key
+
+
+class FlagIn(_In):
+    """Says that something is wrong with what is shown, or not after all."""
+
+    kind: Literal["flag"]
+    submission_key: _Key
+    task: _TaskId
+    raised: bool
+
+
+class GoldIn(_In):
+    """Says that a pair's answer is sure enough to judge others by; none: not any more."""
+
+    kind: Literal["gold"]
+    submission_key: _Key
+    task: _TaskId
+    order: _Order
+    answer: Literal["left", "right", "tie", "none"]
+
+
+class EventsIn(_In):
+    """What a person did, in order."""
+
+    events: Annotated[
+        list[
+            Annotated[AnswerIn | RankingIn | UndoIn | FlagIn | GoldIn, Field(discriminator="kind")]
+        ],
+        Field(max_length=50),
+    ]
+
+
+class ReleaseIn(_In):
+    """Pairs that the page gives back."""
+
+    tasks: Annotated[list[_TaskId], Field(max_length=64)]
+
+
+class InviteIn(_In):
+    """Whom to let in."""
+
+    annotator: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Problem(BaseModel):
+    """Why a request was refused, in one sentence."""
+
+    error: str
+
+
+class MeOut(BaseModel):
+    """Who is signed in."""
+
+    annotator: str
+    role: Literal["annotator", "owner"]
+    token: str
+    title: str
+    rubric_ver: str
+    server_ver: str
+
+
+class InstructionsOut(BaseModel):
+    """The instructions as sanitised HTML."""
+
+    html: str
+    rubric_ver: str
+
+
+class ItemOut(BaseModel):
+    """One item of a task."""
+
+    media: str
+
+
+class TaskOut(BaseModel):
+    """A pair, or K items to rank, in the order to show them."""
+
+    id: str
+    kind: Literal["pair", "ranking"]
+    media_type: str
+    items: list[ItemOut]
+    order: str
+
+
+class MineOut(BaseModel):
+    """One's own work."""
+
+    today: int
+    total: int
+    per_hour: float | None
+
+
+class QueueOut(BaseModel):
+    """What waits for an answer, what of it can be shown, and what is answered."""
+
+    waiting: int
+    ready: int
+    answered: int
+
+
+class AgentNews(BaseModel):
+    """What the agent said of itself last."""
+
+    state: str
+    waits: bool
+    alive: bool
+    env_steps: int | None
+    true_return: Annotated[float | None, Field(serialization_alias="return")]
+
+
+class ProgressOut(BaseModel):
+    """How it is going."""
+
+    mine: MineOut
+    queue: QueueOut
+    agent: AgentNews
+    people: int
+    curve: list[tuple[int, float]]
+    finished: bool
+
+
+class TasksOut(BaseModel):
+    """New pairs for the page."""
+
+    tasks: list[TaskOut]
+    progress: ProgressOut
+
+
+class ResultOut(BaseModel):
+    """What became of one event: stored for good, or refused for good."""
+
+    submission_key: str
+    stored: bool
+    error: str | None = None
+
+
+class EventsOut(BaseModel):
+    """What became of each event."""
+
+    results: list[ResultOut]
+    progress: ProgressOut
+
+
+class PersonOut(BaseModel):
+    """Somebody who was invited."""
+
+    annotator: str
+    role: Literal["annotator", "owner"]
+    active_s_ago: float | None
+    revoked: bool
+
+
+class PeopleOut(BaseModel):
+    """Everybody who was invited."""
+
+    people: list[PersonOut]
+
+
+class InviteOut(BaseModel):
+    """A link that works once."""
+
+    link: str

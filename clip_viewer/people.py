@@ -1,0 +1,172 @@
+"""Who may come in: links that work once, and the sessions that they open.
+
+Kept in an SQLite file beside the label store, for its owner's eyes only, so that copies of the
+labels hold no secrets. Of links and sessions it has hashes alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import sqlite3
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prefrl.errors import ConfigError
+
+__all__ = ["People", "Person", "Role", "write_token"]
+
+Role = Literal["annotator", "owner"]
+
+_LONGEST_NAME = 64
+_RESERVED = {"oracle"}  # who answers to this name is no person
+_LINK_SECONDS = 7 * 86400.0
+_SESSION_SECONDS = 30 * 86400.0
+_TABLES = """
+CREATE TABLE IF NOT EXISTS person (
+    name TEXT PRIMARY KEY, role TEXT NOT NULL, revoked INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS link (
+    hash TEXT PRIMARY KEY, name TEXT NOT NULL REFERENCES person (name), expires_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS session (
+    hash TEXT PRIMARY KEY, name TEXT NOT NULL REFERENCES person (name), expires_at REAL NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who may come in."""
+
+    name: str
+    """The annotator's id in the label store."""
+    role: Role
+    """An owner also sees the statistics, and invites others."""
+    revoked: bool = False
+    """Whether they may not any more."""
+
+
+class People:
+    """The people of one study.
+
+    Args:
+        path: The file, made if absent, readable for its owner only.
+        clock: Gives the seconds since 1970.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        path.chmod(0o600)
+        with self._open() as connection:
+            connection.executescript(_TABLES)
+
+    def invite(self, name: str, *, role: Role = "annotator") -> str:
+        """Lets somebody in, or gives them one more way in.
+
+        Args:
+            name: Who; the annotator's id in the label store.
+            role: What they may do from now on.
+
+        Returns:
+            The token of a link that works once, within a week.
+
+        Raises:
+            ConfigError: If that cannot be a name.
+        """
+        name, token = _checked(name), secrets.token_urlsafe(32)
+        with self._open() as connection:
+            connection.execute(
+                "INSERT INTO person (name, role) VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET role = excluded.role, revoked = 0",
+                (name, role),
+            )
+            until = self._clock() + _LINK_SECONDS
+            connection.execute("INSERT INTO link VALUES (?, ?, ?)", (_hash(token), name, until))
+        return token
+
+    def enter(self, token: str) -> tuple[str, Person] | None:
+        """Uses a link up.
+
+        Args:
+            token: Of the link.
+
+        Returns:
+            The session's secret, for a cookie, and who it is; None if the link is not good.
+        """
+        session, now = secrets.token_urlsafe(32), self._clock()
+        with self._open() as connection:
+            used = connection.execute(
+                "DELETE FROM link WHERE hash = ? RETURNING name, expires_at", (_hash(token),)
+            ).fetchone()
+            if used is None or used[1] < now:
+                return None
+            connection.execute("DELETE FROM session WHERE expires_at < ?", (now,))
+            until = now + _SESSION_SECONDS
+            connection.execute(
+                "INSERT INTO session VALUES (?, ?, ?)", (_hash(session), used[0], until)
+            )
+        person = self.of_session(session)
+        return None if person is None else (session, person)
+
+    def of_session(self, session: str) -> Person | None:
+        """Whose session it is; None if it is none, ran out or was ended."""
+        with self._open() as connection:
+            found = connection.execute(
+                "SELECT name, role FROM session JOIN person USING (name) "
+                "WHERE hash = ? AND expires_at >= ? AND NOT revoked",
+                (_hash(session), self._clock()),
+            ).fetchone()
+        return None if found is None else Person(*found)
+
+    def leave(self, session: str) -> None:
+        """Ends a session."""
+        with self._open() as connection:
+            connection.execute("DELETE FROM session WHERE hash = ?", (_hash(session),))
+
+    def revoke(self, name: str) -> bool:
+        """Shuts somebody out, with all their links and sessions; whether there was somebody."""
+        with self._open() as connection:
+            connection.execute("DELETE FROM link WHERE name = ?", (name,))
+            connection.execute("DELETE FROM session WHERE name = ?", (name,))
+            found = connection.execute("UPDATE person SET revoked = 1 WHERE name = ?", (name,))
+            return found.rowcount > 0
+
+    def all(self) -> list[Person]:
+        """Everybody, by name."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT name, role, revoked FROM person ORDER BY name")
+            return [Person(name, role, bool(revoked)) for name, role, revoked in rows]
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                yield connection
+
+
+def write_token(session: str) -> str:
+    """What a page must send along with everything that writes; follows from the session alone."""
+    return hmac.new(session.encode(), b"prefrl write token", "sha256").hexdigest()
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
+
+
+def _checked(name: str) -> str:
+    name = unicodedata.normalize("NFC", name).strip()
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or name in _RESERVED:
+        raise ConfigError(
+            f"expected a name of 1 to {_LONGEST_NAME} printable characters other than "
+            f"{', '.join(_RESERVED)}, got {name!r:.80}."
+        )
+    return name

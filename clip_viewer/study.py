@@ -1,0 +1,122 @@
+"""For the person who runs a study: how it goes, who takes part, and all labels as a file."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+
+from clip_viewer.guard import Refusal
+from clip_viewer.labelling import Desk
+from clip_viewer.messages import InviteIn, InviteOut, PeopleOut, PersonOut
+from clip_viewer.statistics import statistics
+from prefrl.core.labels import LabelEvent
+from prefrl.errors import ConfigError
+
+__all__ = ["study_routes"]
+
+_SECONDS_BETWEEN_COUNTS = 3.0
+
+
+def study_routes(desk: Desk) -> APIRouter:
+    """The routes of the dashboard. The guard lets owners alone reach them."""
+    router = APIRouter(prefix="/api")
+    add = router.add_api_route
+    counted = _Counted(desk)
+    add("/statistics", functools.partial(_statistics, counted), methods=["GET"])
+    add(
+        "/labels.jsonl",
+        functools.partial(_labels, desk),
+        methods=["GET"],
+        response_class=FileResponse,
+    )
+    add("/people", functools.partial(_people, desk), methods=["GET"])
+    add("/people", functools.partial(_invite, desk), methods=["POST"])
+    add("/people/{name}", functools.partial(_revoke, desk), methods=["DELETE"], status_code=204)
+    return router
+
+
+class _Counted:
+    """The statistics, counted anew when there is something new and some seconds have passed."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._store = desk.store
+        self._lock = threading.Lock()
+        self._events: list[LabelEvent] = []
+        self._at = -_SECONDS_BETWEEN_COUNTS
+        self._counted: dict[str, Any] = {}
+
+    def get(self) -> dict[str, Any]:
+        with self._lock:
+            if time.monotonic() - self._at >= _SECONDS_BETWEEN_COUNTS:
+                since = self._events[-1].id if self._events else 0
+                self._events += self._store.events(since=since)
+                marks = self._store.marks
+                self._counted = statistics(self._events, marks.gold(), marks.flags())
+                self._at = time.monotonic()
+            return self._counted
+
+
+async def _statistics(counted: _Counted, request: Request) -> dict[str, Any]:
+    return await run_in_threadpool(counted.get)
+
+
+async def _labels(desk: Desk, request: Request) -> FileResponse:
+    descriptor, name = tempfile.mkstemp(suffix=".jsonl")
+    os.close(descriptor)
+    path = Path(name)
+    try:
+        await run_in_threadpool(desk.store.export_jsonl, path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return FileResponse(
+        path,
+        media_type="application/x-ndjson",
+        filename="labels.jsonl",
+        background=BackgroundTask(path.unlink, missing_ok=True),
+    )
+
+
+async def _people(desk: Desk, request: Request) -> PeopleOut:
+    everybody = await run_in_threadpool(desk.people.all)
+    return PeopleOut(
+        people=[
+            PersonOut(
+                annotator=person.name,
+                role=person.role,
+                active_s_ago=desk.presence.seconds_ago(person.name),
+                revoked=person.revoked,
+            )
+            for person in everybody
+        ]
+    )
+
+
+async def _invite(desk: Desk, told: InviteIn, request: Request) -> InviteOut:
+    there = {person.name: person.role for person in await run_in_threadpool(desk.people.all)}
+    role = there.get(told.annotator, "annotator")
+    try:
+        token = await run_in_threadpool(desk.people.invite, told.annotator, role=role)
+    except ConfigError as error:
+        raise Refusal(422, str(error)) from error
+    return InviteOut(link=f"{_origin(request)}/#enter={token}")
+
+
+async def _revoke(desk: Desk, name: str, request: Request) -> None:
+    if not await run_in_threadpool(desk.people.revoke, name):
+        raise Refusal(404, "Nobody of that name was invited.")
+
+
+def _origin(request: Request) -> str:
+    """The address under which whoever asks sees this server: the guard has looked at both."""
+    return request.headers.get("origin") or f"http://{request.headers['host']}"

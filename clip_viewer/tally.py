@@ -1,0 +1,121 @@
+"""How much each person has done: kept up to date from the events, so that asking costs nothing."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from clip_viewer.messages import MineOut, QueueOut
+from prefrl.core.labels import LabelEvent
+from prefrl.core.store import LabelStore
+
+__all__ = ["Presence", "Tally"]
+
+_SECONDS_BETWEEN_READS = 1.0
+_LONGEST_PAUSE = 120.0  # longer ones are no work
+_HOUR = 3600.0
+_SECONDS_OF_PRESENCE = 60.0
+
+
+class Tally:
+    """Counts per person, and of the queue; safe to use from several threads.
+
+    Args:
+        store: Where the events are.
+        clock: Gives the seconds since 1970.
+    """
+
+    def __init__(self, store: LabelStore, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._cursor = 0
+        self._whose: dict[int, str] = {}
+        self._times: dict[str, dict[int, float]] = {}
+        self._read_at = -_SECONDS_BETWEEN_READS
+        self._queue = QueueOut(waiting=0, ready=0, answered=0)
+
+    def queue(self) -> QueueOut:
+        """What waits, what of it can be shown, and what is answered."""
+        with self._lock:
+            self._update()
+            return self._queue
+
+    def mine(self, annotator_id: str) -> MineOut:
+        """What a person has done that was not taken back."""
+        with self._lock:
+            self._update()
+            times = sorted(self._times.get(annotator_id, {}).values())
+        now = self._clock()
+        midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
+        today = sum(t >= midnight.timestamp() for t in times)
+        return MineOut(today=today, total=len(times), per_hour=_per_hour(times, now))
+
+    def note(self, events: Iterable[LabelEvent]) -> None:
+        """Counts what was just stored at once; reading it later changes nothing."""
+        with self._lock:
+            self._count(events)
+
+    def _count(self, events: Iterable[LabelEvent]) -> None:
+        for event in events:
+            if event.supersedes is not None:
+                whose = self._whose.pop(event.supersedes, None)
+                self._times.get(whose or "", {}).pop(event.supersedes, None)
+            if event.answer is not None:
+                self._whose[event.id] = event.annotator_id
+                self._times.setdefault(event.annotator_id, {})[event.id] = event.answered_at
+
+    def _update(self) -> None:
+        now = time.monotonic()
+        if now - self._read_at < _SECONDS_BETWEEN_READS:
+            return
+        events = self._store.events(since=self._cursor)
+        self._count(events)
+        self._cursor = events[-1].id if events else self._cursor
+        counts = self._store.counts()
+        self._queue = QueueOut(
+            waiting=counts.open,
+            ready=self._store.media.n_ready(),
+            answered=counts.answered + counts.skipped,
+        )
+        self._read_at = time.monotonic()
+
+
+class Presence:
+    """Who is at the page.
+
+    Args:
+        clock: Gives seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[str, float] = {}
+
+    def note(self, name: str) -> None:
+        """Somebody's page has just asked for something."""
+        self._seen[name] = self._clock()
+
+    def leave(self, name: str) -> None:
+        """Somebody has closed the page."""
+        self._seen.pop(name, None)
+
+    def seconds_ago(self, name: str) -> float | None:
+        """When somebody was seen last; None if not since the server started."""
+        seen = self._seen.get(name)
+        return None if seen is None else self._clock() - seen
+
+    def n_present(self) -> int:
+        """How many are here."""
+        now = self._clock()
+        return sum(now - seen < _SECONDS_OF_PRESENCE for seen in self._seen.values())
+
+
+def _per_hour(times: list[float], now: float) -> float | None:
+    """Answers per hour of work, over the last hour; None while there are too few to tell."""
+    recent = [t for t in times if t > now - _HOUR]
+    gaps = [b - a for a, b in itertools.pairwise(recent) if b - a <= _LONGEST_PAUSE]
+    return len(gaps) / sum(gaps) * _HOUR if len(gaps) >= 2 and sum(gaps) > 0 else None

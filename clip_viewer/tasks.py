@@ -1,0 +1,159 @@
+"""Which pairs a person gets next, and how they lie on the screen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+
+from clip_viewer.config import ViewerConfig
+from clip_viewer.messages import ItemOut, TaskOut
+from prefrl.core.comparisons import Answer, Query
+from prefrl.core.labels import Submission
+from prefrl.core.media import Medium
+from prefrl.core.store import LabelStore
+from prefrl.errors import StoreError
+
+__all__ = ["hand_out", "items_of", "ranked"]
+
+_REPEAT_AFTER = 20  # answers of one's own before a pair may come again
+_DRAWN_FROM = 20
+
+
+def hand_out(
+    store: LabelStore,
+    annotator_id: str,
+    *,
+    n: int,
+    have: Sequence[str],
+    config: ViewerConfig,
+    rng: random.Random,
+) -> list[TaskOut]:
+    """Leases pairs and groups for a person, and mixes in a few for the quality of the labels.
+
+    Left and right are drawn anew at each showing; a repeat is shown the other way round than the
+    first time. Nothing tells the person which pairs are for quality.
+
+    Args:
+        store: Where they are.
+        annotator_id: For whom.
+        n: How many leases at most.
+        have: What is on their page already: kept for longer.
+        config: Shares of pairs for quality.
+        rng: Draws.
+
+    Returns:
+        What to show, in order.
+    """
+    seconds = config.lease_seconds
+    leases = store.lease(annotator_id, n=n, seconds=seconds, ready=True, keep=have)
+    by_task: dict[str, list[Query]] = {}
+    for lease in leases:
+        by_task.setdefault(lease.query.group or lease.query.id, []).append(lease.query)
+    chosen: list[tuple[list[Query], str | None]] = [(pairs, None) for pairs in by_task.values()]
+    for _ in range(len(chosen)):
+        again = _for_quality(store, annotator_id, config, rng)
+        taken = {query.id for pairs, _ in chosen for query in pairs} | set(have)
+        if again is not None and again[0].id not in taken:
+            chosen.insert(rng.randrange(len(chosen) + 1), ([again[0]], again[1]))
+    media = store.media.of(
+        item for pairs, _ in chosen for query in pairs for item in (query.left, query.right)
+    )
+    tasks = (_task(pairs, before, media, rng) for pairs, before in chosen)
+    return [task for task in tasks if task is not None]
+
+
+def _for_quality(
+    store: LabelStore, annotator_id: str, config: ViewerConfig, rng: random.Random
+) -> tuple[Query, str | None] | None:
+    """A pair to show once more, with how it lay before; mostly none."""
+    draw = rng.random()
+    if draw < config.gold_share:
+        found = store.quality.gold(annotator_id, n=_DRAWN_FROM)
+        return (rng.choice(found), None) if found else None
+    draw -= config.gold_share
+    if draw < config.overlap_share:
+        people = config.people_per_pair
+        found = store.quality.overlaps(annotator_id, people=people, n=_DRAWN_FROM)
+        return (rng.choice(found), None) if found else None
+    draw -= config.overlap_share
+    if draw < config.repeat_share:
+        repeats = store.quality.repeats(annotator_id, after=_REPEAT_AFTER, n=_DRAWN_FROM)
+        if repeats:
+            repeat = rng.choice(repeats)
+            return repeat.query, repeat.order_shown
+    return None
+
+
+def _task(
+    pairs: Sequence[Query],
+    before: str | None,
+    media: Mapping[str, Medium],
+    rng: random.Random,
+) -> TaskOut | None:
+    items = items_of(pairs)
+    if any(item not in media for item in items):
+        return None  # a group of which not all is ready
+    if pairs[0].group is None:
+        straight = rng.random() < 0.5 if before is None else before == "right-left"
+        order = "left-right" if straight else "right-left"
+        shown = items if straight else items[::-1]
+    else:
+        positions = rng.sample(range(len(items)), len(items))
+        order = "-".join(map(str, positions))
+        shown = [items[position] for position in positions]
+    return TaskOut(
+        id=pairs[0].group or pairs[0].id,
+        kind="pair" if pairs[0].group is None else "ranking",
+        media_type=media[items[0]].media_type,
+        items=[ItemOut(media=media[item].media_id) for item in shown],
+        order=order,
+    )
+
+
+def items_of(pairs: Iterable[Query]) -> list[str]:
+    """The items of a pair or a group, each once, in the order of the queries' ids."""
+    in_order = sorted(pairs, key=lambda query: query.id)
+    return list(dict.fromkeys(item for query in in_order for item in (query.left, query.right)))
+
+
+def ranked(
+    pairs: Sequence[Query], order: str, ranks: Sequence[int] | None, submission: Submission
+) -> list[Submission]:
+    """What a ranking says of each pair of its group.
+
+    Args:
+        pairs: All pairs of the group.
+        order: Positions of ``items_of(pairs)`` as they were shown.
+        ranks: Of the items as shown; 1 is best; None is "can't tell".
+        submission: What all have in common. Its key becomes KEY/0, KEY/1 and so on.
+
+    Raises:
+        StoreError: If the ranks are not about this group.
+    """
+    items = items_of(pairs)
+    positions = [int(position) for position in order.split("-") if position.isdecimal()]
+    if sorted(positions) != list(range(len(items))) or (
+        ranks is not None and len(ranks) != len(items)
+    ):
+        raise StoreError(
+            f"expected ranks of {len(items)} items in an order of their positions, got {ranks} "
+            f"in the order {order!r}; reload the page."
+        )
+    rank = None
+    if ranks is not None:
+        rank = {items[position]: ranks[i] for i, position in enumerate(positions)}
+    said = []
+    for i, query in enumerate(sorted(pairs, key=lambda query: query.id)):
+        answer = Answer.SKIP
+        if rank is not None:
+            left, right = rank[query.left], rank[query.right]
+            answer = (
+                Answer.TIE if left == right else (Answer.LEFT if left < right else Answer.RIGHT)
+            )
+        key = f"{submission.submission_key}/{i}"
+        said.append(
+            Submission(
+                **vars(submission) | {"query_id": query.id, "answer": answer, "submission_key": key}
+            )
+        )
+    return said
