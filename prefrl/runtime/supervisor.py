@@ -2,7 +2,8 @@
 
 It knows of a role only how to start it and what it says of itself in the run directory. A role that
 dies is started again, after a pause that grows while it gets nowhere. A role that ends with exit
-code 2 has said what is wrong with the input: that does not change by trying again.
+code 2 has said what is wrong with the input: that does not change by trying again. Without a role
+that is not essential the others go on.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 _SECONDS_OF_SILENCE = 300.0
 _SECONDS_TO_STOP = 25.0
 _LONGEST_PAUSE = 10.0
+_LONGEST_PAUSE_WITHOUT = 60.0  # of a role that the others can do without
 _MOST_CRASHES = 6  # one after the other, none of which lived long enough to do anything
 _SECONDS_OF_A_LIFE = 20.0
 
@@ -46,6 +48,9 @@ class RoleCommand:
     """Its name."""
     argv: Sequence[str]
     """Its command line."""
+    essential: bool = True
+    """Whether the run ends when this role cannot go on. Else it is tried for ever, or left dead
+    if it says itself that trying is of no use."""
 
 
 class _Role:
@@ -53,6 +58,8 @@ class _Role:
 
     def __init__(self, run: RunDirectory, command: RoleCommand) -> None:
         self.name = command.name
+        self.essential = command.essential
+        self.is_left_dead = False
         self.n_starts = 0
         self.log: Path = run.logs / f"{command.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -90,14 +97,30 @@ class _Role:
         self._crashes = 1 if harmless else self._crashes + 1
         self.process = None
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        if self._crashes >= _MOST_CRASHES:
+        if self.essential and self._crashes >= _MOST_CRASHES:
             raise RoleError(
                 f"the {self.name} died {self._crashes} times within seconds, the last time with "
                 f"{how}: {self.last_line()} Look at {self.log}; what was learned so far is kept."
             )
-        pause = 0.0 if self._crashes == 1 else min(_LONGEST_PAUSE, 0.5 * 2**self._crashes)
+        longest = _LONGEST_PAUSE if self.essential else _LONGEST_PAUSE_WITHOUT
+        # The exponent is bounded too: a role may be tried for ever.
+        pause = 0.0 if self._crashes == 1 else min(longest, 0.5 * 2 ** min(self._crashes, 20))
         self._start_at = time.monotonic() + pause
         _log.warning("the %s died (%s); starting it again.", self.name, how)
+
+    def give_up(self) -> None:
+        """Notes that it ended with the word that trying again is of no use.
+
+        Raises:
+            RoleError: If nothing goes on without it.
+        """
+        self.process = None
+        if self.essential:
+            raise RoleError(f"the {self.name} cannot go on: {self.last_line()}")
+        self.is_left_dead = True
+        _log.warning(
+            "the %s cannot go on, and the run goes on without it: %s", self.name, self.last_line()
+        )
 
     def seconds_of_silence(self, run: RunDirectory) -> float:
         """Seconds since it was started or its word changed, by this process's own clock."""
@@ -183,6 +206,8 @@ class Supervisor:
 
     def _look_at(self, role: _Role) -> bool:
         """Starts a dead role again; says whether the agent is done."""
+        if role.is_left_dead:
+            return False
         if role.process is None:
             role.start_when_due()
             self.n_restarts += role.process is not None
@@ -195,8 +220,8 @@ class Supervisor:
             role.process = None
             return True
         if code in (BAD_INPUT, GAVE_UP):
-            role.process = None
-            raise RoleError(f"the {role.name} cannot go on: {role.last_line()}")
+            role.give_up()
+            return False
         role.bury(code, self._run)
         return False
 

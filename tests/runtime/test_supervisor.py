@@ -109,3 +109,38 @@ def test_what_roles_print_is_in_their_logs(run):
     with Supervisor(run, [role("agent", "print('hello from the agent')")]) as roles:
         assert roles.watch(poll=within(20))
     assert (run.logs / "agent.log").read_text() == "hello from the agent\n"
+
+
+def extra(name, code):
+    return RoleCommand(name, [sys.executable, "-c", code], essential=False)
+
+
+def test_without_a_role_that_is_not_essential_the_run_goes_on(run, monkeypatch):
+    monkeypatch.setattr(module, "_LONGEST_PAUSE_WITHOUT", 0.02)
+    program = noting(run, "import sys; sys.exit(1)")
+    with Supervisor(run, [role("agent", FOREVER), extra("viewer", program)]) as roles:
+        roles.watch(poll=lambda: len(pids(run)) > module._MOST_CRASHES + 1 or within(60)())
+    assert len(pids(run)) > module._MOST_CRASHES + 1
+
+
+def test_a_killed_role_that_is_not_essential_is_started_again(run):
+    viewer = extra("viewer", noting(run, FOREVER))
+    with Supervisor(run, [role("agent", FOREVER), viewer]) as roles:
+        for n_killed in range(2):
+            roles.watch(poll=lambda n=n_killed: len(pids(run)) > n or within(20)())
+            newest = max(run.root.glob("pid-*"), key=lambda path: path.stat().st_mtime_ns)
+            os.kill(int(newest.read_text()), signal.SIGKILL)
+        roles.watch(poll=lambda: len(pids(run)) == 3 or within(20)())
+    assert len(pids(run)) == 3
+
+
+@pytest.mark.parametrize("code", [2, GAVE_UP])
+def test_a_role_that_is_not_essential_is_left_dead_with_one_line(run, caplog, code):
+    program = noting(run, f"import sys; print('no screen'); sys.exit({code})")
+    with Supervisor(run, [role("agent", FOREVER), extra("viewer", program)]) as roles:
+        roles.watch(poll=lambda: bool(caplog.records) or within(20)())
+        roles.watch(poll=within(0.5))
+    assert [record.getMessage() for record in caplog.records] == [
+        "the viewer cannot go on, and the run goes on without it: no screen"
+    ]
+    assert len(pids(run)) == 1
