@@ -19,6 +19,8 @@ from prefrl.errors import ConfigError, RunDirectoryError
 
 __all__ = ["TrainConfig", "check_horizon", "config_as_json", "config_from_json"]
 
+_FEWEST_UNANSWERED = 5  # a page fetches some pairs ahead
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -30,8 +32,9 @@ class TrainConfig:
     """Environment steps."""
     algo: Algo = "ppo"
     """How the agent learns from the reward."""
-    oracle: Literal["synthetic"] = "synthetic"
-    """Who answers: synthetic compares true returns, with the errors set under teacher."""
+    oracle: Literal["synthetic", "human", "mixed"] = "synthetic"
+    """Who answers: synthetic compares true returns, with the errors set under teacher; human is
+    whoever opens the labelling page; mixed is people, and synthetic while nobody is there."""
     sync: bool = False
     """Agent, reward learner and labeller take turns in one process: slower, and repeatable."""
     device: str = "auto"
@@ -62,11 +65,33 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.algo not in ("ppo", "a2c"):
             raise ConfigError(f"expected algo to be ppo or a2c, got {self.algo!r}.")
+        if self.oracle not in ("synthetic", "human", "mixed"):
+            raise ConfigError(
+                f"expected oracle to be synthetic, human or mixed, got {self.oracle!r}."
+            )
+        if self.sync and self.asks_people:
+            raise ConfigError(
+                f"expected oracle synthetic with sync, got {self.oracle}: in one process the agent "
+                "would stand still while people look at clips; leave --sync out."
+            )
         if not self.checkpoint_seconds >= 0:
             raise ConfigError(
                 f"checkpoint_seconds must not be negative, got {self.checkpoint_seconds}."
             )
         self.preferences.check_budget(self.steps)
+
+    @property
+    def asks_people(self) -> bool:
+        """Whether people answer."""
+        return self.oracle != "synthetic"
+
+    @property
+    def max_unanswered(self) -> int | None:
+        """Queries without an answer beyond which the agent waits; None if it never does."""
+        told = self.preferences.max_unanswered
+        if told is None and self.asks_people:
+            return max(_FEWEST_UNANSWERED, self.preferences.labels // 10)
+        return told
 
     @property
     def run_path(self) -> Path:

@@ -26,11 +26,12 @@ from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 
-__all__ = ["Apart", "Partners", "Together", "UsedReward"]
+__all__ = ["Apart", "Partners", "Patience", "Together", "UsedReward"]
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_SAMPLES = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.05
+_SECONDS_BETWEEN_COUNTS = 0.25
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,16 @@ class Together:
         self._n_updates = state["n_updates"]
 
 
+@dataclass(frozen=True)
+class Patience:
+    """For how long the agent goes on without its partners."""
+
+    max_staleness: int
+    """Environment steps that it may go on while a fit is due; then it waits for the learner."""
+    max_unanswered: int | None = None
+    """Queries without an answer beyond which it waits for people; None if it never does."""
+
+
 class Apart:
     """Labeller and learner in processes of their own: the agent reads what they left.
 
@@ -147,8 +158,8 @@ class Apart:
         store: For what was asked and answered.
         pool: The agent's newest segments, from which the learner gets a sample.
         config: When a fit is due.
-        max_staleness: Environment steps that the agent may go on while a fit is due; then it waits.
-        waiting: Called while it waits; returns whether to give up.
+        patience: When the agent waits.
+        waiting: Called while it waits, with what it waits for; returns whether to give up.
     """
 
     def __init__(
@@ -160,8 +171,8 @@ class Apart:
         pool: SegmentPool,
         *,
         config: LearnerConfig,
-        max_staleness: int,
-        waiting: Callable[[], bool],
+        patience: Patience,
+        waiting: Callable[[str], bool],
     ) -> None:
         self.used = UsedReward()
         """What the net holds."""
@@ -170,7 +181,7 @@ class Apart:
         self._store = store
         self._pool = pool
         self._config = config
-        self._max_staleness = max_staleness
+        self._patience = patience
         self._waiting = waiting
         self._n_fitted = 0
         self._due_since: int | None = None
@@ -197,6 +208,8 @@ class Apart:
         self.used = replace(self.used, fit_steps=0)
         if self._take_newest():
             self._due_since = None
+        if self._patience.max_unanswered is not None:
+            self._hear_people(self._patience.max_unanswered)
         self._stay_fresh(env_steps)
         return self.used
 
@@ -230,6 +243,19 @@ class Apart:
         kept = self.used.version
         _log.warning("reward version %d is not finite: version %d stays.", version, kept)
 
+    def _hear_people(self, max_unanswered: int) -> None:
+        """Waits while too much is unanswered: people take seconds for an answer.
+
+        Without that the agent would be done before they are. Before the first fit it waits for any
+        answer: without a reward it learns nothing.
+        """
+        while self._store.counts().open > (max_unanswered if self.used.version else 0):
+            if self._waiting("answers"):
+                return
+            time.sleep(_SECONDS_BETWEEN_COUNTS)
+            if self._take_newest():
+                self._due_since = None
+
     def _stay_fresh(self, env_steps: int) -> None:
         """Waits for the learner when a fit has been due for too long; never for an answer."""
         if not self._config.is_due(self._store.counts().answered, self._n_fitted):
@@ -238,13 +264,13 @@ class Apart:
         if self._due_since is None:
             self._due_since = env_steps
         # Without any reward the agent learns nothing: the first fit is worth waiting for.
-        patience = self._max_staleness if self.used.version else 0
+        patience = self._patience.max_staleness if self.used.version else 0
         stale = env_steps - self._due_since
         if 0 < patience and stale <= patience:
             return
         _log.info("a fit has been due for %d steps: waiting for the reward learner", stale)
         while not self._take_newest():
-            if self._waiting():
+            if self._waiting("the reward learner"):
                 return
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         self._due_since = None

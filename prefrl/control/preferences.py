@@ -38,6 +38,9 @@ class PreferenceConfig:
     """Refit when the comparisons have grown by this share since the last fit."""
     max_stale_rollouts: int = 16
     """Rollouts that the agent may go on while a fit is due; then it waits for the learner."""
+    max_unanswered: int | None = None
+    """Queries without an answer beyond which the agent waits for people; by default a tenth of the
+    labels, but at least 5, where people answer, and never where only the synthetic oracle does."""
     query: Annotated[QueryConfig, tyro.conf.arg(name="")] = field(default_factory=QueryConfig)
     """Which pairs are asked."""
     net: RewardNetConfig = field(default_factory=RewardNetConfig)
@@ -51,6 +54,8 @@ class PreferenceConfig:
         for name in ("labels", "members", "max_stale_rollouts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.max_unanswered is not None and self.max_unanswered < 0:
+            raise ConfigError(f"max_unanswered must not be negative, got {self.max_unanswered}.")
         if self.segment_length < 2:
             raise ConfigError(
                 f"segment_length must be at least 2 steps, got {self.segment_length}."

@@ -74,13 +74,13 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.control.agent_role import AgentRole
     from prefrl.control.callback import PreferenceCallback
     from prefrl.control.config import config_from_json
-    from prefrl.control.partners import Apart
+    from prefrl.control.partners import Apart, Patience
 
     config = config_from_json(run.read_json(run.config))
     torch.set_num_threads(config.threads)
 
-    def wait() -> bool:
-        heartbeat.beat("waiting for the reward learner")
+    def wait(what: str) -> bool:
+        heartbeat.beat(f"waiting for {what}")
         return stop.requested
 
     def partners(callback: PreferenceCallback) -> Apart:
@@ -92,7 +92,9 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             callback.store,
             callback.pool,
             config=config.preferences.learner,
-            max_staleness=config.preferences.max_stale_rollouts * n_transitions,
+            patience=Patience(
+                config.preferences.max_stale_rollouts * n_transitions, config.max_unanswered
+            ),
             waiting=wait,
         )
 

@@ -1,10 +1,13 @@
 """Partners in other processes: newest weights, samples, and how long the agent waits."""
 
+import threading
+import time
+
 import pytest
 from control.toys import rollout
 
 from prefrl.control.items import Items
-from prefrl.control.partners import Apart
+from prefrl.control.partners import Apart, Patience
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.queries import Questioner
 from prefrl.control.recent import load_recent, newest_recent, sample, tidy_recent
@@ -44,9 +47,9 @@ def pool():
 
 @pytest.fixture
 def apart(run, store, pool, rng):
-    def make(**options):
+    def make(waiting=lambda what: pytest.fail("it waited"), max_unanswered=None):
         questioner = Questioner(pool, Items(run), store, config=CONFIG.query, rng=rng)
-        options = {"max_staleness": 100, "waiting": lambda: pytest.fail("it waited"), **options}
+        options = {"patience": Patience(100, max_unanswered), "waiting": waiting}
         partners = Apart(run, net(), questioner, store, pool, config=CONFIG.learner, **options)
         return partners, questioner
 
@@ -82,7 +85,8 @@ def test_newer_weights_are_taken_once(run, apart):
 
 
 def test_the_first_fit_is_waited_for(run, store, apart):
-    def publish_meanwhile():
+    def publish_meanwhile(what):
+        assert what == "the reward learner"
         publish(run, 1, fitted=1)
         return False
 
@@ -94,8 +98,8 @@ def test_the_first_fit_is_waited_for(run, store, apart):
 def test_a_later_fit_is_waited_for_only_when_the_reward_is_stale(run, store, apart):
     waited = []
 
-    def publish_meanwhile():
-        waited.append(True)
+    def publish_meanwhile(what):
+        waited.append(what)
         publish(run, 2, fitted=6)
         return False
 
@@ -111,7 +115,92 @@ def test_a_later_fit_is_waited_for_only_when_the_reward_is_stale(run, store, apa
 
 def test_told_to_stop_it_waits_no_longer(store, apart):
     answer(store, 1)
-    partners, _ = apart(waiting=lambda: True)
+    partners, _ = apart(waiting=lambda what: True)
+    assert partners.update(100, asked=False).version == 0
+
+
+def ask(store, n, start=0):
+    store.add_queries([Query(f"q{i}", "left", "right") for i in range(start, start + n)])
+
+
+class Person(threading.Thread):
+    """Answers from a store of its own, one query at a time, as fast as it can."""
+
+    def __init__(self, run, n):
+        super().__init__()
+        self.run_directory, self.n = run, n
+        self.start()
+
+    def run(self):
+        with LabelStore(self.run_directory.labels) as store:
+            for number in range(self.n):
+                (lease,) = store.lease("anna", n=1)
+                key = f"{lease.query.id}/{number}"
+                store.submit(lease.query.id, Answer.LEFT, submission_key=key, annotator_id="anna")
+
+
+def test_with_people_the_agent_waits_while_too_much_is_unanswered(run, store, apart):
+    heard = []
+
+    def waiting(what):
+        heard.append((what, store.counts().open))
+        return False
+
+    publish(run, 1, fitted=100)
+    ask(store, 6)
+    partners, _ = apart(waiting, max_unanswered=3)
+    person = Person(run, 4)
+    started = time.monotonic()
+    partners.update(100, asked=False)
+    person.join()
+    assert store.counts().open <= 3
+    assert {what for what, _ in heard} <= {"answers"}
+    # It looks at the store four times a second, not more.
+    assert len(heard) <= 1 + (time.monotonic() - started) / 0.25
+    heard.clear()
+    partners.update(200, asked=False)
+    assert not heard
+
+
+def test_while_it_waits_for_people_it_takes_newer_rewards(run, store, apart):
+    def publish_meanwhile(what):
+        publish(run, 2, fitted=100)
+        return partners.used.version == 2
+
+    publish(run, 1, fitted=100)
+    ask(store, 6)
+    partners, _ = apart(publish_meanwhile, max_unanswered=3)
+    assert partners.update(100, asked=False).version == 2
+    assert store.counts().open == 6
+
+
+def test_before_the_first_fit_it_waits_for_any_answer(run, store, apart):
+    heard = []
+
+    def answer_and_fit(what):
+        heard.append(what)
+        if what == "answers":
+            answer(store, 1)
+        else:
+            publish(run, 1, fitted=1)
+        return False
+
+    ask(store, 1)  # far fewer than what it may leave unanswered
+    partners, _ = apart(answer_and_fit, max_unanswered=50)
+    assert partners.update(100, asked=False).version == 1
+    assert heard == ["answers", "the reward learner"]
+
+
+def test_an_answer_of_cannot_tell_does_not_hold_it_up(run, store, apart):
+    ask(store, 1)
+    store.submit("q0", Answer.SKIP, submission_key="0", annotator_id="anna")
+    partners, _ = apart(max_unanswered=5)
+    assert partners.update(100, asked=False).version == 0
+
+
+def test_told_to_stop_it_waits_for_people_no_longer(store, apart):
+    ask(store, 6)
+    partners, _ = apart(lambda what: True, max_unanswered=5)
     assert partners.update(100, asked=False).version == 0
 
 
