@@ -7,7 +7,6 @@ stored. The true rewards lie in a folder of their own, which only oracles and ev
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,7 @@ from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Item
 from prefrl.core.oracle import OracleConfig, SyntheticOracle
 from prefrl.errors import RunDirectoryError
-from prefrl.failpoints import fail_point
-from prefrl.runtime.rundir import RunDirectory, sync_folder
+from prefrl.runtime.rundir import RunDirectory, as_npz, replace_file, sync_folder
 
 __all__ = ["Items", "Truth", "synthetic_oracle"]
 
@@ -82,9 +80,10 @@ class Items(Mapping[str, Segment]):
             if segment.id in self:
                 continue
             if self._run is not None:
-                _write(self._run.truth / f"{segment.id}.npz", vars(truth))
-                _write(self._run.items / f"{segment.id}.npz", _arrays(segment))
-                folders |= {self._run.truth, self._run.items}
+                contents = {self._run.truth: vars(truth), self._run.items: _arrays(segment)}
+                for folder, content in contents.items():
+                    replace_file(folder / f"{segment.id}.npz", as_npz(content), point="items")
+                folders |= set(contents)
             self._segments[segment.id] = segment
             self._truths[segment.id] = truth
         self._bound()
@@ -143,19 +142,6 @@ def _arrays(segment: Segment) -> dict[str, Any]:
         "actions": segment.actions,
         **states,
     }
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes an .npz file without pickles; a reader sees all of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **content)
-        file.flush()
-        fail_point("items:before-fsync")
-        os.fsync(file.fileno())
-    fail_point("items:before-rename")
-    temporary.replace(path)
-    fail_point("items:after-rename")
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

@@ -17,7 +17,7 @@ import numpy as np
 from prefrl.control.segments import Segment
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.learner import Recent
-from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir import RunDirectory, as_npz, replace_file
 
 __all__ = ["load_recent", "newest_recent", "sample", "save_recent", "tidy_recent"]
 
@@ -48,17 +48,13 @@ def save_recent(
     run: RunDirectory, number: int, segments: Sequence[Segment], *, env_steps: int
 ) -> None:
     """Leaves a sample in the run directory. It is not forced to disk: the next one replaces it."""
+    arrays = {
+        "env_steps": env_steps,
+        "observations": np.stack([segment.observations for segment in segments]),
+        "actions": np.stack([segment.actions for segment in segments]),
+    }
     path = run.recent / f"{number:06d}.npz"
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            env_steps=env_steps,
-            observations=np.stack([segment.observations for segment in segments]),
-            actions=np.stack([segment.actions for segment in segments]),
-        )
-    temporary.replace(path)
+    replace_file(path, as_npz(arrays), point="recent", forced=False)
 
 
 def load_recent(run: RunDirectory, number: int) -> Recent:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prefrl.errors import RoleError, RunDirectoryError
-from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir import RunDirectory, replace_file
 
 __all__ = ["Heartbeat", "RoleStatus", "StopSignal", "die_with_parent", "only_one", "read_status"]
 
@@ -74,11 +74,9 @@ class Heartbeat:
         status = RoleStatus(
             self._role, os.getpid(), self._state, time.time(), self._started_at, self._about
         )
-        # Not forced to disk: it is about this moment.
-        temporary = self._path.with_name(f".{self._path.name}.tmp")
+        content = json.dumps(asdict(status)).encode()
         with contextlib.suppress(OSError):  # on a full disk the work matters more than the news
-            temporary.write_text(json.dumps(asdict(status)))
-            temporary.replace(self._path)
+            replace_file(self._path, content, point="status", forced=False)
 
 
 def read_status(run: RunDirectory, role: str) -> RoleStatus | None:

@@ -22,6 +22,9 @@
       observation_stats.npz  mean and variance with which the policy sees observations
       evaluation.npz         predicted against true reward along evaluation episodes
       summary.json           the result in a few numbers: written last
+      media/ID.webm          the films of segments that people are shown, named by their content
+      page.json              where the labelling page is served
+      viewer.db              who may come in, for the page alone
       films/                 before.webm, after.webm and the strips of informative pairs
       report/                index.html and a PNG per figure
       tensorboard/
@@ -48,8 +51,10 @@ from prefrl.failpoints import fail_point
 __all__ = [
     "CsvTable",
     "RunDirectory",
+    "as_npz",
     "installed_versions",
     "last_row",
+    "replace_file",
     "sync_folder",
     "write_arrays",
     "write_atomically",
@@ -102,7 +107,7 @@ class RunDirectory:
     def make_folders(self) -> None:
         """Makes the folders that are not there yet."""
         in_all = (self.items, self.truth, self.recent, self.reward, self.checkpoints, self.status)
-        for folder in (*in_all, self.logs, self.locks, self.films, self.report):
+        for folder in (*in_all, self.logs, self.locks, self.media, self.films, self.report):
             folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -200,6 +205,21 @@ class RunDirectory:
         return self.root / "summary.json"
 
     @property
+    def media(self) -> Path:
+        """The folder of films and texts that people are shown."""
+        return self.root / "media"
+
+    @property
+    def page(self) -> Path:
+        """Where the labelling page is served."""
+        return self.root / "page.json"
+
+    @property
+    def people(self) -> Path:
+        """Who may come in to the labelling page."""
+        return self.root / "viewer.db"
+
+    @property
     def films(self) -> Path:
         """The folder of films and film strips."""
         return self.root / "films"
@@ -241,26 +261,49 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: If the disk is full or fails. The old file is as it was.
     """
+    replace_file(path, content, point="write")
+    sync_folder(path.parent)
+
+
+def replace_file(path: Path, content: bytes, *, point: str, forced: bool = True) -> None:
+    """Puts a whole file in the place of an old one; its name is on disk after ``sync_folder``.
+
+    Args:
+        path: The file.
+        content: All of it.
+        point: Begins the names of its fail points.
+        forced: Whether the content is on disk when this returns. What is only about this moment
+            need not be.
+
+    Raises:
+        OSError: If the disk is full or fails. The old file is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        fail_point("write:before-rename")
+            if forced:
+                fail_point(f"{point}:before-fsync")
+                os.fsync(file.fileno())
+        fail_point(f"{point}:before-rename")
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)  # it takes room on a disk that may be full
         raise
-    fail_point("write:after-rename")
-    sync_folder(path.parent)
+    fail_point(f"{point}:after-rename")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Writes an .npz file without pickles; a reader sees the old one or the new one, whole."""
+    write_atomically(path, as_npz(arrays))
+
+
+def as_npz(arrays: Mapping[str, Any]) -> bytes:
+    """The content of an .npz file without pickles."""
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
-    write_atomically(path, content.getvalue())
+    return content.getvalue()
 
 
 def sync_folder(folder: Path) -> None:
