@@ -1,0 +1,44 @@
+"""Films and texts that people are shown: files named by their content, whole before they are known.
+
+The file comes first, and only then the label store's word that it shows an item: what the store
+names is on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from prefrl.runtime.rundir import sync_folder, write_atomically
+
+__all__ = ["add_medium"]
+
+_SUFFIXES = {"video/webm": ".webm", "application/json": ".json"}
+_NAME_DIGITS = 32  # 128 bits: nobody finds two contents with one name
+
+
+def add_medium(folder: Path, content: bytes, media_type: str) -> str:
+    """Puts a film or a text into a folder of media; when this returns, it is on disk.
+
+    Args:
+        folder: Such as ``RUN/media``.
+        content: All of the file.
+        media_type: ``video/webm``, or ``application/json`` for a text item, an object with the
+            strings "prompt" (which may be empty) and "response".
+
+    Returns:
+        The id of the medium: the first 32 hexadecimal digits of the SHA-256 of its content.
+
+    Raises:
+        ValueError: For another type.
+        OSError: If the disk is full or fails.
+    """
+    if media_type not in _SUFFIXES:
+        raise ValueError(f"expected one of {', '.join(_SUFFIXES)}, got {media_type!r}.")
+    media_id = hashlib.sha256(content).hexdigest()[:_NAME_DIGITS]
+    path = folder / f"{media_id}{_SUFFIXES[media_type]}"
+    if path.is_file():
+        sync_folder(folder)  # whoever put it there may not have come so far
+    else:
+        write_atomically(path, content)
+    return media_id
