@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from prefrl.control.states import log_mujoco_warnings, read_state, write_state
 from prefrl.errors import FilmError
 
-__all__ = ["ClipRenderer", "choose_gl", "film_strip", "write_film", "write_png"]
+__all__ = ["ClipRenderer", "choose_gl", "encode_film", "film_strip", "write_film", "write_png"]
 
 _PROBE = """
 import mujoco
@@ -94,7 +95,7 @@ class ClipRenderer:
                 f"expected {env_id} to be a MuJoCo environment or to have get_state and set_state, "
                 "got neither; films are re-made from simulator states."
             )
-        self._state_size = len(state)
+        self._first_state = state
         self._viewer: Any = None
         if hasattr(self._env.unwrapped, "mujoco_renderer"):
             self._viewer = self._mujoco_viewer(size)
@@ -127,12 +128,27 @@ class ClipRenderer:
         Raises:
             FilmError: If there are no states, or they are of another environment.
         """
-        if states.ndim != 2 or len(states) == 0 or states.shape[1] != self._state_size:
+        size = len(self._first_state)
+        if states.ndim != 2 or len(states) == 0 or states.shape[1] != size:
             raise FilmError(
-                f"expected states of shape (T, {self._state_size}) with T > 0, got {states.shape}; "
+                f"expected states of shape (T, {size}) with T > 0, got {states.shape}; "
                 "film the environment that they were recorded in."
             )
         return np.stack([self._draw(state) for state in states])
+
+    def first_frame(self) -> NDArray[np.uint8]:
+        """Draws the start of an episode, shape (H, W, 3).
+
+        Raises:
+            FilmError: If the environment draws nothing, or lacks a library to draw with.
+        """
+        try:
+            picture = self._draw(self._first_state)
+        except (gym.error.Error, NotImplementedError, TypeError, ValueError) as error:
+            raise FilmError(f"expected its render() to give a picture, but {error}") from error
+        if picture.ndim != 3 or picture.shape[2] != 3:
+            raise FilmError(f"expected pictures of shape (H, W, 3), got {picture.shape}.")
+        return picture
 
     def _draw(self, state: NDArray[np.float64]) -> NDArray[np.uint8]:
         write_state(self._env, state)
@@ -191,9 +207,28 @@ def write_film(frames: NDArray[np.uint8], path: Path, *, fps: int) -> Path:
     """
     if path.suffix not in _CODECS:
         raise FilmError(f"expected a film to end in .webm or .mp4, got {path.name}.")
-    codec, options = _CODECS[path.suffix]
+    _encode(frames, str(path), path.suffix, fps)
+    return path
+
+
+def encode_film(frames: NDArray[np.uint8], *, fps: int) -> bytes:
+    """A VP9 film in WebM as bytes: the same frames give the same bytes.
+
+    Args:
+        frames: Shape (T, H, W, 3); an odd last row or column is cut off.
+        fps: Frames per second.
+    """
+    content = io.BytesIO()
+    _encode(frames, content, ".webm", fps)
+    return content.getvalue()
+
+
+def _encode(frames: NDArray[np.uint8], out: str | io.BytesIO, suffix: str, fps: int) -> None:
+    codec, options = _CODECS[suffix]
     height, width = (side - side % 2 for side in frames.shape[1:3])
-    with av.open(str(path), "w") as container:
+    # Matroska would write random names of its tracks.
+    exact = {"fflags": "+bitexact"}
+    with av.open(out, "w", format=suffix[1:], options=exact) as container:
         stream = container.add_stream(codec, rate=fps, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -203,7 +238,6 @@ def write_film(frames: NDArray[np.uint8], path: Path, *, fps: int) -> Path:
             )
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return path
 
 
 def film_strip(frames: NDArray[np.uint8], *, n_frames: int = 6, gap: int = 4) -> NDArray[np.uint8]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import csv
 import logging
+import math
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +29,7 @@ from prefrl.errors import (
     StoreError,
 )
 from prefrl.runtime.labeller import Labeller
+from prefrl.runtime.presence import Attendance, n_people_present
 from prefrl.runtime.role import Heartbeat, StopSignal, die_with_parent, only_one
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import BAD_INPUT, GAVE_UP, STOPPED
@@ -41,6 +44,8 @@ __all__ = ["main"]
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_POLLS = 0.1
 _PATIENCE = 30.0  # a predecessor may still be saving
+_STAND_BY = {"renderer"}  # `prefrl label` may have one of its own, and end before the training
+_NICENESS = 10  # the agent and the learner come first
 _WILL_NOT_MEND = (NonFiniteError, EnvironmentFaultError, RoleError)
 
 
@@ -57,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             die_with_parent(told.parent)
         try:
             run = RunDirectory.open(told.run)
-            with only_one(run, told.role, patience=_PATIENCE):
+            patience = math.inf if told.role in _STAND_BY else _PATIENCE
+            with only_one(run, told.role, patience=patience, stop=stop):
                 return _ROLES[told.role](run, Heartbeat(run, told.role), stop)
         except StoreError as error:
             # A full disk or a lock may pass: the supervisor tries again, a few times.
@@ -162,8 +168,12 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     oracle = synthetic_oracle(items, teacher, seed=config["seed"])
     with LabelStore(run.labels) as store:
         labeller = Labeller(store, items, oracle)
+        people = Attendance(run, store) if config["oracle"] == "mixed" else None
 
         def step() -> bool:
+            if people is not None and people.is_somebody_there():
+                heartbeat.beat("leaving it to people", answered=labeller.n_answered)
+                return False
             acknowledged = labeller.step()
             for event in acknowledged:
                 _log.info("acknowledged %s as event %d", event.submission_key, event.id)
@@ -175,10 +185,31 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     return STOPPED
 
 
+def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    from prefrl.control.clips import ClipRenderer
+    from prefrl.control.renderer import FILM_SIZE, FilmMaker
+
+    os.nice(_NICENESS)
+    heartbeat.beat("starting")
+    env_id = run.read_json(run.config)["env_id"]
+    with LabelStore(run.labels) as store, ClipRenderer(env_id, size=FILM_SIZE) as clips:
+        films = FilmMaker(store, Items(run), run.media, clips)
+
+        def step() -> bool:
+            filmed = films.step(n_people_present(run))
+            state = "rendering" if filmed else "idle"
+            heartbeat.beat(state, films=films.n_films, missing=films.n_missing)
+            return filmed
+
+        _serve(step, stop)
+    return STOPPED
+
+
 _ROLES: dict[str, Callable[[RunDirectory, Heartbeat, StopSignal], int]] = {
     "agent": _agent,
     "learner": _learner,
     "labeller": _labeller,
+    "renderer": _renderer,
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -13,19 +14,30 @@ from prefrl.control.config import TrainConfig, check_horizon, config_as_json, co
 from prefrl.control.devices import choose_devices
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
+from prefrl.control.renderer import check_drawable
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.labeller import Labeller
-from prefrl.runtime.role import Heartbeat, StopSignal, only_one
+from prefrl.runtime.role import Heartbeat, RoleStatus, StopSignal, only_one, read_status
 from prefrl.runtime.rundir import RunDirectory, installed_versions, last_row
 from prefrl.runtime.supervisor import RoleCommand, Supervisor
 
-__all__ = ["Result", "resume", "train"]
+__all__ = ["Result", "resume", "role_command", "train"]
 
 AnyOracle = Oracle | Callable[[Segment, Segment], Answer | str | bool]
+
+
+@dataclass(frozen=True)
+class _Caller:
+    """What the caller of ``train`` or ``resume`` brings along."""
+
+    oracle: AnyOracle | None
+    on_rollout: Callable[[Metrics], None]
+    on_agent: Callable[[RoleStatus], None]
+    beside: Callable[[RunDirectory], Sequence[RoleCommand]]
 
 
 def train(
@@ -33,15 +45,21 @@ def train(
     *,
     oracle: AnyOracle | None = None,
     on_rollout: Callable[[Metrics], None] | None = None,
+    on_agent: Callable[[RoleStatus], None] | None = None,
+    beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None = None,
 ) -> Result:
     """Trains an agent from comparisons of segments, and writes the run directory.
 
-    SIGTERM and Ctrl-C save and stop; ``resume`` goes on.
+    SIGTERM and Ctrl-C save and stop; ``resume`` goes on. Where the config has people answer, the
+    films for them are made; the page that shows them is served by ``prefrl label``, or comes along
+    as ``beside``.
 
     Args:
         config: What to do.
         oracle: Who answers, instead of the config's. It is called in this process.
         on_rollout: Called with new rows of metrics: each one with ``sync``, else the newest.
+        on_agent: Called with what the agent says of itself when that is new; never with ``sync``.
+        beside: Says what else is to run beside the roles as long as they do; not with ``sync``.
 
     Returns:
         The run directory and its summary.
@@ -50,12 +68,12 @@ def train(
         PrefrlError: Before anything starts, if the config cannot work.
         RoleError: If a role of the asynchronous run cannot go on.
     """
-    check_horizon(config)
+    _check(config)
     choose_devices(config.device)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, config_as_json(config))
-    return _work(config, run, oracle, on_rollout)
+    return _work(config, run, _caller(oracle, on_rollout, on_agent, beside))
 
 
 def resume(
@@ -63,6 +81,8 @@ def resume(
     *,
     oracle: AnyOracle | None = None,
     on_rollout: Callable[[Metrics], None] | None = None,
+    on_agent: Callable[[RoleStatus], None] | None = None,
+    beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None = None,
 ) -> Result:
     """Goes on with a run that was stopped or killed.
 
@@ -70,6 +90,8 @@ def resume(
         run: Which run.
         oracle: Who answers, instead of the config's: the same as before.
         on_rollout: As in ``train``.
+        on_agent: As in ``train``.
+        beside: As in ``train``.
 
     Returns:
         The run directory and its summary.
@@ -84,38 +106,59 @@ def resume(
             f"with prefrl report {run.root}, or start a new run."
         )
     config = config_from_json(run.read_json(run.config))
-    check_horizon(config)
+    _check(config)
     run.make_folders()
-    return _work(config, run, oracle, on_rollout)
+    return _work(config, run, _caller(oracle, on_rollout, on_agent, beside))
 
 
-def _work(
-    config: TrainConfig,
-    run: RunDirectory,
+def role_command(role: str, run: RunDirectory, *, essential: bool = True) -> RoleCommand:
+    """How a role of ``prefrl.control.process`` is started."""
+    argv = [sys.executable, "-m", "prefrl.control.process", role, str(run.root)]
+    return RoleCommand(role, argv, essential)
+
+
+def _check(config: TrainConfig) -> None:
+    check_horizon(config)
+    if config.asks_people:
+        check_drawable(config.env_id)
+
+
+def _caller(
     oracle: AnyOracle | None,
     on_rollout: Callable[[Metrics], None] | None,
-) -> Result:
+    on_agent: Callable[[RoleStatus], None] | None,
+    beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None,
+) -> _Caller:
+    return _Caller(
+        oracle=oracle,
+        on_rollout=on_rollout or (lambda row: None),
+        on_agent=on_agent or (lambda status: None),
+        beside=beside or (lambda run: ()),
+    )
+
+
+def _work(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Result:
     """Trains to the end or until told to stop, then evaluates."""
     torch.set_num_threads(config.threads)
     way = _in_one_process if config.sync else _side_by_side
     with only_one(run, "supervisor"), StopSignal() as stop:
         trained = run.policy.is_file()  # killed in the middle of the final evaluation
-        if not trained and not way(config, run, oracle, on_rollout or (lambda row: None), stop):
+        if not trained and not way(config, run, caller, stop):
             return Result(run=run, summary={}, notes=[])
         # Told to stop now, it still finishes: all is trained, and this takes seconds.
         return finish_run(config, run)
 
 
 def _in_one_process(
-    config: TrainConfig,
-    run: RunDirectory,
-    oracle: AnyOracle | None,
-    on_rollout: Callable[[Metrics], None],
-    stop: StopSignal,
+    config: TrainConfig, run: RunDirectory, caller: _Caller, stop: StopSignal
 ) -> bool:
     """Agent, learner and labeller take turns; says whether the training came to its end."""
     preferences = PreferenceCallback(
-        config.preferences, oracle=oracle, run=run, seed=config.seed, on_rollout=on_rollout
+        config.preferences,
+        oracle=caller.oracle,
+        run=run,
+        seed=config.seed,
+        on_rollout=caller.on_rollout,
     )
     with only_one(run, "agent"):
         heartbeat = Heartbeat(run, "agent")
@@ -128,33 +171,41 @@ def _in_one_process(
 
 
 def _side_by_side(
-    config: TrainConfig,
-    run: RunDirectory,
-    oracle: AnyOracle | None,
-    on_rollout: Callable[[Metrics], None],
-    stop: StopSignal,
+    config: TrainConfig, run: RunDirectory, caller: _Caller, stop: StopSignal
 ) -> bool:
     """A process for each role; says whether the training came to its end."""
-    roles = ["agent", "learner"] + (["labeller"] if oracle is None else [])
+    oracle = caller.oracle
     with LabelStore(run.labels) as store:  # made, or checked, before the roles open it
         items = Items(run, states=False)
         labeller = None if oracle is None else Labeller(store, items, as_oracle(oracle))
         shown: Metrics | None = None
+        said: RoleStatus | None = None
 
         def poll() -> bool:
-            nonlocal shown
+            nonlocal shown, said
             newest = last_row(run.metrics)
             if newest is not None and newest != shown:
                 shown = newest
-                on_rollout(newest)
+                caller.on_rollout(newest)
+            status = read_status(run, "agent")
+            if status is not None and status != said:
+                said = status
+                caller.on_agent(status)
             if labeller is not None:
                 labeller.step()
             return stop.requested
 
-        with Supervisor(run, [_command(role, run) for role in roles]) as supervisor:
+        roles = [*_roles(config, run, labels_here=oracle is not None), *caller.beside(run)]
+        with Supervisor(run, roles) as supervisor:
             return supervisor.watch(poll=poll)
 
 
-def _command(role: str, run: RunDirectory) -> RoleCommand:
-    argv = [sys.executable, "-m", "prefrl.control.process", role, str(run.root)]
-    return RoleCommand(role, argv)
+def _roles(config: TrainConfig, run: RunDirectory, *, labels_here: bool) -> list[RoleCommand]:
+    """What works on the run, each in a process of its own."""
+    roles = [role_command("agent", run), role_command("learner", run)]
+    if config.oracle != "human" and not labels_here:
+        roles.append(role_command("labeller", run))
+    if config.asks_people:
+        # What is filmed stays filmed: without it people go on for a while, and the agent anyway.
+        roles.append(role_command("renderer", run, essential=False))
+    return roles

@@ -18,7 +18,15 @@ from typing import Any
 from prefrl.errors import RoleError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory, replace_file
 
-__all__ = ["Heartbeat", "RoleStatus", "StopSignal", "die_with_parent", "only_one", "read_status"]
+__all__ = [
+    "Heartbeat",
+    "RoleStatus",
+    "StopSignal",
+    "die_with_parent",
+    "is_taken",
+    "only_one",
+    "read_status",
+]
 
 _SECONDS_BETWEEN_BEATS = 0.5
 _PR_SET_PDEATHSIG = 1
@@ -135,8 +143,19 @@ def die_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def is_taken(run: RunDirectory, role: str) -> bool:
+    """Whether a process has a role of a run at this moment."""
+    try:
+        with only_one(run, role):
+            return False
+    except RoleError:
+        return True
+
+
 @contextlib.contextmanager
-def only_one(run: RunDirectory, role: str, *, patience: float = 0.0) -> Iterator[None]:
+def only_one(
+    run: RunDirectory, role: str, *, patience: float = 0.0, stop: StopSignal | None = None
+) -> Iterator[None]:
     """Holds a role of a run, so that no two processes have the same one.
 
     The lock is the system's: it goes with the process, however that ends.
@@ -144,7 +163,8 @@ def only_one(run: RunDirectory, role: str, *, patience: float = 0.0) -> Iterator
     Args:
         run: Which run.
         role: Its name.
-        patience: Seconds to wait for a process that is about to end.
+        patience: Seconds to wait for a process that is about to end; ``math.inf`` to stand by.
+        stop: Ends the wait.
 
     Raises:
         RoleError: If another process holds it.
@@ -161,7 +181,7 @@ def only_one(run: RunDirectory, role: str, *, patience: float = 0.0) -> Iterator
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
-                if time.monotonic() >= until:
+                if time.monotonic() >= until or (stop is not None and stop.requested):
                     raise RoleError(
                         f"expected {run.root} to be idle, but another process works on it as its "
                         f"{role}; wait for it, or stop it: prefrl status {run.root}"

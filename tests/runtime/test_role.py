@@ -1,5 +1,6 @@
 """What a role's process does beside its work: heartbeat, stop signal, lock, end of the parent."""
 
+import math
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from prefrl.errors import RoleError
-from prefrl.runtime.role import Heartbeat, StopSignal, only_one, read_status
+from prefrl.runtime.role import Heartbeat, StopSignal, is_taken, only_one, read_status
 from prefrl.runtime.rundir import RunDirectory
 
 
@@ -109,6 +110,29 @@ def test_a_role_is_held_by_one_process_and_goes_with_it(run):
         holder.kill()
         holder.wait()
         holder.stdout.close()
+
+
+def test_who_stands_by_for_a_role_still_stops_when_told_to(run):
+    holder = python(HOLD, run.root)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with StopSignal() as stop:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+            with pytest.raises(RoleError), only_one(run, "agent", patience=math.inf, stop=stop):
+                pass
+            signal.signal(signal.SIGALRM, before)
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+def test_it_is_known_whether_a_role_is_taken(run):
+    assert not is_taken(run, "viewer")
+    with only_one(run, "viewer"):
+        assert is_taken(run, "viewer")
+    assert not is_taken(run, "viewer")
 
 
 PARENT = """

@@ -1,0 +1,66 @@
+"""Whether people are at the labelling page, from what its process and the label store say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from prefrl.core.store import LabelStore
+from prefrl.runtime.role import read_status
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["Attendance", "n_people_present"]
+
+_SECONDS_OF_SILENCE = 10.0  # after which a page is not believed to be served any more
+_SECONDS_OF_THOUGHT = 30.0  # in which somebody who has answered may still be at it
+
+
+def n_people_present(run: RunDirectory, *, clock: Callable[[], float] = time.time) -> int:
+    """How many people are at a run's labelling page; 0 where none is served.
+
+    Args:
+        run: Which run.
+        clock: Gives the seconds since 1970.
+    """
+    status = read_status(run, "viewer")
+    if status is None or clock() - status.beat_at > _SECONDS_OF_SILENCE:
+        return 0
+    people = status.about.get("people", 0)
+    return people if isinstance(people, int) else 0
+
+
+class Attendance:
+    """Tells an oracle that fills in whether people are labelling.
+
+    Args:
+        run: Which run.
+        store: Where people's answers go.
+        oracle: The annotator id that is no person's.
+        clock: Gives the seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        store: LabelStore,
+        *,
+        oracle: str = "oracle",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._run = run
+        self._store = store
+        self._oracle = oracle
+        self._clock = clock
+        self._cursor = 0
+        self._answered_at = float("-inf")
+
+    def is_somebody_there(self) -> bool:
+        """Whether somebody is at the page, or has answered a moment ago."""
+        for event in self._store.events(since=self._cursor):
+            self._cursor = event.id
+            if event.annotator_id != self._oracle:
+                self._answered_at = max(self._answered_at, event.answered_at)
+        return (
+            n_people_present(self._run, clock=self._clock) > 0
+            or self._clock() - self._answered_at < _SECONDS_OF_THOUGHT
+        )

@@ -1,0 +1,165 @@
+"""Films of what people will be shown next: which, how, and what becomes of those that fail."""
+
+import io
+
+import av
+import gymnasium as gym
+import numpy as np
+import pytest
+from control.toys import Counter
+
+from prefrl import PreferenceConfig, RunDirectory, TrainConfig, train
+from prefrl.control.clips import ClipRenderer, encode_film
+from prefrl.control.items import Items, Truth
+from prefrl.control.renderer import FILM_SIZE, FilmMaker, check_drawable
+from prefrl.control.segments import Segment
+from prefrl.core.comparisons import Answer, Query
+from prefrl.core.store import LabelStore
+from prefrl.errors import ConfigError
+
+DOT = "prefrl_envs:prefrl/MovingDot-v0"
+N_STEPS = 10
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory.create(tmp_path / "run")
+
+
+@pytest.fixture
+def store(run):
+    with LabelStore(run.labels) as store:
+        yield store
+
+
+@pytest.fixture
+def films(run, store):
+    with ClipRenderer(DOT, size=FILM_SIZE) as clips:
+        yield FilmMaker(store, Items(run), run.media, clips)
+
+
+def ask(run, store, n, *, states=True):
+    """Queries q0, q1, ...: the smaller the number, the more urgent."""
+    rng = np.random.default_rng(n)
+    for number in range(n):
+        for side in ("left", "right"):
+            places = rng.uniform(-1, 1, (N_STEPS, 2))
+            segment = Segment(
+                id=f"{side}{number}",
+                observations=places.astype(np.float32),
+                actions=np.zeros((N_STEPS, 1), np.float32),
+                states=places if states else None,
+            )
+            Items(run).keep([(segment, Truth(np.zeros(N_STEPS)))])
+    queries = [Query(f"q{i}", f"left{i}", f"right{i}") for i in range(n)]
+    store.add_queries(queries, priorities=[-float(i) for i in range(n)])
+
+
+def test_films_are_made_of_the_most_urgent_queries_and_no_others(run, store, films):
+    ask(run, store, 30)
+    assert films.step()
+    assert sorted(store.media.of(["left0", "right0", "left1"])) == ["left0", "right0"]
+    while films.step():
+        pass
+    assert films.n_films == 2 * 12
+    assert {query.id for query in store.media.missing(30)} == {f"q{i}" for i in range(12, 30)}
+    while films.step(n_people=1):
+        pass
+    assert films.n_films == 2 * 20
+
+
+def test_what_is_answered_is_filmed_no_more(run, store, films):
+    ask(run, store, 2)
+    store.submit("q0", Answer.LEFT, submission_key="0", annotator_id="oracle")
+    while films.step():
+        pass
+    assert sorted(store.media.of(["left0", "right0", "left1", "right1"])) == ["left1", "right1"]
+
+
+def test_a_film_is_what_browsers_play(run, store, films):
+    ask(run, store, 1)
+    films.step()
+    medium = store.media.of(["left0"])["left0"]
+    assert medium.media_type == "video/webm"
+    with av.open(str(run.media / f"{medium.media_id}.webm")) as film:
+        (stream,) = film.streams.video
+        assert stream.codec_context.name == "vp9"
+        assert stream.average_rate == 20
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert len(frames) == N_STEPS
+    with ClipRenderer(DOT) as clips:
+        drawn = clips.frames(Items(run)["left0"].states)
+    assert np.abs(np.stack(frames).astype(int) - drawn).mean() < 3
+
+
+def test_the_same_frames_give_the_same_film():
+    frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+    film = encode_film(frames, fps=20)
+    assert film == encode_film(frames, fps=20)
+    with av.open(io.BytesIO(film)) as opened:
+        assert opened.format.name == "matroska,webm"
+
+
+def test_a_film_that_cannot_be_made_holds_up_no_other(run, store, films, caplog):
+    ask(run, store, 14)
+    for number in range(13):  # more than it looks ahead
+        (run.items / f"left{number}.npz").write_bytes(b"damaged")
+    while films.step():
+        pass
+    assert store.media.missing(14) == [Query(f"q{i}", f"left{i}", f"right{i}") for i in range(13)]
+    assert len(caplog.records) == 13
+    assert "no film of segment left0: expected a segment" in caplog.text
+
+
+def test_segments_without_states_are_left_out_with_a_word(run, store, films, caplog):
+    ask(run, store, 1, states=False)
+    assert films.step()
+    assert not films.step()
+    assert "expected simulator states in segment left0" in caplog.text
+
+
+class Blind(Counter):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        super().__init__()
+        self.render_mode = render_mode
+
+    def render(self):
+        return None
+
+
+class Stateless(Blind):
+    get_state = None
+
+    def __getattribute__(self, name):
+        if name in ("get_state", "set_state"):
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+@pytest.mark.filterwarnings("ignore:.*RGB-array rendering")
+@pytest.mark.parametrize(
+    ("entry", "why"), [(Blind, "its render"), (Stateless, "get_state and set_state")]
+)
+def test_an_environment_of_which_nothing_can_be_shown_is_refused_before_work_starts(
+    tmp_path, entry, why
+):
+    gym.register(f"test/{entry.__name__}-v0", entry_point=entry, max_episode_steps=100)
+    env_id = f"test/{entry.__name__}-v0"
+    config = TrainConfig(
+        env_id,
+        oracle="human",
+        run=tmp_path / "run",
+        preferences=PreferenceConfig(segment_length=10),
+    )
+    try:
+        with pytest.raises(ConfigError, match=f"cannot be filmed here: .*{why}"):
+            train(config)
+    finally:
+        gym.registry.pop(env_id)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_environment_that_can_be_drawn_is_taken():
+    check_drawable(DOT)
