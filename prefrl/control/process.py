@@ -7,32 +7,23 @@ half a second.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import logging
-import math
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.store import LabelStore
-from prefrl.errors import (
-    EnvironmentFaultError,
-    NonFiniteError,
-    PrefrlError,
-    RoleError,
-    StoreError,
-)
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.presence import Attendance, n_people_present
-from prefrl.runtime.role import Heartbeat, StopSignal, die_with_parent, only_one
+from prefrl.runtime.role import Heartbeat, StopSignal
+from prefrl.runtime.role_process import RoleWork, run_role
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import BAD_INPUT, GAVE_UP, STOPPED
+from prefrl.runtime.supervisor import STOPPED
 
 if TYPE_CHECKING:
     from prefrl.control.callback import PreferenceCallback
@@ -43,35 +34,13 @@ __all__ = ["main"]
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_POLLS = 0.1
-_PATIENCE = 30.0  # a predecessor may still be saving
 _STAND_BY = {"renderer"}  # `prefrl label` may have one of its own, and end before the training
 _NICENESS = 10  # the agent and the learner come first
-_WILL_NOT_MEND = (NonFiniteError, EnvironmentFaultError, RoleError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one role until its work is done or it is told to stop; returns the exit code."""
-    parser = argparse.ArgumentParser(description="One role of an asynchronous run.")
-    parser.add_argument("role", choices=sorted(_ROLES))
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--parent", type=int, help="process id of the supervisor")
-    told = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    with StopSignal() as stop:
-        if told.parent:
-            die_with_parent(told.parent)
-        try:
-            run = RunDirectory.open(told.run)
-            patience = math.inf if told.role in _STAND_BY else _PATIENCE
-            with only_one(run, told.role, patience=patience, stop=stop):
-                return _ROLES[told.role](run, Heartbeat(run, told.role), stop)
-        except StoreError as error:
-            # A full disk or a lock may pass: the supervisor tries again, a few times.
-            _log.error("%s", error)
-            return 1
-        except PrefrlError as error:
-            _log.error("%s", error)
-            return GAVE_UP if isinstance(error, _WILL_NOT_MEND) else BAD_INPUT
+    return run_role(_ROLES, arguments, stand_by=_STAND_BY)
 
 
 def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
@@ -205,7 +174,7 @@ def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     return STOPPED
 
 
-_ROLES: dict[str, Callable[[RunDirectory, Heartbeat, StopSignal], int]] = {
+_ROLES: dict[str, RoleWork] = {
     "agent": _agent,
     "learner": _learner,
     "labeller": _labeller,

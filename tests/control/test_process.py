@@ -37,7 +37,7 @@ def test_a_config_of_another_release_is_bad_input(run):
 
 
 def test_a_role_that_another_process_has_is_given_up(run, monkeypatch, caplog):
-    monkeypatch.setattr("prefrl.control.process._PATIENCE", 0.2)
+    monkeypatch.setattr("prefrl.runtime.role_process._PATIENCE", 0.2)
     with only_one(run, "labeller"):
         assert main(["labeller", str(run.root)]) == GAVE_UP
     assert "another process works on it as its labeller" in caplog.text
