@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +17,24 @@ from prefrl.control.evaluate import evaluate as run_episodes
 from prefrl.control.finish import Result, load_run
 from prefrl.control.replay import replay_run
 from prefrl.control.train import resume as resume_training
+from prefrl.control.train import role_command
 from prefrl.control.train import train as run_training
 from prefrl.errors import ConfigError, PrefrlError, RunDirectoryError
+from prefrl.label import (
+    PageConfig,
+    check_page,
+    invite,
+    is_served,
+    open_page,
+    page_of,
+    serve_page,
+    viewer_command,
+)
 from prefrl.progress import TrainingProgress
 from prefrl.report import write_report
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.supervisor import RoleCommand
+from prefrl.samples import make_samples
 from prefrl.status import describe_run
 
 __all__ = ["main"]
@@ -31,11 +44,37 @@ _errors = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True)
+class Train:
+    """Trains an agent from comparisons of clips."""
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    """The training."""
+    page: PageConfig = field(default_factory=PageConfig)
+    """The labelling page, where people answer."""
+
+
+@dataclass(frozen=True)
 class Resume:
     """Goes on with a run that was stopped or killed."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
+    page: PageConfig = field(default_factory=PageConfig)
+    """The labelling page, where people answer; as it was before if nothing is said."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """Serves the labelling page of a run, finished or not; if it is served, prints a new link."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    invite: str | None = None
+    """Print a sign-in link for somebody of this name, and do no more."""
+    sample: bool = False
+    """Make the directory, with a few things to compare, to try the page."""
+    page: PageConfig = field(default_factory=PageConfig)
+    """Where the page is served; as it was before if nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +123,9 @@ class Doctor:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``prefrl``. Exits with 2 on bad input, after one clear sentence."""
     commands: Any = (
-        Annotated[TrainConfig, tyro.conf.subcommand("train", description=_TRAIN)]
+        Annotated[Train, tyro.conf.subcommand("train", description=_TRAIN)]
         | Annotated[Resume, tyro.conf.subcommand("resume")]
+        | Annotated[Label, tyro.conf.subcommand("label")]
         | Annotated[Status, tyro.conf.subcommand("status")]
         | Annotated[Replay, tyro.conf.subcommand("replay")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
@@ -114,18 +154,72 @@ _TRAIN = (
 )
 
 
-def _train(config: TrainConfig) -> None:
+def _train(command: Train) -> None:
+    config = command.config
+    page = check_page(command.page) if config.asks_people else None
     with TrainingProgress(config.steps, config.preferences.labels, console=_console) as progress:
-        result = run_training(config, on_rollout=progress.update)
+        result = run_training(
+            config,
+            on_rollout=progress.update,
+            on_agent=progress.hear,
+            beside=_beside(page, progress),
+        )
     _show(config, result)
 
 
 def _resume(command: Resume) -> None:
     run = RunDirectory.open(command.run)
     config = config_from_json(run.read_json(run.config))
+    page = None
+    if config.asks_people and not run.summary.is_file():
+        page = page_of(run) if is_served(run) else check_page(command.page, run)
     with TrainingProgress(config.steps, config.preferences.labels, console=_console) as progress:
-        result = resume_training(run, on_rollout=progress.update)
+        result = resume_training(
+            run,
+            on_rollout=progress.update,
+            on_agent=progress.hear,
+            beside=_beside(page, progress),
+        )
     _show(config, result)
+
+
+def _beside(
+    page: PageConfig | None, progress: TrainingProgress
+) -> Callable[[RunDirectory], list[RoleCommand]] | None:
+    """The labelling page, if there is one to be served; its address stands above the progress."""
+    if page is None:
+        progress.start()
+        return None
+
+    def serve(run: RunDirectory) -> list[RoleCommand]:
+        _print_link("To label, open", open_page(run, page))
+        progress.start()
+        return [viewer_command(run)]
+
+    return serve
+
+
+def _label(command: Label) -> None:
+    if command.sample and not RunDirectory(command.run).config.is_file():
+        make_samples(command.run)
+    run = RunDirectory.open(command.run)
+    if command.invite is not None:
+        _print_link(f"For {command.invite}:", invite(run, command.invite, role="annotator"))
+        return
+    if is_served(run):
+        link = invite(run, page_of(run).name, role="owner")
+        _print_link("The page is served already. To label, open", link)
+        return
+    link = open_page(run, check_page(command.page, run))
+    is_control = "env_id" in run.read_json(run.config)
+    films = [role_command("renderer", run, essential=False)] if is_control else []
+    serve_page(run, films, on_start=lambda: _print_link("To label, open", link))
+    _console.print(f"The page is closed; prefrl label {run.root} opens it again.", soft_wrap=True)
+
+
+def _print_link(what: str, link: str) -> None:
+    """On a line of its own, whole, so that it can be clicked or copied."""
+    _console.print(f"{what}\n  {link}", soft_wrap=True, markup=False)
 
 
 def _show(config: TrainConfig, result: Result) -> None:
@@ -215,8 +309,9 @@ def _doctor(command: Doctor) -> None:
 
 
 _COMMANDS: dict[type, Callable[[Any], None]] = {
-    TrainConfig: _train,
+    Train: _train,
     Resume: _resume,
+    Label: _label,
     Status: _status,
     Replay: _replay,
     Evaluate: _evaluate,

@@ -9,9 +9,13 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from prefrl.runtime.role import RoleStatus
+
 __all__ = ["TrainingProgress"]
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_REMINDERS = 60.0
+_WAITING = "waiting for answers"
 _STATE = (
     "labels {task.fields[labels]}/{task.fields[budget]}  true return {task.fields[value]}  "
     "correlation {task.fields[correlation]}"
@@ -38,17 +42,22 @@ class TrainingProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("[yellow]{task.fields[note]}"),
             console=console,
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task(
-            "", total=total_steps, labels=0, budget=labels, value="-", correlation="-"
+            "", total=total_steps, labels=0, budget=labels, value="-", correlation="-", note=""
         )
         self._started = self._last_line = time.monotonic()
+        self._reminded = float("-inf")
 
     def __enter__(self) -> TrainingProgress:
-        self._progress.start()
         return self
+
+    def start(self) -> None:
+        """Shows itself; what is printed before stands above it."""
+        self._progress.start()
 
     def __exit__(
         self,
@@ -57,6 +66,20 @@ class TrainingProgress:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+    def hear(self, status: RoleStatus) -> None:
+        """Takes in what the agent says of itself: whether it waits for people."""
+        waits = status.state == _WAITING
+        self._progress.update(self._task, note=_WAITING if waits else "")
+        now = time.monotonic()
+        if (
+            self._console.is_terminal
+            or not waits
+            or now - self._reminded < _SECONDS_BETWEEN_REMINDERS
+        ):
+            return
+        self._reminded = now
+        self._console.print("the agent is waiting for answers", soft_wrap=True)
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
         """Takes in a new row of metrics."""

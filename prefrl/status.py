@@ -13,7 +13,12 @@ from prefrl.runtime.rundir import RunDirectory, last_row
 
 __all__ = ["describe_run"]
 
-_ROLES = ("agent", "learner", "labeller")
+_ROLES = {
+    "synthetic": ("agent", "learner", "labeller"),
+    "human": ("agent", "learner", "renderer", "viewer"),
+    "mixed": ("agent", "learner", "labeller", "renderer", "viewer"),
+}
+_SERVE_PEOPLE = ("renderer", "viewer")  # also when there is no training any more
 
 
 def describe_run(run: RunDirectory) -> Table:
@@ -21,8 +26,9 @@ def describe_run(run: RunDirectory) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
-    for role in _ROLES:
-        table.add_row(role, _describe(read_status(run, role), finished=run.summary.is_file()))
+    for role, status in _roles(run).items():
+        finished = run.summary.is_file() and role not in _SERVE_PEOPLE
+        table.add_row(role, _describe(status, finished=finished))
     row = last_row(run.metrics)
     if row is None:
         table.add_row("reward", "no rollout has ended yet")
@@ -43,6 +49,13 @@ def describe_run(run: RunDirectory) -> Table:
             f"{counts.answered} answered, {counts.skipped} skipped, {counts.open} waiting{dropped}",
         )
     return table
+
+
+def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
+    """What the roles of the run said last, and others that somebody started beside them."""
+    expected = _ROLES.get(run.read_json(run.config).get("oracle", ""), ())
+    said = {role: read_status(run, role) for role in _ROLES["mixed"]}
+    return {role: status for role, status in said.items() if status or role in expected}
 
 
 def _describe(status: RoleStatus | None, *, finished: bool) -> str:

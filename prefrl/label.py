@@ -1,0 +1,273 @@
+"""The labelling page of a run: where it is served, by which process, and who may come in.
+
+The page itself is ``clip_viewer``, which comes with the extra ``viewer`` and is loaded here alone.
+Its process is a role of the run: ``python -m prefrl.label viewer RUN``. If it dies, training goes
+on, and the supervisor starts it again at the same address.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
+from prefrl.runtime.role import Heartbeat, StopSignal, is_taken
+from prefrl.runtime.role_process import run_role
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.supervisor import STOPPED, RoleCommand, Supervisor
+
+if TYPE_CHECKING:
+    from clip_viewer.config import ViewerConfig
+
+__all__ = [
+    "PageConfig",
+    "check_page",
+    "invite",
+    "is_served",
+    "main",
+    "open_page",
+    "page_of",
+    "serve_page",
+    "viewer_command",
+]
+
+ROLE = "viewer"
+"""The role of the page's process."""
+
+_FIRST_PORT = 8770
+_PORTS_TO_TRY = 100
+_NEEDED = ("fastapi", "uvicorn", "nh3", "markdown_it")
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """Where the labelling page is served, and what it shows besides new pairs."""
+
+    port: int | None = None
+    """Port to listen on; by default 8770, or the next one that is free."""
+    host: str = "127.0.0.1"
+    """Address to listen on; any other than this machine's own needs expose."""
+    expose: bool = False
+    """Let other machines reach the page. Safer is an SSH tunnel."""
+    hosts: tuple[str, ...] = ()
+    """Names by which other machines call this one, with expose."""
+    name: str = "owner"
+    """Your name among those who label, in the data."""
+    instructions: Path | None = None
+    """Markdown for those who label; by default a general text."""
+    overlap_share: float = 0.1
+    """Share of pairs shown that somebody else has answered, to see how far people agree."""
+    repeat_share: float = 0.03
+    """Share of pairs shown that one has answered before, to see how far one agrees with oneself."""
+    gold_share: float = 0.05
+    """Share of pairs shown whose right answer is known, where there are such pairs."""
+    people_per_pair: int = 2
+    """How many people answer a pair that is shown to see how far they agree."""
+
+
+def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig:
+    """Refuses a page that cannot be served, before anything starts.
+
+    Args:
+        asked: What was asked for.
+        run: Whose page it is to be. If it had one before and nothing else is asked for, it is
+            served as it was; and at its old port, if that is free.
+
+    Returns:
+        The same with a port that is free now, and the instructions' full path.
+
+    Raises:
+        ConfigError: If it cannot be served like this.
+        MissingExtraError: If the extra ``viewer`` is not installed.
+    """
+    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if absent:
+        raise MissingExtraError(
+            f"expected the labelling page's libraries to be installed, but {', '.join(absent)} is "
+            "not; pip install 'prefrl[viewer]'."
+        )
+    from clip_viewer.instructions import read_instructions
+
+    page, ports = asked, [*range(_FIRST_PORT, _FIRST_PORT + _PORTS_TO_TRY)]
+    if run is not None and run.page.is_file():
+        before = page_of(run)
+        ports = [before.port or _FIRST_PORT, *ports]
+        if asked == PageConfig():
+            page = before
+    if asked.port is not None:
+        ports = [asked.port]
+    if page.instructions is not None:
+        page = dataclasses.replace(page, instructions=page.instructions.resolve())
+    _viewer_config(RunDirectory("."), dataclasses.replace(page, port=ports[0]), title="")
+    read_instructions(page.instructions)
+    return dataclasses.replace(page, port=_free_port(page.host, ports))
+
+
+def open_page(run: RunDirectory, page: PageConfig) -> str:
+    """Notes where a run's page is served from now on, and lets its owner in.
+
+    Args:
+        run: Which run.
+        page: As ``check_page`` gave it.
+
+    Returns:
+        A sign-in link for the owner, which works once.
+    """
+    told = {**dataclasses.asdict(page), "hosts": list(page.hosts)}
+    told["instructions"] = None if page.instructions is None else str(page.instructions)
+    run.write_json(run.page, told)
+    return invite(run, page.name, role="owner")
+
+
+def page_of(run: RunDirectory) -> PageConfig:
+    """Where a run's page is served, or was served last.
+
+    Raises:
+        RunDirectoryError: If it never was.
+    """
+    if not run.page.is_file():
+        raise RunDirectoryError(
+            f"expected a run with a labelling page, but {run.root} has no {run.page.name}; serve "
+            f"one: prefrl label {run.root}"
+        )
+    told = run.read_json(run.page)
+    try:
+        told["hosts"] = tuple(told["hosts"])
+        told["instructions"] = told["instructions"] and Path(told["instructions"])
+        return PageConfig(**told)
+    except (KeyError, TypeError) as error:
+        raise RunDirectoryError(
+            f"expected settings of a labelling page in {run.page}, but {error}; remove the file, "
+            "and new ones are made."
+        ) from error
+
+
+def is_served(run: RunDirectory) -> bool:
+    """Whether a process serves a run's page at this moment."""
+    return run.locks.is_dir() and is_taken(run, ROLE)
+
+
+def invite(run: RunDirectory, name: str, *, role: Literal["annotator", "owner"]) -> str:
+    """Lets somebody in, or gives them one more way in.
+
+    Args:
+        run: Whose page.
+        name: Who; also their annotator id in the label store.
+        role: An owner also sees the statistics, and invites others.
+
+    Returns:
+        A link that works once, within a week.
+
+    Raises:
+        ConfigError: If that cannot be a name.
+        RunDirectoryError: If the run has no page.
+    """
+    from clip_viewer.people import People
+
+    page = page_of(run)
+    token = People(run.people).invite(name, role=role)
+    if not (page.expose and page.hosts):
+        return f"http://127.0.0.1:{page.port}/#enter={token}"
+    host = page.hosts[0]
+    return f"http://{host if ':' in host else f'{host}:{page.port}'}/#enter={token}"
+
+
+def viewer_command(run: RunDirectory, *, essential: bool = False) -> RoleCommand:
+    """How the page's process is started."""
+    argv = [sys.executable, "-m", "prefrl.label", ROLE, str(run.root)]
+    return RoleCommand(ROLE, argv, essential)
+
+
+def serve_page(
+    run: RunDirectory, beside: Sequence[RoleCommand], *, on_start: Callable[[], None]
+) -> None:
+    """Serves a run's page until told to stop by SIGTERM or Ctrl-C.
+
+    Args:
+        run: Which run; ``open_page`` was called.
+        beside: What else is to run meanwhile, such as what makes films.
+        on_start: Called when the processes are started.
+
+    Raises:
+        RoleError: If the page cannot be served.
+    """
+    run.make_folders()
+    with StopSignal() as stop, Supervisor(run, [viewer_command(run, essential=True), *beside]) as s:
+        on_start()
+        s.watch(poll=lambda: stop.requested)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves the page as a role of a run; returns the exit code."""
+    # Of two that are started, by a training and by `prefrl label`, one stands by for the other.
+    return run_role({ROLE: _serve}, arguments, stand_by={ROLE})
+
+
+def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    from clip_viewer.serve import serve
+
+    heartbeat.beat("starting", people=0)
+    serve(
+        _viewer_config(run, page_of(run), title=_title(run)),
+        on_tick=lambda n_people: heartbeat.beat("serving", people=n_people),
+        should_stop=lambda: stop.requested,
+    )
+    heartbeat.beat("stopped", people=0)
+    return STOPPED
+
+
+def _viewer_config(run: RunDirectory, page: PageConfig, *, title: str) -> ViewerConfig:
+    from clip_viewer.config import ViewerConfig
+
+    assert page.port is not None  # check_page has chosen one
+    return ViewerConfig(
+        store=str(run.labels),
+        media=run.media,
+        people=run.people,
+        metrics=run.metrics,
+        status=run.status,
+        summary=run.summary,
+        instructions=page.instructions,
+        title=title,
+        host=page.host,
+        port=page.port,
+        expose=page.expose,
+        allowed_hosts=page.hosts,
+        overlap_share=page.overlap_share,
+        repeat_share=page.repeat_share,
+        gold_share=page.gold_share,
+        people_per_pair=page.people_per_pair,
+    )
+
+
+def _title(run: RunDirectory) -> str:
+    told = run.read_json(run.config)
+    title = told.get("title") or told.get("env_id") or run.root.name
+    return str(title).rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+
+
+def _free_port(host: str, ports: Sequence[int]) -> int:
+    """The first port that is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    why: str | None = None
+    for port in ports:
+        try:
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            why = why or error.strerror
+            continue
+        return port
+    raise ConfigError(
+        f"expected to listen on {host} port {ports[0]}, but {why}; choose another with "
+        "--page.port, or leave that out."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
