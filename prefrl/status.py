@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 
 from rich.table import Table
 
@@ -26,20 +27,13 @@ def describe_run(run: RunDirectory) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
-    for role, status in _roles(run).items():
+    roles = _roles(run)
+    for role, status in roles.items():
         finished = run.summary.is_file() and role not in _SERVE_PEOPLE
         table.add_row(role, _describe(status, finished=finished))
     row = last_row(run.metrics)
-    if row is None:
-        table.add_row("reward", "no rollout has ended yet")
-    elif not row["reward_version"]:
-        table.add_row("reward", "not fitted yet: the agent does not move")
-    else:
-        table.add_row(
-            "reward",
-            f"version {row['reward_version']:.0f}, {row['reward_age']:,.0f} steps old, correlation "
-            f"with the true reward {float(row['reward_correlation']):.2f}",
-        )
+    if "agent" in roles:
+        table.add_row("reward", _describe_reward(row))
     if run.labels.is_file():
         with LabelStore(run.labels) as store:
             counts = store.counts()
@@ -49,6 +43,17 @@ def describe_run(run: RunDirectory) -> Table:
             f"{counts.answered} answered, {counts.skipped} skipped, {counts.open} waiting{dropped}",
         )
     return table
+
+
+def _describe_reward(row: Mapping[str, float | int | str] | None) -> str:
+    if row is None:
+        return "no rollout has ended yet"
+    if not row["reward_version"]:
+        return "not fitted yet: the agent does not learn"
+    return (
+        f"version {row['reward_version']:.0f}, {row['reward_age']:,.0f} steps old, correlation "
+        f"with the true reward {float(row['reward_correlation']):.2f}"
+    )
 
 
 def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:

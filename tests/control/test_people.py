@@ -97,10 +97,8 @@ def test_a_person_trains_the_agent_which_waits_for_the_answers(tmp_path):
         # It was never more than five answers ahead: the last rollout asks for few.
         assert counts.queries >= LABELS - 5
         assert counts.open <= 5 + 2
-        items = {
-            item for event in events for item in vars(store.find([event.query_id])[0]).values()
-        }
-        assert len(store.media.of(filter(None, items))) > 10
+        shown = [store.find([event.query_id])[0] for event in events]
+        assert all(len(store.media.of([query.left, query.right])) == 2 for query in shown)
 
 
 def test_without_an_answer_the_agent_stands_still_and_stops_at_once_when_told_to(tmp_path):
@@ -149,13 +147,19 @@ def _state(run, role):
 def test_mixed_has_the_oracle_fill_in_while_nobody_is_there(tmp_path, is_there):
     run = RunDirectory.create(tmp_path / "run")
     run.write_json(run.config, config_as_json(short(run.root, "mixed")))
-    Heartbeat(run, "viewer").beat("serving", people=int(is_there))
+    page = Heartbeat(run, "viewer")
+    page.beat("serving", people=int(is_there))
     roles = [start(role, run) for role in ("agent", "labeller")]
+
+    def they_leave_it_to_people():
+        page.beat()
+        states = [_state(run, role) for role in ("agent", "labeller")]
+        return states == ["waiting for answers", "leaving it to people"]
+
     try:
         with LabelStore(run.labels) as store:
             if is_there:
-                wait_for(lambda: _state(run, "agent") == "waiting for answers")
-                wait_for(lambda: _state(run, "labeller") == "leaving it to people")
+                wait_for(they_leave_it_to_people)
                 assert not store.events()
             else:
                 wait_for(lambda: len(store.events()) >= LABELS // 4)
@@ -167,14 +171,7 @@ def test_mixed_has_the_oracle_fill_in_while_nobody_is_there(tmp_path, is_there):
             role.wait(20)
 
 
-def test_mixed_trains_to_the_end_with_nobody_there(tmp_path):
-    result = train(short(tmp_path / "run", "mixed"))
-    assert result.finished
-    with LabelStore(result.run.labels) as store:
-        assert {event.annotator_id for event in store.events()} == {"oracle"}
-
-
-def test_what_the_caller_wants_beside_runs_as_long_as_the_roles(tmp_path):
+def test_mixed_trains_to_the_end_with_nobody_there_and_with_what_the_caller_wants_beside(tmp_path):
     mark = tmp_path / "mark"
     program = f"import time; open({str(mark)!r}, 'w').close()\nwhile True: time.sleep(0.05)"
 
@@ -182,8 +179,11 @@ def test_what_the_caller_wants_beside_runs_as_long_as_the_roles(tmp_path):
         assert run.config.is_file()
         return [RoleCommand("viewer", [sys.executable, "-c", program], essential=False)]
 
-    assert train(short(tmp_path / "run", "mixed"), beside=beside).finished
+    result = train(short(tmp_path / "run", "mixed"), beside=beside)
+    assert result.finished
     assert mark.exists()
+    with LabelStore(result.run.labels) as store:
+        assert {event.annotator_id for event in store.events()} == {"oracle"}
 
 
 @pytest.mark.parametrize("oracle", ["human", "mixed"])
