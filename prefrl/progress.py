@@ -9,13 +9,13 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from prefrl.core.store import Counts
 from prefrl.runtime.role import RoleStatus
 
 __all__ = ["TrainingProgress"]
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_REMINDERS = 60.0
-_WAITING = "waiting for answers"
 _STATE = (
     "labels {task.fields[labels]}/{task.fields[budget]}  true return {task.fields[value]}  "
     "correlation {task.fields[correlation]}"
@@ -67,10 +67,12 @@ class TrainingProgress:
     ) -> None:
         self._progress.stop()
 
-    def hear(self, status: RoleStatus) -> None:
-        """Takes in what the agent says of itself: whether it waits for people."""
-        waits = status.state == _WAITING
-        self._progress.update(self._task, note=_WAITING if waits else "")
+    def hear(self, status: RoleStatus, counts: Counts | None) -> None:
+        """Takes in what the agent says of itself; with counts it waits for answers."""
+        waits = counts is not None
+        self._progress.update(self._task, note=status.state if waits else "")
+        if counts is not None:
+            self._progress.update(self._task, labels=counts.queries - counts.open)
         now = time.monotonic()
         if (
             self._console.is_terminal
@@ -79,7 +81,7 @@ class TrainingProgress:
         ):
             return
         self._reminded = now
-        self._console.print("the agent is waiting for answers", soft_wrap=True)
+        self._console.print(f"the agent is {status.state}", soft_wrap=True)
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
         """Takes in a new row of metrics."""

@@ -26,7 +26,10 @@ from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 
-__all__ = ["Apart", "Partners", "Patience", "Together", "UsedReward"]
+__all__ = ["WAITING_FOR_ANSWERS", "Apart", "Partners", "Patience", "Together", "UsedReward"]
+
+WAITING_FOR_ANSWERS = "waiting for answers"
+"""What the agent says of itself while people have not answered enough."""
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_SAMPLES = 1.0
@@ -159,7 +162,7 @@ class Apart:
         pool: The agent's newest segments, from which the learner gets a sample.
         config: When a fit is due.
         patience: When the agent waits.
-        waiting: Called while it waits, with what it waits for; returns whether to give up.
+        waiting: Called while it waits, with the state that it is in; returns whether to give up.
     """
 
     def __init__(
@@ -250,7 +253,7 @@ class Apart:
         answer: without a reward it learns nothing.
         """
         while self._store.counts().open > (max_unanswered if self.used.version else 0):
-            if self._waiting("answers"):
+            if self._waiting(WAITING_FOR_ANSWERS):
                 return
             time.sleep(_SECONDS_BETWEEN_COUNTS)
             if self._take_newest():
@@ -270,7 +273,7 @@ class Apart:
             return
         _log.info("a fit has been due for %d steps: waiting for the reward learner", stale)
         while not self._take_newest():
-            if self._waiting("the reward learner"):
+            if self._waiting("waiting for the reward learner"):
                 return
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         self._due_since = None

@@ -54,8 +54,8 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     config = config_from_json(run.read_json(run.config))
     torch.set_num_threads(config.threads)
 
-    def wait(what: str) -> bool:
-        heartbeat.beat(f"waiting for {what}")
+    def wait(state: str) -> bool:
+        heartbeat.beat(state)
         return stop.requested
 
     def partners(callback: PreferenceCallback) -> Apart:

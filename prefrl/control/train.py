@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from prefrl.control.config import TrainConfig, check_horizon, config_as_json, co
 from prefrl.control.devices import choose_devices
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
+from prefrl.control.partners import WAITING_FOR_ANSWERS
 from prefrl.control.renderer import check_drawable
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
-from prefrl.core.store import LabelStore
-from prefrl.errors import RunDirectoryError
+from prefrl.core.store import Counts, LabelStore
+from prefrl.errors import RunDirectoryError, StoreError
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.role import Heartbeat, RoleStatus, StopSignal, only_one, read_status
 from prefrl.runtime.rundir import RunDirectory, installed_versions, last_row
@@ -27,6 +29,7 @@ from prefrl.runtime.supervisor import RoleCommand, Supervisor
 
 __all__ = ["Result", "resume", "role_command", "train"]
 
+OnAgent = Callable[[RoleStatus, Counts | None], None]
 AnyOracle = Oracle | Callable[[Segment, Segment], Answer | str | bool]
 
 
@@ -36,7 +39,7 @@ class _Caller:
 
     oracle: AnyOracle | None
     on_rollout: Callable[[Metrics], None]
-    on_agent: Callable[[RoleStatus], None]
+    on_agent: OnAgent
     beside: Callable[[RunDirectory], Sequence[RoleCommand]]
 
 
@@ -45,7 +48,7 @@ def train(
     *,
     oracle: AnyOracle | None = None,
     on_rollout: Callable[[Metrics], None] | None = None,
-    on_agent: Callable[[RoleStatus], None] | None = None,
+    on_agent: OnAgent | None = None,
     beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None = None,
 ) -> Result:
     """Trains an agent from comparisons of segments, and writes the run directory.
@@ -58,7 +61,8 @@ def train(
         config: What to do.
         oracle: Who answers, instead of the config's. It is called in this process.
         on_rollout: Called with new rows of metrics: each one with ``sync``, else the newest.
-        on_agent: Called with what the agent says of itself when that is new; never with ``sync``.
+        on_agent: Called with what the agent says of itself when that is new, and while it waits for
+            answers with how many there are; never with ``sync``.
         beside: Says what else is to run beside the roles as long as they do; not with ``sync``.
 
     Returns:
@@ -81,7 +85,7 @@ def resume(
     *,
     oracle: AnyOracle | None = None,
     on_rollout: Callable[[Metrics], None] | None = None,
-    on_agent: Callable[[RoleStatus], None] | None = None,
+    on_agent: OnAgent | None = None,
     beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None = None,
 ) -> Result:
     """Goes on with a run that was stopped or killed.
@@ -126,13 +130,13 @@ def _check(config: TrainConfig) -> None:
 def _caller(
     oracle: AnyOracle | None,
     on_rollout: Callable[[Metrics], None] | None,
-    on_agent: Callable[[RoleStatus], None] | None,
+    on_agent: OnAgent | None,
     beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None,
 ) -> _Caller:
     return _Caller(
         oracle=oracle,
         on_rollout=on_rollout or (lambda row: None),
-        on_agent=on_agent or (lambda status: None),
+        on_agent=on_agent or (lambda status, counts: None),
         beside=beside or (lambda run: ()),
     )
 
@@ -190,7 +194,7 @@ def _side_by_side(
             status = read_status(run, "agent")
             if status is not None and status != said:
                 said = status
-                caller.on_agent(status)
+                caller.on_agent(status, _counts_if_waiting(store, status))
             if labeller is not None:
                 labeller.step()
             return stop.requested
@@ -198,6 +202,14 @@ def _side_by_side(
         roles = [*_roles(config, run, labels_here=oracle is not None), *caller.beside(run)]
         with Supervisor(run, roles) as supervisor:
             return supervisor.watch(poll=poll)
+
+
+def _counts_if_waiting(store: LabelStore, status: RoleStatus) -> Counts | None:
+    """How many answers there are while no row of metrics says so."""
+    if status.state == WAITING_FOR_ANSWERS:
+        with contextlib.suppress(StoreError):  # it is about this moment: the next one will do
+            return store.counts()
+    return None
 
 
 def _roles(config: TrainConfig, run: RunDirectory, *, labels_here: bool) -> list[RoleCommand]:

@@ -7,7 +7,7 @@ import pytest
 from control.toys import rollout
 
 from prefrl.control.items import Items
-from prefrl.control.partners import Apart, Patience
+from prefrl.control.partners import WAITING_FOR_ANSWERS, Apart, Patience
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.queries import Questioner
 from prefrl.control.recent import load_recent, newest_recent, sample, tidy_recent
@@ -47,7 +47,7 @@ def pool():
 
 @pytest.fixture
 def apart(run, store, pool, rng):
-    def make(waiting=lambda what: pytest.fail("it waited"), max_unanswered=None):
+    def make(waiting=lambda state: pytest.fail("it waited"), max_unanswered=None):
         questioner = Questioner(pool, Items(run), store, config=CONFIG.query, rng=rng)
         options = {"patience": Patience(100, max_unanswered), "waiting": waiting}
         partners = Apart(run, net(), questioner, store, pool, config=CONFIG.learner, **options)
@@ -85,8 +85,8 @@ def test_newer_weights_are_taken_once(run, apart):
 
 
 def test_the_first_fit_is_waited_for(run, store, apart):
-    def publish_meanwhile(what):
-        assert what == "the reward learner"
+    def publish_meanwhile(state):
+        assert state == "waiting for the reward learner"
         publish(run, 1, fitted=1)
         return False
 
@@ -98,8 +98,8 @@ def test_the_first_fit_is_waited_for(run, store, apart):
 def test_a_later_fit_is_waited_for_only_when_the_reward_is_stale(run, store, apart):
     waited = []
 
-    def publish_meanwhile(what):
-        waited.append(what)
+    def publish_meanwhile(state):
+        waited.append(state)
         publish(run, 2, fitted=6)
         return False
 
@@ -115,7 +115,7 @@ def test_a_later_fit_is_waited_for_only_when_the_reward_is_stale(run, store, apa
 
 def test_told_to_stop_it_waits_no_longer(store, apart):
     answer(store, 1)
-    partners, _ = apart(waiting=lambda what: True)
+    partners, _ = apart(waiting=lambda state: True)
     assert partners.update(100, asked=False).version == 0
 
 
@@ -142,8 +142,8 @@ class Person(threading.Thread):
 def test_with_people_the_agent_waits_while_too_much_is_unanswered(run, store, apart):
     heard = []
 
-    def waiting(what):
-        heard.append((what, store.counts().open))
+    def waiting(state):
+        heard.append((state, store.counts().open))
         return False
 
     publish(run, 1, fitted=100)
@@ -154,7 +154,7 @@ def test_with_people_the_agent_waits_while_too_much_is_unanswered(run, store, ap
     partners.update(100, asked=False)
     person.join()
     assert store.counts().open <= 3
-    assert {what for what, _ in heard} <= {"answers"}
+    assert {state for state, _ in heard} <= {WAITING_FOR_ANSWERS}
     # It looks at the store four times a second, not more.
     assert len(heard) <= 1 + (time.monotonic() - started) / 0.25
     heard.clear()
@@ -163,7 +163,7 @@ def test_with_people_the_agent_waits_while_too_much_is_unanswered(run, store, ap
 
 
 def test_while_it_waits_for_people_it_takes_newer_rewards(run, store, apart):
-    def publish_meanwhile(what):
+    def publish_meanwhile(state):
         publish(run, 2, fitted=100)
         return partners.used.version == 2
 
@@ -177,9 +177,9 @@ def test_while_it_waits_for_people_it_takes_newer_rewards(run, store, apart):
 def test_before_the_first_fit_it_waits_for_any_answer(run, store, apart):
     heard = []
 
-    def answer_and_fit(what):
-        heard.append(what)
-        if what == "answers":
+    def answer_and_fit(state):
+        heard.append(state)
+        if state == WAITING_FOR_ANSWERS:
             answer(store, 1)
         else:
             publish(run, 1, fitted=1)
@@ -188,7 +188,7 @@ def test_before_the_first_fit_it_waits_for_any_answer(run, store, apart):
     ask(store, 1)  # far fewer than what it may leave unanswered
     partners, _ = apart(answer_and_fit, max_unanswered=50)
     assert partners.update(100, asked=False).version == 1
-    assert heard == ["answers", "the reward learner"]
+    assert heard == [WAITING_FOR_ANSWERS, "waiting for the reward learner"]
 
 
 def test_an_answer_of_cannot_tell_does_not_hold_it_up(run, store, apart):
@@ -200,7 +200,7 @@ def test_an_answer_of_cannot_tell_does_not_hold_it_up(run, store, apart):
 
 def test_told_to_stop_it_waits_for_people_no_longer(store, apart):
     ask(store, 6)
-    partners, _ = apart(lambda what: True, max_unanswered=5)
+    partners, _ = apart(lambda state: True, max_unanswered=5)
     assert partners.update(100, asked=False).version == 0
 
 

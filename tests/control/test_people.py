@@ -84,10 +84,15 @@ class Person(threading.Thread):
 def test_a_person_trains_the_agent_which_waits_for_the_answers(tmp_path):
     states = []
     with Person(tmp_path / "run"):
-        result = train(short(tmp_path / "run"), on_agent=lambda status: states.append(status.state))
+        result = train(
+            short(tmp_path / "run"),
+            on_agent=lambda status, counts: states.append((status.state, counts)),
+        )
     assert result.finished
-    assert "waiting for answers" in states
-    assert "acting" in states
+    waiting = [counts for state, counts in states if state == "waiting for answers"]
+    assert waiting
+    assert all(counts is not None and counts.queries for counts in waiting)
+    assert any(state == "acting" and counts is None for state, counts in states)
     run = result.run
     assert read_status(run, "labeller") is None
     assert read_status(run, "renderer").about["films"] > 0
