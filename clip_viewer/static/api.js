@@ -1,0 +1,54 @@
+/** Requests to the server, and what can go wrong with them. */
+
+let token = "";
+
+/** A request that was answered with a refusal. */
+export class Refused extends Error {
+  /**
+   * @param {number} status HTTP's number for why.
+   * @param {string} message One sentence.
+   * @param {number} wait Seconds until it may be tried again, or 0.
+   */
+  constructor(status, message, wait) {
+    super(message);
+    this.status = status;
+    this.wait = wait;
+  }
+
+  /** Whether the same request may work later. */
+  get mayPass() {
+    return this.status >= 500 || [401, 403, 408, 429].includes(this.status);
+  }
+}
+
+/** @param {string} value What everything that writes must carry. */
+export function setToken(value) {
+  token = value;
+}
+
+/**
+ * Asks the server.
+ * @param {string} method
+ * @param {string} path
+ * @param {object} [body] Sent as JSON.
+ * @param {{keepalive?: boolean}} [options]
+ * @returns {Promise<any>} The answer's JSON; null if it has none.
+ * @throws {Refused} If the server refuses; TypeError if it cannot be reached.
+ */
+export async function ask(method, path, body, { keepalive = false } = {}) {
+  const headers = {};
+  if (method !== "GET") headers["X-Prefrl-Token"] = token;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const reply = await fetch(path, {
+    method,
+    headers,
+    keepalive,
+    credentials: "same-origin",
+    signal: keepalive ? undefined : AbortSignal.timeout(15_000),
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const content = reply.status === 204 ? null : await reply.json().catch(() => null);
+  if (reply.ok) return content;
+  const wait = Number(reply.headers.get("Retry-After")) || 0;
+  throw new Refused(reply.status, content?.error ?? `The server said ${reply.status}.`, wait);
+}

@@ -1,0 +1,145 @@
+/**
+ * Films side by side on one clock: they start together, run at one rate, wait for one another at
+ * the end, and begin again together.
+ */
+
+const FRAME = 1 / 30;
+const REST_AT_END = 450;
+const SECONDS_TO_LOAD = 20;
+
+/** @param {HTMLVideoElement} film */
+function fullyBuffered(film) {
+  const { buffered, duration } = film;
+  return buffered.length > 0 && buffered.end(buffered.length - 1) >= duration - 0.15;
+}
+
+/** Two or more films that are shown at the same time. */
+export class Films {
+  #films;
+  #rate = 1;
+  #wanted = false;
+  #paused = false;
+  #rest = 0;
+  #tick = 0;
+
+  /** @param {string[]} sources Addresses of the films. */
+  constructor(sources) {
+    this.#films = sources.map((source) => {
+      const film = document.createElement("video");
+      Object.assign(film, { muted: true, playsInline: true, preload: "auto", src: source });
+      film.disableRemotePlayback = true;
+      film.tabIndex = -1;
+      return film;
+    });
+  }
+
+  /** The elements, in order. */
+  get elements() {
+    return this.#films;
+  }
+
+  /** Whether the person has paused them. */
+  get paused() {
+    return this.#paused;
+  }
+
+  /** Resolves when all are in memory from the first to the last frame; rejects if one cannot be. */
+  ready() {
+    return Promise.all(this.#films.map((film) => this.#loaded(film)));
+  }
+
+  #loaded(film) {
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error("a film did not load")), SECONDS_TO_LOAD * 1000);
+      const look = () => {
+        if (film.readyState < 4 || !fullyBuffered(film)) return;
+        clearTimeout(late);
+        resolve();
+      };
+      film.addEventListener("canplaythrough", look);
+      film.addEventListener("progress", look);
+      film.addEventListener("suspend", look);
+      film.addEventListener("error", () => {
+        clearTimeout(late);
+        reject(new Error("a film cannot be played"));
+      });
+      film.load();
+    });
+  }
+
+  /**
+   * Starts them from the beginning.
+   * @param {number} rate How fast; 1 is the film's own speed.
+   */
+  start(rate) {
+    this.#rate = rate;
+    this.#wanted = true;
+    this.#paused = false;
+    this.restart();
+    cancelAnimationFrame(this.#tick);
+    this.#follow();
+  }
+
+  /** Ends them, for when they are not on the screen. */
+  stop() {
+    this.#wanted = false;
+    clearTimeout(this.#rest);
+    cancelAnimationFrame(this.#tick);
+    for (const film of this.#films) film.pause();
+  }
+
+  /** Goes back to the first frame, and runs if not paused. */
+  restart() {
+    clearTimeout(this.#rest);
+    this.#rest = 0;
+    for (const film of this.#films) {
+      film.currentTime = 0;
+      film.playbackRate = this.#rate;
+    }
+    if (!this.#paused) this.#play();
+  }
+
+  /** Pauses, or goes on. */
+  toggle() {
+    this.#paused = !this.#paused;
+    if (this.#paused) for (const film of this.#films) film.pause();
+    else if (this.#films.some((film) => film.ended)) this.restart();
+    else this.#play();
+  }
+
+  /** @param {number} rate How fast from now on. */
+  setRate(rate) {
+    this.#rate = rate;
+    for (const film of this.#films) film.playbackRate = rate;
+  }
+
+  /** @param {number} frames How far to go while paused, forwards or backwards. */
+  step(frames) {
+    if (!this.#paused) this.toggle();
+    const end = Math.min(...this.#films.map((film) => film.duration));
+    const to = this.#films[0].currentTime + frames * FRAME;
+    for (const film of this.#films) film.currentTime = Math.max(0, Math.min(end - 0.001, to));
+  }
+
+  #play() {
+    for (const film of this.#films) film.play().catch(() => {}); // stopped before it began
+  }
+
+  /** At each picture: the others follow the first, and at the end they wait for one another. */
+  #follow() {
+    this.#tick = requestAnimationFrame(() => this.#follow());
+    if (!this.#wanted || this.#paused || this.#rest) return;
+    if (this.#films.every((film) => film.ended)) {
+      this.#rest = setTimeout(() => this.restart(), REST_AT_END / Math.max(1, this.#rate));
+      return;
+    }
+    const [first, ...others] = this.#films;
+    for (const film of others) {
+      const ahead = film.currentTime - first.currentTime;
+      if (first.ended || film.ended) continue;
+      if (Math.abs(ahead) > 4 * FRAME) film.currentTime = first.currentTime;
+      const nudge = Math.max(-0.25, Math.min(0.25, ahead * 3));
+      film.playbackRate = this.#rate * (Math.abs(ahead) < FRAME / 4 ? 1 : 1 - nudge);
+    }
+  }
+}

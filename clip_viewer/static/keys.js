@@ -1,0 +1,179 @@
+/** Which key does what: the defaults, one's own choice, and the dialog to choose. */
+
+const DEFAULTS = {
+  left: ["ArrowLeft", "a", "1"],
+  right: ["ArrowRight", "d", "2"],
+  tie: ["ArrowUp"],
+  skip: ["ArrowDown"],
+  save: ["Enter"],
+  undo: ["Backspace", "z"],
+  pause: [" "],
+  restart: ["r"],
+  slower: ["["],
+  faster: ["]"],
+  back: [","],
+  forward: ["."],
+  flag: ["f"],
+  gold: ["g"],
+  differences: ["t"],
+  lengths: ["l"],
+  together: ["="],
+  help: ["?"],
+};
+
+const NAMES = {
+  left: "Left is better",
+  right: "Right is better",
+  tie: "Tie",
+  skip: "Can’t tell",
+  save: "Save ranking",
+  undo: "Undo",
+  pause: "Pause, go on",
+  restart: "Restart",
+  slower: "Slower",
+  faster: "Faster",
+  back: "One frame back",
+  forward: "One frame on",
+  flag: "Flag: something is wrong here",
+  gold: "Gold: sure enough to judge others by",
+  differences: "Show differences of texts",
+  lengths: "Show lengths of texts",
+  together: "Ranking: the last two are equal",
+  help: "Instructions",
+};
+
+const SHOWN = {
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+  Backspace: "⌫",
+  " ": "Space",
+  Enter: "⏎",
+};
+
+const KEPT = "prefrl-keys";
+
+/** @param {string} key As the browser calls it. @returns {string} As people know it. */
+export function shown(key) {
+  return SHOWN[key] ?? (key.length === 1 ? key.toUpperCase() : key);
+}
+
+/** Keys and what they do. */
+export class Keys {
+  #keys = structuredClone(DEFAULTS);
+  #waitingFor = null;
+
+  /** @param {(action: string, digit?: number) => void} act Called for each key that does something. */
+  constructor(act) {
+    this.#read();
+    addEventListener("keydown", (event) => this.#down(event, act));
+    // A button that has the focus must not take the space bar for itself.
+    addEventListener("keyup", (event) => event.key === " " && this.#isFree(event) && event.preventDefault());
+  }
+
+  /** @param {string} action @returns {string} The key that does it, as people know it. */
+  label(action) {
+    const key = this.#keys[action]?.[0];
+    return key === undefined ? "" : shown(key);
+  }
+
+  #down(event, act) {
+    if (this.#waitingFor) return this.#assign(event);
+    if (!this.#isFree(event)) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const action = Object.keys(this.#keys).find((name) => this.#keys[name].includes(key));
+    const isDigit = /^[1-9]$/.test(key);
+    if (!action && !isDigit) return;
+    // Enter on a button that has the focus presses that button.
+    if (key === "Enter" && event.target.closest?.("button, a")) return;
+    event.preventDefault();
+    if (event.repeat) return; // a key that is held down says nothing new
+    act(action ?? "", isDigit ? Number(key) : undefined);
+  }
+
+  #isFree(event) {
+    const { target } = event;
+    return (
+      !event.ctrlKey &&
+      !event.metaKey &&
+      !event.altKey &&
+      !document.querySelector("dialog[open]") &&
+      !target.closest?.("input, textarea, select, [contenteditable]")
+    );
+  }
+
+  #read() {
+    let kept = null;
+    try {
+      kept = JSON.parse(localStorage.getItem(KEPT));
+    } catch {
+      // Whatever is there is not ours.
+    }
+    for (const action of Object.keys(DEFAULTS)) {
+      const keys = kept?.[action];
+      const areKeys = Array.isArray(keys) && keys.every((k) => typeof k === "string" && k.length < 20);
+      if (areKeys) this.#keys[action] = keys.slice(0, 5);
+    }
+  }
+
+  #keep() {
+    localStorage.setItem(KEPT, JSON.stringify(this.#keys));
+  }
+
+  /**
+   * Opens the dialog in which keys are chosen.
+   * @param {() => void} changed Called after each change.
+   */
+  openDialog(changed) {
+    const dialog = document.getElementById("keys");
+    this.changed = changed;
+    document.getElementById("keys-reset").onclick = () => {
+      this.#keys = structuredClone(DEFAULTS);
+      localStorage.removeItem(KEPT);
+      this.#draw();
+    };
+    document.getElementById("keys-close").onclick = () => dialog.close();
+    dialog.onclose = () => (this.#waitingFor = null);
+    this.#draw();
+    dialog.showModal();
+  }
+
+  #draw() {
+    const rows = Object.entries(NAMES).map(([action, name]) => {
+      const row = document.createElement("tr");
+      const button = document.createElement("button");
+      button.type = "button";
+      const waits = this.#waitingFor === action;
+      button.textContent = waits ? "press a key …" : this.#keys[action].map(shown).join("  ") || "none";
+      button.setAttribute("aria-label", `${name}: ${button.textContent}`);
+      button.onclick = () => {
+        this.#waitingFor = action;
+        this.#draw();
+      };
+      row.insertCell().textContent = name;
+      row.insertCell().append(button);
+      return row;
+    });
+    document.getElementById("keys-table").replaceChildren(...rows);
+    this.changed?.();
+  }
+
+  #assign(event) {
+    event.preventDefault();
+    event.stopPropagation();
+    if (["Shift", "Control", "Alt", "Meta"].includes(event.key)) return;
+    const says = document.getElementById("keys-says");
+    if (event.key !== "Escape") {
+      const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+      for (const action of Object.keys(this.#keys)) {
+        this.#keys[action] = this.#keys[action].filter((other) => other !== key);
+      }
+      this.#keys[this.#waitingFor].unshift(key);
+      says.textContent = `${shown(key)} is now: ${NAMES[this.#waitingFor]}.`;
+      this.#keep();
+    }
+    this.#waitingFor = null;
+    this.#draw();
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * What was answered and is not yet known to be stored: kept by the browser until it is.
+ *
+ * An event is on disk here before the next pair is shown, is sent in order, again and again with
+ * the same key, and leaves only when the server has decided about it. One tab sends at a time.
+ */
+import { ask, Refused } from "./api.js";
+
+const STORE = "events";
+const MOST_AT_ONCE = 20;
+const LONGEST_PAUSE = 15_000;
+
+function whenDone(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+/** The events of one person, on their way. */
+export class Outbox {
+  #database;
+  #annotator;
+  #listeners;
+  #waiting = 0;
+  #pause = 500;
+  #sending = false;
+  #again = 0;
+
+  /**
+   * @param {string} annotator Whose events are sent; those of others stay.
+   * @param {{changed: (how: string, n: number) => void, refused: (event: object, why: string) => void,
+   *          progress: (news: object) => void, signedOut: () => void}} listeners
+   */
+  constructor(annotator, listeners) {
+    this.#annotator = annotator;
+    this.#listeners = listeners;
+  }
+
+  /** Opens the browser's database; what an earlier page left there is sent first. */
+  async open() {
+    const request = indexedDB.open("prefrl", 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(STORE, { autoIncrement: true });
+    this.#database = await whenDone(request);
+    addEventListener("online", () => this.send());
+    await this.#count();
+    this.send();
+  }
+
+  /** How many events wait. */
+  get waiting() {
+    return this.#waiting;
+  }
+
+  /**
+   * Keeps an event; when this returns, the browser has it on disk.
+   * @param {object} event As the server takes it.
+   */
+  async add(event) {
+    const transaction = this.#database.transaction(STORE, "readwrite", { durability: "strict" });
+    transaction.objectStore(STORE).add({ annotator: this.#annotator, event });
+    await new Promise((resolve, reject) => {
+      transaction.oncomplete = resolve;
+      transaction.onerror = transaction.onabort = () => reject(transaction.error);
+    });
+    this.#waiting += 1;
+    this.#listeners.changed("saving", this.#waiting);
+    this.send();
+  }
+
+  /** The tasks whose answers wait. */
+  async tasks() {
+    return (await this.#mine()).map(([, kept]) => kept.event.task).filter(Boolean);
+  }
+
+  /** Sends what waits, until nothing does or the server is away. */
+  async send() {
+    clearTimeout(this.#again);
+    if (this.#sending) return;
+    this.#sending = true;
+    try {
+      await navigator.locks.request("prefrl-outbox", () => this.#sendAll());
+      this.#pause = 500;
+      this.#listeners.changed("saved", 0);
+    } catch (error) {
+      this.#later(error);
+    } finally {
+      this.#sending = false;
+    }
+  }
+
+  async #sendAll() {
+    for (;;) {
+      const kept = (await this.#mine()).slice(0, MOST_AT_ONCE);
+      if (kept.length === 0) break;
+      const events = kept.map(([, { event }]) => event);
+      const decided = await this.#decided(events);
+      decided.results.forEach((result, i) => {
+        if (!result.stored) this.#listeners.refused(events[i], result.error);
+      });
+      const done = new Set(decided.results.map((result) => result.submission_key));
+      await this.#remove(kept.filter(([, k]) => done.has(k.event.submission_key)));
+      if (decided.progress) this.#listeners.progress(decided.progress);
+    }
+    await this.#count();
+  }
+
+  async #decided(events) {
+    try {
+      return await ask("POST", "/api/events", { events });
+    } catch (error) {
+      if (!(error instanceof Refused) || error.mayPass) throw error;
+      if (events.length > 1) return this.#decided(events.slice(0, 1));
+      // The server will never take this one: the person must know, the others must go on.
+      const { submission_key } = events[0];
+      return { results: [{ submission_key, stored: false, error: error.message }] };
+    }
+  }
+
+  #later(error) {
+    if (error instanceof Refused && [401, 403].includes(error.status)) {
+      this.#listeners.signedOut();
+    } else {
+      this.#listeners.changed("offline", this.#waiting);
+    }
+    const asked = error instanceof Refused ? error.wait * 1000 : 0;
+    this.#pause = Math.min(this.#pause * 1.6, LONGEST_PAUSE);
+    this.#again = setTimeout(() => this.send(), Math.max(asked, this.#pause));
+  }
+
+  async #mine() {
+    const store = this.#database.transaction(STORE).objectStore(STORE);
+    const [keys, values] = await Promise.all([
+      whenDone(store.getAllKeys()),
+      whenDone(store.getAll()),
+    ]);
+    return keys.map((key, i) => [key, values[i]]).filter(([, k]) => k.annotator === this.#annotator);
+  }
+
+  async #remove(kept) {
+    const store = this.#database.transaction(STORE, "readwrite").objectStore(STORE);
+    await Promise.all(kept.map(([key]) => whenDone(store.delete(key))));
+    await this.#count();
+  }
+
+  async #count() {
+    this.#waiting = (await this.#mine()).length;
+    this.#listeners.changed(this.#waiting ? "saving" : "saved", this.#waiting);
+  }
+}

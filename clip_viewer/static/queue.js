@@ -1,0 +1,124 @@
+/** The next showings, ready before they are needed. */
+import { ask } from "./api.js";
+import { Showing } from "./showing.js";
+
+const READY = 4;
+const POLL = 2_000;
+const HEARTBEAT = 20_000;
+const REMEMBERED = 12;
+
+/** Asks for tasks, loads them, and hands them out one by one. */
+export class Queue {
+  #stage;
+  #outbox;
+  #act;
+  #listeners;
+  #ready = [];
+  #loading = new Map();
+  #answered = [];
+  #asking = null;
+  #timer = 0;
+
+  /**
+   * @param {HTMLElement} stage Where showings are laid out.
+   * @param {import("./outbox.js").Outbox} outbox What waits in there must not be shown again.
+   * @param {(action: string) => void} act For clicks and taps on a side.
+   * @param {{filled: () => void, progress: (news: object) => void, failed: (error: Error) => void}} listeners
+   */
+  constructor(stage, outbox, act, listeners) {
+    this.#stage = stage;
+    this.#outbox = outbox;
+    this.#act = act;
+    this.#listeners = listeners;
+    addEventListener("pagehide", () => this.release());
+    document.addEventListener("visibilitychange", () => document.hidden || this.fill());
+  }
+
+  /** The task on the screen, if any. */
+  current = null;
+
+  /** @returns {Showing | null} The next one that is ready. */
+  take() {
+    this.current = this.#ready.shift() ?? null;
+    return this.current;
+  }
+
+  /** @param {Showing} showing Comes next, before all others. */
+  putBack(showing) {
+    this.#ready.unshift(showing);
+  }
+
+  /** @param {Showing} showing Was answered: not to be shown again for now. */
+  noteAnswered(showing) {
+    this.#answered = [...this.#answered, showing.task.id].slice(-REMEMBERED);
+  }
+
+  /** @param {Showing} showing Is back on the screen. */
+  noteUndone(showing) {
+    this.#answered = this.#answered.filter((id) => id !== showing.task.id);
+  }
+
+  /** Asks for more if there is room; one request at a time. */
+  fill() {
+    this.#asking ??= this.#ask().finally(() => {
+      this.#asking = null;
+      clearTimeout(this.#timer);
+      if (document.hidden) return;
+      this.#timer = setTimeout(() => this.fill(), this.#isShort() ? POLL : HEARTBEAT);
+    });
+    return this.#asking;
+  }
+
+  /** Asks for more as soon as fewer are ready than the page likes. */
+  topUp() {
+    if (this.#ready.length + this.#loading.size < READY - 1) this.fill();
+  }
+
+  /** Gives back what is not answered. */
+  release() {
+    const tasks = this.#have();
+    if (tasks.length) ask("POST", "/api/release", { tasks }, { keepalive: true }).catch(() => {});
+  }
+
+  #isShort() {
+    return this.#ready.length + this.#loading.size < READY - 1;
+  }
+
+  #have() {
+    const here = [this.current, ...this.#ready].filter(Boolean).map(({ task }) => task.id);
+    return [...new Set([...here, ...this.#loading.keys()])];
+  }
+
+  async #ask() {
+    const have = this.#have();
+    const n = Math.max(0, READY - this.#ready.length - this.#loading.size);
+    const shown = this.current?.task.id ?? null;
+    try {
+      const waiting = await this.#outbox.tasks();
+      const told = [...new Set([...have, ...waiting])].slice(0, 64);
+      const { tasks, progress } = await ask("POST", "/api/tasks", { n, have: told, shown });
+      this.#listeners.progress(progress);
+      const not = new Set([...this.#have(), ...this.#answered, ...(await this.#outbox.tasks())]);
+      for (const task of tasks) if (!not.has(task.id)) this.#load(task);
+    } catch (error) {
+      this.#listeners.failed(error);
+    }
+  }
+
+  async #load(task) {
+    const showing = new Showing(task);
+    const loading = showing.prepare(this.#act);
+    this.#loading.set(task.id, showing);
+    this.#stage.append(showing.element);
+    try {
+      await loading;
+      this.#ready.push(showing);
+    } catch {
+      // A pair that cannot be shown is nobody's fault here: it comes again with its lease.
+      showing.element.remove();
+    } finally {
+      this.#loading.delete(task.id);
+    }
+    this.#listeners.filled();
+  }
+}

@@ -1,0 +1,228 @@
+"""What the dashboard says of the labels and of those who gave them.
+
+What counts:
+
+- An answer that was undone does not count, anywhere. If the undo was undone, it counts again.
+- A *label* is the current answer of a person to a query, skips included, as ``core.labels.resolve``
+  has it: an answer given again replaces the first. The rates count every answer given, so also the
+  first of two.
+- Of the answers, ``tie_rate`` and ``skip_rate`` are shares of all, skips included; ``left_share``
+  is the share of the left side of the screen among those for one side of a pair. A ranking's pairs
+  are answers like others, but have no sides of the screen.
+- ``self_consistency`` compares each answer with the same person's answer before to the same query,
+  where that was not undone: the share that are the same. Skips are left out: "can't tell" says
+  nothing against an answer. A tie beside a preference is not the same.
+- ``gold_error`` is the share of wrong answers to gold pairs. A tie on a pair that has a better side
+  is wrong; a skip is left out; so are the answers of whoever said what is right.
+- Agreement is over current labels without skips, of people: the synthetic oracle is none.
+- The rate per hour is over active time: the time from one answer to the next, as the person's own
+  clock has it where known, if it was no more than two minutes. An answer after a pause begins
+  afresh. Under a minute of active time there is no rate.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clip_viewer.agreement import (
+    gwet_ac1,
+    krippendorff_alpha,
+    percent_agreement,
+    tabulate,
+    wilson_interval,
+)
+from prefrl.core.comparisons import Answer
+from prefrl.core.labels import LabelEvent, resolve
+from prefrl.core.marks import Mark
+
+__all__ = ["MACHINES", "statistics"]
+
+MACHINES = frozenset({"oracle"})
+"""Annotators that are no people."""
+
+_LONGEST_GAP = 120.0  # seconds; who takes longer has done something else in between
+_LEAST_ACTIVE = 60.0  # seconds; a rate from less than that is noise
+_MOST_POINTS = 200
+_SIDES = (Answer.LEFT, Answer.RIGHT)
+_CATEGORIES = {Answer.LEFT: 0, Answer.RIGHT: 1, Answer.TIE: 2}
+# Which answer is the left side of the screen. Other orders are those of rankings.
+_LEFT_ON_SCREEN = {"left-right": Answer.LEFT, "right-left": Answer.RIGHT}
+
+
+def statistics(
+    events: Sequence[LabelEvent],
+    gold: Mapping[str, Answer],
+    flags: Sequence[Mark],
+    *,
+    gold_by: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Sums up a study: how much was labelled, by whom, how well, how far people agree.
+
+    Args:
+        events: All events of a store, in the order of their ids.
+        gold: The right answers to the gold pairs, by query id.
+        flags: The flags that are raised.
+        gold_by: Who set each gold pair, by query id: what they answered there is no test of them.
+
+    Returns:
+        What JSON can hold: ``labels``, ``people`` (most labels first, the oracle last),
+        ``agreement``, ``flags`` (newest first), ``labels_over_time`` (at most 200 points of seconds
+        since 1970 and labels so far). A share is ``{"value", "low", "high", "n"}`` with its 95 %
+        Wilson interval; all but n are None where n is 0.
+    """
+    current = resolve(events)
+    answers = defaultdict[str, list[LabelEvent]](list)
+    for event in _standing(events):
+        answers[event.annotator_id].append(event)
+    labels = dict.fromkeys(answers, 0)
+    per_query = defaultdict[str, int](int)
+    for query_id, annotator_id in current:
+        labels[annotator_id] = labels.get(annotator_id, 0) + 1
+        per_query[query_id] += 1
+    names = sorted(labels, key=lambda name: (name in MACHINES, -labels[name], name))
+    return {
+        "labels": len(current),
+        "people": [
+            {"annotator": name, "labels": labels[name]}
+            | _person([] if name in MACHINES else answers[name], gold, gold_by or {})
+            for name in names
+        ],
+        "agreement": _agreement(current),
+        "flags": [
+            {
+                "query_id": flag.query_id,
+                "annotator": flag.annotator_id,
+                "made_at": flag.made_at,
+                "labels": per_query.get(flag.query_id, 0),
+            }
+            for flag in sorted(flags, key=lambda flag: -flag.made_at)
+        ],
+        "labels_over_time": _over_time(event.answered_at for event in current.values()),
+    }
+
+
+def _standing(events: Iterable[LabelEvent]) -> list[LabelEvent]:
+    """The answers that were not undone, in the order of their ids."""
+    answers, undone, by_undo = dict[int, LabelEvent](), set[int](), dict[int, int]()
+    same = dict[int, int]()  # an answer that came back -> the answer it is
+    for event in events:
+        old = event.supersedes
+        if event.answer is None:
+            if old is not None:
+                by_undo[event.id] = same.get(old, old)
+                undone.add(by_undo[event.id])
+            continue
+        if old in by_undo and event.order_shown is None:
+            # The undo of an undo. It was not shown again: the answer that it brings back counts,
+            # with the order and the time that it has.
+            same[event.id] = by_undo[old]
+            undone.discard(by_undo[old])
+            continue
+        answers[event.id] = event
+        if old in answers and answers[old].annotator_id != event.annotator_id:
+            undone.add(old)  # someone else's answer is withdrawn by this one
+    return [event for id_, event in answers.items() if id_ not in undone]
+
+
+def _person(
+    answers: Sequence[LabelEvent], gold: Mapping[str, Answer], gold_by: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the answers of one person say of them; in the order of the ids."""
+    n = len(answers)
+    n_sides = n_left = n_consistent = n_repeats = n_wrong = n_gold = 0
+    before = dict[str, Answer]()
+    for event in answers:
+        answer, query_id = event.answer, event.query_id
+        assert answer is not None
+        if answer is Answer.SKIP:
+            continue
+        if answer in _SIDES and event.order_shown in _LEFT_ON_SCREEN:
+            n_sides += 1
+            n_left += answer is _LEFT_ON_SCREEN[event.order_shown]
+        if query_id in before:
+            n_repeats += 1
+            n_consistent += answer is before[query_id]
+        before[query_id] = answer
+        if query_id in gold and gold_by.get(query_id) != event.annotator_id:
+            n_gold += 1
+            n_wrong += answer is not gold[query_id]
+    return {
+        "per_hour": _per_hour(answers),
+        "median_seconds": _median_seconds(answers),
+        "left_share": _share(n_left, n_sides),
+        "tie_rate": _share(sum(event.answer is Answer.TIE for event in answers), n),
+        "skip_rate": _share(sum(event.answer is Answer.SKIP for event in answers), n),
+        "self_consistency": _share(n_consistent, n_repeats),
+        "gold_error": _share(n_wrong, n_gold),
+    }
+
+
+def _per_hour(answers: Sequence[LabelEvent]) -> float | None:
+    # When the person answered, not when it was stored: answers given while the server was away
+    # come all at once.
+    moments = np.sort([_moment(event) for event in answers])
+    gaps = np.diff(moments)
+    gaps = gaps[gaps <= _LONGEST_GAP]
+    active = float(gaps.sum())
+    return len(gaps) / active * 3600 if active >= _LEAST_ACTIVE else None
+
+
+def _moment(event: LabelEvent) -> float:
+    if event.shown_at is None or event.client_ms is None:
+        return event.answered_at
+    return event.shown_at + event.client_ms / 1000
+
+
+def _median_seconds(answers: Sequence[LabelEvent]) -> float | None:
+    # A ranking was looked at once, whatever the number of its pairs.
+    looked = [
+        event.client_ms / 1000
+        for event in answers
+        if event.client_ms is not None
+        and (event.order_shown in _LEFT_ON_SCREEN or not _is_later_pair(event.submission_key))
+    ]
+    return float(np.median(looked)) if looked else None
+
+
+def _is_later_pair(submission_key: str) -> bool:
+    _, slash, number = submission_key.rpartition("/")
+    return bool(slash) and number.isdecimal() and int(number) > 0
+
+
+def _agreement(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, Any]:
+    units, categories, rows = list[int](), list[int](), dict[str, int]()
+    for (query_id, annotator_id), event in current.items():
+        category = _CATEGORIES.get(event.answer) if event.answer else None
+        if category is not None and annotator_id not in MACHINES:
+            units.append(rows.setdefault(query_id, len(rows)))
+            categories.append(category)
+    counts = tabulate(units, categories, len(_CATEGORIES))
+    n = int((counts.sum(axis=1) >= 2).sum())
+    # With two people per pair each pair is one trial. With more it is between: the interval is
+    # then too wide rather than too narrow.
+    percent = percent_agreement(counts) or 0.0
+    return {
+        "pairs": n,
+        "percent": _share(min(percent, 1.0) * n, n),
+        "krippendorff_alpha": krippendorff_alpha(counts),
+        "gwet_ac1": gwet_ac1(counts),
+    }
+
+
+def _share(part: float, n: int) -> dict[str, Any]:
+    if n == 0:
+        return {"value": None, "low": None, "high": None, "n": 0}
+    low, high = wilson_interval(part, n)
+    return {"value": part / n, "low": low, "high": high, "n": n}
+
+
+def _over_time(moments: Iterable[float]) -> list[list[float]]:
+    times = np.sort(np.fromiter(moments, dtype=np.float64))
+    if times.size == 0:
+        return []
+    chosen = np.unique(np.linspace(0, times.size - 1, _MOST_POINTS).round().astype(int))
+    return [[float(times[i]), int(i) + 1] for i in chosen]
