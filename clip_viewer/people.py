@@ -67,12 +67,12 @@ class People:
         with self._open() as connection:
             connection.executescript(_TABLES)
 
-    def invite(self, name: str, *, role: Role = "annotator") -> str:
+    def invite(self, name: str, *, role: Role | None = None) -> str:
         """Lets somebody in, or gives them one more way in.
 
         Args:
             name: Who; the annotator's id in the label store.
-            role: What they may do from now on.
+            role: What they may do from now on; None: what they could, at first an annotator.
 
         Returns:
             The token of a link that works once, within a week.
@@ -84,8 +84,8 @@ class People:
         with self._open() as connection:
             connection.execute(
                 "INSERT INTO person (name, role) VALUES (?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET role = excluded.role, revoked = 0",
-                (name, role),
+                "ON CONFLICT (name) DO UPDATE SET role = coalesce(?, role), revoked = 0",
+                (name, role or "annotator", role),
             )
             until = self._clock() + _LINK_SECONDS
             connection.execute("INSERT INTO link VALUES (?, ?, ?)", (_hash(token), name, until))

@@ -61,7 +61,8 @@ class _Counted:
                 since = self._events[-1].id if self._events else 0
                 self._events += self._store.events(since=since)
                 marks = self._store.marks
-                self._counted = statistics(self._events, marks.gold(), marks.flags())
+                by = {mark.query_id: mark.annotator_id for mark in marks.gold_marks()}
+                self._counted = statistics(self._events, marks.gold(), marks.flags(), gold_by=by)
                 self._at = time.monotonic()
             return self._counted
 
@@ -103,10 +104,8 @@ async def _people(desk: Desk, request: Request) -> PeopleOut:
 
 
 async def _invite(desk: Desk, told: InviteIn, request: Request) -> InviteOut:
-    there = {person.name: person.role for person in await run_in_threadpool(desk.people.all)}
-    role = there.get(told.annotator, "annotator")
     try:
-        token = await run_in_threadpool(desk.people.invite, told.annotator, role=role)
+        token = await run_in_threadpool(desk.people.invite, told.annotator)
     except ConfigError as error:
         raise Refusal(422, str(error)) from error
     return InviteOut(link=f"{_origin(request)}/#enter={token}")

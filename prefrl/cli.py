@@ -204,7 +204,7 @@ def _label(command: Label) -> None:
         make_samples(command.run)
     run = RunDirectory.open(command.run)
     if command.invite is not None:
-        _print_link(f"For {command.invite}", invite(run, command.invite, role="annotator"))
+        _print_link(f"For {command.invite}", invite(run, command.invite))
         if not is_served(run):
             _console.print(f"Serve the page with prefrl label {run.root}", soft_wrap=True)
         return

@@ -153,7 +153,9 @@ def is_served(run: RunDirectory) -> bool:
     return run.locks.is_dir() and is_taken(run, ROLE)
 
 
-def invite(run: RunDirectory, name: str, *, role: Literal["annotator", "owner"]) -> str:
+def invite(
+    run: RunDirectory, name: str, *, role: Literal["annotator", "owner"] | None = None
+) -> str:
     """Lets somebody in, or gives them one more way in.
 
     Args:

@@ -74,8 +74,11 @@ class Marks:
 
     def gold(self) -> dict[str, Answer]:
         """The right answers to the gold pairs, by query."""
-        marks = self._newest("gold")
-        return {mark.query_id: Answer(mark.value) for mark in marks if mark.value != "none"}
+        return {mark.query_id: Answer(mark.value) for mark in self.gold_marks()}
+
+    def gold_marks(self) -> list[Mark]:
+        """The marks that say so."""
+        return [mark for mark in self._newest("gold") if mark.value != "none"]
 
     def _newest(self, kind: str, *per: sa.ColumnElement[str]) -> list[Mark]:
         newest = (

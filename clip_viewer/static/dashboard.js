@@ -1,0 +1,201 @@
+/** The page of whoever runs the study: how it goes, how good the labels are, who takes part. */
+import { ask, Refused, setToken } from "./api.js";
+import { drawLine, shareBar } from "./charts.js";
+import { agentSays } from "./news.js";
+
+const $ = (id) => document.getElementById(id);
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const POLL = 5_000;
+
+function make(name, text = "", className = "") {
+  const element = document.createElement(name);
+  element.textContent = text;
+  element.className = className;
+  return element;
+}
+
+const number = (value, digits = 0) => (value === null ? "–" : value.toFixed(digits));
+const percent = (value) => (value === null ? "–" : `${(value * 100).toFixed(0)} %`);
+
+function facts(place, rows) {
+  place.replaceChildren(
+    ...rows.map(([name, value, className = ""]) => {
+      const row = make("div");
+      row.append(make("dt", name), make("dd", value, className));
+      return row;
+    }),
+  );
+}
+
+function shareCell(share) {
+  const cell = make("td");
+  if (share === null || share.value === null) {
+    cell.textContent = "–";
+    return cell;
+  }
+  const range = `${percent(share.low)} to ${percent(share.high)}, ${share.n} answers`;
+  cell.title = range;
+  cell.append(make("span", percent(share.value)), make("span", ` (${range})`, "hidden-words"), shareBar(share));
+  cell.querySelector(".hidden-words").hidden = true;
+  return cell;
+}
+
+/** What of a person's figures is unlikely to be chance, in words. */
+function oddities(person) {
+  const found = [];
+  const { left_share: left, self_consistency: same, gold_error: wrong } = person;
+  if (left?.value != null && left.low > 0.5) found.push("prefers the left side");
+  if (left?.value != null && left.high < 0.5) found.push("prefers the right side");
+  if (same?.value != null && same.high < 0.8) found.push("often differs from oneself");
+  if (wrong?.value != null && wrong.low > 0.1) found.push("often wrong on gold pairs");
+  if (person.median_seconds !== null && person.median_seconds < 0.5) found.push("answers very fast");
+  return found.join("; ");
+}
+
+function drawPeople(people) {
+  const body = $("people").tBodies[0];
+  if (people.length === 0) {
+    const row = make("tr");
+    const cell = make("td", "Nobody has labelled yet.");
+    cell.colSpan = 10;
+    row.append(cell);
+    return body.replaceChildren(row);
+  }
+  body.replaceChildren(
+    ...people.map((person) => {
+      const row = make("tr");
+      const name = make("th", person.annotator);
+      name.scope = "row";
+      row.append(
+        name,
+        make("td", whole.format(person.labels)),
+        make("td", number(person.per_hour)),
+        make("td", number(person.median_seconds, 1)),
+        ...["left_share", "tie_rate", "skip_rate", "self_consistency", "gold_error"].map((share) =>
+          shareCell(person[share] ?? null),
+        ),
+        make("td", oddities(person), "look"),
+      );
+      return row;
+    }),
+  );
+}
+
+function drawAgreement({ pairs, percent: share, krippendorff_alpha: alpha, gwet_ac1: ac1 }) {
+  facts($("agreement"), [
+    ["Pairs with several people", whole.format(pairs)],
+    ["Same answer", percent(share.value)],
+    ["Krippendorff’s alpha", number(alpha, 2)],
+    ["Gwet’s AC1", number(ac1, 2)],
+  ]);
+  $("agreement-says").textContent =
+    pairs === 0
+      ? "Once two people have answered the same pairs, it says here how far they agree."
+      : "Alpha and AC1 are 1 where people always agree and 0 where they agree as often as by chance; " +
+        "they differ in what they take chance to be. Published studies report 73 to 77 % equal answers.";
+}
+
+function drawStatistics(statistics, news) {
+  const { agreement } = statistics;
+  facts($("headline"), [
+    ["Labels", whole.format(statistics.labels)],
+    ["Waiting", whole.format(news.queue.waiting)],
+    ["At the page now", whole.format(news.people)],
+    ["Same answer of two people", percent(agreement.percent.value)],
+    ["Agent", agentSays(news), "words"],
+  ]);
+  const steps = (value) => `${whole.format(value)} steps`;
+  drawLine($("curve"), news.curve, { title: "True return", x: steps, none: "No episode has ended yet." });
+  drawLine($("labels"), statistics.labels_over_time, {
+    title: "Labels",
+    x: (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }),
+    none: "No labels yet.",
+    fromZero: true,
+  });
+  drawPeople(statistics.people);
+  drawAgreement(agreement);
+  $("flags").replaceChildren(
+    ...(statistics.flags.length
+      ? statistics.flags.map((flag) => make("li", `${flag.query_id}, by ${flag.annotator}`))
+      : [make("li", "Nothing is flagged.", "small")]),
+  );
+}
+
+function drawInvited(people) {
+  $("invited").replaceChildren(
+    ...people.map((person) => {
+      const row = make("li");
+      const ago = person.active_s_ago;
+      const seen = person.revoked ? "shut out" : ago !== null && ago < 60 ? "at the page" : "not here";
+      row.append(make("strong", person.annotator), make("span", `${person.role}, ${seen}`, "small"));
+      if (person.role !== "owner" && !person.revoked) {
+        const button = make("button", "Shut out");
+        button.type = "button";
+        button.setAttribute("aria-label", `Shut ${person.annotator} out`);
+        button.onclick = async () => {
+          await ask("DELETE", `/api/people/${encodeURIComponent(person.annotator)}`);
+          refresh();
+        };
+        row.append(button);
+      }
+      return row;
+    }),
+  );
+}
+
+$("invite").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const place = $("link");
+  place.hidden = false;
+  try {
+    const { link } = await ask("POST", "/api/people", { annotator: $("name").value });
+    place.querySelector("code").textContent = link;
+    place.querySelector("button").hidden = false;
+    place.querySelector("button").onclick = () => navigator.clipboard?.writeText(link);
+    $("name").value = "";
+    refresh();
+  } catch (error) {
+    place.querySelector("code").textContent = error.message;
+    place.querySelector("button").hidden = true;
+  }
+});
+
+let timer = 0;
+
+async function refresh() {
+  clearTimeout(timer);
+  try {
+    const [statistics, news, { people }] = await Promise.all([
+      ask("GET", "/api/statistics"),
+      ask("GET", "/api/progress"),
+      ask("GET", "/api/people"),
+    ]);
+    drawStatistics(statistics, news);
+    drawInvited(people);
+    $("study").hidden = false;
+    $("connection").textContent = "";
+    document.body.dataset.state = "showing";
+  } catch (error) {
+    $("connection").textContent =
+      error instanceof Refused ? error.message : "The server is away; this page tries again by itself.";
+  }
+  timer = setTimeout(refresh, POLL);
+}
+
+async function begin() {
+  try {
+    const me = await ask("GET", "/api/me");
+    setToken(me.token);
+    $("title").textContent = me.title;
+    document.title = `${me.title}: the study`;
+    if (me.role !== "owner") throw new Refused(403, "This page is for whoever runs the study.", 0);
+    refresh();
+  } catch (error) {
+    document.body.dataset.state = "signin";
+    $("sign-in").hidden = false;
+    $("sign-in").textContent =
+      error instanceof Refused ? error.message : "The server is away; reload the page later.";
+  }
+}
+
+begin();
