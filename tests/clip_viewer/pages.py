@@ -1,0 +1,160 @@
+"""A study with films and texts, its real server in a process of its own, and a real browser."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from prefrl.core.comparisons import Query
+from prefrl.core.store import LabelStore
+from prefrl.label import PageConfig, invite, open_page
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.samples import make_samples
+
+CHROMIUM = os.environ.get("PREFRL_TEST_CHROMIUM") or shutil.which("chromium") or "none"
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM == "none", reason="there is no Chromium; scripts/test installs Debian's"
+)
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+PLAIN = PageConfig(overlap_share=0.0, repeat_share=0.0, gold_share=0.0)
+
+
+def wait_for(condition, seconds=30):
+    until = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
+    return result
+
+
+class Study:
+    """A run directory with things to compare, and the process that serves its page."""
+
+    def __init__(self, folder, page=PLAIN):
+        self.run = make_samples(folder)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.owner_link = open_page(self.run, PageConfig(**{**vars(page), "port": port}))
+        self.address = f"http://127.0.0.1:{port}"
+        self.process = None
+
+    def add_pairs(self, n, kind="clip"):
+        """More pairs than the samples have, of the same films or texts."""
+        with LabelStore(self.run.labels) as store:
+            there = store.media.of(f"{kind}{i}{side}" for i in range(4) for side in "ab")
+            media = list(there.values())
+            queries = [Query(f"{kind}-more{i}", f"{kind}l{i}", f"{kind}r{i}") for i in range(n)]
+            for i, query in enumerate(queries):
+                for item, medium in ((query.left, media[i % 8]), (query.right, media[(i + 1) % 8])):
+                    store.media.add(item, medium.media_id, medium.media_type)
+            store.add_queries(queries, priorities=[9.0 - i / n for i in range(n)])
+
+    def link(self, name):
+        return invite(self.run, name)
+
+    def serve(self):
+        command = [sys.executable, "-m", "prefrl.label", "viewer", str(self.run.root)]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        port = int(self.address.rsplit(":", 1)[1])
+
+        def is_there():
+            assert self.process.poll() is None, "the server has ended"
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return True
+
+        wait_for(is_there)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def events(self):
+        with LabelStore(self.run.labels) as store:
+            return store.events()
+
+    def answers(self):
+        return [event for event in self.events() if event.answer is not None]
+
+
+@contextlib.contextmanager
+def serving(folder, page=PLAIN):
+    study = Study(RunDirectory(folder / "study").root, page)
+    study.serve()
+    try:
+        yield study
+    finally:
+        study.kill()
+
+
+@contextlib.contextmanager
+def chromium():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """Somebody at the page, in a browser profile of their own."""
+
+    def __init__(self, browser, link, **options):
+        self.context = browser.new_context(
+            **({"viewport": {"width": 1280, "height": 800}} | options)
+        )
+        self.faults = []
+        self.page = self.tab()
+        self.page.goto(link)
+        if "/dashboard" not in link:
+            self.begin()
+
+    def tab(self):
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", lambda message: self._note(message))
+        return page
+
+    def _note(self, message):
+        if "Content Security Policy" in message.text or "Refused to" in message.text:
+            self.faults.append(message.text)
+
+    def begin(self):
+        self.page.wait_for_selector("#instructions[open]")
+        self.page.click("#instructions-close")
+        self.wait("showing")
+
+    def wait(self, state):
+        self.page.wait_for_selector(f"body[data-state={state}]")
+
+    @property
+    def task(self):
+        return self.page.locator("#stage").get_attribute("data-task")
+
+    @property
+    def order(self):
+        return self.page.locator("#stage").get_attribute("data-order")
+
+    def press(self, key):
+        """Presses a key, and waits for what comes next."""
+        seen = self.page.evaluate("performance.getEntriesByName('prefrl:shown').length")
+        shown = (self.task, self.order)
+        self.page.keyboard.press(key)
+        self.page.wait_for_function(
+            "n => performance.getEntriesByName('prefrl:shown').length > n"
+            " || document.body.dataset.state === 'empty'",
+            arg=seen,
+        )
+        return shown
+
+    def wait_until_saved(self):
+        self.page.wait_for_selector("body[data-outbox='0']")

@@ -1,0 +1,194 @@
+"""The page in a real browser against the real server; what counts is checked in the store."""
+
+from collections import Counter
+
+import pytest
+from pages import Visitor, chromium, needs_chromium, serving, wait_for
+
+from prefrl.core.comparisons import Answer
+from prefrl.core.store import LabelStore
+
+pytestmark = needs_chromium
+LEFT, RIGHT, TIE, SKIP = Answer
+KEYS = {"ArrowLeft": LEFT, "ArrowRight": RIGHT, "ArrowUp": TIE, "ArrowDown": SKIP}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def study(tmp_path):
+    with serving(tmp_path) as study:
+        study.add_pairs(30)
+        yield study
+
+
+@pytest.fixture
+def visitor(study, browser):
+    visitor = Visitor(browser, study.owner_link)
+    yield visitor
+    assert visitor.faults == []
+    visitor.context.close()
+
+
+def as_seen(event):
+    return event.answer.mirrored if event.order_shown == "right-left" else event.answer
+
+
+def each_once(study):
+    return max(Counter(event.submission_key for event in study.events()).values()) == 1
+
+
+def test_ten_pairs_by_keyboard(study, visitor):
+    keys = [*KEYS, "a", "d", "1", "2", "ArrowLeft", "ArrowRight"]
+    shown = [(*visitor.press(key), key) for key in keys]
+    visitor.wait_until_saved()
+    meant = KEYS | {"a": LEFT, "1": LEFT, "d": RIGHT, "2": RIGHT}
+    answers = study.answers()
+    assert [(e.query_id, e.order_shown, as_seen(e)) for e in answers] == [
+        (task, order, meant[key]) for task, order, key in shown
+    ]
+    assert {e.annotator_id for e in answers} == {"owner"}
+    assert all(0 < e.client_ms < 60_000 and e.shown_at < e.answered_at for e in answers)
+    assert {e.order_shown for e in answers} == {"left-right", "right-left"}
+    assert len({e.rubric_ver for e in answers}) == 1
+
+
+def test_a_key_that_is_held_down_is_one_answer(study, visitor):
+    for _ in range(40):  # as a keyboard does: down again and again, up once
+        visitor.page.keyboard.down("ArrowRight")
+        visitor.page.wait_for_timeout(50)
+    visitor.page.keyboard.up("ArrowRight")
+    visitor.wait_until_saved()
+    assert len(study.events()) == 1
+
+
+def test_undo_goes_back_as_far_as_one_likes(study, visitor):
+    shown = [visitor.press("ArrowLeft") for _ in range(3)]
+    back = []
+    for _ in range(3):
+        visitor.press("Backspace")
+        back.append((visitor.task, visitor.order))
+    assert back == shown[::-1]
+    assert visitor.press("ArrowRight") == shown[0]
+    visitor.wait_until_saved()
+    with LabelStore(study.run.labels) as store:
+        ((_, comparison),) = store.comparisons()
+        assert store.counts().answered == 1
+    assert comparison.query.id == shown[0][0]
+    assert comparison.answer == (RIGHT.mirrored if shown[0][1] == "right-left" else RIGHT)
+    assert [e.answer is None for e in study.events()] == [False] * 3 + [True] * 3 + [False]
+
+
+def test_a_reload_in_the_middle_of_an_answer(study, visitor):
+    given = 0
+    for _ in range(5):
+        task = visitor.task
+        visitor.page.keyboard.press("ArrowLeft")
+        given += visitor.task != task  # the next pair is shown: the answer is the browser's to keep
+        visitor.page.reload()
+        visitor.wait("showing")
+    visitor.wait_until_saved()
+    assert given <= len(study.events()) <= 5
+    assert each_once(study)
+    assert len({e.query_id for e in study.answers()}) == len(study.answers())
+
+
+def test_the_server_is_killed_and_comes_back(study, visitor):
+    shown = [visitor.press("ArrowLeft")]
+    visitor.wait_until_saved()
+    study.kill()
+    shown += [visitor.press("ArrowRight") for _ in range(3)]  # what was fetched before
+    visitor.page.wait_for_selector("#saved[data-how=offline]")
+    assert "3 answers kept here" in visitor.page.inner_text("#saved")
+    assert visitor.page.evaluate("document.body.dataset.outbox") == "3"
+    assert len(study.events()) == 1
+    study.serve()
+    visitor.wait_until_saved()
+    visitor.wait("showing")
+    shown.append(visitor.press("ArrowLeft"))
+    visitor.wait_until_saved()
+    assert [(e.query_id, e.order_shown) for e in study.answers()] == shown
+    assert each_once(study)
+
+
+def test_the_server_is_killed_again_and_again(study, visitor):
+    """The answers are on their way while it dies: some are stored without being acknowledged."""
+    shown = []
+    for _ in range(4):
+        visitor.wait("showing")
+        for _ in range(2):
+            visitor.wait("showing")
+            shown.append(visitor.press("ArrowLeft"))
+        study.kill()
+        study.serve()
+        wait_for(lambda: visitor.page.evaluate("document.body.dataset.outbox") == "0")
+    assert [(e.query_id, e.order_shown) for e in study.answers()] == shown
+    assert each_once(study)
+
+
+def test_offline_for_a_while_and_a_new_page(study, visitor):
+    visitor.context.set_offline(True)
+    shown = [visitor.press("ArrowLeft") for _ in range(3)]
+    visitor.press("Backspace")
+    visitor.page.wait_for_selector("#saved[data-how=offline]")
+    assert study.events() == []
+    visitor.page.close()  # what is kept outlives the page
+    visitor.context.set_offline(False)
+    visitor.page = visitor.tab()
+    visitor.page.goto(study.address)
+    visitor.wait("showing")
+    visitor.wait_until_saved()
+    wait_for(lambda: len(study.events()) == 4)
+    assert [e.query_id for e in study.answers()] == [task for task, _ in shown]
+    assert study.events()[-1].answer is None
+    assert each_once(study)
+
+
+def test_two_tabs_do_not_send_twice(study, visitor):
+    other = visitor.tab()
+    other.goto(study.address)
+    other.wait_for_selector("body[data-state=showing]")
+    tasks = []
+    for _ in range(4):
+        for page in (visitor.page, other):
+            page.wait_for_selector("body[data-state=showing]")
+            tasks.append(page.locator("#stage").get_attribute("data-task"))
+            page.keyboard.press("ArrowLeft")
+            page.wait_for_timeout(150)
+    for page in (visitor.page, other):
+        page.wait_for_selector("body[data-outbox='0']")
+    wait_for(lambda: len(study.events()) == 8)
+    assert each_once(study)
+    assert [e.query_id for e in study.events()] == tasks
+
+
+def test_two_people_get_different_pairs(study, visitor, browser):
+    anna = Visitor(browser, study.link("anna"))
+    for _ in range(5):
+        visitor.press("ArrowLeft")
+        anna.press("ArrowLeft")
+    for one in (visitor, anna):
+        one.wait_until_saved()
+    assert Counter(e.annotator_id for e in study.answers()) == {"owner": 5, "anna": 5}
+    assert len({e.query_id for e in study.answers()}) == 10
+    anna.context.close()
+
+
+def test_who_is_shut_out_keeps_the_answers_until_let_in_again(study, browser):
+    anna = Visitor(browser, study.link("anna"))
+    from clip_viewer.people import People
+
+    People(study.run.people).revoke("anna")
+    anna.page.keyboard.press("ArrowLeft")
+    anna.wait("signin")
+    assert "1 answers are kept here" in anna.page.inner_text("#notice-text")
+    anna.page.goto("about:blank")
+    anna.page.goto(study.link("anna"))
+    anna.wait("showing")
+    anna.wait_until_saved()
+    assert len(study.answers()) == 1
+    anna.context.close()
