@@ -101,8 +101,6 @@ export class Ranking {
 
   #drag(event, card, i) {
     event.preventDefault();
-    const handle = event.currentTarget;
-    handle.setPointerCapture(event.pointerId);
     card.classList.add("dragged");
     const follow = (moved) => {
       const others = [...this.#list.children].filter((other) => other !== card);
@@ -115,11 +113,14 @@ export class Ranking {
     };
     const end = () => {
       card.classList.remove("dragged");
-      handle.removeEventListener("pointermove", follow);
+      removeEventListener("pointermove", follow);
+      removeEventListener("pointerup", end);
+      removeEventListener("pointercancel", end);
     };
-    handle.addEventListener("pointermove", follow);
-    handle.addEventListener("pointerup", end, { once: true });
-    handle.addEventListener("pointercancel", end, { once: true });
+    // On the window: a card that changes its place in the list loses a captured pointer.
+    addEventListener("pointermove", follow);
+    addEventListener("pointerup", end);
+    addEventListener("pointercancel", end);
   }
 
   #draw() {
@@ -131,7 +132,7 @@ export class Ranking {
       const known = picked.has(i) || rest.length === 1;
       card.classList.toggle("picked", known);
       card.querySelector(".rank").textContent = known ? String(ranks[i]) : "–";
-      // Only what has moved: a card that is taken out and put back loses its pointer.
+      // Only what has moved, so that the focus stays where it is.
       if (this.#list.children[at] !== card) {
         this.#list.insertBefore(card, this.#list.children[at] ?? null);
       }
