@@ -22,7 +22,7 @@ const stage = $("stage");
 let me, keys, outbox, queue;
 let current = null; // what is on the screen: {showing, key, since, at}
 let history = []; // what was answered in this sitting, to be undone
-let busy = false;
+let busy = false; // an answer is being kept: a key that bounces means nothing
 let rate = RATES.includes(Number(localStorage.getItem("prefrl-rate"))) ? Number(localStorage.getItem("prefrl-rate")) : 1;
 let news = null;
 const shownForTexts = { differences: false, lengths: false };
@@ -33,6 +33,11 @@ function setState(state, title = "", text = "", button = null) {
   $("notice-text").textContent = text;
   $("notice-button").hidden = !button;
   if (button) [$("notice-button").textContent, $("notice-button").onclick] = button;
+}
+
+function setBusy(on) {
+  busy = on;
+  document.body.dataset.busy = on ? "yes" : "no";
 }
 
 /** Says what was just done, for a moment. */
@@ -87,7 +92,7 @@ async function answer(action) {
   if ((action === "save") !== (Boolean(ranking) && action !== "skip") && action !== "skip") return;
   if (action === "save" && !ranking.done) return say("Put all of them in an order first.", true);
   performance.mark("prefrl:key", { detail: task.id });
-  busy = true;
+  setBusy(true);
   const common = {
     submission_key: key,
     task: task.id,
@@ -103,7 +108,7 @@ async function answer(action) {
     await outbox.add(event);
     if (showing.gold && !ranking && action !== "skip") await addGold(task, action);
   } catch (error) {
-    busy = false;
+    setBusy(false);
     return say(`This browser could not keep the answer (${error?.message}). Make room, and answer again.`, true);
   }
   history.push({ showing, key });
@@ -112,7 +117,7 @@ async function answer(action) {
   showing.hide();
   say(`${SAID[action]}  ✓`);
   showNext();
-  busy = false;
+  setBusy(false);
 }
 
 function addGold(task, action) {
@@ -124,15 +129,17 @@ function addGold(task, action) {
 async function undo() {
   if (busy) return;
   if (current?.showing.ranking?.unpick()) return;
-  const last = history.pop();
+  const last = history.at(-1);
   if (!last) return say("There is nothing to undo in this sitting.");
-  busy = true;
-  await outbox.add({ kind: "undo", submission_key: crypto.randomUUID(), undoes: last.key });
-  if (last.showing.gold) {
-    const { id, order } = last.showing.task;
-    const key = crypto.randomUUID();
-    await outbox.add({ kind: "gold", submission_key: key, task: id, order, answer: "none" });
+  setBusy(true);
+  try {
+    await outbox.add({ kind: "undo", submission_key: crypto.randomUUID(), undoes: last.key });
+    if (last.showing.gold) await addGold(last.showing.task, "none");
+  } catch (error) {
+    setBusy(false);
+    return say(`This browser could not keep that (${error?.message}). Make room, and undo again.`, true);
   }
+  history.pop();
   if (current) {
     current.showing.hide();
     queue.putBack(current.showing);
@@ -141,7 +148,7 @@ async function undo() {
   queue.current = last.showing;
   show(last.showing);
   say("Taken back. Answer anew.");
-  busy = false;
+  setBusy(false);
 }
 
 function changeRate(by) {

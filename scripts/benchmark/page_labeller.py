@@ -1,0 +1,128 @@
+"""A person in a real browser, played by a script that knows the true returns.
+
+It opens the page by a sign-in link, looks up what the synthetic oracle says of the pair on the
+screen, and presses the key of that side, until the training is finished.
+"""
+
+import argparse
+import os
+import shutil
+import time
+from pathlib import Path
+
+from playwright.sync_api import Error as BrowserError
+from playwright.sync_api import sync_playwright
+
+from prefrl.control.items import Items, synthetic_oracle
+from prefrl.core.comparisons import Answer
+from prefrl.core.oracle import OracleConfig
+from prefrl.core.store import LabelStore
+from prefrl.runtime.rundir import RunDirectory
+
+CHROMIUM = os.environ.get("PREFRL_TEST_CHROMIUM") or shutil.which("chromium")
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+KEYS = {
+    Answer.LEFT: "ArrowLeft",
+    Answer.RIGHT: "ArrowRight",
+    Answer.TIE: "ArrowUp",
+    Answer.SKIP: "ArrowDown",
+}
+TIMES = """() => {
+  const marks = (name) => performance.getEntriesByName(name);
+  const keys = marks('prefrl:key'), shown = marks('prefrl:shown');
+  return keys.map((key) => {
+    const next = shown.find((mark) => mark.startTime > key.startTime);
+    return next ? next.startTime - key.startTime : null;
+  }).filter((time) => time !== null);
+}"""
+
+
+class PageLabeller:
+    """Answers what the page shows. Use it as a context manager.
+
+    Args:
+        run: Whose page; the true returns are looked up in there.
+        link: A sign-in link.
+        pause: Seconds to look at each pair before the answer.
+    """
+
+    def __init__(self, run: RunDirectory, link: str, *, pause: float) -> None:
+        items = Items(run, states=False)
+        self._oracle = synthetic_oracle(items, OracleConfig(), seed=0)
+        self._items = items
+        self._run, self._link, self._pause = run, link, pause
+        self.n_answers = 0
+        self.times_ms: list[float] = []
+        """From key to next pair, in milliseconds, where one was ready."""
+
+    def __enter__(self) -> "PageLabeller":
+        self._playwright = sync_playwright().start()
+        self._browser = self._playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        self.page = self._browser.new_page(viewport={"width": 1280, "height": 800})
+        until = time.monotonic() + 60
+        while True:  # the server may be about to start
+            try:
+                self.page.goto(self._link)
+                break
+            except BrowserError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+        self.page.wait_for_selector("#instructions[open]")
+        self.page.click("#instructions-close")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._browser.close()
+        self._playwright.stop()
+
+    def work(self, *, answers: int | None = None) -> None:
+        """Answers until the training is finished, or so many answers are given."""
+        with LabelStore(self._run.labels) as store:
+            while not self._run.summary.is_file() and not self._run.policy.is_file():
+                if answers is not None and self.n_answers >= answers:
+                    break
+                if not self._answer(store):
+                    time.sleep(0.05)
+        self.page.wait_for_selector("body[data-outbox='0']")
+        self.times_ms = self.page.evaluate(TIMES)
+
+    def _answer(self, store: LabelStore) -> bool:
+        """Answers the pair on the screen; whether there was one."""
+        shown = self.page.evaluate(
+            "({...document.getElementById('stage').dataset, state: document.body.dataset.state})"
+        )
+        if shown["state"] != "showing" or "task" not in shown:
+            return False
+        (query,) = store.find([shown["task"]])
+        answer = self._oracle.compare(self._items[query.left], self._items[query.right])
+        seen = answer.mirrored if shown["order"] == "right-left" else answer
+        time.sleep(self._pause)
+        self.page.keyboard.press(KEYS[seen])
+        self.n_answers += 1
+        # The next one is on the screen, or there is none: in either case this one is gone.
+        self.page.wait_for_function(
+            "n => performance.getEntriesByName('prefrl:key').length >= n"
+            " && document.body.dataset.busy === 'no'",
+            arg=self.n_answers,
+        )
+        return True
+
+
+def main() -> None:
+    """Labels one run until it is finished."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("link")
+    parser.add_argument("--pause", type=float, default=0.3, help="seconds to look at each pair")
+    told = parser.parse_args()
+    with PageLabeller(RunDirectory(told.run), told.link, pause=told.pause) as labeller:
+        labeller.work()
+        print(f"{labeller.n_answers} answers")
+
+
+if __name__ == "__main__":
+    main()
