@@ -51,6 +51,7 @@ def serve(
         app,
         access_log=False,
         log_config=None,
+        log_level="warning",
         server_header=False,
         proxy_headers=False,  # whoever forwards must not be able to say who asks
         timeout_keep_alive=30,

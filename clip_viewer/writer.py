@@ -90,13 +90,14 @@ class Writer:
         everything = [submission for job in jobs for submission in job.submissions]
         try:
             events = iter(self._store.submit_many(everything))
-        except StoreUnavailableError as error:
+        except Exception as error:  # whatever it is, it belongs to those who asked
+            if isinstance(error, StoreError) and not isinstance(error, StoreUnavailableError):
+                # One of them cannot be stored: the others must not suffer from it.
+                for job in jobs:
+                    self._do(job)
+                return
             for job in jobs:
                 job.future.set_exception(error)
-        except StoreError:
-            # One of them cannot be stored: the others must not suffer from it.
-            for job in jobs:
-                self._do(job)
         else:
             for job in jobs:
                 job.future.set_result([next(events) for _ in job.submissions])

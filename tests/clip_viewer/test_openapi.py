@@ -1,0 +1,70 @@
+"""Schemathesis over the description of the server: no request breaks it, and it keeps its word."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from pages import PLAIN, serving
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from test_guard import port_of, session_for
+
+from clip_viewer.app import create_app
+from clip_viewer.config import ViewerConfig
+from clip_viewer.people import write_token
+from prefrl.core.store import LabelStore
+
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("described"), PLAIN) as study:
+        study.add_pairs(30)
+        yield study
+        with LabelStore(study.run.labels) as store:
+            assert store.check() == []
+
+
+@pytest.fixture(scope="module")
+def headers(study):
+    session = session_for(study, "boss", "owner")
+    return {
+        "Cookie": f"prefrl_session_{port_of(study)}={session}",
+        "Origin": study.address,
+        "X-Prefrl-Token": write_token(session),
+    }
+
+
+@pytest.fixture(scope="module")
+def description(tmp_path_factory):
+    place = tmp_path_factory.mktemp("place")
+    config = ViewerConfig(store="sqlite://", media=place, people=place / "people.db")
+    return schemathesis.openapi.from_dict(create_app(config).openapi())
+
+
+# Signing out would end the session of all that comes after it.
+schema = schemathesis.pytest.from_fixture("description").exclude(
+    path="/api/session", method="DELETE"
+)
+
+
+@schema.parametrize()
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_no_request_breaks_the_server(case, study, headers):
+    answer = case.call(base_url=study.address, headers=headers)
+    case.validate_response(answer, checks=CHECKS)
