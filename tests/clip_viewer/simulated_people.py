@@ -41,7 +41,7 @@ class Habits:
         }
 
     def answers(self, rng, better_left):
-        """What they answer, and in which order they saw the pair; given who is better: (A,) each."""
+        """What they answer and whether the pair was mirrored: (A,) each."""
         n = len(better_left)
         mirrored = rng.random(n) < 0.5
         return self.answers_as_shown(rng, better_left, mirrored), mirrored
@@ -70,7 +70,7 @@ def some_people(rng, n=20):
     }
 
 
-def a_study(rng, people, *, n_queries=400, n_repeats=80, undone=0.05):
+def a_study(rng, people, *, n_queries=400, n_repeats=250, undone=0.05):
     """Events of people who all answered the same queries, and some of them twice, mirrored.
 
     Now and then they slip, undo it, and answer anew: the slips are noise that must not count.
