@@ -28,7 +28,7 @@ from clip_viewer.study import study_routes
 from clip_viewer.tally import Presence, Tally
 from clip_viewer.writer import Writer
 from prefrl.core.store import LabelStore
-from prefrl.errors import StoreError, StoreUnavailableError
+from prefrl.errors import ConfigError, StoreError, StoreUnavailableError
 
 __all__ = ["create_app"]
 
@@ -144,6 +144,10 @@ def _explain_refusals(app: FastAPI) -> None:
     @app.exception_handler(StoreUnavailableError)
     async def try_again(request: Request, error: StoreUnavailableError) -> JSONResponse:
         return say(503, str(error), {"retry-after": "1"})
+
+    @app.exception_handler(ConfigError)
+    async def not_readable(request: Request, error: ConfigError) -> JSONResponse:
+        return say(503, str(error))  # the instructions were moved away meanwhile
 
     @app.exception_handler(StoreError)
     async def cannot(request: Request, error: StoreError) -> JSONResponse:

@@ -33,10 +33,8 @@ function shareCell(share) {
     cell.textContent = "–";
     return cell;
   }
-  const range = `${percent(share.low)} to ${percent(share.high)}, ${share.n} answers`;
-  cell.title = range;
-  cell.append(make("span", percent(share.value)), make("span", ` (${range})`, "hidden-words"), shareBar(share));
-  cell.querySelector(".hidden-words").hidden = true;
+  cell.title = `${percent(share.low)} to ${percent(share.high)}, ${share.n} answers`;
+  cell.append(percent(share.value), shareBar(share));
   return cell;
 }
 

@@ -23,8 +23,10 @@ export class Outbox {
   #annotator;
   #listeners;
   #waiting = 0;
+  #adding = 0;
   #pause = 500;
   #sending = false;
+  #more = false;
   #again = 0;
 
   /**
@@ -49,11 +51,11 @@ export class Outbox {
 
   /** How many events wait. */
   get waiting() {
-    return this.#waiting;
+    return this.#waiting + this.#adding;
   }
 
   /**
-   * Keeps an event; when this returns, it outlives this page and this browser.
+   * Keeps an event; when this resolves, it outlives this page and this browser.
    * @param {object} event As the server takes it.
    */
   async add(event) {
@@ -61,12 +63,19 @@ export class Outbox {
     // alone. What is called saved is on the server's disk in any case.
     const transaction = this.#database.transaction(STORE, "readwrite", { durability: "relaxed" });
     transaction.objectStore(STORE).add({ annotator: this.#annotator, event });
-    await new Promise((resolve, reject) => {
-      transaction.oncomplete = resolve;
-      transaction.onerror = transaction.onabort = () => reject(transaction.error);
-    });
-    this.#waiting += 1;
-    this.#listeners.changed("saving", this.#waiting);
+    transaction.commit(); // told to the browser before this returns: a reload now changes nothing
+    this.#adding += 1;
+    this.#tell();
+    try {
+      await new Promise((resolve, reject) => {
+        transaction.oncomplete = resolve;
+        transaction.onerror = transaction.onabort = () => reject(transaction.error);
+      });
+      this.#waiting += 1;
+    } finally {
+      this.#adding -= 1;
+      this.#tell();
+    }
     this.send();
   }
 
@@ -78,16 +87,18 @@ export class Outbox {
   /** Sends what waits, until nothing does or the server is away. */
   async send() {
     clearTimeout(this.#again);
+    this.#more = this.#sending; // what came while the last look found nothing is looked for again
     if (this.#sending) return;
     this.#sending = true;
     try {
       await navigator.locks.request("prefrl-outbox", () => this.#sendAll());
       this.#pause = 500;
-      this.#listeners.changed("saved", 0);
-    } catch (error) {
-      this.#later(error);
-    } finally {
+      this.#tell();
       this.#sending = false;
+      if (this.#more) this.send();
+    } catch (error) {
+      this.#sending = false;
+      this.#later(error);
     }
   }
 
@@ -123,7 +134,7 @@ export class Outbox {
     if (error instanceof Refused && [401, 403].includes(error.status)) {
       this.#listeners.signedOut();
     } else {
-      this.#listeners.changed("offline", this.#waiting);
+      this.#listeners.changed("offline", this.waiting);
     }
     const asked = error instanceof Refused ? error.wait * 1000 : 0;
     this.#pause = Math.min(this.#pause * 1.6, LONGEST_PAUSE);
@@ -147,6 +158,10 @@ export class Outbox {
 
   async #count() {
     this.#waiting = (await this.#mine()).length;
-    this.#listeners.changed(this.#waiting ? "saving" : "saved", this.#waiting);
+    this.#tell();
+  }
+
+  #tell() {
+    this.#listeners.changed(this.waiting ? "saving" : "saved", this.waiting);
   }
 }

@@ -86,7 +86,7 @@ function sayEmpty() {
   setState("empty", "Nothing to compare", more);
 }
 
-/** One answer: kept by the browser, then the next pair, while the server is told. */
+/** One answer: the next pair at once, while the browser keeps it and the server is told. */
 async function answer(action) {
   if (!current || busy) return;
   const { showing, key, since, at } = current;
@@ -106,20 +106,33 @@ async function answer(action) {
   const event = ranking
     ? { kind: "ranking", ranks: action === "skip" ? null : ranking.ranks, ...common }
     : { kind: "answer", answer: action, ...common };
-  try {
-    await outbox.add(event);
-    if (showing.gold && !ranking && action !== "skip") await addGold(task, action);
-  } catch (error) {
-    setBusy(false);
-    return say(`This browser could not keep the answer (${error?.message}). Make room, and answer again.`, true);
-  }
+  const kept = [outbox.add(event)];
+  if (showing.gold && !ranking && action !== "skip") kept.push(addGold(task, action));
   history.push({ showing, key });
   if (history.length > MOST_UNDOS_AT_HAND) history.shift().showing.element.remove();
   queue.noteAnswered(showing);
   showing.hide();
   say(`${SAID[action]}  ✓`);
   showNext();
+  try {
+    await Promise.all(kept);
+  } catch (error) {
+    bringBack();
+    say(`This browser could not keep the answer (${error?.message}). Make room, and answer again.`, true);
+  }
   setBusy(false);
+}
+
+/** Puts what was answered last on the screen again. */
+function bringBack() {
+  const { showing } = history.pop();
+  if (current) {
+    current.showing.hide();
+    queue.putBack(current.showing);
+  }
+  queue.noteUndone(showing);
+  queue.current = showing;
+  show(showing);
 }
 
 function addGold(task, action) {
@@ -141,14 +154,7 @@ async function undo() {
     setBusy(false);
     return say(`This browser could not keep that (${error?.message}). Make room, and undo again.`, true);
   }
-  history.pop();
-  if (current) {
-    current.showing.hide();
-    queue.putBack(current.showing);
-  }
-  queue.noteUndone(last.showing);
-  queue.current = last.showing;
-  show(last.showing);
+  bringBack();
   say("Taken back. Answer anew.");
   setBusy(false);
 }

@@ -18,6 +18,7 @@ export class Queue {
   #answered = [];
   #asking = null;
   #timer = 0;
+  #number = 0;
 
   /**
    * @param {HTMLElement} stage Where showings are laid out.
@@ -45,6 +46,7 @@ export class Queue {
 
   /** @param {Showing} showing Comes next, before all others. */
   putBack(showing) {
+    showing.number = -this.#number++; // before all others
     this.#ready.unshift(showing);
   }
 
@@ -107,12 +109,15 @@ export class Queue {
 
   async #load(task) {
     const showing = new Showing(task);
+    showing.number = this.#number++;
     const loading = showing.prepare(this.#act);
     this.#loading.set(task.id, showing);
     this.#stage.append(showing.element);
     try {
       await loading;
+      // The most urgent first, in whatever order they were loaded.
       this.#ready.push(showing);
+      this.#ready.sort((a, b) => a.number - b.number);
     } catch {
       // A pair that cannot be shown is nobody's fault here: it comes again with its lease.
       showing.element.remove();

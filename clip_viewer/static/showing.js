@@ -11,6 +11,7 @@ export class Showing {
   ranking = null;
   flagged = false;
   gold = false;
+  number = 0; // in the order in which they are to be shown
   #texts = [];
   #panels = [];
   #sides = [];

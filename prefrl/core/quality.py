@@ -19,6 +19,7 @@ from prefrl.core.schema import CURRENT, EVENT, MARK, QUERY
 __all__ = ["Quality", "Repeat"]
 
 _PAIRS = QUERY.c.group_id.is_(None)
+_RECENT = 2000  # events among which an overlap is looked for, so that it costs the same for ever
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,21 @@ class Quality:
         self._machines = machines
 
     def overlaps(self, annotator_id: str, *, people: int, n: int) -> list[Query]:
-        """Pairs with answers of fewer than so many people, and none of this one; the newest first.
+        """Pairs of late with answers of fewer than so many people, none of this one; newest first.
 
         Args:
             annotator_id: Who is to answer them.
             people: How many are to answer a pair.
             n: How many pairs at most.
         """
+        newest = sa.select(sa.func.max(EVENT.c.id)).scalar_subquery()
         others = (
             sa.select(CURRENT.c.query_id, sa.func.max(CURRENT.c.event_id).label("newest"))
-            .where(CURRENT.c.answer.is_not(None), CURRENT.c.annotator_id.not_in(self._machines))
+            .where(
+                CURRENT.c.event_id > newest - _RECENT,
+                CURRENT.c.answer.is_not(None),
+                CURRENT.c.annotator_id.not_in(self._machines),
+            )
             .group_by(CURRENT.c.query_id)
             .having(sa.func.count() < people)
             .subquery()

@@ -74,6 +74,7 @@ EVENT = sa.Table(
     sa.Column("server_ver", _TEXT, nullable=False),
     sa.CheckConstraint("answer IN ('left', 'right', 'tie', 'skip', 'undo')", name="known_answer"),
     sa.CheckConstraint("answer <> 'undo' OR supersedes IS NOT NULL", name="undo_of_something"),
+    sa.Index("ix_label_event_query", "query_id"),
 )
 
 CURRENT = sa.Table(

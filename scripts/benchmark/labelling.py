@@ -1,0 +1,203 @@
+"""How fast the labelling page is, alone and with many people; see the command file beside this."""
+
+import argparse
+import asyncio
+import contextlib
+import csv
+import os
+import platform
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import httpx
+import numpy as np
+from page_labeller import TIMES
+from playwright.sync_api import sync_playwright
+
+from clip_viewer.people import People, write_token
+from prefrl.core.comparisons import Query
+from prefrl.core.store import LabelStore
+from prefrl.label import PageConfig, open_page
+from prefrl.samples import make_samples
+
+HERE = Path(__file__).parent
+SECONDS_PER_ANSWER = 3.6  # of a practised person, for the share of dead time
+DRIFT = """async (seconds) => {
+  const gaps = [];
+  for (const until = performance.now() + seconds * 1000; performance.now() < until;) {
+    await new Promise(requestAnimationFrame);
+    const [left, right] = document.querySelectorAll('.showing.shown video');
+    if (left && !left.ended && !right.ended && !left.seeking && !right.seeking) {
+      gaps.push(1000 * Math.abs(left.currentTime - right.currentTime));
+    }
+  }
+  return gaps;
+}"""
+
+
+@contextlib.contextmanager
+def served(folder, n_pairs):
+    """A study with that many pairs of films, and its server in a process of its own."""
+    run = make_samples(folder)
+    with LabelStore(run.labels) as store:
+        there = store.media.of(f"clip{i}{side}" for i in range(4) for side in "ab")
+        media = list(there.values())
+        queries = [Query(f"pair{i}", f"left{i}", f"right{i}") for i in range(n_pairs)]
+        for i in range(n_pairs):
+            for item, medium in ((f"left{i}", media[i % 8]), (f"right{i}", media[(i + 3) % 8])):
+                store.media.add(item, medium.media_id, medium.media_type)
+        store.add_queries(queries, priorities=[9.0] * n_pairs)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    link = open_page(run, PageConfig(port=port))
+    server = subprocess.Popen([sys.executable, "-m", "prefrl.label", "viewer", str(run.root)])
+    try:
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            time.sleep(0.1)
+        yield run, link, port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def in_the_browser(folder, n_answers, seconds_of_drift):
+    """Milliseconds from key to next pair, and gaps between the films' clocks."""
+    from page_labeller import ARGUMENTS, CHROMIUM
+
+    with served(folder, n_answers + 20) as (_, link, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(link)
+        page.wait_for_selector("#instructions[open]")
+        page.click("#instructions-close")
+        page.wait_for_selector("body[data-state=showing]")
+        page.wait_for_timeout(3000)
+        gaps = page.evaluate(DRIFT, seconds_of_drift)
+        for _ in range(n_answers):
+            page.wait_for_timeout(random.uniform(500, 1200))
+            page.keyboard.press(random.choice(["ArrowLeft", "ArrowRight"]))
+        page.wait_for_selector("body[data-outbox='0']")
+        times = page.evaluate(TIMES)
+        browser.close()
+    assert len(times) >= n_answers - 1, f"{len(times)} of {n_answers} keys brought a next pair"
+    return np.array(times), np.array(gaps)
+
+
+class Simulated:
+    """One of many people: fetches pairs as the page does, and answers one a second."""
+
+    def __init__(self, port, session):
+        address = f"http://127.0.0.1:{port}"
+        headers = {"Origin": address, "X-Prefrl-Token": write_token(session)}
+        cookies = {f"prefrl_session_{port}": session}
+        self.client = httpx.AsyncClient(
+            base_url=address, headers=headers, cookies=cookies, timeout=30
+        )
+        self.tasks, self.keys, self.times, self.topping = [], [], [], None
+
+    async def top_up(self):
+        have = [task["id"] for task in self.tasks]
+        told = await self.client.post("/api/tasks", json={"n": 4, "have": have, "shown": None})
+        known = set(have) | {key[1] for key in self.keys[-20:]}
+        new = [t for t in told.raise_for_status().json()["tasks"] if t["id"] not in known]
+        self.tasks += [task for task in new if task["kind"] == "pair"]
+
+    async def work(self, seconds):
+        await asyncio.sleep(random.random())
+        await self.top_up()
+        until = time.monotonic() + seconds
+        due = time.monotonic()
+        while (due := due + 1) < until:
+            await asyncio.sleep(max(0, due - time.monotonic()))
+            if len(self.tasks) < 3 and (self.topping is None or self.topping.done()):
+                self.topping = asyncio.create_task(self.top_up())
+            if self.tasks:
+                await self.answer(self.tasks.pop(0))
+        if self.topping:
+            await self.topping
+        await self.client.aclose()
+
+    async def answer(self, task):
+        key = str(uuid.uuid4())
+        event = {"kind": "answer", "submission_key": key, "task": task["id"]}
+        event |= {"order": task["order"], "answer": random.choice(["left", "right"])}
+        began = time.perf_counter()
+        told = await self.client.post("/api/events", json={"events": [event]})
+        self.times.append(1000 * (time.perf_counter() - began))
+        assert told.raise_for_status().json()["results"][0]["stored"]
+        self.keys.append((key, task["id"]))
+
+
+def many_people(folder, n_people, seconds):
+    """Milliseconds until an answer was acknowledged; how many were lost and doubled."""
+
+    async def all_of_them(people):
+        await asyncio.gather(*(person.work(seconds) for person in people))
+
+    with served(folder, n_people * seconds + 200) as (run, _, port):
+        names = People(run.people)
+        sessions = [names.enter(names.invite(f"person {i}"))[0] for i in range(n_people)]
+        people = [Simulated(port, session) for session in sessions]
+        asyncio.run(all_of_them(people))
+        with LabelStore(run.labels) as store:
+            stored = Counter(event.submission_key for event in store.events())
+    sent = [key for person in people for key, _ in person.keys]
+    lost = sum(stored[key] == 0 for key in sent)
+    doubled = sum(n > 1 for n in stored.values())
+    return np.array([t for person in people for t in person.times]), lost, doubled
+
+
+def main() -> None:
+    """Measures, prints, and writes one row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--answers", type=int, default=200, help="keys pressed in the browser")
+    parser.add_argument("--drift-seconds", type=int, default=60)
+    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--seconds", type=int, default=120, help="how long all of them answer")
+    parser.add_argument("--out", type=Path, default=HERE / "labelling.csv")
+    told = parser.parse_args()
+    random.seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        times, gaps = in_the_browser(Path(folder) / "one", told.answers, told.drift_seconds)
+        acks, lost, doubled = many_people(Path(folder) / "many", told.people, told.seconds)
+    row = {
+        "date": date.today().isoformat(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "answers_in_browser": len(times),
+        "next_pair_ms_p50": round(float(np.percentile(times, 50)), 1),
+        "next_pair_ms_p95": round(float(np.percentile(times, 95)), 1),
+        "dead_time_share": round(float(times.mean()) / 1000 / SECONDS_PER_ANSWER, 4),
+        "drift_ms_p50": round(float(np.percentile(gaps, 50)), 1),
+        "drift_ms_p95": round(float(np.percentile(gaps, 95)), 1),
+        "drift_ms_max": round(float(gaps.max()), 1),
+        "people": told.people,
+        "answers": len(acks),
+        "ack_ms_p50": round(float(np.percentile(acks, 50)), 1),
+        "ack_ms_p99": round(float(np.percentile(acks, 99)), 1),
+        "lost": lost,
+        "doubled": doubled,
+    }
+    for name, value in row.items():
+        print(f"{name:<20} {value}")
+    is_new = not told.out.is_file()
+    with told.out.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+if __name__ == "__main__":
+    main()

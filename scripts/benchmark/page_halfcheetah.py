@@ -1,0 +1,79 @@
+"""HalfCheetah taught through the page; see the command file beside this."""
+
+import argparse
+import csv
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from page_labeller import PageLabeller
+
+from prefrl.core.store import LabelStore
+from prefrl.runtime.rundir import RunDirectory
+
+HERE = Path(__file__).parent
+LINK = re.compile(r"http://\S+#enter=\S+")
+
+
+def main() -> None:
+    """Trains once, and writes a row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--labels", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=300_000)
+    parser.add_argument("--pause", type=float, default=0.3, help="seconds to look at each pair")
+    parser.add_argument("--out", type=Path, default=HERE / "page_halfcheetah.csv")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run, said = RunDirectory(Path(folder) / "run"), Path(folder) / "said.txt"
+        command = [
+            *(sys.executable, "-m", "prefrl", "train", "HalfCheetah-v5", "--oracle", "human"),
+            *("--labels", str(told.labels), "--steps", str(told.steps), "--seed", str(told.seed)),
+            *("--run", str(run.root), "--no-films", "--page.repeat-share", "0"),
+        ]
+        began = time.monotonic()
+        with said.open("w") as file:
+            training = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        while not (link := LINK.search(said.read_text())):
+            assert training.poll() is None, said.read_text()
+            time.sleep(0.2)
+        with PageLabeller(run, link[0], pause=told.pause) as labeller:
+            labeller.work()
+        assert training.wait() == 0, said.read_text()
+        seconds = time.monotonic() - began
+        summary = json.loads(run.summary.read_text())
+        with LabelStore(run.labels) as store:
+            events, counts = store.events(), store.counts()
+    each = Counter(event.query_id for event in events)
+    row = {
+        "date": date.today().isoformat(),
+        "seed": told.seed,
+        "steps": told.steps,
+        "labels": counts.answered,
+        "of_the_page": sum(event.annotator_id == "owner" for event in events),
+        "twice": sum(n > 1 for n in each.values()),
+        "seconds": round(seconds),
+        "next_pair_ms_p50": round(float(np.percentile(labeller.times_ms, 50)), 1),
+        "next_pair_ms_p95": round(float(np.percentile(labeller.times_ms, 95)), 1),
+        "return_before": round(summary["eval_return_before_mean"]),
+        "return": round(summary["eval_return_mean"]),
+        "return_std": round(summary["eval_return_std"]),
+    }
+    print(row)
+    is_new = not told.out.is_file()
+    with told.out.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+if __name__ == "__main__":
+    main()
