@@ -6,12 +6,23 @@ import { agentSays } from "./news.js";
 const $ = (id) => document.getElementById(id);
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const POLL = 5_000;
+const LEAST_FOR_A_BIAS = 30;
 
 function make(name, text = "", className = "") {
   const element = document.createElement(name);
   element.textContent = text;
   element.className = className;
   return element;
+}
+
+const drawn = new Map();
+
+/** Draws only what has changed: a focus or a pointer on the rest stays where it is. */
+function draw(name, content, how) {
+  const now = JSON.stringify(content);
+  if (drawn.get(name) === now) return;
+  drawn.set(name, now);
+  how(content);
 }
 
 const number = (value, digits = 0) => (value === null ? "–" : value.toFixed(digits));
@@ -42,8 +53,9 @@ function shareCell(share) {
 function oddities(person) {
   const found = [];
   const { left_share: left, self_consistency: same, gold_error: wrong } = person;
-  if (left?.value != null && left.low > 0.5) found.push("prefers the left side");
-  if (left?.value != null && left.high < 0.5) found.push("prefers the right side");
+  const enough = left?.n >= LEAST_FOR_A_BIAS;
+  if (enough && left.low > 0.5) found.push("prefers the left side");
+  if (enough && left.high < 0.5) found.push("prefers the right side");
   if (same?.value != null && same.high < 0.8) found.push("often differs from oneself");
   if (wrong?.value != null && wrong.low > 0.1) found.push("often wrong on gold pairs");
   if (person.median_seconds !== null && person.median_seconds < 0.5) found.push("answers very fast");
@@ -103,14 +115,19 @@ function drawStatistics(statistics, news) {
     ["Agent", agentSays(news), "words"],
   ]);
   const steps = (value) => `${whole.format(value)} steps`;
-  drawLine($("curve"), news.curve, { title: "True return", x: steps, none: "No episode has ended yet." });
-  drawLine($("labels"), statistics.labels_over_time, {
-    title: "Labels",
-    x: (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }),
-    none: "No labels yet.",
-    fromZero: true,
-  });
-  drawPeople(statistics.people);
+  draw("curve", news.curve, (points) =>
+    drawLine($("curve"), points, { title: "True return", x: steps, none: "Too few episodes have ended." }),
+  );
+  const time = { hour: "2-digit", minute: "2-digit" };
+  draw("labels", statistics.labels_over_time, (points) =>
+    drawLine($("labels"), points, {
+      title: "Labels",
+      x: (seconds) => new Date(seconds * 1000).toLocaleTimeString([], time),
+      none: "Too few labels to draw.",
+      fromZero: true,
+    }),
+  );
+  draw("people", statistics.people, drawPeople);
   drawAgreement(agreement);
   $("flags").replaceChildren(
     ...(statistics.flags.length
@@ -123,17 +140,17 @@ function drawInvited(people) {
   $("invited").replaceChildren(
     ...people.map((person) => {
       const row = make("li");
-      const ago = person.active_s_ago;
-      const seen = person.revoked ? "shut out" : ago !== null && ago < 60 ? "at the page" : "not here";
+      const seen = person.revoked ? "shut out" : person.here ? "at the page" : "not here";
       row.append(make("strong", person.annotator), make("span", `${person.role}, ${seen}`, "small"));
       if (person.role !== "owner" && !person.revoked) {
         const button = make("button", "Shut out");
         button.type = "button";
         button.setAttribute("aria-label", `Shut ${person.annotator} out`);
-        button.onclick = async () => {
-          await ask("DELETE", `/api/people/${encodeURIComponent(person.annotator)}`);
-          refresh();
-        };
+        button.onclick = () =>
+          ask("DELETE", `/api/people/${encodeURIComponent(person.annotator)}`).then(
+            refresh,
+            (error) => ($("connection").textContent = error.message),
+          );
         row.append(button);
       }
       return row;
@@ -149,7 +166,13 @@ $("invite").addEventListener("submit", async (event) => {
     const { link } = await ask("POST", "/api/people", { annotator: $("name").value });
     place.querySelector("code").textContent = link;
     place.querySelector("button").hidden = false;
-    place.querySelector("button").onclick = () => navigator.clipboard?.writeText(link);
+    place.querySelector("button").onclick = (event) => {
+      // Browsers give the clipboard to safe origins alone; elsewhere the link is selected.
+      if (navigator.clipboard) navigator.clipboard.writeText(link);
+      else getSelection().selectAllChildren(place.querySelector("code"));
+      event.target.textContent = navigator.clipboard ? "Copied" : "Selected";
+    };
+    place.querySelector("button").textContent = "Copy";
     $("name").value = "";
     refresh();
   } catch (error) {
@@ -169,7 +192,8 @@ async function refresh() {
       ask("GET", "/api/people"),
     ]);
     drawStatistics(statistics, news);
-    drawInvited(people);
+    const here = ({ active_s_ago: ago, ...person }) => ({ ...person, here: ago !== null && ago < 60 });
+    draw("invited", people.map(here), drawInvited);
     $("study").hidden = false;
     $("connection").textContent = "";
     document.body.dataset.state = "showing";
@@ -186,13 +210,17 @@ async function begin() {
     setToken(me.token);
     $("title").textContent = me.title;
     document.title = `${me.title}: the study`;
+    $("sign-in").hidden = true;
     if (me.role !== "owner") throw new Refused(403, "This page is for whoever runs the study.", 0);
     refresh();
   } catch (error) {
-    document.body.dataset.state = "signin";
+    const isRefused = error instanceof Refused;
+    document.body.dataset.state = isRefused ? "signin" : "error";
     $("sign-in").hidden = false;
-    $("sign-in").textContent =
-      error instanceof Refused ? error.message : "The server is away; reload the page later.";
+    $("sign-in").textContent = isRefused
+      ? error.message
+      : "The server is away; this page tries again by itself.";
+    if (!isRefused) setTimeout(begin, POLL);
   }
 }
 
