@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 from pages import PLAIN, serving
-from test_guard import client_for, raw
+from test_page_guard import client_for, raw
 
 from prefrl.core.store import LabelStore
 from prefrl.runtime.media import add_medium

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from test_guard import port_of, session_for
+from test_page_guard import port_of, session_for
 
 from clip_viewer.app import create_app
 from clip_viewer.config import ViewerConfig
