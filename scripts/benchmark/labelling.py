@@ -17,18 +17,25 @@ from collections import Counter
 from datetime import date
 from pathlib import Path
 
+import gymnasium as gym
 import httpx
 import numpy as np
 from page_labeller import TIMES
 from playwright.sync_api import sync_playwright
 
 from clip_viewer.people import People, write_token
+from prefrl.control.clips import ClipRenderer
+from prefrl.control.renderer import FILM_SIZE, FilmMaker
+from prefrl.control.segments import Segment
+from prefrl.control.states import read_state
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
 from prefrl.label import PageConfig, open_page
 from prefrl.samples import make_samples
 
 HERE = Path(__file__).parent
+DOT = "prefrl_envs:prefrl/MovingDot-v0"
+N_STEPS = 50
 SECONDS_PER_ANSWER = 3.6  # of a practised person, for the share of dead time
 DRIFT = """async (seconds) => {
   const gaps = [];
@@ -43,18 +50,55 @@ DRIFT = """async (seconds) => {
 }"""
 
 
+def segments_of_dot(item_ids):
+    """An episode of a dot with a habit of its own, for each item."""
+    rng, made = np.random.default_rng(0), {}
+    env = gym.make(DOT)
+    for seed, item_id in enumerate(item_ids):
+        env.reset(seed=seed)
+        env.action_space.seed(seed)
+        skill, habit, states = rng.random(), env.action_space.sample(), []
+        for _ in range(N_STEPS):
+            states.append(read_state(env))
+            env.step(habit if rng.random() < skill else env.action_space.sample())
+        nothing = np.zeros((N_STEPS, 1), np.float32)
+        made[item_id] = Segment(item_id, nothing, nothing, states=np.stack(states))
+    env.close()
+    return made
+
+
+def add_films(run, store, queries):
+    """Films of their own for every query, by what makes them beside a training."""
+    segments = segments_of_dot([item for query in queries for item in (query.left, query.right)])
+    store.add_queries(queries, priorities=[9.0] * len(queries))
+    with ClipRenderer(DOT, size=FILM_SIZE) as clips:
+        maker = FilmMaker(store, segments, run.media, clips)
+        while maker.step(n_people=len(queries)):
+            pass
+    return maker.n_films
+
+
+def add_pairs(store, queries):
+    """Pairs of the samples' few films: for those who do not look at them."""
+    there = store.media.of(f"clip{i}{side}" for i in range(4) for side in "ab")
+    media = list(there.values())
+    for i, query in enumerate(queries):
+        for item, medium in ((query.left, media[i % 8]), (query.right, media[(i + 3) % 8])):
+            store.media.add(item, medium.media_id, medium.media_type)
+    store.add_queries(queries, priorities=[9.0] * len(queries))
+
+
 @contextlib.contextmanager
-def served(folder, n_pairs):
+def served(folder, n_pairs, *, own_films):
     """A study with that many pairs of films, and its server in a process of its own."""
     run = make_samples(folder)
+    queries = [Query(f"pair{i}", f"left{i}", f"right{i}") for i in range(n_pairs)]
     with LabelStore(run.labels) as store:
-        there = store.media.of(f"clip{i}{side}" for i in range(4) for side in "ab")
-        media = list(there.values())
-        queries = [Query(f"pair{i}", f"left{i}", f"right{i}") for i in range(n_pairs)]
-        for i in range(n_pairs):
-            for item, medium in ((f"left{i}", media[i % 8]), (f"right{i}", media[(i + 3) % 8])):
-                store.media.add(item, medium.media_id, medium.media_type)
-        store.add_queries(queries, priorities=[9.0] * n_pairs)
+        if own_films:
+            n_films = add_films(run, store, queries)
+            assert n_films == 2 * n_pairs, f"{n_films} films of {2 * n_pairs}"
+        else:
+            add_pairs(store, queries)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     link = open_page(run, PageConfig(port=port))
@@ -72,10 +116,13 @@ def served(folder, n_pairs):
 
 
 def in_the_browser(folder, n_answers, seconds_of_drift):
-    """Milliseconds from key to next pair, and gaps between the films' clocks."""
+    """Milliseconds from key to next pair, gaps between the films' clocks, the browser's version."""
     from page_labeller import ARGUMENTS, CHROMIUM
 
-    with served(folder, n_answers + 20) as (_, link, _), sync_playwright() as playwright:
+    with (
+        served(folder, n_answers + 20, own_films=True) as (_, link, _),
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(link)
@@ -88,10 +135,10 @@ def in_the_browser(folder, n_answers, seconds_of_drift):
             page.wait_for_timeout(random.uniform(500, 1200))
             page.keyboard.press(random.choice(["ArrowLeft", "ArrowRight"]))
         page.wait_for_selector("body[data-outbox='0']")
-        times = page.evaluate(TIMES)
+        times, version = page.evaluate(TIMES), browser.version
         browser.close()
     assert len(times) >= n_answers - 1, f"{len(times)} of {n_answers} keys brought a next pair"
-    return np.array(times), np.array(gaps)
+    return np.array(times), np.array(gaps), version
 
 
 class Simulated:
@@ -145,16 +192,22 @@ def many_people(folder, n_people, seconds):
     async def all_of_them(people):
         await asyncio.gather(*(person.work(seconds) for person in people))
 
-    with served(folder, n_people * seconds + 200) as (run, _, port):
+    with served(folder, n_people * seconds + 200, own_films=False) as (run, _, port):
         names = People(run.people)
         sessions = [names.enter(names.invite(f"person {i}"))[0] for i in range(n_people)]
         people = [Simulated(port, session) for session in sessions]
         asyncio.run(all_of_them(people))
         with LabelStore(run.labels) as store:
-            stored = Counter(event.submission_key for event in store.events())
-    sent = [key for person in people for key, _ in person.keys]
-    lost = sum(stored[key] == 0 for key in sent)
-    doubled = sum(n > 1 for n in stored.values())
+            events = store.events()
+    # One who answers a pair twice, as when it is shown again to see how far one agrees with
+    # oneself, has two events; what is more than was sent is doubled. (The store holds a key once.)
+    stored = Counter((event.annotator_id, event.query_id) for event in events)
+    sent = Counter(
+        (f"person {i}", task) for i, person in enumerate(people) for _, task in person.keys
+    )
+    keys = {event.submission_key for event in events}
+    lost = sum(key not in keys for person in people for key, _ in person.keys)
+    doubled = (stored - sent).total()
     return np.array([t for person in people for t in person.times]), lost, doubled
 
 
@@ -168,16 +221,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "labelling.csv")
     told = parser.parse_args()
     random.seed(0)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        times, gaps = in_the_browser(Path(folder) / "one", told.answers, told.drift_seconds)
+        times, gaps, chromium = in_the_browser(
+            Path(folder) / "one", told.answers, told.drift_seconds
+        )
         acks, lost, doubled = many_people(Path(folder) / "many", told.people, told.seconds)
     row = {
         "date": date.today().isoformat(),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
+        "load": round(load, 2),
+        "versions": f"Python {platform.python_version()}, Chromium {chromium}",
         "answers_in_browser": len(times),
         "next_pair_ms_p50": round(float(np.percentile(times, 50)), 1),
         "next_pair_ms_p95": round(float(np.percentile(times, 95)), 1),
+        "next_pair_ms_max": round(float(times.max()), 1),
         "dead_time_share": round(float(times.mean()) / 1000 / SECONDS_PER_ANSWER, 4),
         "drift_ms_p50": round(float(np.percentile(gaps, 50)), 1),
         "drift_ms_p95": round(float(np.percentile(gaps, 95)), 1),

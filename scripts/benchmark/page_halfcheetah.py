@@ -51,6 +51,9 @@ def main() -> None:
         summary = json.loads(run.summary.read_text())
         with LabelStore(run.labels) as store:
             events, counts = store.events(), store.counts()
+    # The last answers may have no next pair at all.
+    times = np.array(labeller.times_ms)
+    ready = times[np.array(labeller.was_ready[: len(times)])]
     each = Counter(event.query_id for event in events)
     row = {
         "date": date.today().isoformat(),
@@ -60,8 +63,11 @@ def main() -> None:
         "of_the_page": sum(event.annotator_id == "owner" for event in events),
         "twice": sum(n > 1 for n in each.values()),
         "seconds": round(seconds),
-        "next_pair_ms_p50": round(float(np.percentile(labeller.times_ms, 50)), 1),
-        "next_pair_ms_p95": round(float(np.percentile(labeller.times_ms, 95)), 1),
+        "next_was_ready": len(ready),
+        "ready_ms_p50": round(float(np.percentile(ready, 50)), 1),
+        "ready_ms_p95": round(float(np.percentile(ready, 95)), 1),
+        "next_pair_ms_p50": round(float(np.percentile(times, 50)), 1),
+        "next_pair_ms_p95": round(float(np.percentile(times, 95)), 1),
         "return_before": round(summary["eval_return_before_mean"]),
         "return": round(summary["eval_return_mean"]),
         "return_std": round(summary["eval_return_std"]),

@@ -56,7 +56,9 @@ class PageLabeller:
         self._run, self._link, self._pause = run, link, pause
         self.n_answers = 0
         self.times_ms: list[float] = []
-        """From key to next pair, in milliseconds, where one was ready."""
+        """From key to next pair, in milliseconds; if none was there, with the wait for it."""
+        self.was_ready: list[bool] = []
+        """Whether the next pair was there when the key was pressed, for each answer."""
 
     def __enter__(self) -> "PageLabeller":
         self._playwright = sync_playwright().start()
@@ -108,6 +110,9 @@ class PageLabeller:
             "n => performance.getEntriesByName('prefrl:key').length >= n"
             " && document.body.dataset.busy === 'no'",
             arg=self.n_answers,
+        )
+        self.was_ready.append(
+            self.page.evaluate("'task' in document.getElementById('stage').dataset")
         )
         return True
 
