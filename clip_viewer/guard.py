@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clip_viewer.limits import RateLimit
@@ -226,11 +226,9 @@ def _header(scope: Scope, name: bytes) -> str | None:
 
 
 def _cookie(scope: Scope, name: str) -> str | None:
-    try:
-        cookies = SimpleCookie(_header(scope, b"cookie") or "")
-    except CookieError:
-        return None
-    return cookies[name].value if name in cookies else None
+    # http.cookies gives nothing at all if another program's cookie is not to its taste, and cookies
+    # are shared by all ports of a machine.
+    return cookie_parser(_header(scope, b"cookie") or "").get(name)
 
 
 def _address(scope: Scope) -> str:

@@ -74,6 +74,7 @@ class Desk:
     def me(self, person: Person, session: str) -> MeOut:
         """Who is signed in."""
         return MeOut(
+            study=self.people.study,
             annotator=person.name,
             role=person.role,
             token=write_token(session),

@@ -144,6 +144,7 @@ class Problem(BaseModel):
 class MeOut(BaseModel):
     """Who is signed in."""
 
+    study: str
     annotator: str
     role: Literal["annotator", "owner"]
     token: str

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS person (
     name TEXT PRIMARY KEY, role TEXT NOT NULL, revoked INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS link (
     hash TEXT PRIMARY KEY, name TEXT NOT NULL REFERENCES person (name), expires_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS study (name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS session (
     hash TEXT PRIMARY KEY, name TEXT NOT NULL REFERENCES person (name), expires_at REAL NOT NULL);
 """
@@ -65,7 +66,13 @@ class People:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         path.chmod(0o600)
         with self._open() as connection:
-            connection.executescript(_TABLES)
+            for statement in filter(str.strip, _TABLES.split(";")):
+                connection.execute(statement)
+            connection.execute(
+                "INSERT INTO study SELECT ? WHERE NOT EXISTS (SELECT 1 FROM study)",
+                (secrets.token_hex(8),),
+            )
+            (self.study,) = connection.execute("SELECT name FROM study").fetchone()
 
     def invite(self, name: str, *, role: Role | None = None) -> str:
         """Lets somebody in, or gives them one more way in.

@@ -8,16 +8,18 @@ export class Refused extends Error {
    * @param {number} status HTTP's number for why.
    * @param {string} message One sentence.
    * @param {number} wait Seconds until it may be tried again, or 0.
+   * @param {boolean} isOurs Whether our server said so, and not a proxy or another program.
    */
-  constructor(status, message, wait) {
+  constructor(status, message, wait, isOurs = false) {
     super(message);
     this.status = status;
     this.wait = wait;
+    this.isOurs = isOurs;
   }
 
-  /** Whether the same request may work later. */
-  get mayPass() {
-    return this.status >= 500 || [401, 403, 408, 429].includes(this.status);
+  /** Whether the same request can never work. Whatever is not known to be so may work later. */
+  get isFinal() {
+    return this.isOurs && [413, 415, 422].includes(this.status);
   }
 }
 
@@ -50,5 +52,15 @@ export async function ask(method, path, body, { keepalive = false } = {}) {
   const content = reply.status === 204 ? null : await reply.json().catch(() => null);
   if (reply.ok) return content;
   const wait = Number(reply.headers.get("Retry-After")) || 0;
-  throw new Refused(reply.status, content?.error ?? `The server said ${reply.status}.`, wait);
+  const isOurs = typeof content?.error === "string";
+  const why = isOurs ? content.error : `The server said ${reply.status}.`;
+  throw new Refused(reply.status, why, wait, isOurs);
+}
+
+/** @returns {string} A new key; also where the browser keeps crypto.randomUUID from plain HTTP. */
+export function newKey() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  return [...crypto.getRandomValues(new Uint8Array(16))]
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
 }

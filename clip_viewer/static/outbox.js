@@ -20,6 +20,7 @@ function whenDone(request) {
 /** The events of one person, on their way. */
 export class Outbox {
   #database;
+  #study;
   #annotator;
   #listeners;
   #waiting = 0;
@@ -30,11 +31,13 @@ export class Outbox {
   #again = 0;
 
   /**
+   * @param {string} study Where events go; those for another run on this address stay.
    * @param {string} annotator Whose events are sent; those of others stay.
    * @param {{changed: (how: string, n: number) => void, refused: (event: object, why: string) => void,
    *          progress: (news: object) => void, signedOut: () => void}} listeners
    */
-  constructor(annotator, listeners) {
+  constructor(study, annotator, listeners) {
+    this.#study = study;
     this.#annotator = annotator;
     this.#listeners = listeners;
   }
@@ -62,7 +65,7 @@ export class Outbox {
     // Not "strict": to wait for the disk takes longer than all the rest, and helps in a power cut
     // alone. What is called saved is on the server's disk in any case.
     const transaction = this.#database.transaction(STORE, "readwrite", { durability: "relaxed" });
-    transaction.objectStore(STORE).add({ annotator: this.#annotator, event });
+    transaction.objectStore(STORE).add({ study: this.#study, annotator: this.#annotator, event });
     transaction.commit(); // told to the browser before this returns: a reload now changes nothing
     this.#adding += 1;
     this.#tell();
@@ -91,7 +94,9 @@ export class Outbox {
     if (this.#sending) return;
     this.#sending = true;
     try {
-      await navigator.locks.request("prefrl-outbox", () => this.#sendAll());
+      // Plain HTTP has no locks: then two tabs may send the same, which the keys make harmless.
+      const all = () => this.#sendAll();
+      await (navigator.locks ? navigator.locks.request("prefrl-outbox", all) : all());
       this.#pause = 500;
       this.#tell();
       this.#sending = false;
@@ -122,7 +127,7 @@ export class Outbox {
     try {
       return await ask("POST", "/api/events", { events });
     } catch (error) {
-      if (!(error instanceof Refused) || error.mayPass) throw error;
+      if (!(error instanceof Refused) || !error.isFinal) throw error;
       if (events.length > 1) return this.#decided(events.slice(0, 1));
       // The server will never take this one: the person must know, the others must go on.
       const { submission_key } = events[0];
@@ -147,7 +152,8 @@ export class Outbox {
       whenDone(store.getAllKeys()),
       whenDone(store.getAll()),
     ]);
-    return keys.map((key, i) => [key, values[i]]).filter(([, k]) => k.annotator === this.#annotator);
+    const isMine = ([, kept]) => kept.study === this.#study && kept.annotator === this.#annotator;
+    return keys.map((key, i) => [key, values[i]]).filter(isMine);
   }
 
   async #remove(kept) {

@@ -1,5 +1,5 @@
 /** The labelling page, from the sign-in link to the answers. */
-import { ask, Refused, setToken } from "./api.js";
+import { ask, newKey, Refused, setToken } from "./api.js";
 import { Keys } from "./keys.js";
 import { agentSays, showNews, showSaved } from "./news.js";
 import { Outbox } from "./outbox.js";
@@ -25,6 +25,7 @@ let history = []; // what was answered in this sitting, to be undone
 let busy = false; // an answer is being kept: a key that bounces means nothing
 let rate = RATES.includes(Number(localStorage.getItem("prefrl-rate"))) ? Number(localStorage.getItem("prefrl-rate")) : 1;
 let news = null;
+let link = null; // the token of a sign-in link, until it is used
 const shownForTexts = { differences: false, lengths: false };
 
 function setState(state, title = "", text = "", button = null) {
@@ -48,7 +49,7 @@ function say(text, isBad = false) {
 
 /** Puts a showing on the screen; `performance` has from the key to here. */
 function show(showing) {
-  current = { showing, key: crypto.randomUUID(), since: performance.now(), at: Date.now() };
+  current = { showing, key: newKey(), since: performance.now(), at: Date.now() };
   Object.assign(document.body.dataset, { media: showing.media, kind: showing.task.kind });
   Object.assign(stage.dataset, { task: showing.task.id, order: showing.task.order });
   setState("showing");
@@ -137,7 +138,7 @@ function bringBack() {
 
 function addGold(task, action) {
   const { id, order } = task;
-  return outbox.add({ kind: "gold", submission_key: crypto.randomUUID(), task: id, order, answer: action });
+  return outbox.add({ kind: "gold", submission_key: newKey(), task: id, order, answer: action });
 }
 
 /** Brings the pair before back, and takes its answer away. */
@@ -148,7 +149,7 @@ async function undo() {
   if (!last) return say("There is nothing to undo in this sitting.");
   setBusy(true);
   try {
-    await outbox.add({ kind: "undo", submission_key: crypto.randomUUID(), undoes: last.key });
+    await outbox.add({ kind: "undo", submission_key: newKey(), undoes: last.key });
     if (last.showing.gold) await addGold(last.showing.task, "none");
   } catch (error) {
     setBusy(false);
@@ -170,7 +171,7 @@ function changeRate(by) {
 function flag() {
   const { showing } = current;
   showing.flagged = !showing.flagged;
-  const event = { kind: "flag", submission_key: crypto.randomUUID(), task: showing.task.id };
+  const event = { kind: "flag", submission_key: newKey(), task: showing.task.id };
   outbox.add({ ...event, raised: showing.flagged });
   say(showing.flagged ? "Flagged for whoever runs the study." : "Not flagged any more.");
   drawTools();
@@ -259,18 +260,23 @@ function signedOut(why = "Ask whoever runs the study for a new sign-in link, and
 
 /** Uses the link's token up, or finds the session that is there. */
 async function signIn() {
-  const token = new URLSearchParams(location.hash.slice(1)).get("enter");
-  if (token) {
+  const told = new URLSearchParams(location.hash.slice(1)).get("enter");
+  if (told) {
+    link = told;
     window.history.replaceState(null, "", location.pathname);
-    try {
-      return await ask("POST", "/api/session", { token });
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      // Perhaps the link was opened here before: then there is a session.
-      return ask("GET", "/api/me").catch(() => Promise.reject(error));
-    }
   }
-  return ask("GET", "/api/me");
+  if (!link) return ask("GET", "/api/me");
+  try {
+    const entered = await ask("POST", "/api/session", { token: link });
+    link = null;
+    return entered;
+  } catch (error) {
+    // A server that is away has not used the link up: it is tried again.
+    if (!(error instanceof Refused) || error.status !== 403) throw error;
+    link = null;
+    // Perhaps the link was opened here before: then there is a session.
+    return ask("GET", "/api/me").catch(() => Promise.reject(error));
+  }
 }
 
 async function begin() {
@@ -286,7 +292,7 @@ async function begin() {
   $("title").textContent = me.title;
   $("to-dashboard").hidden = me.role !== "owner";
   document.body.dataset.role = me.role;
-  outbox = new Outbox(me.annotator, {
+  outbox = new Outbox(me.study, me.annotator, {
     changed: showSaved,
     refused: (event, why) => say(`An answer was refused: ${why}`, true),
     progress: onNews,

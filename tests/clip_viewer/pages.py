@@ -40,10 +40,10 @@ def wait_for(condition, seconds=30):
 class Study:
     """A run directory with things to compare, and the process that serves its page."""
 
-    def __init__(self, folder, page=PLAIN):
+    def __init__(self, folder, page=PLAIN, port=None):
         self.run = make_samples(folder)
         with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+            port = port or free.getsockname()[1]
         self.owner_link = open_page(self.run, PageConfig(**{**vars(page), "port": port}))
         self.address = f"http://127.0.0.1:{port}"
         self.process = None

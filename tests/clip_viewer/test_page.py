@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from pages import Visitor, chromium, needs_chromium, serving, wait_for
+from pages import PLAIN, Study, Visitor, chromium, needs_chromium, serving, wait_for
 
 from prefrl.core.comparisons import Answer
 from prefrl.core.store import LabelStore
@@ -192,3 +192,39 @@ def test_who_is_shut_out_keeps_the_answers_until_let_in_again(study, browser):
     anna.wait_until_saved()
     assert len(study.answers()) == 1
     anna.context.close()
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 502])
+def test_what_another_server_says_drops_no_answer(study, visitor, status):
+    """A proxy whose server is away, or another program on the same port."""
+    visitor.page.route("**/api/events", lambda route: route.fulfill(status=status, body="not ours"))
+    shown = [visitor.press("ArrowLeft") for _ in range(2)]
+    visitor.page.wait_for_selector("#saved[data-how=offline]")
+    assert visitor.page.evaluate("document.body.dataset.outbox") == "2"
+    visitor.page.unroute("**/api/events")
+    visitor.wait_until_saved()
+    assert [(e.query_id, e.order_shown) for e in study.answers()] == shown
+
+
+def test_answers_for_another_run_at_the_same_address_wait(tmp_path, study, visitor):
+    port = int(study.address.rsplit(":", 1)[1])
+    study.kill()
+    visitor.page.keyboard.press("ArrowLeft")
+    visitor.page.wait_for_selector("body[data-outbox='1']")
+    other = Study(tmp_path / "other", PLAIN, port=port)
+    other.add_pairs(5)
+    other.serve()
+    visitor.page.goto("about:blank")
+    visitor.page.goto(other.owner_link)
+    visitor.wait("showing")
+    visitor.wait_until_saved()
+    visitor.press("ArrowRight")
+    visitor.wait_until_saved()
+    assert [len(other.events()), len(study.events())] == [1, 0]
+    other.kill()
+    study.serve()
+    visitor.page.goto("about:blank")
+    visitor.page.goto(study.link("owner"))
+    visitor.wait("showing")
+    visitor.wait_until_saved()
+    assert [len(other.events()), len(study.events())] == [1, 1]

@@ -272,3 +272,12 @@ def test_other_machines_only_when_asked_for(tmp_path, host):
     config = ViewerConfig(**about, expose=True, allowed_hosts=("Labels.Example.org",))
     assert "labels.example.org:8770" in config.hosts
     assert not config.is_local
+
+
+@pytest.mark.parametrize("other", ['a={"x":1}', "a=x y", "foo"])
+def test_cookies_of_other_programs_do_no_harm(study, other):
+    """Cookies are shared by all ports of a machine."""
+    own = f"prefrl_session_{port_of(study)}={session_for(study, 'anna')}"
+    for cookie in (f"{other}; {own}", f"{own}; {other}"):
+        answer = httpx.get(f"{study.address}/api/me", headers={"Cookie": cookie})
+        assert answer.status_code == 200
