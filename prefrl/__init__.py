@@ -17,13 +17,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefrl.control.callback import PreferenceCallback
+    from prefrl.control.agent.callback import PreferenceCallback
     from prefrl.control.config import TrainConfig
+    from prefrl.control.environments.hide_reward import HideReward
+    from prefrl.control.environments.states import RecordState
     from prefrl.control.finish import Result
-    from prefrl.control.hide_reward import HideReward
     from prefrl.control.preferences import PreferenceConfig
     from prefrl.control.segments import Segment
-    from prefrl.control.states import RecordState
     from prefrl.control.train import resume, train
     from prefrl.core.comparisons import Answer, Comparison, Query
     from prefrl.core.oracle import Oracle, OracleConfig
@@ -52,13 +52,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "prefrl.control.callback": ("PreferenceCallback",),
+    "prefrl.control.agent.callback": ("PreferenceCallback",),
     "prefrl.control.config": ("TrainConfig",),
     "prefrl.control.finish": ("Result",),
-    "prefrl.control.hide_reward": ("HideReward",),
+    "prefrl.control.environments.hide_reward": ("HideReward",),
     "prefrl.control.preferences": ("PreferenceConfig",),
     "prefrl.control.segments": ("Segment",),
-    "prefrl.control.states": ("RecordState",),
+    "prefrl.control.environments.states": ("RecordState",),
     "prefrl.control.train": ("resume", "train"),
     "prefrl.core.comparisons": ("Answer", "Comparison", "Query"),
     "prefrl.core.oracle": ("Oracle", "OracleConfig"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from prefrl.control.clips import choose_gl
+from prefrl.control.films.clips import choose_gl
 from prefrl.core.store import LabelStore
 from prefrl.errors import StoreError
 from prefrl.runtime.rundir import installed_versions

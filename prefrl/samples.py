@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.clips import ClipRenderer, encode_film
+from prefrl.control.films.clips import ClipRenderer, encode_film
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
 from prefrl.runtime.media import add_medium

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
-from prefrl.control.agents import Agent
-from prefrl.control.callback import PreferenceCallback
+from prefrl.control.agent.agent import Agent
+from prefrl.control.agent.callback import PreferenceCallback
+from prefrl.control.agent.rollback import Rollback
 from prefrl.control.config import TrainConfig
 from prefrl.control.devices import choose_devices
-from prefrl.control.rollback import Rollback
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from prefrl.control.agents import AgentConfig, Algo, check_environment
+from prefrl.control.agent.agent import AgentConfig, Algo
+from prefrl.control.environments.making import check_environment
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.queries import QueryConfig
-from prefrl.control.reward_nets import RewardNetConfig
+from prefrl.control.reward.config import RewardNetConfig
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from prefrl.control.agents import Agent, make_environments
-from prefrl.control.reward_nets import MlpStepReward
-from prefrl.control.spaces import encode_actions
-from prefrl.control.states import STATE_KEY
+from prefrl.control.agent.agent import Agent
+from prefrl.control.environments.making import make_environments
+from prefrl.control.environments.spaces import encode_actions
+from prefrl.control.environments.states import STATE_KEY
+from prefrl.control.reward.correlation import correlation
+from prefrl.control.reward.mlp import MlpStepReward
 
-__all__ = ["Evaluation", "correlation", "evaluate"]
+__all__ = ["Evaluation", "evaluate"]
 
 _LONGEST_EPISODE = 100_000
 
@@ -40,18 +40,6 @@ class Evaluation:
     def correlation(self) -> float:
         """Pearson's correlation of predicted with true step rewards; NaN where one is constant."""
         return correlation(self.predicted_rewards, self.true_rewards)
-
-
-def correlation(predicted: NDArray[Any], true: NDArray[Any]) -> float:
-    """Pearson's correlation of two arrays of one shape, leaving out NaN.
-
-    NaN where fewer than two pairs are left, or one side does not vary.
-    """
-    both = np.isfinite(predicted) & np.isfinite(true)
-    x, y = predicted[both], true[both]
-    if len(x) < 2 or x.std() < 1e-9 or y.std() < 1e-9:
-        return math.nan
-    return float(np.corrcoef(x, y)[0, 1])
 
 
 def evaluate(

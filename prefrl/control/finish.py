@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from prefrl.control.agents import Agent, check_environment
+from prefrl.control.agent.agent import Agent
 from prefrl.control.config import TrainConfig, config_from_json
+from prefrl.control.environments.making import check_environment
 from prefrl.control.evaluate import Evaluation, evaluate
-from prefrl.control.films import film_episode, film_pairs
+from prefrl.control.films.report import film_episode, film_pairs
 from prefrl.control.preferences import step_reward
-from prefrl.control.reward_nets import MlpStepReward
+from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.core.store import LabelStore
 from prefrl.errors import FilmError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Protocol
 import tyro
 from gymnasium import spaces
 
+from prefrl.control.environments.spaces import action_width, observation_width
 from prefrl.control.queries import QueryConfig
-from prefrl.control.reward_nets import MlpStepReward, RewardNetConfig
-from prefrl.control.spaces import action_width, observation_width
+from prefrl.control.reward.config import RewardNetConfig
+from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.schedule import LabelSchedule
 from prefrl.core.trainer import FitConfig

@@ -26,8 +26,8 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import STOPPED
 
 if TYPE_CHECKING:
-    from prefrl.control.callback import PreferenceCallback
-    from prefrl.control.partners import Apart
+    from prefrl.control.agent.callback import PreferenceCallback
+    from prefrl.control.agent.partners import Apart
     from prefrl.runtime.learner import Recent
 
 __all__ = ["main"]
@@ -46,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     import torch
 
+    from prefrl.control.agent.callback import PreferenceCallback
+    from prefrl.control.agent.partners import Apart, Patience
     from prefrl.control.agent_role import AgentRole
-    from prefrl.control.callback import PreferenceCallback
     from prefrl.control.config import config_from_json
-    from prefrl.control.partners import Apart, Patience
 
     config = config_from_json(run.read_json(run.config))
     torch.set_num_threads(config.threads)
@@ -155,8 +155,8 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
 
 def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
-    from prefrl.control.clips import ClipRenderer
-    from prefrl.control.renderer import FILM_SIZE, FilmMaker
+    from prefrl.control.films.clips import ClipRenderer
+    from prefrl.control.films.renderer import FILM_SIZE, FilmMaker
 
     os.nice(_NICENESS)
     heartbeat.beat("starting")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.rollout import Rollout
+from prefrl.control.environments.rollout import Rollout
 from prefrl.core.comparisons import Item
 
 __all__ = ["Segment", "SegmentPool", "SegmentSampler"]

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import torch
 
+from prefrl.control.agent.callback import Metrics, PreferenceCallback
+from prefrl.control.agent.partners import WAITING_FOR_ANSWERS
 from prefrl.control.agent_role import AgentRole
-from prefrl.control.callback import Metrics, PreferenceCallback
 from prefrl.control.config import TrainConfig, check_horizon, config_as_json, config_from_json
 from prefrl.control.devices import choose_devices
+from prefrl.control.films.renderer import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
-from prefrl.control.partners import WAITING_FOR_ANSWERS
-from prefrl.control.renderer import check_drawable
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle

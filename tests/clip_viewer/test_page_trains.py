@@ -16,7 +16,7 @@ from prefrl.core.store import LabelStore
 pytestmark = [needs_chromium, pytest.mark.timeout(400)]
 LABELLER = Path(__file__).parents[2] / "scripts" / "benchmark" / "page_labeller.py"
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
-# As in tests/control/test_callback.py: at random about -75, the best possible about -12.
+# As in tests/control/agent/test_callback.py: at random about -75, the best possible about -12.
 RANDOM, SOLVED = -45, -25
 SETTINGS = (
     "--oracle human --labels 60 --segment-length 10 --warmup-segments 20 --pool-size 1000 "

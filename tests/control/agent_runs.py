@@ -13,7 +13,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
-from prefrl.control.agents import Agent, AgentConfig
+from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.runtime.checkpoint import load_checkpoint
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from prefrl import PreferenceConfig, RunDirectory, TrainConfig, resume, train
-from prefrl.control.agents import AgentConfig
+from prefrl.control.agent.agent import AgentConfig
 from prefrl.control.queries import QueryConfig
 from prefrl.control.replay import replay_run
 from prefrl.core.store import LabelStore

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from prefrl import PreferenceConfig, RunDirectory, TrainConfig, resume, train
-from prefrl.control.agents import AgentConfig
+from prefrl.control.agent.agent import AgentConfig
 from prefrl.control.config import config_as_json, config_from_json
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.control.queries import QueryConfig

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from prefrl import PreferenceConfig, TrainConfig, train
-from prefrl.control.agents import AgentConfig
+from prefrl.control.agent.agent import AgentConfig
 from prefrl.control.config import config_as_json, config_from_json
-from prefrl.control.evaluate import correlation, evaluate
+from prefrl.control.evaluate import evaluate
 from prefrl.control.finish import load_run
 from prefrl.control.queries import QueryConfig
+from prefrl.control.reward.correlation import correlation
 from prefrl.errors import ConfigError, FilmError, RunDirectoryError, UnsupportedSpaceError
 from prefrl.runtime.rundir import RunDirectory
 
@@ -92,7 +93,7 @@ def test_no_gl_is_a_note_and_not_an_end(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise FilmError("no GL here")
 
-    monkeypatch.setattr("prefrl.control.films.ClipRenderer", refuse)
+    monkeypatch.setattr("prefrl.control.films.report.ClipRenderer", refuse)
     result = train(short(tmp_path / "run", films=True))
     assert result.notes == ["no films: no GL here"]
     assert result.run.summary.is_file()

@@ -5,7 +5,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from prefrl.control.rollout import Rollout
+from prefrl.control.environments.rollout import Rollout
 
 
 class Counter(gym.Env):

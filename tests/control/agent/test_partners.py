@@ -6,12 +6,12 @@ import time
 import pytest
 from control.toys import rollout
 
+from prefrl.control.agent.partners import WAITING_FOR_ANSWERS, Apart, Patience
 from prefrl.control.items import Items
-from prefrl.control.partners import WAITING_FOR_ANSWERS, Apart, Patience
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.queries import Questioner
 from prefrl.control.recent import load_recent, newest_recent, sample, tidy_recent
-from prefrl.control.reward_nets import MlpStepReward
+from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.control.segments import SegmentPool, SegmentSampler
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore

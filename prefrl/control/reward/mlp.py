@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -13,35 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.segments import Segment
-from prefrl.core.ensemble import Aggregate, aggregate
+from prefrl.core.ensemble import aggregate
 from prefrl.core.normalize import MemberNormalizer
-from prefrl.errors import ConfigError
 
-__all__ = ["MlpStepReward", "RewardNetConfig"]
-
-
-@dataclass(frozen=True)
-class RewardNetConfig:
-    """The reward nets of the ensemble."""
-
-    hidden: tuple[int, ...] = (32, 32)
-    """Units of each hidden layer; few units generalise better from few labels."""
-    input_noise: float = 0.0
-    """Standard deviation of noise added to the standardised inputs while fitting."""
-    reward_std: float = 1.0
-    """Standard deviation of the predicted reward over recent data."""
-    aggregate: Aggregate = "mean"
-    """How the members' normalised rewards become one."""
-
-    def __post_init__(self) -> None:
-        if any(width < 1 for width in self.hidden):
-            raise ConfigError(f"hidden layers need at least one unit each, got {self.hidden}.")
-        if self.input_noise < 0 or self.reward_std <= 0:
-            raise ConfigError(
-                "expected input_noise >= 0 and reward_std > 0, got "
-                f"{self.input_noise} and {self.reward_std}."
-            )
+__all__ = ["MlpStepReward"]
 
 
 class MlpStepReward(nn.Module):

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from prefrl.control.states import (
+from prefrl.control.environments.states import (
     STATE_KEY,
     RecordState,
     log_mujoco_warnings,
@@ -53,7 +53,7 @@ def test_a_mujoco_state_is_qpos_then_qvel_before_the_step(task):
 
 def test_mujoco_is_not_imported_for_an_environment_without_it():
     code = (
-        "import sys, gymnasium as gym; from prefrl.control.states import RecordState;"
+        "import sys, gymnasium as gym; from prefrl.control.environments.states import RecordState;"
         "env = RecordState(gym.make('prefrl_envs:prefrl/MovingDot-v0')); env.reset();"
         "assert env.step(0)[4]['prefrl/state'].shape == (2,); print('mujoco' in sys.modules)"
     )

@@ -9,7 +9,7 @@ import torch
 from control.toys import counters
 from stable_baselines3 import PPO
 
-from prefrl.control.rollback import Rollback
+from prefrl.control.agent.rollback import Rollback
 from prefrl.errors import NonFiniteError
 from prefrl.runtime.rundir import RunDirectory
 

@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from prefrl.control.guard import FAULT_KEY
-from prefrl.control.rollout import Rollout
-from prefrl.control.spaces import action_width, check_spaces, encode_actions, observation_width
-from prefrl.control.states import STATE_KEY
+from prefrl.control.environments.guard import FAULT_KEY
+from prefrl.control.environments.rollout import Rollout
+from prefrl.control.environments.spaces import (
+    action_width,
+    check_spaces,
+    encode_actions,
+    observation_width,
+)
+from prefrl.control.environments.states import STATE_KEY
 from prefrl.errors import ConfigError
 
 __all__ = ["HideReward", "find_hide_reward"]

@@ -5,7 +5,7 @@ from control.toys import counters
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from prefrl.control.hide_reward import HideReward, find_hide_reward
+from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
 from prefrl.errors import ConfigError, UnsupportedSpaceError
 
 

@@ -7,28 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
-from prefrl.control.agent_state import agent_state, restore_agent, restore_random_state
-from prefrl.control.guard import Guard
-from prefrl.control.hide_reward import HideReward
-from prefrl.control.rewind import Rewind
-from prefrl.control.spaces import check_spaces
-from prefrl.control.states import RecordState, log_mujoco_warnings
-from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
+from prefrl.control.agent.state import agent_state, restore_agent, restore_random_state
+from prefrl.control.environments.hide_reward import HideReward
+from prefrl.control.environments.making import make_environments
+from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
-__all__ = ["Agent", "AgentConfig", "Algo", "check_environment", "make_environments"]
+__all__ = ["Agent", "AgentConfig", "Algo"]
 
 Algo = Literal["ppo", "a2c"]
 
@@ -78,57 +72,6 @@ class AgentConfig:
     def steps_per_rollout(self, algo: Algo) -> int:
         """Steps of each environment per rollout."""
         return self.n_steps or {"ppo": 512, "a2c": 16}[algo]
-
-
-def check_environment(env_id: str) -> EnvSpec:
-    """Makes an environment once, to fail early and clearly.
-
-    Args:
-        env_id: A Gymnasium id, ``module:id`` where a module has to be imported first.
-
-    Returns:
-        Its specification.
-
-    Raises:
-        ConfigError: If there is no such environment or it cannot be made.
-        MissingExtraError: If a library that it needs is absent.
-        UnsupportedSpaceError: If its spaces are not supported.
-    """
-    log_mujoco_warnings()
-    try:
-        env = gym.make(env_id, render_mode="rgb_array")
-    except gym.error.DependencyNotInstalled as error:
-        raise MissingExtraError(
-            f"expected the libraries of {env_id} to be installed, but {error}"
-        ) from error
-    except (gym.error.Error, ImportError) as error:
-        raise ConfigError(
-            f"expected an environment that Gymnasium can make, got {env_id!r}: {error} "
-            "Look at the spelling and version, and write module:id where a module registers it, "
-            "as in prefrl_envs:prefrl/Hopper-v0."
-        ) from error
-    try:
-        check_spaces(env.observation_space, env.action_space)
-        assert env.spec is not None  # gymnasium.make always sets it
-        return env.spec
-    finally:
-        env.close()
-
-
-def make_environments(env_id: str, *, n_envs: int, seed: int) -> VecEnv:
-    """N environments side by side in this process.
-
-    Each is made anew when it breaks, records simulator states for films, and can be rewound.
-    """
-    log_mujoco_warnings()
-
-    def make() -> Guard:
-        return Guard(lambda: gym.make(env_id))
-
-    def wrap(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        return Rewind(RecordState(env))
-
-    return make_vec_env(make, n_envs=n_envs, seed=seed, wrapper_class=wrap)
 
 
 class Agent:

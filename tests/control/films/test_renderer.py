@@ -9,9 +9,9 @@ import pytest
 from control.toys import Counter
 
 from prefrl import PreferenceConfig, RunDirectory, TrainConfig, train
-from prefrl.control.clips import ClipRenderer, encode_film
+from prefrl.control.films.clips import ClipRenderer, encode_film
+from prefrl.control.films.renderer import FILM_SIZE, FilmMaker, check_drawable
 from prefrl.control.items import Items, Truth
-from prefrl.control.renderer import FILM_SIZE, FilmMaker, check_drawable
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from prefrl.control.evaluate import correlation
-from prefrl.control.hide_reward import HideReward, find_hide_reward
+from prefrl.control.agent.partners import Partners, Together, UsedReward
+from prefrl.control.agent.relabel import forget_rollout, write_rewards
+from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
+from prefrl.control.environments.rollout import Rollout
 from prefrl.control.items import Items, synthetic_oracle
-from prefrl.control.partners import Partners, Together, UsedReward
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import Questioner, disagreement_of_rollout
-from prefrl.control.relabel import forget_rollout, write_rewards
-from prefrl.control.rollout import Rollout
+from prefrl.control.reward.correlation import correlation
 from prefrl.control.segments import Segment, SegmentPool, SegmentSampler
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.oracle import Oracle, as_oracle

@@ -6,9 +6,9 @@ import pytest
 from control.toys import Counter
 from stable_baselines3.common.monitor import Monitor
 
-from prefrl.control import rewind
-from prefrl.control.guard import Guard
-from prefrl.control.rewind import Rewind
+from prefrl.control.environments import rewind
+from prefrl.control.environments.guard import Guard
+from prefrl.control.environments.rewind import Rewind
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 
 

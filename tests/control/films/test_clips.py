@@ -7,9 +7,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from prefrl.control import clips
-from prefrl.control.clips import ClipRenderer, choose_gl, film_strip, write_film, write_png
-from prefrl.control.states import STATE_KEY, RecordState
+from prefrl.control.environments.states import STATE_KEY, RecordState
+from prefrl.control.films import clips
+from prefrl.control.films.clips import ClipRenderer, choose_gl, film_strip, write_film, write_png
 from prefrl.errors import FilmError
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
@@ -139,7 +139,7 @@ def test_without_gl_a_film_is_refused_with_what_to_do(monkeypatch):
 
 def test_no_gl_is_found_where_there_is_none():
     code = (
-        "import subprocess as s; from prefrl.control.clips import choose_gl;"
+        "import subprocess as s; from prefrl.control.films.clips import choose_gl;"
         "s.run = lambda *a, **k: s.CompletedProcess(a, 134); print(choose_gl())"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from prefrl.control.reward_nets import MlpStepReward, RewardNetConfig
+from prefrl.control.reward.config import RewardNetConfig
+from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.control.segments import Segment
 from prefrl.errors import ConfigError
 

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.states import log_mujoco_warnings, read_state, write_state
+from prefrl.control.environments.states import log_mujoco_warnings, read_state, write_state
 from prefrl.errors import FilmError
 
 __all__ = ["ClipRenderer", "choose_gl", "encode_film", "film_strip", "write_film", "write_png"]

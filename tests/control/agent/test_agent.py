@@ -12,7 +12,7 @@ import pytest
 import torch
 from control.agent_runs import CASES, DOT, SMALL, Seen, agent, digest, go_on, total_steps
 
-from prefrl.control.agents import Agent, AgentConfig
+from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 
@@ -68,7 +68,7 @@ def halves(tmp_path_factory):
         half = agent(case)
         run(half, total_steps(case), n_iterations=whole.n_iterations // 2)
         save_checkpoint(folder / case, half.state_dict())
-    path = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     child = subprocess.run(
         [sys.executable, "-m", "control.agent_runs", str(folder)],
         env={**os.environ, "PYTHONPATH": path},

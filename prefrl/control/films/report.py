@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.clips import ClipRenderer, film_strip, write_film, write_png
+from prefrl.control.films.clips import ClipRenderer, film_strip, write_film, write_png
 from prefrl.control.items import Items
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Comparison

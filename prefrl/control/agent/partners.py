@@ -18,7 +18,7 @@ import torch
 
 from prefrl.control.queries import Questioner
 from prefrl.control.recent import newest_recent, sample, save_recent
-from prefrl.control.reward_nets import MlpStepReward
+from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.control.segments import SegmentPool
 from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller

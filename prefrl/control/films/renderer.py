@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefrl.control.clips import ClipRenderer, encode_film
+from prefrl.control.films.clips import ClipRenderer, encode_film
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from control.toys import Counter
 
-from prefrl.control.guard import FAULT_KEY, Guard
+from prefrl.control.environments.guard import FAULT_KEY, Guard
 from prefrl.errors import EnvironmentFaultError
 
 

@@ -14,12 +14,12 @@ import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from prefrl.control.hide_reward import HideReward
-from prefrl.control.rewind import Rewind
+from prefrl.control.environments.hide_reward import HideReward
+from prefrl.control.environments.rewind import Rewind
 from prefrl.errors import RunDirectoryError
 
 if TYPE_CHECKING:
-    from prefrl.control.agents import Agent
+    from prefrl.control.agent.agent import Agent
 
 __all__ = ["agent_state", "random_state", "restore_agent", "restore_random_state"]
 

@@ -1,0 +1,1 @@
+"""The agent: Stable-Baselines3's algorithm, its half of the preference loop, its state."""

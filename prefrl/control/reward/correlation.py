@@ -1,0 +1,23 @@
+"""How far what was predicted follows what is true."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["correlation"]
+
+
+def correlation(predicted: NDArray[Any], true: NDArray[Any]) -> float:
+    """Pearson's correlation of two arrays of one shape, leaving out NaN.
+
+    NaN where fewer than two pairs are left, or one side does not vary.
+    """
+    both = np.isfinite(predicted) & np.isfinite(true)
+    x, y = predicted[both], true[both]
+    if len(x) < 2 or x.std() < 1e-9 or y.std() < 1e-9:
+        return math.nan
+    return float(np.corrcoef(x, y)[0, 1])
