@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -15,6 +15,7 @@ from prefrl import doctor as examination
 from prefrl.control.config import TrainConfig, config_from_json
 from prefrl.control.evaluate import evaluate as run_episodes
 from prefrl.control.finish import Result, load_run
+from prefrl.control.presets import PRESETS, preset_for
 from prefrl.control.replay import replay_run
 from prefrl.control.train import resume as resume_training
 from prefrl.control.train import role_command
@@ -49,6 +50,9 @@ class Train:
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     """The training."""
+    preset: Literal["auto", "control", "atari", "christiano-atari", "ibarz-atari"] = "auto"
+    """Settings to start from, which --help shows then: auto takes atari where the environment shows
+    pictures, else control; christiano-atari and ibarz-atari are those papers' own."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 
@@ -122,8 +126,37 @@ class Doctor:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``prefrl``. Exits with 2 on bad input, after one clear sentence."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        command = _parse(arguments, _named_preset(arguments))
+        if isinstance(command, Train) and command.preset == "auto":
+            name = preset_for(command.config.env_id)
+            if name != "control":
+                _console.print(f"preset {name}", style="dim")
+                command = _parse(arguments, name)
+        _COMMANDS[type(command)](command)
+    except PrefrlError as error:
+        _errors.print(f"prefrl: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _errors.print("\nprefrl: stopped.", style="red")
+        sys.exit(130)
+
+
+def _named_preset(arguments: Sequence[str]) -> str:
+    """The preset that the command line names, before it is parsed with it."""
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name = value if flag == "--preset" else flag.removeprefix("--preset=")
+        if flag.startswith("--preset") and name in PRESETS:
+            return name
+    return "control"
+
+
+def _parse(arguments: Sequence[str], preset: str) -> Any:
+    """The command, with defaults of a preset."""
+    start = Train(config=replace(PRESETS[preset], env_id=tyro.MISSING))
     commands: Any = (
-        Annotated[Train, tyro.conf.subcommand("train", description=_TRAIN)]
+        Annotated[Train, tyro.conf.subcommand("train", description=_TRAIN, default=start)]
         | Annotated[Resume, tyro.conf.subcommand("resume")]
         | Annotated[Label, tyro.conf.subcommand("label")]
         | Annotated[Status, tyro.conf.subcommand("status")]
@@ -132,20 +165,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     )
-    try:
-        command = tyro.cli(
-            commands,
-            prog="prefrl",
-            description="Deep reinforcement learning from human preferences.",
-            args=arguments,
-        )
-        _COMMANDS[type(command)](command)
-    except PrefrlError as error:
-        _errors.print(f"prefrl: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        _errors.print("\nprefrl: stopped.", style="red")
-        sys.exit(130)
+    return tyro.cli(
+        commands,
+        prog="prefrl",
+        description="Deep reinforcement learning from human preferences.",
+        args=arguments,
+    )
 
 
 _TRAIN = (

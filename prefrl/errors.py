@@ -7,6 +7,7 @@ The tree::
     │   ├── UnsupportedSpaceError    an observation or action space that is not supported (yet)
     │   └── MissingExtraError        an optional library is needed and absent
     ├── RunDirectoryError        a run directory is missing, in use, or not one of ours
+    ├── FitInterruptedError      a fit was told to end
     ├── NotEnoughDataError       fewer segments or comparisons than were asked for
     ├── StoreError               the label store refused
     │   ├── SubmissionConflictError  one submission key, two different answers
@@ -24,6 +25,7 @@ __all__ = [
     "ConfigError",
     "EnvironmentFaultError",
     "FilmError",
+    "FitInterruptedError",
     "MissingExtraError",
     "NonFiniteError",
     "NotEnoughDataError",
@@ -55,6 +57,10 @@ class MissingExtraError(ConfigError):
 
 class RunDirectoryError(PrefrlError):
     """A run directory is missing, already in use, or not one of ours."""
+
+
+class FitInterruptedError(PrefrlError):
+    """A fit was told to end before it was done."""
 
 
 class NotEnoughDataError(PrefrlError):

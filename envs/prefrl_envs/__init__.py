@@ -2,10 +2,13 @@
 
 Reach one as ``gymnasium.make("prefrl_envs:prefrl/Hopper-v0")``: Gymnasium imports the part before
 the colon, in spawned processes too. Every episode has the same length, and what a person cannot see
-in a clip is not in the reward.
+in a clip is not in the reward. In Atari games, as prefrl/Pong-v0 (extra ``atari``), there are no
+episodes at all.
 """
 
 from gymnasium import register
+
+from prefrl_envs.atari_games import GAMES, find_roms
 
 __all__: list[str] = []
 
@@ -26,10 +29,22 @@ for _name, _horizon in _HORIZONS.items():
         entry_point=f"prefrl_envs.mujoco_tasks:{_name}",
         max_episode_steps=_horizon,
     )
-for _suffix, _continuous in (("", False), ("Continuous", True)):
+for _suffix, _options in (
+    ("", {}),
+    ("Continuous", {"continuous": True}),
+    ("Pixels", {"pixels": True}),
+):
     register(
         f"prefrl/MovingDot{_suffix}-v0",
         entry_point="prefrl_envs.moving_dot:MovingDot",
         max_episode_steps=50,
-        kwargs={"continuous": _continuous},
+        kwargs=_options,
+    )
+
+for _rom in {*find_roms(), *(game.rom for game in GAMES.values())}:
+    register(
+        f"prefrl/{''.join(word.capitalize() for word in _rom.split('_'))}-v0",
+        entry_point="prefrl_envs.atari:Atari",
+        vector_entry_point="prefrl_envs.atari:AtariVector",
+        kwargs={"rom": _rom},
     )

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 __all__ = ["MovingDot"]
 
 _STEP = 0.1
-_SIZE = 256
+_SIZE, _SMALL = 256, 36
 _BACKGROUND, _TARGET, _DOT = (246, 248, 250), (0, 114, 178), (213, 94, 0)
 _GOAL = np.array([1.0, 1.0], np.float32)
 _MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], np.float32)
 
 
-class MovingDot(gym.Env[NDArray[np.float32], Any]):
+class MovingDot(gym.Env[NDArray[Any], Any]):
     """Move a dot in the square [-1, 1]^2 to its target in the upper right corner.
 
     Observations are the position of the dot, shape (2,). An action moves the dot by at most 0.1
@@ -31,6 +31,7 @@ class MovingDot(gym.Env[NDArray[np.float32], Any]):
 
     Args:
         continuous: Whether actions are two numbers instead of five choices.
+        pixels: Whether observations are small grey pictures, shape (36, 36, 1), instead.
         render_mode: ``rgb_array`` for pictures of 256 x 256, or None.
     """
 
@@ -39,9 +40,16 @@ class MovingDot(gym.Env[NDArray[np.float32], Any]):
         "render_fps": 20,
     }
 
-    def __init__(self, *, continuous: bool = False, render_mode: str | None = None) -> None:
+    def __init__(
+        self, *, continuous: bool = False, pixels: bool = False, render_mode: str | None = None
+    ) -> None:
         self.render_mode = render_mode
-        self.observation_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self._pixels = pixels
+        self.observation_space = (
+            spaces.Box(0, 255, (_SMALL, _SMALL, 1), np.uint8)
+            if pixels
+            else spaces.Box(-1.0, 1.0, (2,), np.float32)
+        )
         self.action_space = (
             spaces.Box(-1.0, 1.0, (2,), np.float32) if continuous else spaces.Discrete(5)
         )
@@ -49,24 +57,31 @@ class MovingDot(gym.Env[NDArray[np.float32], Any]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Draws a new start."""
         super().reset(seed=seed)
         self._place = self.np_random.uniform(-1, 1, 2).astype(np.float32)
-        return self._place.copy(), {}
+        return self._see(), {}
 
-    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         """Moves the dot, as far as the square allows."""
         discrete = isinstance(self.action_space, spaces.Discrete)
         move = _MOVES[int(action)] if discrete else np.clip(action, -1, 1)
         self._place = np.clip(self._place + _STEP * move, -1, 1).astype(np.float32)
         distance = float(np.linalg.norm(self._place - _GOAL))
-        return self._place.copy(), -distance, False, False, {}
+        return self._see(), -distance, False, False, {}
+
+    def _see(self) -> NDArray[Any]:
+        if not self._pixels:
+            return self._place.copy()
+        small = cv2.resize(self._draw(), (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
+        return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)[..., None]
 
     def render(self) -> NDArray[np.uint8] | None:
         """A picture, shape (256, 256, 3): the target is a ring, the dot is filled."""
-        if self.render_mode is None:
-            return None
+        return None if self.render_mode is None else self._draw()
+
+    def _draw(self) -> NDArray[np.uint8]:
         picture = np.full((_SIZE, _SIZE, 3), _BACKGROUND, np.uint8)
         (x, y), (goal_x, goal_y) = _pixels(self._place), _pixels(_GOAL)
         cv2.circle(picture, (goal_x, goal_y), 16, _TARGET, 4, cv2.LINE_AA)

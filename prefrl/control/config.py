@@ -47,6 +47,8 @@ class TrainConfig:
     """Where the run is written; by default runs/ENVIRONMENT-SEED."""
     eval_episodes: int = 10
     """Episodes of the final evaluation."""
+    eval_max_steps: int = 10_000
+    """Steps after which an episode of the evaluation is cut, if it has not ended."""
     films: bool = True
     """Make films of the agent before and after, and of the most informative pairs."""
     threads: int = 1
@@ -61,7 +63,7 @@ class TrainConfig:
     """The agent's settings."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "eval_episodes", "threads"):
+        for name in ("steps", "eval_episodes", "eval_max_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.algo not in ("ppo", "a2c"):
@@ -150,4 +152,8 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
 
 
 def _tuples(content: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+    return {name: _tuple(value) for name, value in content.items()}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(part) for part in value) if isinstance(value, list) else value

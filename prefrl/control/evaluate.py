@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from prefrl.control.agent.agent import Agent
-from prefrl.control.environments.making import make_environments
-from prefrl.control.environments.spaces import encode_actions
+from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY, Batched
+from prefrl.control.environments.frames import History, stack_frames
+from prefrl.control.environments.making import last_observations, make_environments
+from prefrl.control.environments.rollout import Journals, Rollout
+from prefrl.control.environments.spaces import encode_actions, layout_of
 from prefrl.control.environments.states import STATE_KEY
+from prefrl.control.preferences import StepReward
 from prefrl.control.reward.correlation import correlation
-from prefrl.control.reward.mlp import MlpStepReward
 
 __all__ = ["Evaluation", "evaluate"]
-
-_LONGEST_EPISODE = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +27,13 @@ class Evaluation:
     """Episodes of an agent, one per environment, padded with NaN to the longest one's T steps."""
 
     true_rewards: NDArray[np.float64]
-    """The environment's reward, shape (E, T)."""
+    """The environment's reward, shape (E, T); the points of a game, where there are any."""
     predicted_rewards: NDArray[np.float64]
     """The learned reward, shape (E, T); NaN where there was no reward model."""
     states: NDArray[np.float64] | None
     """Simulator states of the first episode, shape (T, S), where they are known."""
+    journals: Journals
+    """The games in ``states``."""
 
     @property
     def returns(self) -> NDArray[np.float64]:
@@ -48,10 +52,11 @@ def evaluate(
     *,
     episodes: int,
     seed: int,
-    net: MlpStepReward | None = None,
+    net: StepReward | None = None,
     deterministic: bool = True,
+    max_steps: int = 10_000,
 ) -> Evaluation:
-    """Runs whole episodes in fresh environments, side by side.
+    """Runs whole episodes, or games, in fresh environments, side by side.
 
     Args:
         agent: Who acts. Its observation statistics are not changed.
@@ -60,41 +65,87 @@ def evaluate(
         seed: Of the environments.
         net: Predicts rewards; None leaves them out.
         deterministic: Whether the agent takes its most likely action.
+        max_steps: Steps after which an episode that has not ended is cut.
 
     Returns:
         True and predicted rewards, and states for a film.
     """
     venv = make_environments(env_id, n_envs=episodes, seed=seed)
     try:
-        return _run_episodes(agent, venv, net, deterministic)
+        return _run_episodes(agent, venv, net, deterministic, max_steps)
     finally:
         venv.close()
 
 
 def _run_episodes(
-    agent: Agent, venv: VecEnv, net: MlpStepReward | None, deterministic: bool
+    agent: Agent, venv: VecEnv, net: StepReward | None, deterministic: bool, max_steps: int
 ) -> Evaluation:
     true: list[NDArray[np.float64]] = []
     predicted: list[NDArray[np.float64]] = []
     states: list[NDArray[np.float64]] = []
+    journals: dict[int, NDArray[np.uint8]] = {}
     running = np.ones(venv.num_envs, np.bool_)
-    observations = venv.reset()
-    assert isinstance(observations, np.ndarray)
-    while running.any() and len(true) < _LONGEST_EPISODE:
-        actions = agent.act(observations, deterministic=deterministic)
+    acting = stack_frames(venv, agent.frame_stack) or venv
+    judge = None if net is None else _Judge(net, venv)
+    seen = acting.reset()
+    while running.any() and len(true) < max_steps:
+        shown = last_observations(venv)
+        actions = agent.act(seen, deterministic=deterministic)
         row = np.full(venv.num_envs, np.nan)
-        if net is not None:
-            flat = observations.reshape(venv.num_envs, -1).astype(np.float32)
-            row[running] = net.predict(flat, encode_actions(actions, venv.action_space))[0][running]
-        observations, rewards, dones, infos = venv.step(actions)
-        assert isinstance(observations, np.ndarray)
+        if judge is not None:
+            row[running] = judge.rewards(shown, actions)[running]
+        seen, rewards, dones, infos = acting.step(actions)
+        over = [GAME_OVER_KEY in info for info in infos]
+        if SCORE_KEY in infos[0]:
+            rewards = np.array([info[SCORE_KEY] for info in infos])
         predicted.append(row)
         true.append(np.where(running, rewards, np.nan))
         if running[0] and STATE_KEY in infos[0]:
             states.append(infos[0][STATE_KEY])
-        running &= ~dones
+            if over[0]:
+                journals |= dict([infos[0][GAME_OVER_KEY]])
+        running &= ~(dones | over)
+        if judge is not None:
+            judge.forget(dones)
+    if running[0] and isinstance(venv, Batched):
+        journals |= venv.journals()
     return Evaluation(
         true_rewards=np.stack(true, axis=1),
         predicted_rewards=np.stack(predicted, axis=1),
         states=np.stack(states) if states else None,
+        journals=journals,
     )
+
+
+class _Judge:
+    """The learned reward step by step, with the pictures that it looks back on."""
+
+    def __init__(self, net: StepReward, venv: VecEnv) -> None:
+        self._net = net
+        self._layout = layout_of(venv.observation_space)
+        self._action_space = venv.action_space
+        self._history: History | None = None
+        if self._layout.picture is not None:
+            self._history = History(net.n_before + 1, venv.num_envs, self._layout.picture)
+
+    def rewards(self, observations: Any, actions: NDArray[Any]) -> NDArray[np.float32]:
+        """For one step of each environment, shape (N,)."""
+        numbers, pictures = self._layout.split(observations)
+        if self._history is not None and pictures is not None:
+            self._history.push(pictures)
+        nothing = np.zeros((1, len(numbers)))
+        step = Rollout(
+            observations=numbers[None],
+            actions=encode_actions(actions, self._action_space)[None],
+            true_rewards=nothing,
+            dones=nothing.astype(np.bool_),
+            states=None,
+            frames=None if self._history is None else self._history.frames,
+        )
+        reward, _ = self._net.predict(step)
+        return np.asarray(reward[0])
+
+    def forget(self, dones: NDArray[Any]) -> None:
+        """Some episodes have ended."""
+        if self._history is not None:
+            self._history.forget(np.flatnonzero(dones))

@@ -15,8 +15,7 @@ from prefrl.control.config import TrainConfig, config_from_json
 from prefrl.control.environments.making import check_environment
 from prefrl.control.evaluate import Evaluation, evaluate
 from prefrl.control.films.report import film_episode, film_pairs
-from prefrl.control.preferences import step_reward
-from prefrl.control.reward.mlp import MlpStepReward
+from prefrl.control.preferences import StepReward, step_reward
 from prefrl.core.store import LabelStore
 from prefrl.errors import FilmError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
@@ -49,7 +48,7 @@ class Result:
         return float(self.summary["eval_return_mean"])
 
 
-def load_run(run: RunDirectory) -> tuple[TrainConfig, Agent, MlpStepReward]:
+def load_run(run: RunDirectory) -> tuple[TrainConfig, Agent, StepReward]:
     """Loads a trained run: its config, its agent, and its newest reward model.
 
     Raises:
@@ -85,19 +84,20 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
     return Result(run=run, summary=summary, notes=notes)
 
 
-def _reward_net(run: RunDirectory, config: TrainConfig, agent: Agent) -> MlpStepReward:
+def _reward_net(run: RunDirectory, config: TrainConfig, agent: Agent) -> StepReward:
     net = step_reward(agent.environments, config.preferences)
     put_into(net, latest_weights(run.reward))
     return net
 
 
-def _evaluate(agent: Agent, config: TrainConfig, net: MlpStepReward | None) -> Evaluation:
+def _evaluate(agent: Agent, config: TrainConfig, net: StepReward | None) -> Evaluation:
     return evaluate(
         agent,
         config.env_id,
         episodes=config.eval_episodes,
         seed=config.seed + _EVALUATION_SEED,
         net=net,
+        max_steps=config.eval_max_steps,
     )
 
 
@@ -120,8 +120,8 @@ def _write_evaluation(run: RunDirectory, after: Evaluation) -> None:
 def _film(run: RunDirectory, env_id: str, before: Evaluation, after: Evaluation) -> list[str]:
     """Makes all films; where that cannot be done, says why."""
     try:
-        film_episode(run, env_id, before.states, "before")
-        film_episode(run, env_id, after.states, "after")
+        for name, shown in (("before", before), ("after", after)):
+            film_episode(run, env_id, shown.states, name, journals=shown.journals)
         with LabelStore(run.labels) as store:
             asked = store.most_urgent_answers(4)
         film_pairs(run, env_id, asked)

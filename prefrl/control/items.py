@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl.control.environments.frames import PackedFrames
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Item
 from prefrl.core.oracle import OracleConfig, SyntheticOracle
@@ -26,6 +27,8 @@ __all__ = ["Items", "Truth", "synthetic_oracle"]
 
 
 _MOST_IN_MEMORY = 40_000
+_MOST_BYTES = 2**30
+_JOURNAL = "journal_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +57,14 @@ class Items(Mapping[str, Segment]):
         self._states = states
         self._segments: dict[str, Segment] = {}
         self._truths: dict[str, Truth] = {}
+        self._nbytes = 0
 
     def __getitem__(self, item_id: str) -> Segment:
-        if item_id not in self._segments:
-            self._segments[item_id] = self._read_segment(item_id)
-            self._bound()
-        return self._segments[item_id]
+        segment = self._segments.get(item_id)
+        if segment is None:
+            segment = self._read_segment(item_id)
+            self._hold(segment)
+        return segment
 
     def __contains__(self, item_id: object) -> bool:
         if item_id in self._segments:
@@ -84,18 +89,21 @@ class Items(Mapping[str, Segment]):
                 for folder, content in contents.items():
                     replace_file(folder / f"{segment.id}.npz", as_npz(content), point="items")
                 folders |= set(contents)
-            self._segments[segment.id] = segment
             self._truths[segment.id] = truth
-        self._bound()
+            self._hold(segment)
         for folder in folders:
             sync_folder(folder)
 
-    def _bound(self) -> None:
-        """Drops from memory what was first put there; the files stay."""
-        while self._run is not None and len(self._segments) > _MOST_IN_MEMORY:
-            oldest = next(iter(self._segments))
-            del self._segments[oldest]
-            self._truths.pop(oldest, None)
+    def _hold(self, segment: Segment) -> None:
+        """Keeps a segment in memory; drops from there what came first. The files stay."""
+        self._segments[segment.id] = segment
+        self._nbytes += segment.nbytes
+        while self._run is not None and (
+            len(self._segments) > _MOST_IN_MEMORY or self._nbytes > _MOST_BYTES
+        ):
+            oldest = self._segments.pop(next(iter(self._segments)))
+            self._nbytes -= oldest.nbytes
+            self._truths.pop(oldest.id, None)
 
     def truth(self, item: Item) -> Truth:
         """What only oracles and evaluation may know of a segment."""
@@ -118,13 +126,7 @@ class Items(Mapping[str, Segment]):
         if self._run is None:
             raise KeyError(item_id)
         content = _read(self._run.items / f"{item_id}.npz")
-        return Segment(
-            id=item_id,
-            observations=content["observations"],
-            actions=content["actions"],
-            states=content.get("states") if self._states else None,
-            env_steps=int(content["env_steps"]),
-        )
+        return _segment(item_id, content, states=self._states)
 
 
 def synthetic_oracle(items: Items, config: OracleConfig, *, seed: int) -> SyntheticOracle:
@@ -135,13 +137,41 @@ def synthetic_oracle(items: Items, config: OracleConfig, *, seed: int) -> Synthe
 
 
 def _arrays(segment: Segment) -> dict[str, Any]:
-    states = {} if segment.states is None else {"states": segment.states}
-    return {
+    arrays: dict[str, Any] = {
         "env_steps": segment.env_steps,
         "observations": segment.observations,
         "actions": segment.actions,
-        **states,
     }
+    if segment.states is not None:
+        arrays["states"] = segment.states
+    if segment.frames is not None:
+        arrays["frames"] = np.frombuffer(segment.frames.content, np.uint8)
+        arrays["frames_shape"] = segment.frames.shape
+    for seed, actions in segment.journals.items():
+        arrays[f"{_JOURNAL}{seed}"] = actions
+    return arrays
+
+
+def _segment(item_id: str, content: Mapping[str, NDArray[Any]], *, states: bool) -> Segment:
+    """What ``_arrays`` gave."""
+    frames = None
+    if "frames" in content:
+        shape = tuple(content["frames_shape"].tolist())
+        frames = PackedFrames(shape, content["frames"].tobytes())
+    journals = {
+        int(name.removeprefix(_JOURNAL)): actions
+        for name, actions in content.items()
+        if states and name.startswith(_JOURNAL)
+    }
+    return Segment(
+        id=item_id,
+        observations=content["observations"],
+        actions=content["actions"],
+        states=content.get("states") if states else None,
+        env_steps=int(content["env_steps"]),
+        frames=frames,
+        journals=journals,
+    )
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

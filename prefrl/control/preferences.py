@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Protocol
 import tyro
 from gymnasium import spaces
 
-from prefrl.control.environments.spaces import action_width, observation_width
+from prefrl.control.environments.spaces import action_width, layout_of
 from prefrl.control.queries import QueryConfig
+from prefrl.control.reward.cnn import CnnStepReward
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.core.oracle import OracleConfig
@@ -18,7 +19,7 @@ from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError
 from prefrl.runtime.learner import LearnerConfig
 
-__all__ = ["HasSpaces", "PreferenceConfig", "step_reward"]
+__all__ = ["HasSpaces", "PreferenceConfig", "StepReward", "step_reward"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,18 @@ class PreferenceConfig:
     """Members of the reward ensemble."""
     schedule: Literal["constant", "hyperbolic", "inverse_quadratic"] = "hyperbolic"
     """How the rate of labels falls over the training."""
+    decay_steps: float | None = None
+    """Steps after which a hyperbolic rate has halved; by default a fifth of the training."""
     initial_fraction: float = 0.25
     """Share of the labels asked for before the agent's first update."""
     refit_growth: float = 0.05
     """Refit when the comparisons have grown by this share since the last fit."""
+    newest_labels: int = 10_000
+    """Comparisons to fit to at most: the newest ones."""
+    first_labels: int = 1
+    """Comparisons before the first fit; until then the agent acts and does not learn."""
+    pretraining_epochs: int | None = None
+    """Passes over the comparisons in the first fit, without an early stop."""
     max_stale_rollouts: int = 16
     """Rollouts that the agent may go on while a fit is due; then it waits for the learner."""
     max_unanswered: int | None = None
@@ -61,12 +70,18 @@ class PreferenceConfig:
             raise ConfigError(
                 f"segment_length must be at least 2 steps, got {self.segment_length}."
             )
-        assert self.learner  # which checks refit_growth
+        _ = self.learner  # checks what it takes
 
     @property
     def learner(self) -> LearnerConfig:
         """What of this concerns the reward learner."""
-        return LearnerConfig(refit_growth=self.refit_growth, fit=self.fit)
+        return LearnerConfig(
+            refit_growth=self.refit_growth,
+            newest=self.newest_labels,
+            first_labels=self.first_labels,
+            pretraining_epochs=self.pretraining_epochs,
+            fit=self.fit,
+        )
 
     def label_schedule(self, total_steps: int) -> LabelSchedule:
         """How many labels are due when, in a training of so many steps."""
@@ -75,6 +90,7 @@ class PreferenceConfig:
             total_steps=total_steps,
             kind=self.schedule,
             initial_fraction=self.initial_fraction,
+            decay_steps=self.decay_steps,
         )
 
     def check_budget(self, total_steps: int) -> None:
@@ -108,11 +124,13 @@ class HasSpaces(Protocol):
         ...
 
 
-def step_reward(env: HasSpaces, config: PreferenceConfig) -> MlpStepReward:
+StepReward = MlpStepReward | CnnStepReward
+"""The reward ensemble, for observations without pictures or with."""
+
+
+def step_reward(env: HasSpaces, config: PreferenceConfig) -> StepReward:
     """The reward ensemble for an environment, before any fit."""
-    return MlpStepReward(
-        observation_width(env.observation_space),
-        action_width(env.action_space),
-        n_members=config.members,
-        config=config.net,
-    )
+    layout, n_action = layout_of(env.observation_space), action_width(env.action_space)
+    if layout.picture is not None:
+        return CnnStepReward(layout, n_action, n_members=config.members, config=config.net)
+    return MlpStepReward(layout.width, n_action, n_members=config.members, config=config.net)

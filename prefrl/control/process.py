@@ -44,15 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
-    import torch
-
     from prefrl.control.agent.callback import PreferenceCallback
     from prefrl.control.agent.partners import Apart, Patience
     from prefrl.control.agent_role import AgentRole
     from prefrl.control.config import config_from_json
+    from prefrl.control.devices import use_cpu
 
     config = config_from_json(run.read_json(run.config))
-    torch.set_num_threads(config.threads)
+    use_cpu(config.threads)
 
     def wait(state: str) -> bool:
         heartbeat.beat(state)
@@ -87,19 +86,23 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
 def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     import gymnasium as gym
-    import torch
 
     from prefrl.control.config import config_from_json
-    from prefrl.control.devices import choose_devices
+    from prefrl.control.devices import choose_devices, use_cpu
     from prefrl.control.preferences import step_reward
     from prefrl.control.recent import load_recent, newest_recent, tidy_recent
     from prefrl.runtime.learner import RewardLearner
 
     config = config_from_json(run.read_json(run.config))
-    torch.set_num_threads(config.threads)
+    use_cpu(config.threads)
     env = gym.make(config.env_id)
     net = step_reward(env, config.preferences).to(choose_devices(config.device)[1])
     env.close()
+
+    def go_on() -> bool:
+        heartbeat.beat("fitting")
+        return not stop.requested
+
     with LabelStore(run.labels) as store:
         learner = RewardLearner(
             net,
@@ -108,6 +111,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             config=config.preferences.learner,
             seed=config.seed,
             run=run,
+            go_on=go_on,
         )
         learner.resume()
         used = _samples_used(run)
@@ -155,13 +159,13 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
 
 def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
-    from prefrl.control.films.clips import ClipRenderer
+    from prefrl.control.films.games import open_renderer
     from prefrl.control.films.renderer import FILM_SIZE, FilmMaker
 
     os.nice(_NICENESS)
     heartbeat.beat("starting")
     env_id = run.read_json(run.config)["env_id"]
-    with LabelStore(run.labels) as store, ClipRenderer(env_id, size=FILM_SIZE) as clips:
+    with LabelStore(run.labels) as store, open_renderer(env_id, size=FILM_SIZE) as clips:
         films = FilmMaker(store, Items(run), run.media, clips)
 
         def step() -> bool:

@@ -41,6 +41,8 @@ class QueryConfig:
     """Candidate pairs drawn for each pair that is asked."""
     pool_size: int = 2000
     """Newest segments from which candidates are drawn."""
+    pool_bytes: int = 2**29
+    """Bytes that they may take in memory; beyond them there are fewer."""
     warmup_segments: int = 40
     """Segments to collect from the untrained agent before the first labels are asked for."""
     max_open: int = 250
@@ -51,6 +53,8 @@ class QueryConfig:
             raise ConfigError(
                 f"expected selection to be one of {', '.join(SELECTIONS)}, got {self.selection!r}."
             )
+        if self.pool_bytes < 1:
+            raise ConfigError(f"pool_bytes must be at least 1, got {self.pool_bytes}.")
         if self.max_open < 1:
             raise ConfigError(f"max_open must be at least 1 query, got {self.max_open}.")
         if self.oversampling < 1 or not 2 <= self.warmup_segments <= self.pool_size:
@@ -156,10 +160,18 @@ def _query_id(left: Segment, right: Segment) -> str:
 
 
 def _features(pairs: Sequence[tuple[Segment, Segment]]) -> NDArray[np.float32]:
-    """Raw observations of both segments in one row, shape (C, 2 T O), as in B-Pref."""
+    """Raw observations of both segments in a row, as in B-Pref; of pictures every fourth pixel."""
     return np.stack(
-        [np.concatenate([left.observations, right.observations]).ravel() for left, right in pairs]
+        [np.concatenate([_features_of(left), _features_of(right)]) for left, right in pairs]
     )
+
+
+def _features_of(segment: Segment) -> NDArray[np.float32]:
+    numbers = segment.observations.ravel()
+    if segment.frames is None:
+        return numbers
+    coarse = segment.frames.unpack()[-len(segment) :, :, ::4, ::4]
+    return np.concatenate([numbers, coarse.ravel().astype(np.float32)])
 
 
 def disagreement_of_rollout(raw_rewards: NDArray[np.float32], segment_length: int) -> float:

@@ -11,9 +11,11 @@ import re
 from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from prefrl.control.environments.frames import PackedFrames
 from prefrl.control.segments import Segment
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.learner import Recent
@@ -22,6 +24,7 @@ from prefrl.runtime.rundir import RunDirectory, as_npz, replace_file
 __all__ = ["load_recent", "newest_recent", "sample", "save_recent", "tidy_recent"]
 
 _SEGMENTS, _STEPS = 400, 9
+_SEGMENTS_WITH_PICTURES, _STEPS_WITH_PICTURES = 100, 4
 _NAME = re.compile(r"(\d{6})\.npz")
 
 
@@ -29,8 +32,12 @@ def sample(segments: Sequence[Segment]) -> list[Segment]:
     """At most 400 segments spread evenly over those given, with some nine steps of each.
 
     Neighbouring steps say almost the same: what matters for a mean and a standard deviation is to
-    see many moments.
+    see many moments. Of segments with pictures 100 are taken, with four steps that follow each
+    other: a step is judged by the pictures before it, too.
     """
+    if segments and segments[0].frames is not None:
+        every = max(1, -(-len(segments) // _SEGMENTS_WITH_PICTURES))
+        return [_piece(segment, number) for number, segment in enumerate(segments[::-1][::every])]
     every = max(1, -(-len(segments) // _SEGMENTS))
     stride = max(1, len(segments[0]) // _STEPS) if segments else 1
     return [
@@ -44,15 +51,38 @@ def sample(segments: Sequence[Segment]) -> list[Segment]:
     ]
 
 
+def _piece(segment: Segment, number: int) -> Segment:
+    """Some steps of a segment with pictures, another place in each."""
+    assert segment.frames is not None
+    frames, length = segment.frames.unpack(), min(_STEPS_WITH_PICTURES, len(segment))
+    start = number * length % (len(segment) - length + 1)
+    n_before = len(frames) - len(segment)
+    return replace(
+        segment,
+        observations=segment.observations[start : start + length],
+        actions=segment.actions[start : start + length],
+        states=None,
+        frames=PackedFrames.pack(frames[start : start + length + n_before]),
+        journals={},
+    )
+
+
 def save_recent(
     run: RunDirectory, number: int, segments: Sequence[Segment], *, env_steps: int
 ) -> None:
     """Leaves a sample in the run directory. It is not forced to disk: the next one replaces it."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "env_steps": env_steps,
         "observations": np.stack([segment.observations for segment in segments]),
         "actions": np.stack([segment.actions for segment in segments]),
     }
+    frames = [segment.frames.unpack() for segment in segments if segment.frames is not None]
+    if frames:
+        packed = PackedFrames.pack(np.stack(frames))
+        arrays |= {
+            "frames": np.frombuffer(packed.content, np.uint8),
+            "frames_shape": np.array(packed.shape),
+        }
     path = run.recent / f"{number:06d}.npz"
     replace_file(path, as_npz(arrays), point="recent", forced=False)
 
@@ -67,8 +97,17 @@ def load_recent(run: RunDirectory, number: int) -> Recent:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             env_steps = int(arrays["env_steps"])
-            pairs = zip(arrays["observations"], arrays["actions"], strict=True)
-            segments = [Segment(f"{i}", seen, done) for i, (seen, done) in enumerate(pairs)]
+            n = len(arrays["observations"])
+            frames: list[PackedFrames | None] = [None] * n
+            if "frames" in arrays:
+                shape = tuple(arrays["frames_shape"].tolist())
+                whole = PackedFrames(shape, arrays["frames"].tobytes()).unpack()
+                frames = [PackedFrames.pack(one) for one in whole]
+            parts = zip(arrays["observations"], arrays["actions"], frames, strict=True)
+            segments = [
+                Segment(f"{i}", seen, done, frames=shown)
+                for i, (seen, done, shown) in enumerate(parts)
+            ]
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise RunDirectoryError(
             f"expected a sample of the agent's steps in {path}, but {error}; only runs whose "

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import gymnasium as gym
-import torch
 
 from prefrl.control.config import config_from_json
+from prefrl.control.devices import use_cpu
 from prefrl.control.items import Items
 from prefrl.control.preferences import step_reward
 from prefrl.control.recent import load_recent
@@ -54,7 +54,7 @@ def replay_run(run: RunDirectory) -> Iterator[ReplayedFit]:
             f"expected fits to repeat in {run.fits}, found none; train until the first fit."
         )
     config = config_from_json(run.read_json(run.config))
-    torch.set_num_threads(config.threads)
+    use_cpu(config.threads)
     env = gym.make(config.env_id)
     net = step_reward(env, config.preferences)
     env.close()
@@ -78,7 +78,9 @@ def replay_run(run: RunDirectory) -> Iterator[ReplayedFit]:
             comparisons[-learner.newest :],
             items,
             load_recent(run, int(row["recent"])).items,
-            config=learner.fit,
+            config=learner.fit_for(
+                len(comparisons[-learner.newest :]), is_first=int(row["fit"]) == 1
+            ),
             seed=(config.seed, int(row["attempt"])),
             l2=l2,
         )

@@ -7,13 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from prefrl.control.agent.callback import Metrics, PreferenceCallback
 from prefrl.control.agent.partners import WAITING_FOR_ANSWERS
 from prefrl.control.agent_role import AgentRole
 from prefrl.control.config import TrainConfig, check_horizon, config_as_json, config_from_json
-from prefrl.control.devices import choose_devices
+from prefrl.control.devices import choose_devices, use_cpu
 from prefrl.control.films.renderer import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
@@ -143,7 +141,7 @@ def _caller(
 
 def _work(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Result:
     """Trains to the end or until told to stop, then evaluates."""
-    torch.set_num_threads(config.threads)
+    use_cpu(config.threads)
     way = _in_one_process if config.sync else _side_by_side
     with only_one(run, "supervisor"), StopSignal() as stop:
         trained = run.policy.is_file()  # killed in the middle of the final evaluation

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
@@ -11,7 +12,14 @@ from torch import Tensor, nn
 from prefrl.core.comparisons import Item
 from prefrl.core.loss import preference_probability
 
-__all__ = ["Aggregate", "RewardModel", "aggregate", "member_preferences", "score_items"]
+__all__ = [
+    "Aggregate",
+    "RewardModel",
+    "aggregate",
+    "as_judge",
+    "member_preferences",
+    "score_items",
+]
 
 Aggregate = Literal["mean", "min", "mean-k-var"]
 
@@ -69,7 +77,6 @@ def aggregate(scores: Tensor, *, how: Aggregate = "mean", k: float = 1.0) -> Ten
     raise ValueError(f"expected how to be mean, min or mean-k-var, got {how!r}.")
 
 
-@torch.no_grad()
 def score_items(model: RewardModel, items: Sequence[Item], *, chunk: int = 512) -> Tensor:
     """Scores of many items, a chunk at a time, without gradient.
 
@@ -81,15 +88,24 @@ def score_items(model: RewardModel, items: Sequence[Item], *, chunk: int = 512) 
     Returns:
         Scores, shape (M, B), on the CPU.
     """
-    module = model.module()
+    with as_judge(model.module()):
+        chunks = [
+            model.score(model.collate(items[start : start + chunk])).cpu()
+            for start in range(0, len(items), chunk)
+        ]
+    return torch.cat(chunks, dim=1)
+
+
+@contextlib.contextmanager
+def as_judge(module: nn.Module) -> Iterator[None]:
+    """Lets a module judge and not learn: without noise or dropout, and without gradient."""
     was_training = module.training
     module.eval()
-    chunks = [
-        model.score(model.collate(items[start : start + chunk])).cpu()
-        for start in range(0, len(items), chunk)
-    ]
-    module.train(was_training)
-    return torch.cat(chunks, dim=1)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(was_training)
 
 
 def member_preferences(

@@ -23,9 +23,10 @@ weights, so that from one fit to the next the reward changes because of new answ
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ from torch import Tensor
 from prefrl.core.comparisons import Comparison, Item
 from prefrl.core.ensemble import RewardModel, score_items
 from prefrl.core.loss import bradley_terry_loss, preference_probability
-from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.errors import ConfigError, FitInterruptedError, NotEnoughDataError
 
 __all__ = ["FitConfig", "FitReport", "fit"]
 
@@ -63,6 +64,11 @@ class FitConfig:
     """Checks without a better hold-out loss after which the fit stops."""
     check_every: int = 10
     """Gradient steps between two checks on the hold-out; one epoch if that is more."""
+    check_comparisons: int = 10_000
+    """Comparisons at most that a check looks at: the newest."""
+    score_l2: float = 0.0
+    """Weight of a penalty on squared scores: fitted rewards stay small where answers say nothing
+    (Ibarz et al. 2018, appendix A.3, who penalise step rewards)."""
     l2: float = 0.5
     """L2 coefficient of the summed loss at most, and at the start of the first fit."""
     l2_change: float = 0.001
@@ -73,13 +79,22 @@ class FitConfig:
     """Hold-out loss over training loss above which the coefficient rises."""
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "min_steps", "batch_size", "patience", "check_every"):
+        for name in (
+            "max_steps",
+            "min_steps",
+            "batch_size",
+            "patience",
+            "check_every",
+            "check_comparisons",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
         if not 0 <= self.noise < 1:
             raise ConfigError(f"noise is a share in [0, 1), got {self.noise}.")
+        if self.score_l2 < 0:
+            raise ConfigError(f"score_l2 must not be negative, got {self.score_l2}.")
         if self.l2 < 0 or not 0 <= self.l2_change < 1 or not 0 < self.l2_low <= self.l2_high:
             raise ConfigError(
                 "expected l2 >= 0, 0 <= l2_change < 1 and 0 < l2_low <= l2_high, got "
@@ -140,6 +155,7 @@ def fit(
     config: FitConfig,
     rng: np.random.Generator,
     l2: float | None = None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> FitReport:
     """Fits all members of an ensemble to comparisons, and leaves the best parameters in it.
 
@@ -151,15 +167,38 @@ def fit(
         rng: Source of fresh parameters, bags and the order of comparisons.
         l2: L2 coefficient to start from, usually that of the last report; the config's if None, and
             at most the config's.
+        go_on: Asked after each gradient step; False ends the fit.
 
     Returns:
         The report, with hold-out predictions.
 
     Raises:
+        FitInterruptedError: If it was ended; the parameters are then of no use.
         NotEnoughDataError: If no comparison has a preference.
     """
-    generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
-    pairs = _pairs(comparisons, items, model.n_members, config.bagging, rng)
+    seed = int(rng.integers(2**63 - 1))
+    # Noise and dropout within a model draw from torch's own generators: theirs must not be others'.
+    with _own_randomness(model.module(), seed):
+        pairs = _pairs(comparisons, items, model.n_members, config.bagging, rng)
+        return _fit(model, pairs, config, torch.Generator().manual_seed(seed), l2, go_on)
+
+
+@contextlib.contextmanager
+def _own_randomness(module: torch.nn.Module, seed: int) -> Iterator[None]:
+    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _fit(
+    model: RewardModel,
+    pairs: _Pairs,
+    config: FitConfig,
+    generator: torch.Generator,
+    l2: float | None,
+    go_on: Callable[[], bool],
+) -> FitReport:
     if config.restart:
         model.reset(generator)
     module = model.module()
@@ -178,6 +217,8 @@ def fit(
     for step, batch in zip(range(1, config.max_steps + 1), batches, strict=False):
         penalty = l2 / len(pairs) * _squared_norm(parameters)  # the loss is a mean over comparisons
         _descend(_batch_loss(model, pairs, batch, config) + penalty, optimizer)
+        if not go_on():
+            raise FitInterruptedError(f"the fit was ended after {step} steps.")
         if step < first_check or (step % check_every and step < config.max_steps):
             continue
         check = _check(model, pairs, config)
@@ -234,6 +275,8 @@ def _batch_loss(model: RewardModel, pairs: _Pairs, batch: Tensor, config: FitCon
     left, right = scores.chunk(2, dim=1)
     preference = pairs.preference[batch].to(scores.device)
     losses = bradley_terry_loss(left, right, preference, noise=config.noise)  # (M, B)
+    if config.score_l2:
+        losses = losses + config.score_l2 * (left.square() + right.square()) / 2
     return (losses * pairs.bags[:, batch].to(scores.device)).mean(1).sum()
 
 
@@ -248,14 +291,18 @@ def _squared_norm(parameters: Sequence[Tensor]) -> Tensor:
 
 
 def _check(model: RewardModel, pairs: _Pairs, config: FitConfig) -> _Check:
-    scores = score_items(model, [*pairs.left, *pairs.right])  # (M, 2N)
+    newest = slice(-min(config.check_comparisons, len(pairs)), None)
+    scores = score_items(model, [*pairs.left[newest], *pairs.right[newest]])  # (M, 2C)
     left, right = scores.chunk(2, dim=1)
-    losses = bradley_terry_loss(left, right, pairs.preference, noise=config.noise)
-    outside = pairs.bags == 0
+    losses = bradley_terry_loss(left, right, pairs.preference[newest], noise=config.noise)
+    bags = pairs.bags[:, newest]
+    outside = bags == 0
+    probability = torch.full_like(pairs.bags, math.nan)
+    probability[:, newest] = preference_probability(left, right)
     return _Check(
-        train_loss=float((losses * pairs.bags).sum() / pairs.bags.sum()),
+        train_loss=float((losses * bags).sum() / bags.sum()),
         holdout_loss=float(losses[outside].mean()) if bool(outside.any()) else math.nan,
-        probability=preference_probability(left, right),
+        probability=probability,
     )
 
 

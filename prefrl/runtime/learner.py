@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +23,7 @@ from prefrl.core.comparisons import Comparison, Item
 from prefrl.core.ensemble import RewardModel
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig, FitReport, fit
-from prefrl.errors import ConfigError, NonFiniteError
+from prefrl.errors import ConfigError, FitInterruptedError, NonFiniteError
 from prefrl.runtime.rundir import CsvTable, RunDirectory, write_arrays
 from prefrl.runtime.weights import latest_weights, newest_version, publish_weights, put_into
 
@@ -54,18 +54,35 @@ class LearnerConfig:
     """Refit when the comparisons have grown by this share since the last fit."""
     newest: int = 10_000
     """Comparisons to fit to at most: the newest ones."""
+    first_labels: int = 1
+    """Comparisons before the first fit."""
+    pretraining_epochs: int | None = None
+    """Passes over the comparisons in the first fit, without an early stop; by default it is a fit
+    as any other."""
     fit: FitConfig = field(default_factory=FitConfig)
     """How it is fitted."""
 
     def __post_init__(self) -> None:
         if self.refit_growth < 0:
             raise ConfigError(f"refit_growth must not be negative, got {self.refit_growth}.")
-        if self.newest < 1:
-            raise ConfigError(f"newest must be at least 1 comparison, got {self.newest}.")
+        for name in ("newest", "first_labels", "pretraining_epochs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}.")
 
     def is_due(self, n_decided: int, n_fitted: int) -> bool:
         """Whether so many answers with a preference call for a fit after one with so many."""
-        return n_decided >= n_fitted + max(1, math.floor(self.refit_growth * n_fitted))
+        needed = n_fitted + max(1, math.floor(self.refit_growth * n_fitted))
+        return n_decided >= max(needed, self.first_labels)
+
+    def fit_for(self, n_comparisons: int, *, is_first: bool) -> FitConfig:
+        """How a fit goes: the first one may be longer, and starts from fresh parameters."""
+        if not is_first:
+            return self.fit
+        if self.pretraining_epochs is None:
+            return replace(self.fit, restart=True)
+        steps = self.pretraining_epochs * math.ceil(n_comparisons / self.fit.batch_size)
+        return replace(self.fit, restart=True, min_steps=steps, max_steps=steps)
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,7 @@ class RewardLearner:
         seed: Every fit starts from it, so that the reward changes with the answers, not by chance.
         run: Where weights and tables go; what was published there before is taken up. None keeps
             all in memory.
+        go_on: Asked after each gradient step; False ends a fit, which is not published.
     """
 
     def __init__(
@@ -102,6 +120,7 @@ class RewardLearner:
         config: LearnerConfig,
         seed: int,
         run: RunDirectory | None = None,
+        go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         self.model = model
         self.report: FitReport | None = None
@@ -117,6 +136,7 @@ class RewardLearner:
         self._config = config
         self._seed = seed
         self._run = run
+        self._go_on = go_on
         self._answers: dict[tuple[str, str], tuple[int, Comparison]] = {}
         self._cursor = 0
         self._n_forgotten = 0
@@ -203,15 +223,20 @@ class RewardLearner:
     ) -> FitReport | None:
         started = time.monotonic()
         before = {name: t.clone() for name, t in self.model.module().state_dict().items()}
-        report = fit_once(
-            self.model,
-            comparisons,
-            self._items,
-            sample.items,
-            config=self._config.fit,
-            seed=(self._seed, self._n_failures),
-            l2=self._l2,
-        )
+        try:
+            report = fit_once(
+                self.model,
+                comparisons,
+                self._items,
+                sample.items,
+                config=self._config.fit_for(len(comparisons), is_first=self.n_fits == 0),
+                seed=(self._seed, self._n_failures),
+                l2=self._l2,
+                go_on=self._go_on,
+            )
+        except FitInterruptedError:
+            self.model.module().load_state_dict(before)
+            return None
         if trouble := _not_finite(self.model, report):
             self.model.module().load_state_dict(before)
             self._fail(trouble, sample)
@@ -297,11 +322,12 @@ def fit_once(
     config: FitConfig,
     seed: Sequence[int],
     l2: float | None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> FitReport:
     """One fit with its normalisation before and after: the same arguments give the same weights."""
     model.standardize_inputs(recent)
     rng = np.random.default_rng(seed)
-    report = fit(model, comparisons, items, config=config, rng=rng, l2=l2)
+    report = fit(model, comparisons, items, config=config, rng=rng, l2=l2, go_on=go_on)
     model.calibrate(recent)
     return report
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prefrl.control.agents import Agent, AgentConfig
+from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.runtime.rundir import RunDirectory
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from stable_baselines3.common.callbacks import BaseCallback
 
-from prefrl.control.agents import Agent, AgentConfig
+from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.control.config import TrainConfig
 from prefrl.control.evaluate import evaluate
 from prefrl.control.preferences import PreferenceConfig

@@ -24,10 +24,10 @@ from page_labeller import TIMES
 from playwright.sync_api import sync_playwright
 
 from clip_viewer.people import People, write_token
-from prefrl.control.clips import ClipRenderer
-from prefrl.control.renderer import FILM_SIZE, FilmMaker
+from prefrl.control.environments.states import read_state
+from prefrl.control.films.clips import ClipRenderer
+from prefrl.control.films.renderer import FILM_SIZE, FilmMaker
 from prefrl.control.segments import Segment
-from prefrl.control.states import read_state
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
 from prefrl.label import PageConfig, open_page

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prefrl.control.agents import Agent, AgentConfig
-from prefrl.control.callback import PreferenceCallback
+from prefrl.control.agent.agent import Agent, AgentConfig
+from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.core.trainer import FitConfig
 

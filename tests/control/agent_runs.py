@@ -24,6 +24,13 @@ CASES = {
     for algo, n_steps in (("ppo", 32), ("a2c", 7))
 }
 CASES |= {
+    f"{env_id.split('/')[-1]} {algo}": (env_id, algo, {"n_steps": n_steps, "hidden": ()}, True)
+    for env_id, algo, n_steps in (
+        ("prefrl_envs:prefrl/MovingDotPixels-v0", "ppo", 32),
+        ("prefrl_envs:prefrl/Breakout-v0", "a2c", 7),
+    )
+}
+CASES |= {
     "true reward": (DOT, "ppo", {"n_steps": 32}, False),
     "raw": ("Pendulum-v1", "a2c", {"n_steps": 7, "normalize_observations": False}, True),
 }
@@ -72,7 +79,7 @@ def digest(made):
         if isinstance(rms, RunningMeanStd)
     ]
     parts["original"] = [model._last_original_obs, normalizer.old_obs, normalizer.returns]
-    parts["environments"] = [[e["actions"], e["last"]] for e in state["environments"]]
+    parts["environments"] = [[e["actions"], e.get("last")] for e in state["environments"]]
     return {name: hashlib.sha256(_bytes(part)).hexdigest()[:16] for name, part in parts.items()}
 
 

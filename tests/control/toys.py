@@ -1,5 +1,7 @@
 """Small environments and rollouts made by hand, for the tests of the control side."""
 
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -56,4 +58,56 @@ def rollout(n_steps, n_envs=1, *, ends=(), start=0):
         true_rewards=numbers,
         dones=dones,
         states=numbers[..., None],
+    )
+
+
+class Screen(gym.Env):
+    """Shows the time as the brightness of a picture; in a dict, with the time as a number too."""
+
+    def __init__(self, length=5, *, shape=(8, 8, 1), as_dict=False):
+        picture = spaces.Box(0, 255, shape, np.uint8)
+        self.observation_space = picture
+        if as_dict:
+            number = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+            self.observation_space = spaces.Dict({"picture": picture, "time": number})
+        self.action_space = spaces.Discrete(3)
+        self.length = length
+        self.shape = shape
+        self.t = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 1
+        return self._see(), {}
+
+    def step(self, action):
+        reward = float(self.t)
+        self.t += 1
+        return self._see(), reward, False, self.t > self.length, {}
+
+    def _see(self):
+        picture = np.full(self.shape, self.t, np.uint8)
+        if isinstance(self.observation_space, spaces.Dict):
+            return {"picture": picture, "time": np.array([self.t], np.float32)}
+        return picture
+
+
+def seen(observations, actions):
+    """A rollout of which only observations (T, N, O) and actions (T, N, A) matter."""
+    shape = observations.shape[:2]
+    nothing = np.zeros(shape)
+    return Rollout(observations, actions, nothing, nothing.astype(bool), None)
+
+
+def screens(n_envs=1, **options):
+    return DummyVecEnv([lambda: Screen(**options)] * n_envs)
+
+
+def picture_rollout(n_steps, *, ends=(), start=0, n_before=3, n_envs=1):
+    """As ``rollout``, with pictures of 2 x 2 whose brightness is the step plus 1, less 100s."""
+    plain = rollout(n_steps, n_envs, ends=ends, start=start)
+    told = np.arange(start - n_before, start + n_steps) + 1
+    frames = np.clip(told, 0, 255).astype(np.uint8)[:, None, None, None, None]
+    return dataclasses.replace(
+        plain, frames=np.tile(frames, (1, n_envs, 1, 2, 2)), states=None, journals={}
     )

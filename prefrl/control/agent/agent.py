@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
-from prefrl.control.agent.state import agent_state, restore_agent, restore_random_state
+from prefrl.control.agent.state import (
+    agent_state,
+    observation_statistics,
+    restore_agent,
+    restore_random_state,
+)
+from prefrl.control.environments.frames import stack_frames
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.making import make_environments
+from prefrl.control.environments.spaces import layout_of
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
@@ -49,15 +57,25 @@ class AgentConfig:
     """Of PPO's ratio."""
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
-    hidden: tuple[int, ...] = (256, 256)
-    """Units of each hidden layer, for the policy and for the value function."""
+    hidden: tuple[int, ...] | None = None
+    """Units of each hidden layer, for the policy and for the value function; by default 256 twice,
+    and none behind the convolutions that pictures go through first."""
     log_std_init: float = -1.0
     """Logarithm of the standard deviation of continuous actions at the start."""
     normalize_observations: bool = True
-    """Standardise what the policy sees, by running statistics."""
+    """Standardise what the policy sees, by running statistics; pictures are left as they are."""
+    frame_stack: int = 4
+    """Newest pictures that the policy sees, where observations have pictures."""
+    linear_decay: bool = False
+    """Let learning rate and clip range fall to zero over the training."""
 
     def __post_init__(self) -> None:
-        counts = {"n_envs": self.n_envs, "n_steps": self.n_steps, "n_epochs": self.n_epochs}
+        counts = {
+            "n_envs": self.n_envs,
+            "n_steps": self.n_steps,
+            "n_epochs": self.n_epochs,
+            "frame_stack": self.frame_stack,
+        }
         for name, value in counts.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}.")
@@ -99,14 +117,20 @@ class Agent:
         self.environments: VecEnv = make_environments(env_id, n_envs=config.n_envs, seed=seed)
         if hide_reward:
             self.environments = HideReward(self.environments)
+        self.stacked = stack_frames(self.environments, config.frame_stack)
+        """What stacks pictures; None where there are none."""
+        seen = self.stacked or self.environments
+        keys = _number_keys(seen.observation_space)
         # A true reward is brought to unit variance, as the learned one is.
         self.normalizer = VecNormalize(
-            self.environments,
-            norm_obs=config.normalize_observations,
+            seen,
+            norm_obs=config.normalize_observations and keys != [],
+            norm_obs_keys=keys,
             norm_reward=not hide_reward,
             gamma=config.gamma,
         )
         self.model: OnPolicyAlgorithm = _algorithm(algo, config, self.normalizer, seed, device)
+        self.frame_stack = config.frame_stack
         self.seed = seed
         self.n_iterations = 0
         """Rollouts with their updates so far."""
@@ -176,8 +200,8 @@ class Agent:
         self._resumed = state["random"]
         return notes
 
-    def act(self, observations: NDArray[Any], *, deterministic: bool = True) -> NDArray[Any]:
-        """Actions for raw observations, shape (N, O)."""
+    def act(self, observations: Any, *, deterministic: bool = True) -> NDArray[Any]:
+        """Actions for a batch of observations, not normalised, pictures stacked."""
         seen = self.normalizer.normalize_obs(observations)
         actions, _ = self.model.predict(seen, deterministic=deterministic)
         return actions
@@ -186,8 +210,12 @@ class Agent:
         """Writes ``policy.zip`` and the observation statistics, with no pickle of ours."""
         self.model.save(run.policy)
         if self.normalizer.norm_obs:
-            stats = self._statistics()
-            np.savez(run.observation_stats, mean=stats.mean, var=stats.var, count=stats.count)
+            arrays = {
+                f"{name}.{part}": getattr(statistics, part)
+                for name, statistics in observation_statistics(self.normalizer).items()
+                for part in ("mean", "var", "count")
+            }
+            np.savez(run.observation_stats, **arrays)
 
     def restore(self, run: RunDirectory) -> None:
         """Reads the parameters and statistics of a finished run.
@@ -200,22 +228,29 @@ class Agent:
             self.model.set_parameters(str(run.policy), device=self.model.device)
             if self.normalizer.norm_obs:
                 with np.load(run.observation_stats, allow_pickle=False) as arrays:
-                    stats = self._statistics()
-                    stats.mean, stats.var = arrays["mean"], arrays["var"]
-                    stats.count = float(arrays["count"])
+                    for name, stats in observation_statistics(self.normalizer).items():
+                        stats.mean, stats.var = arrays[f"{name}.mean"], arrays[f"{name}.var"]
+                        stats.count = float(arrays[f"{name}.count"])
         except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
             raise RunDirectoryError(
                 f"expected a saved policy in {run.root} that fits its config, but {error}; only a "
                 "run that trained to its end has one."
             ) from error
 
-    def _statistics(self) -> RunningMeanStd:
-        assert isinstance(self.normalizer.obs_rms, RunningMeanStd)  # no Dict observations here
-        return self.normalizer.obs_rms
-
     def close(self) -> None:
         """Closes the environments."""
         self.normalizer.close()
+
+
+def _number_keys(space: spaces.Space[Any]) -> list[str] | None:
+    """Which parts of an observation are standardised: numbers, but no pictures.
+
+    None for all of it, where it is no dict.
+    """
+    if isinstance(space, spaces.Dict):
+        picture = layout_of(space).picture_key
+        return [key for key in space.spaces if key != picture]
+    return None if layout_of(space).picture is None else []
 
 
 def _algorithm(
@@ -226,16 +261,18 @@ def _algorithm(
         "gamma": config.gamma,
         "gae_lambda": config.gae_lambda,
         "ent_coef": config.ent_coef,
-        "policy_kwargs": {
-            "net_arch": {"pi": list(config.hidden), "vf": list(config.hidden)},
-            "activation_fn": nn.ReLU,
-            "log_std_init": config.log_std_init,
-        },
+        "policy_kwargs": _policy_kwargs(config, venv.observation_space),
         "seed": seed,
         "device": device,
     }
+
+    def over_time(value: float) -> float | Schedule:
+        return (lambda left: value * left) if config.linear_decay else value
+
+    policy = _policy(venv.observation_space)
     if algo == "a2c":
-        return A2C("MlpPolicy", venv, learning_rate=config.learning_rate or 7e-4, **common)
+        rate = over_time(config.learning_rate or 7e-4)
+        return A2C(policy, venv, learning_rate=rate, **common)
     n_transitions = common["n_steps"] * config.n_envs
     if n_transitions % config.batch_size == 1:
         raise ConfigError(
@@ -243,11 +280,27 @@ def _algorithm(
             "batch of one; choose a batch_size that divides it."
         )
     return PPO(
-        "MlpPolicy",
+        policy,
         venv,
-        learning_rate=config.learning_rate or 3e-4,
+        learning_rate=over_time(config.learning_rate or 3e-4),
         batch_size=min(config.batch_size, n_transitions),
         n_epochs=config.n_epochs,
-        clip_range=config.clip_range,
+        clip_range=over_time(config.clip_range),
         **common,
     )
+
+
+def _policy(space: spaces.Space[Any]) -> str:
+    if isinstance(space, spaces.Dict):
+        return "MultiInputPolicy"
+    return "MlpPolicy" if layout_of(space).picture is None else "CnnPolicy"
+
+
+def _policy_kwargs(config: AgentConfig, space: spaces.Space[Any]) -> dict[str, Any]:
+    pictures = layout_of(space).picture is not None
+    hidden = list((() if pictures else (256, 256)) if config.hidden is None else config.hidden)
+    return {
+        "net_arch": {"pi": hidden, "vf": hidden},
+        "activation_fn": nn.ReLU,
+        "log_std_init": config.log_std_init,
+    }

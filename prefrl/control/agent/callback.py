@@ -100,9 +100,9 @@ class PreferenceCallback(BaseCallback):
             )
         config, run = self.config, self.run
         self.venv: HideReward = find_hide_reward(self.model.get_env())
-        self.venv.record(self.model.n_steps)
         self.net = step_reward(self.venv, config).to(self.model.device)
-        self.pool = SegmentPool(config.query.pool_size)
+        self.venv.record(self.model.n_steps, n_before=self.net.n_before)
+        self.pool = SegmentPool(config.query.pool_size, max_bytes=config.query.pool_bytes)
         self.items = Items(run)
         self._sampler = SegmentSampler(config.segment_length, self.venv.num_envs)
         self.store = LabelStore("sqlite://" if run is None else run.labels)
@@ -142,7 +142,7 @@ class PreferenceCallback(BaseCallback):
         used = self.partners.update(self.num_timesteps, asked=asked)
 
         # score and relabel
-        reward, raw = self.net.predict(rollout.observations, rollout.actions)
+        reward, raw = self.net.predict(rollout)
         assert isinstance(self.model, OnPolicyAlgorithm)
         if used.version == 0:
             forget_rollout(self.model.rollout_buffer)

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import torch
 
+from prefrl.control.preferences import StepReward
 from prefrl.control.queries import Questioner
 from prefrl.control.recent import newest_recent, sample, save_recent
-from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.control.segments import SegmentPool
 from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller
@@ -33,6 +33,7 @@ WAITING_FOR_ANSWERS = "waiting for answers"
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_SAMPLES = 1.0
+_SECONDS_BETWEEN_SAMPLES_OF_PICTURES = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_BETWEEN_COUNTS = 0.25
 
@@ -168,7 +169,7 @@ class Apart:
     def __init__(
         self,
         run: RunDirectory,
-        net: MlpStepReward,
+        net: StepReward,
         questioner: Questioner,
         store: LabelStore,
         pool: SegmentPool,
@@ -207,7 +208,9 @@ class Apart:
             self._n_samples += 1
             recent = sample(self._pool.recent(len(self._pool)))
             save_recent(self._run, self._n_samples, recent, env_steps=env_steps)
-            self._next_sample = time.monotonic() + _SECONDS_BETWEEN_SAMPLES
+            pictures = recent[0].frames is not None
+            seconds = _SECONDS_BETWEEN_SAMPLES_OF_PICTURES if pictures else _SECONDS_BETWEEN_SAMPLES
+            self._next_sample = time.monotonic() + seconds
         self.used = replace(self.used, fit_steps=0)
         if self._take_newest():
             self._due_since = None

@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecNormalize
 
 from prefrl.control.environments.hide_reward import HideReward
-from prefrl.control.environments.rewind import Rewind
+from prefrl.control.environments.making import last_observations, restore, snapshots
 from prefrl.errors import RunDirectoryError
 
 if TYPE_CHECKING:
     from prefrl.control.agent.agent import Agent
 
-__all__ = ["agent_state", "random_state", "restore_agent", "restore_random_state"]
+__all__ = [
+    "agent_state",
+    "observation_statistics",
+    "random_state",
+    "restore_agent",
+    "restore_random_state",
+]
 
 _log = logging.getLogger(__name__)
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
@@ -50,7 +56,8 @@ def agent_state(agent: Agent) -> dict[str, Any]:
         "ep_success": list(model.ep_success_buffer or ()),
         "normalizer": _normalizer_state(agent.normalizer),
         "hide_reward": None if hide_reward is None else hide_reward.state_dict(),
-        "environments": [rewind.snapshot() for rewind in _rewinds(agent)],
+        "pictures": None if agent.stacked is None else agent.stacked.history.frames,
+        "environments": snapshots(agent.normalizer),
         "random": random_state(),
     }
     return copy.deepcopy(state)  # training goes on in the same arrays
@@ -109,30 +116,40 @@ def _check_fit(agent: Agent, state: Mapping[str, Any]) -> None:
 
 def _restore_environments(agent: Agent, state: Mapping[str, Any]) -> list[str]:
     model, normalizer, hide_reward = agent.model, agent.normalizer, _hide_reward(agent)
-    seen, starts = state["last_obs"], state["last_episode_starts"]
-    rewinds, cut = _rewinds(agent), {}
-    for i, snapshot in enumerate(state["environments"]):
-        derived = np.random.SeedSequence([agent.seed, model.num_timesteps, i]).generate_state(1)
-        if trouble := rewinds[i].restore(snapshot, seed=int(derived[0])):
-            _log.warning("ENVIRONMENT %d BEGINS A NEW EPISODE: %s", i, trouble)
-            cut[i] = f"environment {i} begins a new episode: {trouble}"
+    derived = [
+        int(np.random.SeedSequence([agent.seed, model.num_timesteps, i]).generate_state(1)[0])
+        for i in range(normalizer.num_envs)
+    ]
+    troubles = restore(normalizer, state["environments"], seeds=derived)
+    cut = {i: trouble for i, trouble in enumerate(troubles) if trouble}
+    for i, trouble in cut.items():
+        _log.warning("ENVIRONMENT %d BEGINS A NEW EPISODE: %s", i, trouble)
     # The journals have consumed the seeds: a later reset must not begin all over.
     normalizer._reset_seeds()
     normalizer.unwrapped._reset_seeds()
-    # As DummyVecEnv hands it out, whatever kind of number an environment gives.
-    raw = np.stack([r.last_observation for r in rewinds], dtype=normalizer.observation_space.dtype)
-    normalizer.old_obs = raw
-    normalized = normalizer.normalize_obs(raw)
-    assert isinstance(normalized, np.ndarray)
-    for i in cut:
-        seen[i], starts[i], normalizer.returns[i] = normalized[i], True, 0.0
+    raw = last_observations(normalizer)
     if hide_reward is not None:
         hide_reward.see(raw)
         for i in cut:
             hide_reward.interrupt(i)
-    model._last_obs, model._last_episode_starts = seen, starts
+    if agent.stacked is not None:
+        raw = agent.stacked.go_back(state["pictures"], raw, cut=list(cut))
+    normalizer.old_obs = raw
+    normalized, seen = normalizer.normalize_obs(raw), state["last_obs"]
+    for i in cut:
+        _replace_row(seen, normalized, i)
+        state["last_episode_starts"][i], normalizer.returns[i] = True, 0.0
+    model._last_obs, model._last_episode_starts = seen, state["last_episode_starts"]
     model._last_original_obs = state["last_original_obs"]
-    return list(cut.values())
+    return [f"environment {i} begins a new episode: {trouble}" for i, trouble in cut.items()]
+
+
+def _replace_row(observations: Any, by: Any, row: int) -> None:
+    if isinstance(observations, dict):
+        for key in observations:
+            observations[key][row] = by[key][row]
+    else:
+        observations[row] = by[row]
 
 
 def _hide_reward(agent: Agent) -> HideReward | None:
@@ -140,31 +157,34 @@ def _hide_reward(agent: Agent) -> HideReward | None:
     return agent.environments if isinstance(agent.environments, HideReward) else None
 
 
-def _rewinds(agent: Agent) -> list[Rewind]:
-    environments = agent.normalizer.unwrapped
-    assert isinstance(environments, DummyVecEnv)
-    rewinds = []
-    for env in environments.envs:
-        assert isinstance(env, Rewind)  # make_environments put it outermost
-        rewinds.append(env)
-    return rewinds
-
-
 def _normalizer_state(normalizer: VecNormalize) -> dict[str, Any]:
     state: dict[str, Any] = {"returns": normalizer.returns, "old_reward": normalizer.old_reward}
-    for name in ("obs_rms", "ret_rms"):
-        statistics = getattr(normalizer, name, None)
-        if isinstance(statistics, RunningMeanStd):
-            state[name] = [statistics.mean, statistics.var, statistics.count]
+    for name, statistics in _statistics(normalizer).items():
+        state[name] = [statistics.mean, statistics.var, statistics.count]
     return state
 
 
 def _restore_normalizer(normalizer: VecNormalize, state: Mapping[str, Any]) -> None:
     normalizer.returns, normalizer.old_reward = state["returns"], state["old_reward"]
-    for name in ("obs_rms", "ret_rms"):
+    for name, statistics in _statistics(normalizer).items():
         if name in state:
-            statistics = getattr(normalizer, name)
             statistics.mean, statistics.var, statistics.count = state[name]
+
+
+def observation_statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
+    """Of what the policy sees, by name; those of dict observations by key."""
+    return {name: s for name, s in _statistics(normalizer).items() if name.startswith("obs_rms")}
+
+
+def _statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
+    """By name; those of dict observations by key."""
+    found: dict[str, RunningMeanStd] = {}
+    for name in ("obs_rms", "ret_rms"):
+        statistics = getattr(normalizer, name, None)
+        parts = statistics if isinstance(statistics, dict) else {"": statistics}
+        named = {f"{name}/{key}" if key else name: part for key, part in parts.items()}
+        found |= {key: part for key, part in named.items() if isinstance(part, RunningMeanStd)}
+    return found
 
 
 def random_state() -> dict[str, Any]:

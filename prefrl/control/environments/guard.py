@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -112,6 +112,8 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
 
 def _not_finite(value: Any, name: str = "observation") -> str:
     """What is wrong with a number or array, in words; empty if nothing is."""
+    if isinstance(value, Mapping):
+        return next(filter(None, (_not_finite(part, str(key)) for key, part in value.items())), "")
     if isinstance(value, float | int):
         return "" if math.isfinite(value) else f"the {name} is {value}"
     array = np.asarray(value)

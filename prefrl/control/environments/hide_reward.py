@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY, Batched
 from prefrl.control.environments.guard import FAULT_KEY
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.spaces import (
+    Layout,
     action_width,
     check_spaces,
     encode_actions,
-    observation_width,
+    layout_of,
 )
 from prefrl.control.environments.states import STATE_KEY
 from prefrl.errors import ConfigError
@@ -52,7 +55,7 @@ class HideReward(VecEnvWrapper):
         check_spaces(venv.observation_space, venv.action_space)
         super().__init__(venv)
         self.finished_returns: deque[float] = deque(maxlen=20)
-        """True returns of the newest finished episodes."""
+        """True returns of the newest finished episodes, or final scores of the newest games."""
         self.finished_lengths: deque[int] = deque(maxlen=20)
         """Lengths of the same episodes, in steps."""
         self.n_finished = 0
@@ -63,24 +66,33 @@ class HideReward(VecEnvWrapper):
         """How often an environment broke and was made anew."""
         self.interrupted: set[int] = set()
         """Environments whose episode was cut when the run was resumed."""
-        self._observations: NDArray[Any] | None = None
+        self._layout = layout_of(venv.observation_space)
+        self._observations: Any = None
         self._actions: NDArray[Any] | None = None
         self._tape: _Tape | None = None
+        self._before: NDArray[np.uint8] | None = None
 
-    def record(self, n_steps: int) -> None:
-        """Starts to record, with room for ``n_steps`` steps between two calls of ``take``."""
-        self._tape = _Tape(
-            n_steps,
-            self.num_envs,
-            observation_width(self.observation_space),
-            action_width(self.action_space),
-        )
+    def record(self, n_steps: int, *, n_before: int = 0) -> None:
+        """Starts to record.
+
+        Args:
+            n_steps: Room for so many steps between two calls of ``take``.
+            n_before: Pictures of steps before the first one that ``take`` gives along.
+        """
+        shape = (n_steps, self.num_envs)
+        self._tape = _Tape(shape, self._layout, action_width(self.action_space), n_before)
+        if self._before is not None:
+            self._tape.remember(self._before)
 
     def take(self) -> Rollout:
         """Hands over what was recorded since the last call, and starts anew."""
         if self._tape is None:
             raise ConfigError("expected a recording; call record(n_steps) before take().")
-        return self._tape.take()
+        rollout = self._tape.take()
+        if isinstance(self.unwrapped, Batched):
+            games = {**rollout.journals, **self.unwrapped.journals()}
+            return replace(rollout, journals=games)
+        return rollout
 
     def state_dict(self) -> dict[str, Any]:
         """What it counts; between two rollouts nothing is recorded."""
@@ -91,6 +103,7 @@ class HideReward(VecEnvWrapper):
             "finished_lengths": list(self.finished_lengths),
             "n_finished": self.n_finished,
             "n_faults": self.n_faults,
+            "before": None if self._tape is None else self._tape.before(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -103,14 +116,17 @@ class HideReward(VecEnvWrapper):
             newest.clear()
             newest.extend(state[name])
         self.interrupted.clear()
+        self._before = state["before"]
         self.n_finished, self.n_faults = state["n_finished"], state["n_faults"]
 
     def interrupt(self, env: int) -> None:
         """Forgets the episode under way in an environment, which was reset from outside."""
         self.interrupted.add(env)
         self._returns[env], self._lengths[env] = 0, 0
+        if self._before is not None:
+            self._before[:, env] = 0
 
-    def see(self, observations: NDArray[Any]) -> None:
+    def see(self, observations: Any) -> None:
         """Takes note of what the environments show, where that did not come through here."""
         self._observations = observations
 
@@ -119,7 +135,6 @@ class HideReward(VecEnvWrapper):
         self._returns[:] = 0
         self._lengths[:] = 0
         observations = self.venv.reset()
-        assert isinstance(observations, np.ndarray)  # check_spaces let only Box pass
         if self._tape is not None:
             self._tape.cut()
         self._observations = observations
@@ -133,19 +148,22 @@ class HideReward(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         """Steps all environments; the returned rewards are zero."""
         observations, rewards, dones, infos = self.venv.step_wait()
-        assert isinstance(observations, np.ndarray)
         if self._tape is not None:
             assert self._observations is not None
             assert self._actions is not None
             self._tape.write(
-                self._observations.reshape(self.num_envs, -1),
+                self._observations,
                 encode_actions(self._actions, self.action_space),
                 rewards,
                 dones,
                 infos,
             )
         self._observations = observations
-        self._count(rewards, dones)
+        if SCORE_KEY in infos[0]:
+            scores = np.array([info[SCORE_KEY] for info in infos])
+            self._count(scores, np.array([GAME_OVER_KEY in info for info in infos]))
+        else:
+            self._count(rewards, dones)
         self.n_faults += sum(FAULT_KEY in info for info in infos)
         return observations, np.zeros_like(rewards), dones, infos
 
@@ -163,17 +181,26 @@ class HideReward(VecEnvWrapper):
 class _Tape:
     """Preallocated room for one rollout."""
 
-    def __init__(self, n_steps: int, n_envs: int, n_observation: int, n_action: int) -> None:
-        self._observations = np.empty((n_steps, n_envs, n_observation), np.float32)
-        self._actions = np.empty((n_steps, n_envs, n_action), np.float32)
-        self._rewards = np.empty((n_steps, n_envs), np.float64)
-        self._dones = np.empty((n_steps, n_envs), np.bool_)
+    def __init__(
+        self, shape: tuple[int, int], layout: Layout, n_action: int, n_before: int
+    ) -> None:
+        n_steps, n_envs = shape
+        self._layout = layout
+        self._n_before = n_before
+        self._observations = np.empty((*shape, layout.width), np.float32)
+        self._actions = np.empty((*shape, n_action), np.float32)
+        self._rewards = np.empty(shape, np.float64)
+        self._dones = np.empty(shape, np.bool_)
         self._states: NDArray[np.float64] | None = None
+        self._frames: NDArray[np.uint8] | None = None
+        if layout.picture is not None:
+            self._frames = np.zeros((n_before + n_steps, n_envs, *layout.picture), np.uint8)
+        self._journals: dict[int, NDArray[np.uint8]] = {}
         self._t = 0
 
     def write(
         self,
-        observations: NDArray[Any],
+        observations: Any,
         actions: NDArray[np.float32],
         rewards: NDArray[Any],
         dones: NDArray[Any],
@@ -185,7 +212,9 @@ class _Tape:
                 f"expected at most {t} steps between two rollout ends, got more; train through "
                 "learn() with the PreferenceCallback that is attached to this environment."
             )
-        self._observations[t] = observations
+        self._observations[t], pictures = self._layout.split(observations)
+        if self._frames is not None and pictures is not None:
+            self._frames[self._n_before + t] = pictures
         self._actions[t] = actions
         self._rewards[t] = rewards
         self._dones[t] = dones
@@ -195,6 +224,9 @@ class _Tape:
                 self._states = np.empty((*self._dones.shape, width), np.float64)
             for i, info in enumerate(infos):
                 self._states[t, i] = info[STATE_KEY]
+                if GAME_OVER_KEY in info:
+                    seed, game = info[GAME_OVER_KEY]
+                    self._journals[seed] = game
         self._t += 1
 
     def cut(self) -> None:
@@ -202,15 +234,39 @@ class _Tape:
         if self._t:
             self._dones[self._t - 1] = True
 
+    def before(self) -> NDArray[np.uint8] | None:
+        """The pictures before the next step, shape (K, N, C, H, W)."""
+        return None if self._frames is None else self._frames[: self._n_before].copy()
+
+    def remember(self, before: NDArray[np.uint8]) -> None:
+        """Takes what ``before`` gave as what was before the next step."""
+        if self._frames is not None and before.shape == self._frames[: self._n_before].shape:
+            self._frames[: self._n_before] = before
+
     def take(self) -> Rollout:
         t, self._t = self._t, 0
-        return Rollout(
+        journals, self._journals = self._journals, {}
+        taken = Rollout(
             observations=self._observations[:t].copy(),
             actions=self._actions[:t].copy(),
             true_rewards=self._rewards[:t].copy(),
             dones=self._dones[:t].copy(),
             states=None if self._states is None else self._states[:t].copy(),
+            frames=None if self._frames is None else self._frames[: self._n_before + t].copy(),
+            journals=journals,
         )
+        self._look_back(taken)
+        return taken
+
+    def _look_back(self, taken: Rollout) -> None:
+        """Keeps the last pictures of what was taken, black where their episode has ended."""
+        if self._frames is None or taken.frames is None or not self._n_before:
+            return
+        self._frames[: self._n_before] = taken.frames[-self._n_before :]
+        n_since = np.argmax(np.vstack([taken.dones[::-1], np.ones_like(taken.dones[:1])]), axis=0)
+        for env, n in enumerate(n_since):
+            if n < len(taken.dones):
+                self._frames[: max(0, self._n_before - int(n)), env] = 0
 
 
 def find_hide_reward(venv: Any) -> HideReward:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from prefrl.control.environments.batched import Batched
 from prefrl.control.environments.guard import Guard
 from prefrl.control.environments.rewind import Rewind
-from prefrl.control.environments.spaces import check_spaces
+from prefrl.control.environments.spaces import check_spaces, layout_of
 from prefrl.control.environments.states import RecordState, log_mujoco_warnings
 from prefrl.errors import ConfigError, MissingExtraError
 
-__all__ = ["check_environment", "make_environments"]
+__all__ = [
+    "check_environment",
+    "last_observations",
+    "make_environments",
+    "restore",
+    "shows_pictures",
+    "snapshots",
+    "spec_of",
+]
 
 
 def check_environment(env_id: str) -> EnvSpec:
@@ -53,11 +66,30 @@ def check_environment(env_id: str) -> EnvSpec:
         env.close()
 
 
+def shows_pictures(env_id: str) -> bool:
+    """Whether observations of an environment have a picture in them.
+
+    Raises:
+        ConfigError: As ``check_environment``.
+    """
+    check_environment(env_id)
+    env = gym.make(env_id)
+    try:
+        return layout_of(env.observation_space).picture is not None
+    finally:
+        env.close()
+
+
 def make_environments(env_id: str, *, n_envs: int, seed: int) -> VecEnv:
     """N environments side by side in this process.
 
-    Each is made anew when it breaks, records simulator states for films, and can be rewound.
+    Games that can be played again are stepped together, by threads of their own. Others are stepped
+    one by one: each is made anew when it breaks, records simulator states for films, and can be
+    rewound.
     """
+    if _can_be_played_again(spec_of(env_id)):
+        games: Any = gym.make_vec(env_id, n_envs, vectorization_mode="vector_entry_point")
+        return Batched(games, seed=seed)
     log_mujoco_warnings()
 
     def make() -> Guard:
@@ -67,3 +99,70 @@ def make_environments(env_id: str, *, n_envs: int, seed: int) -> VecEnv:
         return Rewind(RecordState(env))
 
     return make_vec_env(make, n_envs=n_envs, seed=seed, wrapper_class=wrap)
+
+
+def spec_of(env_id: str) -> EnvSpec:
+    """The specification of an environment, by an id with or without its module."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gym.spec(name)
+
+
+def _can_be_played_again(spec: EnvSpec) -> bool:
+    entry = spec.vector_entry_point
+    return entry is not None and hasattr(
+        load_env_creator(entry) if isinstance(entry, str) else entry, "journal"
+    )
+
+
+def snapshots(venv: VecEnv) -> list[dict[str, Any]]:
+    """How each environment of ``make_environments`` comes back to where it is."""
+    inner = venv.unwrapped
+    if isinstance(inner, Batched):
+        return inner.snapshots()
+    return [rewind.snapshot() for rewind in _rewinds(inner)]
+
+
+def restore(venv: VecEnv, told: Sequence[Mapping[str, Any]], *, seeds: Sequence[int]) -> list[str]:
+    """Brings all environments back.
+
+    Args:
+        venv: New, from ``make_environments``.
+        told: What ``snapshots`` gave.
+        seeds: Of the new episodes of those that cannot be brought back.
+
+    Returns:
+        For each environment why it begins a new episode; empty where it goes on.
+    """
+    inner = venv.unwrapped
+    if isinstance(inner, Batched):
+        inner.restore(told)
+        return [""] * inner.num_envs
+    rows = zip(_rewinds(inner), told, seeds, strict=True)
+    return [rewind.restore(snapshot, seed=seed) for rewind, snapshot, seed in rows]
+
+
+def last_observations(venv: VecEnv) -> Any:
+    """What the environments of ``make_environments`` showed last, as a batch."""
+    inner = venv.unwrapped
+    if isinstance(inner, Batched):
+        return inner.last_observations
+    shown = [rewind.last_observation for rewind in _rewinds(inner)]
+    space = inner.observation_space
+    # As DummyVecEnv hands it out, whatever kind of number an environment gives.
+    if isinstance(space, spaces.Dict):
+        return {
+            key: np.stack([one[key] for one in shown], dtype=part.dtype)
+            for key, part in space.spaces.items()
+        }
+    return np.stack(shown, dtype=space.dtype)
+
+
+def _rewinds(venv: VecEnv) -> list[Rewind]:
+    assert isinstance(venv, DummyVecEnv)
+    rewinds = []
+    for env in venv.envs:
+        assert isinstance(env, Rewind)  # make_environments put it outermost
+        rewinds.append(env)
+    return rewinds

@@ -31,7 +31,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         self._reset: dict[str, Any] = {}
         self._actions: list[NDArray[Any]] = []
         self._n_steps = 0
-        self._last: NDArray[Any] | None = None
+        self._last: Any = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -42,7 +42,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         self._reset = {"seed": seed, "options": options, "generator": generator}
         self._actions, self._n_steps = [], 0
         observation, info = self.env.reset(seed=seed, options=options)
-        self._last = np.array(observation)
+        self._last = _copied(observation)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -53,7 +53,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         else:
             self._actions = []  # of no use any more, and memory stays bounded
         step = self.env.step(action)
-        self._last = np.array(step[0])
+        self._last = _copied(step[0])
         return step
 
     def snapshot(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         return trouble
 
     @property
-    def last_observation(self) -> NDArray[Any]:
+    def last_observation(self) -> Any:
         """What it showed last."""
         assert self._last is not None  # it was reset
         return self._last
@@ -113,6 +113,19 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
             _, _, terminated, truncated, _ = self.step(action)
             if terminated or truncated:
                 return f"its episode ended after {number} steps where it went on before"
-        if not np.array_equal(self.last_observation, snapshot["last"], equal_nan=True):
+        if not _same(self.last_observation, snapshot["last"]):
             return "the same actions led elsewhere: it is not reproducible"
         return ""
+
+
+def _copied(observation: Any) -> Any:
+    """As arrays of its own, in a dict observation too."""
+    if isinstance(observation, Mapping):
+        return {key: np.array(value) for key, value in observation.items()}
+    return np.array(observation)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")

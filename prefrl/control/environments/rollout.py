@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rollout"]
+__all__ = ["Journals", "Rollout"]
+
+Journals = Mapping[int, NDArray[np.uint8]]
+"""Games by their seed: all actions since, shape (n,), as far as they are known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +19,8 @@ class Rollout:
     """What happened in T steps of N environments. The true reward is for oracles and evaluation."""
 
     observations: NDArray[np.float32]
-    """What the agent saw before each action, flattened, shape (T, N, O), not normalised."""
+    """What the agent saw before each action, but for pictures, flattened, shape (T, N, O), not
+    normalised."""
     actions: NDArray[np.float32]
     """Encoded actions, shape (T, N, A)."""
     true_rewards: NDArray[np.float64]
@@ -23,4 +28,15 @@ class Rollout:
     dones: NDArray[np.bool_]
     """Whether the step was the last of its episode, shape (T, N)."""
     states: NDArray[np.float64] | None
-    """Simulator states before each action, shape (T, N, S), where they are known."""
+    """Simulator states before each action, shape (T, N, S), where they are known; of a game that
+    can be played again its seed and step, so S is 2."""
+    frames: NDArray[np.uint8] | None = None
+    """Pictures before each action, shape (K + T, N, C, H, W), after K of the steps before, which
+    are black where the episode had not begun; None without pictures."""
+    journals: Journals = field(default_factory=dict)
+    """The games in ``states``."""
+
+    @property
+    def n_before(self) -> int:
+        """Pictures of the steps before the first one (K)."""
+        return 0 if self.frames is None else len(self.frames) - len(self.dones)

@@ -17,6 +17,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl.control.environments.rollout import Journals
 from prefrl.control.environments.states import log_mujoco_warnings, read_state, write_state
 from prefrl.errors import FilmError
 
@@ -122,8 +123,10 @@ class ClipRenderer:
             self._viewer = None
         self._env.close()
 
-    def frames(self, states: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Draws states, shape (T, S), as frames, shape (T, H, W, 3).
+    def frames(
+        self, states: NDArray[np.float64], journals: Journals | None = None
+    ) -> NDArray[np.uint8]:
+        """Draws states, shape (T, S), as frames, shape (T, H, W, 3); it needs no journals.
 
         Raises:
             FilmError: If there are no states, or they are of another environment.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from prefrl.control.films.clips import ClipRenderer, encode_film
+from prefrl.control.films.games import GameRenderer, open_renderer
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
@@ -35,7 +36,11 @@ class FilmMaker:
     """
 
     def __init__(
-        self, store: LabelStore, segments: Mapping[str, Segment], media: Path, clips: ClipRenderer
+        self,
+        store: LabelStore,
+        segments: Mapping[str, Segment],
+        media: Path,
+        clips: ClipRenderer | GameRenderer,
     ) -> None:
         self.n_films = 0
         """Films that this object has made."""
@@ -76,7 +81,7 @@ class FilmMaker:
             segment = self._segments[item_id]
             if segment.states is None:
                 raise FilmError(f"expected simulator states in segment {item_id}, got none.")
-            frames = self._clips.frames(segment.states)
+            frames = self._clips.frames(segment.states, segment.journals)
         except (FilmError, RunDirectoryError) as error:
             # The others can be shown: this one is left out, and said to be so once.
             self._hopeless.add(item_id)
@@ -97,7 +102,7 @@ def check_drawable(env_id: str) -> None:
         ConfigError: If it cannot be drawn here, or films cannot be re-made from its states.
     """
     try:
-        with ClipRenderer(env_id, size=FILM_SIZE) as clips:
+        with open_renderer(env_id, size=FILM_SIZE) as clips:
             clips.first_frame()
     except FilmError as error:
         raise ConfigError(

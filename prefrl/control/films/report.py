@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl.control.environments.rollout import Journals
 from prefrl.control.films.clips import ClipRenderer, film_strip, write_film, write_png
+from prefrl.control.films.games import GameRenderer, open_renderer
 from prefrl.control.items import Items
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Comparison
@@ -23,7 +25,12 @@ _STRIP_SIZE = 160
 
 
 def film_episode(
-    run: RunDirectory, env_id: str, states: NDArray[np.float64] | None, name: str
+    run: RunDirectory,
+    env_id: str,
+    states: NDArray[np.float64] | None,
+    name: str,
+    *,
+    journals: Journals,
 ) -> None:
     """Films the start of an episode.
 
@@ -32,6 +39,7 @@ def film_episode(
         env_id: Which environment the states are of.
         states: Simulator states, shape (T, S); None where they are not known.
         name: Of the film.
+        journals: The games that the states are of, if they are of games.
 
     Raises:
         FilmError: If it cannot be filmed.
@@ -41,8 +49,8 @@ def film_episode(
             f"expected simulator states of {env_id} to film, got none; films need a MuJoCo "
             "environment, or one with get_state and set_state."
         )
-    with ClipRenderer(env_id) as renderer:
-        frames = renderer.frames(states[:_FILM_STEPS])
+    with open_renderer(env_id) as renderer:
+        frames = renderer.frames(states[:_FILM_STEPS], journals)
         write_film(frames, run.films / f"{name}.webm", fps=renderer.fps)
 
 
@@ -67,7 +75,7 @@ def film_pairs(
     ranked = sorted(comparisons, key=lambda asked: -asked[1])[:n_pairs]
     described: list[dict[str, Any]] = []
     items = Items(run)
-    with ClipRenderer(env_id, size=_STRIP_SIZE) as renderer:
+    with open_renderer(env_id, size=_STRIP_SIZE) as renderer:
         for number, (comparison, disagreement) in enumerate(ranked):
             query = comparison.query
             sides = {"left": query.left, "right": query.right}
@@ -87,8 +95,8 @@ def film_pairs(
     (run.films / "pairs.json").write_text(json.dumps(described, indent=2))
 
 
-def _strip(renderer: ClipRenderer, segment: Segment) -> NDArray[np.uint8]:
+def _strip(renderer: ClipRenderer | GameRenderer, segment: Segment) -> NDArray[np.uint8]:
     if segment.states is None:
         raise FilmError(f"expected simulator states in segment {segment.id}, got none.")
     shown = segment.states[np.linspace(0, len(segment) - 1, 6).round().astype(int)]
-    return film_strip(renderer.frames(shown))
+    return film_strip(renderer.frames(shown, segment.journals))

@@ -15,9 +15,31 @@ class RewardNetConfig:
     """The reward nets of the ensemble."""
 
     hidden: tuple[int, ...] = (32, 32)
-    """Units of each hidden layer; few units generalise better from few labels."""
+    """Units of each hidden layer; few units generalise better from few labels. Behind convolutions
+    it is the layers between them and the reward."""
     input_noise: float = 0.0
-    """Standard deviation of noise added to the standardised inputs while fitting."""
+    """Standard deviation of noise added to the standardised inputs, or to pictures in [0, 1], while
+    fitting."""
+    action_input: bool = True
+    """Whether the reward may depend on the action."""
+    convolutions: tuple[tuple[int, int, int], ...] = (
+        (7, 3, 16),
+        (5, 2, 16),
+        (3, 1, 16),
+        (3, 1, 16),
+    )
+    """For pictures: kernel size, stride and filters of each layer (Christiano et al. 2017, A.2)."""
+    frame_stack: int = 4
+    """Newest pictures that a step's reward depends on."""
+    batch_norm: bool = False
+    """Normalise what convolutions give by running statistics."""
+    dropout: float = 0.0
+    """Share of the filters that are left out while fitting."""
+    mixed_precision: bool = True
+    """Compute convolutions in bfloat16 where the processor has instructions for it."""
+    fit_frames: int | None = None
+    """Steps of each segment, drawn anew each time, that stand for all of them while fitting; by
+    default all. For pictures, where a gradient step over all takes a second on a CPU."""
     reward_std: float = 1.0
     """Standard deviation of the predicted reward over recent data."""
     aggregate: Aggregate = "mean"
@@ -26,6 +48,18 @@ class RewardNetConfig:
     def __post_init__(self) -> None:
         if any(width < 1 for width in self.hidden):
             raise ConfigError(f"hidden layers need at least one unit each, got {self.hidden}.")
+        if any(min(layer) < 1 for layer in self.convolutions) or not self.convolutions:
+            raise ConfigError(
+                "expected convolutions of at least one layer, each a kernel size, a stride and a "
+                f"number of filters, got {self.convolutions}."
+            )
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is a share in [0, 1), got {self.dropout}.")
+        if self.frame_stack < 1 or (self.fit_frames is not None and self.fit_frames < 1):
+            raise ConfigError(
+                "expected frame_stack and fit_frames of at least 1, got "
+                f"{self.frame_stack} and {self.fit_frames}."
+            )
         if self.input_noise < 0 or self.reward_std <= 0:
             raise ConfigError(
                 "expected input_noise >= 0 and reward_std > 0, got "

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from prefrl.control.environments.rollout import Rollout
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.segments import Segment
-from prefrl.core.ensemble import aggregate
+from prefrl.core.ensemble import aggregate, as_judge
 from prefrl.core.normalize import MemberNormalizer
 
 __all__ = ["MlpStepReward"]
@@ -42,7 +43,8 @@ class MlpStepReward(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        widths = [n_observation + n_action, *config.hidden, 1]
+        n_inputs = n_observation + (n_action if config.action_input else 0)
+        widths = [n_inputs, *config.hidden, 1]
         self.weights = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, fan_in, fan_out))
             for fan_in, fan_out in pairwise(widths)
@@ -54,6 +56,11 @@ class MlpStepReward(nn.Module):
         self.register_buffer("input_scale", torch.ones(widths[0]))
         self.normalizer = MemberNormalizer(n_members, target_std=config.reward_std)
         self.reset(torch.Generator().manual_seed(0))
+
+    @property
+    def n_before(self) -> int:
+        """Pictures before a step that its reward depends on: it reads none."""
+        return 0
 
     @property
     def n_members(self) -> int:
@@ -85,8 +92,13 @@ class MlpStepReward(nn.Module):
         """Inputs of B segments of equal length, shape (B, T, O + A)."""
         observations = np.stack([segment.observations for segment in items])
         actions = np.stack([segment.actions for segment in items])
-        inputs = torch.from_numpy(np.concatenate([observations, actions], axis=-1))
-        return inputs.to(self.input_shift.device)
+        return self._inputs(observations, actions).to(self.input_shift.device)
+
+    def _inputs(self, observations: NDArray[np.float32], actions: NDArray[np.float32]) -> Tensor:
+        """On the CPU, shape (..., O + A)."""
+        if not self.config.action_input:
+            return torch.from_numpy(observations)
+        return torch.from_numpy(np.concatenate([observations, actions], axis=-1))
 
     def score(self, batch: Tensor) -> Tensor:
         """Scores of segments: the undiscounted sum of raw step rewards.
@@ -122,25 +134,22 @@ class MlpStepReward(nn.Module):
         self.input_shift.copy_(flat.mean(0))
         self.input_scale.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
-    @torch.no_grad()
     def calibrate(self, segments: Sequence[Segment]) -> None:
         """Takes the constants of the reward's normalisation from segments."""
-        self.normalizer.calibrate(self.step_rewards(self.collate(segments)))
+        with as_judge(self):
+            self.normalizer.calibrate(self.step_rewards(self.collate(segments)))
 
-    @torch.no_grad()
-    def predict(
-        self, observations: NDArray[np.float32], actions: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def predict(self, rollout: Rollout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Rewards for the agent, normalised per member and aggregated.
 
         Args:
-            observations: Shape (..., O).
-            actions: Encoded, shape (..., A).
+            rollout: What it did.
 
         Returns:
-            The reward, shape (...), and the raw step rewards of the members, shape (M, ...).
+            The reward, shape (T, N), and the raw step rewards of the members, shape (M, T, N).
         """
-        inputs = torch.from_numpy(np.concatenate([observations, actions], axis=-1))
-        raw = self.step_rewards(inputs.to(self.input_shift.device))
-        reward = aggregate(self.normalizer(raw), how=self.config.aggregate)
+        inputs = self._inputs(rollout.observations, rollout.actions)
+        with as_judge(self):
+            raw = self.step_rewards(inputs.to(self.input_shift.device))
+            reward = aggregate(self.normalizer(raw), how=self.config.aggregate)
         return reward.cpu().numpy(), raw.cpu().numpy()

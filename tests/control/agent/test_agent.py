@@ -102,7 +102,7 @@ def test_episodes_end_and_are_cut_in_these_tests(halves):
     folder, *_ = halves
     for case in CASES:
         state = load_checkpoint(folder / case).state
-        assert all(env["n_steps"] > 0 for env in state["environments"])
+        assert all(len(env["actions"]) > 0 for env in state["environments"])
     counts = load_checkpoint(folder / "MovingDot-v0 ppo").state["hide_reward"]
     assert counts["n_finished"] > 3
     assert len(counts["finished_returns"]) > 3

@@ -86,8 +86,8 @@ BOX = spaces.Box(-1, 1, (2,), np.float32)
 @pytest.mark.parametrize(
     ("observation", "action", "message"),
     [
-        (spaces.Dict(a=BOX), BOX, "dict observations are not supported yet"),
-        (spaces.Box(0, 255, (84, 84, 3), np.uint8), BOX, "images of shape"),
+        (spaces.Dict(a=spaces.Discrete(3)), BOX, "expected Box observations"),
+        (spaces.Box(0, 1, (84, 84, 3), np.float32), BOX, "pictures of uint8"),
         (spaces.Discrete(3), BOX, "expected Box observations"),
         (BOX, spaces.MultiDiscrete([2, 2]), "Box or Discrete actions"),
     ],

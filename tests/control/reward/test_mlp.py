@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from control.toys import seen
 
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.reward.mlp import MlpStepReward
@@ -70,7 +71,7 @@ def test_the_reward_has_mean_0_and_the_asked_std_over_what_it_was_calibrated_on(
     known = segments(rng, 50)
     made.calibrate(known)
     reward, raw = made.predict(
-        np.stack([s.observations for s in known]), np.stack([s.actions for s in known])
+        seen(np.stack([s.observations for s in known]), np.stack([s.actions for s in known]))
     )
     assert (reward.shape, raw.shape) == ((50, 5), (1, 50, 5))
     assert reward.mean() == pytest.approx(0, abs=1e-5)
@@ -83,8 +84,24 @@ def test_weights_carry_all_that_a_prediction_needs(rng):
     made.standardize_inputs(known)
     made.calibrate(known)
     other.load_state_dict(made.state_dict())
-    seen = known[0].observations, known[0].actions
-    assert np.array_equal(made.predict(*seen)[0], other.predict(*seen)[0])
+    same = seen(known[0].observations[:, None], known[0].actions[:, None])
+    assert np.array_equal(made.predict(same)[0], other.predict(same)[0])
+
+
+def test_noise_is_for_fitting_and_not_for_judging(rng):
+    made = net(input_noise=1.0)
+    with torch.no_grad():
+        made.weights[-1].normal_()
+    known = segments(rng, 3)
+    same = seen(known[0].observations[:, None], known[0].actions[:, None])
+    assert np.array_equal(made.predict(same)[1], made.predict(same)[1])
+    batch = made.collate(known)
+    made.train()
+    assert not torch.equal(made.score(batch), made.score(batch))
+    made.calibrate(known)
+    constants = made.normalizer.scale.clone()
+    made.calibrate(known)
+    assert torch.equal(made.normalizer.scale, constants)
 
 
 def test_constant_inputs_do_not_divide_by_zero(rng):

@@ -1,0 +1,276 @@
+"""Atari games in preference-ready form: nothing that the agent sees says what it earned.
+
+As in Christiano et al. 2017, appendix A: up to 30 no-ops at the start, four frames a step, the
+maximum of the last two, 84 x 84 grey pixels, the score and the like blacked out. Neither the loss
+of a life nor the end of a game is told to the agent: the next game just begins. Stepped by ALE's
+own vector environment, in C++ threads.
+
+Every game is seeded on its own, so a seed and the actions since say where a game is: it can be
+gone on with elsewhere, and drawn in colour for people, without anything else having been kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from prefrl_envs.atari_games import HEIGHT, WIDTH, Game, game_of
+
+try:
+    from ale_py import AtariVectorEnv
+except ImportError as _error:
+    raise gym.error.DependencyNotInstalled(
+        "ale-py is missing; pip install 'prefrl[atari]' brings it, with the games."
+    ) from _error
+
+__all__ = ["Atari", "AtariVector", "black_out"]
+
+_SIDE = 84
+_FRAMES_PER_STEP = 4
+_LONGEST_GAME = 108_000  # frames: half an hour of play
+_FPS = 15  # steps: the console draws 60 frames a second
+
+Frames = NDArray[np.uint8]
+Info = dict[str, Any]
+
+
+def _ale(game: Game, n_envs: int, *, colour: bool = False) -> AtariVectorEnv:
+    """ALE's environments. Its defaults clip rewards and take the next step to begin a new game."""
+    return AtariVectorEnv(
+        game.rom,
+        n_envs,
+        stack_num=1,
+        frameskip=_FRAMES_PER_STEP,
+        max_num_frames_per_episode=_LONGEST_GAME,
+        autoreset_mode=gym.vector.AutoresetMode.SAME_STEP,
+        reward_clipping=False,
+        grayscale=not colour,
+        img_height=HEIGHT if colour else _SIDE,
+        img_width=WIDTH if colour else _SIDE,
+    )
+
+
+def black_out(frames: Frames, game: Game) -> Frames:
+    """Blacks out what a game's masks say, in place, whatever the size of the picture.
+
+    Args:
+        frames: Shape (..., H, W), or (..., H, W, 3) in colour.
+        game: Whose masks.
+
+    Returns:
+        The same array.
+    """
+    in_colour = frames.shape[-1] == 3
+    height, width = frames.shape[-3:-1] if in_colour else frames.shape[-2:]
+    for left, top, right, bottom in game.masks:
+        # Rounded outwards: a pixel that is partly under the mask mixes in what is there.
+        rows = slice(top * height // HEIGHT, -(-bottom * height // HEIGHT))
+        columns = slice(left * width // WIDTH, -(-right * width // WIDTH))
+        frames[(..., rows, columns, slice(None)) if in_colour else (..., rows, columns)] = 0
+    return frames
+
+
+class _Journal:
+    """A game since its seed: all actions, one byte each."""
+
+    def __init__(self) -> None:
+        self._room = np.empty(1024, np.uint8)
+        self.begin(0)
+
+    def begin(self, seed: int) -> None:
+        self.seed, self.n, self.score = seed, 0, 0.0
+
+    def note(self, action: int, score: float) -> None:
+        if self.n == len(self._room):
+            self._room = np.concatenate([self._room, np.empty_like(self._room)])
+        self._room[self.n] = action
+        self.n += 1
+        self.score += score
+
+    def actions(self) -> NDArray[np.uint8]:
+        return self._room[: self.n].copy()
+
+
+class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
+    """N games side by side.
+
+    Observations are single frames, shape (N, 1, 84, 84): who needs several stacks them. The reward
+    is what the oracle compares: the points of the step, between -1 and 1, less the game's penalty
+    where a game ended. No step ends an episode. Each step's info says, for all N: ``score``, the
+    points as the game counts them; ``game_over``; ``seed`` and ``step`` of the game as they were
+    before the step; ``final_score``, that of the games that ended; ``journals``, the actions of
+    the games that ended, by number of the environment.
+
+    Version history: v0, first release.
+
+    Args:
+        rom: ALE's name of the game.
+        num_envs: N.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 as in Gymnasium
+        "autoreset_mode": gym.vector.AutoresetMode.SAME_STEP,
+        "render_fps": _FPS,
+    }
+
+    def __init__(self, rom: str, num_envs: int = 1) -> None:
+        self.game = game_of(rom)
+        self._ale = _ale(self.game, num_envs)
+        self.num_envs = num_envs
+        self.single_observation_space = spaces.Box(0, 255, (1, _SIDE, _SIDE), np.uint8)
+        self.single_action_space = self._ale.single_action_space
+        self.observation_space = gym.vector.utils.batch_space(
+            self.single_observation_space, num_envs
+        )
+        self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
+        self._first_seeds = [0] * num_envs
+        self._n_games = [0] * num_envs
+        self._journals = [_Journal() for _ in range(num_envs)]
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: Info | None = None
+    ) -> tuple[Frames, Info]:
+        """Begins new games everywhere; without a seed the next ones in the row of each."""
+        if seed is not None:
+            seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else seed
+            for i, first in enumerate(seeds):
+                if first is not None:
+                    self._first_seeds[i], self._n_games[i] = int(first), 0
+        return self._begin(np.ones(self.num_envs, np.bool_)), {}
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[Frames, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Info]:
+        """One step of each game."""
+        seeds = np.array([journal.seed for journal in self._journals])
+        steps = np.array([journal.n for journal in self._journals])
+        frames, points, lost, cut, _ = self._ale.step(np.asarray(actions, np.int64))
+        score, over = points.astype(np.float64), lost | cut
+        for journal, action, earned in zip(self._journals, actions, score, strict=True):
+            journal.note(int(action), float(earned))
+        info: Info = {"score": score, "game_over": over, "seed": seeds, "step": steps}
+        if over.any():
+            ended = np.flatnonzero(over).tolist()
+            info["journals"] = {i: self._journals[i].actions() for i in ended}
+            info["final_score"] = {i: self._journals[i].score for i in ended}
+            frames = self._begin(over)
+        else:
+            frames = black_out(frames, self.game)
+        rewards = np.clip(score, -1.0, 1.0) - self.game.penalty * over
+        none = np.zeros(self.num_envs, np.bool_)
+        return frames, rewards, none, none.copy(), info
+
+    def journal(self, i: int) -> tuple[int, NDArray[np.uint8]]:
+        """Seed and actions so far of the game under way in environment i."""
+        return self._journals[i].seed, self._journals[i].actions()
+
+    def snapshot(self, i: int) -> Info:
+        """What ``restore`` needs of environment i."""
+        seed, actions = self.journal(i)
+        first, n_games = self._first_seeds[i], self._n_games[i]
+        return {"first_seed": first, "n_games": n_games, "seed": seed, "actions": actions}
+
+    def restore(self, snapshots: Sequence[Info]) -> Frames:
+        """Brings all games to where they were, by playing them again, side by side.
+
+        Returns:
+            What they show, shape (N, 1, 84, 84).
+        """
+        journals = [np.asarray(snapshot["actions"], np.int64) for snapshot in snapshots]
+        longest = max(len(actions) for actions in journals)
+        starts = np.array([longest - len(actions) for actions in journals])
+        frames = self.reset(seed=[int(snapshot["first_seed"]) for snapshot in snapshots])[0]
+        for t in range(longest + 1):  # they begin one after the other, and end together
+            if (begin := starts == t).any():
+                seeds = [int(snapshots[i]["seed"]) for i in np.flatnonzero(begin).tolist()]
+                frames = self._begin(begin, seeds)
+            if t < longest:
+                rows = zip(journals, starts, strict=True)
+                actions = np.array([a[t - start] if t >= start else 0 for a, start in rows])
+                frames, points, *_ = self._ale.step(actions)
+                for i in np.flatnonzero(starts <= t).tolist():
+                    self._journals[i].note(int(actions[i]), float(points[i]))
+        for i, snapshot in enumerate(snapshots):
+            self._n_games[i] = int(snapshot["n_games"])
+        return black_out(frames, self.game)
+
+    def close(self, **kwargs: Any) -> None:
+        """Nothing to give back: ALE's threads end with the object."""
+
+    def _begin(self, which: NDArray[np.bool_], seeds: Sequence[int] | None = None) -> Frames:
+        """Begins new games where it is said, each with the next seed of its row."""
+        chosen = np.flatnonzero(which).tolist()
+        for place, i in enumerate(chosen):
+            if seeds is None:
+                row = np.random.SeedSequence([self._first_seeds[i], self._n_games[i]])
+                self._journals[i].begin(int(row.generate_state(1)[0] >> 1))
+                self._n_games[i] += 1
+            else:
+                self._journals[i].begin(seeds[place])
+        begun = np.array([self._journals[i].seed for i in chosen])
+        options = None if which.all() else {"reset_mask": which}
+        return black_out(self._ale.reset(seed=begun, options=options)[0], self.game)
+
+
+class Atari(gym.Env[Frames, Any]):
+    """One game, as ``AtariVector`` plays it.
+
+    Args:
+        rom: ALE's name of the game.
+        render_mode: ``rgb_array`` for pictures in colour, 210 x 160, or None.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 as in Gymnasium
+        "render_modes": ["rgb_array"],
+        "render_fps": _FPS,
+    }
+
+    def __init__(self, rom: str, *, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        self._vector = AtariVector(rom)
+        self.observation_space = self._vector.single_observation_space
+        self.action_space = self._vector.single_action_space
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Frames, Info]:
+        """Begins a game."""
+        super().reset(seed=seed)
+        return self._vector.reset(seed=seed)[0][0], {}
+
+    def step(self, action: Any) -> tuple[Frames, float, bool, bool, Info]:
+        """One step, with ``score`` and ``game_over`` in its info."""
+        frames, rewards, _, _, info = self._vector.step(np.array([action]))
+        told = {"score": float(info["score"][0]), "game_over": bool(info["game_over"][0])}
+        return frames[0], float(rewards[0]), False, False, told
+
+    def render(self) -> Frames | None:
+        """The screen in colour, shape (210, 160, 3), with the masks; played again to be drawn."""
+        if self.render_mode is None:
+            return None
+        seed, actions = self._vector.journal(0)
+        frames = self.draw(seed, actions, first=len(actions))
+        return np.asarray(frames[-1])
+
+    def draw(self, seed: int, actions: NDArray[np.uint8], *, first: int = 0) -> Frames:
+        """Plays a game again, and draws what it showed.
+
+        Args:
+            seed: Of the game.
+            actions: All actions since, shape (n,).
+            first: The frame to begin with: 0 is the one before the first action.
+
+        Returns:
+            Frames first to n in colour, shape (n + 1 - first, 210, 160, 3), with the masks.
+        """
+        screen = _ale(self._vector.game, 1, colour=True)
+        shown, _ = screen.reset(seed=np.array([seed]))
+        frames = [shown[0, 0].copy()] if first == 0 else []
+        for t, action in enumerate(actions, start=1):
+            shown, *_ = screen.step(np.array([action], np.int64))
+            if t >= first:
+                frames.append(shown[0, 0].copy())
+        return black_out(np.stack(frames), self._vector.game)

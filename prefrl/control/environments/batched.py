@@ -1,0 +1,145 @@
+"""Environments that are stepped together, as Stable-Baselines3 wants them.
+
+Gymnasium's vector environments give one info for all; Stable-Baselines3 wants one for each. What
+these environments say of their games goes by the keys below.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+
+from prefrl.control.environments.states import STATE_KEY
+
+__all__ = ["GAME_OVER_KEY", "SCORE_KEY", "Batched", "Games"]
+
+SCORE_KEY = "prefrl/score"
+"""Where a step's info has the points of the game, which people read; the reward is the oracle's."""
+GAME_OVER_KEY = "prefrl/game_over"
+"""Where the info of a game's last step has its seed and all its actions, shape (n,)."""
+
+
+class Games(Protocol):
+    """Many games side by side that can be played again, from a seed and the actions since.
+
+    A ``gymnasium.vector.VectorEnv`` whose ``step`` tells, for all N: ``score``, ``game_over``,
+    ``seed`` and ``step`` of the game; and ``journals`` and ``final_score`` of games that ended.
+    """
+
+    num_envs: int
+    single_observation_space: spaces.Space[Any]
+    single_action_space: spaces.Space[Any]
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Begins new games."""
+        ...
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """One step of each game."""
+        ...
+
+    def journal(self, i: int) -> tuple[int, NDArray[np.uint8]]:
+        """Seed and actions so far of the game in environment i."""
+        ...
+
+    def snapshot(self, i: int) -> dict[str, Any]:
+        """What ``restore`` needs of environment i."""
+        ...
+
+    def restore(self, snapshots: Sequence[Mapping[str, Any]]) -> Any:
+        """Brings all games to where they were; gives what they show."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what they hold."""
+        ...
+
+
+class Batched(VecEnv):
+    """Games as a vectorised environment of Stable-Baselines3.
+
+    Args:
+        games: What is stepped.
+        seed: Of the first environment; the others follow.
+    """
+
+    def __init__(self, games: Games, *, seed: int) -> None:
+        self._games = games
+        super().__init__(games.num_envs, games.single_observation_space, games.single_action_space)
+        self._started = time.monotonic()
+        self._actions: NDArray[Any] | None = None
+        self.last_observations: Any = None
+        """What they showed last, shape (N, ...)."""
+        self.seed(seed)
+
+    def reset(self) -> Any:
+        """Begins new games."""
+        seeds = self._seeds
+        self.last_observations, _ = self._games.reset(
+            seed=None if all(seed is None for seed in seeds) else seeds
+        )
+        self._reset_seeds()
+        return self.last_observations
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keeps the actions for ``step_wait``."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """One step of each game."""
+        assert self._actions is not None
+        observations, rewards, terminated, truncated, told = self._games.step(self._actions)
+        self.last_observations = observations
+        infos = [
+            {STATE_KEY: np.array([seed, step], np.float64), SCORE_KEY: float(score)}
+            for seed, step, score in zip(told["seed"], told["step"], told["score"], strict=True)
+        ]
+        for i in np.flatnonzero(told["game_over"]):
+            game = told["journals"][i]
+            infos[i][GAME_OVER_KEY] = (int(told["seed"][i]), game)
+            # As Stable-Baselines3's Monitor says it, for its own log.
+            seconds = round(time.monotonic() - self._started, 6)
+            infos[i]["episode"] = {"r": told["final_score"][i], "l": len(game), "t": seconds}
+        return observations, rewards.astype(np.float32), terminated | truncated, infos
+
+    def journals(self) -> dict[int, NDArray[np.uint8]]:
+        """The games under way: all actions since their seed."""
+        return dict(self._games.journal(i) for i in range(self.num_envs))
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """What ``restore`` needs."""
+        return [self._games.snapshot(i) for i in range(self.num_envs)]
+
+    def restore(self, snapshots: Sequence[Mapping[str, Any]]) -> None:
+        """Brings all games to where they were, by playing them again."""
+        self.last_observations = self._games.restore(snapshots)
+        self._reset_seeds()
+
+    def close(self) -> None:
+        """Gives back what the games hold."""
+        self._games.close()
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
+        """No game is wrapped."""
+        return [False for _ in self._get_indices(indices)]
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of the games, the same for all."""
+        return [getattr(self._games, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of all games at once."""
+        setattr(self._games, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
+    ) -> list[Any]:
+        """Not for games: nothing of them can be called one by one."""
+        raise NotImplementedError(f"{method_name} cannot be called on one of several games.")

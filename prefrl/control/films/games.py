@@ -1,0 +1,107 @@
+"""Films of games that can be played again: from a seed and the actions since, in colour."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import cv2
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.control.environments.making import spec_of
+from prefrl.control.environments.rollout import Journals
+from prefrl.control.films.clips import ClipRenderer
+from prefrl.errors import FilmError
+
+__all__ = ["GameRenderer", "open_renderer"]
+
+
+class GameRenderer:
+    """Draws moments of games by playing them again up to there.
+
+    An Atari game takes about a millisecond a step, so the film of a clip from the middle of a game
+    of Pong a second.
+
+    Args:
+        env: An environment with ``draw(seed, actions, first=...)``.
+        size: Width of the pictures in pixels, about: each pixel of the screen becomes a square.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], *, size: int) -> None:
+        self._env = env
+        self._size = size
+        self.fps = int(env.metadata.get("render_fps", 30))
+        """Steps per second of the game's own clock."""
+
+    def __enter__(self) -> GameRenderer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._env.close()
+
+    def frames(self, states: NDArray[np.float64], journals: Journals) -> NDArray[np.uint8]:
+        """Draws moments of games.
+
+        Args:
+            states: Seed and step of each moment, shape (T, 2), in order.
+            journals: The games by seed, with the actions up to there.
+
+        Returns:
+            Pictures, shape (T, H, W, 3).
+
+        Raises:
+            FilmError: If there are no states, or a game is missing or too short.
+        """
+        if states.ndim != 2 or len(states) == 0 or states.shape[1] != 2:
+            raise FilmError(
+                f"expected states of shape (T, 2) with T > 0, got {states.shape}; film the game "
+                "that they were recorded in."
+            )
+        seeds, steps = states.astype(np.int64).T
+        pictures: list[NDArray[np.uint8]] = []
+        for seed in dict.fromkeys(seeds.tolist()):  # in the order in which they were played
+            moments = steps[seeds == seed]
+            actions = journals.get(seed)
+            if actions is None or len(actions) < moments[-1]:
+                raise FilmError(
+                    f"expected the {moments[-1]} actions of game {seed} up to here, got "
+                    f"{'none' if actions is None else len(actions)}."
+                )
+            game: Any = self._env.unwrapped
+            drawn = game.draw(seed, actions[: moments[-1]], first=int(moments[0]))
+            pictures += [self._enlarged(drawn[step - moments[0]]) for step in moments]
+        return np.stack(pictures)
+
+    def first_frame(self) -> NDArray[np.uint8]:
+        """Draws the start of a game, shape (H, W, 3)."""
+        return np.asarray(self.frames(np.zeros((1, 2)), {0: np.empty(0, np.uint8)})[0])
+
+    def _enlarged(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        times = max(1, round(self._size / picture.shape[1]))
+        larger = cv2.resize(picture, None, fx=times, fy=times, interpolation=cv2.INTER_NEAREST)
+        return np.asarray(larger, np.uint8)
+
+
+def open_renderer(env_id: str, *, size: int = 256) -> ClipRenderer | GameRenderer:
+    """What draws an environment.
+
+    Args:
+        env_id: A Gymnasium id.
+        size: Side of the pictures in pixels, about.
+
+    Raises:
+        FilmError: If this machine or this environment cannot draw.
+    """
+    if spec_of(env_id).vector_entry_point is not None:
+        env = gym.make(env_id)
+        if hasattr(env.unwrapped, "draw"):
+            return GameRenderer(env, size=size)
+        env.close()
+    return ClipRenderer(env_id, size=size)

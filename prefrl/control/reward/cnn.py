@@ -1,0 +1,262 @@
+"""Step rewards from pictures, all members in one kernel.
+
+The net of Christiano et al. 2017, appendix A.2: convolutions over the newest four frames, leaky
+ReLU 0.01, a layer of 64 units, a number. Batch normalisation, dropout and noise as there and in
+Ibarz et al. 2018, appendix A.3, where the config says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prefrl.control.devices import computes_in_bfloat16
+from prefrl.control.environments.rollout import Rollout
+from prefrl.control.environments.spaces import Layout
+from prefrl.control.reward.config import RewardNetConfig
+from prefrl.control.segments import Segment
+from prefrl.core.ensemble import aggregate, as_judge
+from prefrl.core.normalize import MemberNormalizer
+from prefrl.errors import ConfigError
+
+__all__ = ["CnnStepReward", "Pictures"]
+
+_SLOPE = 0.01
+_BN_MOMENTUM = 0.05
+_CHUNK = 128  # steps at a time: on a CPU larger chunks are slower, they leave the cache
+
+
+class Pictures(NamedTuple):
+    """A batch for ``CnnStepReward.score``."""
+
+    frames: Tensor
+    """Shape (B, K + T, C, H, W), uint8; K = frame_stack - 1 of the steps before."""
+    numbers: Tensor
+    """What else goes in, shape (B, T, O + A), or O without actions."""
+    age: Tensor | None = None
+    """Steps since the episode began, shape (B, T): what was before is black. None where it is."""
+
+
+class CnnStepReward(nn.Module):
+    """M convolutional nets from the newest pictures, numbers and action to a step reward.
+
+    All members see the same pictures: the first convolution gives the filters of all of them, the
+    later ones are grouped by member. Constants of the normalisation are buffers, as in
+    ``MlpStepReward``.
+
+    Args:
+        layout: Of the observations; they have a picture.
+        n_action: Numbers per encoded action (A).
+        n_members: M.
+        config: Settings.
+
+    Raises:
+        ConfigError: If the pictures are too small for the convolutions.
+    """
+
+    input_shift: Tensor
+    input_scale: Tensor
+
+    def __init__(
+        self, layout: Layout, n_action: int, *, n_members: int, config: RewardNetConfig
+    ) -> None:
+        super().__init__()
+        assert layout.picture is not None
+        self.config, self._n_members = config, n_members
+        n_numbers = layout.width + (n_action if config.action_input else 0)
+        channels, *sides = layout.picture
+        n_inputs, groups, modules = channels * config.frame_stack, 1, list[nn.Module]()
+        for kernel, stride, filters in config.convolutions:
+            sides = [(side - kernel) // stride + 1 for side in sides]
+            n_outputs = n_members * filters
+            modules.append(nn.Conv2d(n_inputs, n_outputs, kernel, stride, groups=groups))
+            if config.batch_norm:
+                modules.append(nn.BatchNorm2d(n_outputs, momentum=_BN_MOMENTUM))
+            modules.append(nn.LeakyReLU(_SLOPE))
+            if config.dropout:
+                modules.append(nn.Dropout2d(config.dropout))
+            n_inputs, groups = n_outputs, n_members
+        if min(sides) < 1:
+            raise ConfigError(
+                f"expected pictures large enough for convolutions {config.convolutions}, got "
+                f"{layout.picture}; take smaller kernels or strides."
+            )
+        # Channels last, a CPU takes two thirds of the time.
+        self.convolutions = nn.Sequential(*modules)
+        self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        widths = [filters * math.prod(sides) + n_numbers, *config.hidden, 1]
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.zeros(n_members, fan_in, fan_out))
+            for fan_in, fan_out in pairwise(widths)
+        )
+        self.biases = nn.ParameterList(
+            nn.Parameter(torch.zeros(n_members, 1, fan_out)) for fan_out in widths[1:]
+        )
+        self.register_buffer("input_shift", torch.zeros(n_numbers))
+        self.register_buffer("input_scale", torch.ones(n_numbers))
+        self.normalizer = MemberNormalizer(n_members, target_std=config.reward_std)
+        self.reset(torch.Generator().manual_seed(0))
+
+    @property
+    def n_members(self) -> int:
+        """How many members there are (M)."""
+        return self._n_members
+
+    @property
+    def n_before(self) -> int:
+        """Pictures before a step that its reward depends on."""
+        return self.config.frame_stack - 1
+
+    def module(self) -> nn.Module:
+        """Itself: the module that holds the parameters."""
+        return self
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        """Draws fresh layers, uniform in ±1/sqrt(fan_in), and a last layer of zeros.
+
+        Why zeros is said at ``MlpStepReward.reset``.
+        """
+        for module in self.convolutions:
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+            elif isinstance(module, nn.Conv2d):
+                assert module.bias is not None
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                for parameter in (module.weight, module.bias):
+                    _draw(parameter, bound, generator)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            for parameter in (weight, bias):
+                _draw(parameter, 1 / math.sqrt(weight.shape[1]), generator)
+        self.weights[-1].zero_()
+        self.biases[-1].zero_()
+
+    def collate(self, items: Sequence[Segment]) -> Pictures:
+        """Pictures and numbers of B segments of equal length."""
+        unpacked = [segment.frames.unpack() for segment in items if segment.frames is not None]
+        frames = torch.from_numpy(np.stack(unpacked))
+        numbers = self._numbers(
+            np.stack([segment.observations for segment in items]),
+            np.stack([segment.actions for segment in items]),
+        )
+        device = self.input_shift.device
+        # As bytes: a GPU makes numbers of them faster than the bus would bring those.
+        return Pictures(frames.to(device), numbers.to(device))
+
+    def score(self, batch: Pictures) -> Tensor:
+        """Scores of segments: the undiscounted sum of raw step rewards, shape (M, B).
+
+        While fitting, ``fit_frames`` of the steps may stand for all: their sum is scaled up.
+        """
+        n_segments, n_steps = batch.numbers.shape[:2]
+        n_drawn = self.config.fit_frames
+        if not self.training:
+            return self.step_rewards(batch).sum(-1)
+        if n_drawn is None or n_drawn >= n_steps:
+            rewards = self._step_rewards(batch, self._all_steps(n_segments, n_steps))
+            return rewards.view(self.n_members, n_segments, n_steps).sum(-1)
+        drawn = torch.rand(n_segments, n_steps).argsort(1)[:, :n_drawn]  # (B, F)
+        rows = torch.arange(n_segments)[:, None].expand_as(drawn)
+        rewards = self._step_rewards(batch, torch.stack([rows.flatten(), drawn.flatten()]))
+        return rewards.view(self.n_members, n_segments, n_drawn).sum(-1) * (n_steps / n_drawn)
+
+    def step_rewards(self, batch: Pictures) -> Tensor:
+        """Raw step rewards of whole segments, shape (M, B, T)."""
+        n_segments, n_steps = batch.numbers.shape[:2]
+        chunks = torch.split(self._all_steps(n_segments, n_steps), _CHUNK, dim=1)
+        rewards = torch.cat([self._step_rewards(batch, chunk) for chunk in chunks], dim=1)
+        return rewards.view(self.n_members, n_segments, n_steps)
+
+    def _all_steps(self, n_segments: int, n_steps: int) -> Tensor:
+        """Row and step of every step, shape (2, B * T)."""
+        return torch.cartesian_prod(torch.arange(n_segments), torch.arange(n_steps)).T
+
+    def _step_rewards(self, batch: Pictures, steps: Tensor) -> Tensor:
+        """Raw step rewards of S steps, given by row and step, shape (2, S), as (M, S)."""
+        rows, times = steps.to(batch.frames.device)
+        lags = torch.arange(self.config.frame_stack, device=rows.device)
+        seen = batch.frames[rows[:, None], times[:, None] + lags]  # (S, K + 1, C, H, W)
+        if batch.age is not None:
+            within = self.n_before - lags <= batch.age[rows, times][:, None]  # (S, K + 1)
+            seen = seen * within[:, :, None, None, None]
+        pixels = seen.flatten(1, 2).to(torch.float32) / 255
+        numbers = (batch.numbers[rows, times] - self.input_shift) / self.input_scale
+        if self.training and self.config.input_noise:
+            pixels = pixels + self.config.input_noise * torch.randn_like(pixels)
+            numbers = numbers + self.config.input_noise * torch.randn_like(numbers)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        device = pixels.device.type
+        mixed = self.config.mixed_precision and computes_in_bfloat16(device)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=mixed):
+            found = self.convolutions(pixels)  # (S, M * F, h, w)
+        found = found.float().reshape(len(rows), self.n_members, -1)
+        hidden = found.transpose(0, 1)  # (M, S, F * h * w)
+        hidden = torch.cat([hidden, numbers.expand(self.n_members, *numbers.shape)], dim=2)
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if layer < last:
+                hidden = functional.leaky_relu(hidden, _SLOPE)
+        return hidden.squeeze(-1)
+
+    def _numbers(self, observations: NDArray[np.float32], actions: NDArray[np.float32]) -> Tensor:
+        parts = [observations, actions] if self.config.action_input else [observations]
+        return torch.from_numpy(np.concatenate(parts, axis=-1))
+
+    @torch.no_grad()
+    def standardize_inputs(self, segments: Sequence[Segment]) -> None:
+        """Takes mean and standard deviation of the numbers from segments."""
+        if not len(self.input_shift):
+            return
+        flat = self.collate(segments).numbers.flatten(0, 1)
+        std = flat.std(0, correction=0)
+        self.input_shift.copy_(flat.mean(0))
+        self.input_scale.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+    def calibrate(self, segments: Sequence[Segment]) -> None:
+        """Takes the constants of the reward's normalisation from segments."""
+        with as_judge(self):
+            self.normalizer.calibrate(self.step_rewards(self.collate(segments)))
+
+    def predict(self, rollout: Rollout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Rewards for the agent, normalised per member and aggregated.
+
+        Args:
+            rollout: What it did, with pictures.
+
+        Returns:
+            The reward, shape (T, N), and the raw step rewards of the members, shape (M, T, N).
+        """
+        assert rollout.frames is not None
+        device = self.input_shift.device
+        numbers = self._numbers(rollout.observations, rollout.actions).to(device)
+        frames = torch.from_numpy(rollout.frames).to(device)
+        age = torch.from_numpy(_age(rollout, self.n_before)).to(device)
+        batch = Pictures(*(part.transpose(0, 1) for part in (frames, numbers, age)))
+        with as_judge(self):
+            raw = self.step_rewards(batch).transpose(1, 2)  # (M, T, N)
+            reward = aggregate(self.normalizer(raw), how=self.config.aggregate)
+        return reward.cpu().numpy(), raw.cpu().numpy()
+
+
+def _age(rollout: Rollout, most: int) -> NDArray[np.int64]:
+    """Steps since the episode began, shape (T, N), as far as the rollout knows, and at most so."""
+    age = np.empty(rollout.dones.shape, np.int64)
+    now = np.full(rollout.dones.shape[1], most)  # what was before is black already
+    for t, dones in enumerate(rollout.dones):
+        age[t] = now
+        now = np.where(dones, 0, np.minimum(now + 1, most))
+    return age
+
+
+def _draw(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
+    # Drawn on the CPU, so that a GPU starts from the same numbers.
+    parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
