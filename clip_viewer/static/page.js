@@ -4,7 +4,7 @@ import { Keys } from "./keys.js";
 import { agentSays, showNews, showSaved } from "./news.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
-import { listenToFingers } from "./touch.js";
+import { isRepeated, listenToFingers } from "./touch.js";
 
 const RATES = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4];
 const SAID = {
@@ -320,8 +320,10 @@ async function begin() {
 
 function listen() {
   document.querySelectorAll("[data-action]").forEach((button) => {
-    button.addEventListener("click", () => {
-      act(button.dataset.action);
+    const { action } = button.dataset;
+    button.addEventListener("click", (event) => {
+      // The second half of a double click would answer the next pair unseen.
+      if (!(action in SAID && isRepeated(event))) act(action);
       button.blur();
     });
   });

@@ -66,6 +66,18 @@ def test_a_key_that_is_held_down_is_one_answer(study, visitor):
     assert len(study.events()) == 1
 
 
+@pytest.mark.parametrize("place", [".showing.shown .side.right", "#answers [data-action=right]"])
+def test_a_double_click_is_one_answer(study, visitor, place):
+    page, first = visitor.page, visitor.task
+    page.dblclick(place, delay=200)  # slow enough that the next pair is there in between
+    wait_for(lambda: visitor.task not in (first, None))
+    second = visitor.task
+    page.focus(place)
+    visitor.press("Enter")  # a click by a key, which has no count
+    visitor.wait_until_saved()
+    assert [(e.query_id, as_seen(e)) for e in study.events()] == [(first, RIGHT), (second, RIGHT)]
+
+
 def test_undo_goes_back_as_far_as_one_likes(study, visitor):
     shown = [visitor.press("ArrowLeft") for _ in range(3)]
     back = []
