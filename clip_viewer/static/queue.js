@@ -6,6 +6,9 @@ const READY = 4;
 const POLL = 2_000;
 const HEARTBEAT = 20_000;
 const REMEMBERED = 12;
+const FIRST_REST = 5_000;
+const LONGEST_REST = 180_000;
+const MOST_RESTING = 32;
 
 /** Asks for tasks, loads them, and hands them out one by one. */
 export class Queue {
@@ -16,6 +19,7 @@ export class Queue {
   #ready = [];
   #loading = new Map();
   #answered = [];
+  #failed = new Map(); // what did not load: how often, and until when it rests
   #asking = null;
   #timer = 0;
   #number = 0;
@@ -88,7 +92,22 @@ export class Queue {
 
   #have() {
     const here = [this.current, ...this.#ready].filter(Boolean).map(({ task }) => task.id);
-    return [...new Set([...here, ...this.#loading.keys()])];
+    return [...new Set([...here, ...this.#loading.keys(), ...this.#resting()])];
+  }
+
+  /** What did not load of late: as long as the server is told that it is here, others come. */
+  #resting() {
+    const now = performance.now();
+    const resting = [...this.#failed].filter(([, { until }]) => until > now);
+    return resting.map(([id]) => id).slice(-MOST_RESTING);
+  }
+
+  /** A server that was away is back soon, a film that is broken stays so: it rests longer each time. */
+  #rest(id) {
+    const times = (this.#failed.get(id)?.times ?? 0) + 1;
+    const rest = Math.min(FIRST_REST * 4 ** (times - 1), LONGEST_REST);
+    this.#failed.delete(id); // the newest is last
+    this.#failed.set(id, { times, until: performance.now() + rest });
   }
 
   async #ask() {
@@ -118,9 +137,11 @@ export class Queue {
       // The most urgent first, in whatever order they were loaded.
       this.#ready.push(showing);
       this.#ready.sort((a, b) => a.number - b.number);
+      this.#failed.delete(task.id);
     } catch {
       // A pair that cannot be shown is nobody's fault here: it comes again with its lease.
       showing.element.remove();
+      this.#rest(task.id);
     } finally {
       this.#loading.delete(task.id);
     }

@@ -45,6 +45,12 @@ class Media:
             connection.execute(MEDIUM.delete().where(MEDIUM.c.item_id == item_id))
             connection.execute(MEDIUM.insert().values(row))
 
+    def forget(self, media_id: str) -> int:
+        """Says that a medium is lost: its items are missing one again; how many they are."""
+        with self._database.transaction(write=True) as connection:
+            lost = connection.execute(MEDIUM.delete().where(MEDIUM.c.media_id == media_id))
+            return lost.rowcount
+
     def of(self, item_ids: Iterable[str]) -> dict[str, Medium]:
         """The media of items, by item; those that have none are left out."""
         with self._database.transaction() as connection:

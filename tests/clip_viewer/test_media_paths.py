@@ -75,6 +75,9 @@ def test_a_link_out_of_the_folder_and_a_file_that_is_gone(study, client, tmp_pat
         answer = client.get(f"/media/{media_id}")
         assert answer.status_code == 404
         assert "secret" not in answer.text
+    with LabelStore(study.run.labels) as store:
+        # What is lost can be made again; what lies there and is refused would be refused again.
+        assert set(store.media.of(["linked", "gone", "page"])) == {"linked", "page"}
 
 
 def test_a_pickle_among_the_media_is_bytes_like_any_other(study, client, tmp_path):

@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 from pages import PLAIN, Study, Visitor, chromium, needs_chromium, serving, wait_for
 
-from prefrl.core.comparisons import Answer
+from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
+from prefrl.runtime.media import add_medium
 
 pytestmark = needs_chromium
 LEFT, RIGHT, TIE, SKIP = Answer
@@ -158,6 +159,46 @@ def test_offline_for_a_while_and_a_new_page(study, visitor):
     assert [e.query_id for e in study.answers()] == [task for task, _ in shown]
     assert study.events()[-1].answer is None
     assert each_once(study)
+
+
+def add_texts(study, content, n=4):
+    """Pairs before all others, each text with a file of its own; their ids, and those files."""
+    with LabelStore(study.run.labels) as store:
+        queries = [Query(f"first{i}", f"first{i}a", f"first{i}b") for i in range(n)]
+        files = []
+        for item in (item for query in queries for item in (query.left, query.right)):
+            text = content % item.encode()
+            media_id = add_medium(study.run.media, text, "application/json")
+            store.media.add(item, media_id, "application/json")
+            files.append((item, study.run.media / f"{media_id}.json", text))
+        store.add_queries(queries, priorities=[99.0] * n)
+    return {query.id for query in queries}, files
+
+
+def test_what_cannot_be_shown_is_in_nobodys_way(study, browser):
+    broken, _ = add_texts(study, b"this is no JSON: %s")
+    visitor = Visitor(browser, study.owner_link)
+    shown = {visitor.press("ArrowLeft")[0] for _ in range(6)}
+    visitor.wait_until_saved()
+    assert len(shown - broken) == len(study.answers()) == 6
+    visitor.context.close()
+
+
+def test_what_was_lost_from_the_disk_is_made_again_and_shown(study, browser):
+    lost, files = add_texts(study, b'{"response": "%s"}', n=2)
+    for _, path, _ in files:
+        path.unlink()
+    visitor = Visitor(browser, study.owner_link)
+    with LabelStore(study.run.labels) as store:
+        # Whoever makes films looks for these.
+        wait_for(lambda: {query.id for query in store.media.missing(99)} == lost)
+        for item, _, text in files:
+            media_id = add_medium(study.run.media, text, "application/json")
+            store.media.add(item, media_id, "application/json")
+    assert visitor.task not in lost
+    while visitor.press("ArrowLeft")[0] not in lost:
+        visitor.page.wait_for_timeout(500)
+    visitor.context.close()
 
 
 def test_two_tabs_do_not_send_twice(study, visitor):

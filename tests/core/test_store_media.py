@@ -44,6 +44,16 @@ def test_an_item_shows_what_was_said_last(store):
     assert store.media.type_of("old") is None
 
 
+def test_what_is_lost_is_missing_again(store):
+    for item, film in [("a", "film"), ("b", "film"), ("c", "other")]:
+        store.media.add(item, film, "video/webm")
+    assert [query.id for query in store.media.missing(9)] == ["q2"]
+    assert store.media.forget("film") == 2
+    assert store.media.forget("film") == 0
+    assert [query.id for query in store.media.missing(9)] == ["q0", "q1", "q2"]
+    assert set(store.media.of("abc")) == {"c"}
+
+
 def test_names_that_cannot_be_stored_are_refused(store):
     with pytest.raises(ValueError, match="without NUL"):
         store.media.add("a\0", "m", "video/webm")
