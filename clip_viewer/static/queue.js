@@ -14,6 +14,7 @@ const MOST_RESTING = 32;
 export class Queue {
   #stage;
   #outbox;
+  #tabs;
   #act;
   #listeners;
   #ready = [];
@@ -27,12 +28,14 @@ export class Queue {
   /**
    * @param {HTMLElement} stage Where showings are laid out.
    * @param {import("./outbox.js").Outbox} outbox What waits in there must not be shown again.
+   * @param {import("./tabs.js").Tabs} tabs What other tabs have must not be shown here.
    * @param {(action: string) => void} act For clicks and taps on a side.
    * @param {{filled: () => void, progress: (news: object) => void, failed: (error: Error) => void}} listeners
    */
-  constructor(stage, outbox, act, listeners) {
+  constructor(stage, outbox, tabs, act, listeners) {
     this.#stage = stage;
     this.#outbox = outbox;
+    this.#tabs = tabs;
     this.#act = act;
     this.#listeners = listeners;
     addEventListener("pagehide", () => this.release());
@@ -45,6 +48,7 @@ export class Queue {
   /** @returns {Showing | null} The next one that is ready. */
   take() {
     this.current = this.#ready.shift() ?? null;
+    this.#tabs.tell(this.#have());
     return this.current;
   }
 
@@ -62,11 +66,13 @@ export class Queue {
   /** @param {Showing} showing Is back on the screen. */
   noteUndone(showing) {
     this.#answered = this.#answered.filter((id) => id !== showing.task.id);
+    this.current = showing;
+    this.#tabs.tell(this.#have());
   }
 
   /** Asks for more if there is room; one request at a time. */
   fill() {
-    this.#asking ??= this.#ask().finally(() => {
+    this.#asking ??= this.#tabs.alone(() => this.#ask()).finally(() => {
       this.#asking = null;
       clearTimeout(this.#timer);
       if (document.hidden) return;
@@ -83,6 +89,7 @@ export class Queue {
   /** Gives back what is not answered. */
   release() {
     const tasks = this.#have();
+    this.#tabs.leave();
     if (tasks.length) ask("POST", "/api/release", { tasks }, { keepalive: true }).catch(() => {});
   }
 
@@ -111,16 +118,18 @@ export class Queue {
   }
 
   async #ask() {
-    const have = this.#have();
     const n = Math.max(0, READY - this.#ready.length - this.#loading.size);
     const shown = this.current?.task.id ?? null;
     try {
-      const waiting = await this.#outbox.tasks();
-      const told = [...new Set([...have, ...waiting])].slice(0, 64);
+      // The other tabs first: what they answer meanwhile waits in the outbox.
+      const have = [...this.#have(), ...this.#tabs.others()];
+      const told = [...new Set([...have, ...(await this.#outbox.tasks())])].slice(0, 64);
       const { tasks, progress } = await ask("POST", "/api/tasks", { n, have: told, shown });
       this.#listeners.progress(progress);
-      const not = new Set([...this.#have(), ...this.#answered, ...(await this.#outbox.tasks())]);
+      const here = [...this.#have(), ...this.#answered, ...this.#tabs.others()];
+      const not = new Set([...here, ...(await this.#outbox.tasks())]);
       for (const task of tasks) if (!not.has(task.id)) this.#load(task);
+      this.#tabs.tell(this.#have());
     } catch (error) {
       this.#listeners.failed(error);
     }

@@ -201,10 +201,16 @@ def test_what_was_lost_from_the_disk_is_made_again_and_shown(study, browser):
     visitor.context.close()
 
 
-def test_two_tabs_do_not_send_twice(study, visitor):
+@pytest.mark.parametrize("has_locks", [True, False], ids=["locks", "plain HTTP has none"])
+def test_two_tabs_neither_send_nor_show_twice(study, visitor, has_locks):
+    if not has_locks:
+        visitor.context.add_init_script("delete Navigator.prototype.locks")
+        visitor.page.reload()
+        visitor.wait("showing")
     other = visitor.tab()
     other.goto(study.address)
     other.wait_for_selector("body[data-state=showing]")
+    assert other.evaluate("Boolean(navigator.locks)") == has_locks
     tasks = []
     for _ in range(4):
         for page in (visitor.page, other):
@@ -215,8 +221,30 @@ def test_two_tabs_do_not_send_twice(study, visitor):
     for page in (visitor.page, other):
         page.wait_for_selector("body[data-outbox='0']")
     wait_for(lambda: len(study.events()) == 8)
-    assert each_once(study)
     assert [e.query_id for e in study.events()] == tasks
+    assert len(set(tasks)) == 8
+
+
+def test_a_tab_that_is_gone_keeps_nothing(study, visitor):
+    entries = "Object.keys(localStorage).filter(key => key.startsWith('prefrl-tab/'))"
+    (own,) = visitor.page.evaluate(entries)
+    for name, ago, task in [("crashed", 200, "clip-more5"), ("open", 0, "clip-more6")]:
+        visitor.page.evaluate(
+            "([key, ago, task]) => localStorage.setItem("
+            "key, JSON.stringify({at: Date.now() - 1000 * ago, tasks: [task]}))",
+            [own.rpartition("/")[0] + "/" + name, ago, task],
+        )
+    shown = []
+    for _ in range(8):
+        shown.append(visitor.press("ArrowLeft")[0])
+        visitor.page.wait_for_timeout(100)
+    assert set(shown) == {f"clip-more{i}" for i in (0, 1, 2, 3, 4, 5, 7, 8)}
+    other = visitor.tab()
+    other.goto(study.address)
+    other.wait_for_selector("body[data-state=showing]")
+    assert len(other.evaluate(entries)) == 3
+    other.goto("about:blank")
+    wait_for(lambda: len(visitor.page.evaluate(entries)) == 2)
 
 
 def test_two_people_get_different_pairs(study, visitor, browser):
