@@ -81,3 +81,16 @@ def test_a_group_is_leased_whole(place):
         assert [event.submission_key for event in undone] == ["u/0", "u/1", "u/2"]
         assert store.undo_submission("k", annotator_id="ann", submission_key="u") == undone
         assert store.counts().open == 4
+
+
+def test_a_group_that_is_not_whole_is_in_nobodys_way(place):
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    with LabelStore(place) as store:
+        group = [Query(f"g{i}", *pair, group="g") for i, pair in enumerate(pairs)]
+        store.add_queries([*group, Query("q", "a", "b")], priorities=[3, 2, 1, 0])
+        for item in "ab":
+            store.media.add(item, f"film-{item}", "video/webm")
+        assert ids(store.lease("ann", ready=True)) == ["q"]
+        assert ids(store.lease("bob", n=9, ready=True)) == []
+        store.media.add("c", "film-c", "video/webm")
+        assert sorted(ids(store.lease("bob", ready=True))) == ["g0", "g1", "g2"]
