@@ -11,12 +11,10 @@ from starlette.concurrency import run_in_threadpool
 
 from clip_viewer.guard import Refusal
 from clip_viewer.writer import Writer
+from prefrl.core.media import SUFFIXES
 from prefrl.core.store import LabelStore
 
-__all__ = ["SUFFIXES", "media_routes"]
-
-SUFFIXES = {"video/webm": ".webm", "application/json": ".json"}
-"""What can be shown, by type."""
+__all__ = ["media_routes"]
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _FOR_GOOD = {"cache-control": "private, max-age=31536000, immutable"}

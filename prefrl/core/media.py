@@ -14,7 +14,10 @@ from prefrl.core.leases import IS_OPEN, IS_READY, URGENCY
 from prefrl.core.ledger import as_query, by_column
 from prefrl.core.schema import MEDIUM, QUERY
 
-__all__ = ["Media", "Medium"]
+__all__ = ["SUFFIXES", "Media", "Medium"]
+
+SUFFIXES = {"video/webm": ".webm", "application/json": ".json"}
+"""How the files end of what can be shown, by type."""
 
 
 @dataclass(frozen=True)
