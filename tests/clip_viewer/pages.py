@@ -1,8 +1,6 @@
 """A study with films and texts, its real server in a process of its own, and a real browser."""
 
 import contextlib
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +9,7 @@ import time
 
 import httpx
 import pytest
+from browsers import CHROMIUM, launch
 from playwright.sync_api import sync_playwright
 
 from clip_viewer.people import People, write_token
@@ -20,14 +19,9 @@ from prefrl.label import PageConfig, invite, open_page
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.samples import make_samples
 
-CHROMIUM = os.environ.get("PREFRL_TEST_CHROMIUM") or shutil.which("chromium") or "none"
 needs_chromium = pytest.mark.skipif(
     CHROMIUM == "none", reason="there is no Chromium; scripts/test installs Debian's"
 )
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 PLAIN = PageConfig(overlap_share=0.0, repeat_share=0.0, gold_share=0.0)
 
 
@@ -128,7 +122,7 @@ def serving(folder, page=PLAIN):
 @contextlib.contextmanager
 def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = launch(playwright)
         yield browser
         browser.close()
 
