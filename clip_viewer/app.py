@@ -86,7 +86,7 @@ def create_app(config: ViewerConfig, *, presence: Presence | None = None) -> Fas
     )
     app.include_router(labelling_routes(desk))
     app.include_router(study_routes(desk))
-    app.include_router(media_routes(store, config.media))
+    app.include_router(media_routes(store, writer, config.media))
     _add_pages(app)
     _explain_refusals(app)
     app.add_middleware(Guard, people=people, hosts=config.hosts, cookie=desk.cookie)

@@ -10,22 +10,22 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from clip_viewer.guard import Refusal
+from clip_viewer.writer import Writer
+from prefrl.core.media import SUFFIXES
 from prefrl.core.store import LabelStore
 
-__all__ = ["SUFFIXES", "media_routes"]
-
-SUFFIXES = {"video/webm": ".webm", "application/json": ".json"}
-"""What can be shown, by type."""
+__all__ = ["media_routes"]
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _FOR_GOOD = {"cache-control": "private, max-age=31536000, immutable"}
 
 
-def media_routes(store: LabelStore, folder: Path) -> APIRouter:
+def media_routes(store: LabelStore, writer: Writer, folder: Path) -> APIRouter:
     """The route of films and texts.
 
     Args:
         store: Knows which there are, and of which type.
+        writer: Tells the store of those that are lost, so that they are made again.
         folder: Where they are.
     """
     router = APIRouter()
@@ -43,6 +43,8 @@ def media_routes(store: LabelStore, folder: Path) -> APIRouter:
             raise Refusal(404, "There is no such film or text.")
         path = root / f"{media_id}{SUFFIXES[media_type]}"
         if path.is_symlink() or path.resolve().parent != root or not path.is_file():
+            if not path.is_symlink() and not path.exists():
+                await writer.call(lambda store: store.media.forget(media_id))
             raise Refusal(404, "This film or text is not on disk.")
         return FileResponse(path, media_type=media_type, headers=_FOR_GOOD)
 

@@ -124,7 +124,7 @@ class People:
 
     def of_session(self, session: str) -> Person | None:
         """Whose session it is; None if it is none, ran out or was ended."""
-        with self._open() as connection:
+        with self._open(write=False) as connection:
             found = connection.execute(
                 "SELECT name, role FROM session JOIN person USING (name) "
                 "WHERE hash = ? AND expires_at >= ? AND NOT revoked",
@@ -147,15 +147,16 @@ class People:
 
     def all(self) -> list[Person]:
         """Everybody, by name."""
-        with self._open() as connection:
+        with self._open(write=False) as connection:
             rows = connection.execute("SELECT name, role, revoked FROM person ORDER BY name")
             return [Person(name, role, bool(revoked)) for name, role, revoked in rows]
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN IMMEDIATE")
+            # Who reads does not wait for who is about to write.
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             with connection:
                 yield connection
 

@@ -19,7 +19,9 @@ from clip_viewer.guard import Refusal
 from clip_viewer.labelling import Desk
 from clip_viewer.messages import InviteIn, InviteOut, PeopleOut, PersonOut
 from clip_viewer.statistics import statistics
+from prefrl.core.comparisons import Answer
 from prefrl.core.labels import LabelEvent
+from prefrl.core.marks import Mark
 from prefrl.errors import ConfigError
 
 __all__ = ["study_routes"]
@@ -52,19 +54,31 @@ class _Counted:
         self._store = desk.store
         self._lock = threading.Lock()
         self._events: list[LabelEvent] = []
+        self._marks: tuple[list[Mark], list[Mark]] | None = None
         self._at = -_SECONDS_BETWEEN_COUNTS
         self._counted: dict[str, Any] = {}
 
     def get(self) -> dict[str, Any]:
         with self._lock:
             if time.monotonic() - self._at >= _SECONDS_BETWEEN_COUNTS:
-                since = self._events[-1].id if self._events else 0
-                self._events += self._store.events(since=since)
-                marks = self._store.marks
-                by = {mark.query_id: mark.annotator_id for mark in marks.gold_marks()}
-                self._counted = statistics(self._events, marks.gold(), marks.flags(), gold_by=by)
+                self._update()
                 self._at = time.monotonic()
             return self._counted
+
+    def _update(self) -> None:
+        since = self._events[-1].id if self._events else 0
+        new = self._store.events(since=since)
+        marks = self._store.marks.gold_marks(), self._store.marks.flags()
+        if not new and marks == self._marks:
+            return
+        events, (gold, flags) = [*self._events, *new], marks
+        self._counted = statistics(
+            events,
+            {mark.query_id: Answer(mark.value) for mark in gold},
+            flags,
+            gold_by={mark.query_id: mark.annotator_id for mark in gold},
+        )
+        self._events, self._marks = events, marks
 
 
 async def _statistics(counted: _Counted, request: Request) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import { Keys } from "./keys.js";
 import { agentSays, showNews, showSaved } from "./news.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
-import { listenToFingers } from "./touch.js";
+import { Tabs } from "./tabs.js";
+import { isRepeated, listenToFingers } from "./touch.js";
 
 const RATES = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4];
 const SAID = {
@@ -132,7 +133,6 @@ function bringBack() {
     queue.putBack(current.showing);
   }
   queue.noteUndone(showing);
-  queue.current = showing;
   show(showing);
 }
 
@@ -304,7 +304,7 @@ async function begin() {
     return setState("error", "This browser keeps nothing", "Leave private browsing, so that no answer can get lost.");
   }
   keys = new Keys(act);
-  queue = new Queue(stage, outbox, act, {
+  queue = new Queue(stage, outbox, new Tabs(me.study, me.annotator), act, {
     filled: () => current ?? showNext(),
     progress: onNews,
     failed: (error) => {
@@ -320,8 +320,10 @@ async function begin() {
 
 function listen() {
   document.querySelectorAll("[data-action]").forEach((button) => {
-    button.addEventListener("click", () => {
-      act(button.dataset.action);
+    const { action } = button.dataset;
+    button.addEventListener("click", (event) => {
+      // The second half of a double click would answer the next pair unseen.
+      if (!(action in SAID && isRepeated(event))) act(action);
       button.blur();
     });
   });

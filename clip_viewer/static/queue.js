@@ -6,16 +6,21 @@ const READY = 4;
 const POLL = 2_000;
 const HEARTBEAT = 20_000;
 const REMEMBERED = 12;
+const FIRST_REST = 5_000;
+const LONGEST_REST = 180_000;
+const MOST_RESTING = 32;
 
 /** Asks for tasks, loads them, and hands them out one by one. */
 export class Queue {
   #stage;
   #outbox;
+  #tabs;
   #act;
   #listeners;
   #ready = [];
   #loading = new Map();
   #answered = [];
+  #failed = new Map(); // what did not load: how often, and until when it rests
   #asking = null;
   #timer = 0;
   #number = 0;
@@ -23,12 +28,14 @@ export class Queue {
   /**
    * @param {HTMLElement} stage Where showings are laid out.
    * @param {import("./outbox.js").Outbox} outbox What waits in there must not be shown again.
+   * @param {import("./tabs.js").Tabs} tabs What other tabs have must not be shown here.
    * @param {(action: string) => void} act For clicks and taps on a side.
    * @param {{filled: () => void, progress: (news: object) => void, failed: (error: Error) => void}} listeners
    */
-  constructor(stage, outbox, act, listeners) {
+  constructor(stage, outbox, tabs, act, listeners) {
     this.#stage = stage;
     this.#outbox = outbox;
+    this.#tabs = tabs;
     this.#act = act;
     this.#listeners = listeners;
     addEventListener("pagehide", () => this.release());
@@ -41,6 +48,7 @@ export class Queue {
   /** @returns {Showing | null} The next one that is ready. */
   take() {
     this.current = this.#ready.shift() ?? null;
+    this.#tabs.tell(this.#have());
     return this.current;
   }
 
@@ -58,11 +66,13 @@ export class Queue {
   /** @param {Showing} showing Is back on the screen. */
   noteUndone(showing) {
     this.#answered = this.#answered.filter((id) => id !== showing.task.id);
+    this.current = showing;
+    this.#tabs.tell(this.#have());
   }
 
   /** Asks for more if there is room; one request at a time. */
   fill() {
-    this.#asking ??= this.#ask().finally(() => {
+    this.#asking ??= this.#tabs.alone(() => this.#ask()).finally(() => {
       this.#asking = null;
       clearTimeout(this.#timer);
       if (document.hidden) return;
@@ -79,6 +89,7 @@ export class Queue {
   /** Gives back what is not answered. */
   release() {
     const tasks = this.#have();
+    this.#tabs.leave();
     if (tasks.length) ask("POST", "/api/release", { tasks }, { keepalive: true }).catch(() => {});
   }
 
@@ -88,20 +99,37 @@ export class Queue {
 
   #have() {
     const here = [this.current, ...this.#ready].filter(Boolean).map(({ task }) => task.id);
-    return [...new Set([...here, ...this.#loading.keys()])];
+    return [...new Set([...here, ...this.#loading.keys(), ...this.#resting()])];
+  }
+
+  /** What did not load of late: as long as the server is told that it is here, others come. */
+  #resting() {
+    const now = performance.now();
+    const resting = [...this.#failed].filter(([, { until }]) => until > now);
+    return resting.map(([id]) => id).slice(-MOST_RESTING);
+  }
+
+  /** A server that was away is back soon, a film that is broken stays so: it rests longer each time. */
+  #rest(id) {
+    const times = (this.#failed.get(id)?.times ?? 0) + 1;
+    const rest = Math.min(FIRST_REST * 4 ** (times - 1), LONGEST_REST);
+    this.#failed.delete(id); // the newest is last
+    this.#failed.set(id, { times, until: performance.now() + rest });
   }
 
   async #ask() {
-    const have = this.#have();
     const n = Math.max(0, READY - this.#ready.length - this.#loading.size);
     const shown = this.current?.task.id ?? null;
     try {
-      const waiting = await this.#outbox.tasks();
-      const told = [...new Set([...have, ...waiting])].slice(0, 64);
+      // The other tabs first: what they answer meanwhile waits in the outbox.
+      const have = [...this.#have(), ...this.#tabs.others()];
+      const told = [...new Set([...have, ...(await this.#outbox.tasks())])].slice(0, 64);
       const { tasks, progress } = await ask("POST", "/api/tasks", { n, have: told, shown });
       this.#listeners.progress(progress);
-      const not = new Set([...this.#have(), ...this.#answered, ...(await this.#outbox.tasks())]);
+      const here = [...this.#have(), ...this.#answered, ...this.#tabs.others()];
+      const not = new Set([...here, ...(await this.#outbox.tasks())]);
       for (const task of tasks) if (!not.has(task.id)) this.#load(task);
+      this.#tabs.tell(this.#have());
     } catch (error) {
       this.#listeners.failed(error);
     }
@@ -118,9 +146,11 @@ export class Queue {
       // The most urgent first, in whatever order they were loaded.
       this.#ready.push(showing);
       this.#ready.sort((a, b) => a.number - b.number);
+      this.#failed.delete(task.id);
     } catch {
       // A pair that cannot be shown is nobody's fault here: it comes again with its lease.
       showing.element.remove();
+      this.#rest(task.id);
     } finally {
       this.#loading.delete(task.id);
     }

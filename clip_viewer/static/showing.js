@@ -2,6 +2,7 @@
 import { Films } from "./films.js";
 import { Ranking } from "./ranking.js";
 import { fetchText, panel, scrollTogether, showDifferences, showLength } from "./texts.js";
+import { isRepeated } from "./touch.js";
 
 const SIDES = ["left", "right"];
 
@@ -103,7 +104,7 @@ export class Showing {
       if (this.films) {
         side.type = "button";
         side.setAttribute("aria-label", `The clip on the ${SIDES[i]} is better`);
-        side.addEventListener("click", () => act(SIDES[i]));
+        side.addEventListener("click", (event) => isRepeated(event) || act(SIDES[i]));
       }
       return side;
     });

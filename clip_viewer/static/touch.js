@@ -25,6 +25,11 @@ export function listenToFingers(stage, act, allowed) {
   });
 }
 
+/** @param {MouseEvent} event @returns {boolean} Whether it is the second click of a double one. */
+export function isRepeated(event) {
+  return event.detail > 1; // a button that is pressed by a key says 0
+}
+
 /** The click that a browser makes of the end of a swipe is no tap. */
 function swallowClick(stage) {
   const swallow = (event) => {

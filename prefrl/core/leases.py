@@ -24,13 +24,18 @@ LONGEST = 3600.0
 IS_OPEN = QUERY.c.state == sa.literal_column("'open'")
 """Word for word as in the index that holds the open queries: a parameter would not match it."""
 
-IS_READY = sa.and_(
-    *(
-        sa.exists().where(MEDIUM.c.item_id == item)
-        for item in (QUERY.c.left_item, QUERY.c.right_item)
-    )
-)
+
+def _is_ready(query: sa.FromClause) -> sa.ColumnElement[bool]:
+    items = (query.c.left_item, query.c.right_item)
+    return sa.and_(*(sa.exists().where(MEDIUM.c.item_id == item) for item in items))
+
+
+IS_READY = _is_ready(QUERY)
 """Both of its items can be shown."""
+
+_OTHER = QUERY.alias("other")
+_IS_WHOLE = ~sa.exists().where(_OTHER.c.group_id == QUERY.c.group_id, ~_is_ready(_OTHER))
+"""Of its group, if it has one, all can be shown."""
 
 URGENCY = (QUERY.c.priority.desc(), QUERY.c.created_at, QUERY.c.id)
 """The order in which queries are asked."""
@@ -54,7 +59,7 @@ def take(
         n: How many at most; a group is taken whole, whatever it has.
         now: Seconds since 1970.
         expires_at: Until when.
-        ready: Whether to take only what can be shown.
+        ready: Whether to take only what can be shown; of a group all must be.
         keep: Queries and groups that this labeller has: kept for longer, and not among the n.
 
     Returns:
@@ -65,9 +70,10 @@ def take(
     if keep:
         longer = QUERY.update().where(IS_OPEN, is_mine, is_kept).values(leased_until=expires_at)
         connection.execute(longer)
+    can_be_shown = sa.and_(IS_READY, _IS_WHOLE) if ready else sa.true()
     found = connection.execute(
         sa.select(QUERY.c.id, QUERY.c.group_id)
-        .where(IS_OPEN, _is_free(annotator_id, now), IS_READY if ready else sa.true(), ~is_kept)
+        .where(IS_OPEN, _is_free(annotator_id, now), can_be_shown, ~is_kept)
         .order_by(*URGENCY)
         .limit(n)
     ).all()

@@ -14,7 +14,10 @@ from prefrl.core.leases import IS_OPEN, IS_READY, URGENCY
 from prefrl.core.ledger import as_query, by_column
 from prefrl.core.schema import MEDIUM, QUERY
 
-__all__ = ["Media", "Medium"]
+__all__ = ["SUFFIXES", "Media", "Medium"]
+
+SUFFIXES = {"video/webm": ".webm", "application/json": ".json"}
+"""How the files end of what can be shown, by type."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class Media:
         with self._database.transaction(write=True) as connection:
             connection.execute(MEDIUM.delete().where(MEDIUM.c.item_id == item_id))
             connection.execute(MEDIUM.insert().values(row))
+
+    def forget(self, media_id: str) -> int:
+        """Says that a medium is lost: its items are missing one again; how many they are."""
+        with self._database.transaction(write=True) as connection:
+            lost = connection.execute(MEDIUM.delete().where(MEDIUM.c.media_id == media_id))
+            return lost.rowcount
 
     def of(self, item_ids: Iterable[str]) -> dict[str, Medium]:
         """The media of items, by item; those that have none are left out."""

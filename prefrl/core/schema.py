@@ -75,6 +75,7 @@ EVENT = sa.Table(
     sa.CheckConstraint("answer IN ('left', 'right', 'tie', 'skip', 'undo')", name="known_answer"),
     sa.CheckConstraint("answer <> 'undo' OR supersedes IS NOT NULL", name="undo_of_something"),
     sa.Index("ix_label_event_query", "query_id"),
+    sa.Index("ix_label_event_annotator", "annotator_id", "id"),
 )
 
 CURRENT = sa.Table(

@@ -248,7 +248,8 @@ class LabelStore(LabelReader):
             annotator_id: For whom.
             n: How many at most; but of a group of pairs all.
             seconds: For how long, at most an hour.
-            ready: Whether to take only what can be shown: both items have a medium.
+            ready: Whether to take only what can be shown: both items have a medium, and so have
+                all of its group.
             keep: Queries and groups that this labeller has: kept for longer, not among the n.
 
         Returns:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from prefrl.core.media import SUFFIXES
 from prefrl.runtime.rundir import sync_folder, write_atomically
 
 __all__ = ["add_medium"]
 
-_SUFFIXES = {"video/webm": ".webm", "application/json": ".json"}
 _NAME_DIGITS = 32  # 128 bits: nobody finds two contents with one name
 
 
@@ -33,10 +33,10 @@ def add_medium(folder: Path, content: bytes, media_type: str) -> str:
         ValueError: For another type.
         OSError: If the disk is full or fails.
     """
-    if media_type not in _SUFFIXES:
-        raise ValueError(f"expected one of {', '.join(_SUFFIXES)}, got {media_type!r}.")
+    if media_type not in SUFFIXES:
+        raise ValueError(f"expected one of {', '.join(SUFFIXES)}, got {media_type!r}.")
     media_id = hashlib.sha256(content).hexdigest()[:_NAME_DIGITS]
-    path = folder / f"{media_id}{_SUFFIXES[media_type]}"
+    path = folder / f"{media_id}{SUFFIXES[media_type]}"
     if path.is_file():
         sync_folder(folder)  # whoever put it there may not have come so far
     else:

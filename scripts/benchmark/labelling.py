@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import csv
 import os
 import platform
 import random
@@ -20,6 +19,8 @@ from pathlib import Path
 import gymnasium as gym
 import httpx
 import numpy as np
+from browsers import launch
+from csv_rows import append_row
 from page_labeller import TIMES
 from playwright.sync_api import sync_playwright
 
@@ -117,13 +118,11 @@ def served(folder, n_pairs, *, own_films):
 
 def in_the_browser(folder, n_answers, seconds_of_drift):
     """Milliseconds from key to next pair, gaps between the films' clocks, the browser's version."""
-    from page_labeller import ARGUMENTS, CHROMIUM
-
     with (
         served(folder, n_answers + 20, own_films=True) as (_, link, _),
         sync_playwright() as playwright,
     ):
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(link)
         page.wait_for_selector("#instructions[open]")
@@ -250,12 +249,7 @@ def main() -> None:
     }
     for name, value in row.items():
         print(f"{name:<20} {value}")
-    is_new = not told.out.is_file()
-    with told.out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    append_row(told.out, row)
 
 
 if __name__ == "__main__":

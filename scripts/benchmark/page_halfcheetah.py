@@ -1,7 +1,6 @@
 """HalfCheetah taught through the page; see the command file beside this."""
 
 import argparse
-import csv
 import json
 import re
 import subprocess
@@ -13,6 +12,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from csv_rows import append_row
 from page_labeller import PageLabeller
 
 from prefrl.core.store import LabelStore
@@ -73,12 +73,7 @@ def main() -> None:
         "return_std": round(summary["eval_return_std"]),
     }
     print(row)
-    is_new = not told.out.is_file()
-    with told.out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    append_row(told.out, row)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ screen, and presses the key of that side, until the training is finished.
 """
 
 import argparse
-import os
-import shutil
 import time
 from pathlib import Path
 
+from browsers import launch
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import sync_playwright
 
@@ -19,11 +18,6 @@ from prefrl.core.oracle import OracleConfig
 from prefrl.core.store import LabelStore
 from prefrl.runtime.rundir import RunDirectory
 
-CHROMIUM = os.environ.get("PREFRL_TEST_CHROMIUM") or shutil.which("chromium")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 KEYS = {
     Answer.LEFT: "ArrowLeft",
     Answer.RIGHT: "ArrowRight",
@@ -62,7 +56,7 @@ class PageLabeller:
 
     def __enter__(self) -> "PageLabeller":
         self._playwright = sync_playwright().start()
-        self._browser = self._playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        self._browser = launch(self._playwright)
         self.page = self._browser.new_page(viewport={"width": 1280, "height": 800})
         until = time.monotonic() + 60
         while True:  # the server may be about to start

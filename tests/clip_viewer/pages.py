@@ -1,31 +1,27 @@
 """A study with films and texts, its real server in a process of its own, and a real browser."""
 
 import contextlib
-import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 
+import httpx
 import pytest
+from browsers import CHROMIUM, launch
 from playwright.sync_api import sync_playwright
 
+from clip_viewer.people import People, write_token
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
 from prefrl.label import PageConfig, invite, open_page
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.samples import make_samples
 
-CHROMIUM = os.environ.get("PREFRL_TEST_CHROMIUM") or shutil.which("chromium") or "none"
 needs_chromium = pytest.mark.skipif(
     CHROMIUM == "none", reason="there is no Chromium; scripts/test installs Debian's"
 )
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 PLAIN = PageConfig(overlap_share=0.0, repeat_share=0.0, gold_share=0.0)
 
 
@@ -43,9 +39,11 @@ class Study:
     def __init__(self, folder, page=PLAIN, port=None):
         self.run = make_samples(folder)
         with socket.create_server(("127.0.0.1", 0)) as free:
-            port = port or free.getsockname()[1]
-        self.owner_link = open_page(self.run, PageConfig(**{**vars(page), "port": port}))
-        self.address = f"http://127.0.0.1:{port}"
+            self.port = port or free.getsockname()[1]
+        self.owner_link = open_page(self.run, PageConfig(**{**vars(page), "port": self.port}))
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.cookie = f"prefrl_session_{self.port}"
+        self.people = People(self.run.people)
         self.process = None
 
     def add_pairs(self, n, kind="clip"):
@@ -62,15 +60,39 @@ class Study:
     def link(self, name):
         return invite(self.run, name)
 
+    def session(self, name, role="annotator"):
+        """The secret of a new session."""
+        return self.people.enter(self.people.invite(name, role=role))[0]
+
+    def headers(self, name, role="annotator"):
+        """What the page sends along for somebody who is signed in."""
+        session = self.session(name, role)
+        signed_in = {"Cookie": f"{self.cookie}={session}", "X-Prefrl-Token": write_token(session)}
+        return {"Origin": self.address} | signed_in
+
+    def client(self, name=None, role="annotator", origin=None):
+        """A client that sends what the page does, for nobody if there is no name."""
+        client = httpx.Client(base_url=self.address, headers={"Origin": origin or self.address})
+        if name is not None:
+            session = self.session(name, role)
+            client.cookies.set(self.cookie, session)
+            client.headers["X-Prefrl-Token"] = write_token(session)
+        return client
+
+    def raw(self, *lines):
+        """Sends a request as it is, and gives the first line of the answer."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            return connection.recv(65536).split(b"\r\n")[0].decode()
+
     def serve(self):
         command = [sys.executable, "-m", "prefrl.label", "viewer", str(self.run.root)]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        port = int(self.address.rsplit(":", 1)[1])
 
         def is_there():
             assert self.process.poll() is None, "the server has ended"
             with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return True
 
         wait_for(is_there)
@@ -100,7 +122,7 @@ def serving(folder, page=PLAIN):
 @contextlib.contextmanager
 def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = launch(playwright)
         yield browser
         browser.close()
 
@@ -155,6 +177,11 @@ class Visitor:
             arg=seen,
         )
         return shown
+
+    def next(self, key):
+        """Waits until there is something to answer, and presses a key."""
+        self.wait("showing")
+        return self.press(key)
 
     def wait_until_saved(self):
         self.page.wait_for_selector("body[data-outbox='0']")

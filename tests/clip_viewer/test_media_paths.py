@@ -4,7 +4,6 @@ import pickle
 
 import pytest
 from pages import PLAIN, serving
-from test_page_guard import client_for, raw
 
 from prefrl.core.store import LabelStore
 from prefrl.runtime.media import add_medium
@@ -28,7 +27,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(study):
-    with client_for(study, "anna", Origin=study.address) as client:
+    with study.client("anna") as client:
         yield client
 
 
@@ -57,7 +56,7 @@ def test_a_film_and_a_text(study, client):
 def test_paths_that_lead_elsewhere(study, client, path):
     cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
     host = study.address.removeprefix("http://")
-    told = raw(study, f"GET /media/{path} HTTP/1.1", f"Host: {host}", f"Cookie: {cookie}")
+    told = study.raw(f"GET /media/{path} HTTP/1.1", f"Host: {host}", f"Cookie: {cookie}")
     assert told.split()[1] in ("401", "404"), told  # never 200, never 500
 
 
@@ -75,6 +74,9 @@ def test_a_link_out_of_the_folder_and_a_file_that_is_gone(study, client, tmp_pat
         answer = client.get(f"/media/{media_id}")
         assert answer.status_code == 404
         assert "secret" not in answer.text
+    with LabelStore(study.run.labels) as store:
+        # What is lost can be made again; what lies there and is refused would be refused again.
+        assert set(store.media.of(["linked", "gone", "page"])) == {"linked", "page"}
 
 
 def test_a_pickle_among_the_media_is_bytes_like_any_other(study, client, tmp_path):
@@ -107,5 +109,5 @@ def test_one_range_at_a_time(study, client):
 
 
 def test_nobody_without_a_session(study):
-    with client_for(study) as nobody:
+    with study.client() as nobody:
         assert nobody.get(f"/media/{film(study)}").status_code == 401

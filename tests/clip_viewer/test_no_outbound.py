@@ -18,30 +18,24 @@ def watch(event, arguments):
 
 
 import asyncio, json
-from pathlib import Path
 
 import httpx
 
 from clip_viewer.app import create_app
-from clip_viewer.people import People, write_token
 from prefrl.label import _viewer_config, page_of
 from prefrl.runtime.rundir import RunDirectory
 
 run = RunDirectory(sys.argv[1])
 config = _viewer_config(run, page_of(run), title="watched")
 app = create_app(config)
-people = People(run.people)
-session, _ = people.enter(people.invite("boss", role="owner"))
-address = f"http://127.0.0.1:{config.port}"
-headers = {"Origin": address, "X-Prefrl-Token": write_token(session)}
+headers = json.loads(sys.argv[2])
 
 
 async def everything():
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app),  # in this process: no connection of the test's own
-        base_url=address,
+        base_url=headers["Origin"],
         headers=headers,
-        cookies={f"prefrl_session_{config.port}": session},
     ) as client:
         sys.addaudithook(watch)
         told = await client.post("/api/tasks", json={"n": 4})
@@ -64,7 +58,8 @@ print(json.dumps({"statuses": asyncio.run(everything()), "opened": opened}))
 
 def test_no_route_opens_a_connection(tmp_path):
     study = Study(tmp_path / "study", PLAIN)
-    command = [sys.executable, "-c", SCRIPT, str(study.run.root)]
+    headers = json.dumps(study.headers("boss", "owner"))
+    command = [sys.executable, "-c", SCRIPT, str(study.run.root), headers]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     told = json.loads(ended.stdout.splitlines()[-1])
     assert set(told["statuses"]) == {200}

@@ -13,11 +13,9 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from test_page_guard import port_of, session_for
 
 from clip_viewer.app import create_app
 from clip_viewer.config import ViewerConfig
-from clip_viewer.people import write_token
 from prefrl.core.store import LabelStore
 
 CHECKS = (
@@ -39,12 +37,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def headers(study):
-    session = session_for(study, "boss", "owner")
-    return {
-        "Cookie": f"prefrl_session_{port_of(study)}={session}",
-        "Origin": study.address,
-        "X-Prefrl-Token": write_token(session),
-    }
+    return study.headers("boss", "owner")
 
 
 def description():

@@ -1,7 +1,6 @@
 """Everything that is not known to be allowed is refused, by the real server, before any route."""
 
 import json
-import socket
 import time
 
 import httpx
@@ -12,7 +11,6 @@ from clip_viewer.app import create_app
 from clip_viewer.config import ViewerConfig
 from clip_viewer.guard import Guard
 from clip_viewer.limits import RateLimit
-from clip_viewer.people import People, write_token
 from prefrl.errors import ConfigError
 
 OWNERS_ONLY = {"/api/statistics", "/api/labels.jsonl", "/api/people", "/api/people/{name}"}
@@ -29,26 +27,6 @@ BODIES = {
 def study(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("guarded"), PLAIN) as study:
         yield study
-
-
-def port_of(study):
-    return int(study.address.rsplit(":", 1)[1])
-
-
-def session_for(study, name, role="annotator"):
-    people = People(study.run.people)
-    return people.enter(people.invite(name, role=role))[0]
-
-
-def client_for(study, name=None, role="annotator", **headers):
-    """A client that sends what the page does, as far as it is told to."""
-    client = httpx.Client(base_url=study.address, headers=headers)
-    if name is not None:
-        session = session_for(study, name, role)
-        client.cookies.set(f"prefrl_session_{port_of(study)}", session)
-        if "Origin" in headers:
-            client.headers["X-Prefrl-Token"] = write_token(session)
-    return client
 
 
 def routes():
@@ -78,16 +56,15 @@ def send(client, method, path):
 def test_every_route_wants_a_session_a_token_and_its_own_page(study):
     known = [route for route in routes() if route not in PUBLIC]
     assert len(known) >= 12
-    origin = study.address
     with (
-        client_for(study, Origin=origin) as nobody,
-        client_for(study, "anna", Origin=origin) as anna,
-        client_for(study, "bob", Origin=origin) as tokenless,
-        client_for(study, "eve", Origin="http://evil.example") as elsewhere,
-        client_for(study, "tim", Origin="null") as sandboxed,
-        client_for(study, "ulf") as unsaid,
+        study.client() as nobody,
+        study.client("anna") as anna,
+        study.client("bob") as tokenless,
+        study.client("eve", origin="http://evil.example") as elsewhere,
+        study.client("tim", origin="null") as sandboxed,
+        study.client("ulf") as unsaid,
     ):
-        del tokenless.headers["X-Prefrl-Token"]
+        del tokenless.headers["X-Prefrl-Token"], unsaid.headers["Origin"]
         for method, path in known:
             if (method, path) == ("POST", "/api/session"):
                 continue
@@ -106,8 +83,8 @@ def test_every_route_wants_a_session_a_token_and_its_own_page(study):
 
 def test_what_belongs_to_the_owner(study):
     with (
-        client_for(study, "anna", Origin=study.address) as anna,
-        client_for(study, "boss", "owner", Origin=study.address) as owner,
+        study.client("anna") as anna,
+        study.client("boss", "owner") as owner,
     ):
         seen = {path for _, path in routes() if path in OWNERS_ONLY}
         assert seen == OWNERS_ONLY
@@ -149,16 +126,9 @@ def test_a_new_route_is_guarded_by_itself():
     [("same-origin", 200), ("same-site", 403), ("cross-site", 403), ("none", 403)],
 )
 def test_what_the_browser_says_of_the_sender(study, site, status):
-    with client_for(study, "anna", Origin=study.address) as anna:
+    with study.client("anna") as anna:
         headers = {"Sec-Fetch-Site": site}
         assert anna.post("/api/tasks", json={"n": 0}, headers=headers).status_code == status
-
-
-def raw(study, *lines, body=b""):
-    """Sends a request as it is, and gives the first line of the answer."""
-    with socket.create_connection(("127.0.0.1", port_of(study)), 5) as connection:
-        connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-        return connection.recv(65536).split(b"\r\n")[0].decode()
 
 
 @pytest.mark.parametrize(
@@ -174,24 +144,24 @@ def raw(study, *lines, body=b""):
 )  # fmt: skip
 def test_only_our_own_names(study, host, is_ours):
     """A page elsewhere may give us a name of its own (DNS rebinding): its Host gives it away."""
-    told = raw(study, "GET /healthz HTTP/1.1", f"Host: {host.format(port=port_of(study))}")
+    told = study.raw("GET /healthz HTTP/1.1", f"Host: {host.format(port=study.port)}")
     assert told.split()[1] == ("200" if is_ours else "400")
 
 
 def test_no_host_or_two(study):
-    ours = f"Host: 127.0.0.1:{port_of(study)}"
-    assert raw(study, "GET /healthz HTTP/1.1").split()[1] == "400"
-    assert raw(study, "GET /healthz HTTP/1.1", ours, ours).split()[1] == "400"
+    ours = f"Host: 127.0.0.1:{study.port}"
+    assert study.raw("GET /healthz HTTP/1.1").split()[1] == "400"
+    assert study.raw("GET /healthz HTTP/1.1", ours, ours).split()[1] == "400"
     forwarded = "X-Forwarded-Host: evil.example"
-    assert raw(study, "GET /healthz HTTP/1.1", ours, forwarded).split()[1] == "200"
+    assert study.raw("GET /healthz HTTP/1.1", ours, forwarded).split()[1] == "200"
     assert (
-        raw(study, "GET /healthz HTTP/1.1", "Host: evil.example", f"X-Forwarded-{ours}").split()[1]
+        study.raw("GET /healthz HTTP/1.1", "Host: evil.example", f"X-Forwarded-{ours}").split()[1]
         == "400"
     )
 
 
 def test_headers_on_every_kind_of_answer(study):
-    with client_for(study, "anna", Origin=study.address) as anna:
+    with study.client("anna") as anna:
         answers = [
             anna.get("/"), anna.get("/static/page.js"), anna.get("/api/me"), anna.get("/nowhere"),
             anna.get("/api/statistics"), anna.post("/api/tasks", content="{"),
@@ -216,7 +186,7 @@ def test_headers_on_every_kind_of_answer(study):
 
 
 def test_sizes_types_and_nonsense(study):
-    with client_for(study, "anna", Origin=study.address) as anna:
+    with study.client("anna") as anna:
         json_type = {"Content-Type": "application/json"}
 
         def status(content, path="/api/events", headers=json_type):
@@ -235,7 +205,7 @@ def test_sizes_types_and_nonsense(study):
 
 
 def test_who_asks_too_often_has_to_wait(study):
-    with client_for(study, "hasty", Origin=study.address) as hasty:
+    with study.client("hasty") as hasty:
         answers = [hasty.post("/api/release", json={"tasks": []}) for _ in range(160)]
         refused = [answer for answer in answers if answer.status_code == 429]
         assert refused
@@ -277,7 +247,7 @@ def test_other_machines_only_when_asked_for(tmp_path, host):
 @pytest.mark.parametrize("other", ['a={"x":1}', "a=x y", "foo"])
 def test_cookies_of_other_programs_do_no_harm(study, other):
     """Cookies are shared by all ports of a machine."""
-    own = f"prefrl_session_{port_of(study)}={session_for(study, 'anna')}"
+    own = f"{study.cookie}={study.session('anna')}"
     for cookie in (f"{other}; {own}", f"{own}; {other}"):
         answer = httpx.get(f"{study.address}/api/me", headers={"Cookie": cookie})
         assert answer.status_code == 200

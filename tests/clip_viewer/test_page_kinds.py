@@ -5,7 +5,7 @@ import json
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from pages import Visitor, chromium, needs_chromium, serving, wait_for
+from pages import Visitor, needs_chromium, wait_for
 
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
@@ -23,18 +23,6 @@ PAYLOADS = [
     '"><iframe srcdoc="<script>parent.pwned=1</script>">',
     "{{constructor.constructor('window.pwned=1')()}}",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def study(tmp_path):
-    with serving(tmp_path) as study:
-        yield study
 
 
 def visit(browser, study, **options):

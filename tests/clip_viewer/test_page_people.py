@@ -1,3 +1,6 @@
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from clip_viewer.people import People, Person, write_token
@@ -66,6 +69,15 @@ def test_leaving_ends_one_session(people):
     people.leave(one)
     assert people.of_session(one) is None
     assert people.of_session(other) is not None
+
+
+def test_who_reads_does_not_wait_for_who_is_about_to_write(people, tmp_path):
+    session, anna = people.enter(people.invite("anna"))
+    with closing(sqlite3.connect(tmp_path / "viewer.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert people.of_session(session) == anna
+        assert people.all() == [anna]
+        other.execute("ROLLBACK")
 
 
 def test_only_hashes_are_kept_and_only_for_the_owner(people, tmp_path):

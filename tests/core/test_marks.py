@@ -1,4 +1,5 @@
 import pytest
+from store_places import raw
 
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.quality import Repeat
@@ -85,6 +86,13 @@ def test_repeats_are_old_preferences_of_ones_own(store):
     submit(store, 0, LEFT, "ann", "left-right")
     assert store.quality.repeats("ann", after=0, n=9) == [Repeat(Q[2], "left-right")]
     assert store.quality.repeats("ann", after=9, n=9) == []
+
+
+def test_ones_own_answers_are_found_without_looking_at_those_of_others(path):
+    LabelStore(path).close()
+    mine = "SELECT id FROM label_event WHERE annotator_id = 'ann' ORDER BY id DESC LIMIT 1 OFFSET 9"
+    (step,) = raw(path, f"EXPLAIN QUERY PLAN {mine}")
+    assert "COVERING INDEX ix_label_event_annotator" in step[-1]
 
 
 def test_gold_pairs_come_to_those_who_have_not_answered_them(store):

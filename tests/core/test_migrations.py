@@ -97,7 +97,7 @@ def test_a_store_of_version_2_in_postgresql_too(place):
         place,
         "DROP TABLE mark, medium",
         "DROP INDEX ix_query_group",
-        "DROP INDEX ix_label_event_query",
+        "DROP INDEX ix_label_event_query, ix_label_event_annotator",
         "ALTER TABLE query DROP COLUMN group_id",
         "UPDATE alembic_version SET version_num = '0002'",
     )

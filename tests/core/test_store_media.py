@@ -44,6 +44,16 @@ def test_an_item_shows_what_was_said_last(store):
     assert store.media.type_of("old") is None
 
 
+def test_what_is_lost_is_missing_again(store):
+    for item, film in [("a", "film"), ("b", "film"), ("c", "other")]:
+        store.media.add(item, film, "video/webm")
+    assert [query.id for query in store.media.missing(9)] == ["q2"]
+    assert store.media.forget("film") == 2
+    assert store.media.forget("film") == 0
+    assert [query.id for query in store.media.missing(9)] == ["q0", "q1", "q2"]
+    assert set(store.media.of("abc")) == {"c"}
+
+
 def test_names_that_cannot_be_stored_are_refused(store):
     with pytest.raises(ValueError, match="without NUL"):
         store.media.add("a\0", "m", "video/webm")
@@ -71,3 +81,16 @@ def test_a_group_is_leased_whole(place):
         assert [event.submission_key for event in undone] == ["u/0", "u/1", "u/2"]
         assert store.undo_submission("k", annotator_id="ann", submission_key="u") == undone
         assert store.counts().open == 4
+
+
+def test_a_group_that_is_not_whole_is_in_nobodys_way(place):
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    with LabelStore(place) as store:
+        group = [Query(f"g{i}", *pair, group="g") for i, pair in enumerate(pairs)]
+        store.add_queries([*group, Query("q", "a", "b")], priorities=[3, 2, 1, 0])
+        for item in "ab":
+            store.media.add(item, f"film-{item}", "video/webm")
+        assert ids(store.lease("ann", ready=True)) == ["q"]
+        assert ids(store.lease("bob", n=9, ready=True)) == []
+        store.media.add("c", "film-c", "video/webm")
+        assert sorted(ids(store.lease("bob", ready=True))) == ["g0", "g1", "g2"]

@@ -15,6 +15,7 @@ def upgrade() -> None:
         f"ALTER TABLE query ADD COLUMN group_id {text}",
         "CREATE INDEX ix_query_group ON query (group_id) WHERE group_id IS NOT NULL",
         "CREATE INDEX ix_label_event_query ON label_event (query_id)",
+        "CREATE INDEX ix_label_event_annotator ON label_event (annotator_id, id)",
         f"""CREATE TABLE medium (
             item_id {text} NOT NULL,
             media_id {text} NOT NULL,
