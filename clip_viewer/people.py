@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from prefrl.core.labels import MACHINES
 from prefrl.errors import ConfigError
 
 __all__ = ["People", "Person", "Role", "write_token"]
@@ -26,7 +27,6 @@ __all__ = ["People", "Person", "Role", "write_token"]
 Role = Literal["annotator", "owner"]
 
 _LONGEST_NAME = 64
-_RESERVED = {"oracle"}  # who answers to this name is no person
 _LINK_SECONDS = 7 * 86400.0
 _SESSION_SECONDS = 30 * 86400.0
 _TABLES = """
@@ -172,9 +172,9 @@ def _hash(secret: str) -> str:
 
 def _checked(name: str) -> str:
     name = unicodedata.normalize("NFC", name).strip()
-    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or name in _RESERVED:
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or name in MACHINES:
         raise ConfigError(
             f"expected a name of 1 to {_LONGEST_NAME} printable characters other than "
-            f"{', '.join(_RESERVED)}, got {name!r:.80}."
+            f"{', '.join(sorted(MACHINES))}, got {name!r:.80}."
         )
     return name

@@ -36,12 +36,11 @@ from clip_viewer.agreement import (
     wilson_interval,
 )
 from prefrl.core.comparisons import Answer
-from prefrl.core.labels import LabelEvent, resolve
+from prefrl.core.labels import MACHINES, LabelEvent, resolve
 from prefrl.core.marks import Mark
 
-__all__ = ["MACHINES", "statistics"]
+__all__ = ["statistics"]
 
-MACHINES = frozenset({"oracle"})
 """Annotators that are no people."""
 
 _LONGEST_GAP = 120.0  # seconds; who takes longer has done something else in between

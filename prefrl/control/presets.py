@@ -64,8 +64,8 @@ _ATARI = TrainConfig(
 )
 
 # Christiano et al. 2017, appendix A.2. There fits go on all the time, at one label for ten steps of
-# the agent; here there is one for each percent of new labels, from the parameters of the last. Its L2
-# coefficient of 1e-4 is of a mean loss: of the sum over 500 comparisons it is 0.05.
+# the agent; here there is one for each percent of new labels, from the parameters of the last. Their
+# L2 coefficient of 1e-4 is taken to be of a mean loss: of the sum over 500 comparisons it is 0.05.
 _CHRISTIANO_ATARI = TrainConfig(
     env_id="",
     steps=50_000_000,

@@ -10,6 +10,9 @@ from typing import Any
 from prefrl.core.comparisons import Answer, Query
 
 __all__ = [
+    "MACHINES",
+    "ORACLE",
+    "RENDERER",
     "Counts",
     "LabelChange",
     "LabelEvent",
@@ -20,6 +23,11 @@ __all__ = [
     "labels_of",
     "resolve",
 ]
+
+ORACLE, RENDERER = "oracle", "renderer"
+MACHINES = frozenset({ORACLE, RENDERER})
+"""Annotators that are no people: the synthetic oracle, and the renderer, which skips what it cannot
+film."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ one's own, mirrored, for the agreement with oneself; a gold pair, whose right an
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from prefrl.core.comparisons import Query
 from prefrl.core.database import Database
+from prefrl.core.labels import MACHINES
 from prefrl.core.leases import IS_READY
 from prefrl.core.ledger import as_query
 from prefrl.core.schema import CURRENT, EVENT, MARK, QUERY
@@ -40,7 +42,7 @@ class Quality:
         machines: Annotators that are no people: their answers say nothing of agreement.
     """
 
-    def __init__(self, database: Database, machines: tuple[str, ...] = ("oracle",)) -> None:
+    def __init__(self, database: Database, machines: Collection[str] = MACHINES) -> None:
         self._database = database
         self._machines = machines
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 
 from prefrl.core.comparisons import Item
+from prefrl.core.labels import ORACLE
 from prefrl.core.oracle import Oracle
 from prefrl.core.store import LabelEvent, LabelStore, Submission
 
@@ -30,7 +31,7 @@ class Labeller:
         items: Mapping[str, Item],
         oracle: Oracle,
         *,
-        annotator_id: str = "oracle",
+        annotator_id: str = ORACLE,
     ) -> None:
         self.n_answered = 0
         """Answers that this object has given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from prefrl.core.labels import MACHINES
 from prefrl.core.store import LabelStore
 from prefrl.runtime.role import read_status
 from prefrl.runtime.rundir import RunDirectory
@@ -35,7 +36,6 @@ class Attendance:
     Args:
         run: Which run.
         store: Where people's answers go.
-        oracle: The annotator id that is no person's.
         clock: Gives the seconds since 1970.
     """
 
@@ -44,12 +44,10 @@ class Attendance:
         run: RunDirectory,
         store: LabelStore,
         *,
-        oracle: str = "oracle",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._run = run
         self._store = store
-        self._oracle = oracle
         self._clock = clock
         self._cursor = 0
         self._answered_at = float("-inf")
@@ -58,7 +56,7 @@ class Attendance:
         """Whether somebody is at the page, or has answered a moment ago."""
         for event in self._store.events(since=self._cursor):
             self._cursor = event.id
-            if event.annotator_id != self._oracle:
+            if event.annotator_id not in MACHINES:
                 self._answered_at = max(self._answered_at, event.answered_at)
         return (
             n_people_present(self._run, clock=self._clock) > 0

@@ -9,7 +9,8 @@ from pathlib import Path
 from prefrl.control.films.clips import ClipRenderer, encode_film
 from prefrl.control.films.games import GameRenderer, open_renderer
 from prefrl.control.segments import Segment
-from prefrl.core.comparisons import Query
+from prefrl.core.comparisons import Answer, Query
+from prefrl.core.labels import RENDERER
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, FilmError, RunDirectoryError
 from prefrl.runtime.media import add_medium
@@ -61,20 +62,24 @@ class FilmMaker:
         Returns:
             Whether there was one to do.
         """
-        n = _AHEAD + _AHEAD_PER_PERSON * n_people + len(self._hopeless)
-        missing = [query for query in self._store.media.missing(n) if not self._is_hopeless(query)]
+        missing = self._store.media.missing(_AHEAD + _AHEAD_PER_PERSON * n_people)
         self.n_missing = len(missing)
         if not missing:
             return False
-        items = (missing[0].left, missing[0].right)
+        query = missing[0]
+        items = (query.left, query.right)
         shown = self._store.media.of(items)
         for item_id in items:
             if item_id not in shown and item_id not in self._hopeless:
                 self._film(item_id)
+        if self._hopeless.intersection(items):
+            self._skip(query)
         return True
 
-    def _is_hopeless(self, query: Query) -> bool:
-        return query.left in self._hopeless or query.right in self._hopeless
+    def _skip(self, query: Query) -> None:
+        """Answers what nobody can be shown: left open, it would count as unanswered for ever."""
+        key = f"{RENDERER}/{query.id}"
+        self._store.submit(query.id, Answer.SKIP, submission_key=key, annotator_id=RENDERER)
 
     def _film(self, item_id: str) -> None:
         try:

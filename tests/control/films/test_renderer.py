@@ -101,14 +101,25 @@ def test_the_same_frames_give_the_same_film():
 
 
 def test_a_film_that_cannot_be_made_holds_up_no_other(run, store, films, caplog):
-    ask(run, store, 14)
+    ask(run, store, 15)
     for number in range(13):  # more than it looks ahead
         (run.items / f"left{number}.npz").write_bytes(b"damaged")
     while films.step():
         pass
-    assert store.media.missing(14) == [Query(f"q{i}", f"left{i}", f"right{i}") for i in range(13)]
+    assert not store.media.missing(15)
+    assert sorted(store.media.of(["left13", "right13", "left14"])) == [
+        "left13",
+        "left14",
+        "right13",
+    ]
     assert len(caplog.records) == 13
     assert "no film of segment left0: expected a segment" in caplog.text
+    # What cannot be shown is skipped: the agent, which waits while too much is unanswered, must not
+    # wait for it.
+    assert store.counts().open == 2
+    skipped = store.events()
+    assert {(e.answer, e.annotator_id) for e in skipped} == {(Answer.SKIP, "renderer")}
+    assert sorted(event.query_id for event in skipped) == sorted(f"q{i}" for i in range(13))
 
 
 def test_segments_without_states_are_left_out_with_a_word(run, store, films, caplog):
