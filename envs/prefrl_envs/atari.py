@@ -5,13 +5,15 @@ maximum of the last two, 84 x 84 grey pixels, the score and the like blacked out
 of a life nor the end of a game is told to the agent: the next game just begins. Stepped by ALE's
 own vector environment, in C++ threads.
 
-Every game is seeded on its own, so a seed and the actions since say where a game is: it can be
-gone on with elsewhere, and drawn in colour for people, without anything else having been kept.
+A game's number and its actions say where it is: it can be gone on with elsewhere, and drawn in
+colour for people, without anything else having been kept. The number is made of a seed of ALE's and
+of how many games were played since: seeding takes a tenth of a second, in which all games stand
+still, while the next game begins in some milliseconds and follows from the seed, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -34,6 +36,7 @@ _SIDE = 84
 _FRAMES_PER_STEP = 4
 _LONGEST_GAME = 108_000  # frames: half an hour of play
 _FPS = 15  # steps: the console draws 60 frames a second
+_GAMES_PER_SEED = 50  # all before it have to be begun to begin the last one
 
 Frames = NDArray[np.uint8]
 Info = dict[str, Any]
@@ -75,15 +78,33 @@ def black_out(frames: Frames, game: Game) -> Frames:
     return frames
 
 
+def _number(seed: int, place: int) -> int:
+    """Of the game that is begun after so many others since a seed."""
+    return seed * _GAMES_PER_SEED + place
+
+
+def _begin_games(ale: AtariVectorEnv, games: Mapping[int, int]) -> Frames:
+    """Begins games by their numbers in some of the environments; what all of them show then."""
+    which = np.isin(np.arange(ale.num_envs), list(games))
+    options = None if which.all() else {"reset_mask": which}
+    seeds = [game // _GAMES_PER_SEED for _, game in sorted(games.items())]
+    frames, _ = ale.reset(seed=np.array(seeds), options=options)
+    for i, game in games.items():
+        this = {"reset_mask": np.arange(ale.num_envs) == i}
+        for _ in range(game % _GAMES_PER_SEED):
+            frames, _ = ale.reset(options=this)
+    return np.asarray(frames)
+
+
 class _Journal:
-    """A game since its seed: all actions, one byte each."""
+    """A game from its start: all actions, one byte each."""
 
     def __init__(self) -> None:
         self._room = np.empty(1024, np.uint8)
         self.begin(0)
 
-    def begin(self, seed: int) -> None:
-        self.seed, self.n, self.score = seed, 0, 0.0
+    def begin(self, game: int) -> None:
+        self.game, self.n, self.score = game, 0, 0.0
 
     def note(self, action: int, score: float) -> None:
         if self.n == len(self._room):
@@ -102,9 +123,9 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
     Observations are single frames, shape (N, 1, 84, 84): who needs several stacks them. The reward
     is what the oracle compares: the points of the step, between -1 and 1, less the game's penalty
     where a game ended. No step ends an episode. Each step's info says, for all N: ``score``, the
-    points as the game counts them; ``game_over``; ``seed`` and ``step`` of the game as they were
-    before the step; ``final_score``, that of the games that ended; ``journals``, the actions of
-    the games that ended, by number of the environment.
+    points as the game counts them; ``game_over``; ``game`` and ``step``, the number of the game and
+    of its steps before this one; ``final_score``, that of the games that ended, and ``journals``,
+    their actions, by number of the environment.
 
     Version history: v0, first release.
 
@@ -129,7 +150,7 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
         )
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
         self._first_seeds = [0] * num_envs
-        self._n_games = [0] * num_envs
+        self._n_seeds = [0] * num_envs
         self._journals = [_Journal() for _ in range(num_envs)]
 
     def reset(
@@ -140,40 +161,38 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
             seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else seed
             for i, first in enumerate(seeds):
                 if first is not None:
-                    self._first_seeds[i], self._n_games[i] = int(first), 0
-        return self._begin(np.ones(self.num_envs, np.bool_)), {}
+                    self._first_seeds[i], self._n_seeds[i] = int(first), 0
+        return self._begin({i: self._next_seed(i) for i in range(self.num_envs)}), {}
 
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[Frames, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Info]:
         """One step of each game."""
-        seeds = np.array([journal.seed for journal in self._journals])
+        games = np.array([journal.game for journal in self._journals])
         steps = np.array([journal.n for journal in self._journals])
         frames, points, lost, cut, _ = self._ale.step(np.asarray(actions, np.int64))
         score, over = points.astype(np.float64), lost | cut
         for journal, action, earned in zip(self._journals, actions, score, strict=True):
             journal.note(int(action), float(earned))
-        info: Info = {"score": score, "game_over": over, "seed": seeds, "step": steps}
+        info: Info = {"score": score, "game_over": over, "game": games, "step": steps}
         if over.any():
             ended = np.flatnonzero(over).tolist()
             info["journals"] = {i: self._journals[i].actions() for i in ended}
             info["final_score"] = {i: self._journals[i].score for i in ended}
-            frames = self._begin(over)
-        else:
-            frames = black_out(frames, self.game)
+            frames = self._follow(ended, frames)
         rewards = np.clip(score, -1.0, 1.0) - self.game.penalty * over
         none = np.zeros(self.num_envs, np.bool_)
-        return frames, rewards, none, none.copy(), info
+        return black_out(frames, self.game), rewards, none, none.copy(), info
 
     def journal(self, i: int) -> tuple[int, NDArray[np.uint8]]:
-        """Seed and actions so far of the game under way in environment i."""
-        return self._journals[i].seed, self._journals[i].actions()
+        """Number and actions so far of the game under way in environment i."""
+        return self._journals[i].game, self._journals[i].actions()
 
     def snapshot(self, i: int) -> Info:
         """What ``restore`` needs of environment i."""
-        seed, actions = self.journal(i)
-        first, n_games = self._first_seeds[i], self._n_games[i]
-        return {"first_seed": first, "n_games": n_games, "seed": seed, "actions": actions}
+        game, actions = self.journal(i)
+        first, n_seeds = self._first_seeds[i], self._n_seeds[i]
+        return {"first_seed": first, "n_seeds": n_seeds, "game": game, "actions": actions}
 
     def restore(self, snapshots: Sequence[Info]) -> Frames:
         """Brings all games to where they were, by playing them again, side by side.
@@ -186,9 +205,9 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
         starts = np.array([longest - len(actions) for actions in journals])
         frames = self.reset(seed=[int(snapshot["first_seed"]) for snapshot in snapshots])[0]
         for t in range(longest + 1):  # they begin one after the other, and end together
-            if (begin := starts == t).any():
-                seeds = [int(snapshots[i]["seed"]) for i in np.flatnonzero(begin).tolist()]
-                frames = self._begin(begin, seeds)
+            begun = np.flatnonzero(starts == t).tolist()
+            if begun:
+                frames = self._begin({i: int(snapshots[i]["game"]) for i in begun})
             if t < longest:
                 rows = zip(journals, starts, strict=True)
                 actions = np.array([a[t - start] if t >= start else 0 for a, start in rows])
@@ -196,25 +215,32 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
                 for i in np.flatnonzero(starts <= t).tolist():
                     self._journals[i].note(int(actions[i]), float(points[i]))
         for i, snapshot in enumerate(snapshots):
-            self._n_games[i] = int(snapshot["n_games"])
+            self._n_seeds[i] = int(snapshot["n_seeds"])
         return black_out(frames, self.game)
 
     def close(self, **kwargs: Any) -> None:
         """Nothing to give back: ALE's threads end with the object."""
 
-    def _begin(self, which: NDArray[np.bool_], seeds: Sequence[int] | None = None) -> Frames:
-        """Begins new games where it is said, each with the next seed of its row."""
-        chosen = np.flatnonzero(which).tolist()
-        for place, i in enumerate(chosen):
-            if seeds is None:
-                row = np.random.SeedSequence([self._first_seeds[i], self._n_games[i]])
-                self._journals[i].begin(int(row.generate_state(1)[0] >> 1))
-                self._n_games[i] += 1
-            else:
-                self._journals[i].begin(seeds[place])
-        begun = np.array([self._journals[i].seed for i in chosen])
-        options = None if which.all() else {"reset_mask": which}
-        return black_out(self._ale.reset(seed=begun, options=options)[0], self.game)
+    def _next_seed(self, i: int) -> int:
+        """Number of the first game of the next seed in the row of environment i."""
+        row = np.random.SeedSequence([self._first_seeds[i], self._n_seeds[i]])
+        self._n_seeds[i] += 1
+        return _number(int(row.generate_state(1)[0] >> 1), 0)
+
+    def _follow(self, ended: Sequence[int], frames: Frames) -> Frames:
+        """Takes note of the games that follow on those that ended; ALE has begun them already."""
+        seeded = {}
+        for i in ended:
+            following = self._journals[i].game + 1
+            if following % _GAMES_PER_SEED == 0:
+                seeded[i] = self._next_seed(i)
+            self._journals[i].begin(following)
+        return self._begin(seeded) if seeded else frames
+
+    def _begin(self, games: Mapping[int, int]) -> Frames:
+        for i, game in games.items():
+            self._journals[i].begin(game)
+        return black_out(_begin_games(self._ale, games), self.game)
 
 
 class Atari(gym.Env[Frames, Any]):
@@ -251,15 +277,15 @@ class Atari(gym.Env[Frames, Any]):
         """The screen in colour, shape (210, 160, 3), with the masks; played again to be drawn."""
         if self.render_mode is None:
             return None
-        seed, actions = self._vector.journal(0)
-        frames = self.draw(seed, actions, first=len(actions))
+        game, actions = self._vector.journal(0)
+        frames = self.draw(game, actions, first=len(actions))
         return np.asarray(frames[-1])
 
-    def draw(self, seed: int, actions: NDArray[np.uint8], *, first: int = 0) -> Frames:
+    def draw(self, game: int, actions: NDArray[np.uint8], *, first: int = 0) -> Frames:
         """Plays a game again, and draws what it showed.
 
         Args:
-            seed: Of the game.
+            game: Its number.
             actions: All actions since, shape (n,).
             first: The frame to begin with: 0 is the one before the first action.
 
@@ -267,7 +293,7 @@ class Atari(gym.Env[Frames, Any]):
             Frames first to n in colour, shape (n + 1 - first, 210, 160, 3), with the masks.
         """
         screen = _ale(self._vector.game, 1, colour=True)
-        shown, _ = screen.reset(seed=np.array([seed]))
+        shown = _begin_games(screen, {0: game})
         frames = [shown[0, 0].copy()] if first == 0 else []
         for t, action in enumerate(actions, start=1):
             shown, *_ = screen.step(np.array([action], np.int64))

@@ -147,8 +147,8 @@ def _arrays(segment: Segment) -> dict[str, Any]:
     if segment.frames is not None:
         arrays["frames"] = np.frombuffer(segment.frames.content, np.uint8)
         arrays["frames_shape"] = segment.frames.shape
-    for seed, actions in segment.journals.items():
-        arrays[f"{_JOURNAL}{seed}"] = actions
+    for game, actions in segment.journals.items():
+        arrays[f"{_JOURNAL}{game}"] = actions
     return arrays
 
 

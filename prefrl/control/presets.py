@@ -63,8 +63,8 @@ _ATARI = TrainConfig(
     agent=_PPO_ON_PICTURES,
 )
 
-# Christiano et al. 2017, appendix A.2. There fits go on all the time, at one label for ten steps of
-# the agent; here there is one for each percent of new labels, from the parameters of the last. Their
+# Christiano et al. 2017, appendix A.2. There fits go on all the time, at a label for ten steps of
+# the agent; here there is one for each percent of new labels, from the last parameters. Their
 # L2 coefficient of 1e-4 is taken to be of a mean loss: of the sum over 500 comparisons it is 0.05.
 _CHRISTIANO_ATARI = TrainConfig(
     env_id="",

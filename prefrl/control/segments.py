@@ -111,7 +111,7 @@ class SegmentSampler:
         for stretches, content in zip(self._open, state["open"], strict=True):
             stretches.clear()
             if content is not None:
-                journals = {seed: actions for seed, actions in content["journals"]}
+                journals = dict(content["journals"])
                 rollout = Rollout(**{**content, "journals": journals})
                 stretches.append(_Stretch(rollout, 0, 0, len(rollout.dones)))
 
@@ -160,7 +160,7 @@ def _as_one(stretches: list[_Stretch]) -> _Stretch | None:
         dones=np.concatenate([part.dones for part in parts]),
         states=np.concatenate(states) if len(states) == len(parts) else None,
         frames=np.concatenate(frames) if frames else None,
-        journals={seed: game for part in parts for seed, game in part.journals.items()},
+        journals={game: actions for p in parts for game, actions in p.journals.items()},
     )
     return _Stretch(rollout, 0, 0, len(rollout.dones))
 
@@ -208,11 +208,11 @@ def _journals(states: NDArray[np.float64] | None, journals: Journals) -> Journal
     """The games that states are of, as far as those go."""
     if states is None or not journals:
         return {}
-    seeds, steps = states[:, 0, 0].astype(int), states[:, 0, 1].astype(int)
+    numbers, steps = states[:, 0, 0].astype(int), states[:, 0, 1].astype(int)
     return {
-        int(seed): journals[int(seed)][: int(steps[seeds == seed].max())]
-        for seed in np.unique(seeds)
-        if int(seed) in journals
+        game: journals[game][: int(steps[numbers == game].max())]
+        for game in np.unique(numbers).tolist()
+        if game in journals
     }
 
 
@@ -297,7 +297,7 @@ class SegmentPool:
                 states=None if state["states"] is None else state["states"][i].copy(),
                 env_steps=state["env_steps"][i],
                 frames=packed[i] if packed else None,
-                journals={seed: actions.copy() for seed, actions in state["journals"][i]},
+                journals={game: actions.copy() for game, actions in state["journals"][i]},
             )
             self.add(segment, state["true_rewards"][i].copy())
 

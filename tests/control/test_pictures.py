@@ -37,20 +37,20 @@ def test_pixel_moving_dot_is_solved_from_comparisons(tmp_path):
     """At random an episode brings about -75, the best possible is about -12."""
     config = TrainConfig(
         DOT,
-        steps=36_000,
+        steps=44_000,
         sync=True,
         films=False,
         run=tmp_path / "run",
         eval_episodes=2,
         preferences=PreferenceConfig(
-            labels=300,
-            segment_length=8,
-            initial_fraction=0.4,
+            labels=400,
+            segment_length=15,
+            initial_fraction=0.5,
             schedule="constant",
-            refit_growth=0.2,
+            refit_growth=0.1,
             query=QueryConfig(warmup_segments=120),
             net=SMALL_NET,
-            fit=FitConfig(max_steps=150, check_every=50, learning_rate=2e-3),
+            fit=FitConfig(max_steps=150, check_every=50, learning_rate=2e-3, l2=0.02),
         ),
         agent=AgentConfig(
             n_envs=8,
@@ -59,15 +59,14 @@ def test_pixel_moving_dot_is_solved_from_comparisons(tmp_path):
             n_epochs=4,
             learning_rate=1e-3,
             gamma=0.95,
-            ent_coef=0.02,
+            ent_coef=0.01,
             frame_stack=1,
-            hidden=(64,),
         ),
     )
     rows = []
     train(config, on_rollout=rows.append)
     assert rows[0]["true_return_mean"] < -50
-    assert np.mean([row["true_return_mean"] for row in rows[-6:]]) > -30
+    assert np.mean([row["true_return_mean"] for row in rows[-6:]]) > -28
     assert np.mean([row["reward_correlation"] for row in rows[-6:]]) > 0.7
 
 

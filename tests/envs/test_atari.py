@@ -91,7 +91,7 @@ def test_the_end_of_a_game_is_not_told_and_costs_what_the_game_says():
             n_over += 1
             assert len(info["journals"][i]) == info["step"][i] + 1
             assert info["final_score"][i] >= 0
-            assert games.journal(i)[0] != info["seed"][i]  # the next game has begun
+            assert games.journal(i)[0] != info["game"][i]  # the next game has begun
             assert len(games.journal(i)[1]) == 0
     assert n_over >= 2
     assert game_of("pong").penalty == 0
@@ -112,17 +112,32 @@ def test_games_go_on_elsewhere_where_they_were():
         one, other = games.step(actions), again.step(actions)
         assert (one[0] == other[0]).all()
         assert (one[1] == other[1]).all()
-        assert (one[4]["seed"] == other[4]["seed"]).all()
+        assert (one[4]["game"] == other[4]["game"]).all()
 
 
-def test_a_seed_and_the_actions_since_draw_what_was_played():
+def test_every_so_many_games_there_is_a_new_seed(monkeypatch):
+    monkeypatch.setattr("prefrl_envs.atari._GAMES_PER_SEED", 2)
+    rng = np.random.default_rng(3)
+    games, numbers = AtariVector("breakout", 1), []
+    games.reset(seed=5)
+    while len(set(numbers)) < 4:
+        shown, _, _, _, info = games.step(rng.integers(4, size=1))
+        numbers.append(int(info["game"][0]))
+    first, second, third, fourth = dict.fromkeys(numbers)
+    assert (second, fourth) == (first + 1, third + 1)
+    assert abs(third - second) > 1
+    again = AtariVector("breakout", 1)
+    assert (again.restore([games.snapshot(0)]) == shown).all()
+
+
+def test_a_number_and_the_actions_draw_what_was_played():
     env, _ = played("Pong", 90, render_mode="rgb_array")
     game = env.unwrapped
-    seed, actions = game._vector.journal(0)
-    film = game.draw(seed, actions, first=80)
+    number, actions = game._vector.journal(0)
+    film = game.draw(number, actions, first=80)
     assert film.shape == (11, 210, 160, 3)
     assert (film[-1] == env.render()).all()
-    whole = game.draw(seed, actions)
+    whole = game.draw(number, actions)
     assert len(whole) == 91
     assert (whole[80:] == film).all()
 

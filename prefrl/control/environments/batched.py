@@ -23,14 +23,15 @@ __all__ = ["GAME_OVER_KEY", "SCORE_KEY", "Batched", "Games"]
 SCORE_KEY = "prefrl/score"
 """Where a step's info has the points of the game, which people read; the reward is the oracle's."""
 GAME_OVER_KEY = "prefrl/game_over"
-"""Where the info of a game's last step has its seed and all its actions, shape (n,)."""
+"""Where the info of a game's last step has its number and all its actions, shape (n,)."""
 
 
 class Games(Protocol):
-    """Many games side by side that can be played again, from a seed and the actions since.
+    """Many games side by side that can be played again, from a number and the actions since.
 
     A ``gymnasium.vector.VectorEnv`` whose ``step`` tells, for all N: ``score``, ``game_over``,
-    ``seed`` and ``step`` of the game; and ``journals`` and ``final_score`` of games that ended.
+    ``game``, its number, and ``step`` in it; and of games that ended ``journals`` and
+    ``final_score``.
     """
 
     num_envs: int
@@ -46,7 +47,7 @@ class Games(Protocol):
         ...
 
     def journal(self, i: int) -> tuple[int, NDArray[np.uint8]]:
-        """Seed and actions so far of the game in environment i."""
+        """Number and actions so far of the game in environment i."""
         ...
 
     def snapshot(self, i: int) -> dict[str, Any]:
@@ -98,19 +99,19 @@ class Batched(VecEnv):
         observations, rewards, terminated, truncated, told = self._games.step(self._actions)
         self.last_observations = observations
         infos = [
-            {STATE_KEY: np.array([seed, step], np.float64), SCORE_KEY: float(score)}
-            for seed, step, score in zip(told["seed"], told["step"], told["score"], strict=True)
+            {STATE_KEY: np.array([game, step], np.float64), SCORE_KEY: float(score)}
+            for game, step, score in zip(told["game"], told["step"], told["score"], strict=True)
         ]
         for i in np.flatnonzero(told["game_over"]):
-            game = told["journals"][i]
-            infos[i][GAME_OVER_KEY] = (int(told["seed"][i]), game)
+            actions = told["journals"][i]
+            infos[i][GAME_OVER_KEY] = (int(told["game"][i]), actions)
             # As Stable-Baselines3's Monitor says it, for its own log.
             seconds = round(time.monotonic() - self._started, 6)
-            infos[i]["episode"] = {"r": told["final_score"][i], "l": len(game), "t": seconds}
+            infos[i]["episode"] = {"r": told["final_score"][i], "l": len(actions), "t": seconds}
         return observations, rewards.astype(np.float32), terminated | truncated, infos
 
     def journals(self) -> dict[int, NDArray[np.uint8]]:
-        """The games under way: all actions since their seed."""
+        """The games under way: all their actions, by number."""
         return dict(self._games.journal(i) for i in range(self.num_envs))
 
     def snapshots(self) -> list[dict[str, Any]]:

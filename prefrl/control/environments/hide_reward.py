@@ -225,8 +225,8 @@ class _Tape:
             for i, info in enumerate(infos):
                 self._states[t, i] = info[STATE_KEY]
                 if GAME_OVER_KEY in info:
-                    seed, game = info[GAME_OVER_KEY]
-                    self._journals[seed] = game
+                    game, taken = info[GAME_OVER_KEY]
+                    self._journals[game] = taken
         self._t += 1
 
     def cut(self) -> None:

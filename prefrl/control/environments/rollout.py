@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 __all__ = ["Journals", "Rollout"]
 
 Journals = Mapping[int, NDArray[np.uint8]]
-"""Games by their seed: all actions since, shape (n,), as far as they are known."""
+"""Games by their number: all actions, shape (n,), as far as they are known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Rollout:
     """Whether the step was the last of its episode, shape (T, N)."""
     states: NDArray[np.float64] | None
     """Simulator states before each action, shape (T, N, S), where they are known; of a game that
-    can be played again its seed and step, so S is 2."""
+    can be played again its number and step, so S is 2."""
     frames: NDArray[np.uint8] | None = None
     """Pictures before each action, shape (K + T, N, C, H, W), after K of the steps before, which
     are black where the episode had not begun; None without pictures."""

@@ -1,4 +1,4 @@
-"""Films of games that can be played again: from a seed and the actions since, in colour."""
+"""Films of games that can be played again: from its number and its actions, in colour."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GameRenderer:
     of Pong a second.
 
     Args:
-        env: An environment with ``draw(seed, actions, first=...)``.
+        env: An environment with ``draw(game, actions, first=...)``.
         size: Width of the pictures in pixels, about: each pixel of the screen becomes a square.
     """
 
@@ -50,8 +50,8 @@ class GameRenderer:
         """Draws moments of games.
 
         Args:
-            states: Seed and step of each moment, shape (T, 2), in order.
-            journals: The games by seed, with the actions up to there.
+            states: Number of the game and step of each moment, shape (T, 2), in order.
+            journals: The games by number, with the actions up to there.
 
         Returns:
             Pictures, shape (T, H, W, 3).
@@ -64,18 +64,18 @@ class GameRenderer:
                 f"expected states of shape (T, 2) with T > 0, got {states.shape}; film the game "
                 "that they were recorded in."
             )
-        seeds, steps = states.astype(np.int64).T
+        games, steps = states.astype(np.int64).T
         pictures: list[NDArray[np.uint8]] = []
-        for seed in dict.fromkeys(seeds.tolist()):  # in the order in which they were played
-            moments = steps[seeds == seed]
-            actions = journals.get(seed)
+        for game in dict.fromkeys(games.tolist()):  # in the order in which they were played
+            moments = steps[games == game]
+            actions = journals.get(game)
             if actions is None or len(actions) < moments[-1]:
                 raise FilmError(
-                    f"expected the {moments[-1]} actions of game {seed} up to here, got "
+                    f"expected the {moments[-1]} actions of game {game} up to here, got "
                     f"{'none' if actions is None else len(actions)}."
                 )
-            game: Any = self._env.unwrapped
-            drawn = game.draw(seed, actions[: moments[-1]], first=int(moments[0]))
+            env: Any = self._env.unwrapped
+            drawn = env.draw(game, actions[: moments[-1]], first=int(moments[0]))
             pictures += [self._enlarged(drawn[step - moments[0]]) for step in moments]
         return np.stack(pictures)
 
