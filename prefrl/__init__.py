@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prefrl.control.environments.states import RecordState
     from prefrl.control.finish import Result
     from prefrl.control.preferences import PreferenceConfig
+    from prefrl.control.presets import preset
     from prefrl.control.segments import Segment
     from prefrl.control.train import resume, train
     from prefrl.core.comparisons import Answer, Comparison, Query
@@ -47,6 +48,7 @@ __all__ = [
     "RunDirectory",
     "Segment",
     "TrainConfig",
+    "preset",
     "resume",
     "train",
 ]
@@ -57,6 +59,7 @@ _MODULES = {
     "prefrl.control.finish": ("Result",),
     "prefrl.control.environments.hide_reward": ("HideReward",),
     "prefrl.control.preferences": ("PreferenceConfig",),
+    "prefrl.control.presets": ("preset",),
     "prefrl.control.segments": ("Segment",),
     "prefrl.control.environments.states": ("RecordState",),
     "prefrl.control.train": ("resume", "train"),

@@ -46,7 +46,7 @@ def examine() -> Iterator[Finding]:
     if torch.cuda.is_available():
         yield Finding("GPU", True, torch.cuda.get_device_name())
     else:
-        advice = "Not needed: small nets are as fast on the CPU."
+        advice = "Not needed but for pictures: small nets are as fast on the CPU."
         yield Finding("GPU", True, "none that torch can use", advice)
     backend = choose_gl()
     yield Finding(

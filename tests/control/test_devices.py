@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -45,3 +49,20 @@ def test_devices_that_are_not_there_are_refused(gpus, n_gpus, wanted, message):
     gpus(n_gpus)
     with pytest.raises(ConfigError, match=message):
         choose_devices(wanted)
+
+
+def test_torch_gets_its_threads_and_keeps_its_memory():
+    """The C library gives back what large tensors took, unless it is told not to."""
+    code = (
+        "import resource, torch; from prefrl.control.devices import use_cpu; use_cpu(1)\n"
+        "for _ in range(3): torch.ones(6_000_000) + 1\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "before = faults()\n"
+        "for _ in range(20): torch.ones(6_000_000) + 1\n"
+        "print(torch.get_num_threads(), faults() - before)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    threads, faults = map(int, said.stdout.split())
+    assert threads == 1
+    if platform.libc_ver()[0] == "glibc":
+        assert faults < 20 * 6_000_000 * 4 / 4096 / 4  # a page fault for each page, twice, else

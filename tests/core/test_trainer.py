@@ -8,7 +8,7 @@ from torch import nn
 
 from prefrl.core.comparisons import Answer, Comparison, Query
 from prefrl.core.trainer import FitConfig, _adapt_l2, _Check, fit
-from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.errors import ConfigError, FitInterruptedError, NotEnoughDataError
 
 
 @dataclass(frozen=True)
@@ -200,3 +200,57 @@ def test_l2_never_exceeds_that_of_the_config(rng):
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         FitConfig(**wrong)
+
+
+def test_a_check_may_look_at_the_newest_alone(rng):
+    points, comparisons = points_and_comparisons(rng, 60)
+    config = FitConfig(learning_rate=0.05, check_comparisons=20)
+    report = fit(Linear(3, 5), comparisons, points, config=config, rng=rng)
+    assert np.isnan(report.holdout_probability[:-20]).all()
+    assert np.isfinite(report.holdout_probability[-20:]).sum() > 5
+    assert len(report.preference) == 60
+    assert math.isfinite(report.holdout_loss)
+    assert math.isfinite(report.train_loss)
+
+
+def test_a_penalty_on_scores_keeps_them_small(rng):
+    points, comparisons = points_and_comparisons(rng, 100)
+    sizes = []
+    for score_l2 in (0.0, 0.1):
+        model = Linear(3, 5)
+        config = FitConfig(learning_rate=0.05, score_l2=score_l2, l2=0.0)
+        fit(model, comparisons, points, config=config, rng=np.random.default_rng(0))
+        scores = model.score(model.collate(list(points.values())))
+        sizes.append(scores.square().mean().item())
+    assert sizes[1] < sizes[0] / 2
+
+
+def test_a_fit_ends_when_it_is_told_to(rng):
+    points, comparisons = points_and_comparisons(rng, 20)
+    steps = []
+
+    def go_on():
+        steps.append(1)
+        return len(steps) < 7
+
+    with pytest.raises(FitInterruptedError, match="7 steps"):
+        fit(Linear(3, 5), comparisons, points, config=FitConfig(), rng=rng, go_on=go_on)
+    assert len(steps) == 7
+
+
+def test_what_a_model_draws_does_not_touch_what_others_draw(rng):
+    class Noisy(Linear):
+        def score(self, batch):
+            return super().score(batch + 0.1 * torch.randn_like(batch))
+
+    points, comparisons = points_and_comparisons(rng, 20)
+    config, weights = FitConfig(max_steps=20, min_steps=20), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        untouched = torch.rand(3)
+        torch.manual_seed(seed)
+        model = Noisy(3, 5)
+        fit(model, comparisons, points, config=config, rng=np.random.default_rng(0))
+        assert torch.equal(torch.rand(3), untouched)
+        weights.append(model.weight.detach().clone())
+    assert torch.equal(*weights)

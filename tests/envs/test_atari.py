@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -175,3 +177,16 @@ def test_a_longer_journal_needs_more_room():
         if info["game_over"][0]:
             assert len(info["journals"][0]) == info["step"][0] + 1
     assert len(games.journal(0)[1]) == games._journals[0].n
+
+
+def test_without_ale_the_extra_is_named():
+    code = (
+        "import sys; sys.modules['ale_py'] = None\n"
+        "from prefrl.cli import main; main(['train', 'prefrl_envs:prefrl/Pong-v0'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "prefrl[atari]" in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr

@@ -1,5 +1,6 @@
 """The reward learner and the labeller by their steps, on items that are two numbers."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from prefrl.core.comparisons import Answer, Query
 from prefrl.core.oracle import as_oracle
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig
-from prefrl.errors import NonFiniteError
+from prefrl.errors import ConfigError, NonFiniteError
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner, weights_hash
 from prefrl.runtime.rundir import RunDirectory
@@ -239,3 +240,38 @@ def test_a_poll_without_news_looks_at_nothing(store, monkeypatch):
     role.step(sample)
     monkeypatch.setattr(role, "comparisons", lambda known: pytest.fail("it looked"))
     assert role.step(sample) is None
+
+
+def test_the_first_fit_waits_for_first_labels_and_may_be_longer(store):
+    config = dataclasses.replace(CONFIG, first_labels=6, pretraining_epochs=50)
+    made = RewardLearner(Linear(), store, ITEMS, config=config, seed=0)
+    ask(store, 0, 5)
+    assert made.step(sample) is None
+    ask(store, 5, 6)
+    assert made.step(sample).steps == 50  # passes of one batch
+    ask(store, 6, 9)
+    assert made.step(sample).steps <= 60
+    assert made.n_fits == 2
+
+
+def test_a_first_fit_starts_from_fresh_parameters_and_others_may_not():
+    warm = dataclasses.replace(CONFIG, fit=FitConfig(restart=False))
+    assert warm.fit_for(10, is_first=True).restart
+    assert not warm.fit_for(10, is_first=False).restart
+    for wrong in ({"first_labels": 0}, {"pretraining_epochs": 0}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            dataclasses.replace(CONFIG, **wrong)
+
+
+def test_a_fit_that_was_told_to_end_leaves_everything_as_it_was(store, run):
+    going = iter([True] * 5 + [False] + [True] * 1000)
+    made = RewardLearner(
+        Linear(), store, ITEMS, config=CONFIG, seed=0, run=run, go_on=lambda: next(going)
+    )
+    ask(store, 0, 5)
+    before = weights_hash(made.model.state_dict())
+    assert made.step(sample) is None
+    assert weights_hash(made.model.state_dict()) == before
+    assert newest_version(run.reward) is None
+    assert made.step(sample) is not None  # what was due is still due
+    assert made.n_fits == 1
