@@ -233,6 +233,8 @@ class _Tape:
         """Marks the newest step as the end of its episode: the environments were reset."""
         if self._t:
             self._dones[self._t - 1] = True
+        elif self._frames is not None:
+            self._frames[: self._n_before] = 0
 
     def before(self) -> NDArray[np.uint8] | None:
         """The pictures before the next step, shape (K, N, C, H, W)."""

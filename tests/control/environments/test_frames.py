@@ -85,6 +85,18 @@ def test_pictures_are_recorded_once_with_those_before():
     assert told == [[0, 0, 0, 1, 2, 3, 4], [2, 3, 4, 5, 1, 2, 3], [1, 2, 3, 4, 5, 1, 2]]
 
 
+def test_a_reset_between_two_rollouts_begins_with_nothing_before():
+    venv = HideReward(screens(1, length=9))
+    venv.record(4, n_before=3)
+    venv.reset()
+    for _ in range(4):
+        venv.step(STAY[:1])
+    venv.take()
+    venv.reset()
+    venv.step(STAY[:1])
+    assert venv.take().frames[:, 0, 0, 0, 0].tolist() == [0, 0, 0, 1]
+
+
 def test_the_pictures_before_survive_a_resume():
     venv = HideReward(screens(2, length=9))
     venv.record(4, n_before=3)
