@@ -43,7 +43,7 @@ _ATARI = TrainConfig(
         pretraining_epochs=20,
         refit_growth=0.05,
         newest_labels=3000,
-        query=QueryConfig(warmup_segments=200),
+        query=QueryConfig(warmup_segments=200, max_open=500),
         net=RewardNetConfig(
             hidden=(64,),
             action_input=False,
