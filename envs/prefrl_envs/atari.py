@@ -149,7 +149,8 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
             self.single_observation_space, num_envs
         )
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
-        self._first_seeds = [0] * num_envs
+        # Until somebody seeds them; entropy is the system's.
+        self._first_seeds = np.random.SeedSequence().generate_state(num_envs).tolist()
         self._n_seeds = [0] * num_envs
         self._journals = [_Journal() for _ in range(num_envs)]
 

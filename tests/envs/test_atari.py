@@ -158,6 +158,13 @@ def test_seeds_decide_and_environments_differ():
     assert (first[0] == second[0]).all()
 
 
+def test_without_a_seed_no_two_environments_play_the_same_game():
+    games = [AtariVector("pong", 2) for _ in range(2)]
+    for vector in games:
+        vector.reset()
+    assert len({vector.journal(i)[0] for vector in games for i in range(2)}) == 4
+
+
 def test_every_game_of_ale_has_an_id():
     roms = find_roms()
     assert len(roms) > 100
