@@ -36,7 +36,9 @@ class PackedFrames:
     def pack(cls, frames: Frames) -> PackedFrames:
         """Compresses an array of bytes."""
         content = zstandard.ZstdCompressor(level=1).compress(np.ascontiguousarray(frames).data)
-        return cls(frames.shape, content)
+        # What comes is shrunk in place from the largest size possible: kept, it would leave a hole
+        # of that size behind it, 350 MB in a full pool. A copy has no more than it needs.
+        return cls(frames.shape, bytes(memoryview(content)))
 
     def unpack(self) -> Frames:
         """The array, new and writable."""
