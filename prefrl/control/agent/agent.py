@@ -23,6 +23,7 @@ from prefrl.control.agent.state import (
     restore_agent,
     restore_random_state,
 )
+from prefrl.control.agent.mixed_cnn import MixedNatureCNN
 from prefrl.control.environments.frames import stack_frames
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.making import make_environments
@@ -66,6 +67,8 @@ class AgentConfig:
     """Standardise what the policy sees, by running statistics; pictures are left as they are."""
     frame_stack: int = 4
     """Newest pictures that the policy sees, where observations have pictures."""
+    mixed_precision: bool = True
+    """Compute the policy's convolutions in bfloat16 where the processor has instructions for it."""
     linear_decay: bool = False
     """Let learning rate and clip range fall to zero over the training."""
 
@@ -299,8 +302,11 @@ def _policy(space: spaces.Space[Any]) -> str:
 def _policy_kwargs(config: AgentConfig, space: spaces.Space[Any]) -> dict[str, Any]:
     pictures = layout_of(space).picture is not None
     hidden = list((() if pictures else (256, 256)) if config.hidden is None else config.hidden)
-    return {
+    kwargs: dict[str, Any] = {
         "net_arch": {"pi": hidden, "vf": hidden},
         "activation_fn": nn.ReLU,
         "log_std_init": config.log_std_init,
     }
+    if pictures and config.mixed_precision and not isinstance(space, spaces.Dict):
+        kwargs["features_extractor_class"] = MixedNatureCNN
+    return kwargs
