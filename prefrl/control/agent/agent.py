@@ -17,13 +17,13 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
+from prefrl.control.agent.mixed_cnn import MixedNatureCNN
 from prefrl.control.agent.state import (
     agent_state,
     observation_statistics,
     restore_agent,
     restore_random_state,
 )
-from prefrl.control.agent.mixed_cnn import MixedNatureCNN
 from prefrl.control.environments.frames import stack_frames
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.making import make_environments

@@ -12,8 +12,9 @@ __all__ = ["MixedNatureCNN"]
 
 
 class MixedNatureCNN(NatureCNN):
-    """Stable-Baselines3's ``NatureCNN`` with the same parameters (Mnih et al. 2015), computed in
-    bfloat16 where that is fast, and in float32 elsewhere.
+    """Stable-Baselines3's ``NatureCNN`` (Mnih et al. 2015), in bfloat16 where that is fast.
+
+    Elsewhere it is computed in float32; the parameters are the same.
     """
 
     def forward(self, observations: Tensor) -> Tensor:

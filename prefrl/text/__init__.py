@@ -1,0 +1,1 @@
+"""Language models: the same reward learning, for responses to prompts."""

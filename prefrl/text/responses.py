@@ -1,0 +1,97 @@
+"""Prompts and responses: what a language model is asked, and what is compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prefrl.errors import RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory, replace_file, sync_folder
+
+__all__ = ["Prompt", "Response", "Responses"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a language model goes on from."""
+
+    text: str
+    """As people see it."""
+    tokens: tuple[int, ...]
+    """As the model sees it; a chat template may have added to the text."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a language model, or somebody else, wrote to a prompt: an item of a query."""
+
+    prompt: str
+    """The prompt as people see it."""
+    text: str
+    """The response, without special tokens."""
+    prompt_tokens: tuple[int, ...]
+    """The prompt as the model sees it."""
+    tokens: tuple[int, ...]
+    """The response, with the end token if it has one."""
+
+    @property
+    def id(self) -> str:
+        """A name that prompt and response alone decide."""
+        content = json.dumps([self.prompt_tokens, self.tokens]).encode()
+        return "r" + hashlib.blake2b(content, digest_size=12).hexdigest()
+
+
+class Responses(Mapping[str, Response]):
+    """The responses that were put to a labeller, by id.
+
+    Args:
+        run: Where they are kept as files too, whole before the query is stored; None keeps them in
+            memory alone.
+    """
+
+    def __init__(self, run: RunDirectory | None = None) -> None:
+        self._folder = None if run is None else run.items
+        self._known: dict[str, Response] = {}
+
+    def keep(self, responses: Sequence[Response]) -> None:
+        """Keeps responses for good: when this returns, they are on disk."""
+        new = {r.id: r for r in responses if r.id not in self._known}
+        if self._folder is not None and new:
+            for response_id, response in new.items():
+                path = self._folder / f"{response_id}.json"
+                replace_file(path, json.dumps(asdict(response)).encode(), point="items")
+            sync_folder(self._folder)
+        self._known |= new
+
+    def __getitem__(self, item_id: str) -> Response:
+        if item_id not in self._known:
+            if self._folder is None:
+                raise KeyError(item_id)
+            self._known[item_id] = self._read(item_id)
+        return self._known[item_id]
+
+    def __iter__(self) -> Iterator[str]:
+        if self._folder is None:
+            return iter(self._known)
+        return iter(sorted(path.stem for path in self._folder.glob("r*.json")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _read(self, item_id: str) -> Response:
+        assert self._folder is not None
+        path = self._folder / f"{item_id}.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_bytes())
+            for name in ("prompt_tokens", "tokens"):
+                content[name] = tuple(content[name])
+            return Response(**content)
+        except FileNotFoundError:
+            raise KeyError(item_id) from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunDirectoryError(
+                f"expected a response in {path}, but {error}; take the file from a backup."
+            ) from error
