@@ -27,8 +27,8 @@ from prefrl.runtime.supervisor import STOPPED
 
 if TYPE_CHECKING:
     from prefrl.control.agent.callback import PreferenceCallback
-    from prefrl.control.agent.partners import Apart
     from prefrl.runtime.learner import Recent
+    from prefrl.runtime.partners import Apart
 
 __all__ = ["main"]
 
@@ -45,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.control.agent.callback import PreferenceCallback
-    from prefrl.control.agent.partners import Apart, Patience
     from prefrl.control.agent_role import AgentRole
     from prefrl.control.config import config_from_json
     from prefrl.control.devices import use_cpu
+    from prefrl.runtime.partners import Apart, Patience
 
     config = config_from_json(run.read_json(run.config))
     use_cpu(config.threads)
@@ -64,7 +64,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             callback.net,
             callback.questioner,
             callback.store,
-            callback.pool,
+            callback.samples,
             config=config.preferences.learner,
             patience=Patience(
                 config.preferences.max_stale_rollouts * n_transitions, config.max_unanswered
@@ -90,8 +90,9 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.control.config import config_from_json
     from prefrl.control.devices import choose_devices, use_cpu
     from prefrl.control.preferences import step_reward
-    from prefrl.control.recent import load_recent, newest_recent, tidy_recent
+    from prefrl.control.recent import load_recent
     from prefrl.runtime.learner import RewardLearner
+    from prefrl.runtime.recent import newest_recent, tidy_recent
 
     config = config_from_json(run.read_json(run.config))
     use_cpu(config.threads)

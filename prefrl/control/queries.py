@@ -1,34 +1,21 @@
-"""Asking: which pairs of segments are put to the labeller."""
+"""Which pairs of segments are put to the labeller: settings, and where candidates come from."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.items import Items, Truth
 from prefrl.control.segments import Segment, SegmentPool
-from prefrl.core.comparisons import Query
-from prefrl.core.ensemble import RewardModel, member_preferences
-from prefrl.core.selection import SELECTIONS, Candidates, disagreement_scores
-from prefrl.core.store import LabelStore
+from prefrl.core.selection import SELECTIONS
 from prefrl.errors import ConfigError
+from prefrl.runtime.questioner import Pair, SelectionName
 
-__all__ = ["QueryConfig", "Questioner", "disagreement_of_rollout"]
-
-SelectionName = Literal[
-    "uniform",
-    "disagreement",
-    "entropy",
-    "k_center",
-    "k_center_disagreement",
-    "k_center_entropy",
-]
+__all__ = ["QueryConfig", "SegmentSource", "disagreement_of_rollout"]
 
 
 @dataclass(frozen=True)
@@ -64,106 +51,42 @@ class QueryConfig:
             )
 
 
-class Questioner:
-    """Chooses pairs of segments and stores them as queries; who answers them is not its business.
+class SegmentSource:
+    """Segments that might be asked about: those of the pool, kept with their true rewards.
 
     Args:
         pool: Where candidates come from.
         items: Where the segments that are asked about are kept.
-        store: Where queries are kept.
-        config: Settings.
-        rng: Source of candidates and of left and right.
         typical_return: The margin of B-Pref's teachers at this moment, kept with each segment.
     """
 
     def __init__(
-        self,
-        pool: SegmentPool,
-        items: Items,
-        store: LabelStore,
-        *,
-        config: QueryConfig,
-        rng: np.random.Generator,
-        typical_return: Callable[[], float] = lambda: 0.0,
+        self, pool: SegmentPool, items: Items, typical_return: Callable[[], float] = lambda: 0.0
     ) -> None:
-        self.asked: dict[str, Query] = {}
-        """All queries so far, by id, in the order of asking."""
-        self._pairs: set[frozenset[str]] = set()
         self._pool = pool
         self._items = items
-        self._store = store
-        self._config = config
-        self._rng = rng
         self._typical_return = typical_return
 
-    def recall(self, queries: Iterable[Query]) -> None:
-        """Takes queries that were asked before as asked, so that no pair is asked twice."""
-        for query in queries:
-            self.asked[query.id] = query
-            self._pairs.add(frozenset((query.left, query.right)))
+    def random_pairs(
+        self, n: int, asked: Collection[frozenset[str]], rng: np.random.Generator
+    ) -> list[Pair]:
+        """Up to n different pairs of different segments, without those asked."""
+        return list(self._pool.random_pairs(n, asked, rng))
 
-    def ask(self, n: int, model: RewardModel, *, env_steps: int) -> int:
-        """Stores up to n queries about segments of the pool.
-
-        Args:
-            n: Queries wanted.
-            model: Judges how informative a pair would be.
-            env_steps: Environment steps of the run so far.
-
-        Returns:
-            How many were asked: fewer when the pool holds too few pairs.
-        """
-        first_round = not self.asked
-        drawn = n if first_round else n * self._config.oversampling
-        pairs = self._pool.random_pairs(drawn, self._pairs, self._rng)
-        n = min(n, len(pairs))
-        if n == 0:
-            return 0
-        if first_round:
-            # An ensemble that has not been fitted knows nothing (B-Pref's first round is uniform).
-            chosen, priorities = pairs[:n], [0.0] * n
-        else:
-            chosen, priorities = self._choose(pairs, n, model)
+    def keep(self, items: Sequence[Segment]) -> None:
+        """Keeps segments, and apart from them what only oracles may know."""
         typical_return = self._typical_return()
-        self._items.keep(
-            [
-                (segment, Truth(self._pool.true_rewards(segment), typical_return))
-                for pair in chosen
-                for segment in pair
-            ]
+        self._items.keep([(s, Truth(self._pool.true_rewards(s), typical_return)) for s in items])
+
+    def kept(self, item_id: str) -> Segment:
+        """A segment that was kept."""
+        return self._items[item_id]
+
+    def features(self, pairs: Sequence[Pair]) -> NDArray[np.floating]:
+        """Raw observations of both segments in a row, as in B-Pref; of pictures every 4th pixel."""
+        return np.stack(
+            [np.concatenate([_features_of(left), _features_of(right)]) for left, right in pairs]
         )
-        queries = [Query(_query_id(left, right), left.id, right.id) for left, right in chosen]
-        self._store.add_queries(queries, env_steps=env_steps, priorities=priorities)
-        self.recall(queries)
-        return n
-
-    def _choose(
-        self, pairs: Sequence[tuple[Segment, Segment]], n: int, model: RewardModel
-    ) -> tuple[list[tuple[Segment, Segment]], list[float]]:
-        lefts, rights = [left for left, _ in pairs], [right for _, right in pairs]
-        preferences = member_preferences(model, lefts, rights).numpy()  # (M, C)
-        candidates = Candidates(
-            preferences=preferences,
-            features=lambda: _features(pairs),
-            labelled_features=lambda: _features(
-                [(self._items[q.left], self._items[q.right]) for q in self.asked.values()]
-            ),
-        )
-        chosen = SELECTIONS[self._config.selection](candidates, n, self._rng)
-        priorities = disagreement_scores(preferences)[chosen]
-        return [pairs[i] for i in chosen], priorities.astype(float).tolist()
-
-
-def _query_id(left: Segment, right: Segment) -> str:
-    """A name that the pair alone decides: asked again after a restart, it is the same query."""
-    return "q" + hashlib.blake2b(f"{left.id} {right.id}".encode(), digest_size=8).hexdigest()
-
-
-def _features(pairs: Sequence[tuple[Segment, Segment]]) -> NDArray[np.float32]:
-    """Raw observations of both segments in a row, as in B-Pref; of pictures every fourth pixel."""
-    return np.stack(
-        [np.concatenate([_features_of(left), _features_of(right)]) for left, right in pairs]
-    )
 
 
 def _features_of(segment: Segment) -> NDArray[np.float32]:

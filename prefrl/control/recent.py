@@ -1,31 +1,52 @@
-"""Samples of what the agent did lately, by which inputs and rewards are normalised.
-
-The reward learner needs them at each fit, and may be another process: the agent leaves them in the
-run directory, named by a number that only grows. Those that a fit used stay, so that the fit can
-be repeated; the others are removed.
-"""
+"""Samples of the newest segments, by which inputs and rewards are normalised."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from prefrl.control.environments.frames import PackedFrames
-from prefrl.control.segments import Segment
+from prefrl.control.segments import Segment, SegmentPool
+from prefrl.core.comparisons import Item
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.learner import Recent
 from prefrl.runtime.rundir import RunDirectory, as_npz, replace_file
 
-__all__ = ["load_recent", "newest_recent", "sample", "save_recent", "tidy_recent"]
+__all__ = ["SegmentSamples", "load_recent", "sample", "save_recent"]
 
 _SEGMENTS, _STEPS = 400, 9
 _SEGMENTS_WITH_PICTURES, _STEPS_WITH_PICTURES = 100, 4
-_NAME = re.compile(r"(\d{6})\.npz")
+_SECONDS_BETWEEN, _SECONDS_BETWEEN_WITH_PICTURES = 1.0, 5.0
+
+
+class SegmentSamples:
+    """Samples of a pool's segments.
+
+    Args:
+        pool: Which.
+        run: Where samples are left for a learner in another process; None if there is none.
+    """
+
+    def __init__(self, pool: SegmentPool, run: RunDirectory | None) -> None:
+        self.seconds_between = _SECONDS_BETWEEN
+        """Seconds between two that are left in the run directory; pictures take longer to write."""
+        self._pool = pool
+        self._run = run
+
+    def take(self) -> list[Segment]:
+        """A sample of all segments in the pool."""
+        return sample(self._pool.recent(len(self._pool)))
+
+    def save(self, number: int, items: Sequence[Item], *, env_steps: int) -> None:
+        """Leaves a sample in the run directory."""
+        assert self._run is not None
+        segments = [item for item in items if isinstance(item, Segment)]
+        save_recent(self._run, number, segments, env_steps=env_steps)
+        if segments[0].frames is not None:
+            self.seconds_between = _SECONDS_BETWEEN_WITH_PICTURES
 
 
 def sample(segments: Sequence[Segment]) -> list[Segment]:
@@ -114,20 +135,3 @@ def load_recent(run: RunDirectory, number: int) -> Recent:
             "recent/ folder is whole can be repeated."
         ) from error
     return Recent(number, env_steps, segments)
-
-
-def newest_recent(run: RunDirectory) -> int:
-    """The number of the newest sample; 0 where there is none yet."""
-    return max(_numbers(run.recent), default=0)
-
-
-def tidy_recent(run: RunDirectory, used: Container[int]) -> None:
-    """Removes the samples that no fit used, but for the newest two: one may be about to be read."""
-    for number in _numbers(run.recent)[:-2]:
-        if number not in used:
-            (run.recent / f"{number:06d}.npz").unlink(missing_ok=True)
-
-
-def _numbers(folder: Path) -> list[int]:
-    found = (_NAME.fullmatch(path.name) for path in folder.iterdir())
-    return sorted(int(match[1]) for match in found if match)

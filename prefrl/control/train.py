@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from prefrl.control.agent.callback import Metrics, PreferenceCallback
-from prefrl.control.agent.partners import WAITING_FOR_ANSWERS
 from prefrl.control.agent_role import AgentRole
 from prefrl.control.config import TrainConfig, check_horizon, config_as_json, config_from_json
 from prefrl.control.devices import choose_devices, use_cpu
@@ -21,6 +20,7 @@ from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import Counts, LabelStore
 from prefrl.errors import RunDirectoryError, StoreError
 from prefrl.runtime.labeller import Labeller
+from prefrl.runtime.partners import WAITING_FOR_ANSWERS
 from prefrl.runtime.role import Heartbeat, RoleStatus, StopSignal, only_one, read_status
 from prefrl.runtime.rundir import RunDirectory, installed_versions, last_row
 from prefrl.runtime.supervisor import RoleCommand, Supervisor

@@ -30,7 +30,7 @@ def test_an_empty_prompt_is_refused():
 
 def test_what_is_no_model_is_refused_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ConfigError, match="causal language model: a folder with its config.json"):
+    with pytest.raises(ConfigError, match="a causal language model: a folder with its"):
         load_model(str(tmp_path))
 
 

@@ -14,21 +14,23 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from prefrl.control.agent.partners import Partners, Together, UsedReward
 from prefrl.control.agent.relabel import forget_rollout, write_rewards
 from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.control.preferences import PreferenceConfig, step_reward
-from prefrl.control.queries import Questioner, disagreement_of_rollout
+from prefrl.control.queries import SegmentSource, disagreement_of_rollout
+from prefrl.control.recent import SegmentSamples
 from prefrl.control.reward.correlation import correlation
 from prefrl.control.segments import Segment, SegmentPool, SegmentSampler
-from prefrl.core.comparisons import Answer, Query
+from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, NotEnoughDataError
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
+from prefrl.runtime.partners import Partners, Together, UsedReward
+from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.rundir import CsvTable, RunDirectory
 
 __all__ = ["Metrics", "PreferenceCallback"]
@@ -89,7 +91,7 @@ class PreferenceCallback(BaseCallback):
         self._on_rollout = on_rollout or (lambda row: None)
         self._make_partners = partners or _together
         self._resumed: Mapping[str, Any] | None = None
-        self._n_rollouts, self._n_due, self._n_dropped = 0, 0, 0
+        self._n_rollouts = 0
         self._first_step, self._earlier_seconds = 0, 0.0
 
     def _init_callback(self) -> None:
@@ -106,14 +108,9 @@ class PreferenceCallback(BaseCallback):
         self.items = Items(run)
         self._sampler = SegmentSampler(config.segment_length, self.venv.num_envs)
         self.store = LabelStore("sqlite://" if run is None else run.labels)
-        self.questioner = Questioner(
-            self.pool,
-            self.items,
-            self.store,
-            config=config.query,
-            rng=self._rng,
-            typical_return=self._typical_return,
-        )
+        self.samples = SegmentSamples(self.pool, run)
+        source = SegmentSource(self.pool, self.items, self._typical_return)
+        self.questioner = Questioner(source, self.store, config=config.query, rng=self._rng)
         self.partners = self._make_partners(self)
         if self._resumed is not None:
             self._go_back(self._resumed)
@@ -159,20 +156,11 @@ class PreferenceCallback(BaseCallback):
         self.store.close()
 
     def _ask(self) -> bool:
-        """Asks what is due; what finds no room among the open queries is dropped and counted."""
+        """Asks what is due."""
         if len(self.pool) < self.config.query.warmup_segments:
             return False
         due = self._schedule.due(self.num_timesteps - self._first_step)
-        missing = due - len(self.questioner.asked)
-        if missing <= 0:
-            return False
-        room = max(0, self.config.query.max_open - self.store.counts().open)
-        if missing > room:
-            # A dropped query stays due: later segments will take its place when there is room.
-            self._n_dropped += min(missing - room, due - self._n_due)
-        self._n_due = due
-        n_asked = self.questioner.ask(min(missing, room), self.net, env_steps=self.num_timesteps)
-        return n_asked > 0
+        return self.questioner.ask_due(due, self.net, env_steps=self.num_timesteps)
 
     def _row(
         self,
@@ -187,7 +175,7 @@ class PreferenceCallback(BaseCallback):
             "env_steps": self.num_timesteps,
             "labels": counts.queries - counts.open,
             "open": counts.open,
-            "dropped": self._n_dropped,
+            "dropped": self.questioner.n_dropped,
             "episodes": self.venv.n_finished,
             "faults": self.venv.n_faults,
             "true_return_mean": float(np.mean(returns)) if returns else math.nan,
@@ -240,10 +228,8 @@ class PreferenceCallback(BaseCallback):
             "rng": self._rng.bit_generator.state,
             "sampler": self._sampler.state_dict(),
             "pool": self.pool.state_dict(),
-            "asked": [[q.id, q.left, q.right] for q in self.questioner.asked.values()],
+            "questioner": self.questioner.state_dict(),
             "n_rollouts": self._n_rollouts,
-            "n_due": self._n_due,
-            "n_dropped": self._n_dropped,
             "first_step": self._first_step,
             "seconds": self._seconds(),
             "partners": self.partners.state_dict(),
@@ -259,9 +245,8 @@ class PreferenceCallback(BaseCallback):
         for env in self.venv.interrupted:
             self._sampler.drop(env)
         self.pool.load_state_dict(state["pool"])
-        self.questioner.recall(Query(*row) for row in state["asked"])
-        self._n_rollouts, self._n_due = state["n_rollouts"], state["n_due"]
-        self._n_dropped, self._first_step = state["n_dropped"], state["first_step"]
+        self.questioner.load_state_dict(state["questioner"])
+        self._n_rollouts, self._first_step = state["n_rollouts"], state["first_step"]
         self._earlier_seconds = state["seconds"]
         self.partners.load_state_dict(state["partners"])
 
@@ -283,4 +268,4 @@ def _together(callback: PreferenceCallback) -> Together:
         run=callback.run,
     )
     labeller = Labeller(store, items, oracle)
-    return Together(labeller, learner, callback.questioner, callback.pool)
+    return Together(labeller, learner, callback.questioner, callback.samples)

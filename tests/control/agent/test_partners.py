@@ -6,16 +6,18 @@ import time
 import pytest
 from control.toys import rollout
 
-from prefrl.control.agent.partners import WAITING_FOR_ANSWERS, Apart, Patience
 from prefrl.control.items import Items
 from prefrl.control.preferences import PreferenceConfig
-from prefrl.control.queries import Questioner
-from prefrl.control.recent import load_recent, newest_recent, sample, tidy_recent
+from prefrl.control.queries import SegmentSource
+from prefrl.control.recent import SegmentSamples, load_recent, sample
 from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.control.segments import SegmentPool, SegmentSampler
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
 from prefrl.errors import RunDirectoryError
+from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Apart, Patience
+from prefrl.runtime.questioner import Questioner
+from prefrl.runtime.recent import newest_recent, tidy_recent
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.weights import publish_weights
 
@@ -48,9 +50,12 @@ def pool():
 @pytest.fixture
 def apart(run, store, pool, rng):
     def make(waiting=lambda state: pytest.fail("it waited"), max_unanswered=None):
-        questioner = Questioner(pool, Items(run), store, config=CONFIG.query, rng=rng)
+        questioner = Questioner(
+            SegmentSource(pool, Items(run)), store, config=CONFIG.query, rng=rng
+        )
         options = {"patience": Patience(100, max_unanswered), "waiting": waiting}
-        partners = Apart(run, net(), questioner, store, pool, config=CONFIG.learner, **options)
+        samples = SegmentSamples(pool, run)
+        partners = Apart(run, net(), questioner, store, samples, config=CONFIG.learner, **options)
         return partners, questioner
 
     return make

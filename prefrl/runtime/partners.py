@@ -10,30 +10,36 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import torch
 
-from prefrl.control.preferences import StepReward
-from prefrl.control.queries import Questioner
-from prefrl.control.recent import newest_recent, sample, save_recent
-from prefrl.control.segments import SegmentPool
+from prefrl.core.comparisons import Item
+from prefrl.core.ensemble import RewardModel
 from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
+from prefrl.runtime.questioner import Questioner
+from prefrl.runtime.recent import newest_recent
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 
-__all__ = ["WAITING_FOR_ANSWERS", "Apart", "Partners", "Patience", "Together", "UsedReward"]
+__all__ = [
+    "WAITING_FOR_ANSWERS",
+    "Apart",
+    "Partners",
+    "Patience",
+    "Samples",
+    "Together",
+    "UsedReward",
+]
 
 WAITING_FOR_ANSWERS = "waiting for answers"
 """What the agent says of itself while people have not answered enough."""
 
 _log = logging.getLogger(__name__)
-_SECONDS_BETWEEN_SAMPLES = 1.0
-_SECONDS_BETWEEN_SAMPLES_OF_PICTURES = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_BETWEEN_COUNTS = 0.25
 
@@ -54,6 +60,23 @@ class UsedReward:
     """Of its fit."""
     holdout_accuracy: float = math.nan
     """Of its fit."""
+
+
+class Samples(Protocol):
+    """Samples of what the agent did lately, which the learner normalises by."""
+
+    @property
+    def seconds_between(self) -> float:
+        """Seconds between two that are left for a learner in another process, at the least."""
+        ...
+
+    def take(self) -> Sequence[Item]:
+        """A sample; empty where there is nothing yet."""
+        ...
+
+    def save(self, number: int, items: Sequence[Item], *, env_steps: int) -> None:
+        """Leaves a sample in the run directory for a learner in another process."""
+        ...
 
 
 class Partners(Protocol):
@@ -90,7 +113,7 @@ class Together:
         labeller: Answers what was asked.
         learner: Fits the very net that the agent's loop scores with.
         questioner: Knows what was asked.
-        pool: The agent's newest segments.
+        samples: What the agent did lately.
     """
 
     def __init__(
@@ -98,14 +121,14 @@ class Together:
         labeller: Labeller,
         learner: RewardLearner,
         questioner: Questioner,
-        pool: SegmentPool,
+        samples: Samples,
     ) -> None:
         self.labeller = labeller
         self.learner = learner
         self.used = UsedReward()
         """What the net holds."""
         self._questioner = questioner
-        self._pool = pool
+        self._samples = samples
         self._n_updates = 0
 
     def update(self, env_steps: int, *, asked: bool) -> UsedReward:
@@ -113,9 +136,8 @@ class Together:
         self._n_updates += 1
         while asked and self.labeller.step():
             pass
-        recent = self._pool.recent(len(self._pool))
         report = self.learner.step(
-            lambda: Recent(self._n_updates, env_steps, sample(recent)),
+            lambda: Recent(self._n_updates, env_steps, self._samples.take()),
             known=self._questioner.asked,
         )
         self.used = replace(self.used, fit_steps=0)
@@ -160,7 +182,7 @@ class Apart:
         net: The agent's copy of the reward net; newer weights are loaded into it.
         questioner: Is told what was asked before this process started.
         store: For what was asked and answered.
-        pool: The agent's newest segments, from which the learner gets a sample.
+        samples: What the agent did lately, for the learner.
         config: When a fit is due.
         patience: When the agent waits.
         waiting: Called while it waits, with the state that it is in; returns whether to give up.
@@ -169,10 +191,10 @@ class Apart:
     def __init__(
         self,
         run: RunDirectory,
-        net: StepReward,
+        net: RewardModel,
         questioner: Questioner,
         store: LabelStore,
-        pool: SegmentPool,
+        samples: Samples,
         *,
         config: LearnerConfig,
         patience: Patience,
@@ -183,7 +205,7 @@ class Apart:
         self._run = run
         self._net = net
         self._store = store
-        self._pool = pool
+        self._samples = samples
         self._config = config
         self._patience = patience
         self._waiting = waiting
@@ -204,13 +226,10 @@ class Apart:
 
     def update(self, env_steps: int, *, asked: bool) -> UsedReward:
         """Leaves a sample for the learner, and takes the newest weights."""
-        if len(self._pool) and (asked or time.monotonic() >= self._next_sample):
+        if (asked or time.monotonic() >= self._next_sample) and (recent := self._samples.take()):
             self._n_samples += 1
-            recent = sample(self._pool.recent(len(self._pool)))
-            save_recent(self._run, self._n_samples, recent, env_steps=env_steps)
-            pictures = recent[0].frames is not None
-            seconds = _SECONDS_BETWEEN_SAMPLES_OF_PICTURES if pictures else _SECONDS_BETWEEN_SAMPLES
-            self._next_sample = time.monotonic() + seconds
+            self._samples.save(self._n_samples, recent, env_steps=env_steps)
+            self._next_sample = time.monotonic() + self._samples.seconds_between
         self.used = replace(self.used, fit_steps=0)
         if self._take_newest():
             self._due_since = None
@@ -230,7 +249,7 @@ class Apart:
         if not all(bool(torch.isfinite(t).all()) for t in weights.tensors.values()):
             self._refuse(weights.version)
             return False
-        put_into(self._net, weights)
+        put_into(self._net.module(), weights)
         about = weights.about
         self._n_fitted = about["fitted"]
         self.used = UsedReward(
