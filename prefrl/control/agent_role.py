@@ -17,8 +17,8 @@ from prefrl.control.agent.agent import Agent
 from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.agent.rollback import Rollback
 from prefrl.control.config import TrainConfig
-from prefrl.control.devices import choose_devices
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
 

@@ -7,11 +7,8 @@ half a second.
 
 from __future__ import annotations
 
-import csv
-import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,17 +20,15 @@ from prefrl.runtime.presence import Attendance, n_people_present
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.role_process import RoleWork, run_role
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.serving import serve, serve_labeller, serve_learner
 from prefrl.runtime.supervisor import STOPPED
 
 if TYPE_CHECKING:
     from prefrl.control.agent.callback import PreferenceCallback
-    from prefrl.runtime.learner import Recent
     from prefrl.runtime.partners import Apart
 
 __all__ = ["main"]
 
-_log = logging.getLogger(__name__)
-_SECONDS_BETWEEN_POLLS = 0.1
 _STAND_BY = {"renderer"}  # `prefrl label` may have one of its own, and end before the training
 _NICENESS = 10  # the agent and the learner come first
 
@@ -47,7 +42,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.control.agent.callback import PreferenceCallback
     from prefrl.control.agent_role import AgentRole
     from prefrl.control.config import config_from_json
-    from prefrl.control.devices import use_cpu
+    from prefrl.runtime.devices import use_cpu
     from prefrl.runtime.partners import Apart, Patience
 
     config = config_from_json(run.read_json(run.config))
@@ -88,50 +83,26 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     import gymnasium as gym
 
     from prefrl.control.config import config_from_json
-    from prefrl.control.devices import choose_devices, use_cpu
     from prefrl.control.preferences import step_reward
     from prefrl.control.recent import load_recent
+    from prefrl.runtime.devices import choose_devices, use_cpu
     from prefrl.runtime.learner import RewardLearner
-    from prefrl.runtime.recent import newest_recent, tidy_recent
 
     config = config_from_json(run.read_json(run.config))
     use_cpu(config.threads)
     env = gym.make(config.env_id)
     net = step_reward(env, config.preferences).to(choose_devices(config.device)[1])
     env.close()
-
-    def go_on() -> bool:
-        heartbeat.beat("fitting")
-        return not stop.requested
-
     with LabelStore(run.labels) as store:
-        learner = RewardLearner(
-            net,
-            store,
-            Items(run, states=False),
-            config=config.preferences.learner,
-            seed=config.seed,
-            run=run,
-            go_on=go_on,
-        )
-        learner.resume()
-        used = _samples_used(run)
 
-        def recent() -> Recent | None:
-            heartbeat.beat("fitting")
-            number = newest_recent(run)
-            return load_recent(run, number) if number else None
+        def learner(go_on: Callable[[], bool]) -> RewardLearner:
+            items = Items(run, states=False)
+            settings = config.preferences.learner
+            return RewardLearner(
+                net, store, items, config=settings, seed=config.seed, run=run, go_on=go_on
+            )
 
-        def step() -> bool:
-            report = learner.step(recent)
-            heartbeat.beat("idle", version=learner.n_fits, labels=learner.n_answers)
-            if report is not None:
-                _log.info("reward version %d: %d labels", learner.n_fits, learner.n_answers)
-                used.add(learner.n_sample)
-                tidy_recent(run, used)
-            return report is not None
-
-        _serve(step, stop)
+        serve_learner(learner, load_recent, run, heartbeat, stop)
     return STOPPED
 
 
@@ -141,21 +112,8 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     teacher = OracleConfig(**config["preferences"]["teacher"])
     oracle = synthetic_oracle(items, teacher, seed=config["seed"])
     with LabelStore(run.labels) as store:
-        labeller = Labeller(store, items, oracle)
         people = Attendance(run, store) if config["oracle"] == "mixed" else None
-
-        def step() -> bool:
-            if people is not None and people.is_somebody_there():
-                heartbeat.beat("leaving it to people", answered=labeller.n_answered)
-                return False
-            acknowledged = labeller.step()
-            for event in acknowledged:
-                _log.info("acknowledged %s as event %d", event.submission_key, event.id)
-            state = "answering" if acknowledged else "idle"
-            heartbeat.beat(state, answered=labeller.n_answered)
-            return bool(acknowledged)
-
-        _serve(step, stop)
+        serve_labeller(Labeller(store, items, oracle), heartbeat, stop, people=people)
     return STOPPED
 
 
@@ -175,7 +133,7 @@ def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             heartbeat.beat(state, films=films.n_films, missing=films.n_missing)
             return filmed
 
-        _serve(step, stop)
+        serve(step, stop)
     return STOPPED
 
 
@@ -185,21 +143,6 @@ _ROLES: dict[str, RoleWork] = {
     "labeller": _labeller,
     "renderer": _renderer,
 }
-
-
-def _serve(step: Callable[[], bool], stop: StopSignal) -> None:
-    """Steps until told to stop; rests when there was nothing to do."""
-    while not stop.requested:
-        if not step():
-            time.sleep(_SECONDS_BETWEEN_POLLS)
-
-
-def _samples_used(run: RunDirectory) -> set[int]:
-    """The numbers of the samples that fits have used so far."""
-    if not run.fits.is_file():
-        return set()
-    with run.fits.open(newline="") as file:
-        return {int(row["recent"]) for row in csv.DictReader(file)}
 
 
 if __name__ == "__main__":

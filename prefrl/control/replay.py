@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import gymnasium as gym
 
 from prefrl.control.config import config_from_json
-from prefrl.control.devices import use_cpu
 from prefrl.control.items import Items
 from prefrl.control.preferences import step_reward
 from prefrl.control.recent import load_recent
@@ -17,6 +16,7 @@ from prefrl.core.comparisons import Comparison
 from prefrl.core.labels import resolve
 from prefrl.core.store import LabelStore
 from prefrl.errors import RunDirectoryError
+from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.learner import fit_once, weights_hash
 from prefrl.runtime.rundir import RunDirectory
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,24 +9,23 @@ from dataclasses import dataclass
 from prefrl.control.agent.callback import Metrics, PreferenceCallback
 from prefrl.control.agent_role import AgentRole
 from prefrl.control.config import TrainConfig, check_horizon, config_as_json, config_from_json
-from prefrl.control.devices import choose_devices, use_cpu
 from prefrl.control.films.renderer import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
-from prefrl.core.store import Counts, LabelStore
-from prefrl.errors import RunDirectoryError, StoreError
+from prefrl.core.store import LabelStore
+from prefrl.errors import RunDirectoryError
+from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.labeller import Labeller
-from prefrl.runtime.partners import WAITING_FOR_ANSWERS
-from prefrl.runtime.role import Heartbeat, RoleStatus, StopSignal, only_one, read_status
-from prefrl.runtime.rundir import RunDirectory, installed_versions, last_row
+from prefrl.runtime.news import News, OnAgent
+from prefrl.runtime.role import Heartbeat, StopSignal, only_one
+from prefrl.runtime.rundir import RunDirectory, installed_versions
 from prefrl.runtime.supervisor import RoleCommand, Supervisor
 
 __all__ = ["Result", "resume", "role_command", "train"]
 
-OnAgent = Callable[[RoleStatus, Counts | None], None]
 AnyOracle = Oracle | Callable[[Segment, Segment], Answer | str | bool]
 
 
@@ -180,34 +178,17 @@ def _side_by_side(
     with LabelStore(run.labels) as store:  # made, or checked, before the roles open it
         items = Items(run, states=False)
         labeller = None if oracle is None else Labeller(store, items, as_oracle(oracle))
-        shown: Metrics | None = None
-        said: RoleStatus | None = None
+        roles = [*_roles(config, run, labels_here=oracle is not None), *caller.beside(run)]
+        news = News(run, store, on_rollout=caller.on_rollout, on_agent=caller.on_agent)
 
         def poll() -> bool:
-            nonlocal shown, said
-            newest = last_row(run.metrics)
-            if newest is not None and newest != shown:
-                shown = newest
-                caller.on_rollout(newest)
-            status = read_status(run, "agent")
-            if status is not None and status != said:
-                said = status
-                caller.on_agent(status, _counts_if_waiting(store, status))
+            news.tell()
             if labeller is not None:
                 labeller.step()
             return stop.requested
 
-        roles = [*_roles(config, run, labels_here=oracle is not None), *caller.beside(run)]
         with Supervisor(run, roles) as supervisor:
             return supervisor.watch(poll=poll)
-
-
-def _counts_if_waiting(store: LabelStore, status: RoleStatus) -> Counts | None:
-    """How many answers there are while no row of metrics says so."""
-    if status.state == WAITING_FOR_ANSWERS:
-        with contextlib.suppress(StoreError):  # it is about this moment: the next one will do
-            return store.counts()
-    return None
 
 
 def _roles(config: TrainConfig, run: RunDirectory, *, labels_here: bool) -> list[RoleCommand]:

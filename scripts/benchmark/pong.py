@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.control.agent.agent import Agent
-from prefrl.control.devices import choose_devices, use_cpu
 from prefrl.control.evaluate import evaluate
 from prefrl.control.presets import preset
+from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.rundir import CsvTable, RunDirectory
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ import torch
 from stable_baselines3.common.torch_layers import NatureCNN
 from torch import Tensor
 
-from prefrl.control.devices import computes_in_bfloat16
+from prefrl.runtime.devices import computes_in_bfloat16
 
 __all__ = ["MixedNatureCNN"]
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prefrl.control.devices import computes_in_bfloat16
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.spaces import Layout
 from prefrl.control.reward.config import RewardNetConfig
@@ -26,6 +25,7 @@ from prefrl.control.segments import Segment
 from prefrl.core.ensemble import aggregate, as_judge
 from prefrl.core.normalize import MemberNormalizer
 from prefrl.errors import ConfigError
+from prefrl.runtime.devices import computes_in_bfloat16
 
 __all__ = ["CnnStepReward", "Pictures"]
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from prefrl.control.devices import choose_devices
 from prefrl.errors import ConfigError
+from prefrl.runtime.devices import choose_devices
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_devices_that_are_not_there_are_refused(gpus, n_gpus, wanted, message):
 def test_torch_gets_its_threads_and_keeps_its_memory():
     """The C library gives back what large tensors took, unless it is told not to."""
     code = (
-        "import resource, torch; from prefrl.control.devices import use_cpu; use_cpu(1)\n"
+        "import resource, torch; from prefrl.runtime.devices import use_cpu; use_cpu(1)\n"
         "for _ in range(3): torch.ones(6_000_000) + 1\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "before = faults()\n"
