@@ -28,7 +28,7 @@ except ImportError as error:
 transformers.logging.set_verbosity_error()  # what is wrong with a model is said as an error
 transformers.logging.disable_progress_bar()
 
-__all__ = ["LanguageModel", "freeze_below", "load_model", "no_dropout"]
+__all__ = ["LanguageModel", "blocks_of", "freeze_below", "load_model", "no_dropout", "trunk_of"]
 
 SMOLLM2 = "smollm2"
 """The name of the model that is there offline: SmolLM2-135M-Instruct."""
@@ -198,8 +198,9 @@ def freeze_below(model: nn.Module, n_layers: int | None) -> list[nn.Parameter]:
 
 
 def trunk_of(model: nn.Module) -> nn.Module:
-    """The model without its language-model head."""
-    return model.get_submodule(model.base_model_prefix)  # type: ignore[arg-type]
+    """The model without its language-model head; a trunk is its own."""
+    name = str(model.base_model_prefix)
+    return model.get_submodule(name) if hasattr(model, name) else model
 
 
 def blocks_of(model: nn.Module) -> nn.ModuleList:

@@ -1,0 +1,74 @@
+"""Adam as PyTorch has it, or with its epsilon where TensorFlow puts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["TensorFlowAdam", "make_adam"]
+
+
+def make_adam(
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    *,
+    eps: float,
+    tf: bool = False,
+    weight_decay: float = 0.0,
+) -> torch.optim.Optimizer:
+    """AdamW of PyTorch, or TensorFlow's Adam, which has no weight decay."""
+    if tf:
+        return TensorFlowAdam(parameters, learning_rate, eps=eps)
+    return torch.optim.AdamW(
+        parameters, learning_rate, eps=eps, weight_decay=weight_decay, fused=True
+    )
+
+
+class TensorFlowAdam(torch.optim.Optimizer):
+    """Adam whose epsilon is outside the bias correction (Kingma and Ba 2015, end of section 2).
+
+    ``p -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)``. In PyTorch epsilon is added to
+    the corrected ``sqrt(v / (1 - b2^t))``: at the first steps TensorFlow's is some 30 times larger
+    in effect, and its steps smaller where gradients are tiny (Huang et al. 2023, detail A).
+
+    Args:
+        parameters: To be trained.
+        learning_rate: Step size.
+        eps: Epsilon.
+        betas: Decay of the two moments.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        learning_rate: float,
+        *,
+        eps: float = 1e-5,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
+        super().__init__(parameters, {"lr": learning_rate, "eps": eps, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """One step for all parameters that have a gradient."""
+        for group in self.param_groups:
+            first_decay, second_decay = group["betas"]
+            with_gradient = [p for p in group["params"] if p.grad is not None]
+            for p in with_gradient:
+                state = self.state[p]
+                if not state:
+                    state["step"] = torch.zeros(())
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+                state["step"] += 1
+                t = float(state["step"])
+                state["exp_avg"].lerp_(p.grad, 1 - first_decay)
+                state["exp_avg_sq"].mul_(second_decay).addcmul_(
+                    p.grad, p.grad, value=1 - second_decay
+                )
+                size = group["lr"] * (1 - second_decay**t) ** 0.5 / (1 - first_decay**t)
+                p.addcdiv_(
+                    state["exp_avg"], state["exp_avg_sq"].sqrt().add_(group["eps"]), value=-size
+                )
