@@ -1,0 +1,242 @@
+"""The one fine-tuning loop: examples in any order, a loss, gradient steps. SFT and pairs use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prefrl.errors import ConfigError, NonFiniteError, NotEnoughDataError
+from prefrl.text.adam import make_adam
+from prefrl.text.logprobs import Batch, collate
+from prefrl.text.policy import Policy
+from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
+from prefrl.text.responses import Response
+
+__all__ = ["FinetuneConfig", "Finetuning", "on_demonstrations", "on_pairs"]
+
+LossOf = Callable[[Sequence[int]], tuple[Tensor, dict[str, float]]]
+"""From the numbers of examples to their mean loss and what to log of them."""
+
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tuning on examples."""
+
+    epochs: int = 1
+    """Passes over the examples."""
+    batch_size: int = 16
+    """Examples per gradient step."""
+    microbatch: int = 8
+    """Examples in one forward and backward: gradients are accumulated."""
+    learning_rate: float = 1e-5
+    """Of AdamW after the warm-up; from there it falls to zero."""
+    warmup_steps: int = 0
+    """Gradient steps over which the learning rate rises from zero."""
+    max_grad_norm: float = 1.0
+    """Norm at which gradients are clipped."""
+    adam_eps: float = 1e-8
+    """Of AdamW."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "microbatch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if self.warmup_steps < 0:
+            raise ConfigError(f"warmup_steps must not be negative, got {self.warmup_steps}.")
+
+
+class Finetuning:
+    """Trains a policy on examples; one step is one gradient step.
+
+    Args:
+        policy: Is changed in place.
+        n_examples: How many examples there are.
+        loss_of: Gives the loss of some of them.
+        config: Settings.
+        seed: Of the order of examples.
+
+    Raises:
+        NotEnoughDataError: If there is no example.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        n_examples: int,
+        loss_of: LossOf,
+        *,
+        config: FinetuneConfig,
+        seed: int,
+    ) -> None:
+        if n_examples == 0:
+            raise NotEnoughDataError("expected at least one example to fine-tune on, got none.")
+        self.policy = policy
+        self.n_steps = 0
+        """Gradient steps so far."""
+        self.per_epoch = -(-n_examples // config.batch_size)
+        """Gradient steps of a pass."""
+        self.total_steps = self.per_epoch * config.epochs
+        """Gradient steps in all."""
+        self._n_examples = n_examples
+        self._loss_of = loss_of
+        self._config = config
+        self._seed = seed
+        self._adam = make_adam(
+            policy.trained,
+            config.learning_rate,
+            eps=config.adam_eps,
+            weight_decay=config.weight_decay,
+        )
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are taken."""
+        return self.n_steps >= self.total_steps
+
+    def step(self) -> dict[str, float]:
+        """One gradient step.
+
+        Returns:
+            The loss and what the loss function logs, as means over the batch.
+
+        Raises:
+            NonFiniteError: If loss or gradient are not finite; the policy stays as it was.
+        """
+        config = self._config
+        examples = self._batch()
+        for group in self._adam.param_groups:
+            group["lr"] = config.learning_rate * self._share()
+        self._adam.zero_grad(set_to_none=True)
+        sums: dict[str, float] = {}
+        for start in range(0, len(examples), config.microbatch):
+            part = examples[start : start + config.microbatch]
+            share = len(part) / len(examples)
+            loss, row = self._loss_of(part)
+            (loss * share).backward()  # type: ignore[no-untyped-call]
+            for name, value in {"loss": float(loss.detach()), **row}.items():
+                sums[name] = sums.get(name, 0.0) + share * value
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.trained, config.max_grad_norm)
+        if not bool(torch.isfinite(norm)):
+            raise NonFiniteError(
+                f"expected a finite gradient at step {self.n_steps + 1}, got norm {float(norm)} at "
+                f"loss {sums['loss']}; lower the learning rate."
+            )
+        self._adam.step()
+        self.n_steps += 1
+        return sums
+
+    def _batch(self) -> list[int]:
+        epoch, place = divmod(self.n_steps, self.per_epoch)
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+        order = torch.randperm(self._n_examples, generator=generator).tolist()
+        size = self._config.batch_size
+        batch: list[int] = order[place * size : (place + 1) * size]
+        return batch
+
+    def _share(self) -> float:
+        """Of the learning rate: a rise, then a fall to zero."""
+        warmup = self._config.warmup_steps
+        if self.n_steps < warmup:
+            return (self.n_steps + 1) / (warmup + 1)
+        return (self.total_steps - self.n_steps) / max(1, self.total_steps - warmup)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "trained": self.policy.trained_state(),
+            "adam": self._adam.state_dict(),
+            "n_steps": self.n_steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        self.policy.load_trained_state(state["trained"])
+        self._adam.load_state_dict(state["adam"])
+        self.n_steps = state["n_steps"]
+
+
+def on_demonstrations(
+    policy: Policy, demonstrations: Sequence[Response], *, config: FinetuneConfig, seed: int
+) -> Finetuning:
+    """Supervised fine-tuning: the mean log-loss of the responses' tokens, never of the prompts'."""
+
+    def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
+        batch = collate([demonstrations[i] for i in examples], policy.device)
+        per_token = -policy.logprobs(batch).sum(1) / batch.mask.sum(1)
+        return per_token.mean(), {}
+
+    return Finetuning(policy, len(demonstrations), loss_of, config=config, seed=seed)
+
+
+def on_pairs(
+    policy: Policy,
+    pairs: Sequence[tuple[Response, Response]],
+    *,
+    method: str,
+    loss: PairLossConfig,
+    config: FinetuneConfig,
+    seed: int,
+) -> Finetuning:
+    """Fine-tuning on pairs of a chosen and a rejected response.
+
+    Args:
+        policy: Is changed in place.
+        pairs: Chosen and rejected.
+        method: One of ``PAIR_METHODS``.
+        loss: Its numbers.
+        config: Settings.
+        seed: Of the order of pairs.
+
+    Raises:
+        ConfigError: If there is no such method.
+        NotEnoughDataError: If there is no pair.
+    """
+    if method not in PAIR_METHODS:
+        raise ConfigError(
+            f"expected method to be one of {', '.join(PAIR_METHODS)}, got {method!r}."
+        )
+    how = PAIR_METHODS[method]
+    # The reference never changes: what it says of each response is computed once.
+    reference = _of_all(policy, [response for pair in pairs for response in pair])
+
+    def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
+        responses = [pairs[i][0] for i in examples] + [pairs[i][1] for i in examples]
+        batch = collate(responses, policy.device)
+        summed = policy.logprobs(batch).sum(1)  # (2B,): chosen, then rejected
+        ratios = summed - torch.stack([reference[r.id] for r in responses])
+        terms = ratios if how.needs_reference else summed / batch.mask.sum(1)
+        chosen, rejected = terms.chunk(2)
+        value = how.function(chosen, rejected, loss).mean()
+        margin = (ratios[: len(examples)] - ratios[len(examples) :]).detach()
+        row = {
+            "margin": float(margin.mean()),
+            "accuracy": float((margin > 0).float().mean()),
+            # Both may fall: what matters to the loss is the difference.
+            "chosen_logprob": float(summed[: len(examples)].detach().mean()),
+            "rejected_logprob": float(summed[len(examples) :].detach().mean()),
+        }
+        return value, row
+
+    return Finetuning(policy, len(pairs), loss_of, config=config, seed=seed)
+
+
+def _of_all(policy: Policy, responses: Sequence[Response]) -> dict[str, Tensor]:
+    """The reference's summed log-probabilities by response."""
+    different = list({r.id: r for r in responses}.values())
+    different.sort(key=lambda r: len(r.prompt_tokens) + len(r.tokens))
+    found: dict[str, Tensor] = {}
+    for start in range(0, len(different), _CHUNK):
+        chunk = different[start : start + _CHUNK]
+        batch: Batch = collate(chunk, policy.device)
+        found |= zip((r.id for r in chunk), policy.reference_logprobs(batch).sum(1), strict=True)
+    return found
