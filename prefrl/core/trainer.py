@@ -50,10 +50,15 @@ class FitConfig:
     """Gradient steps at most; the hold-out usually stops earlier."""
     min_steps: int = 200
     """Gradient steps before the first check: no parameters from before are kept."""
+    epochs: int | None = None
+    """Passes over the comparisons, all of them: instead of max_steps and min_steps, and without an
+    early stop. None lets the hold-out say when to stop."""
     batch_size: int = 32
     """Comparisons per gradient step."""
     learning_rate: float = 1e-3
     """Of Adam."""
+    linear_decay: bool = False
+    """Let the learning rate fall to zero over the steps of a fit."""
     noise: float = 0.1
     """Share of answers taken to be pure chance."""
     bagging: bool = True
@@ -89,6 +94,8 @@ class FitConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.epochs is not None and self.epochs < 1:
+            raise ConfigError(f"epochs must be at least 1, got {self.epochs}.")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
         if not 0 <= self.noise < 1:
@@ -101,6 +108,13 @@ class FitConfig:
                 f"l2={self.l2}, l2_change={self.l2_change}, l2_low={self.l2_low}, "
                 f"l2_high={self.l2_high}."
             )
+
+    def steps_for(self, n_comparisons: int) -> tuple[int, int]:
+        """Gradient steps before the first check, and at most."""
+        if self.epochs is None:
+            return min(self.min_steps, self.max_steps), self.max_steps
+        steps = self.epochs * math.ceil(n_comparisons / self.batch_size)
+        return steps, steps
 
 
 @dataclass(frozen=True)
@@ -211,15 +225,17 @@ def _fit(
     # Some fit always beats none: fresh parameters may look best on a small hold-out, which often
     # gets worse before it gets better, but an agent without any reward forgets what it has learned.
     # The ratio of the losses says nothing so early either: where nothing is learned, it is one.
-    first_check = min(config.min_steps, config.max_steps)
+    first_check, last_step = config.steps_for(len(pairs))
     best: _Check | None = None
     best_steps, best_state, checks_without_gain = 0, _snapshot(module), 0
-    for step, batch in zip(range(1, config.max_steps + 1), batches, strict=False):
+    for step, batch in zip(range(1, last_step + 1), batches, strict=False):
+        if config.linear_decay:
+            optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (step - 1) / last_step)
         penalty = l2 / len(pairs) * _squared_norm(parameters)  # the loss is a mean over comparisons
         _descend(_batch_loss(model, pairs, batch, config) + penalty, optimizer)
         if not go_on():
             raise FitInterruptedError(f"the fit was ended after {step} steps.")
-        if step < first_check or (step % check_every and step < config.max_steps):
+        if step < first_check or (step % check_every and step < last_step):
             continue
         check = _check(model, pairs, config)
         l2 = _adapt_l2(l2, check, check_every, config)

@@ -22,6 +22,8 @@
       observation_stats.npz  mean and variance with which the policy sees observations
       evaluation.npz         predicted against true reward along evaluation episodes
       summary.json           the result in a few numbers: written last
+      model/                 of a language model: it, as Hugging Face folders are
+      samples.jsonl          of a language model: what it wrote, over time and at the end
       media/ID.webm          the films of segments that people are shown, named by their content
       page.json              where the labelling page is served
       viewer.db              who may come in, for the page alone
@@ -188,6 +190,16 @@ class RunDirectory:
     def policy(self) -> Path:
         """The agent."""
         return self.root / "policy.zip"
+
+    @property
+    def model(self) -> Path:
+        """The language model."""
+        return self.root / "model"
+
+    @property
+    def samples(self) -> Path:
+        """What the language model wrote."""
+        return self.root / "samples.jsonl"
 
     @property
     def observation_stats(self) -> Path:

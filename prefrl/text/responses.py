@@ -11,7 +11,7 @@ from typing import Any
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory, replace_file, sync_folder
 
-__all__ = ["Prompt", "Response", "Responses"]
+__all__ = ["Prompt", "Response", "Responses", "response_from"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,17 @@ class Response:
         """A name that prompt and response alone decide."""
         content = json.dumps([self.prompt_tokens, self.tokens]).encode()
         return "r" + hashlib.blake2b(content, digest_size=12).hexdigest()
+
+
+def response_from(content: Mapping[str, Any]) -> Response:
+    """The response that ``dataclasses.asdict`` and JSON made that of.
+
+    Raises:
+        TypeError: If fields are missing, or there are others.
+        KeyError: If it has no tokens.
+    """
+    tokens = {name: tuple(content[name]) for name in ("prompt_tokens", "tokens")}
+    return Response(**{**content, **tokens})
 
 
 class Responses(Mapping[str, Response]):
@@ -85,10 +96,7 @@ class Responses(Mapping[str, Response]):
         assert self._folder is not None
         path = self._folder / f"{item_id}.json"
         try:
-            content: dict[str, Any] = json.loads(path.read_bytes())
-            for name in ("prompt_tokens", "tokens"):
-                content[name] = tuple(content[name])
-            return Response(**content)
+            return response_from(json.loads(path.read_bytes()))
         except FileNotFoundError:
             raise KeyError(item_id) from None
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -1,0 +1,347 @@
+"""The policy's half of the loop: sample, ask, score, improve, log; with checkpoints between."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prefrl.core.ensemble import member_preferences
+from prefrl.core.selection import disagreement_scores
+from prefrl.core.store import LabelStore
+from prefrl.errors import NotEnoughDataError
+from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.devices import choose_devices
+from prefrl.runtime.partners import Partners, UsedReward
+from prefrl.runtime.questioner import Questioner
+from prefrl.runtime.role import Heartbeat, StopSignal
+from prefrl.runtime.rundir import CsvTable, RunDirectory
+from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
+from prefrl.text.config import AlignConfig
+from prefrl.text.finetune import Finetuning, on_pairs
+from prefrl.text.policy import Policy
+from prefrl.text.ppo import Ppo
+from prefrl.text.preference_losses import PAIR_METHODS
+from prefrl.text.responses import Prompt, Response, Responses
+from prefrl.text.reward_model import TextReward
+from prefrl.text.scoring import scores_of
+from prefrl.text.start import gold_of, prompts_of, show_to_people, starting_model
+
+__all__ = ["Metrics", "TextAgent"]
+
+Metrics = dict[str, float | int | str]
+"""One row of ``metrics.csv``."""
+
+_log = logging.getLogger(__name__)
+_SHOWN = 2  # responses of a batch that are kept to be looked at
+_SECONDS_BETWEEN_LOOKS = 0.25
+_WAITING = "waiting for answers"
+
+
+class TextAgent:
+    """Samples responses, asks about them, improves the policy; takes up what a checkpoint holds.
+
+    Args:
+        config: What to do.
+        run: Where.
+        store: Queries and answers.
+        partners: Makes the labeller and the reward learner as the policy sees them.
+        stop: Ends the work after the batch in hand.
+        heartbeat: Is told how the role is.
+        on_rollout: Called with each new row of metrics.
+    """
+
+    def __init__(
+        self,
+        config: AlignConfig,
+        run: RunDirectory,
+        store: LabelStore,
+        *,
+        partners: Callable[[TextAgent], Partners],
+        stop: StopSignal,
+        heartbeat: Heartbeat,
+        on_rollout: Callable[[Metrics], None] = lambda row: None,
+    ) -> None:
+        heartbeat.beat("starting")
+        self.config, self.run, self.store = config, run, store
+        device = choose_devices(config.device)[0]
+        language = starting_model(config, device)
+        self.language = language
+        self.reward = TextReward(language, config.reward).to(device)
+        """The policy's copy of the reward ensemble."""
+        self.policy = Policy(
+            language, train_layers=config.train_layers, temperature=config.sampling.temperature
+        )
+        self.prompts = prompts_of(config, language)[0]
+        self.responses = Responses(run)
+        self.pool = ResponsePool(config.query.pool_size)
+        self.samples = ResponseSamples(self.pool, run)
+        show = show_to_people(run, store) if config.asks_people else lambda response: None
+        source = ResponseSource(self.pool, self.responses, show)
+        self._rng = np.random.default_rng(config.seed)
+        self.questioner = Questioner(source, store, config=config.query, rng=self._rng)
+        self._gold = gold_of(config)
+        self._stop, self._heartbeat, self._on_rollout = stop, heartbeat, on_rollout
+        self._ppo = Ppo(self.policy, config=config.ppo, n_updates=config.n_batches)
+        self._tuning: Finetuning | None = None
+        self._tuned_pairs: list[list[str]] = []
+        self._n_batches, self._n_rows, self._earlier_seconds = 0, 0, 0.0
+        self.partners = partners(self)
+        self._take_up()
+        self._started = self._saved_at = time.monotonic()
+        self._metrics = CsvTable(run.metrics, keep=self._n_rows)
+        self._keep_samples()
+
+    @property
+    def n_sampled(self) -> int:
+        """Responses sampled so far."""
+        return self._n_batches * self.config.batch
+
+    @property
+    def done(self) -> bool:
+        """Whether all is sampled, and the policy improved."""
+        if self._n_batches < self.config.n_batches:
+            return False
+        tunes = self.config.method in PAIR_METHODS
+        return not tunes or (self._tuning is not None and self._tuning.done)
+
+    def step(self) -> bool:
+        """One batch, or one gradient step on answers; saves a checkpoint when one is due.
+
+        Returns:
+            Whether there is more to do: not when it is done, nor when it was told to stop.
+        """
+        if self.done:
+            return False
+        if self._n_batches < self.config.n_batches:
+            self._batch()
+        else:
+            self._tune()
+        if self._stop.requested or self._seconds_unsaved() >= self.config.checkpoint_seconds:
+            self.save()
+        return not (self._stop.requested or self.done)
+
+    def _batch(self) -> None:
+        config = self.config
+        self._beat("sampling")
+        # sample
+        prompts = [p for p in self._next_prompts() for _ in range(config.per_prompt)]
+        generator = self._generator(self._n_batches)
+        responses = self.policy.sample(prompts, config=config.sampling, generator=generator)
+        self.pool.add(responses)
+        self._n_batches += 1
+
+        # ask, and hear what the partners have made of the answers
+        due = config.schedule.due(self.n_sampled - config.batch)
+        asked = self.questioner.ask_due(due, self.reward, env_steps=self.n_sampled)
+        used = self.partners.update(self.n_sampled, asked=asked)
+
+        # score and improve
+        members, scores = scores_of(self.reward, self.language, responses, config.scoring)
+        row: dict[str, float] = {}
+        if config.method == "ppo" and used.version > 0:
+            self._beat("improving")
+            row = self._ppo.improve(responses, scores, generator)
+        self._log(self._row(responses, members, scores, used) | _update_columns(row))
+        self._show(responses, scores)
+
+    def _next_prompts(self) -> list[Prompt]:
+        """The prompts of this batch: all of them in a new order, again and again."""
+        n = self.config.batch // self.config.per_prompt
+        chosen = []
+        for place in range(self._n_batches * n, (self._n_batches + 1) * n):
+            epoch, place = divmod(place, len(self.prompts))
+            order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.prompts))
+            chosen.append(self.prompts[int(order[place])])
+        return chosen
+
+    def _generator(self, number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
+
+    def _tune(self) -> None:
+        """A gradient step on the answers, once all that was asked is answered."""
+        if self._tuning is None:
+            self._wait_for_answers()
+            if self._stop.requested:
+                return
+            self._tuned_pairs = self._answered_pairs()
+            self._tuning = self._finetuning()
+        self._beat("improving")
+        row = self._tuning.step()
+        if self._tuning.n_steps % 10 == 0 or self._tuning.done:
+            self._log(self._tuning_row(row))
+
+    def _wait_for_answers(self) -> None:
+        while self.store.counts().open > 0 and not self._stop.requested:
+            self._beat(_WAITING)
+            self.partners.update(self.n_sampled, asked=True)
+            if self.store.counts().open > 0:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _answered_pairs(self) -> list[list[str]]:
+        """Ids of chosen and rejected responses, in the order of the answers; no ties, no skips."""
+        pairs = []
+        for _, comparison in self.store.comparisons():
+            query = comparison.query
+            if comparison.preference in (0.0, 1.0):
+                pair = [query.left, query.right]
+                pairs.append(pair if comparison.preference == 1.0 else pair[::-1])
+        if not pairs:
+            raise NotEnoughDataError(
+                f"expected answers that prefer one response, got none among "
+                f"{self.store.counts().queries} queries; sample more responses, or label more."
+            )
+        return pairs
+
+    def _finetuning(self) -> Finetuning:
+        config = self.config
+        return on_pairs(
+            self.policy,
+            [
+                (self.responses[chosen], self.responses[other])
+                for chosen, other in self._tuned_pairs
+            ],
+            method=config.method,
+            loss=config.loss,
+            config=config.finetune,
+            seed=config.seed,
+        )
+
+    def _row(
+        self, responses: Sequence[Response], members: Tensor, scores: Tensor, used: UsedReward
+    ) -> Metrics:
+        golds = [] if self._gold is None else [self._gold(r.text) for r in responses]
+        return self._counts() | {
+            "gold_mean": float(np.mean(golds)) if golds else math.nan,
+            "score_mean": float(scores.mean()),
+            "score_std": float(scores.std()),
+            "disagreement": self._disagreement(responses) if used.version else math.nan,
+            "length": float(np.mean([len(r.tokens) for r in responses])),
+            "reward_version": used.version,
+            "reward_age": max(0, self.n_sampled - used.env_steps),
+            "holdout_accuracy": used.holdout_accuracy,
+            "fit_steps": used.fit_steps,
+            "wall_seconds": self._seconds(),
+        }
+
+    def _tuning_row(self, row: Mapping[str, float]) -> Metrics:
+        assert self._tuning is not None
+        nan = dict.fromkeys(
+            ("gold_mean", "score_mean", "score_std", "disagreement", "length"), math.nan
+        )
+        about = {
+            "reward_version": self.partners.used.version,
+            "reward_age": 0,
+            "holdout_accuracy": self.partners.used.holdout_accuracy,
+            "fit_steps": 0,
+            "wall_seconds": self._seconds(),
+        }
+        return (
+            self._counts() | nan | about | _update_columns(row) | {"update": self._tuning.n_steps}
+        )
+
+    def _counts(self) -> Metrics:
+        counts = self.store.counts()
+        return {
+            "rollout": self._n_rows + 1,
+            "env_steps": self.n_sampled,
+            "labels": counts.queries - counts.open,
+            "open": counts.open,
+            "dropped": self.questioner.n_dropped,
+        }
+
+    def _disagreement(self, responses: Sequence[Response]) -> float:
+        """Mean over the batch's pairs of the standard deviation of the members' preferences."""
+        preferences = member_preferences(self.reward, responses[::2], responses[1::2])
+        return float(disagreement_scores(preferences.numpy()).mean())
+
+    def _log(self, row: Metrics) -> None:
+        self._n_rows += 1
+        self._metrics.append(row)
+        self._on_rollout(row)
+
+    def _show(self, responses: Sequence[Response], scores: Tensor) -> None:
+        """Leaves some responses to be looked at."""
+        with self.run.samples.open("a", encoding="utf-8") as file:
+            for response, score in list(zip(responses, scores.tolist(), strict=True))[:_SHOWN]:
+                about = {"batch": self._n_batches, "responses": self.n_sampled, "score": score}
+                told = {"prompt": response.prompt, "response": response.text}
+                file.write(json.dumps(about | told) + "\n")
+
+    def _keep_samples(self) -> None:
+        """Removes what a process wrote that was killed behind its newest checkpoint."""
+        if self.run.samples.is_file():
+            lines = self.run.samples.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = "".join(lines[: self._n_batches * _SHOWN])
+            self.run.samples.write_text(kept, encoding="utf-8")
+
+    def save(self) -> None:
+        """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
+        self._beat("saving")
+        tuning = self._tuning
+        state = {
+            "n_batches": self._n_batches,
+            "n_rows": self._n_rows,
+            "rng": self._rng.bit_generator.state,
+            "pool": self.pool.state_dict(),
+            "questioner": self.questioner.state_dict(),
+            "partners": self.partners.state_dict(),
+            "ppo": self._ppo.state_dict() if self.config.method == "ppo" else None,
+            "tuning": None if tuning is None else tuning.state_dict(),
+            "tuned_pairs": self._tuned_pairs,
+            "seconds": self._seconds(),
+        }
+        try:
+            save_checkpoint(self.run.checkpoints, state)
+        except OSError as error:
+            _log.warning("no checkpoint: %s; training goes on from the older ones.", error)
+        self._saved_at = time.monotonic()
+
+    def _take_up(self) -> None:
+        checkpoint = load_checkpoint(self.run.checkpoints)
+        if checkpoint is None:
+            return
+        state = checkpoint.state
+        self._n_batches, self._n_rows = state["n_batches"], state["n_rows"]
+        self._rng.bit_generator.state = state["rng"]
+        self.pool.load_state_dict(state["pool"])
+        self.questioner.load_state_dict(state["questioner"])
+        self.partners.load_state_dict(state["partners"])
+        self._earlier_seconds, self._tuned_pairs = state["seconds"], state["tuned_pairs"]
+        if state["ppo"] is not None:
+            self._ppo.load_state_dict(state["ppo"])
+        if state["tuning"] is not None:
+            self._tuning = self._finetuning()
+            self._tuning.load_state_dict(state["tuning"])
+        _log.info("going on from checkpoint %d", checkpoint.number)
+
+    def _beat(self, state: str) -> None:
+        self._heartbeat.beat(
+            state,
+            env_steps=self.n_sampled,
+            total_steps=self.config.n_batches * self.config.batch,
+            reward_version=self.partners.used.version,
+        )
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def _seconds_unsaved(self) -> float:
+        return time.monotonic() - self._saved_at
+
+
+_IMPROVEMENT = (
+    "kl", "kl_coef", "entropy", "policy", "value", "approx_kl", "clip_fraction",
+    "loss", "margin", "accuracy", "chosen_logprob", "rejected_logprob", "update",
+)  # fmt: skip
+
+
+def _update_columns(row: Mapping[str, float]) -> Metrics:
+    """What an update came to; NaN for what it does not know."""
+    return {name: row.get(name, math.nan) for name in _IMPROVEMENT}

@@ -1,0 +1,195 @@
+"""The newest responses, by prompt: candidates for queries, and samples for the reward learner."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.core.comparisons import Item
+from prefrl.core.selection import SELECTIONS
+from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.learner import Recent
+from prefrl.runtime.questioner import Pair, SelectionName
+from prefrl.runtime.rundir import RunDirectory, replace_file
+from prefrl.text.responses import Response, Responses, response_from
+
+__all__ = ["ResponsePool", "ResponseSamples", "ResponseSource", "TextQueryConfig", "load_recent"]
+
+_SAMPLE = 256  # responses, as many as Huang et al. 2023 normalise by (detail R3)
+_FEATURES = 64
+
+
+@dataclass(frozen=True)
+class TextQueryConfig:
+    """Which pairs of responses are put to the labeller."""
+
+    selection: SelectionName = "disagreement"
+    """How pairs are chosen among candidates."""
+    oversampling: int = 4
+    """Candidate pairs drawn for each pair that is asked."""
+    pool_size: int = 2000
+    """Newest responses from which candidates are drawn."""
+    max_open: int = 250
+    """Queries that wait for an answer at most; what is due beyond them is dropped and counted."""
+
+    def __post_init__(self) -> None:
+        if self.selection not in SELECTIONS:
+            raise ConfigError(
+                f"expected selection to be one of {', '.join(SELECTIONS)}, got {self.selection!r}."
+            )
+        for name in ("oversampling", "max_open"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.pool_size < 2:
+            raise ConfigError(f"pool_size must be at least 2, got {self.pool_size}.")
+
+
+class ResponsePool:
+    """The newest responses. Pairs are of one prompt.
+
+    Args:
+        size: How many it holds; the oldest go.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._all: deque[Response] = deque(maxlen=size)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, responses: Sequence[Response]) -> None:
+        """Adds the newest ones."""
+        self._all.extend(responses)
+
+    def recent(self, n: int) -> list[Response]:
+        """The n newest ones, the oldest of them first."""
+        return list(self._all)[-n:]
+
+    def random_pairs(
+        self, n: int, asked: Collection[frozenset[str]], rng: np.random.Generator
+    ) -> list[tuple[Response, Response]]:
+        """Up to n different pairs of different responses to one prompt, without those asked.
+
+        Without its end token, a response may read like another one: such pairs tell nothing.
+        """
+        by_prompt: dict[tuple[int, ...], list[Response]] = {}
+        for response in self._all:
+            by_prompt.setdefault(response.prompt_tokens, []).append(response)
+        groups = [group for group in by_prompt.values() if len(group) > 1]
+        if not groups:
+            return []
+        pairs: dict[frozenset[str], tuple[Response, Response]] = {}
+        for number in rng.integers(len(groups), size=4 * n).tolist():
+            group = groups[number]
+            left, right = (group[i] for i in rng.choice(len(group), size=2, replace=False))
+            key = frozenset((left.id, right.id))
+            if left.text != right.text and key not in asked and key not in pairs:
+                pairs[key] = (left, right)
+                if len(pairs) == n:
+                    break
+        return list(pairs.values())
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """What a checkpoint keeps."""
+        return [asdict(response) for response in self._all]
+
+    def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Goes back to a state."""
+        self._all.clear()
+        self._all.extend(response_from(row) for row in state)
+
+
+class ResponseSource:
+    """Responses that might be asked about, for ``runtime.questioner``.
+
+    Args:
+        pool: Where candidates come from.
+        responses: Where those that are asked about are kept.
+        show: Makes what people are shown of a response that is asked about.
+    """
+
+    def __init__(
+        self,
+        pool: ResponsePool,
+        responses: Responses,
+        show: Callable[[Response], None] = lambda response: None,
+    ) -> None:
+        self._pool = pool
+        self._responses = responses
+        self._show = show
+
+    def random_pairs(
+        self, n: int, asked: Collection[frozenset[str]], rng: np.random.Generator
+    ) -> list[Pair]:
+        """Up to n different pairs of responses to one prompt, without those asked."""
+        return list(self._pool.random_pairs(n, asked, rng))
+
+    def keep(self, items: Sequence[Response]) -> None:
+        """Keeps responses, and what people are shown of them."""
+        self._responses.keep(items)
+        for response in items:
+            self._show(response)
+
+    def kept(self, item_id: str) -> Response:
+        """A response that was kept."""
+        return self._responses[item_id]
+
+    def features(self, pairs: Sequence[Pair]) -> NDArray[np.floating]:
+        """How often tokens occur in both responses, by their ids modulo 64: shape (C, 128)."""
+        return np.stack([np.concatenate([_counts(left), _counts(right)]) for left, right in pairs])
+
+
+def _counts(response: Response) -> NDArray[np.floating]:
+    places = np.array(response.tokens, np.int64) % _FEATURES
+    return np.bincount(places, minlength=_FEATURES).astype(np.float64)
+
+
+class ResponseSamples:
+    """Samples of the newest responses, by which scores are normalised.
+
+    Args:
+        pool: Which.
+        run: Where samples are left for a learner in another process; None if there is none.
+    """
+
+    seconds_between = 5.0
+    """Seconds between two that are left in the run directory."""
+
+    def __init__(self, pool: ResponsePool, run: RunDirectory | None) -> None:
+        self._pool = pool
+        self._run = run
+
+    def take(self) -> list[Response]:
+        """The newest responses."""
+        return self._pool.recent(_SAMPLE)
+
+    def save(self, number: int, items: Sequence[Item], *, env_steps: int) -> None:
+        """Leaves a sample in the run directory. It is not forced to disk: the next one comes."""
+        assert self._run is not None
+        rows = [asdict(item) for item in items if isinstance(item, Response)]
+        content = json.dumps({"env_steps": env_steps, "responses": rows}).encode()
+        replace_file(self._run.recent / f"{number:06d}.json", content, point="recent", forced=False)
+
+
+def load_recent(run: RunDirectory, number: int) -> Recent:
+    """Reads a sample.
+
+    Raises:
+        RunDirectoryError: If it is missing or damaged.
+    """
+    path = run.recent / f"{number:06d}.json"
+    try:
+        content = json.loads(path.read_bytes())
+        rows = [response_from(row) for row in content["responses"]]
+        return Recent(number, int(content["env_steps"]), rows)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunDirectoryError(
+            f"expected a sample of responses in {path}, but {error}; only runs whose recent/ "
+            "folder is whole can be repeated."
+        ) from error

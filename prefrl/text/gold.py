@@ -1,0 +1,101 @@
+"""What a synthetic oracle goes by: a number for each response, which the policy never sees."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.core.comparisons import Item
+from prefrl.core.oracle import OracleConfig, SyntheticOracle
+from prefrl.errors import ConfigError, MissingExtraError
+from prefrl.text.responses import Responses
+
+__all__ = ["Gold", "load_gold", "text_oracle"]
+
+Gold = Callable[[str], float]
+"""From the text of a response to how good it is."""
+
+
+def load_gold(name: str) -> Gold:
+    """Finds a gold score.
+
+    Args:
+        name: ``vader``, the sentiment in [-1, 1] by the VADER lexicon (Hutto and Gilbert 2014); or
+            ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``, a function from text to a number.
+
+    Raises:
+        ConfigError: If there is no such function.
+        MissingExtraError: If vader is not installed.
+    """
+    if name == "vader":
+        return _vader()
+    place, _, function = name.rpartition(":")
+    if not place:
+        raise ConfigError(
+            f"expected gold to be vader, FILE.py:FUNCTION or MODULE:FUNCTION, got {name!r}."
+        )
+    try:
+        found = getattr(_module(place), function)
+    except (ImportError, AttributeError, OSError, SyntaxError) as error:
+        raise ConfigError(
+            f"expected a function {function!r} in {place}, but {error}; it takes the text of a "
+            "response and returns a number."
+        ) from error
+    return functools.partial(_checked, found, name)
+
+
+def _vader() -> Gold:
+    try:
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+    except ImportError as error:
+        raise MissingExtraError(
+            "expected vaderSentiment, which the gold score vader needs, but it is not installed; "
+            "pip install 'prefrl[text]'"
+        ) from error
+    analyzer = SentimentIntensityAnalyzer()
+    return lambda text: float(analyzer.polarity_scores(text)["compound"])
+
+
+def _module(place: str) -> Any:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place)
+    if not path.is_file():
+        raise ImportError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _checked(function: Callable[[str], Any], name: str, text: str) -> float:
+    value = float(function(text))
+    if not math.isfinite(value):
+        raise ConfigError(f"expected a finite number from {name}, got {value} for {text!r}.")
+    return value
+
+
+def text_oracle(
+    responses: Responses, gold: Gold, config: OracleConfig, *, seed: int
+) -> SyntheticOracle:
+    """The synthetic oracle for responses: a response is one step, and gold its reward.
+
+    ``eps_skip`` and ``eps_equal`` are shares of a gold score of 1.
+    """
+
+    def step_rewards(item: Item) -> NDArray[np.floating]:
+        return np.array([gold(responses[item.id].text)])
+
+    return SyntheticOracle(
+        step_rewards, config=config, seed=seed, mean_segment_return=lambda item: 1.0
+    )

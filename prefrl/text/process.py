@@ -1,0 +1,108 @@
+"""The processes of an asynchronous run: ``python -m prefrl.text.process ROLE RUN``.
+
+The same learner, labeller and supervisor as of an agent in an environment; only what an item is and
+who improves differ.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from prefrl.core.store import LabelStore
+from prefrl.runtime.devices import choose_devices, use_cpu
+from prefrl.runtime.labeller import Labeller
+from prefrl.runtime.learner import RewardLearner
+from prefrl.runtime.partners import Apart, Patience
+from prefrl.runtime.presence import Attendance
+from prefrl.runtime.role import Heartbeat, StopSignal
+from prefrl.runtime.role_process import RoleWork, run_role
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.serving import serve_labeller, serve_learner
+from prefrl.runtime.supervisor import STOPPED
+from prefrl.text.agent import TextAgent
+from prefrl.text.candidates import load_recent
+from prefrl.text.config import align_config_from_json
+from prefrl.text.finish import save_policy
+from prefrl.text.responses import Responses
+from prefrl.text.reward_model import TextReward
+from prefrl.text.start import starting_model, synthetic_oracle
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one role until its work is done or it is told to stop; returns the exit code."""
+    return run_role(_ROLES, arguments)
+
+
+def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    config = align_config_from_json(run.read_json(run.config))
+    use_cpu(config.threads)
+
+    def wait(state: str) -> bool:
+        heartbeat.beat(state)
+        return stop.requested
+
+    def partners(agent: TextAgent) -> Apart:
+        return Apart(
+            run,
+            agent.reward,
+            agent.questioner,
+            agent.store,
+            agent.samples,
+            config=config.learner,
+            patience=Patience(config.max_stale_batches * config.batch, config.unanswered),
+            waiting=wait,
+        )
+
+    with LabelStore(run.labels) as store:
+        agent = TextAgent(config, run, store, partners=partners, stop=stop, heartbeat=heartbeat)
+        while agent.step():
+            pass
+        if not agent.done:
+            return STOPPED
+        heartbeat.beat("finishing")
+        save_policy(agent.language, run)
+    return 0
+
+
+def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    config = align_config_from_json(run.read_json(run.config))
+    use_cpu(config.threads)
+    heartbeat.beat("starting")
+    device = choose_devices(config.device)[1]
+    reward = TextReward(starting_model(config), config.reward).to(device)
+    with LabelStore(run.labels) as store:
+
+        def learner(go_on: Callable[[], bool]) -> RewardLearner:
+            settings = config.learner
+            return RewardLearner(
+                reward,
+                store,
+                Responses(run),
+                config=settings,
+                seed=config.seed,
+                run=run,
+                go_on=go_on,
+            )
+
+        serve_learner(learner, load_recent, run, heartbeat, stop)
+    return STOPPED
+
+
+def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    config = align_config_from_json(run.read_json(run.config))
+    responses = Responses(run)
+    oracle = synthetic_oracle(config, responses)
+    with LabelStore(run.labels) as store:
+        people = Attendance(run, store) if config.oracle == "mixed" else None
+        serve_labeller(Labeller(store, responses, oracle), heartbeat, stop, people=people)
+    return STOPPED
+
+
+_ROLES: dict[str, RoleWork] = {"agent": _agent, "learner": _learner, "labeller": _labeller}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Files of prompts: a line of text each, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from prefrl.errors import ConfigError
+
+__all__ = ["PromptText", "read_prompts"]
+
+PromptText = str | tuple[tuple[str, str], ...]
+"""A text to go on from; or the messages of a conversation, each a role and what was said."""
+
+
+def read_prompts(path: Path) -> list[PromptText]:
+    """Reads prompts: of ``.txt`` each line, of ``.jsonl`` each object's "prompt" or "messages".
+
+    Args:
+        path: The file, in UTF-8. Empty lines are left out.
+
+    Raises:
+        ConfigError: If it cannot be read, holds no prompt, or a line is no prompt: with its number.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"expected {path} to be text in UTF-8, but {error.reason}.") from error
+    except OSError as error:
+        raise ConfigError(
+            f"expected a file of prompts in {path}, but {error.strerror}; give a .txt with a "
+            "prompt in each line, or a .jsonl."
+        ) from error
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise ConfigError(f"expected prompts in {path}, but it is empty.")
+    if path.suffix != ".jsonl":
+        return [line for _, line in numbered]
+    return [_prompt(path, number, line) for number, line in numbered]
+
+
+def _prompt(path: Path, number: int, line: str) -> PromptText:
+    where = f"line {number} of {path}"
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ConfigError(f"expected JSON in {where}, but {error}.") from error
+    told = row.get("prompt", row.get("messages")) if isinstance(row, dict) else row
+    if isinstance(told, str) and told.strip():
+        return told
+    messages = _messages(told)
+    if messages:
+        return messages
+    raise ConfigError(
+        f'expected {{"prompt": a text}} or {{"messages": [{{"role": …, "content": …}}]}} in '
+        f"{where}, got {line[:80]!r}."
+    )
+
+
+def _messages(told: Any) -> tuple[tuple[str, str], ...]:
+    """The messages of a conversation; none if it is something else."""
+    if not isinstance(told, list):
+        return ()
+    try:
+        messages = tuple((message["role"], message["content"]) for message in told)
+    except (KeyError, TypeError):
+        return ()
+    return messages if all(isinstance(part, str) for m in messages for part in m) else ()

@@ -1,0 +1,85 @@
+"""What a run starts from: its language model, its prompts, its oracle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from prefrl.core.oracle import Oracle
+from prefrl.core.store import LabelStore
+from prefrl.errors import ConfigError
+from prefrl.runtime.media import add_medium
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.text.config import AlignConfig
+from prefrl.text.generate import check_lengths
+from prefrl.text.gold import Gold, load_gold, text_oracle
+from prefrl.text.models import LanguageModel, load_model
+from prefrl.text.prompts import read_prompts
+from prefrl.text.responses import Prompt, Response, Responses
+
+__all__ = [
+    "gold_of",
+    "prompts_of",
+    "show_to_people",
+    "starting_model",
+    "synthetic_oracle",
+]
+
+
+def starting_model(config: AlignConfig, device: str = "cpu") -> LanguageModel:
+    """The model that the policy starts from, that the reference is, and that the reward's trunk is.
+
+    Raises:
+        ConfigError: If it cannot be loaded.
+    """
+    name = config.model
+    if config.init is not None:
+        run = RunDirectory(config.init)
+        name = str(run.model if run.model.is_dir() else config.init)
+        if not Path(name).is_dir():
+            raise ConfigError(
+                f"expected a run or a folder of a model in init, but there is no {config.init}."
+            )
+    language = load_model(name)
+    language.model.to(torch.device(device))
+    return replace(language, source=config.model)
+
+
+def prompts_of(config: AlignConfig, language: LanguageModel) -> tuple[list[Prompt], list[Prompt]]:
+    """Prompts to train on, and those of the evaluation: the same ones where there are too few.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a prompt is empty or too long: with its number.
+    """
+    told = read_prompts(config.prompts)
+    prompts = [language.prompt(one, chat=config.chat) for one in told]
+    check_lengths(language, prompts, config.sampling)
+    if len(prompts) < 2 * config.eval_prompts:
+        return prompts, prompts[-config.eval_prompts :]
+    return prompts[: -config.eval_prompts], prompts[-config.eval_prompts :]
+
+
+def gold_of(config: AlignConfig) -> Gold | None:
+    """What the evaluation goes by, if anything."""
+    return None if config.gold_name is None else load_gold(config.gold_name)
+
+
+def synthetic_oracle(config: AlignConfig, responses: Responses) -> Oracle:
+    """Who answers where no people do, or none are there."""
+    gold = load_gold(config.gold_name or "vader")
+    return text_oracle(responses, gold, config.teacher, seed=config.seed)
+
+
+def show_to_people(run: RunDirectory, store: LabelStore) -> Callable[[Response], None]:
+    """Makes what the labelling page shows of a response: its prompt and its text."""
+    media_type = "application/json"
+
+    def show(response: Response) -> None:
+        content = json.dumps({"prompt": response.prompt, "response": response.text}).encode()
+        store.media.add(response.id, add_medium(run.media, content, media_type), media_type)
+
+    return show

@@ -1,0 +1,177 @@
+"""Aligning a language model, from a config to a run directory: in one process or in three."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from prefrl.core.oracle import Oracle, as_oracle
+from prefrl.core.store import LabelStore
+from prefrl.errors import RunDirectoryError
+from prefrl.runtime.devices import choose_devices, use_cpu
+from prefrl.runtime.labeller import Labeller
+from prefrl.runtime.learner import RewardLearner
+from prefrl.runtime.news import News, OnAgent
+from prefrl.runtime.partners import Together
+from prefrl.runtime.role import Heartbeat, StopSignal, only_one
+from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.supervisor import RoleCommand, Supervisor
+from prefrl.text.agent import Metrics, TextAgent
+from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
+from prefrl.text.finish import AlignResult, finish_run, save_policy
+from prefrl.text.responses import Responses
+from prefrl.text.start import gold_of, prompts_of, starting_model, synthetic_oracle
+
+__all__ = ["align", "resume_alignment"]
+
+Beside = Callable[[RunDirectory], Sequence[RoleCommand]]
+AnyOracle = Oracle | Callable[..., object]
+
+
+@dataclass(frozen=True)
+class _Caller:
+    """What the caller brings along."""
+
+    oracle: AnyOracle | None
+    on_rollout: Callable[[Metrics], None]
+    on_agent: OnAgent
+    beside: Beside
+    on_evaluation: Callable[[float], None]
+
+
+def align(
+    config: AlignConfig,
+    *,
+    oracle: AnyOracle | None = None,
+    on_rollout: Callable[[Metrics], None] = lambda row: None,
+    on_agent: OnAgent = lambda status, counts: None,
+    beside: Beside = lambda run: (),
+    on_evaluation: Callable[[float], None] = lambda share: None,
+) -> AlignResult:
+    """Aligns a language model with comparisons of its responses, and writes the run directory.
+
+    SIGTERM and Ctrl-C save and stop; ``resume_alignment`` goes on.
+
+    Args:
+        config: What to do.
+        oracle: Who answers, instead of the config's: an object with ``compare(left, right)`` or a
+            function of two ``Response``. It is called in this process.
+        on_rollout: Called with new rows of metrics.
+        on_agent: Called with what the policy's process says of itself; never with ``sync``.
+        beside: Says what else is to run beside the roles; not with ``sync``.
+        on_evaluation: Called with the share of the final evaluation that is done.
+
+    Returns:
+        The run directory and its summary.
+
+    Raises:
+        PrefrlError: Before anything starts, if the config cannot work.
+        RoleError: If a role of the asynchronous run cannot go on.
+    """
+    choose_devices(config.device)
+    prompts_of(config, starting_model(config))
+    gold_of(config)
+    run = RunDirectory.create(config.run_path)
+    run.write_json(run.versions, installed_versions())
+    run.write_json(run.config, config_as_json(config))
+    return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation))
+
+
+def resume_alignment(
+    run: RunDirectory,
+    *,
+    oracle: AnyOracle | None = None,
+    on_rollout: Callable[[Metrics], None] = lambda row: None,
+    on_agent: OnAgent = lambda status, counts: None,
+    beside: Beside = lambda run: (),
+    on_evaluation: Callable[[float], None] = lambda share: None,
+) -> AlignResult:
+    """Goes on with a run that was stopped or killed; the arguments are those of ``align``.
+
+    Raises:
+        RunDirectoryError: If the run has come to its end already.
+        RoleError: If another process works on it.
+    """
+    if run.summary.is_file():
+        raise RunDirectoryError(
+            f"expected a run that is not finished, but {run.root} has its summary.json; look at it "
+            f"with prefrl report {run.root}, or start a new run."
+        )
+    config = align_config_from_json(run.read_json(run.config))
+    run.make_folders()
+    return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation))
+
+
+def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResult:
+    use_cpu(config.threads)
+    way = _in_one_process if config.sync else _side_by_side
+    with only_one(run, "supervisor"), StopSignal() as stop:
+        trained = (run.model / "config.json").is_file()  # killed in the final evaluation
+        if not trained and not way(config, run, caller, stop):
+            return AlignResult(run=run, summary={})
+        return finish_run(config, run, on_share=caller.on_evaluation)
+
+
+def _in_one_process(
+    config: AlignConfig, run: RunDirectory, caller: _Caller, stop: StopSignal
+) -> bool:
+    """Policy, learner and labeller take turns; says whether the training came to its end."""
+
+    def partners(agent: TextAgent) -> Together:
+        responses = agent.responses
+        oracle = (
+            synthetic_oracle(config, responses)
+            if caller.oracle is None
+            else as_oracle(caller.oracle)  # type: ignore[arg-type]
+        )
+        learner = RewardLearner(
+            agent.reward, agent.store, responses, config=config.learner, seed=config.seed, run=run
+        )
+        labeller = Labeller(agent.store, responses, oracle)
+        return Together(labeller, learner, agent.questioner, agent.samples)
+
+    with only_one(run, "agent"), LabelStore(run.labels) as store:
+        agent = TextAgent(
+            config,
+            run,
+            store,
+            partners=partners,
+            stop=stop,
+            heartbeat=Heartbeat(run, "agent"),
+            on_rollout=caller.on_rollout,
+        )
+        while agent.step():
+            pass
+        if agent.done:
+            save_policy(agent.language, run)
+        return agent.done
+
+
+def _side_by_side(
+    config: AlignConfig, run: RunDirectory, caller: _Caller, stop: StopSignal
+) -> bool:
+    """A process for each role; says whether the training came to its end."""
+    names = ["agent", "learner"]
+    if config.oracle != "human" and caller.oracle is None:
+        names.append("labeller")
+    roles = [_role_command(name, run) for name in names]
+    with LabelStore(run.labels) as store:  # made, or checked, before the roles open it
+        labeller = None
+        if caller.oracle is not None:
+            oracle = as_oracle(caller.oracle)  # type: ignore[arg-type]
+            labeller = Labeller(store, Responses(run), oracle)
+        news = News(run, store, on_rollout=caller.on_rollout, on_agent=caller.on_agent)
+
+        def poll() -> bool:
+            news.tell()
+            if labeller is not None:
+                labeller.step()
+            return stop.requested
+
+        with Supervisor(run, [*roles, *caller.beside(run)]) as supervisor:
+            return supervisor.watch(poll=poll)
+
+
+def _role_command(role: str, run: RunDirectory) -> RoleCommand:
+    return RoleCommand(role, [sys.executable, "-m", "prefrl.text.process", role, str(run.root)])
