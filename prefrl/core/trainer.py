@@ -63,6 +63,9 @@ class FitConfig:
     """Share of answers taken to be pure chance."""
     bagging: bool = True
     """Draw each member's comparisons with replacement; without it there is no hold-out."""
+    shared_bag: bool = False
+    """One bag for all members: what it leaves out, no member has seen, even through parameters that
+    members share."""
     restart: bool = True
     """Start each fit from fresh parameters instead of the last ones."""
     patience: int = 3
@@ -193,7 +196,7 @@ def fit(
     seed = int(rng.integers(2**63 - 1))
     # Noise and dropout within a model draw from torch's own generators: theirs must not be others'.
     with _own_randomness(model.module(), seed):
-        pairs = _pairs(comparisons, items, model.n_members, config.bagging, rng)
+        pairs = _pairs(comparisons, items, model.n_members, config, rng)
         return _fit(model, pairs, config, torch.Generator().manual_seed(seed), l2, go_on)
 
 
@@ -255,7 +258,7 @@ def _pairs(
     comparisons: Sequence[Comparison],
     items: Mapping[str, Item],
     n_members: int,
-    bagging: bool,
+    config: FitConfig,
     rng: np.random.Generator,
 ) -> _Pairs:
     decided = [c for c in comparisons if c.preference is not None]
@@ -267,7 +270,8 @@ def _pairs(
         )
     # Poisson(1) weights are a bag drawn comparison by comparison, as they arrive (Oza and Russell
     # 2001). Drawn row by row, they are the same for old comparisons when new ones come in.
-    bags = rng.poisson(1.0, size=(n, n_members)).T if bagging else 1
+    n_bags = 1 if config.shared_bag else n_members
+    bags = rng.poisson(1.0, size=(n, n_bags)).T if config.bagging else 1
     return _Pairs(
         left=[items[c.query.left] for c in decided],
         right=[items[c.query.right] for c in decided],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -161,7 +161,10 @@ class AlignConfig:
     @property
     def learner(self) -> LearnerConfig:
         """What of this concerns the reward learner."""
-        return LearnerConfig(refit_growth=self.refit_growth, fit=self.fit)
+        # Heads on a trunk that is trained learn of each other's bags through it.
+        shares = self.reward.ensemble == "heads" and self.reward.train_layers != 0
+        fit = replace(self.fit, shared_bag=self.fit.shared_bag or shares)
+        return LearnerConfig(refit_growth=self.refit_growth, fit=fit)
 
     @property
     def schedule(self) -> LabelSchedule:
