@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from prefrl import doctor as examination
+from prefrl.align import Align, is_text, resume_align, start_align
 from prefrl.control.config import TrainConfig, config_from_json
 from prefrl.control.evaluate import evaluate as run_episodes
 from prefrl.control.finish import Result, load_run
@@ -33,10 +34,12 @@ from prefrl.label import (
 )
 from prefrl.progress import TrainingProgress
 from prefrl.report import write_report
+from prefrl.report.text_page import write_text_report
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand
 from prefrl.samples import make_samples
 from prefrl.status import describe_run
+from prefrl.text.presets import ALIGN_PRESETS, align_preset_for
 
 __all__ = ["main"]
 
@@ -129,11 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         command = _parse(arguments, _named_preset(arguments))
-        if isinstance(command, Train) and command.preset == "auto":
-            name = preset_for(command.config.env_id)
-            if name != "control":
-                _console.print(f"preset {name}", style="dim")
-                command = _parse(arguments, name)
+        name = _automatic_preset(command)
+        if name is not None:
+            _console.print(f"preset {name}", style="dim")
+            command = _parse(arguments, name)
         _COMMANDS[type(command)](command)
     except PrefrlError as error:
         _errors.print(f"prefrl: {error}", style="red", markup=False, soft_wrap=True)
@@ -143,20 +145,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
+def _automatic_preset(command: Any) -> str | None:
+    """The preset that suits what is to be trained; None where it is the one already taken."""
+    if isinstance(command, Train) and command.preset == "auto":
+        name = preset_for(command.config.env_id)
+        return None if name == "control" else name
+    if isinstance(command, Align) and command.preset == "auto":
+        name = align_preset_for(command.config.model)
+        return None if name == "default" else name
+    return None
+
+
 def _named_preset(arguments: Sequence[str]) -> str:
     """The preset that the command line names, before it is parsed with it."""
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name = value if flag == "--preset" else flag.removeprefix("--preset=")
-        if flag.startswith("--preset") and name in PRESETS:
+        if flag.startswith("--preset") and name in {**PRESETS, **ALIGN_PRESETS}:
             return name
-    return "control"
+    return ""
 
 
 def _parse(arguments: Sequence[str], preset: str) -> Any:
     """The command, with defaults of a preset."""
-    start = Train(config=replace(PRESETS[preset], env_id=tyro.MISSING))
+    training = PRESETS.get(preset, PRESETS["control"])
+    alignment = ALIGN_PRESETS.get(preset, ALIGN_PRESETS["default"])
+    start = Train(config=replace(training, env_id=tyro.MISSING))
+    start_text = Align(config=replace(alignment, model=tyro.MISSING, prompts=tyro.MISSING))
     commands: Any = (
         Annotated[Train, tyro.conf.subcommand("train", description=_TRAIN, default=start)]
+        | Annotated[Align, tyro.conf.subcommand("align", description=_ALIGN, default=start_text)]
         | Annotated[Resume, tyro.conf.subcommand("resume")]
         | Annotated[Label, tyro.conf.subcommand("label")]
         | Annotated[Status, tyro.conf.subcommand("status")]
@@ -178,6 +195,15 @@ _TRAIN = (
     "answers to which of two clips is better."
 )
 
+_ALIGN = (
+    "Aligns a language model with comparisons of its responses: by PPO on a reward that is learned "
+    "from them, by DPO and its relatives, or by taking the best of n."
+)
+
+
+def _align(command: Align) -> None:
+    start_align(command, _console, _serving)
+
 
 def _train(command: Train) -> None:
     config = command.config
@@ -194,6 +220,9 @@ def _train(command: Train) -> None:
 
 def _resume(command: Resume) -> None:
     run = RunDirectory.open(command.run)
+    if is_text(run):
+        resume_align(run, command.page, _console, _serving)
+        return
     config = config_from_json(run.read_json(run.config))
     page = None
     if config.asks_people and not run.summary.is_file():
@@ -210,15 +239,27 @@ def _resume(command: Resume) -> None:
 
 def _beside(
     page: PageConfig | None, progress: TrainingProgress
-) -> Callable[[RunDirectory], list[RoleCommand]] | None:
-    """The labelling page, if there is one to be served; its address stands above the progress."""
+) -> Callable[[RunDirectory], Sequence[RoleCommand]]:
+    """The labelling page, if there is one to be served; the progress begins below its address."""
+    serve = _serving(page)
+
+    def begin(run: RunDirectory) -> Sequence[RoleCommand]:
+        roles = serve(run)
+        progress.start()
+        return roles
+
     if page is None:
         progress.start()
-        return None
+    return begin
 
-    def serve(run: RunDirectory) -> list[RoleCommand]:
+
+def _serving(page: PageConfig | None) -> Callable[[RunDirectory], Sequence[RoleCommand]]:
+    """What serves the labelling page of a run, if there is to be one; prints its address."""
+
+    def serve(run: RunDirectory) -> Sequence[RoleCommand]:
+        if page is None:
+            return ()
         _print_link("To label, open", open_page(run, page))
-        progress.start()
         return [viewer_command(run)]
 
     return serve
@@ -306,7 +347,13 @@ def _replay(command: Replay) -> None:
 def _evaluate(command: Evaluate) -> None:
     if command.episodes < 1:
         raise ConfigError(f"episodes must be at least 1, got {command.episodes}.")
-    config, agent, net = load_run(RunDirectory.open(command.run))
+    run = RunDirectory.open(command.run)
+    if is_text(run):
+        raise ConfigError(
+            f"expected a run of an agent in an environment, but {run.root} is of a language model; "
+            "its evaluation is in its summary.json and report."
+        )
+    config, agent, net = load_run(run)
     evaluation = run_episodes(
         agent,
         config.env_id,
@@ -324,7 +371,9 @@ def _evaluate(command: Evaluate) -> None:
 
 
 def _report(command: Report) -> None:
-    _console.print(str(write_report(RunDirectory(command.run))), soft_wrap=True)
+    run = RunDirectory(command.run)
+    write = write_text_report if run.config.is_file() and is_text(run) else write_report
+    _console.print(str(write(run)), soft_wrap=True)
 
 
 def _doctor(command: Doctor) -> None:
@@ -337,6 +386,7 @@ def _doctor(command: Doctor) -> None:
 
 _COMMANDS: dict[type, Callable[[Any], None]] = {
     Train: _train,
+    Align: _align,
     Resume: _resume,
     Label: _label,
     Status: _status,

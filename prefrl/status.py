@@ -50,10 +50,10 @@ def _describe_reward(row: Mapping[str, float | int | str] | None) -> str:
         return "no rollout has ended yet"
     if not row["reward_version"]:
         return "not fitted yet: the agent does not learn"
-    return (
-        f"version {row['reward_version']:.0f}, {row['reward_age']:,.0f} steps old, correlation "
-        f"with the true reward {float(row['reward_correlation']):.2f}"
-    )
+    freshness = f"version {row['reward_version']:.0f}, {row['reward_age']:,.0f} steps old"
+    if "reward_correlation" not in row:
+        return f"{freshness}, hold-out accuracy {float(row['holdout_accuracy']):.2f}"
+    return f"{freshness}, correlation with the true reward {float(row['reward_correlation']):.2f}"
 
 
 def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:

@@ -40,14 +40,14 @@ class News:
         self._store = store
         self._on_rollout = on_rollout
         self._on_agent = on_agent
-        self._shown: Metrics | None = None
+        self._shown = ""
         self._said: RoleStatus | None = None
 
     def tell(self) -> None:
         """Calls with what is new since the last time."""
         newest = last_row(self._run.metrics)
-        if newest is not None and newest != self._shown:
-            self._shown = newest
+        if newest is not None and repr(newest) != self._shown:  # NaN is not equal to itself
+            self._shown = repr(newest)
             self._on_rollout(newest)
         status = read_status(self._run, "agent")
         if status is not None and status != self._said:

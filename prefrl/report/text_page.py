@@ -1,0 +1,173 @@
+"""The report of a language model's run: its curves, and what it wrote, before and after."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from prefrl.runtime.rundir import RunDirectory, write_atomically
+
+__all__ = ["write_text_report"]
+
+_COLOUR = "#0072B2"
+_SHOWN_OVER_TIME = 12
+_CURVES = (
+    ("gold_mean", "gold score", "gold.png"),
+    ("score_mean", "learned score", "score.png"),
+    ("kl", "KL to the reference, nats", "kl.png"),
+    ("length", "tokens of a response", "length.png"),
+    ("disagreement", "disagreement", "disagreement.png"),
+    ("holdout_accuracy", "hold-out accuracy of the reward", "accuracy.png"),
+)
+
+
+def write_text_report(run: RunDirectory) -> Path:
+    """Draws the report of a run, finished or not.
+
+    Returns:
+        The path of its page.
+    """
+    rows = _rows(run.metrics)
+    run.report.mkdir(exist_ok=True)
+    pictures = [name for name in (_curve(run, rows, *curve) for curve in _CURVES) if name]
+    frontier = _frontier(run, rows)
+    if frontier:
+        pictures.insert(0, frontier)
+    summary = run.read_json(run.summary) if run.summary.is_file() else {}
+    config = run.read_json(run.config) if run.config.is_file() else {}
+    style = (Path(__file__).parent / "style.css").read_text()
+    title = f"{config.get('model', run.root.name)}, {config.get('method', '')}"
+    body = [
+        f"<h1>{html.escape(title)}</h1>",
+        _figures(summary),
+        "".join(f'<figure><img src="{name}" alt="{name[:-4]}"></figure>' for name in pictures),
+        _examples(run),
+        _over_time(run),
+    ]
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{style}</style><body><main>{''.join(body)}</main></body></html>"
+    )
+    path = run.report / "index.html"
+    write_atomically(path, page.encode())
+    return path
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _points(rows: list[dict[str, str]], x: str, y: str) -> list[tuple[float, float]]:
+    points = [(float(row[x]), float(row[y])) for row in rows if row.get(x) and row.get(y)]
+    return [point for point in points if all(map(math.isfinite, point))]
+
+
+def _curve(
+    run: RunDirectory, rows: list[dict[str, str]], column: str, label: str, name: str
+) -> str:
+    points = _points(rows, "env_steps", column)
+    if not points:
+        return ""
+    figure, axes = _axes("responses", label)
+    axes.plot(*zip(*points, strict=True), color=_COLOUR, lw=1.5)
+    figure.savefig(run.report / name)
+    return name
+
+
+def _frontier(run: RunDirectory, rows: list[dict[str, str]]) -> str:
+    """Gold score, or the learned one where there is none, over KL: a point for each update."""
+    what, label = "gold_mean", "gold score"
+    points = _points(rows, "kl", what)
+    if not points:
+        what, label = "score_mean", "learned score"
+        points = _points(rows, "kl", what)
+    if not points:
+        return ""
+    figure, axes = _axes("KL to the reference, nats", label)
+    kls, values = zip(*points, strict=True)
+    dots = axes.scatter(kls, values, c=range(len(points)), cmap="viridis", s=16)
+    figure.colorbar(dots, label="update")
+    figure.savefig(run.report / "frontier.png")
+    return "frontier.png"
+
+
+def _axes(x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.6, 3.4), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _figures(summary: dict[str, Any]) -> str:
+    if not summary:
+        return "<p>The run has not come to its end yet.</p>"
+    rows = ["<tr><th></th><th>before</th><th>after</th></tr>"]
+    for what, name in (("gold", "gold score"), ("score", "learned score"), ("kl", "KL, nats")):
+        cells = "".join(f"<td>{_number(summary, what, when)}</td>" for when in ("before", "after"))
+        rows.append(f"<tr><th>{name}</th>{cells}</tr>")
+    about = (
+        f"{summary['labels']} labels, {summary['responses']:,} responses, seed {summary['seed']}, "
+        f"{summary['wall_seconds']:,.0f} s; means over {summary['eval_prompts']} prompts ± their "
+        "standard error."
+    )
+    return f"<p>{about}</p><table>{''.join(rows)}</table>{_best_of_n(summary)}"
+
+
+def _best_of_n(summary: dict[str, Any]) -> str:
+    curve = summary.get("best_of_n")
+    if not curve:
+        return ""
+    rows = "".join(
+        f"<tr><td>{point['n']}</td><td>{point['kl']:.2f}</td><td>{point['gold']:.3f}</td></tr>"
+        for point in curve
+    )
+    head = "<tr><th>n</th><th>KL, nats</th><th>gold score</th></tr>"
+    return f"<h2>Best of n</h2><table>{head}{rows}</table>"
+
+
+def _number(summary: dict[str, Any], what: str, when: str) -> str:
+    value, error = summary.get(f"{what}_{when}"), summary.get(f"{what}_{when}_error")
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+
+
+def _examples(run: RunDirectory) -> str:
+    path = run.root / "examples.json"
+    if not path.is_file():
+        return ""
+    rows = "".join(
+        f"<tr><td>{html.escape(row['prompt'])}</td><td>{html.escape(row['before'])}</td>"
+        f"<td>{html.escape(row['after'])}</td></tr>"
+        for row in json.loads(path.read_text(encoding="utf-8"))
+    )
+    head = "<tr><th>prompt</th><th>before</th><th>after</th></tr>"
+    return f"<h2>Examples</h2><table>{head}{rows}</table>"
+
+
+def _over_time(run: RunDirectory) -> str:
+    """Some of what it wrote on the way, spread evenly."""
+    if not run.samples.is_file():
+        return ""
+    lines = run.samples.read_text(encoding="utf-8").splitlines()
+    every = max(1, len(lines) // _SHOWN_OVER_TIME)
+    rows = "".join(
+        f"<tr><td>{row['responses']:,}</td><td>{row['score']:.2f}</td>"
+        f"<td>{html.escape(row['prompt'])}</td><td>{html.escape(row['response'])}</td></tr>"
+        for row in map(json.loads, lines[::every])
+    )
+    head = "<tr><th>after responses</th><th>score</th><th>prompt</th><th>response</th></tr>"
+    return f"<h2>On the way</h2><table>{head}{rows}</table>"
