@@ -1,0 +1,210 @@
+"""The whole loop on a tiny model: from prompts to a model that people's answers have changed."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from safetensors.torch import load_file
+
+from prefrl.core.store import LabelStore
+from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
+from prefrl.text.generate import SamplingConfig
+from prefrl.text.preference_losses import PairLossConfig
+from prefrl.text.presets import ALIGN_PRESETS
+from prefrl.text.train import align, resume_alignment
+
+GOLD = """def score(text):
+    return sum(c.isascii() and c.isalpha() for c in text) / 8
+"""
+WORDS = ("one", "or", "two", "of", "the", "big", "six", "a")
+PROMPTS = "".join(f"{word} {number}\n" for number in range(4) for word in WORDS)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Settings with which a tiny model learns to write letters instead of other bytes."""
+    (tmp_path / "gold.py").write_text(GOLD)
+    (tmp_path / "prompts.txt").write_text(PROMPTS)
+    return replace(
+        ALIGN_PRESETS["tiny"],
+        prompts=tmp_path / "prompts.txt",
+        gold=f"{tmp_path / 'gold.py'}:score",
+        run=tmp_path / "run",
+        responses=1536,
+        labels=200,
+        eval_prompts=32,
+        eval_responses=4,
+        sync=True,
+    )
+
+
+def rows_of(run):
+    with run.metrics.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def better(summary, n_errors=2):
+    """Whether the gold score rose by more than chance explains."""
+    error = summary["gold_before_error"] ** 2 + summary["gold_after_error"] ** 2
+    return summary["gold_after"] - summary["gold_before"] > n_errors * error**0.5
+
+
+@pytest.mark.parametrize("method", ["ppo", "dpo", "best-of-n"])
+def test_a_tiny_model_learns_what_the_answers_prefer(config, method):
+    config = replace(config, method=method)
+    if method == "dpo":
+        config = replace(
+            config,
+            labels=300,
+            finetune=replace(config.finetune, epochs=12),
+            loss=PairLossConfig(beta=0.3),
+        )
+    result = align(config)
+    assert better(result.summary)
+    assert result.summary["labels"] == config.labels
+    if method == "best-of-n":
+        golds = [point["gold"] for point in result.summary["best_of_n"]]
+        assert golds[-1] > golds[0]
+    else:
+        assert result.summary["kl_after"] > 0.1
+
+
+def test_side_by_side_it_learns_too_and_the_result_opens_with_transformers(config):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    result = align(replace(config, sync=False, max_stale_batches=1))
+    assert better(result.summary)
+    model = AutoModelForCausalLM.from_pretrained(result.run.model)
+    tokenizer = AutoTokenizer.from_pretrained(result.run.model)
+    assert model.config.vocab_size == len(tokenizer)
+    card = (result.run.model / "README.md").read_text()
+    assert "200 comparisons" in card
+    assert "ppo" in card
+
+
+def test_the_same_seed_gives_the_same_numbers(config, tmp_path):
+    config = replace(config, responses=256, labels=40, eval_prompts=4)
+    first, second = (align(replace(config, run=tmp_path / name)) for name in ("a", "b"))
+    for result in (first, second):
+        del result.summary["wall_seconds"]
+    assert first.summary == second.summary
+    weights = [load_file(r.run.model / "model.safetensors") for r in (first, second)]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+@pytest.mark.parametrize("method", ["ppo", "dpo"])
+def test_a_run_that_is_stopped_goes_on_bit_for_bit(config, tmp_path, method):
+    config = replace(
+        config,
+        method=method,
+        responses=320,
+        labels=60,
+        eval_prompts=4,
+        checkpoint_seconds=0,
+        finetune=replace(config.finetune, epochs=10),
+    )
+    whole = align(replace(config, run=tmp_path / "whole"))
+    seen = 0
+
+    def stop_in_the_middle(row):
+        nonlocal seen
+        seen += 1
+        if seen == (3 if method == "ppo" else 6):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = align(replace(config, run=tmp_path / "stopped"), on_rollout=stop_in_the_middle)
+    assert not stopped.finished
+    resumed = resume_alignment(stopped.run)
+    for result in (whole, resumed):
+        del result.summary["wall_seconds"]
+    assert resumed.summary == whole.summary
+    weights = [load_file(r.run.model / "model.safetensors") for r in (whole, resumed)]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+    assert [r["kl"] for r in rows_of(whole.run)] == [r["kl"] for r in rows_of(resumed.run)]
+    with pytest.raises(RunDirectoryError, match="not finished"):
+        resume_alignment(resumed.run)
+
+
+def test_killed_at_any_moment_a_run_goes_on_and_loses_no_answer(config):
+    config = replace(config, sync=False, checkpoint_seconds=1, responses=2048, eval_prompts=4)
+    arguments = ["align", "tiny", "--prompts", str(config.prompts), "--gold", config.gold]
+    arguments += ["--responses", "2048", "--labels", "200", "--run", str(config.run)]
+    arguments += ["--checkpoint-seconds", "1", "--eval-prompts", "4"]
+    program = [sys.executable, "-m", "prefrl"]
+    training = subprocess.Popen([*program, *arguments], stdout=subprocess.DEVNULL)
+    run = RunDirectory(config.run)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not (run.metrics.is_file() and len(rows_of(run)) > 6):
+        time.sleep(0.05)
+    for role in ("agent", "learner", "labeller"):
+        pid = json.loads((run.status / f"{role}.json").read_text())["pid"]
+        os.kill(pid, signal.SIGKILL)
+    training.kill()
+    training.wait()
+    with LabelStore(run.labels) as store:
+        before = {event.submission_key for event in store.events()}
+    assert before
+    subprocess.run([*program, "resume", str(config.run)], check=True, stdout=subprocess.DEVNULL)
+    with LabelStore(run.labels) as store:
+        after = [event.submission_key for event in store.events()]
+        assert not store.check()
+    assert before <= set(after)
+    assert len(after) == len(set(after))
+    assert run.read_json(run.summary)["labels"] == 200
+    numbers = [int(row["rollout"]) for row in rows_of(run)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_config_comes_back_from_json(config):
+    told = json.loads(json.dumps(config_as_json(config)))
+    assert align_config_from_json(told) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"per_prompt": 1}, "per_prompt to be at least 2"),
+        ({"batch": 7}, "to divide the batch"),
+        ({"oracle": "human"}, "expected oracle synthetic with sync"),
+        ({"labels": 0}, "labels must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(config, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(config, **changes)
+
+
+def test_a_prompt_longer_than_the_context_is_refused_before_anything_starts(config, tmp_path):
+    config.prompts.write_text("short\n" + 300 * "x" + "\n")
+    with pytest.raises(ConfigError, match="prompt 2 has 300 tokens, but the context of tiny holds"):
+        align(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_responses_of_one_token_and_without_an_end_are_fine(config):
+    config = replace(config, responses=128, labels=10, eval_prompts=4)
+    for number, sampling in enumerate(
+        (SamplingConfig(max_new_tokens=1), SamplingConfig(stop_at_end=False, max_new_tokens=6))
+    ):
+        run = config.run.with_name(f"run{number}")
+        result = align(replace(config, sampling=sampling, run=run))
+        assert result.summary["length_after"] == sampling.max_new_tokens
+
+
+def test_a_plain_function_of_two_responses_may_answer(config):
+    config = replace(config, responses=128, labels=10, eval_prompts=4)
+    result = align(config, oracle=lambda left, right: "left")
+    with LabelStore(result.run.labels) as store:
+        assert {c.answer.value for _, c in store.comparisons()} == {"left"}
+
+
+def test_the_default_preset_is_what_the_classes_have():
+    assert ALIGN_PRESETS["default"] == AlignConfig("tiny", ALIGN_PRESETS["default"].prompts)
