@@ -1,0 +1,99 @@
+"""Sentiment by PPO, DPO and best of n; see the command file beside this."""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+PROMPTS = HERE / "everyday_prompts.txt"
+RUNS = Path("runs/benchmark/sentiment")
+COLOURS = {"ppo": "#0072B2", "dpo": "#D55E00", "best-of-n": "#009E73"}
+COEFFICIENTS = {"ppo": "--ppo.kl-coef", "dpo": "--loss.beta", "best-of-n": "--n"}
+WAYS = ["ppo-0.02", "dpo-0.1", "best-of-n-16", "ppo-0.1", "dpo-0.3"]
+KEPT = ("labels", "responses", "gold_before", "gold_before_error", "gold_after", "gold_after_error")
+KEPT += ("kl_after", "kl_after_error", "length_after", "reward_accuracy_holdout", "wall_seconds")
+
+
+def run(way, seed, threads):
+    """One alignment, unless its result is there already: its summary."""
+    method, _, coefficient = way.rpartition("-")
+    path = RUNS / f"{way}-{seed}"
+    if not (path / "summary.json").is_file():
+        verb = ["resume", str(path)]
+        if not (path / "config.json").is_file():
+            verb = ["align", "smollm2", "--prompts", str(PROMPTS), "--method", method]
+            verb += [COEFFICIENTS[method], coefficient, "--seed", str(seed), "--run", str(path)]
+            verb += ["--threads", str(threads)]
+        subprocess.run([sys.executable, "-m", "prefrl", *verb], check=True)
+    return json.loads((path / "summary.json").read_text())
+
+
+def rows_of(way, seed, summary):
+    """A row for each point of a run: best of n has one for each n."""
+    method, _, coefficient = way.rpartition("-")
+    row = {"method": method, "coefficient": coefficient, "seed": seed}
+    return [row | {name: summary[name] for name in KEPT}]
+
+
+def draw(summaries, picture):
+    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for (way, seed), summary in summaries.items():
+        method = way.rpartition("-")[0]
+        axes.errorbar(
+            summary["kl_after"],
+            summary["gold_after"],
+            yerr=summary["gold_after_error"],
+            fmt="o",
+            color=COLOURS[method],
+            label=f"{way}, seed {seed}",
+        )
+        if "best_of_n" in summary:
+            curve = summary["best_of_n"]
+            kls, golds = [p["kl"] for p in curve], [p["gold"] for p in curve]
+            axes.plot(kls, golds, color=COLOURS[method], lw=1)
+    first = next(iter(summaries.values()))
+    axes.errorbar(
+        0, first["gold_before"], yerr=first["gold_before_error"], fmt="s", color="k", label="before"
+    )
+    axes.set(
+        title="SmolLM2-135M, aligned by comparisons",
+        xlabel="KL to the model it began as, nats",
+        ylabel="sentiment by VADER, mean over 32 prompts",
+    )
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    figure.savefig(picture)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--ways", nargs="+", default=WAYS, help="METHOD-COEFFICIENT")
+    parser.add_argument("--threads", type=int, default=2)
+    told = parser.parse_args()
+    RUNS.mkdir(parents=True, exist_ok=True)
+    summaries, rows, examples = {}, [], {}
+    for seed in told.seeds:
+        for way in told.ways:
+            summaries[way, seed] = run(way, seed, told.threads)
+            rows += rows_of(way, seed, summaries[way, seed])
+            path = RUNS / f"{way}-{seed}" / "examples.json"
+            examples[f"{way}, seed {seed}"] = json.loads(path.read_text())[:8]
+            with (HERE / "sentiment.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+            (HERE / "sentiment_examples.json").write_text(json.dumps(examples, indent=1))
+            draw(summaries, Path("docs/pictures/sentiment.png"))
+
+
+if __name__ == "__main__":
+    main()
