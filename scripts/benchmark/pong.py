@@ -125,10 +125,24 @@ def draw(game, curves, picture):
     figure.savefig(picture)
 
 
+def draw_memory(game, rows, picture):
+    figure = Figure(figsize=(7, 3), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for role in ("agent", "learner", "labeller"):
+        points = [(float(row["seconds"]), float(row[role])) for row in rows]
+        axes.plot(*zip(*points, strict=True), lw=1.5, label=role)
+    axes.set(title=f"{game}: memory of each process", xlabel="seconds", ylabel="resident MiB")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    figure.savefig(picture)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--game", default="Pong")
-    parser.add_argument("--steps", type=int, default=700_000, help="environment steps of each run")
+    parser.add_argument("--steps", type=int, default=1_000_000, help="environment steps of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     told = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
@@ -151,6 +165,7 @@ def main():
     write(HERE / f"{name}.csv", rows)
     write(HERE / f"{name}_memory.csv", memory)
     draw(told.game, curves, Path(f"docs/pictures/{name}.png"))
+    draw_memory(told.game, memory, Path(f"docs/pictures/{name}_memory.png"))
 
 
 if __name__ == "__main__":
