@@ -1,4 +1,4 @@
-"""A person in a real browser, played by a script that knows the true returns.
+"""A person in a real browser, played by a script that knows what is better.
 
 It opens the page by a sign-in link, looks up what the synthetic oracle says of the pair on the
 screen, and presses the key of that side, until the training is finished.
@@ -41,12 +41,14 @@ class PageLabeller:
         run: Whose page; the true returns are looked up in there.
         link: A sign-in link.
         pause: Seconds to look at each pair before the answer.
+        judge: Items by id, and who compares them; None looks up true returns of segments.
     """
 
-    def __init__(self, run: RunDirectory, link: str, *, pause: float) -> None:
-        items = Items(run, states=False)
-        self._oracle = synthetic_oracle(items, OracleConfig(), seed=0)
-        self._items = items
+    def __init__(self, run: RunDirectory, link: str, *, pause: float, judge=None) -> None:
+        if judge is None:
+            items = Items(run, states=False)
+            judge = items, synthetic_oracle(items, OracleConfig(), seed=0)
+        self._items, self._oracle = judge
         self._run, self._link, self._pause = run, link, pause
         self.n_answers = 0
         self.times_ms: list[float] = []

@@ -142,7 +142,7 @@ def draw_memory(game, rows, picture):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--game", default="Pong")
-    parser.add_argument("--steps", type=int, default=1_000_000, help="environment steps of each run")
+    parser.add_argument("--steps", type=int, default=1_000_000, help="steps of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     told = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
