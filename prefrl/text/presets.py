@@ -22,8 +22,8 @@ __all__ = ["ALIGN_PRESETS", "align_preset_for"]
 _DEFAULT = AlignConfig("tiny", Path())
 
 # For 135 M parameters on two cores: responses are short, the last layers of the policy are trained,
-# and of the reward the heads alone. On 142 answers about sentiment they are right about 66 of 100
-# pairs that they have not seen; with two layers trained it is no better, and ten times slower.
+# and of the reward the heads alone. On some 400 answers about sentiment these are right about 76 of
+# 100 pairs that they have not seen, after a second; training two layers too takes minutes.
 _CPU = replace(
     _DEFAULT,
     labels=400,
@@ -33,7 +33,7 @@ _CPU = replace(
     sampling=SamplingConfig(max_new_tokens=20),
     reward=TextRewardConfig(train_layers=0),
     fit=FitConfig(
-        epochs=30, batch_size=16, learning_rate=3e-3, linear_decay=True, noise=0.0, l2=8.0
+        epochs=30, batch_size=16, learning_rate=3e-3, linear_decay=True, noise=0.0, l2=30.0
     ),
     ppo=PpoConfig(learning_rate=1e-4, kl_coef=0.02, n_epochs=2),
     finetune=FinetuneConfig(learning_rate=1e-4, epochs=2),

@@ -26,6 +26,7 @@ __all__ = ["TextReward", "TextRewardConfig"]
 
 _CHUNK = 32
 _MOST_FEATURES = 100_000
+_SMALLEST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class TextRewardConfig:
     ensemble: Literal["heads", "models"] = "heads"
     """Several heads on one trunk, or a trunk for each."""
     train_layers: int | None = 0
-    """Last layers of the trunk that are trained too; 0 trains the heads alone, None all layers."""
+    """Last layers of the trunk that are trained too; 0 trains the heads alone, on outputs of the
+    trunk that are brought to mean 0 and variance 1 in each dimension; None trains all layers."""
     aggregate: Aggregate = "mean"
     """How the members' scores become one: mean, min, or mean-k-var."""
     k: float = 0.1
@@ -61,6 +63,9 @@ class TextReward(nn.Module):
         config: Settings.
     """
 
+    input_shift: Tensor
+    input_scale: Tensor
+
     def __init__(self, language: LanguageModel, config: TextRewardConfig) -> None:
         super().__init__()
         self.config = config
@@ -80,6 +85,8 @@ class TextReward(nn.Module):
         self._width = width
         self.weight = nn.Parameter(torch.zeros(config.members, width))
         self.bias = nn.Parameter(torch.zeros(config.members))
+        self.register_buffer("input_shift", torch.zeros(width))
+        self.register_buffer("input_scale", torch.ones(width))
         self.before = MemberNormalizer(config.members)
         self.after = MemberNormalizer(config.members)
         self.trained = nn.ModuleList(_trained_parts(trunk, config.train_layers) for trunk in trunks)
@@ -118,8 +125,17 @@ class TextReward(nn.Module):
                 self.before.calibrate(self._raw(self._recent))
 
     def standardize_inputs(self, items: Sequence[Response]) -> None:
-        """Takes the sample by which fresh heads are normalised; the inputs are tokens."""
+        """Takes the sample by which fresh heads are normalised, and what they see of a fixed trunk.
+
+        A few dimensions of a language model's output are hundreds of times larger than the others:
+        as they are, heads learn from those alone.
+        """
         self._recent = items
+        if self.config.train_layers == 0:
+            features = self._kept_features(items)
+            std = features.std(0, correction=0)
+            self.input_shift.copy_(features.mean(0))
+            self.input_scale.copy_(torch.where(std > _SMALLEST, std, torch.ones_like(std)))
 
     def calibrate(self, items: Sequence[Response]) -> None:
         """Brings the scores of a sample to mean 0 and variance 1, for each member (R3)."""
@@ -135,7 +151,8 @@ class TextReward(nn.Module):
     def score(self, batch: Batch | Tensor) -> Tensor:
         """Scores before the last normalisation, with gradient, shape (M, B)."""
         if isinstance(batch, Tensor):
-            raw = self.weight @ batch.T + self.bias[:, None]
+            inputs = (batch - self.input_shift) / self.input_scale
+            raw = self.weight @ inputs.T + self.bias[:, None]
         else:
             states = [_last_states(trunk, batch) for trunk in self._trunks]
             raw = torch.stack(
