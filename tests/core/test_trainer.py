@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from prefrl.core import trainer
 from prefrl.core.comparisons import Answer, Comparison, Query
 from prefrl.core.trainer import FitConfig, _adapt_l2, _Check, fit
 from prefrl.errors import ConfigError, FitInterruptedError, NotEnoughDataError
@@ -254,3 +255,36 @@ def test_what_a_model_draws_does_not_touch_what_others_draw(rng):
         assert torch.equal(torch.rand(3), untouched)
         weights.append(model.weight.detach().clone())
     assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize(("n", "steps"), [(20, 15), (17, 15), (4, 3)])
+def test_epochs_are_passes_over_all_comparisons_without_an_early_stop(rng, n, steps):
+    points, comparisons = points_and_comparisons(rng, n)
+    config = FitConfig(epochs=3, batch_size=4, patience=1, max_steps=2)
+    assert fit(Linear(2, 5), comparisons, points, config=config, rng=rng).steps == steps
+
+
+def test_the_learning_rate_falls_to_nothing_over_a_fit(rng, monkeypatch):
+    rates = []
+    descend = trainer._descend
+
+    def watched(loss, optimizer):
+        rates.append(optimizer.param_groups[0]["lr"])
+        descend(loss, optimizer)
+
+    monkeypatch.setattr(trainer, "_descend", watched)
+    points, comparisons = points_and_comparisons(rng, 16)
+    config = FitConfig(epochs=1, batch_size=4, learning_rate=0.4, linear_decay=True)
+    fit(Linear(2, 5), comparisons, points, config=config, rng=rng)
+    assert rates == pytest.approx([0.4, 0.3, 0.2, 0.1])
+
+
+def test_what_a_shared_bag_leaves_out_no_member_has_seen(rng):
+    points, comparisons = points_and_comparisons(rng, 400)
+    judged = []
+    for shared in (True, False):
+        config = FitConfig(max_steps=20, min_steps=20, shared_bag=shared)
+        report = fit(Linear(4, 5), comparisons, points, config=config, rng=rng)
+        judged.append(np.isfinite(report.holdout_probability).mean())
+    # Left out by the one bag: 1/e. By at least one of four: 1 - (1 - 1/e)^4.
+    assert judged == pytest.approx([0.37, 0.84], abs=0.06)
