@@ -25,9 +25,11 @@ from prefrl.runtime.rundir import CsvTable, RunDirectory
 from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
 from prefrl.text.config import AlignConfig
 from prefrl.text.finetune import Finetuning, on_pairs
+from prefrl.text.intake import take_in
 from prefrl.text.policy import Policy
 from prefrl.text.ppo import Ppo
 from prefrl.text.preference_losses import PAIR_METHODS
+from prefrl.text.records import read_rankings
 from prefrl.text.responses import Prompt, Response, Responses
 from prefrl.text.reward_model import TextReward
 from prefrl.text.scoring import scores_of
@@ -86,6 +88,7 @@ class TextAgent:
         source = ResponseSource(self.pool, self.responses, show)
         self._rng = np.random.default_rng(config.seed)
         self.questioner = Questioner(source, store, config=config.query, rng=self._rng)
+        self._n_given = self._take_in_data()
         self._gold = gold_of(config)
         self._stop, self._heartbeat, self._on_rollout = stop, heartbeat, on_rollout
         self._ppo = Ppo(self.policy, config=config.ppo, n_updates=config.n_batches)
@@ -97,6 +100,20 @@ class TextAgent:
         self._started = self._saved_at = time.monotonic()
         self._metrics = CsvTable(run.metrics, keep=self._n_rows)
         self._keep_samples()
+
+    def _take_in_data(self) -> int:
+        """Stores the comparisons that exist already, if it was not done; how many there are."""
+        if self.config.data is None:
+            return 0
+        n = take_in(
+            read_rankings(self.config.data),
+            self.language,
+            self.responses,
+            self.store,
+            chat=self.config.chat,
+        )
+        self.questioner.recall(self.store.queries())
+        return n
 
     @property
     def n_sampled(self) -> int:
@@ -138,7 +155,7 @@ class TextAgent:
         self._n_batches += 1
 
         # ask, and hear what the partners have made of the answers
-        due = config.schedule.due(self.n_sampled - config.batch)
+        due = self._n_given + config.labels_due(self.n_sampled - config.batch)
         asked = self.questioner.ask_due(due, self.reward, env_steps=self.n_sampled)
         used = self.partners.update(self.n_sampled, asked=asked)
 

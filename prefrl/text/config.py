@@ -50,6 +50,10 @@ class AlignConfig:
     """What the synthetic oracle and the evaluation go by: vader, the sentiment of a response, or
     FILE.py:FUNCTION or MODULE:FUNCTION, from text to a number. By default vader, and nothing where
     only people answer."""
+    data: Path | None = None
+    """Comparisons that exist already: JSON lines or a folder of datasets, with prompt, chosen and
+    rejected, or rankings. They are there before the first label is asked for; with labels 0 they
+    are all there is."""
     init: Path | None = None
     """Folder of an earlier stage, a run or a model, to start from; model names the tokenizer."""
     responses: int = 2048
@@ -61,7 +65,7 @@ class AlignConfig:
     chat: bool = False
     """Put the model's chat template around prompts that are texts."""
     labels: int = 200
-    """Comparisons to ask for over the whole training."""
+    """Comparisons to ask for over the whole training; 0 needs data."""
     initial_fraction: float = 0.5
     """Share of the labels asked for before the policy's first update."""
     refit_growth: float = 0.25
@@ -115,11 +119,16 @@ class AlignConfig:
 
     def __post_init__(self) -> None:
         for name in (
-            "responses", "batch", "labels", "n", "eval_prompts", "eval_responses", "threads",
+            "responses", "batch", "n", "eval_prompts", "eval_responses", "threads",
             "max_stale_batches",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.labels < (1 if self.data is None else 0):
+            raise ConfigError(
+                f"labels must be at least 1, or 0 with data, got {self.labels}; give --data, or "
+                "ask for some."
+            )
         if self.per_prompt < 2 or self.batch % self.per_prompt:
             raise ConfigError(
                 "expected per_prompt to be at least 2, for pairs of one prompt, and to divide the "
@@ -134,7 +143,7 @@ class AlignConfig:
             raise ConfigError(
                 f"checkpoint_seconds must not be negative, got {self.checkpoint_seconds}."
             )
-        _ = self.learner, self.schedule  # check what they take
+        _ = self.learner, self.labels_due(0)  # check what they take
 
     @property
     def asks_people(self) -> bool:
@@ -148,7 +157,9 @@ class AlignConfig:
 
     @property
     def n_batches(self) -> int:
-        """Batches of responses in the training."""
+        """Batches of responses in the training; none where all that is trained on is data."""
+        if self.labels == 0 and self.method not in ("ppo", "best-of-n"):
+            return 0
         return -(-self.responses // self.batch)
 
     @property
@@ -166,15 +177,17 @@ class AlignConfig:
         fit = replace(self.fit, shared_bag=self.fit.shared_bag or shares)
         return LearnerConfig(refit_growth=self.refit_growth, fit=fit)
 
-    @property
-    def schedule(self) -> LabelSchedule:
-        """How many labels are due after how many responses: from the first batch on."""
-        return LabelSchedule(
+    def labels_due(self, n_sampled: int) -> int:
+        """Labels that are due after so many responses: the first ones with the first batch."""
+        if self.labels == 0:
+            return 0
+        schedule = LabelSchedule(
             total_labels=self.labels,
             total_steps=max(1, (self.n_batches - 1) * self.batch),
             kind="constant",
             initial_fraction=self.initial_fraction,
         )
+        return schedule.due(n_sampled)
 
     @property
     def run_path(self) -> Path:
@@ -186,7 +199,9 @@ def config_as_json(config: AlignConfig) -> dict[str, Any]:
     """The config as JSON can hold it."""
     content = dataclasses.asdict(config) | {"run": str(config.run_path)}
     content["prompts"] = str(config.prompts.absolute())
-    content["init"] = None if config.init is None else str(config.init.absolute())
+    for name in ("init", "data"):
+        path = getattr(config, name)
+        content[name] = None if path is None else str(path.absolute())
     return content
 
 
@@ -202,7 +217,7 @@ def align_config_from_json(content: dict[str, Any]) -> AlignConfig:
             name: kinds[name](**value) if dataclasses.is_dataclass(kinds[name]) else value
             for name, value in content.items()
         }
-        for name in ("prompts", "run", "init"):
+        for name in ("prompts", "run", "init", "data"):
             parts[name] = None if parts[name] is None else Path(parts[name])
         return AlignConfig(**parts)
     except (KeyError, TypeError) as error:

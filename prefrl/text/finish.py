@@ -92,7 +92,8 @@ def finish_run(
     policy = load_model(str(run.model))
     policy.model.to(torch.device(device))
     prompts = prompts_of(config, reference)[1]
-    judge = _Judge(config, reference, reward, gold)
+    fitted = newest_version(run.reward) is not None
+    judge = _Judge(config, reference, reward if fitted else None, gold)
     before = judge.look_at(reference, prompts, config.eval_responses)
     on_share(0.3)
     if config.method == "best-of-n":
@@ -119,7 +120,7 @@ class _Judge:
         self,
         config: AlignConfig,
         reference: LanguageModel,
-        reward: TextReward,
+        reward: TextReward | None,
         gold: Gold | None,
     ) -> None:
         self._config = config
@@ -139,7 +140,9 @@ class _Judge:
             drawn = sample_responses(language, chunk, config=config.sampling, generator=generator)
             responses += drawn
             kls += self._kls(language, drawn)
-        scores = scores_of(self._reward, self._reference, responses, config.scoring)[1]
+        scores = torch.full((len(responses),), math.nan)
+        if self._reward is not None:
+            scores = scores_of(self._reward, self._reference, responses, config.scoring)[1]
         gold = self._gold or (lambda text: math.nan)
         golds = np.array([gold(response.text) for response in responses])
         return _Judged(responses, golds, scores.double().numpy(), np.array(kls))

@@ -20,6 +20,7 @@ from prefrl.runtime.supervisor import RoleCommand, Supervisor
 from prefrl.text.agent import Metrics, TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
 from prefrl.text.finish import AlignResult, finish_run, save_policy
+from prefrl.text.records import read_rankings
 from prefrl.text.responses import Responses
 from prefrl.text.start import gold_of, prompts_of, starting_model, synthetic_oracle
 
@@ -72,6 +73,8 @@ def align(
     choose_devices(config.device)
     prompts_of(config, starting_model(config))
     gold_of(config)
+    if config.data is not None:
+        read_rankings(config.data)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, config_as_json(config))
