@@ -93,6 +93,8 @@ class TrainingProgress:
         )
         now = time.monotonic()
         finished = steps >= self._total_steps
+        if finished:  # of games this takes minutes
+            self._progress.update(self._task, note="evaluating the agent before and after")
         if self._console.is_terminal or (
             now - self._last_line < _SECONDS_BETWEEN_LINES and not finished
         ):
@@ -104,6 +106,8 @@ class TrainingProgress:
             f"true return {value}  correlation {correlation}  {left:.0f} s left",
             soft_wrap=True,
         )
+        if finished:
+            self._console.print("evaluating the agent before and after")
 
 
 def _plain(value: float, style: str) -> str:
