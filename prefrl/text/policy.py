@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from prefrl.runtime.devices import computes_in_bfloat16
 from prefrl.text.generate import SamplingConfig, sample_responses
 from prefrl.text.logprobs import Batch, gathered, token_logprobs
-from prefrl.text.models import LanguageModel, freeze_below, no_dropout, trunk_of
+from prefrl.text.models import LanguageModel, freeze_below, no_dropout
 from prefrl.text.responses import Prompt, Response
 
 __all__ = ["Evaluated", "Policy"]
@@ -76,10 +76,10 @@ class Policy(nn.Module):
 
     def evaluate(self, batch: Batch) -> Evaluated:
         """Log-probabilities, values and entropy of a batch, in one forward, with gradient."""
-        trunk, first = trunk_of(self.model), batch.n_prompt - 1
-        states = trunk(**batch.inputs).last_hidden_state[:, first:-1]  # (B, R, D)
-        logits = self.model.get_output_embeddings()(states)
-        logits = logits[:, :, : self.language.n_vocabulary].float() / self.temperature
+        n_kept = batch.ids.shape[1] - batch.n_prompt + 1
+        output = self.model(**batch.inputs, logits_to_keep=n_kept, output_hidden_states=True)
+        states = output.hidden_states[-1][:, -n_kept:-1]  # (B, R, D)
+        logits = output.logits[:, :-1, : self.language.n_vocabulary].float() / self.temperature
         shares = logits.detach().log_softmax(2)  # entropy is logged, not trained
         entropy = -(shares.exp() * shares).sum(2)
         values = self.value_head(states.float())[:, :, 0]

@@ -14,7 +14,7 @@ from prefrl.core.trainer import FitConfig, fit
 from prefrl.text.adam import TensorFlowAdam
 from prefrl.text.generate import SamplingConfig
 from prefrl.text.logprobs import collate
-from prefrl.text.models import load_model
+from prefrl.text.models import load_model, trunk_of
 from prefrl.text.policy import Policy
 from prefrl.text.ppo import Ppo, PpoConfig
 from prefrl.text.presets import ALIGN_PRESETS
@@ -283,3 +283,14 @@ def test_the_preset_has_the_papers_values():
     assert (preset.fit.epochs, preset.fit.batch_size, preset.fit.learning_rate) == (1, 32, 5e-5)
     assert preset.fit.linear_decay
     assert preset.labels == 4992
+
+
+def test_the_policy_says_of_tokens_what_the_model_says(language, responses):
+    policy, batch = Policy(language, temperature=0.7), collate(responses)
+    said = policy.evaluate(batch)
+    assert torch.allclose(said.logprobs, policy.logprobs(batch), atol=1e-5)
+    with torch.no_grad():
+        policy.value_head.weight.normal_(generator=torch.Generator().manual_seed(0))
+        states = trunk_of(policy.model)(**batch.inputs).last_hidden_state
+        expected = policy.value_head(states[:, batch.n_prompt - 1 : -1])[:, :, 0]
+    assert torch.allclose(policy.evaluate(batch).values, expected, atol=1e-5)
