@@ -1,10 +1,11 @@
-"""What a person sees while an agent trains: a live line on a terminal, some lines in a log."""
+"""What a person sees while something trains: a live line on a terminal, some lines in a log."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,33 +13,41 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from prefrl.core.store import Counts
 from prefrl.runtime.role import RoleStatus
 
-__all__ = ["TrainingProgress"]
+__all__ = ["AlignProgress", "LiveLine", "TrainingProgress"]
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_REMINDERS = 60.0
-_STATE = (
-    "labels {task.fields[labels]}/{task.fields[budget]}  true return {task.fields[value]}  "
-    "correlation {task.fields[correlation]}"
-)
 
 
-class TrainingProgress:
-    """Shows steps, labels, true return, correlation of predicted with true reward, and time left.
+class LiveLine:
+    """Shows how far a run is, its labels, some figures, and the time left.
 
     Args:
-        total_steps: Environment steps of the training.
-        labels: Its budget of labels.
+        total: Steps or responses of the training; 0 if all that is done is of another kind.
+        unit: What they are.
+        labels: Its budget of labels; None where there are others besides.
+        figures: What is shown of each row of metrics: the words, the column, the format.
         console: Where to show it; on what is not a terminal, a line every ten seconds.
     """
 
-    def __init__(self, total_steps: int, labels: int, *, console: Console) -> None:
-        self._total_steps = total_steps
-        self._labels = labels
+    def __init__(
+        self,
+        total: int,
+        unit: str,
+        labels: int | None,
+        figures: list[tuple[str, str, str]],
+        *,
+        console: Console,
+    ) -> None:
+        self._total, self._unit = total, unit
+        self._budget = "" if labels is None else f"/{labels}"
+        self._figures = figures
         self._console = console
+        shown = "  ".join(f"{words} {{task.fields[{column}]}}" for words, column, _ in figures)
         self._progress = Progress(
-            TextColumn("[bold]{task.completed:,.0f}[/] steps"),
+            TextColumn(f"[bold]{{task.completed:,.0f}}[/] {unit}"),
             BarColumn(bar_width=24),
-            TextColumn(_STATE),
+            TextColumn(f"labels {{task.fields[labels]}}{self._budget}  {shown}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -46,13 +55,12 @@ class TrainingProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task(
-            "", total=total_steps, labels=0, budget=labels, value="-", correlation="-", note=""
-        )
+        fields: dict[str, Any] = {column: "-" for _, column, _ in figures}
+        self._task = self._progress.add_task("", total=total, labels=0, note="", **fields)
         self._started = self._last_line = time.monotonic()
         self._reminded = float("-inf")
 
-    def __enter__(self) -> TrainingProgress:
+    def __enter__(self) -> Self:
         return self
 
     def start(self) -> None:
@@ -83,31 +91,74 @@ class TrainingProgress:
         self._reminded = now
         self._console.print(f"the agent is {status.state}", soft_wrap=True)
 
+    def say(self, note: str) -> None:
+        """Says what goes on beside the figures."""
+        self._progress.update(self._task, note=note)
+        if not self._console.is_terminal:
+            self._console.print(note)
+
     def update(self, row: Mapping[str, float | int | str]) -> None:
         """Takes in a new row of metrics."""
-        steps, labels = int(row["env_steps"]), int(row["labels"])
-        value = _plain(float(row["true_return_mean"]), ",.0f")
-        correlation = _plain(float(row["reward_correlation"]), ".2f")
-        self._progress.update(
-            self._task, completed=steps, labels=labels, value=value, correlation=correlation
-        )
+        done, labels = int(row["env_steps"]), int(row["labels"])
+        shown: dict[str, Any] = {
+            column: _plain(float(row[column]), style) for _, column, style in self._figures
+        }
+        self._progress.update(self._task, completed=done, labels=labels, **shown)
         now = time.monotonic()
-        finished = steps >= self._total_steps
-        if finished:  # of games this takes minutes
-            self._progress.update(self._task, note="evaluating the agent before and after")
         if self._console.is_terminal or (
-            now - self._last_line < _SECONDS_BETWEEN_LINES and not finished
+            now - self._last_line < _SECONDS_BETWEEN_LINES and done < self._total
         ):
             return
         self._last_line = now
-        left = (now - self._started) * max(0, self._total_steps - steps) / steps
+        left = (now - self._started) * max(0, self._total - done) / max(1, done)
+        told = "  ".join(f"{words} {shown[column]}" for words, column, _ in self._figures)
         self._console.print(
-            f"{steps:,}/{self._total_steps:,} steps  labels {labels}/{self._labels}  "
-            f"true return {value}  correlation {correlation}  {left:.0f} s left",
+            f"{done:,}/{self._total:,} {self._unit}  labels {labels}{self._budget}  {told}  "
+            f"{left:.0f} s left",
             soft_wrap=True,
         )
-        if finished:
-            self._console.print("evaluating the agent before and after")
+
+
+class TrainingProgress(LiveLine):
+    """Shows steps, true return, and the correlation of predicted with true reward.
+
+    Args:
+        total_steps: Environment steps of the training.
+        labels: Its budget of labels.
+        console: Where to show it.
+    """
+
+    def __init__(self, total_steps: int, labels: int, *, console: Console) -> None:
+        figures = [
+            ("true return", "true_return_mean", ",.0f"),
+            ("correlation", "reward_correlation", ".2f"),
+        ]
+        super().__init__(total_steps, "steps", labels, figures, console=console)
+
+    def update(self, row: Mapping[str, float | int | str]) -> None:
+        """Takes in a new row of metrics."""
+        super().update(row)
+        if int(row["env_steps"]) >= self._total:  # of games it takes minutes
+            self.say("evaluating the agent before and after")
+
+
+class AlignProgress(LiveLine):
+    """Shows responses, gold and learned score, and the KL to the reference.
+
+    Args:
+        responses: Responses to sample.
+        labels: Comparisons to ask for; None where data brings others.
+        console: Where to show it.
+    """
+
+    def __init__(self, responses: int, labels: int | None, *, console: Console) -> None:
+        figures = [
+            ("gold", "gold_mean", ".2f"),
+            ("score", "score_mean", ".2f"),
+            ("KL", "kl", ".2f"),
+            ("margin", "margin", ".2f"),
+        ]
+        super().__init__(responses, "responses", labels, figures, console=console)
 
 
 def _plain(value: float, style: str) -> str:

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from prefrl.core.store import LabelStore
 from prefrl.runtime.role import RoleStatus, read_status
-from prefrl.runtime.rundir import RunDirectory, last_row
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.tables import last_row
 
 __all__ = ["describe_run"]
 
@@ -58,7 +59,10 @@ def _describe_reward(row: Mapping[str, float | int | str] | None) -> str:
 
 def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
     """What the roles of the run said last, and others that somebody started beside them."""
-    expected = _ROLES.get(run.read_json(run.config).get("oracle", ""), ())
+    config = run.read_json(run.config)
+    expected = set(_ROLES.get(config.get("oracle", ""), ()))
+    if "method" in config:  # texts are not filmed
+        expected.discard("renderer")
     said = {role: read_status(run, role) for role in _ROLES["mixed"]}
     return {role: status for role, status in said.items() if status or role in expected}
 

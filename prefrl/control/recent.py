@@ -10,7 +10,6 @@ import numpy as np
 
 from prefrl.control.environments.frames import PackedFrames
 from prefrl.control.segments import Segment, SegmentPool
-from prefrl.core.comparisons import Item
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.learner import Recent
 from prefrl.runtime.rundir import RunDirectory, as_npz, replace_file
@@ -40,12 +39,11 @@ class SegmentSamples:
         """A sample of all segments in the pool."""
         return sample(self._pool.recent(len(self._pool)))
 
-    def save(self, number: int, items: Sequence[Item], *, env_steps: int) -> None:
+    def save(self, number: int, items: Sequence[Segment], *, env_steps: int) -> None:
         """Leaves a sample in the run directory."""
         assert self._run is not None
-        segments = [item for item in items if isinstance(item, Segment)]
-        save_recent(self._run, number, segments, env_steps=env_steps)
-        if segments[0].frames is not None:
+        save_recent(self._run, number, items, env_steps=env_steps)
+        if items[0].frames is not None:
             self.seconds_between = _SECONDS_BETWEEN_WITH_PICTURES
 
 

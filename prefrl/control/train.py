@@ -16,13 +16,12 @@ from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
-from prefrl.errors import RunDirectoryError
 from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.labeller import Labeller
-from prefrl.runtime.news import News, OnAgent
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
-from prefrl.runtime.supervisor import RoleCommand, Supervisor
+from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
+from prefrl.runtime.supervisor import RoleCommand
 
 __all__ = ["Result", "resume", "role_command", "train"]
 
@@ -100,11 +99,7 @@ def resume(
         RunDirectoryError: If the run has come to its end already.
         RoleError: If another process works on it.
     """
-    if run.summary.is_file():
-        raise RunDirectoryError(
-            f"expected a run that is not finished, but {run.root} has its summary.json; look at it "
-            f"with prefrl report {run.root}, or start a new run."
-        )
+    run.check_unfinished()
     config = config_from_json(run.read_json(run.config))
     _check(config)
     run.make_folders()
@@ -179,16 +174,15 @@ def _side_by_side(
         items = Items(run, states=False)
         labeller = None if oracle is None else Labeller(store, items, as_oracle(oracle))
         roles = [*_roles(config, run, labels_here=oracle is not None), *caller.beside(run)]
-        news = News(run, store, on_rollout=caller.on_rollout, on_agent=caller.on_agent)
-
-        def poll() -> bool:
-            news.tell()
-            if labeller is not None:
-                labeller.step()
-            return stop.requested
-
-        with Supervisor(run, roles) as supervisor:
-            return supervisor.watch(poll=poll)
+        return work_side_by_side(
+            run,
+            store,
+            roles,
+            labeller=labeller,
+            on_rollout=caller.on_rollout,
+            on_agent=caller.on_agent,
+            stop=stop,
+        )
 
 
 def _roles(config: TrainConfig, run: RunDirectory, *, labels_here: bool) -> list[RoleCommand]:

@@ -146,13 +146,12 @@ def _number(summary: dict[str, Any], what: str, when: str) -> str:
 
 
 def _examples(run: RunDirectory) -> str:
-    path = run.root / "examples.json"
-    if not path.is_file():
+    if not run.examples.is_file():
         return ""
     rows = "".join(
         f"<tr><td>{html.escape(row['prompt'])}</td><td>{html.escape(row['before'])}</td>"
         f"<td>{html.escape(row['after'])}</td></tr>"
-        for row in json.loads(path.read_text(encoding="utf-8"))
+        for row in json.loads(run.examples.read_text(encoding="utf-8"))
     )
     head = "<tr><th>prompt</th><th>before</th><th>after</th></tr>"
     return f"<h2>Examples</h2><table>{head}{rows}</table>"

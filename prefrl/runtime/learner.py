@@ -24,7 +24,8 @@ from prefrl.core.ensemble import RewardModel
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig, FitReport, fit
 from prefrl.errors import ConfigError, FitInterruptedError, NonFiniteError
-from prefrl.runtime.rundir import CsvTable, RunDirectory, write_arrays
+from prefrl.runtime.rundir import RunDirectory, write_arrays
+from prefrl.runtime.tables import CsvTable
 from prefrl.runtime.weights import latest_weights, newest_version, publish_weights, put_into
 
 __all__ = ["LearnedReward", "LearnerConfig", "Recent", "RewardLearner", "fit_once", "weights_hash"]

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import torch
 
-from prefrl.core.comparisons import Item
 from prefrl.core.ensemble import RewardModel
 from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller
@@ -70,11 +69,11 @@ class Samples(Protocol):
         """Seconds between two that are left for a learner in another process, at the least."""
         ...
 
-    def take(self) -> Sequence[Item]:
+    def take(self) -> Sequence[Any]:
         """A sample; empty where there is nothing yet."""
         ...
 
-    def save(self, number: int, items: Sequence[Item], *, env_steps: int) -> None:
+    def save(self, number: int, items: Sequence[Any], *, env_steps: int) -> None:
         """Leaves a sample in the run directory for a learner in another process."""
         ...
 

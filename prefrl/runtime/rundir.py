@@ -23,7 +23,8 @@
       evaluation.npz         predicted against true reward along evaluation episodes
       summary.json           the result in a few numbers: written last
       model/                 of a language model: it, as Hugging Face folders are
-      samples.jsonl          of a language model: what it wrote, over time and at the end
+      samples.jsonl          of a language model: what it wrote on the way
+      examples.json          of a language model: what it wrote before and after
       media/ID.webm          the films of segments that people are shown, named by their content
       page.json              where the labelling page is served
       viewer.db              who may come in, for the page alone
@@ -34,7 +35,7 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import io
 import json
 import os
@@ -51,11 +52,9 @@ from prefrl.errors import RunDirectoryError
 from prefrl.failpoints import fail_point
 
 __all__ = [
-    "CsvTable",
     "RunDirectory",
     "as_npz",
     "installed_versions",
-    "last_row",
     "replace_file",
     "sync_folder",
     "write_arrays",
@@ -63,6 +62,7 @@ __all__ = [
 ]
 
 _REPORTED_PACKAGES = ("prefrl", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
+_IF_INSTALLED = ("transformers",)
 
 
 class RunDirectory:
@@ -105,6 +105,18 @@ class RunDirectory:
                 "give the directory that `prefrl train` printed."
             )
         return run
+
+    def check_unfinished(self) -> None:
+        """Refuses a run that has come to its end.
+
+        Raises:
+            RunDirectoryError: If it has.
+        """
+        if self.summary.is_file():
+            raise RunDirectoryError(
+                f"expected a run that is not finished, but {self.root} has its summary.json; look "
+                f"at it with prefrl report {self.root}, or start a new run."
+            )
 
     def make_folders(self) -> None:
         """Makes the folders that are not there yet."""
@@ -200,6 +212,11 @@ class RunDirectory:
     def samples(self) -> Path:
         """What the language model wrote."""
         return self.root / "samples.jsonl"
+
+    @property
+    def examples(self) -> Path:
+        """What the language model wrote to the same prompts before and after."""
+        return self.root / "examples.json"
 
     @property
     def observation_stats(self) -> Path:
@@ -327,69 +344,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class CsvTable:
-    """A CSV file that grows by one row at a time; its columns are those of the first row.
-
-    Args:
-        path: The file; it is made with the first row.
-        keep: How many of the rows that are there already stay; what comes after them was written
-            by a process that was killed, and is done again.
-    """
-
-    def __init__(self, path: Path, *, keep: int = 0) -> None:
-        self._path = path
-        self._columns: list[str] | None = None
-        if keep:
-            with path.open(newline="") as file:
-                rows = list(csv.reader(file))
-            if len(rows) <= keep:
-                raise RunDirectoryError(
-                    f"expected at least {keep} rows in {path}, got {len(rows) - 1}; the file was "
-                    "cut. Start a new run, or take it from a backup."
-                )
-            self._columns = rows[0]
-            text = io.StringIO()
-            csv.writer(text).writerows(rows[: keep + 1])
-            write_atomically(path, text.getvalue().encode())
-
-    def append(self, row: Mapping[str, float | int | str]) -> None:
-        """Adds a row and hands it to the operating system.
-
-        Raises:
-            ValueError: If the row's columns differ from the first row's.
-        """
-        if self._columns is None:
-            self._columns = list(row)
-            with self._path.open("w", newline="") as file:
-                csv.writer(file).writerow(self._columns)
-        if list(row) != self._columns:
-            raise ValueError(f"expected the columns {self._columns}, got {list(row)}.")
-        with self._path.open("a", newline="") as file:
-            csv.writer(file).writerow(
-                format(v, ".6g") if isinstance(v, float) else v for v in row.values()
-            )
-
-
-def last_row(path: Path) -> dict[str, float | int | str] | None:
-    """The newest whole row of a table that a process may be writing to; None without one."""
-    try:
-        with path.open("rb") as file:
-            header = file.readline().decode().strip()
-            start = file.tell()
-            file.seek(max(start, path.stat().st_size - 4096))
-            rows = file.read().decode()
-    except (OSError, ValueError):
-        return None
-    whole = rows[: rows.rfind("\n") + 1].splitlines()
-    if not whole:
-        return None
-    fields = zip(header.split(","), whole[-1].split(","), strict=False)
-    return {name: float(value) for name, value in fields}
-
-
 def installed_versions() -> dict[str, str]:
     """Versions of Python, the platform and the packages that decide a run's result."""
     versions = {"python": platform.python_version(), "platform": sys.platform}
     for package in _REPORTED_PACKAGES:
         versions[package] = metadata.version(package)
+    for package in _IF_INSTALLED:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
     return versions

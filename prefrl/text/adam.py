@@ -1,14 +1,16 @@
-"""Adam as PyTorch has it, or with its epsilon where TensorFlow puts it."""
+"""Adam as PyTorch has it, or with its epsilon where TensorFlow puts it; and its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["TensorFlowAdam", "make_adam"]
+from prefrl.errors import NonFiniteError
+
+__all__ = ["TensorFlowAdam", "descend", "make_adam"]
 
 
 def make_adam(
@@ -25,6 +27,34 @@ def make_adam(
     return torch.optim.AdamW(
         parameters, learning_rate, eps=eps, weight_decay=weight_decay, fused=True
     )
+
+
+def descend(
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    *,
+    max_grad_norm: float | None,
+    where: str,
+) -> None:
+    """A step by the gradients that are there, clipped to a norm.
+
+    Args:
+        optimizer: Takes the step.
+        parameters: What it trains.
+        max_grad_norm: The norm; None does not clip.
+        where: In which step of the training, for the error.
+
+    Raises:
+        NonFiniteError: If a gradient is not finite; the parameters stay as they were.
+    """
+    limit = float("inf") if max_grad_norm is None else max_grad_norm
+    norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+    if not bool(torch.isfinite(norm)):
+        raise NonFiniteError(
+            f"expected a finite gradient in {where}, got the norm {float(norm)}; lower the "
+            "learning rate."
+        )
+    optimizer.step()
 
 
 class TensorFlowAdam(torch.optim.Optimizer):

@@ -18,32 +18,28 @@ from prefrl.core.store import LabelStore
 from prefrl.errors import NotEnoughDataError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.devices import choose_devices
-from prefrl.runtime.partners import Partners, UsedReward
+from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Partners, UsedReward
 from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.role import Heartbeat, StopSignal
-from prefrl.runtime.rundir import CsvTable, RunDirectory
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
 from prefrl.text.config import AlignConfig
 from prefrl.text.finetune import Finetuning, on_pairs
 from prefrl.text.intake import take_in
 from prefrl.text.policy import Policy
 from prefrl.text.ppo import Ppo
-from prefrl.text.preference_losses import PAIR_METHODS
 from prefrl.text.records import read_rankings
 from prefrl.text.responses import Prompt, Response, Responses
 from prefrl.text.reward_model import TextReward
 from prefrl.text.scoring import scores_of
 from prefrl.text.start import gold_of, prompts_of, show_to_people, starting_model
 
-__all__ = ["Metrics", "TextAgent"]
-
-Metrics = dict[str, float | int | str]
-"""One row of ``metrics.csv``."""
+__all__ = ["TextAgent"]
 
 _log = logging.getLogger(__name__)
 _SHOWN = 2  # responses of a batch that are kept to be looked at
 _SECONDS_BETWEEN_LOOKS = 0.25
-_WAITING = "waiting for answers"
 
 
 class TextAgent:
@@ -125,8 +121,9 @@ class TextAgent:
         """Whether all is sampled, and the policy improved."""
         if self._n_batches < self.config.n_batches:
             return False
-        tunes = self.config.method in PAIR_METHODS
-        return not tunes or (self._tuning is not None and self._tuning.done)
+        if not self.config.tunes_on_answers:
+            return True
+        return self._tuning is not None and self._tuning.done
 
     def step(self) -> bool:
         """One batch, or one gradient step on answers; saves a checkpoint when one is due.
@@ -170,13 +167,13 @@ class TextAgent:
 
     def _next_prompts(self) -> list[Prompt]:
         """The prompts of this batch: all of them in a new order, again and again."""
-        n = self.config.batch // self.config.per_prompt
-        chosen = []
-        for place in range(self._n_batches * n, (self._n_batches + 1) * n):
-            epoch, place = divmod(place, len(self.prompts))
-            order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self.prompts))
-            chosen.append(self.prompts[int(order[place])])
-        return chosen
+        n, total = self.config.batch // self.config.per_prompt, len(self.prompts)
+        places = range(self._n_batches * n, (self._n_batches + 1) * n)
+        orders = {
+            epoch: np.random.default_rng([self.config.seed, epoch]).permutation(total)
+            for epoch in {place // total for place in places}
+        }
+        return [self.prompts[orders[place // total][place % total]] for place in places]
 
     def _generator(self, number: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
@@ -196,7 +193,7 @@ class TextAgent:
 
     def _wait_for_answers(self) -> None:
         while self.store.counts().open > 0 and not self._stop.requested:
-            self._beat(_WAITING)
+            self._beat(WAITING_FOR_ANSWERS)
             self.partners.update(self.n_sampled, asked=True)
             if self.store.counts().open > 0:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)

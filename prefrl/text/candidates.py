@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.core.comparisons import Item
 from prefrl.core.selection import SELECTIONS
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.learner import Recent
@@ -169,10 +168,10 @@ class ResponseSamples:
         """The newest responses."""
         return self._pool.recent(_SAMPLE)
 
-    def save(self, number: int, items: Sequence[Item], *, env_steps: int) -> None:
+    def save(self, number: int, items: Sequence[Response], *, env_steps: int) -> None:
         """Leaves a sample in the run directory. It is not forced to disk: the next one comes."""
         assert self._run is not None
-        rows = [asdict(item) for item in items if isinstance(item, Response)]
+        rows = [asdict(item) for item in items]
         content = json.dumps({"env_steps": env_steps, "responses": rows}).encode()
         replace_file(self._run.recent / f"{number:06d}.json", content, point="recent", forced=False)
 

@@ -42,7 +42,7 @@ def card(
         "",
         f"{how} {summary['labels']} comparisons of its responses were answered by {who}, over "
         f"{summary['responses']} sampled responses, seed {config.seed}. Made with "
-        f"[prefrl](https://pypi.org/project/prefrl/) {summary['versions']['prefrl']}.",
+        f"prefrl {summary['versions']['prefrl']}.",
         "",
         "| | before | after |",
         "| --- | --- | --- |",

@@ -19,7 +19,7 @@ from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.finetune import FinetuneConfig
 from prefrl.text.generate import SamplingConfig
 from prefrl.text.ppo import PpoConfig
-from prefrl.text.preference_losses import PairLossConfig
+from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
 from prefrl.text.reward_model import TextRewardConfig
 from prefrl.text.scoring import ScoringConfig
 
@@ -156,9 +156,14 @@ class AlignConfig:
         return "vader" if self.gold is None and self.oracle != "human" else self.gold
 
     @property
+    def tunes_on_answers(self) -> bool:
+        """Whether the policy is fine-tuned on the answers themselves."""
+        return self.method in PAIR_METHODS
+
+    @property
     def n_batches(self) -> int:
         """Batches of responses in the training; none where all that is trained on is data."""
-        if self.labels == 0 and self.method not in ("ppo", "best-of-n"):
+        if self.labels == 0 and self.tunes_on_answers:
             return 0
         return -(-self.responses // self.batch)
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefrl.errors import ConfigError, NonFiniteError, NotEnoughDataError
-from prefrl.text.adam import make_adam
+from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.text.adam import descend, make_adam
 from prefrl.text.logprobs import Batch, collate
 from prefrl.text.policy import Policy
 from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
@@ -51,6 +51,8 @@ class FinetuneConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if not self.max_grad_norm > 0:
+            raise ConfigError(f"max_grad_norm must be positive, got {self.max_grad_norm}.")
         if self.warmup_steps < 0:
             raise ConfigError(f"warmup_steps must not be negative, got {self.warmup_steps}.")
 
@@ -67,6 +69,7 @@ class Finetuning:
 
     Raises:
         NotEnoughDataError: If there is no example.
+        ConfigError: If the warm-up is as long as the training.
     """
 
     def __init__(
@@ -87,6 +90,12 @@ class Finetuning:
         """Gradient steps of a pass."""
         self.total_steps = self.per_epoch * config.epochs
         """Gradient steps in all."""
+        if config.warmup_steps >= self.total_steps:
+            raise ConfigError(
+                f"expected warmup_steps to be fewer than the {self.total_steps} gradient steps "
+                f"that {n_examples} examples give, got {config.warmup_steps}; lower it, or raise "
+                "epochs."
+            )
         self._n_examples = n_examples
         self._loss_of = loss_of
         self._config = config
@@ -110,7 +119,7 @@ class Finetuning:
             The loss and what the loss function logs, as means over the batch.
 
         Raises:
-            NonFiniteError: If loss or gradient are not finite; the policy stays as it was.
+            NonFiniteError: If a gradient is not finite; the policy stays as it was.
         """
         config = self._config
         examples = self._batch()
@@ -125,13 +134,9 @@ class Finetuning:
             (loss * share).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": float(loss.detach()), **row}.items():
                 sums[name] = sums.get(name, 0.0) + share * value
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.trained, config.max_grad_norm)
-        if not bool(torch.isfinite(norm)):
-            raise NonFiniteError(
-                f"expected a finite gradient at step {self.n_steps + 1}, got norm {float(norm)} at "
-                f"loss {sums['loss']}; lower the learning rate."
-            )
-        self._adam.step()
+        where = f"step {self.n_steps + 1}"
+        parameters = self.policy.trained
+        descend(self._adam, parameters, max_grad_norm=config.max_grad_norm, where=where)
         self.n_steps += 1
         return sums
 
@@ -148,7 +153,7 @@ class Finetuning:
         warmup = self._config.warmup_steps
         if self.n_steps < warmup:
             return (self.n_steps + 1) / (warmup + 1)
-        return (self.total_steps - self.n_steps) / max(1, self.total_steps - warmup)
+        return (self.total_steps - self.n_steps) / (self.total_steps - warmup)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -8,7 +8,6 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from prefrl.runtime.devices import choose_devices
-from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 from prefrl.text.best_of_n import best_of_n_curve
 from prefrl.text.card import card
@@ -86,14 +85,14 @@ def finish_run(
     """
     device = choose_devices(config.device)[0]
     reference, gold = starting_model(config, device), gold_of(config)
-    reward = TextReward(reference, config.reward).to(device)
+    reward = None
     if newest_version(run.reward) is not None:
+        reward = TextReward(reference, config.reward).to(device)
         put_into(reward, latest_weights(run.reward))
     policy = load_model(str(run.model))
     policy.model.to(torch.device(device))
     prompts = prompts_of(config, reference)[1]
-    fitted = newest_version(run.reward) is not None
-    judge = _Judge(config, reference, reward if fitted else None, gold)
+    judge = _Judge(config, reference, reward, gold)
     before = judge.look_at(reference, prompts, config.eval_responses)
     on_share(0.3)
     if config.method == "best-of-n":
@@ -104,10 +103,10 @@ def finish_run(
         after, curve = judge.look_at(policy, prompts, config.eval_responses), None
     on_share(0.9)
     summary = _summary(config, run, before, after) | ({"best_of_n": curve} if curve else {})
-    _write_samples(run, before, after, config.eval_responses)
-    (run.model / "README.md").write_text(
-        card(config, summary, _examples(before, after, config.eval_responses)), encoding="utf-8"
-    )
+    examples = _examples(before, after, config.eval_responses)
+    rows = [{"prompt": p, "before": old, "after": new} for p, old, new in examples]
+    write_atomically(run.examples, json.dumps(rows, indent=1).encode())
+    write_atomically(run.model / "README.md", card(config, summary, examples).encode())
     run.write_json(run.summary, summary)
     on_share(1.0)
     return AlignResult(run=run, summary=summary)
@@ -214,10 +213,3 @@ def _examples(before: _Judged, after: _Judged, per_prompt: int) -> list[tuple[st
     n_after = len(after.responses) // (len(before.responses) // per_prompt)
     pairs = zip(before.responses[::per_prompt], after.responses[::n_after], strict=True)
     return [(old.prompt, old.text, new.text) for old, new in pairs][:_SHOWN]
-
-
-def _write_samples(run: RunDirectory, before: _Judged, after: _Judged, per_prompt: int) -> None:
-    path: Path = run.root / "examples.json"
-    examples = _examples(before, after, per_prompt)
-    rows = [{"prompt": p, "before": old, "after": new} for p, old, new in examples]
-    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")

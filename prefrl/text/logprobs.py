@@ -17,7 +17,7 @@ from torch import Tensor
 from prefrl.text.models import LanguageModel
 from prefrl.text.responses import Response
 
-__all__ = ["Batch", "collate", "response_logits", "sequence_logprobs", "token_logprobs"]
+__all__ = ["Batch", "collate", "drawn_from", "gathered", "sequence_logprobs", "token_logprobs"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Batch:
     def mask(self) -> Tensor:
         """1 where a response has a token, shape (B, R), float."""
         return self.attention[:, self.n_prompt :].float()
+
+    @property
+    def n_kept(self) -> int:
+        """R + 1: columns from the last prompt token on, whose logits say something of responses."""
+        return self.ids.shape[1] - self.n_prompt + 1
 
     @property
     def last(self) -> Tensor:
@@ -79,20 +84,26 @@ def collate(responses: Sequence[Response], device: torch.device | str = "cpu") -
     return Batch(ids.to(device), attention.to(device), positions.to(device), n_prompt)
 
 
-def response_logits(language: LanguageModel, batch: Batch, temperature: float) -> Tensor:
-    """Logits of the distributions that the responses' tokens were drawn from, shape (B, R, V).
+def drawn_from(language: LanguageModel, logits: Tensor, temperature: float) -> Tensor:
+    """Logits of the distributions that tokens were drawn from, from those of a model.
 
     Divided by the temperature (P1), and without the ids that the tokenizer does not know (C5).
+
+    Args:
+        language: The model.
+        logits: Of the last prompt token and all of the response, shape (B, R + 1, V or more).
+        temperature: Of sampling.
+
+    Returns:
+        Shape (B, R, V).
     """
-    n_response = batch.ids.shape[1] - batch.n_prompt
-    output = language.model(**batch.inputs, logits_to_keep=n_response + 1)
-    logits: Tensor = output.logits[:, :-1, : language.n_vocabulary]
-    return logits.float() / temperature
+    return logits[:, :-1, : language.n_vocabulary].float() / temperature
 
 
 def token_logprobs(language: LanguageModel, batch: Batch, *, temperature: float = 1.0) -> Tensor:
     """Log-probability of each token of the responses, shape (B, R); 0 where there is none."""
-    return gathered(response_logits(language, batch, temperature), batch)
+    output = language.model(**batch.inputs, logits_to_keep=batch.n_kept)
+    return gathered(drawn_from(language, output.logits, temperature), batch)
 
 
 def gathered(logits: Tensor, batch: Batch) -> Tensor:

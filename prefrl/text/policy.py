@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prefrl.runtime.devices import computes_in_bfloat16
 from prefrl.text.generate import SamplingConfig, sample_responses
-from prefrl.text.logprobs import Batch, gathered, token_logprobs
+from prefrl.text.logprobs import Batch, drawn_from, gathered, token_logprobs
 from prefrl.text.models import LanguageModel, freeze_below, no_dropout
 from prefrl.text.responses import Prompt, Response
 
@@ -76,10 +76,10 @@ class Policy(nn.Module):
 
     def evaluate(self, batch: Batch) -> Evaluated:
         """Log-probabilities, values and entropy of a batch, in one forward, with gradient."""
-        n_kept = batch.ids.shape[1] - batch.n_prompt + 1
+        n_kept = batch.n_kept
         output = self.model(**batch.inputs, logits_to_keep=n_kept, output_hidden_states=True)
         states = output.hidden_states[-1][:, -n_kept:-1]  # (B, R, D)
-        logits = output.logits[:, :-1, : self.language.n_vocabulary].float() / self.temperature
+        logits = drawn_from(self.language, output.logits, self.temperature)
         shares = logits.detach().log_softmax(2)  # entropy is logged, not trained
         entropy = -(shares.exp() * shares).sum(2)
         values = self.value_head(states.float())[:, :, 0]

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefrl.errors import ConfigError, NonFiniteError
-from prefrl.text.adam import make_adam
+from prefrl.errors import ConfigError
+from prefrl.text.adam import descend, make_adam
 from prefrl.text.advantages import (
     adapted_kl_coef,
     generalized_advantages,
@@ -81,6 +81,10 @@ class PpoConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ConfigError(
+                f"max_grad_norm must be positive, got {self.max_grad_norm}; None does not clip."
+            )
         if self.kl_coef < 0:
             raise ConfigError(f"kl_coef must not be negative, got {self.kl_coef}.")
         if not (self.kl_target > 0 and self.kl_horizon > 0):
@@ -230,19 +234,9 @@ class Ppo:
             for name in ("policy", "value", "approx_kl", "clip_fraction"):
                 part = float(getattr(losses, name).detach()) * share
                 sums[name] = sums.get(name, 0.0) + part
-        self._descend(sums)
+        where = f"batch {self.n_updates + 1}"
+        descend(self._adam, self._parameters, max_grad_norm=config.max_grad_norm, where=where)
         return sums
-
-    def _descend(self, sums: Mapping[str, float]) -> None:
-        limit = self._config.max_grad_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
-        if not bool(torch.isfinite(norm)):
-            self._adam.zero_grad(set_to_none=True)
-            raise NonFiniteError(
-                f"expected a finite gradient in batch {self.n_updates + 1}, got norm {float(norm)} "
-                f"at losses {dict(sums)}; lower ppo.learning_rate."
-            )
-        self._adam.step()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -126,7 +126,11 @@ def orpo_loss(chosen: Tensor, rejected: Tensor, *, weight: float) -> Tensor:
 
 
 def log_odds(mean_logprob: Tensor) -> Tensor:
-    """``m - log(1 - exp(m))`` of a log-probability below 0."""
+    """``m - log(1 - exp(m))`` of a log-probability; one that is 0 by rounding is taken a bit lower.
+
+    There the odds are infinite, and the gradient would be NaN.
+    """
+    mean_logprob = mean_logprob.clamp(max=-1e-6)
     return mean_logprob - torch.log(-torch.expm1(mean_logprob))
 
 

@@ -76,12 +76,11 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     with LabelStore(run.labels) as store:
 
         def learner(go_on: Callable[[], bool]) -> RewardLearner:
-            settings = config.learner
             return RewardLearner(
                 reward,
                 store,
                 Responses(run),
-                config=settings,
+                config=config.learner,
                 seed=config.seed,
                 run=run,
                 go_on=go_on,

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefrl.errors import ConfigError
 
-__all__ = ["PromptText", "read_prompts"]
+__all__ = ["PromptText", "numbered_lines", "parsed", "read_prompts"]
 
 PromptText = str | tuple[tuple[str, str], ...]
 """A text to go on from; or the messages of a conversation, each a role and what was said."""
@@ -23,29 +23,51 @@ def read_prompts(path: Path) -> list[PromptText]:
     Raises:
         ConfigError: If it cannot be read, holds no prompt, or a line is no prompt: with its number.
     """
+    numbered = numbered_lines(path, "prompts", "a .txt with a prompt in each line, or a .jsonl")
+    if path.suffix != ".jsonl":
+        return [line for _, line in numbered]
+    return [_prompt(path, number, line) for number, line in numbered]
+
+
+def numbered_lines(path: Path, what: str, form: str) -> list[tuple[int, str]]:
+    """The lines of a file that are not empty, with their numbers from 1.
+
+    Args:
+        path: The file, in UTF-8.
+        what: What it should hold.
+        form: What to give instead of a file that cannot be read.
+
+    Raises:
+        ConfigError: If it cannot be read, or holds none.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ConfigError(f"expected {path} to be text in UTF-8, but {error.reason}.") from error
     except OSError as error:
         raise ConfigError(
-            f"expected a file of prompts in {path}, but {error.strerror}; give a .txt with a "
-            "prompt in each line, or a .jsonl."
+            f"expected a file of {what} in {path}, but {error.strerror}; give {form}."
         ) from error
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
-        raise ConfigError(f"expected prompts in {path}, but it is empty.")
-    if path.suffix != ".jsonl":
-        return [line for _, line in numbered]
-    return [_prompt(path, number, line) for number, line in numbered]
+        raise ConfigError(f"expected {what} in {path}, but it is empty.")
+    return numbered
+
+
+def parsed(path: Path, number: int, line: str) -> Any:
+    """What a line holds as JSON.
+
+    Raises:
+        ConfigError: If it is broken, with its number.
+    """
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise ConfigError(f"expected JSON in line {number} of {path}, but {error}.") from error
 
 
 def _prompt(path: Path, number: int, line: str) -> PromptText:
-    where = f"line {number} of {path}"
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ConfigError(f"expected JSON in {where}, but {error}.") from error
+    where, row = f"line {number} of {path}", parsed(path, number, line)
     told = row.get("prompt", row.get("messages")) if isinstance(row, dict) else row
     if isinstance(told, str) and told.strip():
         return told

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from prefrl.errors import ConfigError, MissingExtraError
-from prefrl.text.prompts import PromptText
+from prefrl.text.prompts import PromptText, numbered_lines, parsed
 
 __all__ = ["Ranking", "read_rankings"]
 
@@ -65,23 +65,9 @@ def _rows(path: Path) -> Iterator[tuple[str, int, Any]]:
         for number, row in enumerate(_data_set(path), 1):
             yield "row", number, row
         return
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"expected {path} to be text in UTF-8, but {error.reason}.") from error
-    except OSError as error:
-        raise ConfigError(
-            f"expected preferences in {path}, but {error.strerror}; give JSON lines, or a folder "
-            "that datasets saved."
-        ) from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield "line", number, json.loads(line)
-            except ValueError as error:
-                raise ConfigError(
-                    f"expected JSON in line {number} of {path}, but {error}."
-                ) from error
+    form = "JSON lines, or a folder that datasets saved"
+    for number, line in numbered_lines(path, "preferences", form):
+        yield "line", number, parsed(path, number, line)
 
 
 def _data_set(path: Path) -> Any:

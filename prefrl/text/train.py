@@ -6,28 +6,29 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
-from prefrl.errors import RunDirectoryError
 from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
-from prefrl.runtime.news import News, OnAgent
 from prefrl.runtime.partners import Together
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
-from prefrl.runtime.supervisor import RoleCommand, Supervisor
-from prefrl.text.agent import Metrics, TextAgent
+from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
+from prefrl.runtime.supervisor import RoleCommand
+from prefrl.runtime.tables import Metrics
+from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
 from prefrl.text.finish import AlignResult, finish_run, save_policy
 from prefrl.text.records import read_rankings
-from prefrl.text.responses import Responses
+from prefrl.text.responses import Response, Responses
 from prefrl.text.start import gold_of, prompts_of, starting_model, synthetic_oracle
 
 __all__ = ["align", "resume_alignment"]
 
 Beside = Callable[[RunDirectory], Sequence[RoleCommand]]
-AnyOracle = Oracle | Callable[..., object]
+AnyOracle = Oracle | Callable[[Response, Response], Answer | str | bool]
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,7 @@ def resume_alignment(
         RunDirectoryError: If the run has come to its end already.
         RoleError: If another process works on it.
     """
-    if run.summary.is_file():
-        raise RunDirectoryError(
-            f"expected a run that is not finished, but {run.root} has its summary.json; look at it "
-            f"with prefrl report {run.root}, or start a new run."
-        )
+    run.check_unfinished()
     config = align_config_from_json(run.read_json(run.config))
     run.make_folders()
     return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation))
@@ -126,7 +123,7 @@ def _in_one_process(
         oracle = (
             synthetic_oracle(config, responses)
             if caller.oracle is None
-            else as_oracle(caller.oracle)  # type: ignore[arg-type]
+            else as_oracle(caller.oracle)
         )
         learner = RewardLearner(
             agent.reward, agent.store, responses, config=config.learner, seed=config.seed, run=run
@@ -162,18 +159,16 @@ def _side_by_side(
     with LabelStore(run.labels) as store:  # made, or checked, before the roles open it
         labeller = None
         if caller.oracle is not None:
-            oracle = as_oracle(caller.oracle)  # type: ignore[arg-type]
-            labeller = Labeller(store, Responses(run), oracle)
-        news = News(run, store, on_rollout=caller.on_rollout, on_agent=caller.on_agent)
-
-        def poll() -> bool:
-            news.tell()
-            if labeller is not None:
-                labeller.step()
-            return stop.requested
-
-        with Supervisor(run, [*roles, *caller.beside(run)]) as supervisor:
-            return supervisor.watch(poll=poll)
+            labeller = Labeller(store, Responses(run), as_oracle(caller.oracle))
+        return work_side_by_side(
+            run,
+            store,
+            [*roles, *caller.beside(run)],
+            labeller=labeller,
+            on_rollout=caller.on_rollout,
+            on_agent=caller.on_agent,
+            stop=stop,
+        )
 
 
 def _role_command(role: str, run: RunDirectory) -> RoleCommand:

@@ -19,7 +19,8 @@ from prefrl.control.config import TrainConfig
 from prefrl.control.evaluate import evaluate
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.train import train
-from prefrl.runtime.rundir import CsvTable, installed_versions
+from prefrl.runtime.rundir import installed_versions
+from prefrl.runtime.tables import CsvTable
 
 ENV_ID = "HalfCheetah-v5"
 RUNS = Path("runs/benchmark/halfcheetah")

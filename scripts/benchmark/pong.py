@@ -17,7 +17,8 @@ from prefrl.control.agent.agent import Agent
 from prefrl.control.evaluate import evaluate
 from prefrl.control.presets import preset
 from prefrl.runtime.devices import choose_devices, use_cpu
-from prefrl.runtime.rundir import CsvTable, RunDirectory
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.tables import CsvTable
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/benchmark/games")

@@ -34,11 +34,10 @@ def run(way, seed, threads):
     return json.loads((path / "summary.json").read_text())
 
 
-def rows_of(way, seed, summary):
-    """A row for each point of a run: best of n has one for each n."""
+def row_of(way, seed, summary):
     method, _, coefficient = way.rpartition("-")
-    row = {"method": method, "coefficient": coefficient, "seed": seed}
-    return [row | {name: summary[name] for name in KEPT}]
+    about = {"method": method, "coefficient": coefficient, "seed": seed}
+    return about | {name: summary[name] for name in KEPT}
 
 
 def draw(summaries, picture):
@@ -84,7 +83,7 @@ def main():
     for seed in told.seeds:
         for way in told.ways:
             summaries[way, seed] = run(way, seed, told.threads)
-            rows += rows_of(way, seed, summaries[way, seed])
+            rows.append(row_of(way, seed, summaries[way, seed]))
             path = RUNS / f"{way}-{seed}" / "examples.json"
             examples[f"{way}, seed {seed}"] = json.loads(path.read_text())[:8]
             with (HERE / "sentiment.csv").open("w", newline="") as file:

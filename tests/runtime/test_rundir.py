@@ -1,7 +1,7 @@
 import pytest
 
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.rundir import CsvTable, RunDirectory, installed_versions, write_atomically
+from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
 
 
 def test_a_new_run_has_its_folders(tmp_path):
@@ -47,15 +47,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
-
-
-def test_a_table_grows_by_rows_of_the_same_columns(tmp_path):
-    table = CsvTable(tmp_path / "table.csv")
-    table.append({"a": 1, "b": 1 / 3})
-    table.append({"a": 2, "b": float("nan")})
-    assert (tmp_path / "table.csv").read_text() == "a,b\n1,0.333333\n2,nan\n"
-    with pytest.raises(ValueError, match="expected the columns"):
-        table.append({"a": 3})
 
 
 def test_versions_name_what_decides_a_result():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import typing
 from dataclasses import replace
 
 import pytest
@@ -15,9 +16,10 @@ from safetensors.torch import load_file
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
+from prefrl.status import describe_run
+from prefrl.text.config import AlignConfig, Method, align_config_from_json, config_as_json
 from prefrl.text.generate import SamplingConfig
-from prefrl.text.preference_losses import PairLossConfig
+from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
 from prefrl.text.presets import ALIGN_PRESETS
 from prefrl.text.train import align, resume_alignment
 
@@ -161,6 +163,17 @@ def test_killed_at_any_moment_a_run_goes_on_and_loses_no_answer(config):
     assert run.read_json(run.summary)["labels"] == 200
     numbers = [int(row["rollout"]) for row in rows_of(run)]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_status_of_a_run_with_people_knows_that_texts_are_not_filmed(config):
+    run = RunDirectory.create(config.run)
+    run.write_json(run.config, config_as_json(replace(config, sync=False, oracle="human")))
+    roles = list(describe_run(run).columns[0].cells)
+    assert roles[:3] == ["agent", "learner", "viewer"]
+
+
+def test_the_methods_are_those_that_there_are():
+    assert set(typing.get_args(Method)) == {"ppo", "best-of-n", *PAIR_METHODS}
 
 
 def test_the_config_comes_back_from_json(config):

@@ -1,10 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from prefrl.errors import ConfigError, NotEnoughDataError
-from prefrl.text.finetune import FinetuneConfig, on_demonstrations, on_pairs
+from prefrl.errors import ConfigError, NonFiniteError, NotEnoughDataError
+from prefrl.text.finetune import FinetuneConfig, Finetuning, on_demonstrations, on_pairs
 from prefrl.text.logprobs import collate
 from prefrl.text.models import load_model
 from prefrl.text.policy import Policy
@@ -114,3 +115,32 @@ def test_what_cannot_work_is_refused():
         on_pairs(policy, pairs, method="magic", **options)
     with pytest.raises(NotEnoughDataError, match="at least one example"):
         on_pairs(policy, [], method="dpo", **options)
+    with pytest.raises(ConfigError, match="max_grad_norm must be positive"):
+        FinetuneConfig(max_grad_norm=0.0)
+    options["config"] = replace(CONFIG, warmup_steps=30)
+    with pytest.raises(ConfigError, match="warmup_steps to be fewer than the 30 gradient steps"):
+        on_pairs(policy, pairs, method="dpo", **options)
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_policy_as_it_was():
+    policy, pairs = toy()
+    before = {name: value.clone() for name, value in policy.trained_state().items()}
+
+    def broken(examples):
+        return math.nan * policy.logprobs(collate([pairs[0][0]])).sum(), {}
+
+    training = Finetuning(policy, 4, broken, config=CONFIG, seed=0)
+    with pytest.raises(NonFiniteError, match="finite gradient in step 1"):
+        training.step()
+    assert all(torch.equal(before[name], v) for name, v in policy.trained_state().items())
+
+
+def test_the_learning_rate_rises_and_falls():
+    policy, pairs = toy()
+    config = FinetuneConfig(batch_size=2, learning_rate=0.6, warmup_steps=2)
+    training = on_demonstrations(policy, [p[0] for p in pairs], config=config, seed=0)
+    rates = []
+    while not training.done:
+        training.step()
+        rates.append(training._adam.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.45, 0.3, 0.15])

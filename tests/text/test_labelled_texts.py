@@ -33,6 +33,7 @@ def test_twenty_pairs_of_responses_are_labelled_in_a_browser_and_train_a_reward_
     prompts.write_text("\n".join(WORDS))
     run = RunDirectory(tmp_path / "run")
     settings = "--labels 20 --initial-fraction 1 --responses 192 --eval-prompts 4 --oracle human"
+    settings += " --max-unanswered 0"  # else it may be done with some of them still open
     program = [sys.executable, "-m", "prefrl", "align", "tiny", "--prompts", str(prompts)]
     training = subprocess.Popen(
         [*program, *settings.split(), "--run", str(run.root)], stdout=subprocess.PIPE, text=True

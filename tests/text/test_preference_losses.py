@@ -90,3 +90,12 @@ def test_a_hinge_is_flat_beyond_its_margin():
 def test_numbers_that_cannot_work_are_refused(name, value):
     with pytest.raises(ConfigError, match=name):
         PairLossConfig(**{name: value})
+
+
+def test_orpo_has_a_gradient_where_rounding_makes_a_response_certain():
+    chosen, rejected = torch.zeros(1, requires_grad=True), torch.tensor([-1.0], requires_grad=True)
+    loss = orpo_loss(chosen, rejected, weight=0.1).sum()
+    loss.backward()
+    assert math.isfinite(float(loss.detach()))
+    assert bool(torch.isfinite(chosen.grad).all())
+    assert bool(torch.isfinite(rejected.grad).all())

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from prefrl.cli import main
 from prefrl.core.comparisons import Answer
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
@@ -89,7 +90,7 @@ def test_a_row_without_a_form_is_named_by_its_number(tmp_path, line, message):
 
 def test_an_empty_and_a_missing_file_are_refused(tmp_path):
     path = tmp_path / "data.jsonl"
-    with pytest.raises(ConfigError, match="expected preferences in"):
+    with pytest.raises(ConfigError, match="expected a file of preferences in"):
         read_rankings(path)
     path.touch()
     with pytest.raises(ConfigError, match="is empty"):
@@ -157,3 +158,17 @@ def test_a_model_learns_from_data_alone_or_with_labels_besides(tmp_path, method,
 def test_without_data_some_labels_are_needed():
     with pytest.raises(ConfigError, match="labels must be at least 1, or 0 with data"):
         replace(ALIGN_PRESETS["tiny"], labels=0)
+
+
+def test_from_the_shell_data_is_all_that_a_model_is_trained_on(tmp_path, capsys):
+    data = write(tmp_path / "data.jsonl", [PAIR, PAIR | {"chosen": "fine"}])
+    (tmp_path / "prompts.txt").write_text("one \n")
+    run = tmp_path / "run"
+    told = f"align tiny --data {data} --labels 0 --method dpo --sync --run {run}"
+    main([*told.split(), "--prompts", str(tmp_path / "prompts.txt")])
+    shown = capsys.readouterr().out
+    assert "0/0 responses  labels 2  gold -" in shown
+    assert "tiny by dpo: gold" in shown
+    assert (run / "report" / "index.html").is_file()
+    main(["status", str(run)])
+    assert "2 answered" in capsys.readouterr().out

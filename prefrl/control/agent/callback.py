@@ -31,12 +31,10 @@ from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.partners import Partners, Together, UsedReward
 from prefrl.runtime.questioner import Questioner
-from prefrl.runtime.rundir import CsvTable, RunDirectory
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.tables import CsvTable, Metrics
 
 __all__ = ["Metrics", "PreferenceCallback"]
-
-Metrics = dict[str, float | int | str]
-"""One row of ``metrics.csv``."""
 
 
 class PreferenceCallback(BaseCallback):

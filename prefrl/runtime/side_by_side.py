@@ -1,24 +1,65 @@
-"""What is new in an asynchronous run, for whoever started it: metrics, and what the agent says."""
+"""The whole of an asynchronous run, for whoever started it: its roles, and what is new of them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prefrl.core.store import Counts, LabelStore
 from prefrl.errors import StoreError
+from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.partners import WAITING_FOR_ANSWERS
-from prefrl.runtime.role import RoleStatus, read_status
-from prefrl.runtime.rundir import RunDirectory, last_row
+from prefrl.runtime.role import RoleStatus, StopSignal, read_status
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.supervisor import RoleCommand, Supervisor
+from prefrl.runtime.tables import Metrics, last_row
 
-__all__ = ["News", "OnAgent"]
+__all__ = ["OnAgent", "work_side_by_side"]
 
-Metrics = dict[str, float | int | str]
 OnAgent = Callable[[RoleStatus, Counts | None], None]
 """Called with what the agent says of itself; and while it waits for answers, how many there are."""
 
 
-class News:
+def work_side_by_side(
+    run: RunDirectory,
+    store: LabelStore,
+    roles: Sequence[RoleCommand],
+    *,
+    labeller: Labeller | None,
+    on_rollout: Callable[[Metrics], None],
+    on_agent: OnAgent,
+    stop: StopSignal,
+) -> bool:
+    """A process for each role, until the agent is done or it is told to stop.
+
+    Args:
+        run: Where they work.
+        store: Its answers.
+        roles: The agent first.
+        labeller: Answers in this process, if one is to.
+        on_rollout: Called with the newest row of metrics, when there is a new one.
+        on_agent: Called with what the agent says of itself, when that is new.
+        stop: Ends it.
+
+    Returns:
+        Whether the training came to its end.
+
+    Raises:
+        RoleError: If a role cannot go on.
+    """
+    news = _News(run, store, on_rollout=on_rollout, on_agent=on_agent)
+
+    def poll() -> bool:
+        news.tell()
+        if labeller is not None:
+            labeller.step()
+        return stop.requested
+
+    with Supervisor(run, roles) as supervisor:
+        return supervisor.watch(poll=poll)
+
+
+class _News:
     """Looks at a run from outside.
 
     Args:

@@ -1,0 +1,76 @@
+"""The tables of a run: CSV files that grow, and whose newest row others read meanwhile."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from prefrl.errors import RunDirectoryError
+from prefrl.runtime.rundir import write_atomically
+
+__all__ = ["CsvTable", "Metrics", "last_row"]
+
+Metrics = dict[str, float | int | str]
+"""One row of ``metrics.csv``."""
+
+
+class CsvTable:
+    """A CSV file that grows by one row at a time; its columns are those of the first row.
+
+    Args:
+        path: The file; it is made with the first row.
+        keep: How many of the rows that are there already stay; what comes after them was written
+            by a process that was killed, and is done again.
+    """
+
+    def __init__(self, path: Path, *, keep: int = 0) -> None:
+        self._path = path
+        self._columns: list[str] | None = None
+        if keep:
+            with path.open(newline="") as file:
+                rows = list(csv.reader(file))
+            if len(rows) <= keep:
+                raise RunDirectoryError(
+                    f"expected at least {keep} rows in {path}, got {len(rows) - 1}; the file was "
+                    "cut. Start a new run, or take it from a backup."
+                )
+            self._columns = rows[0]
+            text = io.StringIO()
+            csv.writer(text).writerows(rows[: keep + 1])
+            write_atomically(path, text.getvalue().encode())
+
+    def append(self, row: Mapping[str, float | int | str]) -> None:
+        """Adds a row and hands it to the operating system.
+
+        Raises:
+            ValueError: If the row's columns differ from the first row's.
+        """
+        if self._columns is None:
+            self._columns = list(row)
+            with self._path.open("w", newline="") as file:
+                csv.writer(file).writerow(self._columns)
+        if list(row) != self._columns:
+            raise ValueError(f"expected the columns {self._columns}, got {list(row)}.")
+        with self._path.open("a", newline="") as file:
+            csv.writer(file).writerow(
+                format(v, ".6g") if isinstance(v, float) else v for v in row.values()
+            )
+
+
+def last_row(path: Path) -> Metrics | None:
+    """The newest whole row of a table that a process may be writing to; None without one."""
+    try:
+        with path.open("rb") as file:
+            header = file.readline().decode().strip()
+            start = file.tell()
+            file.seek(max(start, path.stat().st_size - 4096))
+            rows = file.read().decode()
+    except (OSError, ValueError):
+        return None
+    whole = rows[: rows.rfind("\n") + 1].splitlines()
+    if not whole:
+        return None
+    fields = zip(header.split(","), whole[-1].split(","), strict=False)
+    return {name: float(value) for name, value in fields}
