@@ -25,6 +25,7 @@ class LiveLine:
     Args:
         total: Steps or responses of the training; 0 if all that is done is of another kind.
         unit: What they are.
+        counter: The column of metrics that counts them.
         labels: Its budget of labels; None where there are others besides.
         figures: What is shown of each row of metrics: the words, the column, the format.
         console: Where to show it; on what is not a terminal, a line every ten seconds.
@@ -34,12 +35,13 @@ class LiveLine:
         self,
         total: int,
         unit: str,
+        counter: str,
         labels: int | None,
         figures: list[tuple[str, str, str]],
         *,
         console: Console,
     ) -> None:
-        self._total, self._unit = total, unit
+        self._total, self._unit, self._counter = total, unit, counter
         self._budget = "" if labels is None else f"/{labels}"
         self._figures = figures
         self._console = console
@@ -99,7 +101,7 @@ class LiveLine:
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
         """Takes in a new row of metrics."""
-        done, labels = int(row["env_steps"]), int(row["labels"])
+        done, labels = int(row[self._counter]), int(row["labels"])
         shown: dict[str, Any] = {
             column: _plain(float(row[column]), style) for _, column, style in self._figures
         }
@@ -133,7 +135,7 @@ class TrainingProgress(LiveLine):
             ("true return", "true_return_mean", ",.0f"),
             ("correlation", "reward_correlation", ".2f"),
         ]
-        super().__init__(total_steps, "steps", labels, figures, console=console)
+        super().__init__(total_steps, "steps", "env_steps", labels, figures, console=console)
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
         """Takes in a new row of metrics."""
@@ -158,7 +160,7 @@ class AlignProgress(LiveLine):
             ("KL", "kl", ".2f"),
             ("margin", "margin", ".2f"),
         ]
-        super().__init__(responses, "responses", labels, figures, console=console)
+        super().__init__(responses, "responses", "responses", labels, figures, console=console)
 
 
 def _plain(value: float, style: str) -> str:

@@ -39,10 +39,10 @@ class SegmentSamples:
         """A sample of all segments in the pool."""
         return sample(self._pool.recent(len(self._pool)))
 
-    def save(self, number: int, items: Sequence[Segment], *, env_steps: int) -> None:
+    def save(self, number: int, items: Sequence[Segment], *, run_steps: int) -> None:
         """Leaves a sample in the run directory."""
         assert self._run is not None
-        save_recent(self._run, number, items, env_steps=env_steps)
+        save_recent(self._run, number, items, env_steps=run_steps)
         if items[0].frames is not None:
             self.seconds_between = _SECONDS_BETWEEN_WITH_PICTURES
 

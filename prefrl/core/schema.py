@@ -30,6 +30,7 @@ QUERY = sa.Table(
     sa.Column("left_item", _TEXT, nullable=False),
     sa.Column("right_item", _TEXT, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
+    # Steps of the run, of whatever kind: the name is that of the first stores.
     sa.Column("env_steps", _INTEGER, nullable=False),
     sa.Column("priority", sa.Float, nullable=False),
     # From here on nothing is exported: it follows from the events, or is of the moment.

@@ -100,14 +100,14 @@ class LabelStore(LabelReader):
         self,
         queries: Iterable[Query],
         *,
-        env_steps: int = 0,
+        run_steps: int = 0,
         priorities: Sequence[float] | None = None,
     ) -> int:
         """Stores queries. One that is there already is left alone.
 
         Args:
             queries: What to ask.
-            env_steps: Environment steps of the run so far.
+            run_steps: Steps of the run so far: of environments, or responses.
             priorities: One finite number per query; the higher, the sooner it is asked. All 0 if
                 None.
 
@@ -124,7 +124,7 @@ class LabelStore(LabelReader):
             raise ValueError(
                 f"expected a finite priority for each of {len(queries)} queries, got {priorities}."
             )
-        about = {"created_at": self._clock(), "env_steps": env_steps}
+        about = {"created_at": self._clock(), "env_steps": run_steps}
         rows: list[dict[str, Any]] = [
             {"id": query.id, "left_item": query.left, "right_item": query.right}
             | {"group_id": query.group, "priority": float(priority), **about}

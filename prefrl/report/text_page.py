@@ -76,7 +76,7 @@ def _points(rows: list[dict[str, str]], x: str, y: str) -> list[tuple[float, flo
 def _curve(
     run: RunDirectory, rows: list[dict[str, str]], column: str, label: str, name: str
 ) -> str:
-    points = _points(rows, "env_steps", column)
+    points = _points(rows, "responses", column)
     if not points:
         return ""
     figure, axes = _axes("responses", label)

@@ -92,8 +92,8 @@ class Recent:
 
     number: int
     """Names the sample in the log."""
-    env_steps: int
-    """Environment steps of the run when it was taken."""
+    run_steps: int
+    """Steps of the run when it was taken: of environments, or responses."""
     items: Sequence[Item]
     """The sample."""
 
@@ -247,7 +247,7 @@ class RewardLearner:
         self._l2, self.report = report.l2, report
         row: dict[str, float | int | str] = {
             "fit": self.n_fits,
-            "env_steps": sample.env_steps,
+            "run_steps": sample.run_steps,
             "labels": len(comparisons),
             "fitted": n_decided,
             "steps": report.steps,

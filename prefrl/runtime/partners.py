@@ -49,8 +49,8 @@ class UsedReward:
 
     version: int = 0
     """Its version; 0 before the first fit."""
-    env_steps: int = 0
-    """Environment steps of the agent when the fit took its sample."""
+    run_steps: int = 0
+    """Steps of the run when the fit took its sample."""
     labels: int = 0
     """Answers that it was fitted to, skips included."""
     fit_steps: int = 0
@@ -73,7 +73,7 @@ class Samples(Protocol):
         """A sample; empty where there is nothing yet."""
         ...
 
-    def save(self, number: int, items: Sequence[Any], *, env_steps: int) -> None:
+    def save(self, number: int, items: Sequence[Any], *, run_steps: int) -> None:
         """Leaves a sample in the run directory for a learner in another process."""
         ...
 
@@ -84,11 +84,11 @@ class Partners(Protocol):
     used: UsedReward
     """What the agent's net holds."""
 
-    def update(self, env_steps: int, *, asked: bool) -> UsedReward:
+    def update(self, run_steps: int, *, asked: bool) -> UsedReward:
         """Brings the agent's reward net up to date.
 
         Args:
-            env_steps: Environment steps of the run so far.
+            run_steps: Steps of the run so far: of environments, or responses.
             asked: Whether queries were just stored.
 
         Returns:
@@ -130,20 +130,20 @@ class Together:
         self._samples = samples
         self._n_updates = 0
 
-    def update(self, env_steps: int, *, asked: bool) -> UsedReward:
+    def update(self, run_steps: int, *, asked: bool) -> UsedReward:
         """Answers all open queries, and fits if that is due."""
         self._n_updates += 1
         while asked and self.labeller.step():
             pass
         report = self.learner.step(
-            lambda: Recent(self._n_updates, env_steps, self._samples.take()),
+            lambda: Recent(self._n_updates, run_steps, self._samples.take()),
             known=self._questioner.asked,
         )
         self.used = replace(self.used, fit_steps=0)
         if report is not None:
             self.used = UsedReward(
                 version=self.learner.n_fits,
-                env_steps=env_steps,
+                run_steps=run_steps,
                 labels=len(self._questioner.asked),
                 fit_steps=report.steps,
                 holdout_loss=report.holdout_loss,
@@ -223,18 +223,18 @@ class Apart:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing to go back to."""
 
-    def update(self, env_steps: int, *, asked: bool) -> UsedReward:
+    def update(self, run_steps: int, *, asked: bool) -> UsedReward:
         """Leaves a sample for the learner, and takes the newest weights."""
         if (asked or time.monotonic() >= self._next_sample) and (recent := self._samples.take()):
             self._n_samples += 1
-            self._samples.save(self._n_samples, recent, env_steps=env_steps)
+            self._samples.save(self._n_samples, recent, run_steps=run_steps)
             self._next_sample = time.monotonic() + self._samples.seconds_between
         self.used = replace(self.used, fit_steps=0)
         if self._take_newest():
             self._due_since = None
         if self._patience.max_unanswered is not None:
             self._hear_people(self._patience.max_unanswered)
-        self._stay_fresh(env_steps)
+        self._stay_fresh(run_steps)
         return self.used
 
     def _take_newest(self) -> bool:
@@ -253,7 +253,7 @@ class Apart:
         self._n_fitted = about["fitted"]
         self.used = UsedReward(
             version=weights.version,
-            env_steps=about["env_steps"],
+            run_steps=about["run_steps"],
             labels=about["labels"],
             fit_steps=about["steps"],
             holdout_loss=about["holdout_loss"],
@@ -280,16 +280,16 @@ class Apart:
             if self._take_newest():
                 self._due_since = None
 
-    def _stay_fresh(self, env_steps: int) -> None:
+    def _stay_fresh(self, run_steps: int) -> None:
         """Waits for the learner when a fit has been due for too long; never for an answer."""
         if not self._config.is_due(self._store.counts().answered, self._n_fitted):
             self._due_since = None
             return
         if self._due_since is None:
-            self._due_since = env_steps
+            self._due_since = run_steps
         # Without any reward the agent learns nothing: the first fit is worth waiting for.
         patience = self._patience.max_staleness if self.used.version else 0
-        stale = env_steps - self._due_since
+        stale = run_steps - self._due_since
         if 0 < patience and stale <= patience:
             return
         _log.info("a fit has been due for %d steps: waiting for the reward learner", stale)

@@ -106,13 +106,13 @@ class Questioner:
             self.asked[query.id] = query
             self._pairs.add(frozenset((query.left, query.right)))
 
-    def ask_due(self, due: int, model: RewardModel, *, env_steps: int) -> bool:
+    def ask_due(self, due: int, model: RewardModel, *, run_steps: int) -> bool:
         """Asks what is due; what finds no room among the open queries is dropped and counted.
 
         Args:
             due: Queries that should have been asked by now, all together.
             model: Judges how informative a pair would be.
-            env_steps: Steps of the run so far.
+            run_steps: Steps of the run so far.
 
         Returns:
             Whether anything was asked.
@@ -125,15 +125,15 @@ class Questioner:
             # A dropped query stays due: later items will take its place when there is room.
             self.n_dropped += min(missing - room, due - self._n_due)
         self._n_due = due
-        return self.ask(min(missing, room), model, env_steps=env_steps) > 0
+        return self.ask(min(missing, room), model, run_steps=run_steps) > 0
 
-    def ask(self, n: int, model: RewardModel, *, env_steps: int) -> int:
+    def ask(self, n: int, model: RewardModel, *, run_steps: int) -> int:
         """Stores up to n queries about candidates.
 
         Args:
             n: Queries wanted.
             model: Judges how informative a pair would be.
-            env_steps: Steps of the run so far.
+            run_steps: Steps of the run so far.
 
         Returns:
             How many were asked: fewer when there are too few pairs.
@@ -151,7 +151,7 @@ class Questioner:
             chosen, priorities = self._choose(pairs, n, model)
         self._source.keep([item for pair in chosen for item in pair])
         queries = [Query(_query_id(left, right), left.id, right.id) for left, right in chosen]
-        self._store.add_queries(queries, env_steps=env_steps, priorities=priorities)
+        self._store.add_queries(queries, run_steps=run_steps, priorities=priorities)
         self.recall(queries)
         return n
 

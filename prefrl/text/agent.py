@@ -153,7 +153,7 @@ class TextAgent:
 
         # ask, and hear what the partners have made of the answers
         due = self._n_given + config.labels_due(self.n_sampled - config.batch)
-        asked = self.questioner.ask_due(due, self.reward, env_steps=self.n_sampled)
+        asked = self.questioner.ask_due(due, self.reward, run_steps=self.n_sampled)
         used = self.partners.update(self.n_sampled, asked=asked)
 
         # score and improve
@@ -238,7 +238,7 @@ class TextAgent:
             "disagreement": self._disagreement(responses) if used.version else math.nan,
             "length": float(np.mean([len(r.tokens) for r in responses])),
             "reward_version": used.version,
-            "reward_age": max(0, self.n_sampled - used.env_steps),
+            "reward_age": max(0, self.n_sampled - used.run_steps),
             "holdout_accuracy": used.holdout_accuracy,
             "fit_steps": used.fit_steps,
             "wall_seconds": self._seconds(),
@@ -264,7 +264,7 @@ class TextAgent:
         counts = self.store.counts()
         return {
             "rollout": self._n_rows + 1,
-            "env_steps": self.n_sampled,
+            "responses": self.n_sampled,
             "labels": counts.queries - counts.open,
             "open": counts.open,
             "dropped": self.questioner.n_dropped,
@@ -338,8 +338,8 @@ class TextAgent:
     def _beat(self, state: str) -> None:
         self._heartbeat.beat(
             state,
-            env_steps=self.n_sampled,
-            total_steps=self.config.n_batches * self.config.batch,
+            responses=self.n_sampled,
+            total_responses=self.config.n_batches * self.config.batch,
             reward_version=self.partners.used.version,
         )
 

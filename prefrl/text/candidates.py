@@ -168,11 +168,11 @@ class ResponseSamples:
         """The newest responses."""
         return self._pool.recent(_SAMPLE)
 
-    def save(self, number: int, items: Sequence[Response], *, env_steps: int) -> None:
+    def save(self, number: int, items: Sequence[Response], *, run_steps: int) -> None:
         """Leaves a sample in the run directory. It is not forced to disk: the next one comes."""
         assert self._run is not None
         rows = [asdict(item) for item in items]
-        content = json.dumps({"env_steps": env_steps, "responses": rows}).encode()
+        content = json.dumps({"run_steps": run_steps, "responses": rows}).encode()
         replace_file(self._run.recent / f"{number:06d}.json", content, point="recent", forced=False)
 
 
@@ -186,7 +186,7 @@ def load_recent(run: RunDirectory, number: int) -> Recent:
     try:
         content = json.loads(path.read_bytes())
         rows = [response_from(row) for row in content["responses"]]
-        return Recent(number, int(content["env_steps"]), rows)
+        return Recent(number, int(content["run_steps"]), rows)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunDirectoryError(
             f"expected a sample of responses in {path}, but {error}; only runs whose recent/ "

@@ -192,7 +192,7 @@ def _summary(
         "gold": config.gold_name,
         "labels": int(row["labels"]),
         "dropped": int(row["dropped"]),
-        "responses": int(row["env_steps"]),
+        "responses": int(row["responses"]),
         "wall_seconds": round(float(row["wall_seconds"]), 1),
         "eval_prompts": n_prompts,
     }

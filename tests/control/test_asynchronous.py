@@ -84,7 +84,7 @@ def test_each_rollout_says_which_reward_scored_it_and_how_old_that_was(finished)
     versions = [int(row["reward_version"]) for row in metrics]
     assert versions == sorted(versions)
     assert versions[-1] >= 1
-    fits = {int(row["fit"]): int(row["env_steps"]) for row in rows(finished[0].run.fits)}
+    fits = {int(row["fit"]): int(row["run_steps"]) for row in rows(finished[0].run.fits)}
     for row, version in zip(metrics, versions, strict=True):
         born = fits[version] if version else 0
         assert int(row["reward_age"]) == int(row["env_steps"]) - born

@@ -27,7 +27,7 @@ class Clock:
 
 
 def fill(store):
-    store.add_queries([Query(f"q{i}", "lëft", "right\n") for i in range(2)], env_steps=7)
+    store.add_queries([Query(f"q{i}", "lëft", "right\n") for i in range(2)], run_steps=7)
     store.add_queries([Query("q2", "a", "b"), Query("q3", "a", "b", "g")], priorities=[0.1, -2])
     first = store.submit(
         "q0", LEFT, submission_key="k0", annotator_id="ann", shown_at=1.7e9 + 1 / 3, client_ms=0.1
@@ -92,7 +92,7 @@ def test_a_store_goes_into_the_other_database(exported, place, tmp_path):
 
 def test_what_is_there_already_stays_and_the_rest_comes_after_it(exported, place):
     with LabelStore(place) as store:
-        store.add_queries([Query("own", "a", "b"), Query("q0", "lëft", "right\n")], env_steps=99)
+        store.add_queries([Query("own", "a", "b"), Query("q0", "lëft", "right\n")], run_steps=99)
         store.submit("own", LEFT, submission_key="own", annotator_id="ann")
         first = store.submit("q0", LEFT, submission_key="k0", annotator_id="ann")
         store.import_jsonl(exported)

@@ -117,7 +117,7 @@ def test_an_empty_store(place):
 def test_open_queries_come_by_priority_then_age(place):
     with LabelStore(place) as store:
         store.add_queries([Query("z", "a", "b")])
-        store.add_queries(QUERIES[:3], priorities=[0.0, 2.0, 1.0], env_steps=7)
+        store.add_queries(QUERIES[:3], priorities=[0.0, 2.0, 1.0], run_steps=7)
         assert [query.id for query in store.open_queries(10)] == ["q1", "q2", "z", "q0"]
         assert store.open_queries(1) == [QUERIES[1]]
         submit(store, "q1", SKIP)
@@ -126,7 +126,7 @@ def test_open_queries_come_by_priority_then_age(place):
 
 
 def test_adding_a_query_again_is_harmless(store):
-    assert store.add_queries([QUERIES[0], QUERIES[0]], priorities=[9, 9], env_steps=5) == 0
+    assert store.add_queries([QUERIES[0], QUERIES[0]], priorities=[9, 9], run_steps=5) == 0
     assert store.open_queries(1) == [QUERIES[0]]
     assert store.counts().queries == 4
 

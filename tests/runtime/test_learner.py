@@ -189,7 +189,7 @@ def test_what_is_published_says_what_it_was_fitted_to(store, run):
     role.step(lambda: sample(5))
     about = latest_weights(run.reward).about
     assert about["last_event"] == store.events()[-1].id
-    assert (about["recent"], about["env_steps"], about["labels"]) == (5, 500, 10)
+    assert (about["recent"], about["run_steps"], about["labels"]) == (5, 500, 10)
     assert about["weights"] == weights_hash(role.model.state_dict())
     with np.load(run.holdout) as holdout:
         assert len(holdout["probability"]) == 10

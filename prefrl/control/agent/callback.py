@@ -158,7 +158,7 @@ class PreferenceCallback(BaseCallback):
         if len(self.pool) < self.config.query.warmup_segments:
             return False
         due = self._schedule.due(self.num_timesteps - self._first_step)
-        return self.questioner.ask_due(due, self.net, env_steps=self.num_timesteps)
+        return self.questioner.ask_due(due, self.net, run_steps=self.num_timesteps)
 
     def _row(
         self,
@@ -183,7 +183,7 @@ class PreferenceCallback(BaseCallback):
             "disagreement": disagreement_of_rollout(raw, self.config.segment_length),
             "reward_version": used.version,
             # An agent that went back to a checkpoint may be behind the newest fit.
-            "reward_age": max(0, self.num_timesteps - used.env_steps),
+            "reward_age": max(0, self.num_timesteps - used.run_steps),
             "fit_steps": used.fit_steps,
             "wall_seconds": self._seconds(),
         }

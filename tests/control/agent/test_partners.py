@@ -61,8 +61,8 @@ def apart(run, store, pool, rng):
     return make
 
 
-def publish(run, version, *, fitted=0, env_steps=0):
-    about = {"fitted": fitted, "env_steps": env_steps, "labels": fitted, "steps": 7}
+def publish(run, version, *, fitted=0, run_steps=0):
+    about = {"fitted": fitted, "run_steps": run_steps, "labels": fitted, "steps": 7}
     about |= {"holdout_loss": 0.5, "holdout_accuracy": 0.8}
     publish_weights(run.reward, version, net().state_dict(), about=about)
 
@@ -81,11 +81,11 @@ def test_without_answers_it_goes_on_without_a_reward(apart):
 
 def test_newer_weights_are_taken_once(run, apart):
     partners, _ = apart()
-    publish(run, 1, fitted=4, env_steps=50)
+    publish(run, 1, fitted=4, run_steps=50)
     used = partners.update(100, asked=False)
-    assert (used.version, used.env_steps, used.labels, used.fit_steps) == (1, 50, 4, 7)
+    assert (used.version, used.run_steps, used.labels, used.fit_steps) == (1, 50, 4, 7)
     assert partners.update(200, asked=False).fit_steps == 0
-    publish(run, 3, fitted=9, env_steps=150)
+    publish(run, 3, fitted=9, run_steps=150)
     assert partners.update(300, asked=False).version == 3
 
 
@@ -249,7 +249,7 @@ def test_samples_are_numbered_on_and_tidied(run, apart):
     for step in range(5):
         partners.update(step, asked=True)
     assert newest_recent(run) == 5
-    assert load_recent(run, 5).env_steps == 4
+    assert load_recent(run, 5).run_steps == 4
     tidy_recent(run, {2})
     assert sorted(path.stem for path in run.recent.iterdir()) == ["000002", "000004", "000005"]
     again, _ = apart()
