@@ -14,13 +14,14 @@ import uuid
 import httpx
 import pytest
 
-from prefrl import RunDirectory, label
+from prefrl import RunDirectory
 from prefrl.cli import main
+from prefrl.commands import page as label_page
+from prefrl.commands.page import PageConfig, check_page, invite, is_served, open_page, page_of
+from prefrl.commands.samples import make_samples
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
-from prefrl.label import PageConfig, check_page, invite, is_served, open_page, page_of
 from prefrl.runtime.role import read_status
-from prefrl.samples import make_samples
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 LINK = re.compile(r"http://127\.0\.0\.1:(\d+)/#enter=([\w-]+)")
@@ -190,7 +191,7 @@ def test_a_page_that_is_served_is_not_served_twice(sample, capsys):
 def test_a_page_of_a_training_and_one_of_its_own_stand_by_for_each_other(tmp_path):
     run = make_samples(tmp_path / "run")
     open_page(run, PageConfig(port=free_port()))
-    command = [sys.executable, "-m", "prefrl.label", "viewer", str(run.root)]
+    command = [sys.executable, "-m", "prefrl.commands.page", "viewer", str(run.root)]
     pages = [subprocess.Popen(command)]
     try:
         wait_for(lambda: _serves(run, pages[0]))
@@ -221,7 +222,7 @@ def test_a_link_without_a_page_says_how_to_serve_it(tmp_path, capsys):
 
 def test_a_page_has_a_free_port_and_keeps_it(tmp_path, monkeypatch):
     first = free_port()
-    monkeypatch.setattr(label, "_FIRST_PORT", first)
+    monkeypatch.setattr(label_page, "_FIRST_PORT", first)
     assert check_page(PageConfig()).port == first
     run = make_samples(tmp_path / "run")
     with socket.create_server(("127.0.0.1", first)):
@@ -271,7 +272,7 @@ def test_instructions_must_be_there(tmp_path, monkeypatch):
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch):
-    monkeypatch.setattr(label, "_NEEDED", ("uvicorn", "no_such_library"))
+    monkeypatch.setattr(label_page, "_NEEDED", ("uvicorn", "no_such_library"))
     with pytest.raises(MissingExtraError, match=r"no_such_library.*pip install 'prefrl\[viewer\]'"):
         check_page(PageConfig())
 

@@ -25,14 +25,14 @@ from page_labeller import TIMES
 from playwright.sync_api import sync_playwright
 
 from clip_viewer.people import People, write_token
+from prefrl.commands.page import PageConfig, open_page
+from prefrl.commands.samples import make_samples
 from prefrl.control.environments.states import read_state
 from prefrl.control.films.clips import ClipRenderer
 from prefrl.control.films.renderer import FILM_SIZE, FilmMaker
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
-from prefrl.label import PageConfig, open_page
-from prefrl.samples import make_samples
 
 HERE = Path(__file__).parent
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
@@ -103,7 +103,9 @@ def served(folder, n_pairs, *, own_films):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     link = open_page(run, PageConfig(port=port))
-    server = subprocess.Popen([sys.executable, "-m", "prefrl.label", "viewer", str(run.root)])
+    server = subprocess.Popen(
+        [sys.executable, "-m", "prefrl.commands.page", "viewer", str(run.root)]
+    )
     try:
         while True:
             with contextlib.suppress(OSError):

@@ -13,11 +13,11 @@ from browsers import CHROMIUM, launch
 from playwright.sync_api import sync_playwright
 
 from clip_viewer.people import People, write_token
+from prefrl.commands.page import PageConfig, invite, open_page
+from prefrl.commands.samples import make_samples
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
-from prefrl.label import PageConfig, invite, open_page
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.samples import make_samples
 
 needs_chromium = pytest.mark.skipif(
     CHROMIUM == "none", reason="there is no Chromium; scripts/test installs Debian's"
@@ -86,7 +86,7 @@ class Study:
             return connection.recv(65536).split(b"\r\n")[0].decode()
 
     def serve(self):
-        command = [sys.executable, "-m", "prefrl.label", "viewer", str(self.run.root)]
+        command = [sys.executable, "-m", "prefrl.commands.page", "viewer", str(self.run.root)]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
         def is_there():

@@ -22,7 +22,7 @@ import asyncio, json
 import httpx
 
 from clip_viewer.app import create_app
-from prefrl.label import _viewer_config, page_of
+from prefrl.commands.page import _viewer_config, page_of
 from prefrl.runtime.rundir import RunDirectory
 
 run = RunDirectory(sys.argv[1])

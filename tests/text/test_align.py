@@ -13,10 +13,10 @@ from dataclasses import replace
 import pytest
 from safetensors.torch import load_file
 
+from prefrl.commands.status import describe_run
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.status import describe_run
 from prefrl.text.config import AlignConfig, Method, align_config_from_json, config_as_json
 from prefrl.text.generate import SamplingConfig
 from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
-from prefrl.label import PageConfig, check_page, is_served, page_of
-from prefrl.progress import AlignProgress
+from prefrl.commands.console import console
+from prefrl.commands.page import PageConfig, page_for, serving
+from prefrl.commands.progress import AlignProgress
 from prefrl.report.text_page import write_text_report
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand
@@ -20,9 +20,6 @@ from prefrl.text.finish import AlignResult
 from prefrl.text.train import align, resume_alignment
 
 __all__ = ["Align", "is_text", "resume_align", "start_align"]
-
-Serve = Callable[[PageConfig | None], Callable[[RunDirectory], Sequence[RoleCommand]]]
-"""From the settings of the labelling page to what serves it beside a run."""
 
 
 @dataclass(frozen=True)
@@ -43,34 +40,27 @@ def is_text(run: RunDirectory) -> bool:
     return "method" in run.read_json(run.config)
 
 
-def start_align(command: Align, console: Console, serve: Serve) -> None:
+def start_align(command: Align) -> None:
     """Aligns a model, and shows what it came to."""
     config = command.config
-    page = check_page(command.page) if config.asks_people else None
-    _work(functools.partial(align, config), config, console, serve(page))
+    page = page_for(command.page, asks_people=config.asks_people)
+    _work(functools.partial(align, config), config, page)
 
 
-def resume_align(run: RunDirectory, told: PageConfig, console: Console, serve: Serve) -> None:
-    """Goes on with a run that was stopped, and shows what it came to."""
+def resume_align(run: RunDirectory, told: PageConfig) -> None:
+    """Goes on with an alignment that was stopped, and shows what it came to."""
     config = align_config_from_json(run.read_json(run.config))
-    page = None
-    if config.asks_people and not run.summary.is_file():
-        page = page_of(run) if is_served(run) else check_page(told, run)
-    _work(functools.partial(resume_alignment, run), config, console, serve(page))
+    page = page_for(told, asks_people=config.asks_people, run=run)
+    _work(functools.partial(resume_alignment, run), config, page)
 
 
-def _work(
-    begin: Callable[..., AlignResult],
-    config: AlignConfig,
-    console: Console,
-    serve: Callable[[RunDirectory], Sequence[RoleCommand]],
-) -> None:
+def _work(begin: Callable[..., AlignResult], config: AlignConfig, page: PageConfig | None) -> None:
     total = config.n_batches * config.batch
     labels = config.labels if config.data is None else None
     with AlignProgress(total, labels, console=console) as progress:
 
         def beside(run: RunDirectory) -> Sequence[RoleCommand]:
-            roles = serve(run)  # its link stands above the progress, which begins then
+            roles = serving(page, run)  # its link stands above the progress, which begins then
             progress.start()
             return roles
 
@@ -82,10 +72,10 @@ def _work(
             beside=beside,
             on_evaluation=lambda share: progress.say(f"evaluating: {share:.0%}"),
         )
-    _show(config, result, console)
+    _show(config, result)
 
 
-def _show(config: AlignConfig, result: AlignResult, console: Console) -> None:
+def _show(config: AlignConfig, result: AlignResult) -> None:
     root = result.run.root
     if not result.finished:
         console.print(

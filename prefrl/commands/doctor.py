@@ -13,15 +13,21 @@ from pathlib import Path
 
 import torch
 
+from prefrl.commands.console import console
 from prefrl.control.films.clips import choose_gl
 from prefrl.core.store import LabelStore
 from prefrl.errors import StoreError
 from prefrl.runtime.rundir import installed_versions
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Doctor", "Finding", "doctor", "examine"]
 
 _ENOUGH_DISK = 2e9
 _EXTRAS = {"ale_py": "atari", "transformers": "text", "fastapi": "viewer"}
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Says what works on this machine, and what to do about what does not."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +79,12 @@ def _store() -> Finding:
             return Finding("label store", True, f"SQLite {sqlite3.sqlite_version}, durable")
     except StoreError as error:
         return Finding("label store", False, str(error), "Use a local disk for runs.")
+
+
+def doctor(command: Doctor) -> None:
+    """Shows what was found."""
+    for finding in examine():
+        mark = "[green]ok[/]  " if finding.works else "[yellow]look[/]"
+        console.print(f"{mark} {finding.what:<14} {finding.found}", soft_wrap=True)
+        if finding.advice:
+            console.print(f"     {'':<14} {finding.advice}", soft_wrap=True)

@@ -1,8 +1,8 @@
 """The labelling page of a run: where it is served, by which process, and who may come in.
 
 The page itself is ``clip_viewer``, which comes with the extra ``viewer`` and is loaded here alone.
-Its process is a role of the run: ``python -m prefrl.label viewer RUN``. If it dies, training goes
-on, and the supervisor starts it again at the same address.
+Its process is a role of the run: ``python -m prefrl.commands.page viewer RUN``. If it dies,
+training goes on, and the supervisor starts it again at the same address.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from prefrl.commands.console import print_link
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
 from prefrl.runtime.role import Heartbeat, StopSignal, is_taken
 from prefrl.runtime.role_process import run_role
@@ -32,8 +33,10 @@ __all__ = [
     "is_served",
     "main",
     "open_page",
+    "page_for",
     "page_of",
     "serve_page",
+    "serving",
     "viewer_command",
 ]
 
@@ -182,8 +185,35 @@ def invite(
 
 def viewer_command(run: RunDirectory, *, essential: bool = False) -> RoleCommand:
     """How the page's process is started."""
-    argv = [sys.executable, "-m", "prefrl.label", ROLE, str(run.root)]
+    argv = [sys.executable, "-m", "prefrl.commands.page", ROLE, str(run.root)]
     return RoleCommand(ROLE, argv, essential)
+
+
+def page_for(
+    told: PageConfig, *, asks_people: bool, run: RunDirectory | None = None
+) -> PageConfig | None:
+    """The page that is to be served beside a training; None where there is none to be.
+
+    Args:
+        told: What was asked for.
+        asks_people: Whether people answer.
+        run: What is gone on with, if it is not a new run.
+
+    Raises:
+        ConfigError: If it cannot be served like this.
+        MissingExtraError: If the extra ``viewer`` is not installed.
+    """
+    if not asks_people or (run is not None and run.summary.is_file()):
+        return None
+    return page_of(run) if run is not None and is_served(run) else check_page(told, run)
+
+
+def serving(page: PageConfig | None, run: RunDirectory) -> Sequence[RoleCommand]:
+    """What serves the page of a run, if there is to be one; prints its address."""
+    if page is None:
+        return ()
+    print_link("To label, open", open_page(run, page))
+    return [viewer_command(run)]
 
 
 def serve_page(

@@ -1,0 +1,1 @@
+"""One file per command of ``prefrl``; they alone wire the parts together."""

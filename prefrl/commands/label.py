@@ -1,0 +1,59 @@
+"""``prefrl label``: the labelling page of a run, finished or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from prefrl.commands.console import console, print_link
+from prefrl.commands.page import (
+    PageConfig,
+    check_page,
+    invite,
+    is_served,
+    open_page,
+    page_of,
+    serve_page,
+)
+from prefrl.commands.samples import make_samples
+from prefrl.control.train import role_command
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["Label", "label"]
+
+
+@dataclass(frozen=True)
+class Label:
+    """Serves the labelling page of a run, finished or not; if it is served, prints a new link."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    invite: str | None = None
+    """Print a sign-in link for somebody of this name, and do no more."""
+    sample: bool = False
+    """Make the directory, with a few things to compare, to try the page."""
+    page: PageConfig = field(default_factory=PageConfig)
+    """Where the page is served; as it was before if nothing is said."""
+
+
+def label(command: Label) -> None:
+    """Serves the page until it is told to stop; or prints a link."""
+    if command.sample and not RunDirectory(command.run).config.is_file():
+        make_samples(command.run)
+    run = RunDirectory.open(command.run)
+    if command.invite is not None:
+        print_link(f"For {command.invite}", invite(run, command.invite))
+        if not is_served(run):
+            console.print(f"Serve the page with prefrl label {run.root}", soft_wrap=True)
+        return
+    if is_served(run):
+        link = invite(run, page_of(run).name, role="owner")
+        print_link("The page is served already. To label, open", link)
+        return
+    link = open_page(run, check_page(command.page, run))
+    is_control = "env_id" in run.read_json(run.config)
+    films = [role_command("renderer", run, essential=False)] if is_control else []
+    serve_page(run, films, on_start=lambda: print_link("To label, open", link))
+    console.print(f"The page is closed; prefrl label {run.root} opens it again.", soft_wrap=True)

@@ -1,0 +1,98 @@
+"""What is done with a run that is there, whatever it trains: resume, status, replay, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from prefrl.commands.align import is_text, resume_align
+from prefrl.commands.console import console
+from prefrl.commands.page import PageConfig
+from prefrl.commands.status import describe_run
+from prefrl.commands.train import resume_train
+from prefrl.control.replay import replay_run
+from prefrl.errors import RunDirectoryError
+from prefrl.report import write_report
+from prefrl.report.text_page import write_text_report
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["Replay", "Report", "Resume", "Status", "replay", "report", "resume", "status"]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Goes on with a run that was stopped or killed."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    page: PageConfig = field(default_factory=PageConfig)
+    """The labelling page, where people answer; as it was before if nothing is said."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Says what each role of a run is doing, how fresh the reward is, how many labels wait."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Repeats the reward learning of a run from its log, and compares the weights."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Draws the report of a run, finished or not."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+
+
+def resume(command: Resume) -> None:
+    """Goes on with a run of any kind."""
+    run = RunDirectory.open(command.run)
+    (resume_align if is_text(run) else resume_train)(run, command.page)
+
+
+def status(command: Status) -> None:
+    """Shows what a run is doing."""
+    console.print(describe_run(RunDirectory.open(command.run)))
+
+
+def replay(command: Replay) -> None:
+    """Does all fits of a run again, and says whether they come out as they did.
+
+    Raises:
+        RunDirectoryError: If one does not.
+    """
+    run = RunDirectory.open(command.run)
+    n_fits, different = 0, []
+    for fit in replay_run(run):
+        n_fits += 1
+        console.print(
+            f"fit {fit.number:>3}  {fit.labels:>6} labels up to event {fit.last_event:<6} "
+            + ("[green]the same weights[/]" if fit.same else "[red]other weights[/]")
+        )
+        if not fit.same:
+            different.append(fit.number)
+    if different:
+        raise RunDirectoryError(
+            f"expected {n_fits} fits to come out as they did, but {len(different)} did not, the "
+            f"first of them fit {different[0]}; weights repeat exactly only with the releases in "
+            f"{run.versions} and on the same kind of processor."
+        )
+    console.print(f"{n_fits} of {n_fits} fits repeated exactly.")
+
+
+def report(command: Report) -> None:
+    """Draws the report of a run of any kind."""
+    run = RunDirectory(command.run)
+    write = write_text_report if run.config.is_file() and is_text(run) else write_report
+    console.print(str(write(run)), soft_wrap=True)
