@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["bradley_terry_loss", "preference_probability"]
+__all__ = ["best_of_k_loss", "bradley_terry_loss", "preference_probability"]
 
 
 def preference_probability(left: Tensor, right: Tensor, *, noise: float = 0.0) -> Tensor:
@@ -60,3 +60,24 @@ def bradley_terry_loss(
         return (1.0 - preference) * margin - functional.logsigmoid(margin)
     probability = preference_probability(left, right, noise=noise)
     return -(preference * probability.log() + (1.0 - preference) * torch.log1p(-probability))
+
+
+def best_of_k_loss(scores: Tensor, shares: Tensor, there: Tensor, *, noise: float = 0.0) -> Tensor:
+    """Cross-entropy of which of K items the labeller called the best, one value per group.
+
+    ``-log softmax(scores)[best]``: Ziegler et al. 2019 (arXiv 1909.08593), equation 1. Of two items
+    it is the Bradley-Terry loss.
+
+    Args:
+        scores: Of the items, shape (M, G, K).
+        shares: How likely each one is the best as answered, shape (G, K); rows sum to 1.
+        there: Whether there is such an item: groups may have fewer than K; shape (G, K), bool.
+        noise: Share of answers that are pure chance, in [0, 1).
+
+    Returns:
+        Losses in nats, shape (M, G).
+    """
+    logs = scores.masked_fill(~there, -torch.inf).log_softmax(2)
+    if noise:
+        logs = torch.log((1.0 - noise) * logs.exp() + noise / there.sum(1)[:, None])
+    return -(shares * logs.masked_fill(~there, 0.0)).sum(2)

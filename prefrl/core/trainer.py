@@ -4,7 +4,7 @@ Each member learns from a bag drawn with replacement, which leaves out 1/e of th
 are exactly the hold-out of Christiano et al. 2017 (section 2.2.3): they steer the L2 coefficient,
 say when to stop, and give an honest accuracy, so that no label is spent on validation alone.
 
-Each member minimises, over the N comparisons i of its bag, with losses l_i and bag weights w_i::
+Each member minimises, over the N examples i of its bag, with losses l_i and bag weights w_i::
 
     sum_i w_i l_i + l2 |parameters|^2
 
@@ -14,8 +14,9 @@ the hold-out loss between 1.1 and 1.5 times the training loss. On few labels onl
 little comes that close, so a coefficient without a bound grows from fit to fit: here it starts at
 its highest, falls, and rises back to that at most.
 
-A bag is a weight per comparison and member: all members see the same minibatch in one forward pass,
-and a comparison that is not in a member's bag weighs nothing for it.
+A bag is a weight per example and member: all members see the same minibatch in one forward pass,
+and an example that is not in a member's bag weighs nothing for it. An example is a comparison, or
+all comparisons of a group of items that were ranked together.
 
 A fit with the same generator starts from the same parameters and gives old comparisons the same
 weights, so that from one fit to the next the reward changes because of new answers, not by chance.
@@ -28,6 +29,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,7 +38,7 @@ from torch import Tensor
 
 from prefrl.core.comparisons import Comparison, Item
 from prefrl.core.ensemble import RewardModel, score_items
-from prefrl.core.loss import bradley_terry_loss, preference_probability
+from prefrl.core.examples import Examples, examples_of
 from prefrl.errors import ConfigError, FitInterruptedError, NotEnoughDataError
 
 __all__ = ["FitConfig", "FitReport", "fit"]
@@ -54,7 +56,12 @@ class FitConfig:
     """Passes over the comparisons, all of them: instead of max_steps and min_steps, and without an
     early stop. None lets the hold-out say when to stop."""
     batch_size: int = 32
-    """Comparisons per gradient step."""
+    """Comparisons per gradient step; of items that are ranked together, groups."""
+    group_loss: Literal["pairs", "best"] = "pairs"
+    """Of items that are ranked together: the mean over all their pairs (Ouyang et al. 2022, section
+    3.5), or only which one is the best (Ziegler et al. 2019)."""
+    drop_ties: bool = False
+    """Leave out ties (Ouyang et al. 2022) instead of taking them as one half."""
     learning_rate: float = 1e-3
     """Of Adam."""
     linear_decay: bool = False
@@ -112,11 +119,11 @@ class FitConfig:
                 f"l2_high={self.l2_high}."
             )
 
-    def steps_for(self, n_comparisons: int) -> tuple[int, int]:
+    def steps_for(self, n_examples: int) -> tuple[int, int]:
         """Gradient steps before the first check, and at most."""
         if self.epochs is None:
             return min(self.min_steps, self.max_steps), self.max_steps
-        steps = self.epochs * math.ceil(n_comparisons / self.batch_size)
+        steps = self.epochs * math.ceil(n_examples / self.batch_size)
         return steps, steps
 
 
@@ -143,16 +150,15 @@ class FitReport:
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """The comparisons that can be trained on, with their items and each member's bag."""
+class _Judged:
+    """What can be trained on, and each member's bag of it."""
 
-    left: list[Item]
-    right: list[Item]
-    preference: Tensor  # (N,)
-    bags: Tensor  # (M, N): how often a member's bag holds a comparison
+    examples: Examples  # G of them
+    preference: Tensor  # (N,): of all their comparisons
+    bags: Tensor  # (M, G): how often a member's bag holds an example
 
     def __len__(self) -> int:
-        return len(self.left)
+        return len(self.examples)
 
 
 @dataclass(frozen=True)
@@ -196,8 +202,8 @@ def fit(
     seed = int(rng.integers(2**63 - 1))
     # Noise and dropout within a model draw from torch's own generators: theirs must not be others'.
     with _own_randomness(model.module(), seed):
-        pairs = _pairs(comparisons, items, model.n_members, config, rng)
-        return _fit(model, pairs, config, torch.Generator().manual_seed(seed), l2, go_on)
+        judged = _judged(comparisons, items, model.n_members, config, rng)
+        return _fit(model, judged, config, torch.Generator().manual_seed(seed), l2, go_on)
 
 
 @contextlib.contextmanager
@@ -210,7 +216,7 @@ def _own_randomness(module: torch.nn.Module, seed: int) -> Iterator[None]:
 
 def _fit(
     model: RewardModel,
-    pairs: _Pairs,
+    judged: _Judged,
     config: FitConfig,
     generator: torch.Generator,
     l2: float | None,
@@ -223,24 +229,24 @@ def _fit(
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
     l2 = config.l2 if l2 is None else min(l2, config.l2)
 
-    check_every = max(config.check_every, math.ceil(len(pairs) / config.batch_size))
-    batches = _minibatches(len(pairs), config.batch_size, generator)
+    check_every = max(config.check_every, math.ceil(len(judged) / config.batch_size))
+    batches = _minibatches(len(judged), config.batch_size, generator)
     # Some fit always beats none: fresh parameters may look best on a small hold-out, which often
     # gets worse before it gets better, but an agent without any reward forgets what it has learned.
     # The ratio of the losses says nothing so early either: where nothing is learned, it is one.
-    first_check, last_step = config.steps_for(len(pairs))
+    first_check, last_step = config.steps_for(len(judged))
     best: _Check | None = None
     best_steps, best_state, checks_without_gain = 0, _snapshot(module), 0
     for step, batch in zip(range(1, last_step + 1), batches, strict=False):
         if config.linear_decay:
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (step - 1) / last_step)
-        penalty = l2 / len(pairs) * _squared_norm(parameters)  # the loss is a mean over comparisons
-        _descend(_batch_loss(model, pairs, batch, config) + penalty, optimizer)
+        penalty = l2 / len(judged) * _squared_norm(parameters)  # the loss is a mean over examples
+        _descend(_batch_loss(model, judged, batch, config) + penalty, optimizer)
         if not go_on():
             raise FitInterruptedError(f"the fit was ended after {step} steps.")
         if step < first_check or (step % check_every and step < last_step):
             continue
-        check = _check(model, pairs, config)
+        check = _check(model, judged, config)
         l2 = _adapt_l2(l2, check, check_every, config)
         if best is None or _score(check) < _score(best):
             best, best_steps, best_state = check, step, _snapshot(module)
@@ -251,53 +257,54 @@ def _fit(
                 break
     assert best is not None  # the last step always checks
     module.load_state_dict(best_state)
-    return _report(best, best_steps, pairs, l2)
+    return _report(best, best_steps, judged, l2)
 
 
-def _pairs(
+def _judged(
     comparisons: Sequence[Comparison],
     items: Mapping[str, Item],
     n_members: int,
     config: FitConfig,
     rng: np.random.Generator,
-) -> _Pairs:
-    decided = [c for c in comparisons if c.preference is not None]
-    n = len(decided)
-    if n == 0:
+) -> _Judged:
+    without = (None, 0.5) if config.drop_ties else (None,)
+    decided = [c for c in comparisons if c.preference not in without]
+    if not decided:
         raise NotEnoughDataError(
             f"expected at least one comparison with a preference, got {len(comparisons)} "
-            "comparisons that are all skips; gather more answers before fitting."
+            f"comparisons that are all skips{' or ties' if config.drop_ties else ''}; gather more "
+            "answers before fitting."
         )
-    # Poisson(1) weights are a bag drawn comparison by comparison, as they arrive (Oza and Russell
-    # 2001). Drawn row by row, they are the same for old comparisons when new ones come in.
+    examples = examples_of(decided, items)
+    # Poisson(1) weights are a bag drawn example by example, as they arrive (Oza and Russell 2001).
+    # Drawn row by row, they are the same for old examples when new ones come in.
     n_bags = 1 if config.shared_bag else n_members
-    bags = rng.poisson(1.0, size=(n, n_bags)).T if config.bagging else 1
-    return _Pairs(
-        left=[items[c.query.left] for c in decided],
-        right=[items[c.query.right] for c in decided],
+    bags = rng.poisson(1.0, size=(len(examples), n_bags)).T if config.bagging else 1
+    return _Judged(
+        examples=examples,
         preference=torch.tensor([c.preference for c in decided], dtype=torch.float32),
-        bags=torch.as_tensor(np.broadcast_to(bags, (n_members, n)).astype(np.float32)),
+        bags=torch.as_tensor(np.broadcast_to(bags, (n_members, len(examples))).astype(np.float32)),
     )
 
 
 def _minibatches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Positions of comparisons, each once an epoch, without end."""
+    """Positions of examples, each once an epoch, without end."""
     while True:
         yield from torch.split(torch.randperm(n, generator=generator), batch_size)
 
 
-def _batch_loss(model: RewardModel, pairs: _Pairs, batch: Tensor, config: FitConfig) -> Tensor:
+def _batch_loss(model: RewardModel, judged: _Judged, batch: Tensor, config: FitConfig) -> Tensor:
     """Sum over members of the bag-weighted mean loss: members share no parameter, or a trunk."""
-    chosen = batch.tolist()
-    scores = model.score(
-        model.collate([pairs.left[i] for i in chosen] + [pairs.right[i] for i in chosen])
-    )  # (M, 2B)
-    left, right = scores.chunk(2, dim=1)
-    preference = pairs.preference[batch].to(scores.device)
-    losses = bradley_terry_loss(left, right, preference, noise=config.noise)  # (M, B)
+    examples = judged.examples.some(batch)
+    scores = model.score(model.collate(examples.all_items()))  # (M, U)
+    losses = _losses(examples, scores, config)  # (M, B)
     if config.score_l2:
-        losses = losses + config.score_l2 * (left.square() + right.square()) / 2
-    return (losses * pairs.bags[:, batch].to(scores.device)).mean(1).sum()
+        losses = losses + config.score_l2 * examples.squares(scores)
+    return (losses * judged.bags[:, batch].to(scores.device)).mean(1).sum()
+
+
+def _losses(examples: Examples, scores: Tensor, config: FitConfig) -> Tensor:
+    return examples.losses(scores, best=config.group_loss == "best", noise=config.noise)
 
 
 def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -310,15 +317,15 @@ def _squared_norm(parameters: Sequence[Tensor]) -> Tensor:
     return torch.stack([p.square().sum() for p in parameters]).sum()
 
 
-def _check(model: RewardModel, pairs: _Pairs, config: FitConfig) -> _Check:
-    newest = slice(-min(config.check_comparisons, len(pairs)), None)
-    scores = score_items(model, [*pairs.left[newest], *pairs.right[newest]])  # (M, 2C)
-    left, right = scores.chunk(2, dim=1)
-    losses = bradley_terry_loss(left, right, pairs.preference[newest], noise=config.noise)
-    bags = pairs.bags[:, newest]
+def _check(model: RewardModel, judged: _Judged, config: FitConfig) -> _Check:
+    n = min(config.check_comparisons, len(judged))
+    newest = judged.examples.some(torch.arange(len(judged) - n, len(judged)))
+    scores = score_items(model, newest.all_items())  # (M, U)
+    losses, bags = _losses(newest, scores, config), judged.bags[:, -n:]
     outside = bags == 0
-    probability = torch.full_like(pairs.bags, math.nan)
-    probability[:, newest] = preference_probability(left, right)
+    probability = torch.full((len(bags), len(judged.preference)), math.nan)
+    there = newest.weight > 0
+    probability[:, newest.numbers[there]] = newest.probabilities(scores)[:, there]
     return _Check(
         train_loss=float((losses * bags).sum() / bags.sum()),
         holdout_loss=float(losses[outside].mean()) if bool(outside.any()) else math.nan,
@@ -344,16 +351,21 @@ def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
     return copy.deepcopy(module.state_dict())
 
 
-def _report(check: _Check, steps: int, pairs: _Pairs, l2: float) -> FitReport:
-    outside = (pairs.bags == 0).double()  # (M, N)
+def _report(check: _Check, steps: int, judged: _Judged, l2: float) -> FitReport:
+    examples = judged.examples
+    there = examples.weight > 0  # (G, C)
+    outside = torch.zeros(len(judged.bags), len(judged.preference), dtype=torch.double)
+    outside[:, examples.numbers[there]] = (
+        (judged.bags == 0).double()[:, :, None].expand(-1, *there.shape)[:, there]
+    )  # (M, N)
     n_judges = outside.sum(0)
-    judged = (check.probability * outside).sum(0) / n_judges  # (N,); 0 / 0 is NaN
-    probability, preference = judged.numpy(), pairs.preference.double().numpy()
+    by_others = (check.probability * outside).sum(0) / n_judges  # (N,); 0 / 0 is NaN
+    probability, preference = by_others.numpy(), judged.preference.double().numpy()
     decided = np.isfinite(probability) & (preference != 0.5)
     right = (probability[decided] > 0.5) == (preference[decided] > 0.5)
     return FitReport(
         steps=steps,
-        n_comparisons=len(pairs),
+        n_comparisons=len(judged.preference),
         train_loss=check.train_loss,
         holdout_loss=check.holdout_loss,
         holdout_accuracy=float(right.mean()) if right.size else math.nan,

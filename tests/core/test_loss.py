@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from prefrl.core.loss import bradley_terry_loss, preference_probability
+from prefrl.core.loss import best_of_k_loss, bradley_terry_loss, preference_probability
 
 
 def test_probability_by_hand():
@@ -63,3 +63,17 @@ def test_a_constant_added_to_both_sides_changes_nothing():
 def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape for both sides"):
         bradley_terry_loss(torch.zeros(3, 2), torch.zeros(3, 1), torch.zeros(2))
+
+
+def test_the_best_of_k_by_hand():
+    scores = torch.tensor([[[0.0, 1.0, 2.0], [0.0, 3.0, 99.0]]])
+    shares = torch.tensor([[0.0, 0.0, 1.0], [0.5, 0.5, 0.0]])
+    there = torch.tensor([[True, True, True], [True, True, False]])
+    losses = best_of_k_loss(scores, shares, there)
+    log = math.log
+    first = log(1 + math.e + math.e**2) - 2
+    second = log(1 + math.e**3) - 1.5
+    assert losses.tolist() == [pytest.approx([first, second], rel=1e-6)]
+    noisy = best_of_k_loss(scores, shares, there, noise=0.3)
+    share = math.e**2 / (1 + math.e + math.e**2)
+    assert float(noisy[0, 0]) == pytest.approx(-log(0.7 * share + 0.1), rel=1e-6)

@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -288,3 +289,50 @@ def test_what_a_shared_bag_leaves_out_no_member_has_seen(rng):
         judged.append(np.isfinite(report.holdout_probability).mean())
     # Left out by the one bag: 1/e. By at least one of four: 1 - (1 - 1/e)^4.
     assert judged == pytest.approx([0.37, 0.84], abs=0.06)
+
+
+def rankings(rng, n, *, k=4, width=5):
+    """Groups of k points, all pairs of each: the larger first feature is better."""
+    points = {f"p{i}": Point(f"p{i}", rng.normal(size=width)) for i in range(k * n)}
+    comparisons = []
+    for i in range(n):
+        names = [f"p{k * i + j}" for j in range(k)]
+        for left, right in itertools.combinations(names, 2):
+            better = points[left].features[0] > points[right].features[0]
+            query = Query(f"{left}-{right}", left, right, group=f"g{i}")
+            comparisons.append(Comparison(query, Answer.LEFT if better else Answer.RIGHT))
+    return points, comparisons
+
+
+@pytest.mark.parametrize("group_loss", ["pairs", "best"])
+def test_it_learns_from_rankings_whose_pairs_are_held_out_together(rng, group_loss):
+    points, comparisons = rankings(rng, 80)
+    model = Linear(3, 5)
+    config = FitConfig(learning_rate=0.05, group_loss=group_loss)
+    report = fit(model, comparisons, points, config=config, rng=rng)
+    weight = model.weight.detach()
+    assert (weight[:, 0] > 3 * weight[:, 1:].abs().amax(1)).all()
+    assert report.n_comparisons == 80 * 6
+    assert report.holdout_accuracy > 0.9
+    held_out = np.isfinite(report.holdout_probability).reshape(80, 6)
+    assert (held_out.all(1) | ~held_out.any(1)).all()  # a group is held out whole
+    assert 0 < held_out.all(1).mean() < 1
+
+
+def test_a_batch_counts_rankings_and_scores_each_item_once(rng):
+    points, comparisons = rankings(rng, 8)
+    model, seen = Linear(2, 5), []
+    collate = model.collate
+    model.collate = lambda items: seen.append(len(items)) or collate(items)
+    fit(model, comparisons, points, config=FitConfig(epochs=1, batch_size=4), rng=rng)
+    assert seen == [16, 16, 32]  # two batches of four rankings, and the check
+
+
+def test_ties_may_be_left_out(rng):
+    points, comparisons = points_and_comparisons(rng, 40, tie_every=2)
+    config = FitConfig(max_steps=1, drop_ties=True)
+    report = fit(Linear(3, 5), comparisons, points, config=config, rng=rng)
+    assert report.n_comparisons == 20
+    ties = [c for c in comparisons if c.answer is Answer.TIE]
+    with pytest.raises(NotEnoughDataError, match="all skips or ties"):
+        fit(Linear(3, 5), ties, points, config=config, rng=rng)

@@ -1,0 +1,154 @@
+"""Comparisons as a fit sees them: as examples, each of which is a pair or a group of pairs.
+
+The pairs of K items that were ranked together are one example: as examples of their own they would
+be K (K - 1) / 2 looks at the same K items, and a model overfits to them (Ouyang et al. 2022,
+section 3.5). Each item of an example is scored once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prefrl.core.comparisons import Comparison, Item
+from prefrl.core.loss import best_of_k_loss, bradley_terry_loss, preference_probability
+
+__all__ = ["Examples", "examples_of"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """G examples of up to K items with up to C comparisons each, filled up to these."""
+
+    items: list[list[Item]]
+    """The items of each example."""
+    there: Tensor
+    """Whether an example has a k-th item, shape (G, K), bool."""
+    lefts: Tensor
+    """Which of its items is the left one of a comparison, shape (G, C)."""
+    rights: Tensor
+    """Which one is the right one, shape (G, C)."""
+    preference: Tensor
+    """P(left is better) as answered, shape (G, C)."""
+    weight: Tensor
+    """One over the comparisons of its example; 0 where it has fewer than C; shape (G, C)."""
+    numbers: Tensor
+    """Which one of all comparisons it is, shape (G, C)."""
+    shares: Tensor
+    """How likely an item is the best one of its example as answered, shape (G, K)."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def some(self, places: Tensor) -> Examples:
+        """Those in some places."""
+        return Examples(
+            items=[self.items[place] for place in places.tolist()],
+            there=self.there[places],
+            lefts=self.lefts[places],
+            rights=self.rights[places],
+            preference=self.preference[places],
+            weight=self.weight[places],
+            numbers=self.numbers[places],
+            shares=self.shares[places],
+        )
+
+    def all_items(self) -> list[Item]:
+        """The U items: the first ones of all examples, then all second ones, and so on."""
+        most = self.there.shape[1]
+        return [items[k] for k in range(most) for items in self.items if k < len(items)]
+
+    def losses(self, scores: Tensor, *, best: bool, noise: float) -> Tensor:
+        """Losses of the examples.
+
+        Args:
+            scores: Of ``all_items()``, shape (M, U).
+            best: Whether the loss is about the best item of each example alone; else it is the mean
+                over its comparisons.
+            noise: Share of answers that are pure chance, in [0, 1).
+
+        Returns:
+            Shape (M, G), in nats.
+        """
+        device = scores.device
+        if best:
+            there, shares = self.there.to(device), self.shares.to(device)
+            return best_of_k_loss(self._by_example(scores), shares, there, noise=noise)
+        left, right = self._sides(scores)
+        losses = bradley_terry_loss(left, right, self.preference.to(device), noise=noise)
+        return (losses * self.weight.to(device)).sum(2)
+
+    def squares(self, scores: Tensor) -> Tensor:
+        """Mean squared score of the items of each example, (M, G), from (M, U)."""
+        there = self.there.to(scores.device)
+        return (self._by_example(scores).square() * there).sum(2) / there.sum(1)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """P(left is better) of all comparisons, shape (M, G, C), from scores (M, U)."""
+        return preference_probability(*self._sides(scores))
+
+    def _by_example(self, scores: Tensor) -> Tensor:
+        """Scores of shape (M, G, K); those of items that are not there mean nothing."""
+        n_examples, most = self.there.shape
+        # Where an item stands among all items: they come by their place in the example.
+        places = self.there.T.flatten().cumsum(0).sub(1).clamp(min=0)  # (K * G,)
+        return scores[:, places.to(scores.device)].view(-1, most, n_examples).mT
+
+    def _sides(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of the left and the right items, shape (M, G, C) each."""
+        if self.lefts.shape[1] == 1:  # pairs alone: all left items come first
+            left, right = scores.chunk(2, dim=1)
+            return left[:, :, None], right[:, :, None]
+        by_example = self._by_example(scores)
+        shape = (len(scores), *self.lefts.shape)
+        left = by_example.gather(2, self.lefts.to(scores.device).expand(shape))
+        return left, by_example.gather(2, self.rights.to(scores.device).expand(shape))
+
+
+def examples_of(comparisons: Sequence[Comparison], items: Mapping[str, Item]) -> Examples:
+    """Puts comparisons together by the group of their query, in the order of their first ones.
+
+    Args:
+        comparisons: N of them, with a preference each.
+        items: The compared items by id.
+    """
+    groups: dict[str, list[int]] = {}
+    for number, comparison in enumerate(comparisons):
+        # Of a pair on its own each answer is an example, whoever gave it.
+        name = f"{number}" if comparison.query.group is None else f"of {comparison.query.group}"
+        groups.setdefault(name, []).append(number)
+    n_comparisons = max(len(numbers) for numbers in groups.values())
+    lefts, rights = (torch.zeros(len(groups), n_comparisons, dtype=torch.long) for _ in "lr")
+    numbers, weight = torch.zeros_like(lefts), torch.zeros(lefts.shape)
+    preference, found = torch.full(lefts.shape, 0.5), list[dict[str, int]]()
+    for row, chosen in enumerate(groups.values()):
+        places: dict[str, int] = {}
+        for column, number in enumerate(chosen):
+            query = comparisons[number].query
+            lefts[row, column] = places.setdefault(query.left, len(places))
+            rights[row, column] = places.setdefault(query.right, len(places))
+            preference[row, column] = comparisons[number].preference or 0.0
+        numbers[row, : len(chosen)] = torch.tensor(chosen)
+        weight[row, : len(chosen)] = 1 / len(chosen)
+        found.append(places)
+    there = (
+        torch.arange(max(map(len, found)))
+        < torch.tensor([len(places) for places in found])[:, None]
+    )
+    wins = torch.zeros(there.shape)
+    wins.scatter_add_(1, lefts, preference * (weight > 0))
+    wins.scatter_add_(1, rights, (1 - preference) * (weight > 0))
+    best = (wins == wins.amax(1, keepdim=True)) & there
+    return Examples(
+        items=[[items[name] for name in places] for places in found],
+        there=there,
+        lefts=lefts,
+        rights=rights,
+        preference=preference,
+        weight=weight,
+        numbers=numbers,
+        shares=best / best.sum(1, keepdim=True),
+    )
