@@ -13,7 +13,7 @@ from prefrl.control.items import Items, Truth
 from prefrl.control.segments import Segment, SegmentPool
 from prefrl.core.selection import SELECTIONS
 from prefrl.errors import ConfigError
-from prefrl.runtime.questioner import Pair, SelectionName
+from prefrl.runtime.questioner import Candidate, SelectionName
 
 __all__ = ["QueryConfig", "SegmentSource", "disagreement_of_rollout"]
 
@@ -24,8 +24,11 @@ class QueryConfig:
 
     selection: SelectionName = "disagreement"
     """How pairs are chosen among candidates; k_center spreads them out."""
+    ranked: int = 2
+    """Segments that are compared at once: a pair, or K that are ranked, which give K (K - 1) / 2
+    labels."""
     oversampling: int = 10
-    """Candidate pairs drawn for each pair that is asked."""
+    """Candidates drawn for each one that is asked."""
     pool_size: int = 2000
     """Newest segments from which candidates are drawn."""
     pool_bytes: int = 2**29
@@ -42,6 +45,11 @@ class QueryConfig:
             )
         if self.pool_bytes < 1:
             raise ConfigError(f"pool_bytes must be at least 1, got {self.pool_bytes}.")
+        if not 2 <= self.ranked <= self.warmup_segments:
+            raise ConfigError(
+                f"expected 2 <= ranked <= warmup_segments, got {self.ranked} and "
+                f"{self.warmup_segments}."
+            )
         if self.max_open < 1:
             raise ConfigError(f"max_open must be at least 1 query, got {self.max_open}.")
         if self.oversampling < 1 or not 2 <= self.warmup_segments <= self.pool_size:
@@ -67,11 +75,11 @@ class SegmentSource:
         self._items = items
         self._typical_return = typical_return
 
-    def random_pairs(
-        self, n: int, asked: Collection[frozenset[str]], rng: np.random.Generator
-    ) -> list[Pair]:
-        """Up to n different pairs of different segments, without those asked."""
-        return list(self._pool.random_pairs(n, asked, rng))
+    def random_candidates(
+        self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
+    ) -> list[Candidate]:
+        """Up to n candidates of different segments, of which no two were asked together."""
+        return list(self._pool.random_candidates(n, size, asked, rng))
 
     def keep(self, items: Sequence[Segment]) -> None:
         """Keeps segments, and apart from them what only oracles may know."""
@@ -82,11 +90,9 @@ class SegmentSource:
         """A segment that was kept."""
         return self._items[item_id]
 
-    def features(self, pairs: Sequence[Pair]) -> NDArray[np.floating]:
-        """Raw observations of both segments in a row, as in B-Pref; of pictures every 4th pixel."""
-        return np.stack(
-            [np.concatenate([_features_of(left), _features_of(right)]) for left, right in pairs]
-        )
+    def features(self, candidates: Sequence[Candidate]) -> NDArray[np.floating]:
+        """Raw observations of the segments in a row, as in B-Pref; of pictures every 4th pixel."""
+        return np.stack([np.concatenate(list(map(_features_of, one))) for one in candidates])
 
 
 def _features_of(segment: Segment) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -301,17 +302,22 @@ class SegmentPool:
             )
             self.add(segment, state["true_rewards"][i].copy())
 
-    def random_pairs(
-        self, n: int, asked: Collection[frozenset[str]], rng: np.random.Generator
-    ) -> list[tuple[Segment, Segment]]:
-        """Up to n different pairs of different segments, drawn at random, without those asked."""
-        drawn = rng.integers(len(self._segments), size=(2 * n, 2))
-        pairs: dict[frozenset[str], tuple[Segment, Segment]] = {}
-        for left, right in drawn.tolist():
-            pair = (self._segments[left], self._segments[right])
-            key = frozenset((pair[0].id, pair[1].id))
-            if left != right and key not in asked and key not in pairs:
-                pairs[key] = pair
-                if len(pairs) == n:
-                    break
-        return list(pairs.values())
+    def random_candidates(
+        self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
+    ) -> list[tuple[Segment, ...]]:
+        """Up to n candidates of so many segments, of which no two were asked or are drawn together.
+
+        Drawn at random.
+        """
+        found = list[tuple[Segment, ...]]()
+        drawn_together = set[frozenset[str]]()
+        for places in rng.integers(len(self._segments), size=(2 * n, size)).tolist():
+            if len(found) == n:
+                break
+            candidate = tuple(self._segments[place] for place in places)
+            pairs = {frozenset((a.id, b.id)) for a, b in itertools.combinations(candidate, 2)}
+            new = not any(pair in asked or pair in drawn_together for pair in pairs)
+            if new and len(set(places)) == size:
+                found.append(candidate)
+                drawn_together |= pairs
+        return found

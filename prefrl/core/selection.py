@@ -1,4 +1,4 @@
-"""Which pairs to ask: from candidate pairs and what the members think of them, to positions.
+"""Which pairs to ask: from candidates and what the members think of them, to positions.
 
 No rule wins everywhere: Christiano et al. 2017 (section 3.3), Ibarz et al. 2018 (section 2.5) and
 others report disagreement as neutral or harmful in some tasks. All rules share one signature.
@@ -27,25 +27,25 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """C pairs that might be asked.
+    """C pairs, or rankings of P pairs each, that might be asked.
 
     Only the k-center rules read ``features`` and ``labelled_features``: give functions, and nothing
     is computed for the others.
 
     Raises:
-        ValueError: If the preferences are not of shape (M, C) and in [0, 1].
+        ValueError: If the preferences are not of shape (M, C) or (M, C, P) and in [0, 1].
     """
 
     preferences: Floats
-    """P(left is better) of each member, in [0, 1], shape (M, C)."""
+    """P(left is better) of each member, in [0, 1], shape (M, C), or (M, C, P) for rankings."""
     features: Floats | Callable[[], Floats] | None = None
-    """Raw observations of both segments of each candidate in one row, shape (C, F)."""
+    """Raw observations of all items of each candidate in one row, shape (C, F)."""
     labelled_features: Floats | Callable[[], Floats] | None = None
-    """The same for the pairs that were asked already, shape (L, F); None for L = 0."""
+    """The same for those that were asked already, shape (L, F); None for L = 0."""
 
     def __post_init__(self) -> None:
         p = self.preferences
-        if p.ndim != 2 or not bool(np.all((p >= 0) & (p <= 1))):
+        if p.ndim not in (2, 3) or not bool(np.all((p >= 0) & (p <= 1))):
             raise ValueError(
                 "expected preferences of shape (members, candidates) in [0, 1], got shape "
                 f"{p.shape} from {p.min(initial=np.inf)} to {p.max(initial=-np.inf)}; look for NaN "
@@ -64,27 +64,32 @@ def disagreement_scores(preferences: Floats) -> Floats:
     """Standard deviation over members of the preference (Christiano et al. 2017, section 2.2.4).
 
     Args:
-        preferences: P(left is better), shape (M, C).
+        preferences: P(left is better), shape (M, C), or (M, C, P): then the mean over P pairs.
 
     Returns:
         Shape (C,), in [0, 0.5].
     """
-    return np.asarray(preferences.std(axis=0))
+    return _over_pairs(preferences.std(axis=0))
 
 
 def entropy_scores(preferences: Floats) -> Floats:
     """Mean over members of the entropy of the preference (B-Pref, Lee et al. 2021, section 4.3).
 
     Args:
-        preferences: P(left is better), shape (M, C).
+        preferences: P(left is better), shape (M, C), or (M, C, P): then the mean over P pairs.
 
     Returns:
         Shape (C,), in nats, in [0, ln 2].
     """
     # In float32 a sigmoid is exactly 1 from a margin of 17 on, and 1 - 1e-12 is 1 too.
     p = np.clip(np.asarray(preferences, np.float64), 1e-12, 1 - 1e-12)
-    entropies: Floats = -(p * np.log(p) + (1 - p) * np.log1p(-p))  # (M, C)
-    return np.asarray(entropies.mean(axis=0))
+    entropies: Floats = -(p * np.log(p) + (1 - p) * np.log1p(-p))  # (M, C) or (M, C, P)
+    return _over_pairs(entropies.mean(axis=0))
+
+
+def _over_pairs(values: Floats) -> Floats:
+    """The mean over the pairs of each candidate, (C,)."""
+    return np.asarray(values if values.ndim == 1 else values.mean(axis=1))
 
 
 def _uniform(candidates: Candidates, n: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -1,8 +1,9 @@
-"""Asking: which pairs of items are put to the labeller, and how many by now."""
+"""Asking: which items are put to the labeller, in pairs or to be ranked, and how many by now."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -14,7 +15,7 @@ from prefrl.core.ensemble import RewardModel, member_preferences
 from prefrl.core.selection import SELECTIONS, Candidates, disagreement_scores
 from prefrl.core.store import LabelStore
 
-__all__ = ["Asking", "CandidateSource", "Pair", "Questioner", "SelectionName"]
+__all__ = ["Asking", "Candidate", "CandidateSource", "Questioner", "SelectionName", "n_pairs"]
 
 SelectionName = Literal[
     "uniform",
@@ -26,8 +27,13 @@ SelectionName = Literal[
 ]
 """The names of ``prefrl.core.selection.SELECTIONS``."""
 
-Pair = tuple[Any, Any]
-"""Two items that might be asked about."""
+Candidate = tuple[Any, ...]
+"""Items that might be asked about: two, or K that are ranked."""
+
+
+def n_pairs(ranked: int) -> int:
+    """Comparisons that a ranking of so many items gives: all their pairs."""
+    return ranked * (ranked - 1) // 2
 
 
 class Asking(Protocol):
@@ -39,8 +45,13 @@ class Asking(Protocol):
         ...
 
     @property
+    def ranked(self) -> int:
+        """Items that are compared at once: 2, or K that are ranked."""
+        ...
+
+    @property
     def oversampling(self) -> int:
-        """Candidate pairs drawn for each pair that is asked."""
+        """Candidates drawn for each one that is asked."""
         ...
 
     @property
@@ -52,10 +63,10 @@ class Asking(Protocol):
 class CandidateSource(Protocol):
     """Where candidates come from, and where those that are asked about are kept."""
 
-    def random_pairs(
-        self, n: int, asked: Collection[frozenset[str]], rng: np.random.Generator
-    ) -> Sequence[Pair]:
-        """Up to n different pairs of different items, without those asked."""
+    def random_candidates(
+        self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
+    ) -> Sequence[Candidate]:
+        """Up to n candidates of so many different items, of which no two were asked together."""
         ...
 
     def keep(self, items: Sequence[Any]) -> None:
@@ -66,13 +77,13 @@ class CandidateSource(Protocol):
         """An item that was kept."""
         ...
 
-    def features(self, pairs: Sequence[Pair]) -> NDArray[np.floating]:
+    def features(self, candidates: Sequence[Candidate]) -> NDArray[np.floating]:
         """What k-center spreads out, shape (C, F)."""
         ...
 
 
 class Questioner:
-    """Chooses pairs of items and stores them as queries; who answers them is not its business.
+    """Chooses items and stores their pairs as queries; who answers them is not its business.
 
     Args:
         source: Where candidates come from.
@@ -131,51 +142,62 @@ class Questioner:
         """Stores up to n queries about candidates.
 
         Args:
-            n: Queries wanted.
+            n: Queries wanted; of items that are ranked, all pairs or none.
             model: Judges how informative a pair would be.
             run_steps: Steps of the run so far.
 
         Returns:
             How many were asked: fewer when there are too few pairs.
         """
-        first_round = not self.asked
+        first_round, size = not self.asked, self._config.ranked
+        n //= n_pairs(size)
         drawn = n if first_round else n * self._config.oversampling
-        pairs = self._source.random_pairs(drawn, self._pairs, self._rng)
-        n = min(n, len(pairs))
+        found = self._source.random_candidates(drawn, size, self._pairs, self._rng)
+        n = min(n, len(found))
         if n == 0:
             return 0
         if first_round:
             # An ensemble that has not been fitted knows nothing (B-Pref's first round is uniform).
-            chosen, priorities = list(pairs[:n]), [0.0] * n
+            chosen, priorities = list(found[:n]), [0.0] * n
         else:
-            chosen, priorities = self._choose(pairs, n, model)
-        self._source.keep([item for pair in chosen for item in pair])
-        queries = [Query(_query_id(left, right), left.id, right.id) for left, right in chosen]
+            chosen, priorities = self._choose(found, n, model)
+        self._source.keep([item for candidate in chosen for item in candidate])
+        queries = [query for candidate in chosen for query in _queries(candidate)]
+        priorities = [priority for priority in priorities for _ in range(n_pairs(size))]
         self._store.add_queries(queries, run_steps=run_steps, priorities=priorities)
         self.recall(queries)
-        return n
+        return len(queries)
 
     def _choose(
-        self, pairs: Sequence[Pair], n: int, model: RewardModel
-    ) -> tuple[list[Pair], list[float]]:
+        self, found: Sequence[Candidate], n: int, model: RewardModel
+    ) -> tuple[list[Candidate], list[float]]:
+        pairs = [pair for one in found for pair in itertools.combinations(one, 2)]
         lefts, rights = [left for left, _ in pairs], [right for _, right in pairs]
-        preferences = member_preferences(model, lefts, rights).numpy()  # (M, C)
+        preferences = member_preferences(model, lefts, rights).numpy()  # (M, C * P)
+        preferences = preferences.reshape(len(preferences), len(found), -1)  # (M, C, P)
         source = self._source
         candidates = Candidates(
             preferences=preferences,
-            features=lambda: source.features(pairs),
-            labelled_features=lambda: source.features(
-                [(source.kept(q.left), source.kept(q.right)) for q in self.asked.values()]
-            ),
+            features=lambda: source.features(found),
+            labelled_features=lambda: source.features(self._asked_together()),
         )
         chosen = SELECTIONS[self._config.selection](candidates, n, self._rng)
         priorities = disagreement_scores(preferences)[chosen]
-        return [pairs[i] for i in chosen], priorities.astype(float).tolist()
+        return [found[i] for i in chosen], priorities.astype(float).tolist()
+
+    def _asked_together(self) -> list[Candidate]:
+        """The items of those queries and groups so far that are as large as what is asked now."""
+        together: dict[str, dict[str, None]] = {}
+        for query in self.asked.values():
+            ids = together.setdefault(query.group or query.id, {})
+            ids |= dict.fromkeys((query.left, query.right))
+        size = self._config.ranked
+        return [tuple(map(self._source.kept, ids)) for ids in together.values() if len(ids) == size]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {
-            "asked": [[q.id, q.left, q.right] for q in self.asked.values()],
+            "asked": [[q.id, q.left, q.right, q.group] for q in self.asked.values()],
             "n_due": self._n_due,
             "n_dropped": self.n_dropped,
         }
@@ -186,6 +208,16 @@ class Questioner:
         self._n_due, self.n_dropped = state["n_due"], state["n_dropped"]
 
 
-def _query_id(left: Item, right: Item) -> str:
-    """A name that the pair alone decides: asked again after a restart, it is the same query."""
-    return "q" + hashlib.blake2b(f"{left.id} {right.id}".encode(), digest_size=8).hexdigest()
+def _queries(candidate: Candidate) -> list[Query]:
+    """All pairs; those of more than two items are a group."""
+    group = None if len(candidate) == 2 else _name("g", candidate)
+    return [
+        Query(_name("q", (left, right)), left.id, right.id, group)
+        for left, right in itertools.combinations(candidate, 2)
+    ]
+
+
+def _name(kind: str, items: Sequence[Item]) -> str:
+    """A name that the items alone decide: asked again after a restart, it is the same query."""
+    ids = " ".join(item.id for item in items)
+    return kind + hashlib.blake2b(ids.encode(), digest_size=8).hexdigest()

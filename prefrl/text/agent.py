@@ -159,11 +159,17 @@ class TextAgent:
         # score and improve
         members, scores = scores_of(self.reward, self.language, responses, config.scoring)
         row: dict[str, float] = {}
-        if config.method == "ppo" and used.version > 0:
+        if config.method == "ppo" and used.version > 0 and not self._warms_up:
             self._beat("improving")
             row = self._ppo.improve(responses, scores, generator)
         self._log(self._row(responses, members, scores, used) | _update_columns(row))
         self._show(responses, scores)
+
+    @property
+    def _warms_up(self) -> bool:
+        """Whether the first labels are still to be asked for: pairs come with responses."""
+        too_few = len(self.questioner.asked) < self._n_given + self.config.labels_due(0)
+        return too_few and 2 * self._n_batches < self.config.n_batches
 
     def _next_prompts(self) -> list[Prompt]:
         """The prompts of this batch: all of them in a new order, again and again."""
@@ -271,8 +277,9 @@ class TextAgent:
         }
 
     def _disagreement(self, responses: Sequence[Response]) -> float:
-        """Mean over the batch's pairs of the standard deviation of the members' preferences."""
-        preferences = member_preferences(self.reward, responses[::2], responses[1::2])
+        """Mean over a pair to each prompt of the standard deviation of the members' preferences."""
+        n = self.config.per_prompt
+        preferences = member_preferences(self.reward, responses[::n], responses[1::n])
         return float(disagreement_scores(preferences.numpy()).mean())
 
     def _log(self, row: Metrics) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from prefrl.core.selection import SELECTIONS
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.learner import Recent
-from prefrl.runtime.questioner import Pair, SelectionName
+from prefrl.runtime.questioner import Candidate, SelectionName
 from prefrl.runtime.rundir import RunDirectory, replace_file
 from prefrl.text.responses import Response, Responses, response_from
 
@@ -26,12 +27,15 @@ _FEATURES = 64
 
 @dataclass(frozen=True)
 class TextQueryConfig:
-    """Which pairs of responses are put to the labeller."""
+    """Which responses are put to the labeller."""
 
     selection: SelectionName = "disagreement"
     """How pairs are chosen among candidates."""
+    ranked: int = 2
+    """Responses to a prompt that are compared at once: a pair, or K that are ranked, which give
+    K (K - 1) / 2 labels."""
     oversampling: int = 4
-    """Candidate pairs drawn for each pair that is asked."""
+    """Candidates drawn for each one that is asked."""
     pool_size: int = 2000
     """Newest responses from which candidates are drawn."""
     max_open: int = 250
@@ -45,8 +49,10 @@ class TextQueryConfig:
         for name in ("oversampling", "max_open"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.pool_size < 2:
-            raise ConfigError(f"pool_size must be at least 2, got {self.pool_size}.")
+        if not 2 <= self.ranked <= self.pool_size:
+            raise ConfigError(
+                f"expected 2 <= ranked <= pool_size, got {self.ranked} and {self.pool_size}."
+            )
 
 
 class ResponsePool:
@@ -70,29 +76,32 @@ class ResponsePool:
         """The n newest ones, the oldest of them first."""
         return list(self._all)[-n:]
 
-    def random_pairs(
-        self, n: int, asked: Collection[frozenset[str]], rng: np.random.Generator
-    ) -> list[tuple[Response, Response]]:
-        """Up to n different pairs of different responses to one prompt, without those asked.
+    def random_candidates(
+        self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
+    ) -> list[tuple[Response, ...]]:
+        """Up to n candidates of responses to one prompt, of which no two were asked together.
 
         Without its end token, a response may read like another one: such pairs tell nothing.
         """
         by_prompt: dict[tuple[int, ...], list[Response]] = {}
         for response in self._all:
             by_prompt.setdefault(response.prompt_tokens, []).append(response)
-        groups = [group for group in by_prompt.values() if len(group) > 1]
+        groups = [group for group in by_prompt.values() if len(group) >= size]
         if not groups:
             return []
-        pairs: dict[frozenset[str], tuple[Response, Response]] = {}
+        found = list[tuple[Response, ...]]()
+        drawn_together = set[frozenset[str]]()
         for number in rng.integers(len(groups), size=4 * n).tolist():
             group = groups[number]
-            left, right = (group[i] for i in rng.choice(len(group), size=2, replace=False))
-            key = frozenset((left.id, right.id))
-            if left.text != right.text and key not in asked and key not in pairs:
-                pairs[key] = (left, right)
-                if len(pairs) == n:
+            candidate = tuple(group[i] for i in rng.choice(len(group), size=size, replace=False))
+            pairs = {frozenset((a.id, b.id)) for a, b in itertools.combinations(candidate, 2)}
+            differ = len({response.text for response in candidate}) == size
+            if differ and not any(pair in asked or pair in drawn_together for pair in pairs):
+                found.append(candidate)
+                drawn_together |= pairs
+                if len(found) == n:
                     break
-        return list(pairs.values())
+        return found
 
     def state_dict(self) -> list[dict[str, Any]]:
         """What a checkpoint keeps."""
@@ -123,11 +132,11 @@ class ResponseSource:
         self._responses = responses
         self._show = show
 
-    def random_pairs(
-        self, n: int, asked: Collection[frozenset[str]], rng: np.random.Generator
-    ) -> list[Pair]:
-        """Up to n different pairs of responses to one prompt, without those asked."""
-        return list(self._pool.random_pairs(n, asked, rng))
+    def random_candidates(
+        self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
+    ) -> list[Candidate]:
+        """Up to n candidates of responses to one prompt, of which no two were asked together."""
+        return list(self._pool.random_candidates(n, size, asked, rng))
 
     def keep(self, items: Sequence[Response]) -> None:
         """Keeps responses, and what people are shown of them."""
@@ -139,9 +148,9 @@ class ResponseSource:
         """A response that was kept."""
         return self._responses[item_id]
 
-    def features(self, pairs: Sequence[Pair]) -> NDArray[np.floating]:
-        """How often tokens occur in both responses, by their ids modulo 64: shape (C, 128)."""
-        return np.stack([np.concatenate([_counts(left), _counts(right)]) for left, right in pairs])
+    def features(self, candidates: Sequence[Candidate]) -> NDArray[np.floating]:
+        """How often tokens occur in each response, by their ids modulo 64: shape (C, K * 64)."""
+        return np.stack([np.concatenate(list(map(_counts, one))) for one in candidates])
 
 
 def _counts(response: Response) -> NDArray[np.floating]:

@@ -15,11 +15,13 @@ from prefrl.core.schedule import LabelSchedule
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.learner import LearnerConfig
+from prefrl.runtime.questioner import n_pairs
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.finetune import FinetuneConfig
 from prefrl.text.generate import SamplingConfig
 from prefrl.text.ppo import PpoConfig
 from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
+from prefrl.text.prompts import PromptConfig
 from prefrl.text.reward_model import TextRewardConfig
 from prefrl.text.scoring import ScoringConfig
 
@@ -67,7 +69,8 @@ class AlignConfig:
     labels: int = 200
     """Comparisons to ask for over the whole training; 0 needs data."""
     initial_fraction: float = 0.5
-    """Share of the labels asked for before the policy's first update."""
+    """Share of the labels asked for before the policy's first update, if half of the responses give
+    so many pairs."""
     refit_growth: float = 0.25
     """Refit the reward when the comparisons have grown by this share since the last fit."""
     max_stale_batches: int = 2
@@ -96,6 +99,8 @@ class AlignConfig:
     """Threads that torch may use in each process."""
     checkpoint_seconds: float = 120.0
     """Seconds between two checkpoints, at the least."""
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    """What of the prompts is given to the model."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How responses are drawn."""
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
@@ -133,6 +138,11 @@ class AlignConfig:
             raise ConfigError(
                 "expected per_prompt to be at least 2, for pairs of one prompt, and to divide the "
                 f"batch, got {self.per_prompt} and a batch of {self.batch}."
+            )
+        if self.query.ranked > self.per_prompt or self.labels % n_pairs(self.query.ranked):
+            raise ConfigError(
+                f"expected ranked to be at most per_prompt = {self.per_prompt}, and labels to be a "
+                f"multiple of the pairs of a ranking, got {self.query.ranked} and {self.labels}."
             )
         if self.sync and self.oracle != "synthetic":
             raise ConfigError(

@@ -14,6 +14,7 @@ from prefrl.text.config import AlignConfig
 from prefrl.text.finetune import FinetuneConfig
 from prefrl.text.generate import SamplingConfig
 from prefrl.text.ppo import PpoConfig
+from prefrl.text.prompts import PromptConfig
 from prefrl.text.reward_model import TextRewardConfig
 from prefrl.text.scoring import ScoringConfig
 
@@ -27,6 +28,7 @@ _DEFAULT = AlignConfig("tiny", Path())
 _CPU = replace(
     _DEFAULT,
     labels=400,
+    initial_fraction=0.25,
     responses=1024,
     batch=32,
     train_layers=6,
@@ -51,21 +53,24 @@ _TINY = replace(
     finetune=FinetuneConfig(learning_rate=2e-3, epochs=3),
 )
 
-# Ziegler et al. 2019 and its code, as Huang et al. 2023 list its details. There a label is the best
-# of four responses; here it is a comparison of two, and 4,992 of them are asked for.
+# Ziegler et al. 2019 and its code, as Huang et al. 2023 list its details: 4,992 rankings of four,
+# whose six pairs count as labels, and of which the reward is fitted to which one is the best. There
+# PPO goes on with one response to a prompt; here it is four of them.
 _LM_HUMAN_PREFERENCES = replace(
     _DEFAULT,
-    labels=4992,
+    labels=6 * 4992,
     initial_fraction=1.0,
     responses=1_000_000,
     batch=512,
+    per_prompt=4,
+    prompt=PromptConfig(mark=".", max_tokens=64),
     sampling=SamplingConfig(max_new_tokens=24, temperature=0.7, stop_at_end=False),
     scoring=ScoringConfig(cut_at=".", cut_after=16, missing_score=-1.0),
-    query=TextQueryConfig(selection="uniform", max_open=10_000),
+    query=TextQueryConfig(selection="uniform", ranked=4, max_open=10_000),
     reward=TextRewardConfig(members=1, train_layers=None),
     fit=FitConfig(
         epochs=1, batch_size=32, learning_rate=5e-5, linear_decay=True, noise=0.0, l2=0.0,
-        bagging=False,
+        bagging=False, group_loss="best",
     ),
     ppo=PpoConfig(
         learning_rate=1e-5, kl_coef=0.15, adaptive_kl=True, kl_target=6.0, kl_horizon=10_000,

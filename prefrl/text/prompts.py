@@ -3,15 +3,64 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefrl.errors import ConfigError
+from prefrl.text.models import LanguageModel
+from prefrl.text.responses import Prompt
 
-__all__ = ["PromptText", "numbered_lines", "parsed", "read_prompts"]
+__all__ = ["PromptConfig", "PromptText", "cut_prompt", "numbered_lines", "parsed", "read_prompts"]
 
 PromptText = str | tuple[tuple[str, str], ...]
 """A text to go on from; or the messages of a conversation, each a role and what was said."""
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """What of a prompt the model is given; by default all."""
+
+    mark: str | None = None
+    """Begin behind the first mark such as "." in a text, and end with its last one (detail P3)."""
+    max_tokens: int | None = None
+    """Cut prompts to so many tokens, before the last mark is looked for (G2)."""
+
+    def __post_init__(self) -> None:
+        if self.mark == "":
+            raise ConfigError("expected mark to be a text such as '.', got an empty one.")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ConfigError(f"max_tokens must be at least 1, got {self.max_tokens}.")
+
+
+def cut_prompt(
+    language: LanguageModel, told: PromptText, config: PromptConfig, *, chat: bool = False
+) -> Prompt:
+    """A prompt, or what of it the settings leave.
+
+    Args:
+        language: Whose tokens are counted.
+        told: A text, or a conversation: of that nothing is cut.
+        config: Settings.
+        chat: Whether a text is what a user says: then nothing is cut of it either.
+
+    Raises:
+        ConfigError: If nothing is left.
+    """
+    whole = language.prompt(told, chat=chat)
+    if config == PromptConfig() or chat or not isinstance(told, str):
+        return whole
+    if config.mark is not None:
+        whole = language.prompt(told.partition(config.mark)[2] or " ")
+    tokens = list(whole.tokens[: config.max_tokens])
+    while config.mark is not None and tokens and config.mark not in language.decode(tokens[-1:]):
+        tokens.pop()
+    if not tokens:
+        raise ConfigError(
+            f"expected a prompt with something between two marks {config.mark!r}, got "
+            f"{told[:80]!r}; give other prompts, or leave prompt.mark out."
+        )
+    return Prompt(language.decode(tokens), tuple(tokens))
 
 
 def read_prompts(path: Path) -> list[PromptText]:

@@ -18,7 +18,7 @@ from prefrl.text.config import AlignConfig
 from prefrl.text.generate import check_lengths
 from prefrl.text.gold import Gold, load_gold, text_oracle
 from prefrl.text.models import LanguageModel, load_model
-from prefrl.text.prompts import read_prompts
+from prefrl.text.prompts import cut_prompt, read_prompts
 from prefrl.text.responses import Prompt, Response, Responses
 
 __all__ = [
@@ -56,7 +56,7 @@ def prompts_of(config: AlignConfig, language: LanguageModel) -> tuple[list[Promp
         ConfigError: If the file cannot be read, or a prompt is empty or too long: with its number.
     """
     told = read_prompts(config.prompts)
-    prompts = [language.prompt(one, chat=config.chat) for one in told]
+    prompts = [cut_prompt(language, one, config.prompt, chat=config.chat) for one in told]
     check_lengths(language, prompts, config.sampling)
     if len(prompts) < 2 * config.eval_prompts:
         return prompts, prompts[-config.eval_prompts :]

@@ -85,7 +85,7 @@ def test_random_pairs_differ_and_are_new(rng):
     asked = {frozenset((pool[0].id, pool[1].id))}
     keys = set()
     for _ in range(20):
-        pairs = pool.random_pairs(50, asked, rng)
+        pairs = pool.random_candidates(50, 2, asked, rng)
         new = {frozenset((left.id, right.id)) for left, right in pairs}
         assert len(new) == len(pairs)
         keys |= new

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import typing
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from prefrl.commands.status import describe_run
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.config import AlignConfig, Method, align_config_from_json, config_as_json
 from prefrl.text.generate import SamplingConfig
 from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
@@ -90,6 +92,33 @@ def test_side_by_side_it_learns_too_and_the_result_opens_with_transformers(confi
     card = (result.run.model / "README.md").read_text()
     assert "200 comparisons" in card
     assert "ppo" in card
+
+
+@pytest.mark.parametrize("group_loss", ["pairs", "best"])
+def test_it_learns_from_rankings_of_four(config, group_loss):
+    config = replace(
+        config,
+        per_prompt=4,
+        labels=240,
+        query=TextQueryConfig(ranked=4),
+        fit=replace(config.fit, group_loss=group_loss),
+    )
+    result = align(config)
+    assert better(result.summary)
+    with LabelStore(result.run.labels) as store:
+        groups = Counter(query.group for query in store.queries())
+    assert set(groups.values()) == {6}
+    assert len(groups) == 40
+    with pytest.raises(ConfigError, match="labels to be a multiple of the pairs of a ranking"):
+        replace(config, labels=241)
+
+
+def test_the_policy_stays_as_it_is_until_the_first_labels_are_asked_for(config):
+    config = replace(config, responses=640, labels=128, initial_fraction=0.75, eval_prompts=4)
+    rows = rows_of(align(config).run)
+    asked = [int(row["labels"]) for row in rows]
+    assert 0 < asked[0] < 96 < asked[-1]
+    assert [row["kl"] != "nan" for row in rows] == [n >= 96 for n in asked]
 
 
 def test_the_same_seed_gives_the_same_numbers(config, tmp_path):

@@ -10,15 +10,24 @@ import pytest
 import torch
 
 from prefrl.core.comparisons import Answer, Comparison, Query
+from prefrl.core.examples import examples_of
+from prefrl.core.oracle import OracleConfig
+from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig, fit
+from prefrl.errors import ConfigError
+from prefrl.runtime.labeller import Labeller
+from prefrl.runtime.questioner import Questioner
 from prefrl.text.adam import TensorFlowAdam
-from prefrl.text.generate import SamplingConfig
+from prefrl.text.candidates import ResponsePool, ResponseSource, TextQueryConfig
+from prefrl.text.generate import SamplingConfig, sample_responses
+from prefrl.text.gold import text_oracle
 from prefrl.text.logprobs import collate
 from prefrl.text.models import load_model, trunk_of
 from prefrl.text.policy import Policy
 from prefrl.text.ppo import Ppo, PpoConfig
 from prefrl.text.presets import ALIGN_PRESETS
-from prefrl.text.responses import Response
+from prefrl.text.prompts import PromptConfig, cut_prompt
+from prefrl.text.responses import Response, Responses
 from prefrl.text.reward_model import TextReward, TextRewardConfig
 from prefrl.text.scoring import ScoringConfig, scored_part, scores_of
 
@@ -282,7 +291,56 @@ def test_the_preset_has_the_papers_values():
     assert ppo.max_grad_norm is None
     assert (preset.fit.epochs, preset.fit.batch_size, preset.fit.learning_rate) == (1, 32, 5e-5)
     assert preset.fit.linear_decay
-    assert preset.labels == 4992
+    assert (preset.labels, preset.query.ranked, preset.fit.group_loss) == (6 * 4992, 4, "best")
+    assert preset.prompt == PromptConfig(mark=".", max_tokens=64)
+
+
+def test_p3_prompts_begin_and_end_at_marks(language):
+    def cut(text, **settings):
+        return cut_prompt(language, text, PromptConfig(**settings))
+
+    assert cut("One. Two. Three. Four", mark=".").text == " Two. Three."
+    assert cut("One. Two. Three. Four", mark=".", max_tokens=8).text == " Two."
+    assert cut("abcdef", max_tokens=3).tokens == language.prompt("abc").tokens
+    assert cut("One. Two. Three.").text == "One. Two. Three."
+    assert len(cut("One. Two. Three.", mark=".").tokens) == len(" Two. Three.")
+    for text in ("no mark at all", "One. and no other", "."):
+        with pytest.raises(ConfigError, match=r"something between two marks '\.'"):
+            cut(text, mark=".")
+    talk = (("user", "One. Two."),)
+    language.tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    whole = cut_prompt(language, talk, PromptConfig(mark=".", max_tokens=1))
+    assert whole == language.prompt(talk)
+
+
+def test_c1_the_reward_is_fitted_to_which_of_four_is_the_best(language):
+    responses = Responses()
+    generator = torch.Generator().manual_seed(0)
+    prompts = [language.prompt(word) for word in ("one", "two", "three") for _ in range(4)]
+    sampling = SamplingConfig(max_new_tokens=6)
+    pool = ResponsePool(100)
+    pool.add(sample_responses(language, prompts, config=sampling, generator=generator))
+    reward = TextReward(language, TextRewardConfig(members=2))
+    with LabelStore("sqlite://") as store:
+        questioner = Questioner(
+            ResponseSource(pool, responses),
+            store,
+            config=TextQueryConfig(ranked=4),
+            rng=np.random.default_rng(0),
+        )
+        assert questioner.ask_due(12, reward, run_steps=0)
+        oracle = text_oracle(responses, lambda text: text.count("e"), OracleConfig(), seed=0)
+        assert len(Labeller(store, responses, oracle).step()) == 12
+        comparisons = [comparison for _, comparison in store.comparisons()]
+    groups = {comparison.query.group for comparison in comparisons}
+    assert len(groups) == 2
+    assert None not in groups
+    examples = examples_of(comparisons, responses)
+    for items, shares in zip(examples.items, examples.shares, strict=True):
+        assert len(items) == 4
+        counts = [item.text.count("e") for item in items]
+        best = [count == max(counts) for count in counts]
+        assert shares.tolist() == pytest.approx([is_best / sum(best) for is_best in best])
 
 
 def test_the_policy_says_of_tokens_what_the_model_says(language, responses):
