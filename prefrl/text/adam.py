@@ -14,14 +14,14 @@ __all__ = ["TensorFlowAdam", "descend", "make_adam"]
 
 
 def make_adam(
-    parameters: Iterable[nn.Parameter],
+    parameters: Iterable[nn.Parameter] | list[dict[str, Any]],
     learning_rate: float,
     *,
     eps: float,
     tf: bool = False,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """AdamW of PyTorch, or TensorFlow's Adam, which has no weight decay."""
+    """AdamW of PyTorch, or TensorFlow's Adam without weight decay; of parameters or groups."""
     if tf:
         return TensorFlowAdam(parameters, learning_rate, eps=eps)
     return torch.optim.AdamW(
@@ -73,7 +73,7 @@ class TensorFlowAdam(torch.optim.Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
+        parameters: Iterable[nn.Parameter] | list[dict[str, Any]],
         learning_rate: float,
         *,
         eps: float = 1e-5,

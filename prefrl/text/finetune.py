@@ -16,7 +16,7 @@ from prefrl.text.policy import Policy
 from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
 from prefrl.text.responses import Response
 
-__all__ = ["FinetuneConfig", "Finetuning", "on_demonstrations", "on_pairs"]
+__all__ = ["FinetuneConfig", "Finetuning", "demonstration_loss", "on_demonstrations", "on_pairs"]
 
 LossOf = Callable[[Sequence[int]], tuple[Tensor, dict[str, float]]]
 """From the numbers of examples to their mean loss and what to log of them."""
@@ -176,11 +176,15 @@ def on_demonstrations(
     """Supervised fine-tuning: the mean log-loss of the responses' tokens, never of the prompts'."""
 
     def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
-        batch = collate([demonstrations[i] for i in examples], policy.device)
-        per_token = -policy.logprobs(batch).sum(1) / batch.mask.sum(1)
-        return per_token.mean(), {}
+        return demonstration_loss(policy, [demonstrations[i] for i in examples]), {}
 
     return Finetuning(policy, len(demonstrations), loss_of, config=config, seed=seed)
+
+
+def demonstration_loss(policy: Policy, demonstrations: Sequence[Response]) -> Tensor:
+    """Mean over responses of the mean log-loss of their tokens, in nats; the end token counts."""
+    batch = collate(demonstrations, policy.device)
+    return (-policy.logprobs(batch).sum(1) / batch.mask.sum(1)).mean()
 
 
 def on_pairs(

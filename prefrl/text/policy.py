@@ -14,6 +14,7 @@ from prefrl.text.generate import SamplingConfig, sample_responses
 from prefrl.text.logprobs import Batch, drawn_from, gathered, token_logprobs
 from prefrl.text.models import LanguageModel, freeze_below, no_dropout
 from prefrl.text.responses import Prompt, Response
+from prefrl.text.values import ValueModel
 
 __all__ = ["Evaluated", "Policy"]
 
@@ -37,6 +38,7 @@ class Policy(nn.Module):
         language: The model to start from: it becomes the policy. The reference is a copy.
         train_layers: Its last layers that are trained; None for all.
         temperature: Of sampling, and of all log-probabilities.
+        value_model: Gives the values, instead of a head on the policy's trunk.
         fast_sampling: Sample from a copy in bfloat16 where the processor has instructions for it.
             What it draws is a little off the policy in float32; PPO's ratio accounts for nothing
             of that, because old and new log-probabilities are both of the policy in float32.
@@ -48,6 +50,7 @@ class Policy(nn.Module):
         *,
         train_layers: int | None = None,
         temperature: float = 1.0,
+        value_model: ValueModel | None = None,
         fast_sampling: bool = True,
     ) -> None:
         super().__init__()
@@ -60,6 +63,7 @@ class Policy(nn.Module):
         """Parameters of the language model that are trained."""
         self.model = language.model
         device = next(language.model.parameters()).device
+        self.value_model = None if value_model is None else value_model.to(device)
         # Zero: at the start all states are worth nothing (Huang et al. 2023, detail P2).
         self.value_head = nn.Linear(int(language.model.config.hidden_size), 1, device=device)
         nn.init.zeros_(self.value_head.weight)
@@ -74,15 +78,25 @@ class Policy(nn.Module):
         """Where it is computed."""
         return self.value_head.weight.device
 
+    @property
+    def value_parameters(self) -> list[nn.Parameter]:
+        """What is trained to give values."""
+        module = self.value_head if self.value_model is None else self.value_model
+        return [p for p in module.parameters() if p.requires_grad]
+
     def evaluate(self, batch: Batch) -> Evaluated:
         """Log-probabilities, values and entropy of a batch, in one forward, with gradient."""
         n_kept = batch.n_kept
-        output = self.model(**batch.inputs, logits_to_keep=n_kept, output_hidden_states=True)
-        states = output.hidden_states[-1][:, -n_kept:-1]  # (B, R, D)
+        with_states = self.value_model is None
+        output = self.model(**batch.inputs, logits_to_keep=n_kept, output_hidden_states=with_states)
         logits = drawn_from(self.language, output.logits, self.temperature)
         shares = logits.detach().log_softmax(2)  # entropy is logged, not trained
         entropy = -(shares.exp() * shares).sum(2)
-        values = self.value_head(states.float())[:, :, 0]
+        if self.value_model is not None:
+            values = self.value_model(batch)
+        else:
+            states = output.hidden_states[-1][:, -n_kept:-1]  # (B, R, D)
+            values = self.value_head(states.float())[:, :, 0]
         return Evaluated(gathered(logits, batch), values, entropy)
 
     def logprobs(self, batch: Batch) -> Tensor:

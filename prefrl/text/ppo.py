@@ -23,6 +23,7 @@ from prefrl.text.advantages import (
     token_rewards,
     whiten,
 )
+from prefrl.text.finetune import demonstration_loss
 from prefrl.text.logprobs import Batch, collate
 from prefrl.text.policy import Policy
 from prefrl.text.responses import Response
@@ -58,6 +59,19 @@ class PpoConfig:
     """How far a value may move from what it was (P10)."""
     vf_coef: float = 0.1
     """Weight of the value loss."""
+    value_from_reward: bool = False
+    """Take values from a model of its own that starts as the reward model, instead of a head on the
+    policy's trunk that starts at zero (P2)."""
+    value_learning_rate: float | None = None
+    """Learning rate of what gives values; by default that of the policy."""
+    ptx_coef: float = 0.0
+    """Weight of the log-loss of texts that is mixed into each gradient step, against forgetting:
+    PPO-ptx (Ouyang et al. 2022, equation 2)."""
+    ptx_examples: int = 16
+    """Texts that are drawn for each gradient step."""
+    ema: float | None = None
+    """Decay per batch of an average of the policy's weights, which is the result; None for the
+    weights themselves."""
     n_epochs: int = 4
     """Passes over each batch (P7)."""
     n_minibatches: int = 1
@@ -85,6 +99,17 @@ class PpoConfig:
             raise ConfigError(
                 f"max_grad_norm must be positive, got {self.max_grad_norm}; None does not clip."
             )
+        if self.value_learning_rate is not None and not self.value_learning_rate > 0:
+            raise ConfigError(
+                f"value_learning_rate must be positive, got {self.value_learning_rate}."
+            )
+        if self.ptx_coef < 0 or self.ptx_examples < 1:
+            raise ConfigError(
+                "expected ptx_coef not to be negative and ptx_examples to be at least 1, got "
+                f"{self.ptx_coef} and {self.ptx_examples}."
+            )
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ConfigError(f"ema is a decay in [0, 1), got {self.ema}.")
         if self.kl_coef < 0:
             raise ConfigError(f"kl_coef must not be negative, got {self.kl_coef}.")
         if not (self.kl_target > 0 and self.kl_horizon > 0):
@@ -112,9 +137,17 @@ class Ppo:
         policy: Is changed in place.
         config: Settings.
         n_updates: Batches in the whole training: the learning rate falls over them.
+        texts: What ``ptx_coef`` weighs the log-loss of.
     """
 
-    def __init__(self, policy: Policy, *, config: PpoConfig, n_updates: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        config: PpoConfig,
+        n_updates: int,
+        texts: Sequence[Response] = (),
+    ) -> None:
         self.policy = policy
         self.kl_coef = config.kl_coef
         """Its value now."""
@@ -122,10 +155,12 @@ class Ppo:
         """Batches so far."""
         self._config = config
         self._total = n_updates
-        self._parameters = [*policy.trained, *policy.value_head.parameters()]
-        self._adam = make_adam(
-            self._parameters, config.learning_rate, eps=config.adam_eps, tf=config.tf_adam
-        )
+        self._texts = texts
+        self._parameters = [*policy.trained, *policy.value_parameters]
+        self._rates = (config.learning_rate, config.value_learning_rate or config.learning_rate)
+        groups = [{"params": part} for part in (policy.trained, policy.value_parameters)]
+        self._adam = make_adam(groups, config.learning_rate, eps=config.adam_eps, tf=config.tf_adam)
+        self._average = None if config.ema is None else [p.detach().clone() for p in policy.trained]
 
     def improve(
         self, responses: Sequence[Response], scores: Tensor, generator: torch.Generator
@@ -146,10 +181,9 @@ class Ppo:
         """
         config = self._config
         rollout, row = self._roll_out(responses, scores)
-        if config.linear_decay:
-            share = max(0.0, 1 - self.n_updates / self._total)
-            for group in self._adam.param_groups:
-                group["lr"] = config.learning_rate * share
+        share = max(0.0, 1 - self.n_updates / self._total) if config.linear_decay else 1.0
+        for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
         sums: dict[str, float] = {}
         n = len(responses)
         size = -(-n // config.n_minibatches)
@@ -157,9 +191,10 @@ class Ppo:
         for _ in range(config.n_epochs):
             for chosen in torch.split(torch.randperm(n, generator=generator), size):
                 n_steps += 1
-                for name, value in self._step(rollout, chosen).items():
+                for name, value in self._step(rollout, chosen, generator).items():
                     sums[name] = sums.get(name, 0.0) + value
         self.n_updates += 1
+        self._follow()
         if config.adaptive_kl:
             self.kl_coef = adapted_kl_coef(
                 self.kl_coef,
@@ -200,7 +235,9 @@ class Ppo:
         }
         return _Rollout(batch, logprobs, values, advantages, returns), row
 
-    def _step(self, rollout: _Rollout, chosen: Tensor) -> dict[str, float]:
+    def _step(
+        self, rollout: _Rollout, chosen: Tensor, generator: torch.Generator
+    ) -> dict[str, float]:
         """A gradient step on a minibatch, a microbatch at a time."""
         config, chosen = self._config, chosen.to(self.policy.device)
         mask = rollout.batch.rows(chosen).mask
@@ -234,9 +271,36 @@ class Ppo:
             for name in ("policy", "value", "approx_kl", "clip_fraction"):
                 part = float(getattr(losses, name).detach()) * share
                 sums[name] = sums.get(name, 0.0) + part
+        if config.ptx_coef:
+            sums["ptx"] = self._learn_texts(generator)
         where = f"batch {self.n_updates + 1}"
         descend(self._adam, self._parameters, max_grad_norm=config.max_grad_norm, where=where)
         return sums
+
+    def _learn_texts(self, generator: torch.Generator) -> float:
+        """Adds the gradient of some texts' log-loss, and returns that: means over the texts."""
+        config, total = self._config, 0.0
+        drawn = torch.randint(len(self._texts), (config.ptx_examples,), generator=generator)
+        for places in torch.split(drawn, config.microbatch):
+            share = len(places) / len(drawn)
+            loss = demonstration_loss(self.policy, [self._texts[i] for i in places.tolist()])
+            (config.ptx_coef * share * loss).backward()  # type: ignore[no-untyped-call]
+            total += share * float(loss.detach())
+        return total
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Moves the average of the policy's weights."""
+        if self._average is not None:
+            assert self._config.ema is not None
+            for kept, p in zip(self._average, self.policy.trained, strict=True):
+                kept.lerp_(p, 1 - self._config.ema)
+
+    @torch.no_grad()
+    def take_average(self) -> None:
+        """Gives the policy the average of its weights, if one is kept: at the end."""
+        for kept, p in zip(self._average or (), self.policy.trained, strict=False):
+            p.copy_(kept)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -245,6 +309,7 @@ class Ppo:
             "adam": self._adam.state_dict(),
             "kl_coef": self.kl_coef,
             "n_updates": self.n_updates,
+            "average": self._average,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -252,3 +317,4 @@ class Ppo:
         self.policy.load_trained_state(state["trained"])
         self._adam.load_state_dict(state["adam"])
         self.kl_coef, self.n_updates = state["kl_coef"], state["n_updates"]
+        self._average = state["average"]

@@ -61,14 +61,23 @@ class TextReward(nn.Module):
     Args:
         language: A pretrained language model; it stays as it is, a copy is trained.
         config: Settings.
+        zero_at: Responses whose mean score is brought to 0, instead of that of the newest sample:
+            demonstrations (Ouyang et al. 2022, arXiv 2203.02155, section 3.5).
     """
 
     input_shift: Tensor
     input_scale: Tensor
 
-    def __init__(self, language: LanguageModel, config: TextRewardConfig) -> None:
+    def __init__(
+        self,
+        language: LanguageModel,
+        config: TextRewardConfig,
+        *,
+        zero_at: Sequence[Response] = (),
+    ) -> None:
         super().__init__()
         self.config = config
+        self._zero_at = zero_at
         self.n_members = config.members
         """M."""
         trunk = copy.deepcopy(trunk_of(language.model)).float().eval()
@@ -138,9 +147,14 @@ class TextReward(nn.Module):
             self.input_scale.copy_(torch.where(std > _SMALLEST, std, torch.ones_like(std)))
 
     def calibrate(self, items: Sequence[Response]) -> None:
-        """Brings the scores of a sample to mean 0 and variance 1, for each member (R3)."""
+        """Brings the scores of a sample to mean 0 and variance 1, for each member (R3).
+
+        The mean is that of the demonstrations, where there are any.
+        """
         with as_judge(self):
             self.after.calibrate(self.before(self._raw(items)))
+            if self._zero_at:
+                self.after.shift.copy_(self.before(self._raw(self._zero_at)).mean(1))
 
     def collate(self, items: Sequence[Response]) -> Batch | Tensor:
         """Tokens; or features (B, D), kept by response, where the trunk never changes."""
@@ -173,6 +187,21 @@ class TextReward(nn.Module):
         with as_judge(self):
             scores = self.after(self.before(self._raw(items))).cpu()
         return scores, aggregate(scores, how=self.config.aggregate, k=self.config.k)
+
+    @torch.no_grad()
+    def as_one_head(self) -> tuple[nn.Module, Tensor, Tensor]:
+        """The first trunk, and a head that gives the mean of its members' normalised scores.
+
+        Returns:
+            The trunk, which is this model's own, and the head's weight, (D,), and bias, ().
+        """
+        members = slice(0, None, len(self._trunks))
+        before, after = self.before, self.after
+        scale = (before.scale * after.scale)[members] / (before.target_std * after.target_std)
+        weight = self.weight[members] / self.input_scale  # (M', D)
+        bias = self.bias[members] - weight @ self.input_shift - before.shift[members]
+        bias = bias / scale - (after.shift / after.scale)[members] * after.target_std
+        return self._trunks[0], (weight / scale[:, None]).mean(0), bias.mean()
 
     def _raw(self, items: Sequence[Response]) -> Tensor:
         """Scores before any normalisation, without gradient, shape (M, B)."""
