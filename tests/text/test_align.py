@@ -19,7 +19,7 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.status import describe_run
 from prefrl.text.config import AlignConfig, Method, align_config_from_json, config_as_json
 from prefrl.text.generate import SamplingConfig
-from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
+from prefrl.text.preference_losses import TUNING_METHODS, PairLossConfig
 from prefrl.text.presets import ALIGN_PRESETS
 from prefrl.text.train import align, resume_alignment
 
@@ -173,7 +173,7 @@ def test_the_status_of_a_run_with_people_knows_that_texts_are_not_filmed(config)
 
 
 def test_the_methods_are_those_that_there_are():
-    assert set(typing.get_args(Method)) == {"ppo", "best-of-n", *PAIR_METHODS}
+    assert set(typing.get_args(Method)) == {"ppo", "best-of-n", *TUNING_METHODS}
 
 
 def test_the_config_comes_back_from_json(config):
