@@ -22,6 +22,7 @@ from prefrl.text.ppo import PpoConfig
 from prefrl.text.preference_losses import TUNING_METHODS, PairLossConfig
 from prefrl.text.reward_model import TextRewardConfig
 from prefrl.text.scoring import ScoringConfig
+from prefrl.text.tuning import check_batch_size
 
 __all__ = ["AlignConfig", "align_config_from_json", "config_as_json"]
 
@@ -146,6 +147,7 @@ class AlignConfig:
             raise ConfigError(
                 f"checkpoint_seconds must not be negative, got {self.checkpoint_seconds}."
             )
+        check_batch_size(self.method, self.finetune.batch_size)
         _ = self.learner, self.labels_due(0)  # check what they take
 
     @property

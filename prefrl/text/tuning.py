@@ -22,9 +22,28 @@ from prefrl.text.preference_losses import (
 from prefrl.text.response_losses import kto_baseline
 from prefrl.text.responses import Response
 
-__all__ = ["on_examples", "on_pairs", "on_rankings", "on_single_responses"]
+__all__ = [
+    "check_batch_size",
+    "on_examples",
+    "on_pairs",
+    "on_rankings",
+    "on_single_responses",
+]
 
 _CHUNK = 32
+
+
+def check_batch_size(method: str, batch_size: int) -> None:
+    """Refuses batches that are too small for a method.
+
+    Raises:
+        ConfigError: If it learns from single responses, and there is but one in a batch.
+    """
+    if batch_size < 2 and method in _those_with("single responses"):
+        raise ConfigError(
+            f"expected a batch_size of at least 2 for {method}, whose baseline is of responses "
+            f"with the prompts of others in their batch, got {batch_size}."
+        )
 
 
 def on_examples(
@@ -212,7 +231,12 @@ def on_single_responses(
         NotEnoughDataError: If there are fewer than two responses.
     """
     how = _method(method, *_those_with("single responses"))
-    _check_batches(method, config.batch_size, len(labelled))
+    check_batch_size(method, config.batch_size)
+    if len(labelled) < 2:
+        raise NotEnoughDataError(
+            f"expected at least two responses that are good or bad for {method}, got "
+            f"{len(labelled)}; one that is said to be both is left out."
+        )
     responses = [response for response, _ in labelled]
     _check_lengths(policy, responses)
     reference = _of_all(policy, responses)
@@ -239,19 +263,6 @@ def on_single_responses(
         }
 
     return Finetuning(policy, len(labelled), loss_of, config=config, seed=seed, before=before)
-
-
-def _check_batches(method: str, batch_size: int, n_responses: int) -> None:
-    if batch_size < 2:
-        raise ConfigError(
-            f"expected a batch_size of at least 2 for {method}, whose baseline is of responses "
-            f"with the prompts of others in their batch, got {batch_size}."
-        )
-    if n_responses < 2:
-        raise NotEnoughDataError(
-            f"expected at least two responses that are good or bad for {method}, got "
-            f"{n_responses}; one that is said to be both is left out."
-        )
 
 
 def _answering(response: Response, other: Response, context: int) -> Response:

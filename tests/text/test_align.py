@@ -18,6 +18,7 @@ from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.status import describe_run
 from prefrl.text.config import AlignConfig, Method, align_config_from_json, config_as_json
+from prefrl.text.finetune import FinetuneConfig
 from prefrl.text.generate import SamplingConfig
 from prefrl.text.preference_losses import TUNING_METHODS, PairLossConfig
 from prefrl.text.presets import ALIGN_PRESETS
@@ -188,6 +189,10 @@ def test_the_config_comes_back_from_json(config):
         ({"batch": 7}, "to divide the batch"),
         ({"oracle": "human"}, "expected oracle synthetic with sync"),
         ({"labels": 0}, "labels must be at least 1"),
+        (
+            {"method": "kto", "finetune": FinetuneConfig(batch_size=1)},
+            "batch_size of at least 2 for kto",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(config, changes, message):
