@@ -25,15 +25,18 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
 from prefrl.text.config import AlignConfig
-from prefrl.text.finetune import Finetuning, on_pairs
-from prefrl.text.intake import take_in
+from prefrl.text.examples import Example, pairs_of, rankings_of, single_responses_of
+from prefrl.text.finetune import Finetuning
+from prefrl.text.intake import take_in, take_in_labelled
 from prefrl.text.policy import Policy
 from prefrl.text.ppo import Ppo
-from prefrl.text.records import read_rankings
+from prefrl.text.preference_losses import TUNING_METHODS
+from prefrl.text.records import read_preferences
 from prefrl.text.responses import Prompt, Response, Responses
 from prefrl.text.reward_model import TextReward
 from prefrl.text.scoring import scores_of
 from prefrl.text.start import gold_of, prompts_of, show_to_people, starting_model
+from prefrl.text.tuning import on_examples
 
 __all__ = ["TextAgent"]
 
@@ -84,12 +87,13 @@ class TextAgent:
         source = ResponseSource(self.pool, self.responses, show)
         self._rng = np.random.default_rng(config.seed)
         self.questioner = Questioner(source, store, config=config.query, rng=self._rng)
+        self._labelled: list[tuple[str, bool]] = []
         self._n_given = self._take_in_data()
         self._gold = gold_of(config)
         self._stop, self._heartbeat, self._on_rollout = stop, heartbeat, on_rollout
         self._ppo = Ppo(self.policy, config=config.ppo, n_updates=config.n_batches)
         self._tuning: Finetuning | None = None
-        self._tuned_pairs: list[list[str]] = []
+        self._examples: list[Example] = []
         self._n_batches, self._n_rows, self._earlier_seconds = 0, 0, 0.0
         self.partners = partners(self)
         self._take_up()
@@ -101,13 +105,9 @@ class TextAgent:
         """Stores the comparisons that exist already, if it was not done; how many there are."""
         if self.config.data is None:
             return 0
-        n = take_in(
-            read_rankings(self.config.data),
-            self.language,
-            self.responses,
-            self.store,
-            chat=self.config.chat,
-        )
+        told, chat = read_preferences(self.config.data), self.config.chat
+        self._labelled = take_in_labelled(told.labelled, self.language, self.responses, chat=chat)
+        n = take_in(told.comparable(), self.language, self.responses, self.store, chat=chat)
         self.questioner.recall(self.store.queries())
         return n
 
@@ -190,7 +190,7 @@ class TextAgent:
             self._wait_for_answers()
             if self._stop.requested:
                 return
-            self._tuned_pairs = self._answered_pairs()
+            self._examples = self._answered()
             self._tuning = self._finetuning()
         self._beat("improving")
         row = self._tuning.step()
@@ -204,29 +204,29 @@ class TextAgent:
             if self.store.counts().open > 0:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 
-    def _answered_pairs(self) -> list[list[str]]:
-        """Ids of chosen and rejected responses, in the order of the answers; no ties, no skips."""
-        pairs = []
-        for _, comparison in self.store.comparisons():
-            query = comparison.query
-            if comparison.preference in (0.0, 1.0):
-                pair = [query.left, query.right]
-                pairs.append(pair if comparison.preference == 1.0 else pair[::-1])
-        if not pairs:
+    def _answered(self) -> list[Example]:
+        """What the answers say, as the method takes it."""
+        comparisons = [comparison for _, comparison in self.store.comparisons()]
+        takes = TUNING_METHODS[self.config.method].takes
+        if takes == "pairs":
+            examples = pairs_of(comparisons)
+        elif takes == "rankings":
+            examples = rankings_of(comparisons)
+        else:
+            examples = single_responses_of(comparisons, self._labelled)
+        if not examples:
             raise NotEnoughDataError(
                 f"expected answers that prefer one response, got none among "
                 f"{self.store.counts().queries} queries; sample more responses, or label more."
             )
-        return pairs
+        return examples
 
     def _finetuning(self) -> Finetuning:
         config = self.config
-        return on_pairs(
+        return on_examples(
             self.policy,
-            [
-                (self.responses[chosen], self.responses[other])
-                for chosen, other in self._tuned_pairs
-            ],
+            self._examples,
+            self.responses,
             method=config.method,
             loss=config.loss,
             config=config.finetune,
@@ -315,7 +315,7 @@ class TextAgent:
             "partners": self.partners.state_dict(),
             "ppo": self._ppo.state_dict() if self.config.method == "ppo" else None,
             "tuning": None if tuning is None else tuning.state_dict(),
-            "tuned_pairs": self._tuned_pairs,
+            "examples": [[example.ids, example.ranks] for example in self._examples],
             "seconds": self._seconds(),
         }
         try:
@@ -334,7 +334,8 @@ class TextAgent:
         self.pool.load_state_dict(state["pool"])
         self.questioner.load_state_dict(state["questioner"])
         self.partners.load_state_dict(state["partners"])
-        self._earlier_seconds, self._tuned_pairs = state["seconds"], state["tuned_pairs"]
+        self._earlier_seconds = state["seconds"]
+        self._examples = [Example(tuple(ids), tuple(ranks)) for ids, ranks in state["examples"]]
         if state["ppo"] is not None:
             self._ppo.load_state_dict(state["ppo"])
         if state["tuning"] is not None:

@@ -20,14 +20,18 @@ from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.finetune import FinetuneConfig
 from prefrl.text.generate import SamplingConfig
 from prefrl.text.ppo import PpoConfig
-from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
+from prefrl.text.preference_losses import TUNING_METHODS, PairLossConfig
 from prefrl.text.prompts import PromptConfig
 from prefrl.text.reward_model import TextRewardConfig
 from prefrl.text.scoring import ScoringConfig
+from prefrl.text.tuning import check_batch_size
 
 __all__ = ["AlignConfig", "align_config_from_json", "config_as_json"]
 
-Method = Literal["ppo", "best-of-n", "dpo", "cdpo", "robust-dpo", "ipo", "hinge", "orpo", "simpo"]
+Method = Literal[
+    "ppo", "best-of-n", "dpo", "cdpo", "robust-dpo", "ipo", "hinge", "orpo", "simpo", "rrhf", "pro",
+    "kto",
+]  # fmt: skip
 
 _FEWEST_UNANSWERED = 5
 _TEXT_FIT = FitConfig(
@@ -54,8 +58,8 @@ class AlignConfig:
     only people answer."""
     data: Path | None = None
     """Comparisons that exist already: JSON lines or a folder of datasets, with prompt, chosen and
-    rejected, or rankings. They are there before the first label is asked for; with labels 0 they
-    are all there is."""
+    rejected, or rankings, or single responses that are good or bad. They are there before the first
+    label is asked for; with labels 0 they are all there is."""
     init: Path | None = None
     """Folder of an earlier stage, a run or a model, to start from; model names the tokenizer."""
     responses: int = 2048
@@ -153,6 +157,7 @@ class AlignConfig:
             raise ConfigError(
                 f"checkpoint_seconds must not be negative, got {self.checkpoint_seconds}."
             )
+        check_batch_size(self.method, self.finetune.batch_size)
         _ = self.learner, self.labels_due(0)  # check what they take
 
     @property
@@ -168,7 +173,7 @@ class AlignConfig:
     @property
     def tunes_on_answers(self) -> bool:
         """Whether the policy is fine-tuned on the answers themselves."""
-        return self.method in PAIR_METHODS
+        return self.method in TUNING_METHODS
 
     @property
     def n_batches(self) -> int:

@@ -1,7 +1,8 @@
-"""The one fine-tuning loop: examples in any order, a loss, gradient steps. SFT and pairs use it."""
+"""The one fine-tuning loop: examples in any order, a loss, gradient steps; and SFT by it."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +12,14 @@ from torch import Tensor
 
 from prefrl.errors import ConfigError, NotEnoughDataError
 from prefrl.text.adam import descend, make_adam
-from prefrl.text.logprobs import Batch, collate
+from prefrl.text.logprobs import collate
 from prefrl.text.policy import Policy
-from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
 from prefrl.text.responses import Response
 
-__all__ = ["FinetuneConfig", "Finetuning", "demonstration_loss", "on_demonstrations", "on_pairs"]
+__all__ = ["FinetuneConfig", "Finetuning", "demonstration_loss", "on_demonstrations"]
 
 LossOf = Callable[[Sequence[int]], tuple[Tensor, dict[str, float]]]
 """From the numbers of examples to their mean loss and what to log of them."""
-
-_CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,7 @@ class Finetuning:
         loss_of: Gives the loss of some of them.
         config: Settings.
         seed: Of the order of examples.
+        before: Is told the examples of a gradient step before ``loss_of`` has them part by part.
 
     Raises:
         NotEnoughDataError: If there is no example.
@@ -80,6 +79,7 @@ class Finetuning:
         *,
         config: FinetuneConfig,
         seed: int,
+        before: Callable[[Sequence[int]], None] = lambda examples: None,
     ) -> None:
         if n_examples == 0:
             raise NotEnoughDataError("expected at least one example to fine-tune on, got none.")
@@ -98,6 +98,7 @@ class Finetuning:
             )
         self._n_examples = n_examples
         self._loss_of = loss_of
+        self._before = before
         self._config = config
         self._seed = seed
         self._adam = make_adam(
@@ -126,6 +127,7 @@ class Finetuning:
         for group in self._adam.param_groups:
             group["lr"] = config.learning_rate * self._share()
         self._adam.zero_grad(set_to_none=True)
+        self._before(examples)
         sums: dict[str, float] = {}
         for start in range(0, len(examples), config.microbatch):
             part = examples[start : start + config.microbatch]
@@ -156,17 +158,15 @@ class Finetuning:
         return (self.total_steps - self.n_steps) / (self.total_steps - warmup)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {
-            "trained": self.policy.trained_state(),
-            "adam": self._adam.state_dict(),
-            "n_steps": self.n_steps,
-        }
+        """What a checkpoint keeps: a copy, which later steps leave as it is."""
+        trained, adam = self.policy.trained_state(), self._adam.state_dict()
+        return copy.deepcopy({"trained": trained, "adam": adam, "n_steps": self.n_steps})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state."""
         self.policy.load_trained_state(state["trained"])
-        self._adam.load_state_dict(state["adam"])
+        # Adam would go on in the very tensors of the state.
+        self._adam.load_state_dict(copy.deepcopy(state["adam"]))
         self.n_steps = state["n_steps"]
 
 
@@ -185,67 +185,3 @@ def demonstration_loss(policy: Policy, demonstrations: Sequence[Response]) -> Te
     """Mean over responses of the mean log-loss of their tokens, in nats; the end token counts."""
     batch = collate(demonstrations, policy.device)
     return (-policy.logprobs(batch).sum(1) / batch.mask.sum(1)).mean()
-
-
-def on_pairs(
-    policy: Policy,
-    pairs: Sequence[tuple[Response, Response]],
-    *,
-    method: str,
-    loss: PairLossConfig,
-    config: FinetuneConfig,
-    seed: int,
-) -> Finetuning:
-    """Fine-tuning on pairs of a chosen and a rejected response.
-
-    Args:
-        policy: Is changed in place.
-        pairs: Chosen and rejected.
-        method: One of ``PAIR_METHODS``.
-        loss: Its numbers.
-        config: Settings.
-        seed: Of the order of pairs.
-
-    Raises:
-        ConfigError: If there is no such method.
-        NotEnoughDataError: If there is no pair.
-    """
-    if method not in PAIR_METHODS:
-        raise ConfigError(
-            f"expected method to be one of {', '.join(PAIR_METHODS)}, got {method!r}."
-        )
-    how = PAIR_METHODS[method]
-    # The reference never changes: what it says of each response is computed once.
-    reference = _of_all(policy, [response for pair in pairs for response in pair])
-
-    def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
-        responses = [pairs[i][0] for i in examples] + [pairs[i][1] for i in examples]
-        batch = collate(responses, policy.device)
-        summed = policy.logprobs(batch).sum(1)  # (2B,): chosen, then rejected
-        ratios = summed - torch.stack([reference[r.id] for r in responses])
-        terms = ratios if how.needs_reference else summed / batch.mask.sum(1)
-        chosen, rejected = terms.chunk(2)
-        value = how.function(chosen, rejected, loss).mean()
-        margin = (ratios[: len(examples)] - ratios[len(examples) :]).detach()
-        row = {
-            "margin": float(margin.mean()),
-            "accuracy": float((margin > 0).float().mean()),
-            # Both may fall: what matters to the loss is the difference.
-            "chosen_logprob": float(summed[: len(examples)].detach().mean()),
-            "rejected_logprob": float(summed[len(examples) :].detach().mean()),
-        }
-        return value, row
-
-    return Finetuning(policy, len(pairs), loss_of, config=config, seed=seed)
-
-
-def _of_all(policy: Policy, responses: Sequence[Response]) -> dict[str, Tensor]:
-    """The reference's summed log-probabilities by response."""
-    different = list({r.id: r for r in responses}.values())
-    different.sort(key=lambda r: len(r.prompt_tokens) + len(r.tokens))
-    found: dict[str, Tensor] = {}
-    for start in range(0, len(different), _CHUNK):
-        chunk = different[start : start + _CHUNK]
-        batch: Batch = collate(chunk, policy.device)
-        found |= zip((r.id for r in chunk), policy.reference_logprobs(batch).sum(1), strict=True)
-    return found

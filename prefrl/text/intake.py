@@ -1,18 +1,26 @@
-"""Preference data into a run: its responses become items, its pairs queries that are answered."""
+"""Preference data into a run: its responses become items, its pairs queries that are answered.
+
+A ranking of three and more is a group: the labelling page, the reward's fit and methods that learn
+from rankings see its pairs together.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore, Submission
 from prefrl.errors import ConfigError
 from prefrl.text.models import LanguageModel
-from prefrl.text.records import Ranking
+from prefrl.text.preference_losses import TUNING_METHODS
+from prefrl.text.prompts import PromptText
+from prefrl.text.records import Labelled, Preferences, Ranking
 from prefrl.text.responses import Response, Responses
 
-__all__ = ["DATASET", "take_in"]
+__all__ = ["DATASET", "check_usable", "take_in", "take_in_labelled"]
 
 DATASET = "dataset"
 """In whose name the answers of a file are stored."""
@@ -30,8 +38,9 @@ def take_in(
 ) -> int:
     """Stores what a file prefers as answers. Done again, it adds nothing.
 
-    A pair of equal texts tells nothing and is left out. Which response is on the left does not tell
-    which is better: their ids decide.
+    All pairs of a ranking are stored, and those of three and more responses as a group. Of equal
+    texts the first one counts. Which response is on the left does not tell which is better: their
+    ids decide.
 
     Args:
         rankings: What was read.
@@ -44,16 +53,19 @@ def take_in(
         How many pairs there are.
 
     Raises:
-        ConfigError: If a text is too long for the model: with its number in the file, from 1.
+        ConfigError: If a text is too long for the model: with its place in the file.
     """
     pairs: dict[str, tuple[Query, Answer]] = {}
-    for number, ranking in enumerate(rankings, 1):
-        items = _items(ranking, language, number, chat)
+    for ranking in rankings:
+        items = [
+            _item(language, ranking.prompt, text, chat=chat, where=ranking.where)
+            for text in ranking.responses
+        ]
+        ranks: dict[str, float] = {}
+        for item, rank in zip(items, ranking.ranks, strict=True):
+            ranks.setdefault(item.id, rank)
         responses.keep(items)
-        for first, second in ranking.pairs():
-            pair = _pair(items, ranking.ranks, first, second)
-            if pair is not None:
-                pairs[pair[0].id] = pair
+        pairs |= {pair[0].id: pair for pair in _pairs(ranks)}
     answered = list(pairs.values())
     for start in range(0, len(answered), _BATCH):
         batch = answered[start : start + _BATCH]
@@ -70,33 +82,106 @@ def take_in(
     return len(answered)
 
 
-def _items(ranking: Ranking, language: LanguageModel, number: int, chat: bool) -> list[Response]:
-    prompt = language.prompt(ranking.prompt, chat=chat)
+def take_in_labelled(
+    labelled: Sequence[Labelled],
+    language: LanguageModel,
+    responses: Responses,
+    *,
+    chat: bool = False,
+) -> list[tuple[str, bool]]:
+    """Keeps single responses.
+
+    Args:
+        labelled: What was read.
+        language: Whose tokens the texts become.
+        responses: Where they are kept.
+        chat: Whether prompts that are texts are what a user says.
+
+    Returns:
+        Their ids, and whether they are good.
+
+    Raises:
+        ConfigError: If a text is too long for the model: with its place in the file.
+    """
     items = [
-        Response(prompt.text, text, prompt.tokens, language.response_tokens(text))
-        for text in ranking.responses
+        _item(language, one.prompt, one.response, chat=chat, where=one.where) for one in labelled
     ]
-    longest = max(len(item.prompt_tokens) + len(item.tokens) for item in items)
-    if longest > language.context:
+    responses.keep(items)
+    return [(item.id, one.is_good) for item, one in zip(items, labelled, strict=True)]
+
+
+def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels: int) -> None:
+    """Refuses data that a method cannot use.
+
+    Args:
+        preferences: What was read.
+        path: Where.
+        method: How the policy is improved.
+        n_labels: Comparisons that will be asked for besides.
+
+    Raises:
+        ConfigError: If it can learn nothing from them.
+    """
+    comparable = preferences.comparable()
+    if method in TUNING_METHODS and TUNING_METHODS[method].takes == "single responses":
+        if n_labels == 0 and _n_sure(preferences.labelled, comparable) < 2:
+            raise ConfigError(
+                f"expected at least two responses in {path} that are good or bad for {method}, but "
+                "there are fewer; those that are said to be both, and ties, do not count."
+            )
+        return
+    if not comparable:
         raise ConfigError(
-            f"preference {number} has {longest} tokens of prompt and response, but the context of "
+            f"expected comparisons in {path} for {method}, but there are only single responses, "
+            "none of them good where another one to the same prompt is bad; kto learns from such "
+            "ones."
+        )
+    if n_labels == 0 and not any(ranking.prefers for ranking in comparable):
+        raise ConfigError(
+            f"expected a response in {path} that is better than another one for {method}, but all "
+            "are ties or read the same; give other data, or ask for labels."
+        )
+
+
+def _n_sure(labelled: Sequence[Labelled], comparable: Sequence[Ranking]) -> int:
+    """How many responses are good or bad, and not both."""
+    said: dict[tuple[PromptText, str], set[bool]] = {}
+    for label in labelled:
+        said.setdefault((label.prompt, label.response), set()).add(label.is_good)
+    for ranking in comparable:
+        places = list(zip(ranking.responses, ranking.ranks, strict=True))
+        for (one, rank), (_, other_rank) in itertools.permutations(places, 2):
+            if rank != other_rank:
+                said.setdefault((ranking.prompt, one), set()).add(rank < other_rank)
+    return sum(len(verdicts) == 1 for verdicts in said.values())
+
+
+def _item(
+    language: LanguageModel, told: PromptText, text: str, *, chat: bool, where: str
+) -> Response:
+    prompt = language.prompt(told, chat=chat)
+    item = Response(prompt.text, text, prompt.tokens, language.response_tokens(text))
+    length = len(item.prompt_tokens) + len(item.tokens)
+    if length > language.context:
+        raise ConfigError(
+            f"{where} has {length} tokens of prompt and response, but the context of "
             f"{language.source} holds {language.context}; shorten it."
         )
-    return items
+    return item
 
 
-def _pair(
-    items: Sequence[Response], ranks: Sequence[float], first: int, second: int
-) -> tuple[Query, Answer] | None:
-    if items[first].id == items[second].id:
-        return None
-    left, right = sorted((first, second), key=lambda place: _hash(items[place].id))
-    query_id = "d" + _hash(f"{items[left].id} {items[right].id}")
-    if ranks[left] == ranks[right]:
-        answer = Answer.TIE
-    else:
-        answer = Answer.LEFT if ranks[left] < ranks[right] else Answer.RIGHT
-    return Query(query_id, items[left].id, items[right].id), answer
+def _pairs(ranks: Mapping[str, float]) -> Iterator[tuple[Query, Answer]]:
+    """All pairs of a ranking's items, with what it says of them; of three and more as a group."""
+    ids = sorted(ranks, key=_hash)
+    group = "g" + _hash(" ".join(ids)) if len(ids) > 2 else None
+    for left, right in itertools.combinations(ids, 2):
+        # A pair may be in several groups, and each needs all of its own.
+        name = f"{left} {right}" if group is None else f"{group} {left} {right}"
+        if ranks[left] == ranks[right]:
+            answer = Answer.TIE
+        else:
+            answer = Answer.LEFT if ranks[left] < ranks[right] else Answer.RIGHT
+        yield Query("d" + _hash(name), left, right, group), answer
 
 
 def _hash(text: str) -> str:

@@ -1,24 +1,30 @@
-"""Losses of the DPO family, as pure functions of log-probabilities: one value per pair.
+"""Losses on pairs as pure functions of log-probabilities, and the table of all methods on answers.
 
+Losses on rankings are in ``ranking_losses``, those on single responses in ``response_losses``. Here
 ``margin`` is ``h = [log p(y_w|x) - log p_ref(y_w|x)] - [log p(y_l|x) - log p_ref(y_l|x)]``, of the
 chosen response w and the rejected one l, with log-probabilities summed over their tokens.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from prefrl.errors import ConfigError
+from prefrl.text.ranking_losses import pro_loss, rrhf_loss
+from prefrl.text.response_losses import kto_loss
 
 __all__ = [
     "PAIR_METHODS",
-    "PairLoss",
+    "TUNING_METHODS",
     "PairLossConfig",
+    "TuningMethod",
     "cdpo_loss",
     "dpo_loss",
     "hinge_loss",
@@ -26,7 +32,9 @@ __all__ = [
     "kto_loss",
     "orpo_loss",
     "preference_margin",
+    "pro_loss",
     "robust_dpo_loss",
+    "rrhf_loss",
     "simpo_loss",
 ]
 
@@ -88,33 +96,6 @@ def hinge_loss(margin: Tensor, *, beta: float) -> Tensor:
     return (1 - beta * margin).clamp(min=0)
 
 
-def kto_loss(
-    log_ratio: Tensor,
-    is_good: Tensor,
-    *,
-    baseline: Tensor | float,
-    beta: float,
-    good_weight: float = 1.0,
-    bad_weight: float = 1.0,
-) -> Tensor:
-    """Kahneman-Tversky: single responses, good or bad; Ethayarajh et al. 2024 (arXiv 2402.01306).
-
-    ``w (1 - sigmoid(beta (r - z)))`` for a good one, ``w (1 - sigmoid(beta (z - r)))`` for a bad
-    one (equation 8).
-
-    Args:
-        log_ratio: ``r``, log p / p_ref of the responses, shape (B,).
-        is_good: Which ones are good, bool, shape (B,).
-        baseline: ``z``, the mean KL, not below 0 and without gradient.
-        beta: Risk aversion.
-        good_weight: ``w`` of the good ones.
-        bad_weight: ``w`` of the bad ones.
-    """
-    difference = beta * (log_ratio - baseline)
-    good, bad = 1 - torch.sigmoid(difference), 1 - torch.sigmoid(-difference)
-    return torch.where(is_good, good_weight * good, bad_weight * bad)
-
-
 def orpo_loss(chosen: Tensor, rejected: Tensor, *, weight: float) -> Tensor:
     """``-m_w - weight log sigmoid(o_w - o_l)``, without a reference: Hong et al. 2024.
 
@@ -144,44 +125,108 @@ def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float, target: float) 
 
 @dataclass(frozen=True)
 class PairLossConfig:
-    """The numbers of the pair losses; each takes those that it knows."""
+    """The numbers of the losses on answers; each takes those that it knows."""
 
     beta: float = 0.1
-    """Weight of the reference."""
+    """Weight of the reference (dpo, cdpo, robust-dpo, ipo, hinge, kto), or of the mean
+    log-probabilities (simpo)."""
     flip_rate: float = 0.1
     """Share of answers taken to be the wrong way round (cdpo, robust-dpo)."""
     orpo_weight: float = 0.1
     """Weight of the odds ratio (orpo)."""
     simpo_target: float = 1.0
     """Margin that simpo asks for."""
+    kto_good_weight: float = 1.0
+    """Weight of good responses (kto, where it is called lambda_D)."""
+    kto_bad_weight: float = 1.0
+    """Weight of bad responses (kto, where it is called lambda_U)."""
+    rrhf_weight: float = 1.0
+    """Weight of the order beside the log-loss of the best response (rrhf): 1 in the paper, 100 in
+    its authors' code, whose log-loss is a mean over tokens."""
+    pro_weight: float = 0.05
+    """Weight of the log-loss of the best of K responses (pro), times (K - 1)^2."""
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise ConfigError(f"beta must be positive, got {self.beta}.")
         if not 0 <= self.flip_rate < 0.5:
             raise ConfigError(f"flip_rate is a share in [0, 0.5), got {self.flip_rate}.")
+        for name in ("kto_good_weight", "kto_bad_weight", "rrhf_weight", "pro_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
-class PairLoss:
-    """How a method makes a loss of pairs."""
+class TuningMethod:
+    """How a method makes a loss of answers."""
 
-    function: Callable[[Tensor, Tensor, PairLossConfig], Tensor]
-    """Of two tensors of shape (B,) and the numbers. With a reference: log-ratios of the chosen and
-    the rejected responses, summed over tokens. Without: their mean log-probabilities."""
+    takes: Literal["pairs", "rankings", "single responses"]
+    """What one example is. Of other answers: pairs are rankings of two, and their chosen responses
+    good, the rejected ones bad; rankings are all their pairs; and so are single responses to the
+    same prompt of which one is good and one bad."""
     needs_reference: bool
-    """Whether it is a function of log-ratios."""
+    """Whether it is a function of log-ratios of policy to reference."""
+    paper: str
+    """Where it comes from."""
+    function: Callable[..., Tensor]
+    """The loss of each example, shape (B,); its last argument is a ``PairLossConfig``.
+
+    Of pairs: two tensors of shape (B,), of the chosen and the rejected responses. With a reference,
+    log-ratios summed over tokens; without, mean log-probabilities. Of rankings: log-probabilities
+    summed over tokens, numbers of tokens, and ranks, each of shape (B, K). Of single responses:
+    log-ratios and which are good, both of shape (B,), and the baseline."""
 
 
-PAIR_METHODS: dict[str, PairLoss] = {
-    "dpo": PairLoss(lambda w, r, c: dpo_loss(w - r, beta=c.beta), True),
-    "cdpo": PairLoss(lambda w, r, c: cdpo_loss(w - r, beta=c.beta, flip_rate=c.flip_rate), True),
-    "robust-dpo": PairLoss(
-        lambda w, r, c: robust_dpo_loss(w - r, beta=c.beta, flip_rate=c.flip_rate), True
+TUNING_METHODS: dict[str, TuningMethod] = {
+    "dpo": TuningMethod(
+        "pairs", True, "Rafailov et al. 2023, arXiv 2305.18290",
+        lambda w, r, c: dpo_loss(w - r, beta=c.beta),
     ),
-    "ipo": PairLoss(lambda w, r, c: ipo_loss(w - r, beta=c.beta), True),
-    "hinge": PairLoss(lambda w, r, c: hinge_loss(w - r, beta=c.beta), True),
-    "orpo": PairLoss(lambda w, r, c: orpo_loss(w, r, weight=c.orpo_weight), False),
-    "simpo": PairLoss(lambda w, r, c: simpo_loss(w, r, beta=c.beta, target=c.simpo_target), False),
+    "cdpo": TuningMethod(
+        "pairs", True, "Mitchell 2023, a note on DPO with noisy preferences",
+        lambda w, r, c: cdpo_loss(w - r, beta=c.beta, flip_rate=c.flip_rate),
+    ),
+    "robust-dpo": TuningMethod(
+        "pairs", True, "Chowdhury et al. 2024, arXiv 2403.00409",
+        lambda w, r, c: robust_dpo_loss(w - r, beta=c.beta, flip_rate=c.flip_rate),
+    ),
+    "ipo": TuningMethod(
+        "pairs", True, "Azar et al. 2023, arXiv 2310.12036",
+        lambda w, r, c: ipo_loss(w - r, beta=c.beta),
+    ),
+    "hinge": TuningMethod(
+        "pairs", True, "Zhao et al. 2023, arXiv 2305.10425; Liu et al. 2023, 2309.06657",
+        lambda w, r, c: hinge_loss(w - r, beta=c.beta),
+    ),
+    "orpo": TuningMethod(
+        "pairs", False, "Hong et al. 2024, arXiv 2403.07691",
+        lambda w, r, c: orpo_loss(w, r, weight=c.orpo_weight),
+    ),
+    "simpo": TuningMethod(
+        "pairs", False, "Meng et al. 2024, arXiv 2405.14734",
+        lambda w, r, c: simpo_loss(w, r, beta=c.beta, target=c.simpo_target),
+    ),
+    "rrhf": TuningMethod(
+        "rankings", False, "Yuan et al. 2023, arXiv 2304.05302",
+        lambda logprobs, lengths, ranks, c: rrhf_loss(
+            logprobs, lengths, ranks, weight=c.rrhf_weight
+        ),
+    ),
+    "pro": TuningMethod(
+        "rankings", False, "Song et al. 2023, arXiv 2306.17492",
+        lambda logprobs, lengths, ranks, c: pro_loss(logprobs, lengths, ranks, weight=c.pro_weight),
+    ),
+    "kto": TuningMethod(
+        "single responses", True, "Ethayarajh et al. 2024, arXiv 2402.01306",
+        lambda log_ratio, is_good, baseline, c: kto_loss(
+            log_ratio, is_good, baseline=baseline, beta=c.beta, good_weight=c.kto_good_weight,
+            bad_weight=c.kto_bad_weight,
+        ),
+    ),
+}  # fmt: skip
+"""By name: what fine-tunes a policy on answers."""
+
+PAIR_METHODS: dict[str, TuningMethod] = {
+    name: method for name, method in TUNING_METHODS.items() if method.takes == "pairs"
 }
-"""By name: what fine-tunes a policy on pairs."""
+"""Those of which an example is a pair."""

@@ -5,30 +5,34 @@
     {"prompt": …, "chosen": …, "rejected": …}                 preference
     {"prompt": …, "responses": [… ], "ranks": [1, 2, 2]}      ranking, 1 is the best
     {"prompt": …, "responses": [… ], "scores": [0.3, 0.1]}    ranking, higher is better
-    {"prompt": …, "completion": …, "label": true}             unpaired
+    {"prompt": …, "completion": …, "label": true}             unpaired: good, or bad if false
 
 A prompt is a text or a list of messages; ``chosen`` and ``rejected`` may be lists of messages that
-begin with the prompt's.
+begin with the prompt's, and so may ``completion``, which may be called ``response`` too.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prefrl.errors import ConfigError, MissingExtraError
 from prefrl.text.prompts import PromptText, numbered_lines, parsed
 
-__all__ = ["Ranking", "read_rankings"]
+__all__ = ["Labelled", "Preferences", "Ranking", "read_preferences"]
 
 _FORMS = (
-    '{"prompt", "chosen", "rejected"}, or {"prompt", "responses", "ranks" or "scores"}, where a '
-    "prompt is a text or a list of messages,"
+    '{"prompt", "chosen", "rejected"}, or {"prompt", "responses", "ranks" or "scores"}, or '
+    '{"prompt", "completion", "label"}, where a prompt is a text or a list of messages and a label '
+    "true or false,"
 )
+_MOST_PAIRS = 100
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,23 +45,98 @@ class Ranking:
     """K responses."""
     ranks: tuple[float, ...]
     """The place of each; the lowest is the best, and equal ones are ties."""
+    where: str = field(default="a ranking", compare=False)
+    """Where it was read."""
 
     def pairs(self) -> Iterator[tuple[int, int]]:
         """All K (K - 1) / 2 pairs of places, ties included."""
         yield from itertools.combinations(range(len(self.responses)), 2)
 
+    @property
+    def prefers(self) -> bool:
+        """Whether some response is better than another one that reads otherwise."""
+        places = zip(self.responses, self.ranks, strict=True)
+        return any(a[0] != b[0] and a[1] != b[1] for a, b in itertools.combinations(places, 2))
 
-def read_rankings(path: Path) -> list[Ranking]:
-    """Reads preferences and rankings from JSON lines or a folder of the library ``datasets``.
+
+@dataclass(frozen=True)
+class Labelled:
+    """A single response that is good or bad: thumbs up or down."""
+
+    prompt: PromptText
+    """What was responded to."""
+    response: str
+    """A response."""
+    is_good: bool
+    """What was said of it."""
+    where: str = field(default="a response", compare=False)
+    """Where it was read."""
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What data says of responses."""
+
+    rankings: list[Ranking]
+    """Pairs and rankings."""
+    labelled: list[Labelled]
+    """Single responses."""
+
+    def comparable(self) -> list[Ranking]:
+        """The rankings, and the single responses to the same prompt as pairs: good ones are better.
+
+        All pairs of good and bad ones; but if there are more than 100 to a prompt, about so many in
+        which all its responses come about equally often. A response that is said to be both is in
+        none.
+        """
+        by_prompt: dict[PromptText, dict[str, list[Labelled]]] = {}
+        for one in self.labelled:
+            by_prompt.setdefault(one.prompt, {}).setdefault(one.response, []).append(one)
+        pairs = []
+        for said in by_prompt.values():
+            sure = [same[0] for same in said.values() if len({one.is_good for one in same}) == 1]
+            pairs += _pairs([s for s in sure if s.is_good], [s for s in sure if not s.is_good])
+        return [*self.rankings, *pairs]
+
+
+def read_preferences(path: Path) -> Preferences:
+    """Reads preferences from JSON lines or a folder of the library ``datasets``.
 
     Raises:
         ConfigError: If there is nothing, or a row has none of the forms: with its number, from 1.
         MissingExtraError: If it is a folder and ``datasets`` is not installed.
     """
-    rankings = [_ranking(row, f"{kind} {number} of {path}") for kind, number, row in _rows(path)]
-    if not rankings:
+    judged = [_judged(row, f"{kind} {number} of {path}") for kind, number, row in _rows(path)]
+    if not judged:
         raise ConfigError(f"expected preferences in {path}, but it is empty.")
-    return rankings
+    return Preferences(
+        [one for one in judged if isinstance(one, Ranking)],
+        [one for one in judged if isinstance(one, Labelled)],
+    )
+
+
+def _pairs(good: list[Labelled], bad: list[Labelled]) -> list[Ranking]:
+    """Each good one with the next bad ones, in turn, up to about 100 pairs in all."""
+    if not good or not bad:
+        return []
+    more, fewer = (good, bad) if len(good) >= len(bad) else (bad, good)
+    n_turns = min(len(fewer), max(1, _MOST_PAIRS // len(more)))
+    if n_turns < len(fewer):
+        _log.info(
+            "of the %d pairs of a good and a bad response to one prompt, %d are taken",
+            len(more) * len(fewer),
+            len(more) * n_turns,
+        )
+    return [
+        _better(one, fewer[(place + turn) % len(fewer)])
+        for turn in range(n_turns)
+        for place, one in enumerate(more)
+    ]
+
+
+def _better(one: Labelled, other: Labelled) -> Ranking:
+    good, bad = (one, other) if one.is_good else (other, one)
+    return Ranking(good.prompt, (good.response, bad.response), (1, 2), where=good.where)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, int, Any]]:
@@ -87,44 +166,46 @@ def _data_set(path: Path) -> Any:
     return found["train"] if isinstance(found, datasets.DatasetDict) else found
 
 
-def _ranking(row: Any, where: str) -> Ranking:
-    if isinstance(row, dict) and "label" in row:
-        raise ConfigError(
-            f"expected comparisons, but {where} is a single response with a label; a reward model "
-            "and the methods here need pairs."
-        )
+def _judged(row: Any, where: str) -> Ranking | Labelled:
     try:
+        if "label" in row:
+            if not isinstance(row["label"], bool):
+                raise ValueError
+            said = row["completion"] if "completion" in row else row["response"]
+            prompt, (response,) = _split(row.get("prompt"), said)
+            return Labelled(prompt, response, row["label"], where)
         if "chosen" in row:
             prompt, (chosen, rejected) = _split(row.get("prompt"), row["chosen"], row["rejected"])
-            return Ranking(prompt, (chosen, rejected), (1, 2))
+            return Ranking(prompt, (chosen, rejected), (1, 2), where)
         ranks = row["ranks"] if "ranks" in row else [-float(score) for score in row["scores"]]
         responses = [str(response) for response in row["responses"]]
         if len(ranks) != len(responses) or len(responses) < 2:
             raise ValueError
-        return Ranking(_prompt(row["prompt"]), tuple(responses), tuple(map(float, ranks)))
+        return Ranking(_prompt(row["prompt"]), tuple(responses), tuple(map(float, ranks)), where)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"expected {_FORMS} in {where}, got {json.dumps(row, default=str)[:120]}."
         ) from error
 
 
-def _split(prompt: Any, chosen: Any, rejected: Any) -> tuple[PromptText, tuple[str, str]]:
-    """The prompt, and the two responses as texts; messages that both share are the prompt."""
-    if isinstance(chosen, str) and isinstance(rejected, str):
-        return _prompt(prompt), (chosen, rejected)
-    messages = [*(prompt or [])], list(chosen), list(rejected)
-    shared = messages[0]
+def _split(prompt: Any, *said_to_it: Any) -> tuple[PromptText, tuple[str, ...]]:
+    """The prompt, and the responses as texts; messages that two of them share are the prompt."""
+    if all(isinstance(said, str) for said in said_to_it):
+        return _prompt(prompt), said_to_it
+    shared, conversations = [*(prompt or [])], [list(said) for said in said_to_it]
+    if not shared and len(conversations) == 1:
+        shared = conversations[0][:-1]
     if not shared:
         same = itertools.takewhile(
-            lambda pair: pair[0] == pair[1], zip(*messages[1:], strict=False)
+            lambda pair: pair[0] == pair[1], zip(*conversations, strict=False)
         )
         shared = [first for first, _ in same]
     texts = []
-    for said in messages[1:]:
+    for said in conversations:
         rest = said[len(shared) :] if said[: len(shared)] == shared else said
         (last,) = rest  # one message of the assistant's
         texts.append(str(last["content"]))
-    return _prompt(shared), (texts[0], texts[1])
+    return _prompt(shared), tuple(texts)
 
 
 def _prompt(told: Any) -> PromptText:

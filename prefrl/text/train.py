@@ -21,7 +21,8 @@ from prefrl.runtime.tables import Metrics
 from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
 from prefrl.text.finish import AlignResult, finish_run, save_policy
-from prefrl.text.records import read_rankings
+from prefrl.text.intake import check_usable
+from prefrl.text.records import read_preferences
 from prefrl.text.responses import Response, Responses
 from prefrl.text.start import gold_of, prompts_of, starting_model, synthetic_oracle
 
@@ -75,7 +76,8 @@ def align(
     prompts_of(config, starting_model(config))
     gold_of(config)
     if config.data is not None:
-        read_rankings(config.data)
+        preferences = read_preferences(config.data)
+        check_usable(preferences, config.data, method=config.method, n_labels=config.labels)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, config_as_json(config))

@@ -20,8 +20,9 @@ from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.config import AlignConfig, Method, align_config_from_json, config_as_json
+from prefrl.text.finetune import FinetuneConfig
 from prefrl.text.generate import SamplingConfig
-from prefrl.text.preference_losses import PAIR_METHODS, PairLossConfig
+from prefrl.text.preference_losses import TUNING_METHODS, PairLossConfig
 from prefrl.text.presets import ALIGN_PRESETS
 from prefrl.text.train import align, resume_alignment
 
@@ -202,7 +203,7 @@ def test_the_status_of_a_run_with_people_knows_that_texts_are_not_filmed(config)
 
 
 def test_the_methods_are_those_that_there_are():
-    assert set(typing.get_args(Method)) == {"ppo", "best-of-n", *PAIR_METHODS}
+    assert set(typing.get_args(Method)) == {"ppo", "best-of-n", *TUNING_METHODS}
 
 
 def test_the_config_comes_back_from_json(config):
@@ -217,6 +218,10 @@ def test_the_config_comes_back_from_json(config):
         ({"batch": 7}, "to divide the batch"),
         ({"oracle": "human"}, "expected oracle synthetic with sync"),
         ({"labels": 0}, "labels must be at least 1"),
+        (
+            {"method": "kto", "finetune": FinetuneConfig(batch_size=1)},
+            "batch_size of at least 2 for kto",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(config, changes, message):

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ import torch
 from prefrl.errors import ConfigError
 from prefrl.text.preference_losses import (
     PAIR_METHODS,
+    TUNING_METHODS,
     PairLossConfig,
     cdpo_loss,
     dpo_loss,
@@ -63,11 +65,68 @@ def test_robust_dpo_of_flipped_answers_is_dpo_of_the_true_ones_on_average():
     assert torch.allclose(0.8 * right + 0.2 * wrong, dpo_loss(MARGINS, beta=0.1))
 
 
-def test_ipo_on_sums_is_not_ipo_on_means_over_tokens():
-    # Four tokens each: the reference code takes the sum, TRL the mean.
-    sums = preference_margin(*(torch.tensor([v]) for v in (-4.0, -8.0, -6.0, -6.0)))
-    assert float(ipo_loss(sums, beta=0.1)) == pytest.approx((4 - 5) ** 2)
-    assert float(ipo_loss(sums / 4, beta=0.1)) == pytest.approx((1 - 5) ** 2)
+def test_cdpo_is_not_what_trl_makes_of_label_smoothing():
+    # In TRL 1.16 the loss "sigmoid" is -log sigmoid(beta h), whatever label_smoothing is.
+    beta, flip_rate = 0.1, 0.2
+    for h in (-7.0, 0.5, 30.0):
+        p = 1 / (1 + math.exp(-beta * h))
+        ours = -(1 - flip_rate) * math.log(p) - flip_rate * math.log(1 - p)
+        trl = -math.log(p)
+        margin = torch.tensor([h], dtype=torch.float64)
+        assert float(cdpo_loss(margin, beta=beta, flip_rate=flip_rate)) == pytest.approx(ours)
+        assert float(cdpo_loss(margin, beta=beta, flip_rate=0.0)) == pytest.approx(trl)
+        # -log(1 - p) + log(p) = beta h: the whole of what TRL leaves out.
+        assert ours - trl == pytest.approx(flip_rate * beta * h)
+
+
+def test_ipo_is_of_sums_over_tokens_where_trl_takes_means():
+    # Log-probabilities of policy and reference, and tokens, of a chosen and a rejected response.
+    chosen, rejected = (-4.0, -6.0, 4), (-9.0, -8.0, 10)
+    sums = (chosen[0] - chosen[1]) - (rejected[0] - rejected[1])
+    means = (chosen[0] - chosen[1]) / chosen[2] - (rejected[0] - rejected[1]) / rejected[2]
+    assert (sums, means) == (3, pytest.approx(0.6))
+    values = (chosen[0], rejected[0], chosen[1], rejected[1])
+    margin = preference_margin(*(torch.tensor([v], dtype=torch.float64) for v in values))
+    assert float(ipo_loss(margin, beta=0.1)) == pytest.approx((sums - 5) ** 2)
+    # TRL 1.16: each response's log-ratio is divided by its tokens before the same square.
+    trl = (means - 1 / (2 * 0.1)) ** 2
+    assert float(ipo_loss(torch.tensor([means]), beta=0.1)) == pytest.approx(trl)
+    assert trl == pytest.approx(19.36)
+
+
+SLOPES = {  # of the loss by h, or by the two means for those without a reference
+    "dpo": lambda h: -0.3 * sigmoid(-0.3 * h),
+    "cdpo": lambda h: 0.3 * (sigmoid(0.3 * h) - 0.9),
+    "robust-dpo": lambda h: 0.3 * (-0.9 * sigmoid(-0.3 * h) - 0.1 * sigmoid(0.3 * h)) / 0.8,
+    "ipo": lambda h: 2 * (h - 1 / 0.6),
+    "hinge": lambda h: -0.3 if 0.3 * h < 1 else 0.0,
+}
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+@pytest.mark.parametrize("method", SLOPES)
+def test_gradients_of_losses_of_the_margin_are_those_derived_by_hand(method):
+    margins = [-20.0, -1.0, 0.0, 2.0, 5.0, 20.0]
+    h = torch.tensor(margins, dtype=torch.float64, requires_grad=True)
+    PAIR_METHODS[method].function(h, 0 * h, PairLossConfig(beta=0.3)).sum().backward()
+    assert h.grad.tolist() == pytest.approx([SLOPES[method](m) for m in margins])
+
+
+def test_gradients_of_orpo_and_simpo_are_those_derived_by_hand():
+    w, r = (torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (-1.3, -0.7))
+    orpo_loss(w, r, weight=0.2).sum().backward()
+    # d log-odds / d m = 1 / (1 - exp(m))
+    odds = math.log(math.exp(-1.3) / (1 - math.exp(-1.3)))
+    odds -= math.log(math.exp(-0.7) / (1 - math.exp(-0.7)))
+    assert float(w.grad) == pytest.approx(-1 - 0.2 * sigmoid(-odds) / (1 - math.exp(-1.3)))
+    assert float(r.grad) == pytest.approx(0.2 * sigmoid(-odds) / (1 - math.exp(-0.7)))
+    w.grad = r.grad = None
+    simpo_loss(w, r, beta=2.0, target=0.5).sum().backward()
+    assert float(w.grad) == pytest.approx(-2 * sigmoid(0.5 - 2 * (-1.3 + 0.7)))
+    assert float(r.grad) == -float(w.grad)
 
 
 @pytest.mark.parametrize("method", PAIR_METHODS)
@@ -86,7 +145,17 @@ def test_a_hinge_is_flat_beyond_its_margin():
     assert float(margin.grad) == 0
 
 
-@pytest.mark.parametrize(("name", "value"), [("beta", 0.0), ("flip_rate", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("beta", 0.0),
+        ("flip_rate", 0.5),
+        ("kto_good_weight", -1.0),
+        ("kto_bad_weight", math.nan),
+        ("rrhf_weight", math.inf),
+        ("pro_weight", -0.1),
+    ],
+)
 def test_numbers_that_cannot_work_are_refused(name, value):
     with pytest.raises(ConfigError, match=name):
         PairLossConfig(**{name: value})
@@ -99,3 +168,10 @@ def test_orpo_has_a_gradient_where_rounding_makes_a_response_certain():
     assert math.isfinite(float(loss.detach()))
     assert bool(torch.isfinite(chosen.grad).all())
     assert bool(torch.isfinite(rejected.grad).all())
+
+
+def test_the_table_of_methods_in_the_docs_is_that_of_the_code():
+    text = (Path(__file__).parents[2] / "docs" / "text.md").read_text()
+    for name, method in TUNING_METHODS.items():
+        reference = "yes" if method.needs_reference else "no"
+        assert f"| `{name}` | {method.takes} | {reference} | {method.paper} |" in text

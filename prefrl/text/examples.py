@@ -1,0 +1,95 @@
+"""What a policy is fine-tuned on: pairs, rankings or single responses, from answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prefrl.core.comparisons import Comparison
+
+__all__ = ["BAD", "GOOD", "Example", "pairs_of", "rankings_of", "single_responses_of"]
+
+GOOD, BAD = 1.0, 2.0
+"""Ranks of a single response."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Responses to one prompt that were judged: what one term of a loss is about."""
+
+    ids: tuple[str, ...]
+    """Of the responses, the best first. One alone is good or bad."""
+    ranks: tuple[float, ...]
+    """Their places; the lowest is the best, and equal ones are ties."""
+
+
+def pairs_of(comparisons: Iterable[Comparison]) -> list[Example]:
+    """Chosen and rejected responses, in the order of the answers; no ties, no skips."""
+    found = []
+    for comparison in comparisons:
+        query = comparison.query
+        if comparison.preference == 1.0:
+            found.append(Example((query.left, query.right), (1.0, 2.0)))
+        elif comparison.preference == 0.0:
+            found.append(Example((query.right, query.left), (1.0, 2.0)))
+    return found
+
+
+def rankings_of(comparisons: Iterable[Comparison]) -> list[Example]:
+    """Rankings, in the order of the answers; a pair on its own is a ranking of two.
+
+    A group of which all pairs are answered is one ranking: by points, one for each response that
+    is worse and half of one for a tie. Where several people answered, a pair counts by their mean.
+    Of a group with a skip, the pairs that are answered are rankings of two. What has no order at
+    all is left out.
+    """
+    by_group: dict[str, list[Comparison]] = {}
+    for number, comparison in enumerate(comparisons):
+        by_group.setdefault(comparison.query.group or f" {number}", []).append(comparison)
+    found = []
+    for group in by_group.values():
+        ranking = _ranking(group)
+        found += pairs_of(group) if ranking is None else [ranking]
+    return [example for example in found if len(set(example.ranks)) > 1]
+
+
+def _ranking(group: Sequence[Comparison]) -> Example | None:
+    """The ranking that the answers about all pairs of a group come to; None if one is missing."""
+    preferences: dict[tuple[str, str], list[float]] = {}
+    for comparison in group:
+        if comparison.preference is not None:
+            pair = (comparison.query.left, comparison.query.right)
+            preferences.setdefault(pair, []).append(comparison.preference)
+    points = {item: 0.0 for pair in preferences for item in pair}
+    if len(points) < 3 or len(preferences) != len(points) * (len(points) - 1) // 2:
+        return None
+    for (left, right), said in preferences.items():
+        mean = sum(said) / len(said)
+        points[left] += mean
+        points[right] += 1 - mean
+    rounded = {item: round(value, 6) for item, value in points.items()}  # means of thirds
+    order = sorted(rounded, key=lambda item: -rounded[item])
+    better = [sum(other > rounded[item] for other in rounded.values()) for item in order]
+    return Example(tuple(order), tuple(float(1 + n) for n in better))
+
+
+def single_responses_of(
+    comparisons: Iterable[Comparison], labels: Iterable[tuple[str, bool]]
+) -> list[Example]:
+    """Responses that are good or bad, each once; one that is said to be both is left out.
+
+    Args:
+        comparisons: Of each that prefers one, that one is good and the other one bad.
+        labels: Ids of single responses, and whether they are good.
+    """
+    said: dict[str, set[bool]] = {}
+    for response_id, is_good in labels:
+        said.setdefault(response_id, set()).add(is_good)
+    for example in pairs_of(comparisons):
+        for response_id, is_good in zip(example.ids, (True, False), strict=True):
+            said.setdefault(response_id, set()).add(is_good)
+    return [
+        Example((response_id,), (GOOD if True in verdicts else BAD,))
+        for response_id, verdicts in said.items()
+        if len(verdicts) == 1
+    ]
