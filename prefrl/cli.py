@@ -23,10 +23,11 @@ from prefrl.commands.runs import (
     resume,
     status,
 )
+from prefrl.commands.sft import Sft, start_sft
 from prefrl.commands.train import Evaluate, Train, evaluate_agent, start_train
 from prefrl.control.presets import PRESETS, preset_for
 from prefrl.errors import PrefrlError
-from prefrl.text.presets import ALIGN_PRESETS, align_preset_for
+from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS, align_preset_for
 
 __all__ = ["main"]
 
@@ -54,7 +55,7 @@ def _automatic_preset(command: Any) -> str | None:
     if isinstance(command, Train) and command.preset == "auto":
         name = preset_for(command.config.env_id)
         return None if name == "control" else name
-    if isinstance(command, Align) and command.preset == "auto":
+    if isinstance(command, Align | Sft) and command.preset == "auto":
         name = align_preset_for(command.config.model)
         return None if name == "default" else name
     return None
@@ -64,7 +65,7 @@ def _named_preset(arguments: Sequence[str]) -> str:
     """The preset that the command line names, before it is parsed with it."""
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name = value if flag == "--preset" else flag.removeprefix("--preset=")
-        if flag.startswith("--preset") and name in {**PRESETS, **ALIGN_PRESETS}:
+        if flag.startswith("--preset") and name in {**PRESETS, **ALIGN_PRESETS, **SFT_PRESETS}:
             return name
     return ""
 
@@ -75,9 +76,12 @@ def _parse(arguments: Sequence[str], preset: str) -> Any:
     alignment = ALIGN_PRESETS.get(preset, ALIGN_PRESETS["default"])
     start = Train(config=replace(training, env_id=tyro.MISSING))
     start_text = Align(config=replace(alignment, model=tyro.MISSING, prompts=tyro.MISSING))
+    tuning = SFT_PRESETS.get(preset, SFT_PRESETS["default"])
+    start_tuning = Sft(config=replace(tuning, model=tyro.MISSING, data=tyro.MISSING))
     commands: Any = (
         Annotated[Train, tyro.conf.subcommand("train", description=_TRAIN, default=start)]
         | Annotated[Align, tyro.conf.subcommand("align", description=_ALIGN, default=start_text)]
+        | Annotated[Sft, tyro.conf.subcommand("sft", description=_SFT, default=start_tuning)]
         | Annotated[Resume, tyro.conf.subcommand("resume")]
         | Annotated[Label, tyro.conf.subcommand("label")]
         | Annotated[Status, tyro.conf.subcommand("status")]
@@ -104,10 +108,16 @@ _ALIGN = (
     "from them, by DPO and its relatives, or by taking the best of n."
 )
 
+_SFT = (
+    "Fine-tunes a language model on demonstrations: what it is to write, prompt by prompt. The "
+    "stage before prefrl align --init RUN."
+)
+
 
 _COMMANDS: dict[type, Callable[[Any], None]] = {
     Train: start_train,
     Align: start_align,
+    Sft: start_sft,
     Resume: resume,
     Label: label,
     Status: status,

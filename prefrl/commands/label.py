@@ -18,7 +18,9 @@ from prefrl.commands.page import (
     serve_page,
 )
 from prefrl.commands.samples import make_samples
+from prefrl.commands.sft import is_sft
 from prefrl.control.train import role_command
+from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["Label", "label"]
@@ -43,6 +45,10 @@ def label(command: Label) -> None:
     if command.sample and not RunDirectory(command.run).config.is_file():
         make_samples(command.run)
     run = RunDirectory.open(command.run)
+    if is_sft(run):
+        raise RunDirectoryError(
+            f"expected a run with something to label, but {run.root} learns from demonstrations."
+        )
     if command.invite is not None:
         print_link(f"For {command.invite}", invite(run, command.invite))
         if not is_served(run):

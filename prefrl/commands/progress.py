@@ -13,7 +13,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from prefrl.core.store import Counts
 from prefrl.runtime.role import RoleStatus
 
-__all__ = ["AlignProgress", "LiveLine", "TrainingProgress"]
+__all__ = ["AlignProgress", "LiveLine", "SftProgress", "TrainingProgress"]
+
+NO_LABELS = -1
+"""The budget of a run that asks nothing."""
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_REMINDERS = 60.0
@@ -26,7 +29,8 @@ class LiveLine:
         total: Steps or responses of the training; 0 if all that is done is of another kind.
         unit: What they are.
         counter: The column of metrics that counts them.
-        labels: Its budget of labels; None where there are others besides.
+        labels: Its budget of labels; None where there are others besides, NO_LABELS where there are
+            none at all.
         figures: What is shown of each row of metrics: the words, the column, the format.
         console: Where to show it; on what is not a terminal, a line every ten seconds.
     """
@@ -42,14 +46,14 @@ class LiveLine:
         console: Console,
     ) -> None:
         self._total, self._unit, self._counter = total, unit, counter
-        self._budget = "" if labels is None else f"/{labels}"
+        self._budget = None if labels == NO_LABELS else "" if labels is None else f"/{labels}"
         self._figures = figures
         self._console = console
         shown = "  ".join(f"{words} {{task.fields[{column}]}}" for words, column, _ in figures)
         self._progress = Progress(
             TextColumn(f"[bold]{{task.completed:,.0f}}[/] {unit}"),
             BarColumn(bar_width=24),
-            TextColumn(f"labels {{task.fields[labels]}}{self._budget}  {shown}"),
+            TextColumn(self._labels("{task.fields[labels]}") + shown),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -101,7 +105,7 @@ class LiveLine:
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
         """Takes in a new row of metrics."""
-        done, labels = int(row[self._counter]), int(row["labels"])
+        done, labels = int(row[self._counter]), int(row.get("labels", 0))
         shown: dict[str, Any] = {
             column: _plain(float(row[column]), style) for _, column, style in self._figures
         }
@@ -115,10 +119,13 @@ class LiveLine:
         left = (now - self._started) * max(0, self._total - done) / max(1, done)
         told = "  ".join(f"{words} {shown[column]}" for words, column, _ in self._figures)
         self._console.print(
-            f"{done:,}/{self._total:,} {self._unit}  labels {labels}{self._budget}  {told}  "
+            f"{done:,}/{self._total:,} {self._unit}  {self._labels(str(labels))}{told}  "
             f"{left:.0f} s left",
             soft_wrap=True,
         )
+
+    def _labels(self, told: str) -> str:
+        return "" if self._budget is None else f"labels {told}{self._budget}  "
 
 
 class TrainingProgress(LiveLine):
@@ -161,6 +168,31 @@ class AlignProgress(LiveLine):
             ("margin", "margin", ".2f"),
         ]
         super().__init__(responses, "responses", "responses", labels, figures, console=console)
+
+
+class SftProgress(LiveLine):
+    """Shows gradient steps, the loss, and the newest loss on what is held out.
+
+    Args:
+        console: Where to show it.
+    """
+
+    def __init__(self, *, console: Console) -> None:
+        figures = [("loss", "loss", ".3f"), ("held-out loss", "eval_loss", ".3f")]
+        super().__init__(0, "steps", "step", NO_LABELS, figures, console=console)
+        self._eval_loss: float | int | str = float("nan")
+
+    def begin(self, steps: int) -> None:
+        """Shows itself, now that it is known how many steps there are."""
+        self._total = steps
+        self._progress.update(self._task, total=steps)
+        self.start()
+
+    def update(self, row: Mapping[str, float | int | str]) -> None:
+        """Takes in a new row of metrics; most have no held-out loss."""
+        if row["eval_loss"] == row["eval_loss"]:
+            self._eval_loss = row["eval_loss"]
+        super().update({**row, "eval_loss": self._eval_loss})
 
 
 def _plain(value: float, style: str) -> str:

@@ -10,6 +10,7 @@ import tyro
 from prefrl.commands.align import is_text, resume_align
 from prefrl.commands.console import console
 from prefrl.commands.page import PageConfig
+from prefrl.commands.sft import is_sft, resume_sft_run
 from prefrl.commands.status import describe_run
 from prefrl.commands.train import resume_train
 from prefrl.control.replay import replay_run
@@ -58,7 +59,10 @@ class Report:
 def resume(command: Resume) -> None:
     """Goes on with a run of any kind."""
     run = RunDirectory.open(command.run)
-    (resume_align if is_text(run) else resume_train)(run, command.page)
+    if is_sft(run):
+        resume_sft_run(run)
+    else:
+        (resume_align if is_text(run) else resume_train)(run, command.page)
 
 
 def status(command: Status) -> None:
@@ -70,9 +74,14 @@ def replay(command: Replay) -> None:
     """Does all fits of a run again, and says whether they come out as they did.
 
     Raises:
-        RunDirectoryError: If one does not.
+        RunDirectoryError: If one does not, or there is no reward in such a run.
     """
     run = RunDirectory.open(command.run)
+    if is_sft(run):
+        raise RunDirectoryError(
+            f"expected a run that learns a reward, but {run.root} learns from demonstrations; the "
+            "same seed and data give the same model again."
+        )
     n_fits, different = 0, []
     for fit in replay_run(run):
         n_fits += 1

@@ -33,7 +33,9 @@ def describe_run(run: RunDirectory) -> Table:
         finished = run.summary.is_file() and role not in _SERVE_PEOPLE
         table.add_row(role, _describe(status, finished=finished))
     row = last_row(run.metrics)
-    if "agent" in roles:
+    if row and "eval_loss" in row:
+        table.add_row("loss", _describe_loss(row))
+    elif "agent" in roles and "oracle" in run.read_json(run.config):
         table.add_row("reward", _describe_reward(row))
     if run.labels.is_file():
         with LabelStore(run.labels) as store:
@@ -55,6 +57,12 @@ def _describe_reward(row: Mapping[str, float | int | str] | None) -> str:
     if "reward_correlation" not in row:
         return f"{freshness}, hold-out accuracy {float(row['holdout_accuracy']):.2f}"
     return f"{freshness}, correlation with the true reward {float(row['reward_correlation']):.2f}"
+
+
+def _describe_loss(row: Mapping[str, float | int | str]) -> str:
+    if not row["step"]:
+        return "no step has been taken yet"
+    return f"{float(row['loss']):.3f} after {row['examples']:,.0f} demonstrations"
 
 
 def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:

@@ -17,7 +17,7 @@ from prefrl.runtime.rundir import RunDirectory, write_atomically
 
 __all__ = ["write_text_report"]
 
-_COLOUR = "#0072B2"
+_COLOUR, _LIGHT = "#0072B2", "#9ecae1"
 _SHOWN_OVER_TIME = 12
 _CURVES = (
     ("gold_mean", "gold score", "gold.png"),
@@ -38,9 +38,7 @@ def write_text_report(run: RunDirectory) -> Path:
     rows = _rows(run.metrics)
     run.report.mkdir(exist_ok=True)
     pictures = [name for name in (_curve(run, rows, *curve) for curve in _CURVES) if name]
-    frontier = _frontier(run, rows)
-    if frontier:
-        pictures.insert(0, frontier)
+    pictures = [name for name in (_frontier(run, rows), _losses(run, rows)) if name] + pictures
     summary = run.read_json(run.summary) if run.summary.is_file() else {}
     config = run.read_json(run.config) if run.config.is_file() else {}
     style = (Path(__file__).parent / "style.css").read_text()
@@ -102,6 +100,20 @@ def _frontier(run: RunDirectory, rows: list[dict[str, str]]) -> str:
     return "frontier.png"
 
 
+def _losses(run: RunDirectory, rows: list[dict[str, str]]) -> str:
+    """Of a fine-tuning on demonstrations: the loss of each step, and that of what is held out."""
+    points, held_out = (_points(rows, "examples", name) for name in ("loss", "eval_loss"))
+    if not points:
+        return ""
+    figure, axes = _axes("demonstrations seen", "loss, nats per token")
+    axes.plot(*zip(*points, strict=True), color=_LIGHT, lw=1, label="each step")
+    if held_out:
+        axes.plot(*zip(*held_out, strict=True), color=_COLOUR, marker="o", ms=4, label="held out")
+    axes.legend()
+    figure.savefig(run.report / "loss.png")
+    return "loss.png"
+
+
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5.6, 3.4), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
@@ -114,6 +126,8 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
 def _figures(summary: dict[str, Any]) -> str:
     if not summary:
         return "<p>The run has not come to its end yet.</p>"
+    if "eval_loss_after" in summary:
+        return _figures_of_demonstrations(summary)
     rows = ["<tr><th></th><th>before</th><th>after</th></tr>"]
     for what, name in (("gold", "gold score"), ("score", "learned score"), ("kl", "KL, nats")):
         cells = "".join(f"<td>{_number(summary, what, when)}</td>" for when in ("before", "after"))
@@ -124,6 +138,20 @@ def _figures(summary: dict[str, Any]) -> str:
         "standard error."
     )
     return f"<p>{about}</p><table>{''.join(rows)}</table>{_best_of_n(summary)}"
+
+
+def _figures_of_demonstrations(summary: dict[str, Any]) -> str:
+    cells = "".join(f"<td>{_number(summary, 'eval_loss', w)}</td>" for w in ("before", "after"))
+    about = (
+        f"{summary['examples']:,} demonstrations, {summary['tokens']:,} tokens to learn, "
+        f"{summary['epochs']} epochs, {summary['steps']:,} gradient steps, seed "
+        f"{summary['seed']}, {summary['wall_seconds']:,.0f} s; {summary['eval_examples']:,} held "
+        f"out; {summary['cut']:,} of all cut. A held-out loss that rises while the other falls "
+        "means that it learns them by heart."
+    )
+    head = "<tr><th></th><th>before</th><th>after</th></tr>"
+    row = f"<tr><th>held-out loss, nats per token</th>{cells}</tr>"
+    return f"<p>{about}</p><table>{head}{row}</table>"
 
 
 def _best_of_n(summary: dict[str, Any]) -> str:

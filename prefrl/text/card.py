@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from prefrl.text.config import AlignConfig, config_as_json
+from prefrl.text.sft_config import SftConfig, sft_config_as_json
 
-__all__ = ["card"]
+__all__ = ["Example", "card", "sft_card"]
+
+Example = tuple[str, str, str]
+"""A prompt, a response before and one after."""
+
+_PATHS = ("run", "prompts", "data", "init")
 
 
-def card(
-    config: AlignConfig, summary: dict[str, Any], examples: Sequence[tuple[str, str, str]]
-) -> str:
+def card(config: AlignConfig, summary: dict[str, Any], examples: Sequence[Example]) -> str:
     """The text of ``README.md`` beside a model.
 
     Args:
@@ -33,16 +38,10 @@ def card(
         else f"It was fine-tuned by {config.method}."
     )
     lines = [
-        "---",
-        "library_name: transformers",
-        "tags: [prefrl, rlhf]",
-        "---",
-        "",
-        f"# {config.model}, aligned by comparisons",
-        "",
-        f"{how} {summary['labels']} comparisons of its responses were answered by {who}, over "
-        f"{summary['responses']} sampled responses, seed {config.seed}. Made with "
-        f"prefrl {summary['versions']['prefrl']}.",
+        *_head(f"{config.model}, aligned by comparisons", "rlhf"),
+        f"{how}{_origin(config.init)} {summary['labels']} comparisons of its responses were "
+        f"answered by {who}, over {summary['responses']} sampled responses, seed {config.seed}. "
+        f"Made with prefrl {summary['versions']['prefrl']}.",
         "",
         "| | before | after |",
         "| --- | --- | --- |",
@@ -53,16 +52,64 @@ def card(
         lines.append(f"| {what} | {_figure(summary, name, 'before')} | "
                      f"{_figure(summary, name, 'after')} |")  # fmt: skip
     lines += ["", f"Means over {summary['eval_prompts']} prompts ± their standard error.", ""]
-    lines += ["## Examples", ""]
+    lines += [*_examples(examples), *_settings(config_as_json(config))]
+    return "\n".join(lines)
+
+
+def sft_card(config: SftConfig, summary: dict[str, Any], examples: Sequence[Example]) -> str:
+    """The text of ``README.md`` beside a model that was fine-tuned on demonstrations.
+
+    Args:
+        config: What was done.
+        summary: What it came to.
+        examples: Prompts with a response before and one after.
+    """
+    cut = ""
+    if summary["cut"]:
+        cut = f" {summary['cut']}, those held out included, were cut to {config.max_tokens} tokens."
+    lines = [
+        *_head(f"{config.model}, fine-tuned on demonstrations", "sft"),
+        f"It was fine-tuned on {summary['examples']} demonstrations in {summary['steps']} gradient "
+        f"steps, seed {config.seed}.{_origin(config.init)}{cut} Prompts were not "
+        f"learned. Made with prefrl {summary['versions']['prefrl']}.",
+        "",
+    ]
+    before, after = summary["eval_loss_before"], summary["eval_loss_after"]
+    if after is not None:
+        lines += [
+            f"Held-out loss, the mean over {summary['eval_examples']} demonstrations of the nats "
+            f"per token: {before:.3f} before, {after:.3f} after.",
+            "",
+        ]
+    lines += [*_examples(examples), *_settings(sft_config_as_json(config))]
+    return "\n".join(lines)
+
+
+def _head(title: str, tag: str) -> list[str]:
+    about = ["---", "library_name: transformers", f"tags: [prefrl, {tag}]", "---"]
+    return [*about, "", f"# {title}", ""]
+
+
+def _origin(init: Path | None) -> str:
+    """What it began as, where that is not the model of the title."""
+    return f" It began as what an earlier stage left in `{init.name}`." if init else ""
+
+
+def _examples(examples: Sequence[Example]) -> list[str]:
+    if not examples:
+        return []
+    lines = ["## Examples", ""]
     for prompt, before, after in examples[:5]:
         for what, text in (("prompt", prompt), ("before", before), ("after", after)):
             lines.append(f"- {what}: {json.dumps(text, ensure_ascii=False)}")
         lines.append("")
-    settings = {
-        k: v for k, v in config_as_json(config).items() if k not in ("run", "prompts", "init")
-    }
-    lines += ["## Settings", "", "```json", json.dumps(settings, indent=1), "```", ""]
-    return "\n".join(lines)
+    return lines
+
+
+def _settings(content: dict[str, Any]) -> list[str]:
+    """The settings, without paths of the machine that it was made on."""
+    settings = {k: v for k, v in content.items() if k not in _PATHS}
+    return ["## Settings", "", "```json", json.dumps(settings, indent=1), "```", ""]
 
 
 def _figure(summary: dict[str, Any], what: str, when: str) -> str:

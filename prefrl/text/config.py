@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -26,13 +27,14 @@ from prefrl.text.reward_model import TextRewardConfig
 from prefrl.text.scoring import ScoringConfig
 from prefrl.text.tuning import check_batch_size
 
-__all__ = ["AlignConfig", "align_config_from_json", "config_as_json"]
+__all__ = ["AlignConfig", "align_config_from_json", "config_as_json", "config_from_content"]
 
 Method = Literal[
     "ppo", "best-of-n", "dpo", "cdpo", "robust-dpo", "ipo", "hinge", "orpo", "simpo", "rrhf", "pro",
     "kto",
 ]  # fmt: skip
 
+_C = TypeVar("_C")
 _FEWEST_UNANSWERED = 5
 _TEXT_FIT = FitConfig(
     epochs=30, batch_size=32, learning_rate=3e-3, linear_decay=True, noise=0.0, l2=0.0
@@ -231,15 +233,29 @@ def align_config_from_json(content: dict[str, Any]) -> AlignConfig:
     Raises:
         RunDirectoryError: If it is not one of this release.
     """
+    return config_from_content(AlignConfig, content, paths=("prompts", "run", "init", "data"))
+
+
+def config_from_content(kind: type[_C], content: dict[str, Any], *, paths: Sequence[str]) -> _C:
+    """A config from what JSON held of it.
+
+    Args:
+        kind: Its class, a dataclass whose fields may be dataclasses.
+        content: Its fields.
+        paths: Those that are paths, or None.
+
+    Raises:
+        RunDirectoryError: If it is not one of this release.
+    """
     try:
-        kinds = typing.get_type_hints(AlignConfig)
+        kinds = typing.get_type_hints(kind)
         parts = {
             name: kinds[name](**value) if dataclasses.is_dataclass(kinds[name]) else value
             for name, value in content.items()
         }
-        for name in ("prompts", "run", "init", "data"):
+        for name in paths:
             parts[name] = None if parts[name] is None else Path(parts[name])
-        return AlignConfig(**parts)
+        return kind(**parts)
     except (KeyError, TypeError) as error:
         raise RunDirectoryError(
             f"expected a config.json of this release of prefrl, but {error}; read the run with "

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -33,7 +34,11 @@ class FinetuneConfig:
     microbatch: int = 8
     """Examples in one forward and backward: gradients are accumulated."""
     learning_rate: float = 1e-5
-    """Of AdamW after the warm-up; from there it falls to zero."""
+    """Of AdamW after the warm-up; from there it falls as schedule says."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after the warm-up."""
+    final_share: float = 0.0
+    """Share of the learning rate that it has come down to when all steps are taken."""
     warmup_steps: int = 0
     """Gradient steps over which the learning rate rises from zero."""
     max_grad_norm: float = 1.0
@@ -53,6 +58,17 @@ class FinetuneConfig:
             raise ConfigError(f"max_grad_norm must be positive, got {self.max_grad_norm}.")
         if self.warmup_steps < 0:
             raise ConfigError(f"warmup_steps must not be negative, got {self.warmup_steps}.")
+        if self.schedule not in ("linear", "cosine", "constant"):
+            raise ConfigError(
+                f"expected schedule to be linear, cosine or constant, got {self.schedule!r}."
+            )
+        if not 0 <= self.final_share <= 1:
+            raise ConfigError(f"final_share is a share in [0, 1], got {self.final_share}.")
+        if self.schedule == "constant" and self.final_share not in (0, 1):
+            raise ConfigError(
+                "expected schedule linear or cosine with final_share, got constant, which does "
+                "not fall; leave final_share out."
+            )
 
 
 class Finetuning:
@@ -113,6 +129,11 @@ class Finetuning:
         """Whether all steps are taken."""
         return self.n_steps >= self.total_steps
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the newest gradient step; before the first one, as configured."""
+        return float(self._adam.param_groups[0]["lr"])
+
     def step(self) -> dict[str, float]:
         """One gradient step.
 
@@ -151,11 +172,16 @@ class Finetuning:
         return batch
 
     def _share(self) -> float:
-        """Of the learning rate: a rise, then a fall to zero."""
-        warmup = self._config.warmup_steps
+        """Of the learning rate: a rise, then a fall to the final share."""
+        config, warmup = self._config, self._config.warmup_steps
         if self.n_steps < warmup:
             return (self.n_steps + 1) / (warmup + 1)
-        return (self.total_steps - self.n_steps) / (self.total_steps - warmup)
+        if config.schedule == "constant":
+            return 1.0
+        left = (self.total_steps - self.n_steps) / (self.total_steps - warmup)
+        if config.schedule == "cosine":  # Loshchilov and Hutter 2017 (arXiv 1608.03983), eq. 5
+            left = (1 + math.cos(math.pi * (1 - left))) / 2
+        return config.final_share + (1 - config.final_share) * left
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: a copy, which later steps leave as it is."""

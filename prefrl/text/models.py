@@ -65,7 +65,7 @@ class LanguageModel:
             chat: Whether a text is what a user says to an assistant, too.
 
         Raises:
-            ConfigError: If there is no template, or the prompt is empty.
+            ConfigError: If there is no template, it refuses the messages, or the prompt is empty.
         """
         if isinstance(told, str) and not chat:
             ids = self.tokenizer(told)["input_ids"]
@@ -84,8 +84,18 @@ class LanguageModel:
                 f"expected a chat template for a conversation, but {self.source} has none; give "
                 "prompts as texts, without chat, or take a model made for conversations."
             )
+        from jinja2 import TemplateError
+
         said = [{"role": role, "content": content} for role, content in messages]
-        text = self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        try:
+            text = self.tokenizer.apply_chat_template(
+                said, tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            raise ConfigError(
+                f"expected a conversation that the chat template of {self.source} takes, but "
+                f"{error}."
+            ) from error
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 

@@ -17,8 +17,9 @@ from prefrl.text.ppo import PpoConfig
 from prefrl.text.prompts import PromptConfig
 from prefrl.text.reward_model import TextRewardConfig
 from prefrl.text.scoring import ScoringConfig
+from prefrl.text.sft_config import SftConfig
 
-__all__ = ["ALIGN_PRESETS", "align_preset_for"]
+__all__ = ["ALIGN_PRESETS", "SFT_PRESETS", "align_preset_for"]
 
 _DEFAULT = AlignConfig("tiny", Path())
 
@@ -89,5 +90,39 @@ ALIGN_PRESETS = {
 
 
 def align_preset_for(model: str) -> str:
-    """The preset that suits a model where no other is named."""
+    """The preset that suits a model where no other is named, also for demonstrations."""
     return {"smollm2": "cpu", "tiny": "tiny"}.get(model, "default")
+
+
+_SFT_DEFAULT = SftConfig("tiny", Path())
+
+# As in the alignment on two cores: the last layers, and gradients of few examples at a time.
+_SFT_CPU = replace(
+    _SFT_DEFAULT,
+    train_layers=6,
+    finetune=FinetuneConfig(learning_rate=1e-4, epochs=2, microbatch=4),
+)
+
+_SFT_TINY = replace(
+    _SFT_DEFAULT,
+    sampling=SamplingConfig(max_new_tokens=8),
+    finetune=FinetuneConfig(learning_rate=3e-3, epochs=5),
+)
+
+# Ouyang et al. 2022 (arXiv 2203.02155), appendix C.1, of models of 1.3 and 6 billion parameters.
+# They drop out 0.2 of the residuals and choose the epoch by the score of a reward model; here
+# models are trained without dropout, and the last epoch is taken.
+_INSTRUCTGPT = replace(
+    _SFT_DEFAULT,
+    finetune=FinetuneConfig(
+        learning_rate=9.65e-6, epochs=16, batch_size=32, schedule="cosine", final_share=0.1
+    ),
+)
+
+SFT_PRESETS = {
+    "default": _SFT_DEFAULT,
+    "cpu": _SFT_CPU,
+    "tiny": _SFT_TINY,
+    "instructgpt": _INSTRUCTGPT,
+}
+"""By name, of the fine-tuning on demonstrations."""

@@ -11,7 +11,15 @@ from prefrl.errors import ConfigError
 from prefrl.text.models import LanguageModel
 from prefrl.text.responses import Prompt
 
-__all__ = ["PromptConfig", "PromptText", "cut_prompt", "numbered_lines", "parsed", "read_prompts"]
+__all__ = [
+    "PromptConfig",
+    "PromptText",
+    "cut_prompt",
+    "messages_of",
+    "numbered_lines",
+    "parsed",
+    "read_prompts",
+]
 
 PromptText = str | tuple[tuple[str, str], ...]
 """A text to go on from; or the messages of a conversation, each a role and what was said."""
@@ -90,7 +98,8 @@ def numbered_lines(path: Path, what: str, form: str) -> list[tuple[int, str]]:
         ConfigError: If it cannot be read, or holds none.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: JSON may hold other line separators, such as U+2028, as they are.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise ConfigError(f"expected {path} to be text in UTF-8, but {error.reason}.") from error
     except OSError as error:
@@ -120,7 +129,7 @@ def _prompt(path: Path, number: int, line: str) -> PromptText:
     told = row.get("prompt", row.get("messages")) if isinstance(row, dict) else row
     if isinstance(told, str) and told.strip():
         return told
-    messages = _messages(told)
+    messages = messages_of(told)
     if messages:
         return messages
     raise ConfigError(
@@ -129,7 +138,7 @@ def _prompt(path: Path, number: int, line: str) -> PromptText:
     )
 
 
-def _messages(told: Any) -> tuple[tuple[str, str], ...]:
+def messages_of(told: Any) -> tuple[tuple[str, str], ...]:
     """The messages of a conversation; none if it is something else."""
     if not isinstance(told, list):
         return ()

@@ -24,7 +24,7 @@ from typing import Any
 from prefrl.errors import ConfigError, MissingExtraError
 from prefrl.text.prompts import PromptText, numbered_lines, parsed
 
-__all__ = ["Labelled", "Preferences", "Ranking", "read_preferences"]
+__all__ = ["Labelled", "Preferences", "Ranking", "numbered_rows", "read_preferences"]
 
 _FORMS = (
     '{"prompt", "chosen", "rejected"}, or {"prompt", "responses", "ranks" or "scores"}, or '
@@ -106,9 +106,7 @@ def read_preferences(path: Path) -> Preferences:
         ConfigError: If there is nothing, or a row has none of the forms: with its number, from 1.
         MissingExtraError: If it is a folder and ``datasets`` is not installed.
     """
-    judged = [_judged(row, f"{kind} {number} of {path}") for kind, number, row in _rows(path)]
-    if not judged:
-        raise ConfigError(f"expected preferences in {path}, but it is empty.")
+    judged = [_judged(row, where) for where, row in numbered_rows(path, "preferences")]
     return Preferences(
         [one for one in judged if isinstance(one, Ranking)],
         [one for one in judged if isinstance(one, Labelled)],
@@ -139,14 +137,31 @@ def _better(one: Labelled, other: Labelled) -> Ranking:
     return Ranking(good.prompt, (good.response, bad.response), (1, 2), where=good.where)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, int, Any]]:
-    if path.is_dir():
-        for number, row in enumerate(_data_set(path), 1):
-            yield "row", number, row
+def numbered_rows(path: Path, what: str) -> Iterator[tuple[str, Any]]:
+    """The rows of JSON lines or of a folder of ``datasets``, each with where it stands.
+
+    Args:
+        path: The file or the folder.
+        what: What it should hold.
+
+    Raises:
+        ConfigError: If there is none, or a line is broken: with its number, from 1.
+        MissingExtraError: If it is a folder and ``datasets`` is not installed.
+    """
+    if not path.is_dir():
+        form = "JSON lines, or a folder that datasets saved"
+        for number, line in numbered_lines(path, what, form):
+            yield f"line {number} of {path}", parsed(path, number, line)
         return
-    form = "JSON lines, or a folder that datasets saved"
-    for number, line in numbered_lines(path, "preferences", form):
-        yield "line", number, parsed(path, number, line)
+    try:
+        rows = _data_set(path)
+        n_rows = len(rows)
+    except IndexError:  # of datasets, which cannot load what it saved without a row
+        n_rows = 0
+    if n_rows == 0:
+        raise ConfigError(f"expected {what} in {path}, but it is empty.")
+    for number, row in enumerate(rows, 1):
+        yield f"row {number} of {path}", row
 
 
 def _data_set(path: Path) -> Any:
@@ -163,7 +178,14 @@ def _data_set(path: Path) -> Any:
         raise ConfigError(
             f"expected a folder that datasets saved in {path}, but {error}"
         ) from error
-    return found["train"] if isinstance(found, datasets.DatasetDict) else found
+    if not isinstance(found, datasets.DatasetDict):
+        return found
+    if "train" not in found:
+        raise ConfigError(
+            f"expected a split named train in {path}, got {', '.join(found)}; give the folder of "
+            "the split that you mean."
+        )
+    return found["train"]
 
 
 def _judged(row: Any, where: str) -> Ranking | Labelled:

@@ -23,6 +23,7 @@ from prefrl.text.responses import Prompt, Response, Responses
 
 __all__ = [
     "gold_of",
+    "load_start",
     "prompts_of",
     "show_to_people",
     "starting_model",
@@ -36,17 +37,36 @@ def starting_model(config: AlignConfig, device: str = "cpu") -> LanguageModel:
     Raises:
         ConfigError: If it cannot be loaded.
     """
-    name = config.model
-    if config.init is not None:
-        run = RunDirectory(config.init)
-        name = str(run.model if run.model.is_dir() else config.init)
+    return load_start(config.model, config.init, device)
+
+
+def load_start(model: str, init: Path | None, device: str = "cpu") -> LanguageModel:
+    """A model, or what an earlier stage made of it.
+
+    Args:
+        model: Its name.
+        init: A run, or the folder of a model; None if there is no earlier stage.
+        device: Where to put it.
+
+    Raises:
+        ConfigError: If it cannot be loaded, or the earlier stage has not come to its end.
+    """
+    name = model
+    if init is not None:
+        run = RunDirectory(init)
+        name = str(run.model if run.model.is_dir() else init)
         if not Path(name).is_dir():
             raise ConfigError(
-                f"expected a run or a folder of a model in init, but there is no {config.init}."
+                f"expected a run or a folder of a model in init, but there is no {init}."
+            )
+        if name == str(init) and run.versions.is_file():
+            raise ConfigError(
+                f"expected a run that has come to its end in init, but {init} has no model yet; "
+                f"go on with prefrl resume {init}."
             )
     language = load_model(name)
     language.model.to(torch.device(device))
-    return replace(language, source=config.model)
+    return replace(language, source=model)
 
 
 def prompts_of(config: AlignConfig, language: LanguageModel) -> tuple[list[Prompt], list[Prompt]]:

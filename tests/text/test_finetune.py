@@ -118,3 +118,38 @@ def test_the_learning_rate_rises_and_falls():
         training.step()
         rates.append(training._adam.param_groups[0]["lr"])
     assert rates == pytest.approx([0.2, 0.4, 0.6, 0.45, 0.3, 0.15])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [1, 3 / 4, 1 / 2, 1 / 4]),
+        ({"final_share": 0.2}, [1, 0.8, 0.6, 0.4]),
+        ({"schedule": "constant"}, [1, 1, 1, 1]),
+        ({"schedule": "constant", "warmup_steps": 2}, [1 / 3, 2 / 3, 1, 1]),
+        ({"schedule": "cosine"}, [1, (2 + 2**0.5) / 4, 1 / 2, (2 - 2**0.5) / 4]),
+        ({"schedule": "cosine", "final_share": 0.1, "warmup_steps": 1}, [1 / 2, 1, 0.775, 0.325]),
+    ],
+)
+def test_schedules_of_the_learning_rate(changes, expected):
+    policy, pairs = toy()
+    config = FinetuneConfig(batch_size=3, learning_rate=0.5, **changes)
+    training = on_demonstrations(policy, [p[0] for p in pairs], config=config, seed=0)
+    shares = []
+    while not training.done:
+        training.step()
+        shares.append(training.learning_rate / 0.5)
+    assert shares == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "sawtooth"}, "linear, cosine or constant, got 'sawtooth'"),
+        ({"final_share": 1.5}, "final_share is a share"),
+        ({"schedule": "constant", "final_share": 0.5}, "leave final_share out"),
+    ],
+)
+def test_schedules_that_there_are_not_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        FinetuneConfig(**changes)

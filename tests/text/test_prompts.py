@@ -16,9 +16,15 @@ def test_json_lines_hold_texts_or_conversations(tmp_path):
     messages = [{"role": "user", "content": "hello"}]
     rows = [{"prompt": "one"}, {"messages": messages}, {"prompt": messages}, "two"]
     path = tmp_path / "prompts.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)))
+    path.write_text("\r\n".join(map(json.dumps, rows)))
     conversation = (("user", "hello"),)
     assert read_prompts(path) == ["one", conversation, conversation, "two"]
+
+
+def test_what_json_may_hold_as_it_is_does_not_break_a_line(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "one\u2028two\x85three"}\n', encoding="utf-8")
+    assert read_prompts(path) == ["one\u2028two\x85three"]
 
 
 @pytest.mark.parametrize(

