@@ -35,11 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``prefrl``. Exits with 2 on bad input, after one clear sentence."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        command = _parse(arguments, _named_preset(arguments))
+        first = _named_preset(arguments) or _preset_of_model(arguments)
+        command = _parse(arguments, first)
         name = _automatic_preset(command)
         if name is not None:
             console.print(f"preset {name}", style="dim")
-            command = _parse(arguments, name)
+            command = command if name == first else _parse(arguments, name)
         _COMMANDS[type(command)](command)
     except PrefrlError as error:
         errors.print(f"prefrl: {error}", style="red", markup=False, soft_wrap=True)
@@ -67,6 +68,12 @@ def _named_preset(arguments: Sequence[str]) -> str:
         if flag.startswith("--preset") and name in {**PRESETS, **ALIGN_PRESETS}:
             return name
     return ""
+
+
+def _preset_of_model(arguments: Sequence[str]) -> str:
+    """The preset of a model that is named first of all: what fits it may not fit the default's."""
+    names_model = len(arguments) > 1 and arguments[0] == "align"
+    return align_preset_for(arguments[1]) if names_model else ""
 
 
 def _parse(arguments: Sequence[str], preset: str) -> Any:
