@@ -12,6 +12,7 @@ import tyro
 from prefrl.commands.align import Align, start_align
 from prefrl.commands.console import console, errors
 from prefrl.commands.doctor import Doctor, doctor
+from prefrl.commands.export import Export, export
 from prefrl.commands.label import Label, label
 from prefrl.commands.runs import (
     Replay,
@@ -91,6 +92,7 @@ def _parse(arguments: Sequence[str], preset: str) -> Any:
         | Annotated[Replay, tyro.conf.subcommand("replay")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     )
     return tyro.cli(
@@ -121,5 +123,6 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Replay: replay,
     Evaluate: evaluate_agent,
     Report: report,
+    Export: export,
     Doctor: doctor,
 }
