@@ -12,6 +12,7 @@ import tyro
 from prefrl.commands.align import Align, start_align
 from prefrl.commands.console import console, errors
 from prefrl.commands.doctor import Doctor, doctor
+from prefrl.commands.export import Export, export
 from prefrl.commands.label import Label, label
 from prefrl.commands.runs import (
     Replay,
@@ -36,11 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``prefrl``. Exits with 2 on bad input, after one clear sentence."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        command = _parse(arguments, _named_preset(arguments))
+        first = _named_preset(arguments) or _preset_of_model(arguments)
+        command = _parse(arguments, first)
         name = _automatic_preset(command)
         if name is not None:
             console.print(f"preset {name}", style="dim")
-            command = _parse(arguments, name)
+            command = command if name == first else _parse(arguments, name)
         _COMMANDS[type(command)](command)
     except PrefrlError as error:
         errors.print(f"prefrl: {error}", style="red", markup=False, soft_wrap=True)
@@ -70,6 +72,12 @@ def _named_preset(arguments: Sequence[str]) -> str:
     return ""
 
 
+def _preset_of_model(arguments: Sequence[str]) -> str:
+    """The preset of a model that is named first of all: what fits it may not fit the default's."""
+    names_model = len(arguments) > 1 and arguments[0] == "align"
+    return align_preset_for(arguments[1]) if names_model else ""
+
+
 def _parse(arguments: Sequence[str], preset: str) -> Any:
     """The command, with defaults of a preset."""
     training = PRESETS.get(preset, PRESETS["control"])
@@ -88,6 +96,7 @@ def _parse(arguments: Sequence[str], preset: str) -> Any:
         | Annotated[Replay, tyro.conf.subcommand("replay")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     )
     return tyro.cli(
@@ -124,5 +133,6 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Replay: replay,
     Evaluate: evaluate_agent,
     Report: report,
+    Export: export,
     Doctor: doctor,
 }

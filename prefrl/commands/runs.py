@@ -18,6 +18,7 @@ from prefrl.errors import RunDirectoryError
 from prefrl.report import write_report
 from prefrl.report.text_page import write_text_report
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.text.replay import replay_alignment
 
 __all__ = ["Replay", "Report", "Resume", "Status", "replay", "report", "resume", "status"]
 
@@ -83,7 +84,7 @@ def replay(command: Replay) -> None:
             "same seed and data give the same model again."
         )
     n_fits, different = 0, []
-    for fit in replay_run(run):
+    for fit in (replay_alignment if is_text(run) else replay_run)(run):
         n_fits += 1
         console.print(
             f"fit {fit.number:>3}  {fit.labels:>6} labels up to event {fit.last_event:<6} "

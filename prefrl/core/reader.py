@@ -87,7 +87,14 @@ class LabelReader:
             found += [LabelChange(event.id, query, *label) for label in labels_of(event, row.whose)]
         return found
 
-    def comparisons(self, *, since: int = 0) -> list[tuple[int, Comparison]]:
+    def annotators(self) -> list[str]:
+        """Who has given answers that are current, skips included; in the order of the names."""
+        names = sa.select(CURRENT.c.annotator_id).where(CURRENT.c.answer.is_not(None)).distinct()
+        return sorted(row.annotator_id for row in self._database.rows(names))
+
+    def comparisons(
+        self, *, since: int = 0, annotator: str | None = None
+    ) -> list[tuple[int, Comparison]]:
         """Current answers with the ids of their events, skips included.
 
         A query comes once per annotator, and again in a later call when there is a newer answer:
@@ -95,6 +102,7 @@ class LabelReader:
 
         Args:
             since: Leave out events with this id or a smaller one.
+            annotator: Whose answers alone; None gives all.
 
         Returns:
             In the order of the event ids; the last id is the next ``since``.
@@ -105,6 +113,8 @@ class LabelReader:
             .where(CURRENT.c.event_id > since, CURRENT.c.answer.is_not(None))
             .order_by(CURRENT.c.event_id)
         )
+        if annotator is not None:
+            answers = answers.where(CURRENT.c.annotator_id == annotator)
         rows = self._database.rows(answers)
         return [(row.event_id, Comparison(as_query(row), Answer(row.answer))) for row in rows]
 

@@ -144,6 +144,7 @@ class RewardLearner:
         self._nothing_due = False
         self._l2: float | None = None
         self._n_failures = 0
+        self._began_after = 0
         self._fits: CsvTable | None = None
 
     @property
@@ -159,6 +160,7 @@ class RewardLearner:
         put_into(self.model.module(), weights)
         row = weights.about
         self.n_fits, self.n_fitted, self._l2 = weights.version, row["fitted"], row["l2"]
+        self._began_after = self.n_fits
         # Weights are published before their row: it may be missing, and nothing else.
         self._fits = CsvTable(self._run.fits, keep=self.n_fits - 1)
         self._fits.append(row)
@@ -259,6 +261,7 @@ class RewardLearner:
             "last_event": self._cursor,
             "recent": sample.number,
             "attempt": self._n_failures,
+            "began_after": self._began_after,
             "weights": weights_hash(self.model.module().state_dict()),
         }
         self._n_failures = 0
@@ -305,6 +308,7 @@ class RewardLearner:
         """Goes back to a state; answers are read from the store again."""
         self.model.module().load_state_dict(state["model"])
         self.n_fits, self.n_fitted = state["n_fits"], state["n_fitted"]
+        self._began_after = self.n_fits
         self._n_failures, self._l2 = state["n_failures"], state["l2"]
         self._answers, self._cursor, self._fits = {}, 0, None
         self._n_forgotten, self._nothing_due = 0, False

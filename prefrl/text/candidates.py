@@ -198,6 +198,6 @@ def load_recent(run: RunDirectory, number: int) -> Recent:
         return Recent(number, int(content["run_steps"]), rows)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunDirectoryError(
-            f"expected a sample of responses in {path}, but {error}; only runs whose recent/ "
-            "folder is whole can be repeated."
+            f"expected a sample of responses in {path}, but {error}; only asynchronous runs "
+            "whose recent/ folder is whole can be repeated."
         ) from error

@@ -118,4 +118,4 @@ def sample_responses(
 
 def _response(language: LanguageModel, prompt: Prompt, row: list[int]) -> Response:
     tokens = tuple(token for token in row if token >= 0)
-    return Response(prompt.text, language.decode(tokens), prompt.tokens, tokens)
+    return Response(prompt.text, language.decode(tokens), prompt.tokens, tokens, prompt.messages)

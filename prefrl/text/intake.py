@@ -160,7 +160,8 @@ def _item(
     language: LanguageModel, told: PromptText, text: str, *, chat: bool, where: str
 ) -> Response:
     prompt = language.prompt(told, chat=chat)
-    item = Response(prompt.text, text, prompt.tokens, language.response_tokens(text))
+    tokens = language.response_tokens(text)
+    item = Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
     length = len(item.prompt_tokens) + len(item.tokens)
     if length > language.context:
         raise ConfigError(

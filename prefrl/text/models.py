@@ -67,16 +67,17 @@ class LanguageModel:
         Raises:
             ConfigError: If there is no template, it refuses the messages, or the prompt is empty.
         """
-        if isinstance(told, str) and not chat:
-            ids = self.tokenizer(told)["input_ids"]
+        messages = (("user", told),) if isinstance(told, str) and chat else told
+        if isinstance(messages, str):
+            ids = self.tokenizer(messages)["input_ids"]
             if self.end_token is not None and len(ids) > 1 and ids[-1] == self.end_token:
                 ids = ids[:-1]  # some tokenizers close a text at once
         else:
-            ids = self._conversation((("user", told),) if isinstance(told, str) else told)
+            ids = self._conversation(messages)
         shown = told if isinstance(told, str) else "\n\n".join(f"{r}: {said}" for r, said in told)
         if not ids:
             raise ConfigError(f"expected a prompt of at least one token, got {told!r}.")
-        return Prompt(shown, tuple(ids))
+        return Prompt(shown, tuple(ids), () if isinstance(messages, str) else messages)
 
     def _conversation(self, messages: tuple[tuple[str, str], ...]) -> list[int]:
         if not getattr(self.tokenizer, "chat_template", None):

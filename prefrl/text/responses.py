@@ -13,6 +13,9 @@ from prefrl.runtime.rundir import RunDirectory, replace_file, sync_folder
 
 __all__ = ["Prompt", "Response", "Responses", "response_from"]
 
+Messages = tuple[tuple[str, str], ...]
+"""A conversation: of each message a role and what was said."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -22,6 +25,8 @@ class Prompt:
     """As people see it."""
     tokens: tuple[int, ...]
     """As the model sees it; a chat template may have added to the text."""
+    messages: Messages = ()
+    """The conversation that it is; empty where it is a text to go on from."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Response:
     """The prompt as the model sees it."""
     tokens: tuple[int, ...]
     """The response, with the end token if it has one."""
+    messages: Messages = ()
+    """The conversation that the prompt is; empty where it is a text to go on from."""
 
     @property
     def id(self) -> str:
@@ -50,9 +57,12 @@ def response_from(content: Mapping[str, Any]) -> Response:
     Raises:
         TypeError: If fields are missing, or there are others.
         KeyError: If it has no tokens.
+        ValueError: If a message is no role and what was said.
     """
     tokens = {name: tuple(content[name]) for name in ("prompt_tokens", "tokens")}
-    return Response(**{**content, **tokens})
+    # Responses that were stored before there was such a field have none.
+    messages = tuple((role, said) for role, said in content.get("messages", ()))
+    return Response(**{**content, **tokens, "messages": messages})
 
 
 class Responses(Mapping[str, Response]):
@@ -61,6 +71,9 @@ class Responses(Mapping[str, Response]):
     Args:
         run: Where they are kept as files too, whole before the query is stored; None keeps them in
             memory alone.
+
+    Raises:
+        RunDirectoryError: On reading, if a file is missing or damaged.
     """
 
     def __init__(self, run: RunDirectory | None = None) -> None:
@@ -84,6 +97,11 @@ class Responses(Mapping[str, Response]):
             self._known[item_id] = self._read(item_id)
         return self._known[item_id]
 
+    def __contains__(self, item_id: object) -> bool:
+        if item_id in self._known:
+            return True
+        return self._folder is not None and (self._folder / f"{item_id}.json").is_file()
+
     def __iter__(self) -> Iterator[str]:
         if self._folder is None:
             return iter(self._known)
@@ -97,8 +115,6 @@ class Responses(Mapping[str, Response]):
         path = self._folder / f"{item_id}.json"
         try:
             return response_from(json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            raise KeyError(item_id) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunDirectoryError(
                 f"expected a response in {path}, but {error}; take the file from a backup."

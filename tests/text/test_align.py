@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 from safetensors.torch import load_file
 
+from prefrl.cli import main
 from prefrl.commands.status import describe_run
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
@@ -193,6 +194,17 @@ def test_killed_at_any_moment_a_run_goes_on_and_loses_no_answer(config):
     assert run.read_json(run.summary)["labels"] == 200
     numbers = [int(row["rollout"]) for row in rows_of(run)]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_options_are_read_with_the_preset_of_the_model(config, capsys):
+    told = f"align tiny --prompts {config.prompts} --reward.ensemble models --gold nothing:there"
+    with pytest.raises(SystemExit):
+        main(told.split())
+    shown = capsys.readouterr()
+    assert "preset tiny" in shown.out
+    assert (
+        "function 'there' in nothing" in shown.err
+    )  # no word of train_layers, which is 0 by default
 
 
 def test_the_status_of_a_run_with_people_knows_that_texts_are_not_filmed(config):

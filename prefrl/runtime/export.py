@@ -1,0 +1,122 @@
+"""What labellers have answered, as rows for other programs: what counts, and what is left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from prefrl.core.store import LabelStore
+from prefrl.core.verdicts import Ranking, decided, rankings_of, verdicts_of, wins_of
+from prefrl.errors import NotEnoughDataError, RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["Export", "Form", "Row", "Rows", "export_answers"]
+
+Form = Literal["preference", "ranking", "unpaired"]
+"""Pairs of a better and a worse item; K items with ranks; or single items that are good or bad."""
+
+Row = dict[str, Any]
+"""What JSON can hold."""
+
+
+class Rows(Protocol):
+    """How a side writes its items."""
+
+    def preference(self, query_id: str, better: str, worse: str) -> Row:
+        """A pair, by the ids of its items."""
+        ...
+
+    def ranking(self, ranking: Ranking) -> Row:
+        """K items with their ranks."""
+        ...
+
+    def unpaired(self, item_id: str, label: bool) -> Row:
+        """An item that won more often than it lost, or the other way round."""
+        ...
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a run has to give in a form."""
+
+    rows: Iterator[Row]
+    """Made as they are asked for."""
+    n_rows: int
+    """How many they are."""
+    left_out: Mapping[str, int]
+    """What is not in them: why, and how much of it there is."""
+    n_broken: int = 0
+    """Groups that are written as pairs, since their answers make no order."""
+
+    def lines(self) -> Iterator[str]:
+        """The rows as lines of JSON, in ASCII.
+
+        Raises:
+            RunDirectoryError: If a number is not finite, or an item is missing or damaged.
+        """
+        for number, row in enumerate(self.rows, 1):
+            try:
+                yield json.dumps(row, allow_nan=False) + "\n"
+            except ValueError as error:
+                raise RunDirectoryError(
+                    f"expected finite numbers in row {number}, but {error}; JSON has no others."
+                ) from error
+
+    def __str__(self) -> str:
+        """In words."""
+        said = f"{self.n_rows:,} row{'' if self.n_rows == 1 else 's'}"
+        if self.left_out:
+            said += "; left out: " + ", ".join(f"{n:,} {why}" for why, n in self.left_out.items())
+        if self.n_broken:
+            said += f"; groups written as pairs, as their answers make no order: {self.n_broken:,}"
+        return said
+
+
+def export_answers(
+    run: RunDirectory, rows: Rows, form: Form, *, annotator: str | None = None
+) -> Export:
+    """The current answers of a run in a form.
+
+    Args:
+        run: Which run; it may go on meanwhile.
+        rows: How its items are written.
+        form: Which form.
+        annotator: Whose answers alone; by default the verdict of most on each query.
+
+    Raises:
+        ConfigError: If an annotator is named who has given no answer.
+        NotEnoughDataError: If there are no answers, or none that the form has a place for.
+    """
+    if not run.labels.is_file():  # it would be made
+        raise NotEnoughDataError(
+            f"expected answers in {run.labels}, but there is no such file; label some pairs first."
+        )
+    with LabelStore(run.labels) as store:
+        verdicts = verdicts_of(store, annotator=annotator)
+    left_out = {
+        "skipped": verdicts.n_skipped,
+        "on which annotators differ": verdicts.n_drawn,
+        "without an answer": verdicts.n_unanswered,
+    }
+    pairs, n_broken = list(decided(verdicts.comparisons)), 0
+    made: Iterable[Row]
+    if form == "preference":
+        n_rows, made = len(pairs), (rows.preference(*pair) for pair in pairs)
+    elif form == "ranking":
+        rankings, n_broken = rankings_of(verdicts.comparisons)
+        n_rows, made = len(rankings), map(rows.ranking, rankings)
+    else:
+        wins = wins_of(verdicts.comparisons)
+        labels = {item: n > 0 for item, n in wins.items() if n}
+        left_out["responses that won as often as they lost"] = len(wins) - len(labels)
+        n_rows, made = len(labels), (rows.unpaired(*label) for label in labels.items())
+    if form != "ranking":
+        left_out["tied"] = len(verdicts.comparisons) - len(pairs)
+    export = Export(iter(made), n_rows, {why: n for why, n in left_out.items() if n}, n_broken)
+    if not n_rows:
+        raise NotEnoughDataError(
+            f"expected answers for the form {form} in {run.labels}, got {export}; label some more."
+        )
+    return export

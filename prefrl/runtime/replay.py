@@ -1,0 +1,145 @@
+"""Repeating the reward learning of a run from its log: same answers, same samples, same weights."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from prefrl.core.comparisons import Comparison, Item, Query
+from prefrl.core.labels import LabelEvent, resolve
+from prefrl.core.store import LabelStore
+from prefrl.errors import RunDirectoryError
+from prefrl.runtime.learner import LearnedReward, LearnerConfig, Recent, fit_once, weights_hash
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["ReplayedFit", "replay_fits"]
+
+
+@dataclass(frozen=True)
+class ReplayedFit:
+    """One fit, done again."""
+
+    number: int
+    """Version of the reward."""
+    labels: int
+    """Answers that it was fitted to, skips included."""
+    last_event: int
+    """Id of the newest answer event that the learner had read."""
+    same: bool
+    """Whether the weights are those that the run had published."""
+
+
+@dataclass(frozen=True)
+class _LoggedFit:
+    """What a row of the log says of a fit."""
+
+    number: int
+    last_event: int
+    recent: int
+    attempt: int
+    began_after: int
+    weights: str
+
+
+def replay_fits(
+    run: RunDirectory,
+    make_reward: Callable[[], LearnedReward],
+    items: Mapping[str, Item],
+    *,
+    config: LearnerConfig,
+    seed: int,
+    load_recent: Callable[[RunDirectory, int], Recent],
+) -> Iterator[ReplayedFit]:
+    """Does all fits of a run again.
+
+    Args:
+        run: An asynchronous run, finished or not.
+        make_reward: Makes the reward model as it is before any fit.
+        items: The compared items by id.
+        config: The settings of the learner.
+        seed: From which every fit started.
+        load_recent: Reads a sample by its number.
+
+    Yields:
+        Each fit as soon as it is done.
+
+    Raises:
+        RunDirectoryError: If the run has no fits, or a sample or an answer that a fit used is
+            missing or damaged.
+    """
+    logged = _log_of(run)
+    events, queries = _answers_of(run)
+    reward, began_after, l2 = make_reward(), 0, None
+    for row in logged:
+        if row.began_after != began_after:
+            # A new process knew the weights and no more: what a model keeps besides, such as the
+            # features of items, may differ in the last bit with the batches that it saw before.
+            weights, reward = reward.module().state_dict(), make_reward()
+            reward.module().load_state_dict(weights)
+            began_after = row.began_after
+        if row.last_event > len(events):
+            raise RunDirectoryError(
+                f"expected at least {row.last_event} answer events in {run.labels}, which fit "
+                f"{row.number} had read, got {len(events)}; take the file from a backup of the run."
+            )
+        comparisons = _current(events[: row.last_event], queries)
+        newest = comparisons[-config.newest :]
+        report = fit_once(
+            reward,
+            newest,
+            items,
+            load_recent(run, row.recent).items,
+            config=config.fit_for(len(newest), is_first=row.number == 1),
+            seed=(seed, row.attempt),
+            l2=l2,
+        )
+        l2 = report.l2
+        same = weights_hash(reward.module().state_dict()) == row.weights
+        yield ReplayedFit(row.number, len(comparisons), row.last_event, same)
+
+
+def _log_of(run: RunDirectory) -> list[_LoggedFit]:
+    rows: list[dict[str, str]] = []
+    if run.fits.is_file():
+        with run.fits.open(newline="", encoding="utf-8", errors="replace") as file:
+            rows = list(csv.DictReader(file))
+    if not rows:
+        raise RunDirectoryError(
+            f"expected fits to repeat in {run.fits}, found none; train until the first fit."
+        )
+    try:
+        return [_logged(row) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunDirectoryError(
+            f"expected a row for each fit in {run.fits}, but {error}; take the file from a backup "
+            "of the run."
+        ) from error
+
+
+def _logged(row: Mapping[str, str]) -> _LoggedFit:
+    return _LoggedFit(
+        number=int(row["fit"]),
+        last_event=int(row["last_event"]),
+        recent=int(row["recent"]),
+        attempt=int(row["attempt"]),
+        began_after=int(row.get("began_after", 0)),  # of older runs it is not known
+        weights=row["weights"],
+    )
+
+
+def _answers_of(run: RunDirectory) -> tuple[list[LabelEvent], dict[str, Query]]:
+    """All events, whose ids count from 1 without gaps, and all queries."""
+    if not run.labels.is_file():  # it would be made
+        return [], {}
+    with LabelStore(run.labels) as store:
+        return store.events(), {query.id: query for query in store.queries()}
+
+
+def _current(events: Sequence[LabelEvent], queries: Mapping[str, Query]) -> list[Comparison]:
+    """The current answers that events come to, in the order of the events."""
+    return [
+        Comparison(queries[event.query_id], event.answer)
+        for event in sorted(resolve(events).values(), key=lambda event: event.id)
+        if event.answer is not None
+    ]

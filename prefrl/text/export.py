@@ -1,0 +1,72 @@
+"""What labellers have answered about responses, in the forms that other libraries read.
+
+::
+
+    {"prompt": …, "chosen": …, "rejected": …}                 preference
+    {"prompt": …, "responses": [… ], "ranks": [1, 2, 2]}      ranking, 1 is the best
+    {"prompt": …, "completion": …, "label": true}             unpaired
+
+A prompt is a text as people saw it; or, where it is a conversation, its list of messages, and then
+``chosen``, ``rejected`` and ``completion`` are lists of one message of the assistant's. These are
+TRL's standard and conversational forms. ``text.records`` reads the first two back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefrl.core.verdicts import Ranking
+from prefrl.runtime.export import Export, Form, Row, export_answers
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.text.responses import Response, Responses
+
+__all__ = ["export_responses"]
+
+
+def export_responses(run: RunDirectory, form: Form, *, annotator: str | None = None) -> Export:
+    """The current answers about responses.
+
+    Args:
+        run: Of a language model.
+        form: Which form.
+        annotator: Whose answers alone; by default the verdict of most on each query.
+
+    Raises:
+        ConfigError: If an annotator is named who has given no answer.
+        NotEnoughDataError: If there are no answers, or none that the form has a place for.
+        RunDirectoryError: While rows are made, if a response is missing or damaged.
+    """
+    return export_answers(run, _TextRows(Responses(run)), form, annotator=annotator)
+
+
+class _TextRows:
+    def __init__(self, responses: Mapping[str, Response]) -> None:
+        self._responses = responses
+
+    def preference(self, query_id: str, better: str, worse: str) -> Row:
+        chosen, rejected = self._responses[better], self._responses[worse]
+        told = {"chosen": _completion(chosen), "rejected": _completion(rejected)}
+        return {"prompt": _prompt(chosen), **told}
+
+    def ranking(self, ranking: Ranking) -> Row:
+        responses = [self._responses[item] for item in ranking.items]
+        texts = [response.text for response in responses]
+        return {"prompt": _prompt(responses[0]), "responses": texts, "ranks": list(ranking.ranks)}
+
+    def unpaired(self, item_id: str, label: bool) -> Row:
+        response = self._responses[item_id]
+        told = {"prompt": _prompt(response), "completion": _completion(response)}
+        return {**told, "label": label}
+
+
+def _prompt(response: Response) -> Any:
+    return [_message(*told) for told in response.messages] or response.prompt
+
+
+def _completion(response: Response) -> Any:
+    return [_message("assistant", response.text)] if response.messages else response.text
+
+
+def _message(role: str, said: str) -> dict[str, str]:
+    return {"role": role, "content": said}
