@@ -16,7 +16,7 @@ from prefrl.core.disk import whole_file
 from prefrl.errors import ConfigError
 from prefrl.runtime.export import Form
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.text.export import export_responses
+from prefrl.text.data.export import export_responses
 
 __all__ = ["Export", "export"]
 

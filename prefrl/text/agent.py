@@ -25,18 +25,18 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
 from prefrl.text.config import AlignConfig
-from prefrl.text.examples import Example, pairs_of, rankings_of, single_responses_of
-from prefrl.text.finetune import Finetuning
-from prefrl.text.intake import take_in, take_in_labelled
-from prefrl.text.policy import Policy
-from prefrl.text.ppo import Ppo
-from prefrl.text.preference_losses import TUNING_METHODS
-from prefrl.text.records import read_preferences
+from prefrl.text.data.intake import take_in, take_in_labelled
+from prefrl.text.data.records import read_preferences
+from prefrl.text.methods.examples import Example, pairs_of, rankings_of, single_responses_of
+from prefrl.text.methods.finetune import Finetuning
+from prefrl.text.methods.ppo import Ppo
+from prefrl.text.methods.preference_losses import TUNING_METHODS
+from prefrl.text.methods.tuning import on_examples
+from prefrl.text.nets.policy import Policy
+from prefrl.text.nets.reward_model import TextReward
+from prefrl.text.nets.scoring import scores_of
 from prefrl.text.responses import Prompt, Response, Responses
-from prefrl.text.reward_model import TextReward
-from prefrl.text.scoring import scores_of
 from prefrl.text.start import gold_of, prompts_of, show_to_people, starting_model
-from prefrl.text.tuning import on_examples
 
 __all__ = ["TextAgent"]
 

@@ -18,14 +18,14 @@ from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.questioner import n_pairs
 from prefrl.text.candidates import TextQueryConfig
-from prefrl.text.finetune import FinetuneConfig
-from prefrl.text.generate import SamplingConfig
-from prefrl.text.ppo import PpoConfig
-from prefrl.text.preference_losses import TUNING_METHODS, PairLossConfig
-from prefrl.text.prompts import PromptConfig
-from prefrl.text.reward_model import TextRewardConfig
-from prefrl.text.scoring import ScoringConfig
-from prefrl.text.tuning import check_batch_size
+from prefrl.text.data.prompts import PromptConfig
+from prefrl.text.methods.finetune import FinetuneConfig
+from prefrl.text.methods.ppo import PpoConfig
+from prefrl.text.methods.preference_losses import TUNING_METHODS, PairLossConfig
+from prefrl.text.methods.tuning import check_batch_size
+from prefrl.text.nets.generate import SamplingConfig
+from prefrl.text.nets.reward_model import TextRewardConfig
+from prefrl.text.nets.scoring import ScoringConfig
 
 __all__ = ["AlignConfig", "align_config_from_json", "config_as_json", "config_from_content"]
 

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
-from prefrl.text.best_of_n import best_of_n_curve
 from prefrl.text.card import card
 from prefrl.text.config import AlignConfig
-from prefrl.text.generate import sample_responses
 from prefrl.text.gold import Gold
-from prefrl.text.logprobs import collate, sequence_logprobs
-from prefrl.text.models import LanguageModel, load_model
+from prefrl.text.methods.best_of_n import best_of_n_curve
+from prefrl.text.nets.generate import sample_responses
+from prefrl.text.nets.logprobs import collate, sequence_logprobs
+from prefrl.text.nets.models import LanguageModel, load_model
+from prefrl.text.nets.reward_model import TextReward
+from prefrl.text.nets.scoring import scores_of
 from prefrl.text.responses import Prompt, Response
-from prefrl.text.reward_model import TextReward
-from prefrl.text.scoring import scores_of
 from prefrl.text.start import gold_of, prompts_of, starting_model
 
 __all__ = ["AlignResult", "finish_run", "save_policy"]

@@ -11,12 +11,12 @@ from pathlib import Path
 from prefrl.core.trainer import FitConfig
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.config import AlignConfig
-from prefrl.text.finetune import FinetuneConfig
-from prefrl.text.generate import SamplingConfig
-from prefrl.text.ppo import PpoConfig
-from prefrl.text.prompts import PromptConfig
-from prefrl.text.reward_model import TextRewardConfig
-from prefrl.text.scoring import ScoringConfig
+from prefrl.text.data.prompts import PromptConfig
+from prefrl.text.methods.finetune import FinetuneConfig
+from prefrl.text.methods.ppo import PpoConfig
+from prefrl.text.nets.generate import SamplingConfig
+from prefrl.text.nets.reward_model import TextRewardConfig
+from prefrl.text.nets.scoring import ScoringConfig
 from prefrl.text.sft_config import SftConfig
 
 __all__ = ["ALIGN_PRESETS", "SFT_PRESETS", "align_preset_for"]

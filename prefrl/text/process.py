@@ -24,8 +24,8 @@ from prefrl.text.agent import TextAgent
 from prefrl.text.candidates import load_recent
 from prefrl.text.config import align_config_from_json
 from prefrl.text.finish import save_policy
+from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.responses import Responses
-from prefrl.text.reward_model import TextReward
 from prefrl.text.start import starting_model, synthetic_oracle
 
 __all__ = ["main"]

@@ -9,8 +9,8 @@ from prefrl.runtime.replay import ReplayedFit, replay_fits
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.candidates import load_recent
 from prefrl.text.config import align_config_from_json
+from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.responses import Responses
-from prefrl.text.reward_model import TextReward
 from prefrl.text.start import starting_model
 
 __all__ = ["replay_alignment"]

@@ -21,12 +21,12 @@ from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
 from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.text.card import Example, sft_card
-from prefrl.text.demonstrations import as_examples, read_demonstrations
-from prefrl.text.finetune import demonstration_loss, on_demonstrations
+from prefrl.text.data.demonstrations import as_examples, read_demonstrations
 from prefrl.text.finish import save_policy
-from prefrl.text.generate import sample_responses
-from prefrl.text.models import LanguageModel, load_model
-from prefrl.text.policy import Policy
+from prefrl.text.methods.finetune import demonstration_loss, on_demonstrations
+from prefrl.text.nets.generate import sample_responses
+from prefrl.text.nets.models import LanguageModel, load_model
+from prefrl.text.nets.policy import Policy
 from prefrl.text.responses import Prompt, Response
 from prefrl.text.sft_config import SFT, SftConfig, sft_config_as_json, sft_config_from_json
 from prefrl.text.start import load_start

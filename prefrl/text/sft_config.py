@@ -11,8 +11,8 @@ import tyro
 
 from prefrl.errors import ConfigError
 from prefrl.text.config import config_from_content
-from prefrl.text.finetune import FinetuneConfig
-from prefrl.text.generate import SamplingConfig
+from prefrl.text.methods.finetune import FinetuneConfig
+from prefrl.text.nets.generate import SamplingConfig
 
 __all__ = ["SFT", "SftConfig", "sft_config_as_json", "sft_config_from_json"]
 

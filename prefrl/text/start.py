@@ -15,10 +15,10 @@ from prefrl.errors import ConfigError
 from prefrl.runtime.media import add_medium
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
-from prefrl.text.generate import check_lengths
+from prefrl.text.data.prompts import cut_prompt, read_prompts
 from prefrl.text.gold import Gold, load_gold, text_oracle
-from prefrl.text.models import LanguageModel, load_model
-from prefrl.text.prompts import cut_prompt, read_prompts
+from prefrl.text.nets.generate import check_lengths
+from prefrl.text.nets.models import LanguageModel, load_model
 from prefrl.text.responses import Prompt, Response, Responses
 
 __all__ = [

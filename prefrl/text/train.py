@@ -20,9 +20,9 @@ from prefrl.runtime.supervisor import RoleCommand
 from prefrl.runtime.tables import Metrics
 from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
+from prefrl.text.data.intake import check_usable
+from prefrl.text.data.records import read_preferences
 from prefrl.text.finish import AlignResult, finish_run, save_policy
-from prefrl.text.intake import check_usable
-from prefrl.text.records import read_preferences
 from prefrl.text.responses import Response, Responses
 from prefrl.text.start import gold_of, prompts_of, starting_model, synthetic_oracle
 

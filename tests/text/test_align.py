@@ -21,9 +21,9 @@ from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.config import AlignConfig, Method, align_config_from_json, config_as_json
-from prefrl.text.finetune import FinetuneConfig
-from prefrl.text.generate import SamplingConfig
-from prefrl.text.preference_losses import TUNING_METHODS, PairLossConfig
+from prefrl.text.methods.finetune import FinetuneConfig
+from prefrl.text.methods.preference_losses import TUNING_METHODS, PairLossConfig
+from prefrl.text.nets.generate import SamplingConfig
 from prefrl.text.presets import ALIGN_PRESETS
 from prefrl.text.train import align, resume_alignment
 

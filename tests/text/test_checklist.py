@@ -17,19 +17,19 @@ from prefrl.core.trainer import FitConfig, fit
 from prefrl.errors import ConfigError
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.questioner import Questioner
-from prefrl.text.adam import TensorFlowAdam
 from prefrl.text.candidates import ResponsePool, ResponseSource, TextQueryConfig
-from prefrl.text.generate import SamplingConfig, sample_responses
+from prefrl.text.data.prompts import PromptConfig, cut_prompt
 from prefrl.text.gold import text_oracle
-from prefrl.text.logprobs import collate
-from prefrl.text.models import load_model, trunk_of
-from prefrl.text.policy import Policy
-from prefrl.text.ppo import Ppo, PpoConfig
+from prefrl.text.methods.adam import TensorFlowAdam
+from prefrl.text.methods.ppo import Ppo, PpoConfig
+from prefrl.text.nets.generate import SamplingConfig, sample_responses
+from prefrl.text.nets.logprobs import collate
+from prefrl.text.nets.models import load_model, trunk_of
+from prefrl.text.nets.policy import Policy
+from prefrl.text.nets.reward_model import TextReward, TextRewardConfig
+from prefrl.text.nets.scoring import ScoringConfig, scored_part, scores_of
 from prefrl.text.presets import ALIGN_PRESETS
-from prefrl.text.prompts import PromptConfig, cut_prompt
 from prefrl.text.responses import Response, Responses
-from prefrl.text.reward_model import TextReward, TextRewardConfig
-from prefrl.text.scoring import ScoringConfig, scored_part, scores_of
 
 WORDS = ("one", "two", "three", "four five")
 

@@ -16,11 +16,11 @@ from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.candidates import ResponsePool, ResponseSamples, load_recent
 from prefrl.text.config import config_as_json
-from prefrl.text.models import load_model
+from prefrl.text.nets.models import load_model
+from prefrl.text.nets.reward_model import TextReward, TextRewardConfig
 from prefrl.text.presets import ALIGN_PRESETS
 from prefrl.text.replay import replay_alignment
 from prefrl.text.responses import Response, Responses
-from prefrl.text.reward_model import TextReward, TextRewardConfig
 from prefrl.text.train import align
 
 GOLD = "def score(text): return sum(c.isascii() and c.isalpha() for c in text) / 8"

@@ -17,11 +17,11 @@ from prefrl.errors import ConfigError, NotEnoughDataError, RoleError, RunDirecto
 from prefrl.runtime.role import only_one
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
-from prefrl.text.finetune import FinetuneConfig, demonstration_loss
-from prefrl.text.generate import SamplingConfig, sample_responses
-from prefrl.text.logprobs import collate
-from prefrl.text.models import load_model
-from prefrl.text.policy import Policy
+from prefrl.text.methods.finetune import FinetuneConfig, demonstration_loss
+from prefrl.text.nets.generate import SamplingConfig, sample_responses
+from prefrl.text.nets.logprobs import collate
+from prefrl.text.nets.models import load_model
+from prefrl.text.nets.policy import Policy
 from prefrl.text.presets import SFT_PRESETS, align_preset_for
 from prefrl.text.responses import Response
 from prefrl.text.sft import resume_sft, sft

@@ -1,0 +1,187 @@
+"""Demonstrations: what a model is to write, from JSON lines in the usual forms.
+
+::
+
+    {"prompt": …, "completion": …}                 both texts, or lists of messages
+    {"messages": [ … ]}                            what an assistant says last, to all before it
+    {"text": …}                                    plain text: all after its first token
+    {"prompt": …, "chosen": …, "rejected": …}      a preference, of which chosen is taken
+
+A message is ``{"role": …, "content": …}``. Where a row has several of these, the first one counts
+in the order messages, completion, chosen, text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefrl.errors import ConfigError
+from prefrl.text.data.prompts import PromptText, messages_of
+from prefrl.text.data.records import numbered_rows
+from prefrl.text.nets.models import LanguageModel
+from prefrl.text.responses import Response
+
+__all__ = ["Demonstration", "Demonstrations", "as_examples", "read_demonstrations"]
+
+_FORMS = (
+    '{"prompt", "completion"}, {"messages"}, {"text"} or {"prompt", "chosen", "rejected"}, with '
+    "texts that are not empty, or messages of which an assistant's is the last,"
+)
+_ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What somebody wrote to a prompt, as a model should."""
+
+    prompt: PromptText | None
+    """What was responded to; None of plain text, which has no prompt."""
+    response: str
+    """What was written."""
+    where: str
+    """Where it stands, for errors."""
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Demonstrations as a model sees them."""
+
+    examples: list[Response]
+    """In the order of the file; each has a token to learn. The prompt of plain text is empty, for
+    people; the model goes on from its first token."""
+    n_cut: int
+    """How many were cut."""
+
+
+def read_demonstrations(path: Path) -> list[Demonstration]:
+    """Reads demonstrations from JSON lines or a folder of the library ``datasets``.
+
+    Raises:
+        ConfigError: If there is nothing, or a row has none of the forms: with its number, from 1.
+        MissingExtraError: If it is a folder and ``datasets`` is not installed.
+    """
+    return [_demonstration(row, where) for where, row in numbered_rows(path, "demonstrations")]
+
+
+def _demonstration(row: Any, where: str) -> Demonstration:
+    # A data set has all columns in each row, with None where a row has no such thing.
+    told = {k: v for k, v in row.items() if v is not None} if isinstance(row, dict) else {}
+    if told.get("label") is False:
+        raise ConfigError(
+            f"expected demonstrations, but {where} is a response that was found bad; leave such "
+            "rows out."
+        )
+    prompt, found = told.get("prompt"), None
+    if "messages" in told:
+        found = _to_messages((), told["messages"])
+    elif "completion" in told:
+        found = _to_prompt(prompt, told["completion"])
+    elif "chosen" in told:
+        found = _to_prompt(prompt, told["chosen"])
+    elif told.get("text") and isinstance(told["text"], str):
+        return Demonstration(None, told["text"], where)
+    if found is None:
+        raise ConfigError(
+            f"expected {_FORMS} in {where}, got {json.dumps(row, default=str)[:120]}."
+        )
+    return Demonstration(*found, where)
+
+
+def _to_prompt(prompt: Any, completion: Any) -> tuple[PromptText, str] | None:
+    """Prompt and response, if they are such."""
+    if isinstance(completion, str):
+        before = messages_of(prompt) or prompt
+        is_prompt = isinstance(before, str | tuple) and len(before) > 0
+        return (before, completion) if is_prompt and completion else None
+    if isinstance(prompt, str):
+        # Where a prompt is told as text besides, the messages begin with it.
+        return _to_messages((), completion) or _to_messages((("user", prompt),), completion)
+    return _to_messages(messages_of(prompt), completion)
+
+
+def _to_messages(before: tuple[tuple[str, str], ...], told: Any) -> tuple[PromptText, str] | None:
+    """What an assistant says last, and all before it; what follows it is left out."""
+    messages = messages_of(told)
+    if messages[: len(before)] != before:
+        messages = before + messages
+    said = [place for place, (role, _) in enumerate(messages) if role == _ASSISTANT]
+    if not said or said[-1] < max(1, len(before)) or not messages[said[-1]][1]:
+        return None
+    return messages[: said[-1]], messages[said[-1]][1]
+
+
+def as_examples(
+    demonstrations: Sequence[Demonstration],
+    language: LanguageModel,
+    *,
+    max_tokens: int | None = None,
+    chat: bool = False,
+) -> Demonstrations:
+    """Demonstrations as tokens; a completion that was cut has no end token.
+
+    Args:
+        demonstrations: What was read.
+        language: Whose tokens they become.
+        max_tokens: Tokens of prompt and completion beyond which a completion is cut.
+        chat: Whether prompts that are texts are what a user says.
+
+    Raises:
+        ConfigError: If one does not fit, or the model does not know such: with its number.
+    """
+    if max_tokens is not None and max_tokens > language.context:
+        raise ConfigError(
+            f"expected max_tokens to be at most {language.context}, which the context of "
+            f"{language.source} holds, got {max_tokens}."
+        )
+    examples, n_cut = [], 0
+    for demonstration in demonstrations:
+        example = _example(demonstration, language, chat=chat)
+        n_tokens = len(example.prompt_tokens) + len(example.tokens)
+        if max_tokens is not None and n_tokens > max_tokens:
+            example = _cut(example, language, max_tokens, demonstration.where)
+            n_cut += 1
+        elif n_tokens > language.context:
+            raise ConfigError(
+                f"{demonstration.where} has {n_tokens} tokens, but the context of "
+                f"{language.source} holds {language.context}; shorten it, or cut such ones with "
+                f"max_tokens {language.context}."
+            )
+        examples.append(example)
+    return Demonstrations(examples, n_cut)
+
+
+def _example(told: Demonstration, language: LanguageModel, *, chat: bool) -> Response:
+    if told.prompt is None and chat:
+        raise ConfigError(
+            f"expected prompts to put a chat template around, but {told.where} is plain text; "
+            "leave chat out."
+        )
+    try:
+        prompt = language.prompt(told.response if told.prompt is None else told.prompt, chat=chat)
+    except ConfigError as error:
+        raise ConfigError(f"{told.where}: {error}") from error
+    if told.prompt is not None:
+        tokens = language.response_tokens(told.response)
+        example = Response(prompt.text, told.response, prompt.tokens, tokens)
+    else:
+        end = () if language.end_token is None else (language.end_token,)
+        first, rest = prompt.tokens[:1], (*prompt.tokens[1:], *end)
+        example = Response("", language.decode(prompt.tokens), first, rest)
+    if not example.tokens:
+        raise ConfigError(f"expected a token to learn in {told.where}, got {told.response!r}.")
+    return example
+
+
+def _cut(example: Response, language: LanguageModel, max_tokens: int, where: str) -> Response:
+    room = max_tokens - len(example.prompt_tokens)
+    if room < 1:
+        raise ConfigError(
+            f"{where} has {len(example.prompt_tokens)} tokens in its prompt alone, which leaves "
+            f"nothing to learn within max_tokens {max_tokens}; shorten it, or raise max_tokens."
+        )
+    tokens = example.tokens[:room]
+    return Response(example.prompt, language.decode(tokens), example.prompt_tokens, tokens)

@@ -1,0 +1,189 @@
+"""Preference data into a run: its responses become items, its pairs queries that are answered.
+
+A ranking of three and more is a group: the labelling page, the reward's fit and methods that learn
+from rankings see its pairs together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from prefrl.core.comparisons import Answer, Query
+from prefrl.core.store import LabelStore, Submission
+from prefrl.errors import ConfigError
+from prefrl.text.data.prompts import PromptText
+from prefrl.text.data.records import Labelled, Preferences, Ranking
+from prefrl.text.methods.preference_losses import TUNING_METHODS
+from prefrl.text.nets.models import LanguageModel
+from prefrl.text.responses import Response, Responses
+
+__all__ = ["DATASET", "check_usable", "take_in", "take_in_labelled"]
+
+DATASET = "dataset"
+"""In whose name the answers of a file are stored."""
+
+_BATCH = 500
+
+
+def take_in(
+    rankings: Sequence[Ranking],
+    language: LanguageModel,
+    responses: Responses,
+    store: LabelStore,
+    *,
+    chat: bool = False,
+) -> int:
+    """Stores what a file prefers as answers. Done again, it adds nothing.
+
+    All pairs of a ranking are stored, and those of three and more responses as a group. Of equal
+    texts the first one counts. Which response is on the left does not tell which is better: their
+    ids decide.
+
+    Args:
+        rankings: What was read.
+        language: Whose tokens the texts become.
+        responses: Where they are kept.
+        store: Where queries and answers go.
+        chat: Whether prompts that are texts are what a user says.
+
+    Returns:
+        How many pairs there are.
+
+    Raises:
+        ConfigError: If a text is too long for the model: with its place in the file.
+    """
+    pairs: dict[str, tuple[Query, Answer]] = {}
+    for ranking in rankings:
+        items = [
+            _item(language, ranking.prompt, text, chat=chat, where=ranking.where)
+            for text in ranking.responses
+        ]
+        ranks: dict[str, float] = {}
+        for item, rank in zip(items, ranking.ranks, strict=True):
+            ranks.setdefault(item.id, rank)
+        responses.keep(items)
+        pairs |= {pair[0].id: pair for pair in _pairs(ranks)}
+    answered = list(pairs.values())
+    for start in range(0, len(answered), _BATCH):
+        batch = answered[start : start + _BATCH]
+        store.add_queries([query for query, _ in batch])
+        store.submit_many(
+            Submission(
+                query_id=query.id,
+                answer=answer,
+                submission_key=f"{DATASET}/{query.id}",
+                annotator_id=DATASET,
+            )
+            for query, answer in batch
+        )
+    return len(answered)
+
+
+def take_in_labelled(
+    labelled: Sequence[Labelled],
+    language: LanguageModel,
+    responses: Responses,
+    *,
+    chat: bool = False,
+) -> list[tuple[str, bool]]:
+    """Keeps single responses.
+
+    Args:
+        labelled: What was read.
+        language: Whose tokens the texts become.
+        responses: Where they are kept.
+        chat: Whether prompts that are texts are what a user says.
+
+    Returns:
+        Their ids, and whether they are good.
+
+    Raises:
+        ConfigError: If a text is too long for the model: with its place in the file.
+    """
+    items = [
+        _item(language, one.prompt, one.response, chat=chat, where=one.where) for one in labelled
+    ]
+    responses.keep(items)
+    return [(item.id, one.is_good) for item, one in zip(items, labelled, strict=True)]
+
+
+def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels: int) -> None:
+    """Refuses data that a method cannot use.
+
+    Args:
+        preferences: What was read.
+        path: Where.
+        method: How the policy is improved.
+        n_labels: Comparisons that will be asked for besides.
+
+    Raises:
+        ConfigError: If it can learn nothing from them.
+    """
+    comparable = preferences.comparable()
+    if method in TUNING_METHODS and TUNING_METHODS[method].takes == "single responses":
+        if n_labels == 0 and _n_sure(preferences.labelled, comparable) < 2:
+            raise ConfigError(
+                f"expected at least two responses in {path} that are good or bad for {method}, but "
+                "there are fewer; those that are said to be both, and ties, do not count."
+            )
+        return
+    if not comparable:
+        raise ConfigError(
+            f"expected comparisons in {path} for {method}, but there are only single responses, "
+            "none of them good where another one to the same prompt is bad; kto learns from such "
+            "ones."
+        )
+    if n_labels == 0 and not any(ranking.prefers for ranking in comparable):
+        raise ConfigError(
+            f"expected a response in {path} that is better than another one for {method}, but all "
+            "are ties or read the same; give other data, or ask for labels."
+        )
+
+
+def _n_sure(labelled: Sequence[Labelled], comparable: Sequence[Ranking]) -> int:
+    """How many responses are good or bad, and not both."""
+    said: dict[tuple[PromptText, str], set[bool]] = {}
+    for label in labelled:
+        said.setdefault((label.prompt, label.response), set()).add(label.is_good)
+    for ranking in comparable:
+        places = list(zip(ranking.responses, ranking.ranks, strict=True))
+        for (one, rank), (_, other_rank) in itertools.permutations(places, 2):
+            if rank != other_rank:
+                said.setdefault((ranking.prompt, one), set()).add(rank < other_rank)
+    return sum(len(verdicts) == 1 for verdicts in said.values())
+
+
+def _item(
+    language: LanguageModel, told: PromptText, text: str, *, chat: bool, where: str
+) -> Response:
+    prompt = language.prompt(told, chat=chat)
+    tokens = language.response_tokens(text)
+    item = Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
+    length = len(item.prompt_tokens) + len(item.tokens)
+    if length > language.context:
+        raise ConfigError(
+            f"{where} has {length} tokens of prompt and response, but the context of "
+            f"{language.source} holds {language.context}; shorten it."
+        )
+    return item
+
+
+def _pairs(ranks: Mapping[str, float]) -> Iterator[tuple[Query, Answer]]:
+    """All pairs of a ranking's items, with what it says of them; of three and more as a group."""
+    ids = sorted(ranks, key=_hash)
+    group = "g" + _hash(" ".join(ids)) if len(ids) > 2 else None
+    for left, right in itertools.combinations(ids, 2):
+        # A pair may be in several groups, and each needs all of its own.
+        name = f"{left} {right}" if group is None else f"{group} {left} {right}"
+        if ranks[left] == ranks[right]:
+            answer = Answer.TIE
+        else:
+            answer = Answer.LEFT if ranks[left] < ranks[right] else Answer.RIGHT
+        yield Query("d" + _hash(name), left, right, group), answer
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

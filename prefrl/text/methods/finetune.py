@@ -1,0 +1,213 @@
+"""The one fine-tuning loop: examples in any order, a loss, gradient steps; and SFT by it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.text.methods.adam import descend, make_adam
+from prefrl.text.nets.logprobs import collate
+from prefrl.text.nets.policy import Policy
+from prefrl.text.responses import Response
+
+__all__ = ["FinetuneConfig", "Finetuning", "demonstration_loss", "on_demonstrations"]
+
+LossOf = Callable[[Sequence[int]], tuple[Tensor, dict[str, float]]]
+"""From the numbers of examples to their mean loss and what to log of them."""
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tuning on examples."""
+
+    epochs: int = 1
+    """Passes over the examples."""
+    batch_size: int = 16
+    """Examples per gradient step."""
+    microbatch: int = 8
+    """Examples in one forward and backward: gradients are accumulated."""
+    learning_rate: float = 1e-5
+    """Of AdamW after the warm-up; from there it falls as schedule says."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after the warm-up."""
+    final_share: float = 0.0
+    """Share of the learning rate that it has come down to when all steps are taken."""
+    warmup_steps: int = 0
+    """Gradient steps over which the learning rate rises from zero."""
+    max_grad_norm: float = 1.0
+    """Norm at which gradients are clipped."""
+    adam_eps: float = 1e-8
+    """Of AdamW."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "microbatch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if not self.max_grad_norm > 0:
+            raise ConfigError(f"max_grad_norm must be positive, got {self.max_grad_norm}.")
+        if self.warmup_steps < 0:
+            raise ConfigError(f"warmup_steps must not be negative, got {self.warmup_steps}.")
+        if self.schedule not in ("linear", "cosine", "constant"):
+            raise ConfigError(
+                f"expected schedule to be linear, cosine or constant, got {self.schedule!r}."
+            )
+        if not 0 <= self.final_share <= 1:
+            raise ConfigError(f"final_share is a share in [0, 1], got {self.final_share}.")
+        if self.schedule == "constant" and self.final_share not in (0, 1):
+            raise ConfigError(
+                "expected schedule linear or cosine with final_share, got constant, which does "
+                "not fall; leave final_share out."
+            )
+
+
+class Finetuning:
+    """Trains a policy on examples; one step is one gradient step.
+
+    Args:
+        policy: Is changed in place.
+        n_examples: How many examples there are.
+        loss_of: Gives the loss of some of them.
+        config: Settings.
+        seed: Of the order of examples.
+        before: Is told the examples of a gradient step before ``loss_of`` has them part by part.
+
+    Raises:
+        NotEnoughDataError: If there is no example.
+        ConfigError: If the warm-up is as long as the training.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        n_examples: int,
+        loss_of: LossOf,
+        *,
+        config: FinetuneConfig,
+        seed: int,
+        before: Callable[[Sequence[int]], None] = lambda examples: None,
+    ) -> None:
+        if n_examples == 0:
+            raise NotEnoughDataError("expected at least one example to fine-tune on, got none.")
+        self.policy = policy
+        self.n_steps = 0
+        """Gradient steps so far."""
+        self.per_epoch = -(-n_examples // config.batch_size)
+        """Gradient steps of a pass."""
+        self.total_steps = self.per_epoch * config.epochs
+        """Gradient steps in all."""
+        if config.warmup_steps >= self.total_steps:
+            raise ConfigError(
+                f"expected warmup_steps to be fewer than the {self.total_steps} gradient steps "
+                f"that {n_examples} examples give, got {config.warmup_steps}; lower it, or raise "
+                "epochs."
+            )
+        self._n_examples = n_examples
+        self._loss_of = loss_of
+        self._before = before
+        self._config = config
+        self._seed = seed
+        self._adam = make_adam(
+            policy.trained,
+            config.learning_rate,
+            eps=config.adam_eps,
+            weight_decay=config.weight_decay,
+        )
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are taken."""
+        return self.n_steps >= self.total_steps
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the newest gradient step; before the first one, as configured."""
+        return float(self._adam.param_groups[0]["lr"])
+
+    def step(self) -> dict[str, float]:
+        """One gradient step.
+
+        Returns:
+            The loss and what the loss function logs, as means over the batch.
+
+        Raises:
+            NonFiniteError: If a gradient is not finite; the policy stays as it was.
+        """
+        config = self._config
+        examples = self._batch()
+        for group in self._adam.param_groups:
+            group["lr"] = config.learning_rate * self._share()
+        self._adam.zero_grad(set_to_none=True)
+        self._before(examples)
+        sums: dict[str, float] = {}
+        for start in range(0, len(examples), config.microbatch):
+            part = examples[start : start + config.microbatch]
+            share = len(part) / len(examples)
+            loss, row = self._loss_of(part)
+            (loss * share).backward()  # type: ignore[no-untyped-call]
+            for name, value in {"loss": float(loss.detach()), **row}.items():
+                sums[name] = sums.get(name, 0.0) + share * value
+        where = f"step {self.n_steps + 1}"
+        parameters = self.policy.trained
+        descend(self._adam, parameters, max_grad_norm=config.max_grad_norm, where=where)
+        self.n_steps += 1
+        return sums
+
+    def _batch(self) -> list[int]:
+        epoch, place = divmod(self.n_steps, self.per_epoch)
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+        order = torch.randperm(self._n_examples, generator=generator).tolist()
+        size = self._config.batch_size
+        batch: list[int] = order[place * size : (place + 1) * size]
+        return batch
+
+    def _share(self) -> float:
+        """Of the learning rate: a rise, then a fall to the final share."""
+        config, warmup = self._config, self._config.warmup_steps
+        if self.n_steps < warmup:
+            return (self.n_steps + 1) / (warmup + 1)
+        if config.schedule == "constant":
+            return 1.0
+        left = (self.total_steps - self.n_steps) / (self.total_steps - warmup)
+        if config.schedule == "cosine":  # Loshchilov and Hutter 2017 (arXiv 1608.03983), eq. 5
+            left = (1 + math.cos(math.pi * (1 - left))) / 2
+        return config.final_share + (1 - config.final_share) * left
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: a copy, which later steps leave as it is."""
+        trained, adam = self.policy.trained_state(), self._adam.state_dict()
+        return copy.deepcopy({"trained": trained, "adam": adam, "n_steps": self.n_steps})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        self.policy.load_trained_state(state["trained"])
+        # Adam would go on in the very tensors of the state.
+        self._adam.load_state_dict(copy.deepcopy(state["adam"]))
+        self.n_steps = state["n_steps"]
+
+
+def on_demonstrations(
+    policy: Policy, demonstrations: Sequence[Response], *, config: FinetuneConfig, seed: int
+) -> Finetuning:
+    """Supervised fine-tuning: the mean log-loss of the responses' tokens, never of the prompts'."""
+
+    def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
+        return demonstration_loss(policy, [demonstrations[i] for i in examples]), {}
+
+    return Finetuning(policy, len(demonstrations), loss_of, config=config, seed=seed)
+
+
+def demonstration_loss(policy: Policy, demonstrations: Sequence[Response]) -> Tensor:
+    """Mean over responses of the mean log-loss of their tokens, in nats; the end token counts."""
+    batch = collate(demonstrations, policy.device)
+    return (-policy.logprobs(batch).sum(1) / batch.mask.sum(1)).mean()

@@ -1,0 +1,320 @@
+"""PPO with a KL penalty to the reference: one batch of responses, one update.
+
+The defaults are ours, for small models; ``prefrl.text.presets`` has those of the papers. Which line
+of the checklist of Huang et al. 2023 stands where, docs/text.md tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prefrl.errors import ConfigError
+from prefrl.text.methods.adam import descend, make_adam
+from prefrl.text.methods.advantages import (
+    adapted_kl_coef,
+    generalized_advantages,
+    masked_mean,
+    ppo_losses,
+    token_rewards,
+    whiten,
+)
+from prefrl.text.methods.finetune import demonstration_loss
+from prefrl.text.nets.logprobs import Batch, collate
+from prefrl.text.nets.policy import Policy
+from prefrl.text.responses import Response
+
+__all__ = ["Ppo", "PpoConfig"]
+
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """PPO on responses."""
+
+    learning_rate: float = 1e-5
+    """Of Adam at the start."""
+    linear_decay: bool = True
+    """Let it fall to zero over the training (G5)."""
+    kl_coef: float = 0.05
+    """Weight of the KL penalty per token; where it starts if it is adaptive."""
+    adaptive_kl: bool = False
+    """Adapt the coefficient so that the KL comes to its target (P11)."""
+    kl_target: float = 6.0
+    """KL of a response to the reference, in nats, that an adaptive coefficient aims at."""
+    kl_horizon: float = 10_000.0
+    """Responses over which an adaptive coefficient may change by the factor e."""
+    gamma: float = 1.0
+    """Discount (P6)."""
+    gae_lambda: float = 0.95
+    """Of generalised advantage estimation."""
+    clip_range: float = 0.2
+    """Of PPO's ratio."""
+    clip_range_value: float = 0.2
+    """How far a value may move from what it was (P10)."""
+    vf_coef: float = 0.1
+    """Weight of the value loss."""
+    value_from_reward: bool = False
+    """Take values from a model of its own that starts as the reward model, instead of a head on the
+    policy's trunk that starts at zero (P2)."""
+    value_learning_rate: float | None = None
+    """Learning rate of what gives values; by default that of the policy."""
+    ptx_coef: float = 0.0
+    """Weight of the log-loss of texts that is mixed into each gradient step, against forgetting:
+    PPO-ptx (Ouyang et al. 2022, equation 2)."""
+    ptx_examples: int = 16
+    """Texts that are drawn for each gradient step."""
+    ema: float | None = None
+    """Decay per batch of an average of the policy's weights, which is the result; None for the
+    weights themselves."""
+    n_epochs: int = 4
+    """Passes over each batch (P7)."""
+    n_minibatches: int = 1
+    """Gradient steps of a pass."""
+    microbatch: int = 16
+    """Responses in one forward and backward: gradients are accumulated (P7)."""
+    whiten_rewards: bool = False
+    """Bring token rewards to unit variance, without moving their mean (P9)."""
+    whiten_advantages: bool = True
+    """Bring advantages to mean 0 and variance 1 (P9)."""
+    max_grad_norm: float | None = 1.0
+    """Norm at which gradients are clipped; None does not (C3)."""
+    adam_eps: float = 1e-5
+    """Of Adam."""
+    tf_adam: bool = False
+    """Put Adam's epsilon where TensorFlow does: outside the bias correction (A)."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_epochs", "n_minibatches", "microbatch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ConfigError(
+                f"max_grad_norm must be positive, got {self.max_grad_norm}; None does not clip."
+            )
+        if self.value_learning_rate is not None and not self.value_learning_rate > 0:
+            raise ConfigError(
+                f"value_learning_rate must be positive, got {self.value_learning_rate}."
+            )
+        if self.ptx_coef < 0 or self.ptx_examples < 1:
+            raise ConfigError(
+                "expected ptx_coef not to be negative and ptx_examples to be at least 1, got "
+                f"{self.ptx_coef} and {self.ptx_examples}."
+            )
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ConfigError(f"ema is a decay in [0, 1), got {self.ema}.")
+        if self.kl_coef < 0:
+            raise ConfigError(f"kl_coef must not be negative, got {self.kl_coef}.")
+        if not (self.kl_target > 0 and self.kl_horizon > 0):
+            raise ConfigError(
+                f"kl_target and kl_horizon must be positive, got {self.kl_target} and "
+                f"{self.kl_horizon}."
+            )
+
+
+@dataclass(frozen=True)
+class _Rollout:
+    """A batch of responses with all that an update needs, each of shape (B, R)."""
+
+    batch: Batch
+    logprobs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+class Ppo:
+    """Improves a policy by PPO.
+
+    Args:
+        policy: Is changed in place.
+        config: Settings.
+        n_updates: Batches in the whole training: the learning rate falls over them.
+        texts: What ``ptx_coef`` weighs the log-loss of.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        config: PpoConfig,
+        n_updates: int,
+        texts: Sequence[Response] = (),
+    ) -> None:
+        self.policy = policy
+        self.kl_coef = config.kl_coef
+        """Its value now."""
+        self.n_updates = 0
+        """Batches so far."""
+        self._config = config
+        self._total = n_updates
+        self._texts = texts
+        self._parameters = [*policy.trained, *policy.value_parameters]
+        self._rates = (config.learning_rate, config.value_learning_rate or config.learning_rate)
+        groups = [{"params": part} for part in (policy.trained, policy.value_parameters)]
+        self._adam = make_adam(groups, config.learning_rate, eps=config.adam_eps, tf=config.tf_adam)
+        self._average = None if config.ema is None else [p.detach().clone() for p in policy.trained]
+
+    def improve(
+        self, responses: Sequence[Response], scores: Tensor, generator: torch.Generator
+    ) -> dict[str, float]:
+        """One batch: rewards, advantages, and several passes of gradient steps.
+
+        Args:
+            responses: B responses that the policy drew just now.
+            scores: What they are worth, shape (B,).
+            generator: Of the order of responses.
+
+        Returns:
+            Means over the batch, by name.
+
+        Raises:
+            NonFiniteError: If the loss or the gradient is not finite; the policy is then as it was
+                before that step.
+        """
+        config = self._config
+        rollout, row = self._roll_out(responses, scores)
+        share = max(0.0, 1 - self.n_updates / self._total) if config.linear_decay else 1.0
+        for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
+        sums: dict[str, float] = {}
+        n = len(responses)
+        size = -(-n // config.n_minibatches)
+        n_steps = 0
+        for _ in range(config.n_epochs):
+            for chosen in torch.split(torch.randperm(n, generator=generator), size):
+                n_steps += 1
+                for name, value in self._step(rollout, chosen, generator).items():
+                    sums[name] = sums.get(name, 0.0) + value
+        self.n_updates += 1
+        self._follow()
+        if config.adaptive_kl:
+            self.kl_coef = adapted_kl_coef(
+                self.kl_coef,
+                row["kl"],
+                target=config.kl_target,
+                horizon=config.kl_horizon,
+                n_responses=n,
+            )
+        return row | {name: value / n_steps for name, value in sums.items()}
+
+    @torch.no_grad()
+    def _roll_out(
+        self, responses: Sequence[Response], scores: Tensor
+    ) -> tuple[_Rollout, dict[str, float]]:
+        config, batch = self._config, collate(responses, self.policy.device)
+        parts = []
+        for chosen in torch.split(torch.arange(len(responses), device=self.policy.device), _CHUNK):
+            piece = batch.rows(chosen)
+            said = self.policy.evaluate(piece)
+            reference = self.policy.reference_logprobs(piece)
+            parts.append((said.logprobs, said.values, said.entropy, reference))
+        logprobs, values, entropy, reference = (
+            torch.cat(part) for part in zip(*parts, strict=True)
+        )
+        mask = batch.mask
+        rewards = token_rewards(
+            scores.to(mask.device), logprobs, reference, mask, kl_coef=self.kl_coef
+        )
+        if config.whiten_rewards:
+            rewards = whiten(rewards, mask, shift_mean=False)
+        advantages, returns = generalized_advantages(
+            rewards, values, mask, gamma=config.gamma, gae_lambda=config.gae_lambda
+        )
+        row = {
+            "kl": float(((logprobs - reference) * mask).sum(1).mean()),
+            "kl_coef": self.kl_coef,
+            "entropy": float(masked_mean(entropy, mask)),
+        }
+        return _Rollout(batch, logprobs, values, advantages, returns), row
+
+    def _step(
+        self, rollout: _Rollout, chosen: Tensor, generator: torch.Generator
+    ) -> dict[str, float]:
+        """A gradient step on a minibatch, a microbatch at a time."""
+        config, chosen = self._config, chosen.to(self.policy.device)
+        mask = rollout.batch.rows(chosen).mask
+        advantages = rollout.advantages[chosen]
+        if config.whiten_advantages:
+            advantages = whiten(advantages, mask)
+        self._adam.zero_grad(set_to_none=True)
+        total = mask.sum()
+        sums: dict[str, float] = {}
+        for places in torch.split(
+            torch.arange(len(chosen), device=chosen.device), config.microbatch
+        ):
+            rows = chosen[places]
+            batch = rollout.batch.rows(rows)
+            said = self.policy.evaluate(batch)
+            losses = ppo_losses(
+                said.logprobs,
+                said.values,
+                said.entropy,
+                old_logprobs=rollout.logprobs[rows],
+                old_values=rollout.values[rows],
+                advantages=advantages[places],
+                returns=rollout.returns[rows],
+                mask=batch.mask,
+                clip_range=config.clip_range,
+                clip_range_value=config.clip_range_value,
+            )
+            share = float(batch.mask.sum() / total)  # losses are means over tokens
+            loss = (losses.policy + config.vf_coef * losses.value) * share
+            loss.backward()  # type: ignore[no-untyped-call]
+            for name in ("policy", "value", "approx_kl", "clip_fraction"):
+                part = float(getattr(losses, name).detach()) * share
+                sums[name] = sums.get(name, 0.0) + part
+        if config.ptx_coef:
+            sums["ptx"] = self._learn_texts(generator)
+        where = f"batch {self.n_updates + 1}"
+        descend(self._adam, self._parameters, max_grad_norm=config.max_grad_norm, where=where)
+        return sums
+
+    def _learn_texts(self, generator: torch.Generator) -> float:
+        """Adds the gradient of some texts' log-loss, and returns that: means over the texts."""
+        config, total = self._config, 0.0
+        drawn = torch.randint(len(self._texts), (config.ptx_examples,), generator=generator)
+        for places in torch.split(drawn, config.microbatch):
+            share = len(places) / len(drawn)
+            loss = demonstration_loss(self.policy, [self._texts[i] for i in places.tolist()])
+            (config.ptx_coef * share * loss).backward()  # type: ignore[no-untyped-call]
+            total += share * float(loss.detach())
+        return total
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Moves the average of the policy's weights."""
+        if self._average is not None:
+            assert self._config.ema is not None
+            for kept, p in zip(self._average, self.policy.trained, strict=True):
+                kept.lerp_(p, 1 - self._config.ema)
+
+    @torch.no_grad()
+    def take_average(self) -> None:
+        """Gives the policy the average of its weights, if one is kept: at the end."""
+        for kept, p in zip(self._average or (), self.policy.trained, strict=False):
+            p.copy_(kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "trained": self.policy.trained_state(),
+            "adam": self._adam.state_dict(),
+            "kl_coef": self.kl_coef,
+            "n_updates": self.n_updates,
+            "average": self._average,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        self.policy.load_trained_state(state["trained"])
+        self._adam.load_state_dict(state["adam"])
+        self.kl_coef, self.n_updates = state["kl_coef"], state["n_updates"]
+        self._average = state["average"]

@@ -1,0 +1,232 @@
+"""Losses on pairs as pure functions of log-probabilities, and the table of all methods on answers.
+
+Losses on rankings are in ``ranking_losses``, those on single responses in ``response_losses``. Here
+``margin`` is ``h = [log p(y_w|x) - log p_ref(y_w|x)] - [log p(y_l|x) - log p_ref(y_l|x)]``, of the
+chosen response w and the rejected one l, with log-probabilities summed over their tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from prefrl.errors import ConfigError
+from prefrl.text.methods.ranking_losses import pro_loss, rrhf_loss
+from prefrl.text.methods.response_losses import kto_loss
+
+__all__ = [
+    "PAIR_METHODS",
+    "TUNING_METHODS",
+    "PairLossConfig",
+    "TuningMethod",
+    "cdpo_loss",
+    "dpo_loss",
+    "hinge_loss",
+    "ipo_loss",
+    "kto_loss",
+    "orpo_loss",
+    "preference_margin",
+    "pro_loss",
+    "robust_dpo_loss",
+    "rrhf_loss",
+    "simpo_loss",
+]
+
+
+def preference_margin(
+    chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor
+) -> Tensor:
+    """``h``: how much more the policy prefers the chosen response than the reference does.
+
+    Args:
+        chosen: The policy's log-probability of the chosen responses, summed, shape (B,).
+        rejected: Of the rejected ones, shape (B,).
+        reference_chosen: The reference's, shape (B,).
+        reference_rejected: The reference's, shape (B,).
+
+    Returns:
+        Shape (B,), in nats.
+    """
+    return (chosen - reference_chosen) - (rejected - reference_rejected)
+
+
+def dpo_loss(margin: Tensor, *, beta: float) -> Tensor:
+    """``-log sigmoid(beta h)``: Rafailov et al. 2023 (arXiv 2305.18290), equation 7."""
+    return -functional.logsigmoid(beta * margin)
+
+
+def cdpo_loss(margin: Tensor, *, beta: float, flip_rate: float) -> Tensor:
+    """DPO where a share of the answers is taken to be the wrong way round (Mitchell 2023).
+
+    ``-(1 - e) log sigmoid(beta h) - e log sigmoid(-beta h)``: least where sigmoid(beta h) = 1 - e.
+    """
+    right, wrong = functional.logsigmoid(beta * margin), functional.logsigmoid(-beta * margin)
+    return -(1 - flip_rate) * right - flip_rate * wrong
+
+
+def robust_dpo_loss(margin: Tensor, *, beta: float, flip_rate: float) -> Tensor:
+    """An unbiased estimate of DPO's loss under flips: Chowdhury et al. 2024 (arXiv 2403.00409).
+
+    ``[-(1 - e) log sigmoid(beta h) + e log sigmoid(-beta h)] / (1 - 2e)``; it may be negative.
+    """
+    right, wrong = functional.logsigmoid(beta * margin), functional.logsigmoid(-beta * margin)
+    return (-(1 - flip_rate) * right + flip_rate * wrong) / (1 - 2 * flip_rate)
+
+
+def ipo_loss(margin: Tensor, *, beta: float) -> Tensor:
+    """``(h - 1 / (2 beta))^2``: Azar et al. 2023 (arXiv 2310.12036), equation 17, tau = beta.
+
+    On sums over tokens, as in Rafailov's code. TRL takes means over tokens: the same beta is
+    another loss there.
+    """
+    return (margin - 1 / (2 * beta)).square()
+
+
+def hinge_loss(margin: Tensor, *, beta: float) -> Tensor:
+    """``max(0, 1 - beta h)``: SLiC, Zhao et al. 2023 (arXiv 2305.10425), as Liu et al. write it.
+
+    They normalise by a reference (2023, arXiv 2309.06657).
+    """
+    return (1 - beta * margin).clamp(min=0)
+
+
+def orpo_loss(chosen: Tensor, rejected: Tensor, *, weight: float) -> Tensor:
+    """``-m_w - weight log sigmoid(o_w - o_l)``, without a reference: Hong et al. 2024.
+
+    arXiv 2403.07691, equation 6. ``m`` is the mean log-probability of a response's tokens, shape
+    (B,), below 0, and ``o = m - log(1 - exp(m))`` its log-odds.
+    """
+    odds = log_odds(chosen) - log_odds(rejected)
+    return -chosen - weight * functional.logsigmoid(odds)
+
+
+def log_odds(mean_logprob: Tensor) -> Tensor:
+    """``m - log(1 - exp(m))`` of a log-probability; one that is 0 by rounding is taken a bit lower.
+
+    There the odds are infinite, and the gradient would be NaN.
+    """
+    mean_logprob = mean_logprob.clamp(max=-1e-6)
+    return mean_logprob - torch.log(-torch.expm1(mean_logprob))
+
+
+def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float, target: float) -> Tensor:
+    """``-log sigmoid(beta (m_w - m_l) - target)``: Meng et al. 2024 (arXiv 2405.14734), equation 6.
+
+    Without a reference; ``m`` is the mean log-probability of a response's tokens, shape (B,).
+    """
+    return -functional.logsigmoid(beta * (chosen - rejected) - target)
+
+
+@dataclass(frozen=True)
+class PairLossConfig:
+    """The numbers of the losses on answers; each takes those that it knows."""
+
+    beta: float = 0.1
+    """Weight of the reference (dpo, cdpo, robust-dpo, ipo, hinge, kto), or of the mean
+    log-probabilities (simpo)."""
+    flip_rate: float = 0.1
+    """Share of answers taken to be the wrong way round (cdpo, robust-dpo)."""
+    orpo_weight: float = 0.1
+    """Weight of the odds ratio (orpo)."""
+    simpo_target: float = 1.0
+    """Margin that simpo asks for."""
+    kto_good_weight: float = 1.0
+    """Weight of good responses (kto, where it is called lambda_D)."""
+    kto_bad_weight: float = 1.0
+    """Weight of bad responses (kto, where it is called lambda_U)."""
+    rrhf_weight: float = 1.0
+    """Weight of the order beside the log-loss of the best response (rrhf): 1 in the paper, 100 in
+    its authors' code, whose log-loss is a mean over tokens."""
+    pro_weight: float = 0.05
+    """Weight of the log-loss of the best of K responses (pro), times (K - 1)^2."""
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise ConfigError(f"beta must be positive, got {self.beta}.")
+        if not 0 <= self.flip_rate < 0.5:
+            raise ConfigError(f"flip_rate is a share in [0, 0.5), got {self.flip_rate}.")
+        for name in ("kto_good_weight", "kto_bad_weight", "rrhf_weight", "pro_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class TuningMethod:
+    """How a method makes a loss of answers."""
+
+    takes: Literal["pairs", "rankings", "single responses"]
+    """What one example is. Of other answers: pairs are rankings of two, and their chosen responses
+    good, the rejected ones bad; rankings are all their pairs; and so are single responses to the
+    same prompt of which one is good and one bad."""
+    needs_reference: bool
+    """Whether it is a function of log-ratios of policy to reference."""
+    paper: str
+    """Where it comes from."""
+    function: Callable[..., Tensor]
+    """The loss of each example, shape (B,); its last argument is a ``PairLossConfig``.
+
+    Of pairs: two tensors of shape (B,), of the chosen and the rejected responses. With a reference,
+    log-ratios summed over tokens; without, mean log-probabilities. Of rankings: log-probabilities
+    summed over tokens, numbers of tokens, and ranks, each of shape (B, K). Of single responses:
+    log-ratios and which are good, both of shape (B,), and the baseline."""
+
+
+TUNING_METHODS: dict[str, TuningMethod] = {
+    "dpo": TuningMethod(
+        "pairs", True, "Rafailov et al. 2023, arXiv 2305.18290",
+        lambda w, r, c: dpo_loss(w - r, beta=c.beta),
+    ),
+    "cdpo": TuningMethod(
+        "pairs", True, "Mitchell 2023, a note on DPO with noisy preferences",
+        lambda w, r, c: cdpo_loss(w - r, beta=c.beta, flip_rate=c.flip_rate),
+    ),
+    "robust-dpo": TuningMethod(
+        "pairs", True, "Chowdhury et al. 2024, arXiv 2403.00409",
+        lambda w, r, c: robust_dpo_loss(w - r, beta=c.beta, flip_rate=c.flip_rate),
+    ),
+    "ipo": TuningMethod(
+        "pairs", True, "Azar et al. 2023, arXiv 2310.12036",
+        lambda w, r, c: ipo_loss(w - r, beta=c.beta),
+    ),
+    "hinge": TuningMethod(
+        "pairs", True, "Zhao et al. 2023, arXiv 2305.10425; Liu et al. 2023, 2309.06657",
+        lambda w, r, c: hinge_loss(w - r, beta=c.beta),
+    ),
+    "orpo": TuningMethod(
+        "pairs", False, "Hong et al. 2024, arXiv 2403.07691",
+        lambda w, r, c: orpo_loss(w, r, weight=c.orpo_weight),
+    ),
+    "simpo": TuningMethod(
+        "pairs", False, "Meng et al. 2024, arXiv 2405.14734",
+        lambda w, r, c: simpo_loss(w, r, beta=c.beta, target=c.simpo_target),
+    ),
+    "rrhf": TuningMethod(
+        "rankings", False, "Yuan et al. 2023, arXiv 2304.05302",
+        lambda logprobs, lengths, ranks, c: rrhf_loss(
+            logprobs, lengths, ranks, weight=c.rrhf_weight
+        ),
+    ),
+    "pro": TuningMethod(
+        "rankings", False, "Song et al. 2023, arXiv 2306.17492",
+        lambda logprobs, lengths, ranks, c: pro_loss(logprobs, lengths, ranks, weight=c.pro_weight),
+    ),
+    "kto": TuningMethod(
+        "single responses", True, "Ethayarajh et al. 2024, arXiv 2402.01306",
+        lambda log_ratio, is_good, baseline, c: kto_loss(
+            log_ratio, is_good, baseline=baseline, beta=c.beta, good_weight=c.kto_good_weight,
+            bad_weight=c.kto_bad_weight,
+        ),
+    ),
+}  # fmt: skip
+"""By name: what fine-tunes a policy on answers."""
+
+PAIR_METHODS: dict[str, TuningMethod] = {
+    name: method for name, method in TUNING_METHODS.items() if method.takes == "pairs"
+}
+"""Those of which an example is a pair."""

@@ -1,0 +1,305 @@
+"""Fine-tuning on answers: on pairs, on rankings, on single responses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.text.methods.examples import GOOD, Example
+from prefrl.text.methods.finetune import FinetuneConfig, Finetuning
+from prefrl.text.methods.preference_losses import (
+    PAIR_METHODS,
+    TUNING_METHODS,
+    PairLossConfig,
+    TuningMethod,
+)
+from prefrl.text.methods.response_losses import kto_baseline
+from prefrl.text.nets.logprobs import Batch, collate
+from prefrl.text.nets.policy import Policy
+from prefrl.text.responses import Response
+
+__all__ = [
+    "check_batch_size",
+    "on_examples",
+    "on_pairs",
+    "on_rankings",
+    "on_single_responses",
+]
+
+_CHUNK = 32
+
+
+def check_batch_size(method: str, batch_size: int) -> None:
+    """Refuses batches that are too small for a method.
+
+    Raises:
+        ConfigError: If it learns from single responses, and there is but one in a batch.
+    """
+    if batch_size < 2 and method in _those_with("single responses"):
+        raise ConfigError(
+            f"expected a batch_size of at least 2 for {method}, whose baseline is of responses "
+            f"with the prompts of others in their batch, got {batch_size}."
+        )
+
+
+def on_examples(
+    policy: Policy,
+    examples: Sequence[Example],
+    responses: Mapping[str, Response],
+    *,
+    method: str,
+    loss: PairLossConfig,
+    config: FinetuneConfig,
+    seed: int,
+) -> Finetuning:
+    """Fine-tuning on what the method takes.
+
+    Args:
+        policy: Is changed in place.
+        examples: Pairs, rankings or single responses, by the ids of the responses.
+        responses: By id.
+        method: One of ``TUNING_METHODS``.
+        loss: Its numbers.
+        config: Settings.
+        seed: Of the order of examples.
+
+    Raises:
+        ConfigError: If there is no such method, it cannot work with the settings, or a text is too
+            long for the model.
+        NotEnoughDataError: If there are too few examples.
+    """
+    takes = _method(method, *TUNING_METHODS).takes
+    judged = [([responses[i] for i in example.ids], example.ranks) for example in examples]
+    if takes == "rankings":
+        return on_rankings(policy, judged, method=method, loss=loss, config=config, seed=seed)
+    if takes == "single responses":
+        labelled = [(said[0], ranks[0] == GOOD) for said, ranks in judged]
+        return on_single_responses(
+            policy, labelled, method=method, loss=loss, config=config, seed=seed
+        )
+    pairs = [(said[0], said[1]) for said, _ in judged]
+    return on_pairs(policy, pairs, method=method, loss=loss, config=config, seed=seed)
+
+
+def on_pairs(
+    policy: Policy,
+    pairs: Sequence[tuple[Response, Response]],
+    *,
+    method: str,
+    loss: PairLossConfig,
+    config: FinetuneConfig,
+    seed: int,
+) -> Finetuning:
+    """Fine-tuning on pairs of a chosen and a rejected response.
+
+    Args:
+        policy: Is changed in place.
+        pairs: Chosen and rejected.
+        method: One of ``PAIR_METHODS``.
+        loss: Its numbers.
+        config: Settings.
+        seed: Of the order of pairs.
+
+    Raises:
+        ConfigError: If there is no such method, or a text is too long for the model.
+        NotEnoughDataError: If there is no pair.
+    """
+    how = _method(method, *PAIR_METHODS)
+    responses = [response for pair in pairs for response in pair]
+    _check_lengths(policy, responses)
+    reference = _of_all(policy, responses)
+
+    def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
+        both = [pairs[i][0] for i in examples] + [pairs[i][1] for i in examples]
+        batch = collate(both, policy.device)
+        summed = policy.logprobs(batch).sum(1)  # (2B,): chosen, then rejected
+        ratios = summed - torch.stack([reference[r.id] for r in both])
+        terms = ratios if how.needs_reference else summed / _lengths(batch)
+        chosen, rejected = terms.chunk(2)
+        value = how.function(chosen, rejected, loss).mean()
+        margin = (ratios[: len(examples)] - ratios[len(examples) :]).detach()
+        row = {
+            "margin": float(margin.mean()),
+            "accuracy": float((margin > 0).float().mean()),
+            # Both may fall: what matters to the loss is the difference.
+            "chosen_logprob": float(summed[: len(examples)].detach().mean()),
+            "rejected_logprob": float(summed[len(examples) :].detach().mean()),
+        }
+        return value, row
+
+    return Finetuning(policy, len(pairs), loss_of, config=config, seed=seed)
+
+
+def _of_all(policy: Policy, responses: Sequence[Response]) -> dict[str, Tensor]:
+    """The reference's summed log-probabilities by response: it never changes, and says it once."""
+    different = list({r.id: r for r in responses}.values())
+    different.sort(key=lambda r: len(r.prompt_tokens) + len(r.tokens))
+    found: dict[str, Tensor] = {}
+    for start in range(0, len(different), _CHUNK):
+        chunk = different[start : start + _CHUNK]
+        batch: Batch = collate(chunk, policy.device)
+        found |= zip((r.id for r in chunk), policy.reference_logprobs(batch).sum(1), strict=True)
+    return found
+
+
+def on_rankings(
+    policy: Policy,
+    rankings: Sequence[tuple[Sequence[Response], Sequence[float]]],
+    *,
+    method: str,
+    loss: PairLossConfig,
+    config: FinetuneConfig,
+    seed: int,
+) -> Finetuning:
+    """Fine-tuning on rankings of two and more responses.
+
+    Args:
+        policy: Is changed in place.
+        rankings: Responses to one prompt, and their places: the lowest is the best.
+        method: rrhf or pro.
+        loss: Its numbers.
+        config: Settings.
+        seed: Of the order of rankings.
+
+    Raises:
+        ConfigError: If there is no such method, or a text is too long for the model.
+        NotEnoughDataError: If there is no ranking.
+    """
+    how = _method(method, *_those_with("rankings"))
+    _check_lengths(policy, [response for said, _ in rankings for response in said])
+
+    def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
+        chosen = [rankings[i] for i in examples]
+        sizes = [len(ranks) for _, ranks in chosen]
+        batch = collate([r for said, _ in chosen for r in said], policy.device)
+        summed = policy.logprobs(batch).sum(1)
+        logprobs = pad_sequence(list(torch.split(summed, sizes)), batch_first=True)  # (B, K)
+        lengths = pad_sequence(list(torch.split(_lengths(batch), sizes)), True, 1.0)
+        rows = [torch.tensor(ranks, dtype=torch.float, device=policy.device) for _, ranks in chosen]
+        ranks = pad_sequence(rows, True, torch.nan)
+        value = how.function(logprobs, lengths, ranks, loss).mean()
+        return value, _of_rankings(logprobs.detach(), lengths, ranks)
+
+    return Finetuning(policy, len(rankings), loss_of, config=config, seed=seed)
+
+
+def _of_rankings(logprobs: Tensor, lengths: Tensor, ranks: Tensor) -> dict[str, float]:
+    """What to log: of pairs by their mean log-probabilities, of the best and of the worst."""
+    p = logprobs / lengths
+    better = ranks[:, :, None] < ranks[:, None, :]
+    margins = (p[:, :, None] - p[:, None, :])[better]
+    n_pairs = max(1, len(margins))
+    best = ranks.nan_to_num(nan=torch.inf).argmin(1, keepdim=True)
+    worst = ranks.nan_to_num(nan=-torch.inf).argmax(1, keepdim=True)
+    return {
+        "margin": float(margins.sum()) / n_pairs,
+        "accuracy": float((margins > 0).sum()) / n_pairs,
+        "chosen_logprob": float(logprobs.gather(1, best).mean()),
+        "rejected_logprob": float(logprobs.gather(1, worst).mean()),
+    }
+
+
+def on_single_responses(
+    policy: Policy,
+    labelled: Sequence[tuple[Response, bool]],
+    *,
+    method: str,
+    loss: PairLossConfig,
+    config: FinetuneConfig,
+    seed: int,
+) -> Finetuning:
+    """Fine-tuning on responses that are good or bad.
+
+    The baseline is that of the whole batch of a gradient step, however it is cut into parts: each
+    response with the prompt of the next one. It is estimated anew in each step.
+
+    Args:
+        policy: Is changed in place.
+        labelled: Responses, and whether they are good.
+        method: kto.
+        loss: Its numbers.
+        config: Settings; at least two responses in a batch.
+        seed: Of the order of responses.
+
+    Raises:
+        ConfigError: If there is no such method, a batch is of one response, or a text is too long
+            for the model.
+        NotEnoughDataError: If there are fewer than two responses.
+    """
+    how = _method(method, *_those_with("single responses"))
+    check_batch_size(method, config.batch_size)
+    if len(labelled) < 2:
+        raise NotEnoughDataError(
+            f"expected at least two responses that are good or bad for {method}, got "
+            f"{len(labelled)}; one that is said to be both is left out."
+        )
+    responses = [response for response, _ in labelled]
+    _check_lengths(policy, responses)
+    reference = _of_all(policy, responses)
+    baseline = torch.zeros(())
+
+    def before(examples: Sequence[int]) -> None:
+        nonlocal baseline
+        # The last batch of a pass may have one response: it takes the prompt of the next of all.
+        last = examples[0] if len(examples) > 1 else (examples[0] + 1) % len(responses)
+        pairs = zip(examples, [*examples[1:], last], strict=True)
+        mixed = [_answering(responses[i], responses[j], policy.language.context) for i, j in pairs]
+        baseline = kto_baseline(_log_ratios(policy, mixed, config.microbatch))
+
+    def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
+        chosen = [responses[i] for i in examples]
+        summed = policy.logprobs(collate(chosen, policy.device)).sum(1)
+        ratios = summed - torch.stack([reference[r.id] for r in chosen])
+        is_good = torch.tensor([labelled[i][1] for i in examples], device=policy.device)
+        value = how.function(ratios, is_good, baseline, loss).mean()
+        above = (ratios.detach() - baseline) * torch.where(is_good, 1.0, -1.0)
+        return value, {
+            "margin": float(above.mean()),
+            "accuracy": float((above > 0).float().mean()),
+        }
+
+    return Finetuning(policy, len(labelled), loss_of, config=config, seed=seed, before=before)
+
+
+def _answering(response: Response, other: Response, context: int) -> Response:
+    """A response to the prompt of another one, as much of it as fits."""
+    room = context - len(other.prompt_tokens)
+    return Response(other.prompt, response.text, other.prompt_tokens, response.tokens[:room])
+
+
+@torch.no_grad()
+def _log_ratios(policy: Policy, responses: Sequence[Response], size: int) -> Tensor:
+    """Log-ratios of policy to reference, so many responses at a time, shape (B,)."""
+    found = []
+    for start in range(0, len(responses), size):
+        batch = collate(responses[start : start + size], policy.device)
+        found.append((policy.logprobs(batch) - policy.reference_logprobs(batch)).sum(1))
+    return torch.cat(found)
+
+
+def _lengths(batch: Batch) -> Tensor:
+    """Tokens of the responses, at least one, shape (B,)."""
+    return batch.mask.sum(1).clamp(min=1)
+
+
+def _method(name: str, *names: str) -> TuningMethod:
+    if name not in names:
+        raise ConfigError(f"expected method to be one of {', '.join(names)}, got {name!r}.")
+    return TUNING_METHODS[name]
+
+
+def _those_with(takes: str) -> list[str]:
+    return [name for name, method in TUNING_METHODS.items() if method.takes == takes]
+
+
+def _check_lengths(policy: Policy, responses: Sequence[Response]) -> None:
+    longest = max((len(r.prompt_tokens) + len(r.tokens) for r in responses), default=0)
+    if longest > policy.language.context:
+        raise ConfigError(
+            f"expected prompt and response of at most {policy.language.context} tokens, the "
+            f"context of {policy.language.source}, got {longest}; shorten them."
+        )

@@ -1,0 +1,117 @@
+"""Batches of responses, and the log-probabilities of their tokens.
+
+Prompts are filled up on the left and responses on the right, to the longest of the batch: all
+responses begin in the same column. No pad token is needed: what is filled up is masked and holds
+the id 0, and positions follow the mask (Huang et al. 2023, details G2 and G3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prefrl.text.nets.models import LanguageModel
+from prefrl.text.responses import Response
+
+__all__ = ["Batch", "collate", "drawn_from", "gathered", "sequence_logprobs", "token_logprobs"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B prompts of up to P tokens with responses of up to R tokens."""
+
+    ids: Tensor
+    """Shape (B, P + R)."""
+    attention: Tensor
+    """1 where there is a token, shape (B, P + R)."""
+    positions: Tensor
+    """Of each token within its own text, shape (B, P + R)."""
+    n_prompt: int
+    """P: the column in which responses begin."""
+
+    @property
+    def tokens(self) -> Tensor:
+        """The responses, shape (B, R)."""
+        return self.ids[:, self.n_prompt :]
+
+    @property
+    def mask(self) -> Tensor:
+        """1 where a response has a token, shape (B, R), float."""
+        return self.attention[:, self.n_prompt :].float()
+
+    @property
+    def n_kept(self) -> int:
+        """R + 1: columns from the last prompt token on, whose logits say something of responses."""
+        return self.ids.shape[1] - self.n_prompt + 1
+
+    @property
+    def last(self) -> Tensor:
+        """The column of each text's last token, shape (B,)."""
+        return self.n_prompt + self.attention[:, self.n_prompt :].sum(1) - 1
+
+    def rows(self, chosen: Tensor) -> Batch:
+        """Some of its rows."""
+        return Batch(
+            self.ids[chosen], self.attention[chosen], self.positions[chosen], self.n_prompt
+        )
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a model takes."""
+        return {
+            "input_ids": self.ids,
+            "attention_mask": self.attention,
+            "position_ids": self.positions,
+            "use_cache": False,
+        }
+
+
+def collate(responses: Sequence[Response], device: torch.device | str = "cpu") -> Batch:
+    """Puts responses together. A response without a token is read at the end of its prompt."""
+    n_prompt = max(len(r.prompt_tokens) for r in responses)
+    n_response = max(1, *(len(r.tokens) for r in responses))
+    ids = torch.zeros(len(responses), n_prompt + n_response, dtype=torch.long)
+    attention = torch.zeros_like(ids)
+    for row, response in enumerate(responses):
+        start, stop = n_prompt - len(response.prompt_tokens), n_prompt + len(response.tokens)
+        ids[row, start:stop] = torch.tensor([*response.prompt_tokens, *response.tokens])
+        attention[row, start:stop] = 1
+    positions = (attention.cumsum(1) - 1).clamp(min=0)
+    return Batch(ids.to(device), attention.to(device), positions.to(device), n_prompt)
+
+
+def drawn_from(language: LanguageModel, logits: Tensor, temperature: float) -> Tensor:
+    """Logits of the distributions that tokens were drawn from, from those of a model.
+
+    Divided by the temperature (P1), and without the ids that the tokenizer does not know (C5).
+
+    Args:
+        language: The model.
+        logits: Of the last prompt token and all of the response, shape (B, R + 1, V or more).
+        temperature: Of sampling.
+
+    Returns:
+        Shape (B, R, V).
+    """
+    return logits[:, :-1, : language.n_vocabulary].float() / temperature
+
+
+def token_logprobs(language: LanguageModel, batch: Batch, *, temperature: float = 1.0) -> Tensor:
+    """Log-probability of each token of the responses, shape (B, R); 0 where there is none."""
+    output = language.model(**batch.inputs, logits_to_keep=batch.n_kept)
+    return gathered(drawn_from(language, output.logits, temperature), batch)
+
+
+def gathered(logits: Tensor, batch: Batch) -> Tensor:
+    """Log-probabilities of a batch's tokens from logits of shape (B, R, V): shape (B, R)."""
+    chosen = logits.gather(2, batch.tokens[:, :, None])[:, :, 0]
+    return (chosen - logits.logsumexp(2)) * batch.mask
+
+
+def sequence_logprobs(language: LanguageModel, batch: Batch, *, temperature: float = 1.0) -> Tensor:
+    """Log-probability of each response, summed over its tokens: shape (B,)."""
+    return token_logprobs(language, batch, temperature=temperature).sum(1)

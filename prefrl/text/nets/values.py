@@ -1,0 +1,50 @@
+"""A value model of its own, which starts as the reward model, for PPO."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from prefrl.text.nets.logprobs import Batch
+from prefrl.text.nets.models import freeze_below, no_dropout
+from prefrl.text.nets.reward_model import TextReward
+
+__all__ = ["ValueModel"]
+
+
+class ValueModel(nn.Module):
+    """What a state is worth, by a trunk and a head that start from those of the reward.
+
+    So do Ouyang et al. 2022 (arXiv 2203.02155, appendix C.4) and Huang et al. 2024 (arXiv
+    2403.17031): at the start the value of a state is what the reward model would give the response
+    so far.
+
+    Args:
+        reward: Whose form it has; of several trunks it takes the first.
+        train_layers: Last layers of the trunk that are trained; None for all.
+    """
+
+    def __init__(self, reward: TextReward, *, train_layers: int | None = None) -> None:
+        super().__init__()
+        trunk, weight, bias = reward.as_one_head()
+        self.trunk = copy.deepcopy(trunk).requires_grad_(True)
+        no_dropout(self.trunk)
+        freeze_below(self.trunk, train_layers)
+        self.weight = nn.Parameter(weight.clone())
+        self.bias = nn.Parameter(bias.clone())
+
+    @torch.no_grad()
+    def take(self, reward: TextReward) -> None:
+        """Becomes what the reward model is now."""
+        trunk, weight, bias = reward.as_one_head()
+        self.trunk.load_state_dict(trunk.state_dict())
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Values of the states before the tokens, shape (B, R)."""
+        states = self.trunk(**batch.inputs).last_hidden_state[:, -batch.n_kept : -1]  # (B, R, D)
+        values: Tensor = states.float() @ self.weight + self.bias
+        return values

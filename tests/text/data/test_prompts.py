@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from prefrl.errors import ConfigError
+from prefrl.text.data.prompts import read_prompts
+
+
+def test_lines_of_text_are_prompts(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("one\n\n two \n")
+    assert read_prompts(path) == ["one", " two "]
+
+
+def test_json_lines_hold_texts_or_conversations(tmp_path):
+    messages = [{"role": "user", "content": "hello"}]
+    rows = [{"prompt": "one"}, {"messages": messages}, {"prompt": messages}, "two"]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("\r\n".join(map(json.dumps, rows)))
+    conversation = (("user", "hello"),)
+    assert read_prompts(path) == ["one", conversation, conversation, "two"]
+
+
+def test_what_json_may_hold_as_it_is_does_not_break_a_line(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "one\u2028two\x85three"}\n', encoding="utf-8")
+    assert read_prompts(path) == ["one\u2028two\x85three"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": "broken', "expected JSON in line 2"),
+        ('{"text": "no prompt"}', r"or \{\"messages\".* in line 2"),
+        ('{"prompt": ""}', "line 2"),
+        ('{"messages": [{"role": "user"}]}', "line 2"),
+        ("17", "line 2"),
+    ],
+)
+def test_a_line_that_is_no_prompt_is_named_by_its_number(tmp_path, line, message):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "fine"}\n' + line + "\n")
+    with pytest.raises(ConfigError, match=message):
+        read_prompts(path)
+
+
+def test_an_empty_or_a_missing_file_and_one_that_is_no_text_are_refused(tmp_path):
+    path = tmp_path / "prompts.txt"
+    with pytest.raises(ConfigError, match="expected a file of prompts in"):
+        read_prompts(path)
+    path.write_text("\n\n")
+    with pytest.raises(ConfigError, match="but it is empty"):
+        read_prompts(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        read_prompts(path)

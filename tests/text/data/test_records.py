@@ -1,0 +1,386 @@
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+from safetensors.torch import load_file
+
+from prefrl.cli import main
+from prefrl.core.comparisons import Answer
+from prefrl.core.store import LabelStore
+from prefrl.errors import ConfigError
+from prefrl.runtime.checkpoint import load_checkpoint
+from prefrl.text.data.intake import check_usable, take_in, take_in_labelled
+from prefrl.text.data.records import Labelled, Preferences, Ranking, read_preferences
+from prefrl.text.methods.examples import rankings_of
+from prefrl.text.nets.models import load_model
+from prefrl.text.presets import ALIGN_PRESETS
+from prefrl.text.responses import Responses
+from prefrl.text.train import align, resume_alignment
+
+PAIR = {"prompt": "one ", "chosen": "good", "rejected": "bad"}
+UP = {"prompt": "one ", "completion": "good", "label": True}
+DOWN = {"prompt": "one ", "completion": "bad", "label": False}
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def assistant(text):
+    return {"role": "assistant", "content": text}
+
+
+def write(path, rows):
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (PAIR, Ranking("one ", ("good", "bad"), (1, 2))),
+        (
+            {"chosen": [user("hi"), assistant("yes")], "rejected": [user("hi"), assistant("no")]},
+            Ranking((("user", "hi"),), ("yes", "no"), (1, 2)),
+        ),
+        (
+            {"prompt": [user("hi")], "chosen": [assistant("yes")], "rejected": [assistant("no")]},
+            Ranking((("user", "hi"),), ("yes", "no"), (1, 2)),
+        ),
+        (
+            {"prompt": "p", "responses": ["a", "b", "c"], "ranks": [2, 1, 2]},
+            Ranking("p", ("a", "b", "c"), (2, 1, 2)),
+        ),
+        (
+            {"prompt": "p", "responses": ["a", "b"], "scores": [0.5, 2]},
+            Ranking("p", ("a", "b"), (-0.5, -2)),
+        ),
+    ],
+)
+def test_the_usual_forms_are_read(tmp_path, row, expected):
+    path = write(tmp_path / "data.jsonl", [row])
+    assert read_preferences(path) == Preferences([expected], [])
+    assert read_preferences(path).rankings[0].where == f"line 1 of {path}"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (UP, Labelled("one ", "good", True)),
+        ({"prompt": "p", "response": "a", "label": False}, Labelled("p", "a", False)),
+        (
+            {"prompt": [user("hi")], "completion": [assistant("no")], "label": False},
+            Labelled((("user", "hi"),), "no", False),
+        ),
+        (
+            {"completion": [user("hi"), assistant("yes")], "label": True},
+            Labelled((("user", "hi"),), "yes", True),
+        ),
+    ],
+)
+def test_single_responses_with_a_thumb_up_or_down_are_read(tmp_path, row, expected):
+    path = write(tmp_path / "data.jsonl", [PAIR, row])
+    found = read_preferences(path)
+    assert found == Preferences([Ranking("one ", ("good", "bad"), (1, 2))], [expected])
+    assert found.labelled[0].where == f"line 2 of {path}"
+
+
+def test_single_responses_to_the_same_prompt_are_pairs_of_a_good_and_a_bad_one():
+    said = [("p", "a", True), ("p", "b", False), ("q", "c", True), ("p", "d", True)]
+    said += [("p", "both", True), ("p", "both", False), ("p", "a", True)]
+    labelled = [Labelled(*one) for one in said]
+    ranking = Ranking("r", ("x", "y", "z"), (1, 2, 3))
+    assert Preferences([ranking], labelled).comparable() == [
+        ranking,
+        Ranking("p", ("a", "b"), (1, 2)),
+        Ranking("p", ("d", "b"), (1, 2)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("n_good", "n_bad", "n_pairs"), [(10, 10, 100), (11, 10, 99), (30, 40, 80), (1, 500, 500)]
+)
+def test_of_very_many_pairs_to_a_prompt_about_a_hundred_are_taken(n_good, n_bad, n_pairs):
+    labelled = [Labelled("p", f"g{i}", True) for i in range(n_good)]
+    labelled += [Labelled("p", f"b{i}", False) for i in range(n_bad)]
+    pairs = [ranking.responses for ranking in Preferences([], labelled).comparable()]
+    assert len(set(pairs)) == len(pairs) == n_pairs
+    assert all(good[0] == "g" and bad[0] == "b" for good, bad in pairs)
+    assert len({text for pair in pairs for text in pair}) == n_good + n_bad
+    times = [sum(text in pair for pair in pairs) for text in ("b0", f"b{n_bad - 1}")]
+    assert abs(times[0] - times[1]) <= 1
+
+
+def test_a_folder_of_datasets_is_read(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    data = Dataset.from_list([PAIR, PAIR])
+    data.save_to_disk(tmp_path / "plain")
+    DatasetDict(train=data).save_to_disk(tmp_path / "split")
+    for name in ("plain", "split"):
+        found = read_preferences(tmp_path / name)
+        assert found == Preferences([Ranking("one ", ("good", "bad"), (1, 2))] * 2, [])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="a folder that datasets saved"):
+        read_preferences(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "expected JSON in line 2"),
+        ('{"prompt": "p"}', "chosen.* in line 2"),
+        ('{"prompt": "p", "chosen": "a"}', "in line 2"),
+        ('{"prompt": "p", "responses": ["a"], "ranks": [1]}', "in line 2"),
+        ('{"prompt": "p", "responses": ["a", "b"], "ranks": [1]}', "in line 2"),
+        ('{"prompt": "p", "completion": "a", "label": 1}', "a label true or false, in line 2"),
+        ('{"prompt": "p", "label": true}', "in line 2"),
+        ('{"prompt": "p", "completion": ["a"], "label": true}', "in line 2"),
+        ("17", "in line 2"),
+    ],
+)
+def test_a_row_without_a_form_is_named_by_its_number(tmp_path, line, message):
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(PAIR) + "\n" + line)
+    with pytest.raises(ConfigError, match=message):
+        read_preferences(path)
+
+
+def test_an_empty_and_a_missing_file_are_refused(tmp_path):
+    path = tmp_path / "data.jsonl"
+    with pytest.raises(ConfigError, match="expected a file of preferences in"):
+        read_preferences(path)
+    path.touch()
+    with pytest.raises(ConfigError, match="is empty"):
+        read_preferences(path)
+
+
+def test_what_is_taken_in_is_answered_once_and_sides_tell_nothing():
+    language, responses = load_model("tiny"), Responses()
+    rankings = [Ranking(f"{i} ", ("good", "bad", "bad too"), (1, 2, 2)) for i in range(100)]
+    with LabelStore("sqlite://") as store:
+        for _ in range(2):
+            assert take_in(rankings, language, responses, store) == 300
+        answers = [comparison for _, comparison in store.comparisons()]
+    assert len(answers) == 300
+    assert sum(c.answer == Answer.TIE for c in answers) == 100
+    lefts = sum(c.answer == Answer.LEFT for c in answers)
+    assert 70 < lefts < 130
+    for comparison in answers:
+        left, right = (responses[i].text for i in (comparison.query.left, comparison.query.right))
+        expected = {("good", True): Answer.LEFT, ("good", False): Answer.RIGHT}
+        if "good" in (left, right):
+            assert comparison.answer == expected["good", left == "good"]
+
+
+def test_the_pairs_of_a_ranking_of_three_are_a_group_and_a_pair_is_none():
+    language, responses = load_model("tiny"), Responses()
+    rankings = [
+        Ranking("p ", ("a", "b", "c"), (2, 1, 3)),
+        Ranking("p ", ("c", "b", "a"), (3, 1, 2)),  # the same once more
+        Ranking("p ", ("a", "b", "d", "d"), (1, 2, 3, 4)),
+        Ranking("p ", ("a", "b"), (1, 2)),
+        Ranking("p ", ("e", "e", "f"), (1, 2, 3)),
+    ]
+    with LabelStore("sqlite://") as store:
+        assert take_in(rankings, language, responses, store) == 3 + 3 + 1 + 1
+        comparisons = [comparison for _, comparison in store.comparisons()]
+    groups = {}
+    for comparison in comparisons:
+        groups.setdefault(comparison.query.group, []).append(comparison)
+    assert sorted(map(len, groups.values())) == [2, 3, 3]
+    assert len(groups.pop(None)) == 2
+    found = {tuple(responses[i].text for i in example.ids) for example in rankings_of(comparisons)}
+    assert found == {("b", "a", "c"), ("a", "b", "d"), ("a", "b"), ("e", "f")}
+
+
+def test_single_responses_are_kept_with_their_labels():
+    language, responses = load_model("tiny"), Responses()
+    found = take_in_labelled(
+        [Labelled("p", "a", True), Labelled("q", "b", False)], language, responses
+    )
+    assert [(responses[i].text, is_good) for i, is_good in found] == [("a", True), ("b", False)]
+
+
+def test_a_text_that_is_too_long_is_named_by_its_place():
+    language = load_model("tiny")
+    long = Ranking("p", (300 * "a", "b"), (1, 2), where="line 2 of data.jsonl")
+    rankings = [Ranking("p", ("a", "b"), (1, 2)), long]
+    with (
+        LabelStore("sqlite://") as store,
+        pytest.raises(ConfigError, match=r"^line 2 of data.jsonl has 302 tokens"),
+    ):
+        take_in(rankings, language, Responses(), store)
+    one = Labelled("p", 300 * "a", True, where="row 7 of folder")
+    with pytest.raises(ConfigError, match=r"^row 7 of folder has 302 tokens"):
+        take_in_labelled([one], language, Responses())
+
+
+@pytest.mark.parametrize(
+    ("rows", "method", "labels", "message"),
+    [
+        ([UP, DOWN | {"prompt": "two"}], "dpo", 0, "there are only single responses"),
+        ([UP, DOWN | {"prompt": "two"}], "ppo", 20, "kto learns from such ones"),
+        ([UP, UP], "rrhf", 0, "there are only single responses"),
+        ([UP, UP | {"label": False}], "kto", 0, "at least two responses .* for kto"),
+        ([UP, UP], "kto", 0, "at least two responses"),
+        ([PAIR | {"rejected": "good"}], "ppo", 0, "all are ties or read the same"),
+        ([PAIR | {"rejected": "good"}], "kto", 0, "at least two responses"),
+        ([{"prompt": "p", "responses": ["a", "b"], "ranks": [1, 1]}], "pro", 0, "all are ties"),
+    ],
+)
+def test_data_that_a_method_cannot_use_is_refused_before_anything_starts(
+    tmp_path, rows, method, labels, message
+):
+    (tmp_path / "prompts.txt").write_text("one \n")
+    config = replace(
+        ALIGN_PRESETS["tiny"],
+        prompts=tmp_path / "prompts.txt",
+        data=write(tmp_path / "data.jsonl", rows),
+        method=method,
+        labels=labels,
+        run=tmp_path / "run",
+    )
+    with pytest.raises(ConfigError, match=message):
+        align(config)
+    assert not config.run.exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "method", "labels"),
+    [
+        ([UP, DOWN], "dpo", 0),
+        ([UP, DOWN | {"prompt": "two"}], "kto", 0),
+        ([UP], "kto", 20),
+        ([PAIR], "kto", 0),
+        ([PAIR, UP], "pro", 0),
+        ([{"prompt": "p", "responses": ["a", "b"], "ranks": [1, 1]}], "dpo", 20),
+    ],
+)
+def test_data_that_a_method_can_use_is_not_refused(tmp_path, rows, method, labels):
+    path = write(tmp_path / "data.jsonl", rows)
+    check_usable(read_preferences(path), path, method=method, n_labels=labels)
+
+
+def pairs_of_letters():
+    return [
+        {"prompt": f"{i} ", "chosen": f"a{c}a", "rejected": f"z{c}z"}
+        for i in range(8)
+        for c in "bcdefg"
+    ]
+
+
+def triples_of_letters():
+    return [
+        {"prompt": f"{i} ", "responses": [f"z{c}z", f"a{c}a", f"a{c}z"], "ranks": [3, 1, 2]}
+        for i in range(8)
+        for c in "bde"
+    ]
+
+
+def single_letters():
+    """Good ones to some prompts and bad ones to others: nothing that could be compared."""
+    return [
+        {"prompt": f"{i} ", "completion": f"a{c}a" if i % 2 else f"z{c}z", "label": bool(i % 2)}
+        for i in range(8)
+        for c in "bcdefg"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "labels", "rows"),
+    [
+        ("dpo", 0, pairs_of_letters()),
+        ("ppo", 0, pairs_of_letters()),
+        ("dpo", 20, pairs_of_letters()),
+        ("dpo", 0, triples_of_letters()),
+        ("pro", 0, triples_of_letters()),
+        ("rrhf", 0, triples_of_letters()),
+        ("kto", 0, single_letters()),
+        ("kto", 20, single_letters()),
+    ],
+)
+def test_a_model_learns_from_data_alone_or_with_labels_besides(tmp_path, method, labels, rows):
+    (tmp_path / "prompts.txt").write_text("0 \n1 \n2 \n3 \n")
+    (tmp_path / "gold.py").write_text("def score(text): return text.count('a') - text.count('z')")
+    preset = ALIGN_PRESETS["tiny"]
+    result = align(
+        replace(
+            preset,
+            prompts=tmp_path / "prompts.txt",
+            data=write(tmp_path / "data.jsonl", rows),
+            gold=f"{tmp_path / 'gold.py'}:score",
+            method=method,
+            labels=labels,
+            responses=128,
+            run=tmp_path / "run",
+            finetune=replace(preset.finetune, epochs=25),
+            eval_responses=32,
+            sync=True,
+        )
+    )
+    summary = result.summary
+    pairs = {"chosen": 1, "responses": 3, "completion": 0}
+    per_row = next(n for name, n in pairs.items() if name in rows[0])
+    assert summary["labels"] == per_row * len(rows) + labels
+    if method != "ppo":
+        assert summary["gold_after"] > summary["gold_before"] + 0.1
+    if method != "ppo" and labels == 0:
+        assert summary["responses"] == 0
+        assert summary["score_after"] is None  # no reward was fitted
+
+
+def test_a_run_on_single_responses_that_is_stopped_goes_on_bit_for_bit(tmp_path):
+    (tmp_path / "prompts.txt").write_text("0 \n1 \n")
+    data = write(tmp_path / "data.jsonl", single_letters())
+    preset = ALIGN_PRESETS["tiny"]
+    config = replace(
+        preset,
+        prompts=tmp_path / "prompts.txt",
+        data=data,
+        method="kto",
+        labels=0,
+        run=tmp_path / "whole",
+        finetune=replace(preset.finetune, epochs=9),
+        eval_prompts=1,
+        sync=True,
+        checkpoint_seconds=0,
+    )
+    whole = align(config)
+
+    def stop(row):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = align(replace(config, run=tmp_path / "stopped"), on_rollout=stop)
+    assert not stopped.finished
+    state = load_checkpoint(stopped.run.checkpoints).state
+    responses = Responses(stopped.run)
+    assert state["tuning"]["n_steps"] == 10
+    assert [(responses[name].text, rank) for (name,), (rank,) in state["examples"]] == [
+        (row["completion"], 1 if row["label"] else 2) for row in single_letters()
+    ]
+    data.write_text(json.dumps(UP))  # what is trained on is in the checkpoint
+    resumed = resume_alignment(stopped.run)
+    weights = [load_file(r.run.model / "model.safetensors") for r in (whole, resumed)]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+def test_without_data_some_labels_are_needed():
+    with pytest.raises(ConfigError, match="labels must be at least 1, or 0 with data"):
+        replace(ALIGN_PRESETS["tiny"], labels=0)
+
+
+def test_from_the_shell_data_is_all_that_a_model_is_trained_on(tmp_path, capsys):
+    data = write(tmp_path / "data.jsonl", [PAIR, PAIR | {"chosen": "fine"}])
+    (tmp_path / "prompts.txt").write_text("one \n")
+    run = tmp_path / "run"
+    told = f"align tiny --data {data} --labels 0 --method dpo --sync --run {run}"
+    main([*told.split(), "--prompts", str(tmp_path / "prompts.txt")])
+    shown = capsys.readouterr().out
+    assert "0/0 responses  labels 2  gold -" in shown
+    assert "tiny by dpo: gold" in shown
+    assert (run / "report" / "index.html").is_file()
+    main(["status", str(run)])
+    assert "2 answered" in capsys.readouterr().out

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from prefrl.errors import ConfigError
+from prefrl.text.nets.models import blocks_of, freeze_below, load_model, no_dropout
+
+
+def test_a_prompt_and_a_response_come_back_from_their_tokens():
+    language = load_model("tiny")
+    prompt = language.prompt("héllo!")
+    assert language.decode(prompt.tokens) == "héllo!"
+    tokens = language.response_tokens(" yes")
+    assert tokens[-1] == language.end_token
+    assert language.decode(tokens) == " yes"
+
+
+def test_a_model_without_a_pad_token_is_no_trouble():
+    assert load_model("tiny").tokenizer.pad_token is None
+
+
+def test_a_chat_needs_a_template():
+    with pytest.raises(ConfigError, match="but tiny has none"):
+        load_model("tiny").prompt("hello", chat=True)
+
+
+def test_an_empty_prompt_is_refused():
+    with pytest.raises(ConfigError, match="at least one token"):
+        load_model("tiny").prompt("")
+
+
+def test_what_is_no_model_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConfigError, match="a causal language model: a folder with its"):
+        load_model(str(tmp_path))
+
+
+def test_only_the_last_layers_are_trained():
+    model = load_model("tiny").model
+    trained = freeze_below(model, 1)
+    last = {id(p) for p in blocks_of(model)[-1].parameters()}
+    assert last < {id(p) for p in trained}
+    assert not model.get_input_embeddings().weight.requires_grad
+    assert not any(p.requires_grad for p in blocks_of(model)[0].parameters())
+
+
+def test_more_layers_than_there_are_is_refused():
+    with pytest.raises(ConfigError, match="0 to 2 layers to train, got 3"):
+        freeze_below(load_model("tiny").model, 3)
+
+
+def test_without_dropout_training_gives_the_same_twice():
+    model = load_model("tiny").model
+    for block in blocks_of(model):
+        block.self_attn.attention_dropout = 0.5
+    no_dropout(model)
+    model.train()
+    ids = torch.tensor([[1, 2, 3]])
+    assert torch.equal(model(ids).logits, model(ids).logits)
