@@ -32,11 +32,19 @@ from prefrl.text.methods.finetune import Finetuning
 from prefrl.text.methods.ppo import Ppo
 from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.methods.tuning import on_examples
+from prefrl.text.nets.models import LanguageModel
 from prefrl.text.nets.policy import Policy
-from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.nets.scoring import scores_of
+from prefrl.text.nets.values import ValueModel
 from prefrl.text.responses import Prompt, Response, Responses
-from prefrl.text.start import gold_of, prompts_of, show_to_people, starting_model
+from prefrl.text.start import (
+    gold_of,
+    new_reward,
+    prompts_of,
+    show_to_people,
+    starting_model,
+    texts_in,
+)
 
 __all__ = ["TextAgent"]
 
@@ -74,10 +82,15 @@ class TextAgent:
         device = choose_devices(config.device)[0]
         language = starting_model(config, device)
         self.language = language
-        self.reward = TextReward(language, config.reward).to(device)
+        self.reward = new_reward(config, language).to(device)
         """The policy's copy of the reward ensemble."""
+        own_values = config.method == "ppo" and config.ppo.value_from_reward
+        values = ValueModel(self.reward, train_layers=config.train_layers) if own_values else None
         self.policy = Policy(
-            language, train_layers=config.train_layers, temperature=config.sampling.temperature
+            language,
+            train_layers=config.train_layers,
+            temperature=config.sampling.temperature,
+            value_model=values,
         )
         self.prompts = prompts_of(config, language)[0]
         self.responses = Responses(run)
@@ -91,7 +104,12 @@ class TextAgent:
         self._n_given = self._take_in_data()
         self._gold = gold_of(config)
         self._stop, self._heartbeat, self._on_rollout = stop, heartbeat, on_rollout
-        self._ppo = Ppo(self.policy, config=config.ppo, n_updates=config.n_batches)
+        self._ppo = Ppo(
+            self.policy,
+            config=config.ppo,
+            n_updates=config.n_batches,
+            texts=texts_in(config.pretraining, config, language),
+        )
         self._tuning: Finetuning | None = None
         self._examples: list[Example] = []
         self._n_batches, self._n_rows, self._earlier_seconds = 0, 0, 0.0
@@ -161,6 +179,8 @@ class TextAgent:
         row: dict[str, float] = {}
         if config.method == "ppo" and used.version > 0 and not self._warms_up:
             self._beat("improving")
+            if self.policy.value_model is not None and self._ppo.n_updates == 0:
+                self.policy.value_model.take(self.reward)
             row = self._ppo.improve(responses, scores, generator)
         self._log(self._row(responses, members, scores, used) | _update_columns(row))
         self._show(responses, scores)
@@ -302,6 +322,11 @@ class TextAgent:
             kept = "".join(lines[: self._n_batches * _SHOWN])
             self.run.samples.write_text(kept, encoding="utf-8")
 
+    def result(self) -> LanguageModel:
+        """The model that the training came to, once it is done."""
+        self._ppo.take_average()
+        return self.language
+
     def save(self) -> None:
         """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
         self._beat("saving")
@@ -359,7 +384,7 @@ class TextAgent:
 
 
 _IMPROVEMENT = (
-    "kl", "kl_coef", "entropy", "policy", "value", "approx_kl", "clip_fraction",
+    "kl", "kl_coef", "entropy", "policy", "value", "approx_kl", "clip_fraction", "ptx",
     "loss", "margin", "accuracy", "chosen_logprob", "rejected_logprob", "update",
 )  # fmt: skip
 

@@ -36,6 +36,7 @@ Method = Literal[
 
 _C = TypeVar("_C")
 _FEWEST_UNANSWERED = 5
+_FILES = ("init", "data", "demonstrations", "pretraining")
 _TEXT_FIT = FitConfig(
     epochs=30, batch_size=32, learning_rate=3e-3, linear_decay=True, noise=0.0, l2=0.0
 )
@@ -62,6 +63,11 @@ class AlignConfig:
     """Comparisons that exist already: JSON lines or a folder of datasets, with prompt, chosen and
     rejected, or rankings, or single responses that are good or bad. They are there before the first
     label is asked for; with labels 0 they are all there is."""
+    demonstrations: Path | None = None
+    """What people wrote to prompts, as prefrl sft reads it: scores are shifted so that these have 0
+    on average (Ouyang et al. 2022, section 3.5), by the first 256."""
+    pretraining: Path | None = None
+    """Texts that PPO mixes in with ppo.ptx_coef, as prefrl sft reads them."""
     init: Path | None = None
     """Folder of an earlier stage, a run or a model, to start from; model names the tokenizer."""
     responses: int = 2048
@@ -221,7 +227,7 @@ def config_as_json(config: AlignConfig) -> dict[str, Any]:
     """The config as JSON can hold it."""
     content = dataclasses.asdict(config) | {"run": str(config.run_path)}
     content["prompts"] = str(config.prompts.absolute())
-    for name in ("init", "data"):
+    for name in _FILES:
         path = getattr(config, name)
         content[name] = None if path is None else str(path.absolute())
     return content
@@ -233,7 +239,7 @@ def align_config_from_json(content: dict[str, Any]) -> AlignConfig:
     Raises:
         RunDirectoryError: If it is not one of this release.
     """
-    return config_from_content(AlignConfig, content, paths=("prompts", "run", "init", "data"))
+    return config_from_content(AlignConfig, content, paths=("prompts", "run", *_FILES))
 
 
 def config_from_content(kind: type[_C], content: dict[str, Any], *, paths: Sequence[str]) -> _C:

@@ -27,7 +27,7 @@ from prefrl.text.nets.models import LanguageModel, load_model
 from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.responses import Prompt, Response
-from prefrl.text.start import gold_of, prompts_of, starting_model
+from prefrl.text.start import gold_of, new_reward, prompts_of, starting_model
 
 __all__ = ["AlignResult", "finish_run", "save_policy"]
 
@@ -87,7 +87,7 @@ def finish_run(
     reference, gold = starting_model(config, device), gold_of(config)
     reward = None
     if newest_version(run.reward) is not None:
-        reward = TextReward(reference, config.reward).to(device)
+        reward = new_reward(config, reference).to(device)
         put_into(reward, latest_weights(run.reward))
     policy = load_model(str(run.model))
     policy.model.to(torch.device(device))

@@ -80,11 +80,61 @@ _LM_HUMAN_PREFERENCES = replace(
     ),
 )  # fmt: skip
 
+# Ouyang et al. 2022, section 3.5 and appendix C: rankings of four (theirs are of four to nine),
+# ties dropped, the reward fitted once; PPO-ptx, one pass over each batch. The learning rate of the
+# policy is below 8.05e-6, from which on theirs diverged. It needs --pretraining FILE, and
+# --demonstrations FILE sets scores to zero there; --init RUN names the stage before.
+_INSTRUCTGPT_PPO = replace(
+    _DEFAULT,
+    labels=6 * 33_206,
+    initial_fraction=1.0,
+    responses=256_000,
+    batch=512,
+    per_prompt=4,
+    query=TextQueryConfig(selection="uniform", ranked=4, max_open=10_000),
+    reward=TextRewardConfig(members=1, train_layers=None),
+    fit=FitConfig(
+        epochs=1, batch_size=64, learning_rate=9e-6, noise=0.0, l2=0.0, bagging=False,
+        drop_ties=True,
+    ),
+    ppo=PpoConfig(
+        learning_rate=8e-6, linear_decay=False, kl_coef=0.02, n_epochs=1, n_minibatches=8,
+        value_from_reward=True, value_learning_rate=9e-6, ptx_coef=27.8, ptx_examples=512,
+        ema=0.992,
+    ),
+)  # fmt: skip
+
+# Huang et al. 2024 (arXiv 2403.17031), TL;DR: score and value are read at the end token, a response
+# without one scores -1, values start from the reward model. --demonstrations FILE sets the score of
+# the references to zero. Pairs come with --data: theirs are some 90,000 of people.
+_N_PLUS = replace(
+    _DEFAULT,
+    labels=90_000,
+    initial_fraction=1.0,
+    responses=1_000_000,
+    batch=512,
+    prompt=PromptConfig(max_tokens=512),
+    sampling=SamplingConfig(max_new_tokens=53, temperature=0.7),
+    scoring=ScoringConfig(missing_score=-1.0),
+    query=TextQueryConfig(selection="uniform", max_open=10_000),
+    reward=TextRewardConfig(members=1, train_layers=None),
+    fit=FitConfig(
+        epochs=1, batch_size=64, learning_rate=3e-6, linear_decay=True, noise=0.0, l2=0.0,
+        bagging=False,
+    ),
+    ppo=PpoConfig(
+        learning_rate=3e-6, kl_coef=0.05, n_epochs=4, n_minibatches=1, value_from_reward=True,
+        whiten_rewards=False, adam_eps=1e-5,
+    ),
+)  # fmt: skip
+
 ALIGN_PRESETS = {
     "default": _DEFAULT,
     "cpu": _CPU,
     "tiny": _TINY,
     "lm-human-preferences": _LM_HUMAN_PREFERENCES,
+    "instructgpt": _INSTRUCTGPT_PPO,
+    "n-plus": _N_PLUS,
 }
 """By name; ``default`` is what the classes have by default."""
 

@@ -24,9 +24,8 @@ from prefrl.text.agent import TextAgent
 from prefrl.text.candidates import load_recent
 from prefrl.text.config import align_config_from_json
 from prefrl.text.finish import save_policy
-from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.responses import Responses
-from prefrl.text.start import starting_model, synthetic_oracle
+from prefrl.text.start import new_reward, starting_model, synthetic_oracle
 
 __all__ = ["main"]
 
@@ -63,7 +62,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         if not agent.done:
             return STOPPED
         heartbeat.beat("finishing")
-        save_policy(agent.language, run)
+        save_policy(agent.result(), run)
     return 0
 
 
@@ -72,7 +71,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     use_cpu(config.threads)
     heartbeat.beat("starting")
     device = choose_devices(config.device)[1]
-    reward = TextReward(starting_model(config), config.reward).to(device)
+    reward = new_reward(config, starting_model(config)).to(device)
     with LabelStore(run.labels) as store:
 
         def learner(go_on: Callable[[], bool]) -> RewardLearner:

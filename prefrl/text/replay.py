@@ -9,9 +9,8 @@ from prefrl.runtime.replay import ReplayedFit, replay_fits
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.candidates import load_recent
 from prefrl.text.config import align_config_from_json
-from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.responses import Responses
-from prefrl.text.start import starting_model
+from prefrl.text.start import new_reward, starting_model
 
 __all__ = ["replay_alignment"]
 
@@ -34,7 +33,7 @@ def replay_alignment(run: RunDirectory) -> Iterator[ReplayedFit]:
     device, language = choose_devices(config.device)[1], starting_model(config)
     return replay_fits(
         run,
-        lambda: TextReward(language, config.reward).to(device),
+        lambda: new_reward(config, language).to(device),
         Responses(run),
         config=config.learner,
         seed=config.seed,

@@ -15,20 +15,27 @@ from prefrl.errors import ConfigError
 from prefrl.runtime.media import add_medium
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
+from prefrl.text.data.demonstrations import as_examples, read_demonstrations
 from prefrl.text.data.prompts import cut_prompt, read_prompts
 from prefrl.text.gold import Gold, load_gold, text_oracle
 from prefrl.text.nets.generate import check_lengths
 from prefrl.text.nets.models import LanguageModel, load_model
+from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.responses import Prompt, Response, Responses
 
 __all__ = [
     "gold_of",
     "load_start",
+    "new_reward",
     "prompts_of",
     "show_to_people",
     "starting_model",
     "synthetic_oracle",
+    "texts_in",
 ]
+
+
+_MOST_DEMONSTRATIONS = 256  # by which scores are set to zero
 
 
 def starting_model(config: AlignConfig, device: str = "cpu") -> LanguageModel:
@@ -81,6 +88,24 @@ def prompts_of(config: AlignConfig, language: LanguageModel) -> tuple[list[Promp
     if len(prompts) < 2 * config.eval_prompts:
         return prompts, prompts[-config.eval_prompts :]
     return prompts[: -config.eval_prompts], prompts[-config.eval_prompts :]
+
+
+def texts_in(path: Path | None, config: AlignConfig, language: LanguageModel) -> list[Response]:
+    """Demonstrations or plain texts of a file, cut to the model's context; none without a file.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a row is no such thing: with its number.
+    """
+    if path is None:
+        return []
+    told = read_demonstrations(path)
+    return as_examples(told, language, max_tokens=language.context, chat=config.chat).examples
+
+
+def new_reward(config: AlignConfig, language: LanguageModel) -> TextReward:
+    """The reward ensemble, which is not fitted yet."""
+    told = texts_in(config.demonstrations, config, language)
+    return TextReward(language, config.reward, zero_at=told[:_MOST_DEMONSTRATIONS])
 
 
 def gold_of(config: AlignConfig) -> Gold | None:

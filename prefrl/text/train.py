@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
+from prefrl.errors import ConfigError
 from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
@@ -24,7 +25,7 @@ from prefrl.text.data.intake import check_usable
 from prefrl.text.data.records import read_preferences
 from prefrl.text.finish import AlignResult, finish_run, save_policy
 from prefrl.text.responses import Response, Responses
-from prefrl.text.start import gold_of, prompts_of, starting_model, synthetic_oracle
+from prefrl.text.start import gold_of, prompts_of, starting_model, synthetic_oracle, texts_in
 
 __all__ = ["align", "resume_alignment"]
 
@@ -73,7 +74,15 @@ def align(
         RoleError: If a role of the asynchronous run cannot go on.
     """
     choose_devices(config.device)
-    prompts_of(config, starting_model(config))
+    language = starting_model(config)
+    prompts_of(config, language)
+    texts_in(config.demonstrations, config, language)
+    texts = texts_in(config.pretraining, config, language)
+    if config.method == "ppo" and config.ppo.ptx_coef > 0 and not texts:
+        raise ConfigError(
+            f"expected texts to mix in with ptx_coef {config.ppo.ptx_coef}, got none; give "
+            "--pretraining FILE, or --ppo.ptx-coef 0."
+        )
     gold_of(config)
     if config.data is not None:
         preferences = read_preferences(config.data)
@@ -146,7 +155,7 @@ def _in_one_process(
         while agent.step():
             pass
         if agent.done:
-            save_policy(agent.language, run)
+            save_policy(agent.result(), run)
         return agent.done
 
 
