@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import gymnasium as gym
 import tyro
 
 from prefrl.control.agent.agent import AgentConfig, Algo
 from prefrl.control.environments.making import check_environment
-from prefrl.control.preferences import PreferenceConfig
+from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.core.oracle import OracleConfig
@@ -107,7 +108,8 @@ def check_horizon(config: TrainConfig) -> None:
     """Refuses what can be known not to work before anything is made.
 
     Raises:
-        ConfigError: If the environment cannot be made, or its episodes are shorter than a segment.
+        ConfigError: If the environment cannot be made, its episodes are shorter than a segment, or
+            its pictures are too small for the reward net.
     """
     spec = check_environment(config.env_id)
     horizon = spec.max_episode_steps
@@ -117,6 +119,11 @@ def check_horizon(config: TrainConfig) -> None:
             f"segment_length is {length}, but an episode of {config.env_id} ends after {horizon} "
             f"steps; choose a segment_length of at most {horizon}."
         )
+    env = gym.make(config.env_id)
+    try:
+        step_reward(env, config.preferences)
+    finally:
+        env.close()
 
 
 def config_as_json(config: TrainConfig) -> dict[str, Any]:
