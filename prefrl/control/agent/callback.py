@@ -205,8 +205,11 @@ class PreferenceCallback(BaseCallback):
         return self._earlier_seconds + time.monotonic() - self._started
 
     def _typical_return(self) -> float:
-        """B-Pref's margin: mean true return of ten episodes, for one segment's share of steps."""
-        returns, lengths = list(self.venv.finished_returns)[-10:], self.venv.finished_lengths
+        """B-Pref's margin: mean true return of ten episodes, for one segment's share of steps.
+
+        In the oracle's own reward: the scores of games, which people read, are other numbers.
+        """
+        returns, lengths = list(self.venv.finished_rewards)[-10:], self.venv.finished_lengths
         if not returns:
             return 0.0
         return float(np.mean(returns)) * self.config.segment_length / max(lengths)
