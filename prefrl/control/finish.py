@@ -79,6 +79,11 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
     trained.close()
     _write_evaluation(run, after)
     notes = _film(run, config.env_id, before, after) if config.films else []
+    if after.n_cut:
+        notes.append(
+            f"{after.n_cut} of {config.eval_episodes} episodes of the evaluation were cut after "
+            f"{config.eval_max_steps:,} steps; with more --eval-max-steps they would have gone on."
+        )
     summary = _summary(run, config, before, after)
     run.write_json(run.summary, summary)
     return Result(run=run, summary=summary, notes=notes)
@@ -151,6 +156,7 @@ def _summary(
         "eval_return_mean": float(after.returns.mean()),
         "eval_return_std": float(after.returns.std()),
         "eval_episodes": len(after.returns),
+        "eval_episodes_cut": after.n_cut,
         "eval_return_before_mean": float(before.returns.mean()),
         "train_return_mean": float(rows[-1]["true_return_mean"]),
         "reward_correlation": float(np.mean(finite)) if finite else None,

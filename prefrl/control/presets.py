@@ -31,10 +31,12 @@ _PPO_ON_PICTURES = AgentConfig(  # as RL Baselines3 Zoo tunes PPO for Atari
     ent_coef=0.01,
     linear_decay=True,
 )
+_LONGEST_GAME = 27_000  # steps: half an hour of play, 108,000 frames, after which ALE ends it
 
 _ATARI = TrainConfig(
     env_id="",
     steps=2_000_000,
+    eval_max_steps=_LONGEST_GAME,
     preferences=PreferenceConfig(
         labels=3000,
         segment_length=25,
@@ -72,6 +74,7 @@ _CHRISTIANO_ATARI = TrainConfig(
     env_id="",
     steps=50_000_000,
     algo="a2c",
+    eval_max_steps=_LONGEST_GAME,
     preferences=PreferenceConfig(
         labels=5500,
         segment_length=25,

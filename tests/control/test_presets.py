@@ -2,15 +2,21 @@
 
 import numpy as np
 import pytest
+from prefrl_envs.atari import _FRAMES_PER_STEP, _LONGEST_GAME
 
 from prefrl.control.items import Items
-from prefrl.control.presets import preset
+from prefrl.control.presets import PRESETS, preset
 from prefrl.control.queries import SegmentSource
 from prefrl.control.segments import Segment, SegmentPool
 from prefrl.core.store import LabelStore
 from prefrl.runtime.questioner import Questioner
 
 PONG = "prefrl_envs:prefrl/Pong-v0"
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.endswith("atari")])
+def test_the_longest_games_are_evaluated_to_their_end(name):
+    assert preset(name, PONG).eval_max_steps * _FRAMES_PER_STEP == _LONGEST_GAME
 
 
 @pytest.mark.parametrize("name", ["christiano-atari", "ibarz-atari"])
