@@ -26,6 +26,7 @@ __all__ = ["AgentRole"]
 
 _log = logging.getLogger(__name__)
 _SECONDS_TO_REACH_A_BOUNDARY = 10.0
+_STEPS_BETWEEN_CHECKS = 1000  # after each of A2C's updates a copy would take a seventh of the time
 
 
 class AgentRole:
@@ -70,7 +71,7 @@ class AgentRole:
         pulse = _Pulse(self._pulse)
         self.agent.start(config.steps, [preferences, pulse])
         self._rollback = Rollback(self.agent.model, run)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._checked_at = time.monotonic(), self.agent.model.num_timesteps
 
     def step(self) -> bool:
         """One rollout and one update; saves a checkpoint when one is due.
@@ -83,10 +84,11 @@ class AgentRole:
                 return False
         except ValueError:
             # torch refuses to draw from a distribution whose parameters an update made NaN.
-            if self._rollback.check():
+            if self._check():
                 raise
         else:
-            self._rollback.check()
+            if self.agent.model.num_timesteps >= self._checked_at + _STEPS_BETWEEN_CHECKS:
+                self._check()
         if self._stop.requested or self._seconds_unsaved() >= self._config.checkpoint_seconds:
             self.save()
         return not self._stop.requested
@@ -99,6 +101,7 @@ class AgentRole:
     def save(self) -> None:
         """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
         self._heartbeat.beat("saving")
+        self._check()
         state = {
             "agent": self.agent.state_dict(),
             "preferences": self.preferences.state_dict(),
@@ -112,10 +115,16 @@ class AgentRole:
     def finish(self) -> None:
         """Writes the trained policy, and closes the environments."""
         self._heartbeat.beat("finishing")
+        self._check()
         self.agent.finish()
         self.agent.model.logger.close()
         self.agent.save(self._run)
         self.agent.close()
+
+    def _check(self) -> bool:
+        """Takes the policy back to where it was last looked at, if it is not finite."""
+        self._checked_at = self.agent.model.num_timesteps
+        return self._rollback.check()
 
     def _seconds_unsaved(self) -> float:
         return time.monotonic() - self._saved_at
