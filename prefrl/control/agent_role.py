@@ -16,9 +16,8 @@ from stable_baselines3.common.logger import configure
 from prefrl.control.agent.agent import Agent
 from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.agent.rollback import Rollback
-from prefrl.control.config import TrainConfig
+from prefrl.control.config import TrainConfig, devices_of
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
-from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
 
@@ -60,7 +59,7 @@ class AgentRole:
             config.algo,
             config.agent,
             seed=config.seed,
-            device=choose_devices(config.device)[0],
+            device=devices_of(config)[0],
         )
         self.agent.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         checkpoint = load_checkpoint(run.checkpoints)

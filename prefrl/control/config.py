@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import gymnasium as gym
+import torch
 import tyro
 
 from prefrl.control.agent.agent import AgentConfig, Algo
-from prefrl.control.environments.making import check_environment
+from prefrl.control.environments.making import check_environment, shows_pictures
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.devices import choose_devices
 
-__all__ = ["TrainConfig", "check_horizon", "config_as_json", "config_from_json"]
+__all__ = ["TrainConfig", "check_horizon", "config_as_json", "config_from_json", "devices_of"]
 
 _FEWEST_UNANSWERED = 5  # a page fetches some pairs ahead
 
@@ -41,7 +43,7 @@ class TrainConfig:
     """Agent, reward learner and labeller take turns in one process: slower, and repeatable."""
     device: str = "auto"
     """Where the nets are computed: auto, cpu, cuda, cuda:1, or two with a comma, the agent's and
-    the reward learner's, as in cuda:0,cuda:1."""
+    the reward learner's, as in cuda:0,cuda:1. auto takes a GPU, if there is one, for pictures."""
     seed: int = 0
     """Of everything random."""
     run: Path | None = None
@@ -124,6 +126,20 @@ def check_horizon(config: TrainConfig) -> None:
         step_reward(env, config.preferences)
     finally:
         env.close()
+
+
+def devices_of(config: TrainConfig) -> tuple[str, str]:
+    """Devices of the agent and of the reward learner.
+
+    With ``auto`` a GPU is taken for pictures only: nets of a few hundred units are faster on a CPU,
+    which Stable-Baselines3 warns of, too.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    if config.device == "auto" and torch.cuda.is_available() and not shows_pictures(config.env_id):
+        return "cpu", "cpu"
+    return choose_devices(config.device)
 
 
 def config_as_json(config: TrainConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import gymnasium as gym
 
-from prefrl.control.config import config_from_json
+from prefrl.control.config import config_from_json, devices_of
 from prefrl.control.items import Items
 from prefrl.control.preferences import step_reward
 from prefrl.control.recent import load_recent
@@ -41,13 +41,15 @@ def replay_run(run: RunDirectory) -> Iterator[ReplayedFit]:
     """Does all fits of a run again.
 
     Args:
-        run: An asynchronous run, finished or not.
+        run: An asynchronous run, finished or not. Numbers are the same on the same kind of device
+            only.
 
     Yields:
         Each fit as soon as it is done.
 
     Raises:
         RunDirectoryError: If the run has no fits, or a sample that a fit used is missing.
+        ConfigError: If the device that it asked for is not here.
     """
     if not run.fits.is_file():
         raise RunDirectoryError(
@@ -56,7 +58,7 @@ def replay_run(run: RunDirectory) -> Iterator[ReplayedFit]:
     config = config_from_json(run.read_json(run.config))
     use_cpu(config.threads)
     env = gym.make(config.env_id)
-    net = step_reward(env, config.preferences)
+    net = step_reward(env, config.preferences).to(devices_of(config)[1])
     env.close()
     learner, items = config.preferences.learner, Items(run, states=False)
     with LabelStore(run.labels) as store:
