@@ -129,10 +129,12 @@ def evaluate_agent(command: Evaluate) -> None:
         seed=command.seed,
         net=net,
         deterministic=not command.stochastic,
+        max_steps=config.eval_max_steps,
     )
     returns = evaluation.returns
+    cut = f", {evaluation.n_cut} of them cut" if evaluation.n_cut else ""
     console.print(
         f"{config.env_id}: true return {returns.mean():,.1f} ± {returns.std():,.1f} over "
-        f"{len(returns)} episodes (lowest {returns.min():,.1f}, highest {returns.max():,.1f}); "
-        f"correlation of predicted with true reward {evaluation.correlation:.2f}."
+        f"{len(returns)} episodes{cut} (lowest {returns.min():,.1f}, highest {returns.max():,.1f});"
+        f" correlation of predicted with true reward {evaluation.correlation:.2f}."
     )

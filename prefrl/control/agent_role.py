@@ -16,9 +16,8 @@ from stable_baselines3.common.logger import configure
 from prefrl.control.agent.agent import Agent
 from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.agent.rollback import Rollback
-from prefrl.control.config import TrainConfig
+from prefrl.control.config import TrainConfig, devices_of
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
-from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
 
@@ -26,6 +25,7 @@ __all__ = ["AgentRole"]
 
 _log = logging.getLogger(__name__)
 _SECONDS_TO_REACH_A_BOUNDARY = 10.0
+_STEPS_BETWEEN_CHECKS = 1000  # after each of A2C's updates a copy would take a seventh of the time
 
 
 class AgentRole:
@@ -59,7 +59,7 @@ class AgentRole:
             config.algo,
             config.agent,
             seed=config.seed,
-            device=choose_devices(config.device)[0],
+            device=devices_of(config)[0],
         )
         self.agent.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         checkpoint = load_checkpoint(run.checkpoints)
@@ -70,7 +70,7 @@ class AgentRole:
         pulse = _Pulse(self._pulse)
         self.agent.start(config.steps, [preferences, pulse])
         self._rollback = Rollback(self.agent.model, run)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._checked_at = time.monotonic(), self.agent.model.num_timesteps
 
     def step(self) -> bool:
         """One rollout and one update; saves a checkpoint when one is due.
@@ -83,10 +83,11 @@ class AgentRole:
                 return False
         except ValueError:
             # torch refuses to draw from a distribution whose parameters an update made NaN.
-            if self._rollback.check():
+            if self._check():
                 raise
         else:
-            self._rollback.check()
+            if self.agent.model.num_timesteps >= self._checked_at + _STEPS_BETWEEN_CHECKS:
+                self._check()
         if self._stop.requested or self._seconds_unsaved() >= self._config.checkpoint_seconds:
             self.save()
         return not self._stop.requested
@@ -99,6 +100,7 @@ class AgentRole:
     def save(self) -> None:
         """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
         self._heartbeat.beat("saving")
+        self._check()
         state = {
             "agent": self.agent.state_dict(),
             "preferences": self.preferences.state_dict(),
@@ -112,10 +114,16 @@ class AgentRole:
     def finish(self) -> None:
         """Writes the trained policy, and closes the environments."""
         self._heartbeat.beat("finishing")
+        self._check()
         self.agent.finish()
         self.agent.model.logger.close()
         self.agent.save(self._run)
         self.agent.close()
+
+    def _check(self) -> bool:
+        """Takes the policy back to where it was last looked at, if it is not finite."""
+        self._checked_at = self.agent.model.num_timesteps
+        return self._rollback.check()
 
     def _seconds_unsaved(self) -> float:
         return time.monotonic() - self._saved_at

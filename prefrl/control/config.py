@@ -7,18 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import gymnasium as gym
+import torch
 import tyro
 
 from prefrl.control.agent.agent import AgentConfig, Algo
-from prefrl.control.environments.making import check_environment
-from prefrl.control.preferences import PreferenceConfig
+from prefrl.control.environments.making import check_environment, shows_pictures
+from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.devices import choose_devices
 
-__all__ = ["TrainConfig", "check_horizon", "config_as_json", "config_from_json"]
+__all__ = ["TrainConfig", "check_horizon", "config_as_json", "config_from_json", "devices_of"]
 
 _FEWEST_UNANSWERED = 5  # a page fetches some pairs ahead
 
@@ -40,7 +43,7 @@ class TrainConfig:
     """Agent, reward learner and labeller take turns in one process: slower, and repeatable."""
     device: str = "auto"
     """Where the nets are computed: auto, cpu, cuda, cuda:1, or two with a comma, the agent's and
-    the reward learner's, as in cuda:0,cuda:1."""
+    the reward learner's, as in cuda:0,cuda:1. auto takes a GPU, if there is one, for pictures."""
     seed: int = 0
     """Of everything random."""
     run: Path | None = None
@@ -107,7 +110,8 @@ def check_horizon(config: TrainConfig) -> None:
     """Refuses what can be known not to work before anything is made.
 
     Raises:
-        ConfigError: If the environment cannot be made, or its episodes are shorter than a segment.
+        ConfigError: If the environment cannot be made, its episodes are shorter than a segment, or
+            its pictures are too small for the reward net.
     """
     spec = check_environment(config.env_id)
     horizon = spec.max_episode_steps
@@ -117,6 +121,25 @@ def check_horizon(config: TrainConfig) -> None:
             f"segment_length is {length}, but an episode of {config.env_id} ends after {horizon} "
             f"steps; choose a segment_length of at most {horizon}."
         )
+    env = gym.make(config.env_id)
+    try:
+        step_reward(env, config.preferences)
+    finally:
+        env.close()
+
+
+def devices_of(config: TrainConfig) -> tuple[str, str]:
+    """Devices of the agent and of the reward learner.
+
+    With ``auto`` a GPU is taken for pictures only: nets of a few hundred units are faster on a CPU,
+    which Stable-Baselines3 warns of, too.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    if config.device == "auto" and torch.cuda.is_available() and not shows_pictures(config.env_id):
+        return "cpu", "cpu"
+    return choose_devices(config.device)
 
 
 def config_as_json(config: TrainConfig) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Evaluation:
     """Simulator states of the first episode, shape (T, S), where they are known."""
     journals: Journals
     """The games in ``states``."""
+    n_cut: int = 0
+    """Episodes that were cut before their end; more might have come."""
 
     @property
     def returns(self) -> NDArray[np.float64]:
@@ -114,6 +116,7 @@ def _run_episodes(
         predicted_rewards=np.stack(predicted, axis=1),
         states=np.stack(states) if states else None,
         journals=journals,
+        n_cut=int(running.sum()),
     )
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from prefrl.control.agent.agent import Agent
-from prefrl.control.config import TrainConfig, config_from_json
+from prefrl.control.config import TrainConfig, config_from_json, devices_of
 from prefrl.control.environments.making import check_environment
 from prefrl.control.evaluate import Evaluation, evaluate
 from prefrl.control.films.report import film_episode, film_pairs
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.core.store import LabelStore
-from prefrl.errors import FilmError
+from prefrl.errors import ConfigError, FilmError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 
@@ -51,12 +51,18 @@ class Result:
 def load_run(run: RunDirectory) -> tuple[TrainConfig, Agent, StepReward]:
     """Loads a trained run: its config, its agent, and its newest reward model.
 
+    They are on the agent's device, or on the CPU of a machine that has no such device.
+
     Raises:
         RunDirectoryError: If a part is missing or does not fit.
     """
     config = config_from_json(run.read_json(run.config))
     check_environment(config.env_id)
-    agent = Agent(config.env_id, config.algo, config.agent, seed=config.seed)
+    try:
+        device, _ = devices_of(config)
+    except ConfigError:
+        device = "cpu"  # trained elsewhere
+    agent = _agent(config, device)
     agent.restore(run)
     return config, agent, _reward_net(run, config, agent)
 
@@ -67,10 +73,11 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
     Raises:
         RunDirectoryError: If the policy is missing.
     """
-    untrained = Agent(config.env_id, config.algo, config.agent, seed=config.seed)
+    device, _ = devices_of(config)
+    untrained = _agent(config, device)
     before = _evaluate(untrained, config, None)
     untrained.close()
-    trained = Agent(config.env_id, config.algo, config.agent, seed=config.seed)
+    trained = _agent(config, device)
     trained.restore(run)
     net = None
     if newest_version(run.reward) is not None:
@@ -79,13 +86,22 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
     trained.close()
     _write_evaluation(run, after)
     notes = _film(run, config.env_id, before, after) if config.films else []
+    if after.n_cut:
+        notes.append(
+            f"{after.n_cut} of {config.eval_episodes} episodes of the evaluation were cut after "
+            f"{config.eval_max_steps:,} steps; with more --eval-max-steps they would have gone on."
+        )
     summary = _summary(run, config, before, after)
     run.write_json(run.summary, summary)
     return Result(run=run, summary=summary, notes=notes)
 
 
+def _agent(config: TrainConfig, device: str) -> Agent:
+    return Agent(config.env_id, config.algo, config.agent, seed=config.seed, device=device)
+
+
 def _reward_net(run: RunDirectory, config: TrainConfig, agent: Agent) -> StepReward:
-    net = step_reward(agent.environments, config.preferences)
+    net = step_reward(agent.environments, config.preferences).to(agent.model.device)
     put_into(net, latest_weights(run.reward))
     return net
 
@@ -151,6 +167,7 @@ def _summary(
         "eval_return_mean": float(after.returns.mean()),
         "eval_return_std": float(after.returns.std()),
         "eval_episodes": len(after.returns),
+        "eval_episodes_cut": after.n_cut,
         "eval_return_before_mean": float(before.returns.mean()),
         "train_return_mean": float(rows[-1]["true_return_mean"]),
         "reward_correlation": float(np.mean(finite)) if finite else None,

@@ -82,16 +82,16 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     import gymnasium as gym
 
-    from prefrl.control.config import config_from_json
+    from prefrl.control.config import config_from_json, devices_of
     from prefrl.control.preferences import step_reward
     from prefrl.control.recent import load_recent
-    from prefrl.runtime.devices import choose_devices, use_cpu
+    from prefrl.runtime.devices import use_cpu
     from prefrl.runtime.learner import RewardLearner
 
     config = config_from_json(run.read_json(run.config))
     use_cpu(config.threads)
     env = gym.make(config.env_id)
-    net = step_reward(env, config.preferences).to(choose_devices(config.device)[1])
+    net = step_reward(env, config.preferences).to(devices_of(config)[1])
     env.close()
     with LabelStore(run.labels) as store:
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import gymnasium as gym
 
-from prefrl.control.config import config_from_json
+from prefrl.control.config import config_from_json, devices_of
 from prefrl.control.items import Items
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.control.recent import load_recent
-from prefrl.runtime.devices import choose_devices, use_cpu
+from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.replay import ReplayedFit, replay_fits
 from prefrl.runtime.rundir import RunDirectory
 
@@ -21,7 +21,8 @@ def replay_run(run: RunDirectory) -> Iterator[ReplayedFit]:
     """Does all fits of a run again, on the device that its settings name.
 
     Args:
-        run: An asynchronous run, finished or not.
+        run: An asynchronous run, finished or not. Numbers are the same on the same kind of device
+            only.
 
     Returns:
         Each fit as soon as it is done.
@@ -32,7 +33,7 @@ def replay_run(run: RunDirectory) -> Iterator[ReplayedFit]:
     """
     config = config_from_json(run.read_json(run.config))
     use_cpu(config.threads)
-    device = choose_devices(config.device)[1]
+    device = devices_of(config)[1]
 
     def net() -> StepReward:
         env = gym.make(config.env_id)

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 from prefrl.control.agent.callback import Metrics, PreferenceCallback
 from prefrl.control.agent_role import AgentRole
-from prefrl.control.config import TrainConfig, check_horizon, config_as_json, config_from_json
+from prefrl.control.config import (
+    TrainConfig,
+    check_horizon,
+    config_as_json,
+    config_from_json,
+    devices_of,
+)
 from prefrl.control.films.renderer import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
@@ -16,7 +22,7 @@ from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
-from prefrl.runtime.devices import choose_devices, use_cpu
+from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
@@ -68,7 +74,6 @@ def train(
         RoleError: If a role of the asynchronous run cannot go on.
     """
     _check(config)
-    choose_devices(config.device)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, config_as_json(config))
@@ -114,6 +119,7 @@ def role_command(role: str, run: RunDirectory, *, essential: bool = True) -> Rol
 
 def _check(config: TrainConfig) -> None:
     check_horizon(config)
+    devices_of(config)
     if config.asks_people:
         check_drawable(config.env_id)
 

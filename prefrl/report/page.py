@@ -131,7 +131,9 @@ def _cards(record: RunRecord) -> list[tuple[str, str]]:
     after, spread = (number(summary, f"eval_return_{name}") for name in ("mean", "std"))
     label = "true return after"
     if math.isfinite(number(summary, "eval_episodes")):
-        label += f" (std over {_plain(number(summary, 'eval_episodes'))} episodes)"
+        n_cut = number(summary, "eval_episodes_cut")
+        cut = f", {_plain(n_cut)} of them cut" if n_cut > 0 else ""  # unknown in older runs
+        label += f" (std over {_plain(number(summary, 'eval_episodes'))} episodes{cut})"
     value = _plain(after) + (f" ± {_plain(spread)}" if math.isfinite(spread) else "")
     if not math.isfinite(after):
         label, value = "true return in training", _plain(_newest(metrics, "true_return_mean"))

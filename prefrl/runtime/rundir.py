@@ -5,7 +5,7 @@
     RUN/
       config.json            what was asked for, whole
       versions.json          what it ran with
-      metrics.csv            one row per rollout
+      metrics.csv            one row per rollout, or per 1,000 steps where rollouts are short
       fits.csv               one row per fit of the reward ensemble
       labels.db              queries and answers (core.store)
       items/ID.npz           the segments that were put to the labeller

@@ -16,13 +16,21 @@ from prefrl import RunDirectory, resume
 from prefrl.core.store import LabelStore
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
-N_STEPS = {"ppo": 100, "a2c": 20}
+N_STEPS = {"ppo": 100, "a2c": 9}  # a segment has 10
+TOTAL = {"ppo": 4000, "a2c": 2500}
 
 
 def start(run, algo, *more):
     options = ["--algo", algo, "--labels", "40", "--segment-length", "10", "--warmup-segments"]
     options += ["20", "--agent.n-envs", "4", "--agent.n-steps", str(N_STEPS[algo]), "--steps"]
-    options += ["4000", "--agent.batch-size", "100", "--agent.n-epochs", "2", "--agent.hidden"]
+    options += [
+        str(TOTAL[algo]),
+        "--agent.batch-size",
+        "100",
+        "--agent.n-epochs",
+        "2",
+        "--agent.hidden",
+    ]
     options += ["16", "--eval-episodes", "2", "--teacher.eps-mistake", "0.2", "--teacher.beta", "1"]
     command = [sys.executable, "-m", "prefrl", "train", DOT, *options, "--sync", "--no-films"]
     return subprocess.Popen(
@@ -60,9 +68,11 @@ def test_killed_and_resumed_equals_not_killed(tmp_path, algo):
     assert process.wait() == 0, process.stderr.read().decode()
     process.stderr.close()
 
-    process = start(killed, algo, "--checkpoint-seconds", "0.2")
+    process = start(killed, algo, "--checkpoint-seconds", "0.5")
     until = time.monotonic() + 60
-    while not (killed.fits.is_file() and list(killed.checkpoints.glob("0*"))):
+    while not (
+        killed.metrics.is_file() and killed.fits.is_file() and list(killed.checkpoints.glob("0*"))
+    ):
         assert time.monotonic() < until
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.01)

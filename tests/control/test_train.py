@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from prefrl import PreferenceConfig, TrainConfig, train
+from prefrl.cli import main
 from prefrl.control.agent.agent import AgentConfig
 from prefrl.control.config import config_as_json, config_from_json
 from prefrl.control.evaluate import evaluate
@@ -68,6 +69,15 @@ def test_the_evaluation_can_be_repeated_from_the_files_alone(finished):
     assert again.returns.mean() == pytest.approx(finished.summary["eval_return_mean"], abs=1e-6)
     with np.load(finished.run.evaluation) as stored:
         np.testing.assert_allclose(again.predicted_rewards, stored["predicted_rewards"], atol=1e-5)
+
+
+def test_episodes_that_are_cut_are_told(tmp_path, finished, capsys):
+    assert finished.summary["eval_episodes_cut"] == 0
+    result = train(short(tmp_path / "run", steps=800, eval_max_steps=20))
+    assert result.summary["eval_episodes_cut"] == 3
+    assert result.notes[0].startswith("3 of 3 episodes of the evaluation were cut after 20 steps")
+    main(["evaluate", str(result.run.root), "--episodes", "2"])
+    assert "2 episodes, 2 of them cut" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_config_comes_back_from_its_file(finished, tmp_path):

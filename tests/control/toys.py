@@ -64,7 +64,10 @@ def rollout(n_steps, n_envs=1, *, ends=(), start=0):
 class Screen(gym.Env):
     """Shows the time as the brightness of a picture; in a dict, with the time as a number too."""
 
-    def __init__(self, length=5, *, shape=(8, 8, 1), as_dict=False):
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 as in Gymnasium
+
+    def __init__(self, length=5, *, shape=(8, 8, 1), as_dict=False, render_mode=None):
+        self.render_mode = render_mode
         picture = spaces.Box(0, 255, shape, np.uint8)
         self.observation_space = picture
         if as_dict:

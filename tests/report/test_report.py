@@ -85,7 +85,8 @@ def run(tmp_path, rng):
         {
             "env_id": "<script>alert(1)</script>", "algo": "ppo", "seed": 0, "labels": 100,
             "env_steps": int(steps[-1]), "wall_seconds": 131.0, "eval_return_mean": 3210.4,
-            "eval_return_std": 12.0, "eval_episodes": 10, "reward_correlation": 0.75,
+            "eval_return_std": 12.0, "eval_episodes": 10, "eval_episodes_cut": 3,
+            "reward_correlation": 0.75,
             "reward_accuracy_holdout": 0.8, "versions": {"torch": "2"},
         },
     )  # fmt: skip
@@ -123,7 +124,16 @@ def test_the_page_is_whole_and_stands_alone(run):
     assert len(page.sources) == len(FIGURES) + 2
     assert "script" not in page.tags
     assert not re.search("https?://", run.report.joinpath("index.html").read_text())
-    for part in ("<script>alert(1)</script>", "3,210", "± 12", "100", "0.75", "0.80", "2.2 min"):
+    for part in (
+        "<script>alert(1)</script>",
+        "3,210",
+        "± 12",
+        "100",
+        "0.75",
+        "0.80",
+        "2.2 min",
+        "3 of them cut",
+    ):
         assert part in page.text
     assert "not complete" not in page.text
 

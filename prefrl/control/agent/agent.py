@@ -14,10 +14,11 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, VecTransposeImage
 from torch import nn
 
 from prefrl.control.agent.mixed_cnn import MixedNatureCNN
+from prefrl.control.agent.small_pictures import SmallCNN, SmallCombined, is_small
 from prefrl.control.agent.state import (
     agent_state,
     observation_statistics,
@@ -27,7 +28,7 @@ from prefrl.control.agent.state import (
 from prefrl.control.environments.frames import stack_frames
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.making import make_environments
-from prefrl.control.environments.spaces import layout_of
+from prefrl.control.environments.spaces import Layout, layout_of
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
@@ -122,17 +123,23 @@ class Agent:
             self.environments = HideReward(self.environments)
         self.stacked = stack_frames(self.environments, config.frame_stack)
         """What stacks pictures; None where there are none."""
-        seen = self.stacked or self.environments
-        keys = _number_keys(seen.observation_space)
+        layout = layout_of(self.environments.observation_space)
+        keys = _number_keys(layout, self.environments.observation_space)
         # A true reward is brought to unit variance, as the learned one is.
         self.normalizer = VecNormalize(
-            seen,
+            self.stacked or self.environments,
             norm_obs=config.normalize_observations and keys != [],
             norm_obs_keys=keys,
             norm_reward=not hide_reward,
             gamma=config.gamma,
         )
-        self.model: OnPolicyAlgorithm = _algorithm(algo, config, self.normalizer, seed, device)
+        venv: VecEnv = self.normalizer
+        if self.stacked is not None:
+            # Channels come first already. Stable-Baselines3 takes for them what is smallest.
+            venv = VecTransposeImage(venv, skip=True)
+        self.model: OnPolicyAlgorithm = _algorithm(
+            algo, config, venv, layout=layout, seed=seed, device=device
+        )
         self.frame_stack = config.frame_stack
         self.seed = seed
         self.n_iterations = 0
@@ -245,26 +252,25 @@ class Agent:
         self.normalizer.close()
 
 
-def _number_keys(space: spaces.Space[Any]) -> list[str] | None:
+def _number_keys(layout: Layout, space: spaces.Space[Any]) -> list[str] | None:
     """Which parts of an observation are standardised: numbers, but no pictures.
 
     None for all of it, where it is no dict.
     """
     if isinstance(space, spaces.Dict):
-        picture = layout_of(space).picture_key
-        return [key for key in space.spaces if key != picture]
-    return None if layout_of(space).picture is None else []
+        return [key for key in space.spaces if key != layout.picture_key]
+    return None if layout.picture is None else []
 
 
 def _algorithm(
-    algo: Algo, config: AgentConfig, venv: VecEnv, seed: int, device: str
+    algo: Algo, config: AgentConfig, venv: VecEnv, *, layout: Layout, seed: int, device: str
 ) -> OnPolicyAlgorithm:
     common: dict[str, Any] = {
         "n_steps": config.steps_per_rollout(algo),
         "gamma": config.gamma,
         "gae_lambda": config.gae_lambda,
         "ent_coef": config.ent_coef,
-        "policy_kwargs": _policy_kwargs(config, venv.observation_space),
+        "policy_kwargs": _policy_kwargs(config, layout),
         "seed": seed,
         "device": device,
     }
@@ -272,7 +278,9 @@ def _algorithm(
     def over_time(value: float) -> float | Schedule:
         return (lambda left: value * left) if config.linear_decay else value
 
-    policy = _policy(venv.observation_space)
+    policy = "MlpPolicy" if layout.picture is None else "CnnPolicy"
+    if isinstance(venv.observation_space, spaces.Dict):
+        policy = "MultiInputPolicy"
     if algo == "a2c":
         rate = over_time(config.learning_rate or 7e-4)
         return A2C(policy, venv, learning_rate=rate, **common)
@@ -293,20 +301,21 @@ def _algorithm(
     )
 
 
-def _policy(space: spaces.Space[Any]) -> str:
-    if isinstance(space, spaces.Dict):
-        return "MultiInputPolicy"
-    return "MlpPolicy" if layout_of(space).picture is None else "CnnPolicy"
-
-
-def _policy_kwargs(config: AgentConfig, space: spaces.Space[Any]) -> dict[str, Any]:
-    pictures = layout_of(space).picture is not None
-    hidden = list((() if pictures else (256, 256)) if config.hidden is None else config.hidden)
+def _policy_kwargs(config: AgentConfig, layout: Layout) -> dict[str, Any]:
+    default = (256, 256) if layout.picture is None else ()
+    hidden = list(default if config.hidden is None else config.hidden)
     kwargs: dict[str, Any] = {
         "net_arch": {"pi": hidden, "vf": hidden},
         "activation_fn": nn.ReLU,
         "log_std_init": config.log_std_init,
     }
-    if pictures and config.mixed_precision and not isinstance(space, spaces.Dict):
+    if layout.picture is None:
+        return kwargs
+    in_dict = layout.picture_key is not None
+    if is_small(layout.picture[1:]):
+        kwargs["features_extractor_class"] = SmallCombined if in_dict else SmallCNN
+        if in_dict:
+            kwargs["features_extractor_kwargs"] = {"picture_key": layout.picture_key}
+    elif config.mixed_precision and not in_dict:
         kwargs["features_extractor_class"] = MixedNatureCNN
     return kwargs

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from prefrl.control.agent.relabel import forget_rollout, write_rewards
+from prefrl.control.agent.stretch import Stretch
 from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
-from prefrl.control.environments.rollout import Rollout
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.control.preferences import PreferenceConfig, step_reward
-from prefrl.control.queries import SegmentSource, disagreement_of_rollout
+from prefrl.control.queries import SegmentSource
 from prefrl.control.recent import SegmentSamples
-from prefrl.control.reward.correlation import correlation
 from prefrl.control.segments import Segment, SegmentPool, SegmentSampler
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
@@ -35,6 +33,8 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import CsvTable, Metrics
 
 __all__ = ["Metrics", "PreferenceCallback"]
+
+_MOST_ROWS = 10_000
 
 
 class PreferenceCallback(BaseCallback):
@@ -80,7 +80,8 @@ class PreferenceCallback(BaseCallback):
             config = dataclasses.replace(config, labels=labels)
         self.config = config
         self.rows: list[Metrics] = []
-        """One row of metrics per rollout of this process."""
+        """The newest 10,000 rows of metrics of this process, one per rollout; or per 1,000 steps,
+        where rollouts are shorter than a segment."""
         self.run = RunDirectory.create(run) if isinstance(run, str | Path) else run
         """Where all is written, if anywhere."""
         self._oracle = oracle
@@ -89,7 +90,7 @@ class PreferenceCallback(BaseCallback):
         self._on_rollout = on_rollout or (lambda row: None)
         self._make_partners = partners or _together
         self._resumed: Mapping[str, Any] | None = None
-        self._n_rollouts = 0
+        self._n_rollouts, self._n_rows = 0, 0
         self._first_step, self._earlier_seconds = 0, 0.0
 
     def _init_callback(self) -> None:
@@ -105,6 +106,7 @@ class PreferenceCallback(BaseCallback):
         self.pool = SegmentPool(config.query.pool_size, max_bytes=config.query.pool_bytes)
         self.items = Items(run)
         self._sampler = SegmentSampler(config.segment_length, self.venv.num_envs)
+        self._stretch = Stretch(config.segment_length, self.venv.num_envs)
         self.store = LabelStore("sqlite://" if run is None else run.labels)
         self.samples = SegmentSamples(self.pool, run)
         source = SegmentSource(self.pool, self.items, self._typical_return)
@@ -112,7 +114,7 @@ class PreferenceCallback(BaseCallback):
         self.partners = self._make_partners(self)
         if self._resumed is not None:
             self._go_back(self._resumed)
-        self._metrics = None if run is None else CsvTable(run.metrics, keep=self._n_rollouts)
+        self._metrics = None if run is None else CsvTable(run.metrics, keep=self._n_rows)
 
     def _on_training_start(self) -> None:
         if self._resumed is None:
@@ -148,9 +150,14 @@ class PreferenceCallback(BaseCallback):
                 last_values=self.locals["values"],
                 dones=self.locals["dones"],
             )
-        self._log(self._row(rollout, reward, raw, used), used)
+        self._n_rollouts += 1
+        self._stretch.add(rollout.true_rewards, reward, raw, fit_steps=used.fit_steps)
+        if self._stretch.is_whole:
+            self._log(self._row(used), used)
 
     def _on_training_end(self) -> None:
+        if self._stretch.n_steps:
+            self._log(self._row(self.partners.used), self.partners.used)
         self.store.close()
 
     def _ask(self) -> bool:
@@ -160,16 +167,12 @@ class PreferenceCallback(BaseCallback):
         due = self._schedule.due(self.num_timesteps - self._first_step)
         return self.questioner.ask_due(due, self.net, run_steps=self.num_timesteps)
 
-    def _row(
-        self,
-        rollout: Rollout,
-        reward: NDArray[np.float32],
-        raw: NDArray[np.float32],
-        used: UsedReward,
-    ) -> Metrics:
+    def _row(self, used: UsedReward) -> Metrics:
         returns, counts = self.venv.finished_returns, self.store.counts()
+        measured = self._stretch.take()
+        fit_steps = measured.pop("fit_steps")
         return {
-            "rollout": self._n_rollouts + 1,
+            "rollout": self._n_rollouts,
             "env_steps": self.num_timesteps,
             "labels": counts.queries - counts.open,
             "open": counts.open,
@@ -177,20 +180,18 @@ class PreferenceCallback(BaseCallback):
             "episodes": self.venv.n_finished,
             "faults": self.venv.n_faults,
             "true_return_mean": float(np.mean(returns)) if returns else math.nan,
-            "predicted_reward_mean": float(reward.mean()),
-            "predicted_reward_std": float(reward.std()),
-            "reward_correlation": correlation(reward, rollout.true_rewards),
-            "disagreement": disagreement_of_rollout(raw, self.config.segment_length),
+            **measured,
             "reward_version": used.version,
             # An agent that went back to a checkpoint may be behind the newest fit.
             "reward_age": max(0, self.num_timesteps - used.run_steps),
-            "fit_steps": used.fit_steps,
+            "fit_steps": fit_steps,
             "wall_seconds": self._seconds(),
         }
 
     def _log(self, row: Metrics, used: UsedReward) -> None:
-        self._n_rollouts += 1
+        self._n_rows += 1
         self.rows.append(row)
+        del self.rows[:-_MOST_ROWS]
         if self._metrics is not None:
             self._metrics.append(row)
         for name in ("labels", "reward_correlation", "disagreement", "predicted_reward_std"):
@@ -205,8 +206,11 @@ class PreferenceCallback(BaseCallback):
         return self._earlier_seconds + time.monotonic() - self._started
 
     def _typical_return(self) -> float:
-        """B-Pref's margin: mean true return of ten episodes, for one segment's share of steps."""
-        returns, lengths = list(self.venv.finished_returns)[-10:], self.venv.finished_lengths
+        """B-Pref's margin: mean true return of ten episodes, for one segment's share of steps.
+
+        In the oracle's own reward: the scores of games, which people read, are other numbers.
+        """
+        returns, lengths = list(self.venv.finished_rewards)[-10:], self.venv.finished_lengths
         if not returns:
             return 0.0
         return float(np.mean(returns)) * self.config.segment_length / max(lengths)
@@ -228,6 +232,8 @@ class PreferenceCallback(BaseCallback):
             "pool": self.pool.state_dict(),
             "questioner": self.questioner.state_dict(),
             "n_rollouts": self._n_rollouts,
+            "n_rows": self._n_rows,
+            "stretch": self._stretch.state_dict(),
             "first_step": self._first_step,
             "seconds": self._seconds(),
             "partners": self.partners.state_dict(),
@@ -245,6 +251,8 @@ class PreferenceCallback(BaseCallback):
         self.pool.load_state_dict(state["pool"])
         self.questioner.load_state_dict(state["questioner"])
         self._n_rollouts, self._first_step = state["n_rollouts"], state["first_step"]
+        self._n_rows = state["n_rows"]
+        self._stretch.load_state_dict(state["stretch"])
         self._earlier_seconds = state["seconds"]
         self.partners.load_state_dict(state["partners"])
 

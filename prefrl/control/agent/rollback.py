@@ -21,7 +21,7 @@ _BUFFERS = ("observations", "rewards", "values", "log_probs", "advantages", "ret
 
 
 class Rollback:
-    """Looks at the policy after each update. A NaN in the loss or gradient is one in it as well.
+    """Looks at the policy after updates. A NaN in the loss or gradient is one in it as well.
 
     Args:
         model: Whose policy and optimiser are looked after.
@@ -35,14 +35,14 @@ class Rollback:
         self._n_failures = 0
 
     def check(self) -> bool:
-        """After an update: keeps it if it is finite, else takes it back.
+        """After updates: keeps them if all is finite, else takes them back.
 
         Returns:
-            Whether it was kept.
+            Whether they were kept.
 
         Raises:
-            NonFiniteError: When the third update in a row had to be taken back; what was not finite
-                is in ``dump-agent.json``.
+            NonFiniteError: When it is the third time in a row; what was not finite is in
+                ``dump-agent.json``.
         """
         policy = self._model.policy
         broken = [

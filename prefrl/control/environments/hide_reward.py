@@ -56,11 +56,13 @@ class HideReward(VecEnvWrapper):
         super().__init__(venv)
         self.finished_returns: deque[float] = deque(maxlen=20)
         """True returns of the newest finished episodes, or final scores of the newest games."""
+        self.finished_rewards: deque[float] = deque(maxlen=20)
+        """What the oracle's reward comes to over the same episodes; in games not the score."""
         self.finished_lengths: deque[int] = deque(maxlen=20)
         """Lengths of the same episodes, in steps."""
         self.n_finished = 0
         """How many episodes have finished so far."""
-        self._returns = np.zeros(self.num_envs)
+        self._returns, self._rewards = np.zeros(self.num_envs), np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, np.int64)
         self.n_faults = 0
         """How often an environment broke and was made anew."""
@@ -98,8 +100,10 @@ class HideReward(VecEnvWrapper):
         """What it counts; between two rollouts nothing is recorded."""
         return {
             "returns": self._returns.copy(),
+            "rewards": self._rewards.copy(),
             "lengths": self._lengths.copy(),
             "finished_returns": list(self.finished_returns),
+            "finished_rewards": list(self.finished_rewards),
             "finished_lengths": list(self.finished_lengths),
             "n_finished": self.n_finished,
             "n_faults": self.n_faults,
@@ -108,9 +112,11 @@ class HideReward(VecEnvWrapper):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state; the environments are brought back by whoever holds them."""
-        self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
+        self._returns, self._rewards = state["returns"].copy(), state["rewards"].copy()
+        self._lengths = state["lengths"].copy()
         for newest, name in (
             (self.finished_returns, "finished_returns"),
+            (self.finished_rewards, "finished_rewards"),
             (self.finished_lengths, "finished_lengths"),
         ):
             newest.clear()
@@ -122,7 +128,8 @@ class HideReward(VecEnvWrapper):
     def interrupt(self, env: int) -> None:
         """Forgets the episode under way in an environment, which was reset from outside."""
         self.interrupted.add(env)
-        self._returns[env], self._lengths[env] = 0, 0
+        for sums in (self._returns, self._rewards, self._lengths):
+            sums[env] = 0
         if self._before is not None:
             self._before[:, env] = 0
 
@@ -132,8 +139,8 @@ class HideReward(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         """Resets all environments; episodes that were under way are not counted."""
-        self._returns[:] = 0
-        self._lengths[:] = 0
+        for sums in (self._returns, self._rewards, self._lengths):
+            sums[:] = 0
         observations = self.venv.reset()
         if self._tape is not None:
             self._tape.cut()
@@ -161,21 +168,23 @@ class HideReward(VecEnvWrapper):
         self._observations = observations
         if SCORE_KEY in infos[0]:
             scores = np.array([info[SCORE_KEY] for info in infos])
-            self._count(scores, np.array([GAME_OVER_KEY in info for info in infos]))
+            self._count(scores, rewards, np.array([GAME_OVER_KEY in info for info in infos]))
         else:
-            self._count(rewards, dones)
+            self._count(rewards, rewards, dones)
         self.n_faults += sum(FAULT_KEY in info for info in infos)
         return observations, np.zeros_like(rewards), dones, infos
 
-    def _count(self, rewards: NDArray[Any], dones: NDArray[Any]) -> None:
-        self._returns += rewards
+    def _count(self, scores: NDArray[Any], rewards: NDArray[Any], dones: NDArray[np.bool_]) -> None:
+        self._returns += scores
+        self._rewards += rewards
         self._lengths += 1
         for i in np.flatnonzero(dones):
             self.finished_returns.append(float(self._returns[i]))
+            self.finished_rewards.append(float(self._rewards[i]))
             self.finished_lengths.append(int(self._lengths[i]))
             self.n_finished += 1
-            self._returns[i] = 0
-            self._lengths[i] = 0
+            for sums in (self._returns, self._rewards, self._lengths):
+                sums[i] = 0
 
 
 class _Tape:

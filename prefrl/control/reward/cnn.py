@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from prefrl.control.convolutions import fitting, sides_behind
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.spaces import Layout
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.segments import Segment
 from prefrl.core.ensemble import aggregate, as_judge
 from prefrl.core.normalize import MemberNormalizer
-from prefrl.errors import ConfigError
 from prefrl.runtime.devices import computes_in_bfloat16
 
 __all__ = ["CnnStepReward", "Pictures"]
@@ -59,7 +59,7 @@ class CnnStepReward(nn.Module):
         config: Settings.
 
     Raises:
-        ConfigError: If the pictures are too small for the convolutions.
+        ConfigError: If the pictures are too small for the convolutions, but not small.
     """
 
     input_shift: Tensor
@@ -74,25 +74,21 @@ class CnnStepReward(nn.Module):
         n_numbers = layout.width + (n_action if config.action_input else 0)
         channels, *sides = layout.picture
         n_inputs, groups, modules = channels * config.frame_stack, 1, list[nn.Module]()
-        for kernel, stride, filters in config.convolutions:
-            sides = [(side - kernel) // stride + 1 for side in sides]
+        layers = fitting(config.convolutions, sides)
+        for kernel, stride, filters, padding in layers:
             n_outputs = n_members * filters
-            modules.append(nn.Conv2d(n_inputs, n_outputs, kernel, stride, groups=groups))
+            modules.append(nn.Conv2d(n_inputs, n_outputs, kernel, stride, padding, groups=groups))
             if config.batch_norm:
                 modules.append(nn.BatchNorm2d(n_outputs, momentum=_BN_MOMENTUM))
             modules.append(nn.LeakyReLU(_SLOPE))
             if config.dropout:
                 modules.append(nn.Dropout2d(config.dropout))
             n_inputs, groups = n_outputs, n_members
-        if min(sides) < 1:
-            raise ConfigError(
-                f"expected pictures large enough for convolutions {config.convolutions}, got "
-                f"{layout.picture}; take smaller kernels or strides."
-            )
         # Channels last, a CPU takes two thirds of the time.
         self.convolutions = nn.Sequential(*modules)
         self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        widths = [filters * math.prod(sides) + n_numbers, *config.hidden, 1]
+        n_found = layers[-1].filters * math.prod(sides_behind(layers, sides))
+        widths = [n_found + n_numbers, *config.hidden, 1]
         self.weights = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, fan_in, fan_out))
             for fan_in, fan_out in pairwise(widths)

@@ -28,7 +28,8 @@ class RewardNetConfig:
         (3, 1, 16),
         (3, 1, 16),
     )
-    """For pictures: kernel size, stride and filters of each layer (Christiano et al. 2017, A.2)."""
+    """For pictures: kernel size, stride and filters of each layer (Christiano et al. 2017, A.2). Of
+    pictures under 43 pixels that are too small for them, all are 3 x 3 with padding."""
     frame_stack: int = 4
     """Newest pictures that a step's reward depends on."""
     batch_norm: bool = False

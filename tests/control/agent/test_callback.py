@@ -11,6 +11,7 @@ from prefrl import Answer, HideReward, PreferenceCallback, PreferenceConfig
 from prefrl.control.config import TrainConfig
 from prefrl.control.queries import QueryConfig
 from prefrl.control.train import train
+from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, NotEnoughDataError
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
@@ -117,6 +118,21 @@ def test_the_reward_is_the_same_until_the_next_fit():
     assert any(fits)
     same = seen(np.ones((3, 1, 2), np.float32), np.ones((3, 1, 1), np.float32))
     assert np.array_equal(callback.net.predict(same)[0], callback.net.predict(same)[0])
+
+
+def test_short_rollouts_are_logged_together_and_none_is_left_out(monkeypatch):
+    monkeypatch.setattr("prefrl.control.agent.callback._MOST_ROWS", 2)
+    logged = []
+    config = quick(labels=20, fit=FitConfig(min_steps=5, max_steps=5))
+    callback = PreferenceCallback(config, on_rollout=logged.append)
+    model = A2C("MlpPolicy", dots(), n_steps=5, seed=0)
+    model.learn(3600, callback=callback)
+    # Of 40 steps: 25 make a thousand.
+    assert [row["rollout"] for row in logged] == [25, 50, 75, 90]
+    assert [row["env_steps"] for row in logged] == [1000, 2000, 3000, 3600]
+    assert all(math.isfinite(row["disagreement"]) for row in logged)
+    assert sum(row["fit_steps"] > 0 for row in logged) >= 1
+    assert callback.rows == logged[-2:]
 
 
 def test_a_reward_in_the_open_is_refused():

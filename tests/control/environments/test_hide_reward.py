@@ -5,7 +5,10 @@ from control.toys import counters
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from prefrl import PreferenceCallback, PreferenceConfig
+from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY
 from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
+from prefrl.control.environments.making import make_environments
 from prefrl.errors import ConfigError, UnsupportedSpaceError
 
 
@@ -21,6 +24,7 @@ def test_the_agent_gets_zero_and_the_record_has_everything():
     assert taken.true_rewards[:, 0].tolist() == [0.5, 10.5, 20.5, 0.5, 10.5]
     assert taken.dones[:, 0].tolist() == [False, False, True, False, False]
     assert list(venv.finished_returns) == [31.5, 31.5]
+    assert venv.finished_rewards == venv.finished_returns
     assert list(venv.finished_lengths) == [3, 3]
     assert len(venv.take().dones) == 0
 
@@ -62,6 +66,31 @@ def test_a_state_brings_the_counts_back_and_an_episode_can_be_given_up():
     again.interrupt(1)
     assert (again._returns.tolist(), again._lengths.tolist()) == ([10, 0], [2, 0])
     assert again.interrupted == {1}
+
+
+def test_the_margin_of_a_game_is_in_the_units_of_the_oracle():
+    """A row of Seaquest's points is worth 20 each, and 1 to the oracle; a lost game costs it 10."""
+    games = make_environments("prefrl_envs:prefrl/Seaquest-v0", n_envs=4, seed=0)
+    venv, rng, total = HideReward(games), np.random.default_rng(0), np.zeros(4)
+    venv.reset()
+    while venv.n_finished < 2:
+        before = venv.n_finished
+        _, _, _, infos = venv.step(rng.integers(18, size=4))
+        total += [min(1.0, info[SCORE_KEY]) for info in infos]
+        for i in (i for i, info in enumerate(infos) if GAME_OVER_KEY in info):
+            assert venv.n_finished > before
+            assert venv.finished_rewards[before] == pytest.approx(total[i] - 10)
+            total[i], before = 0, before + 1
+    assert any(score > 0 for score in venv.finished_returns)
+    assert venv.finished_rewards != venv.finished_returns
+    callback = PreferenceCallback(PreferenceConfig(segment_length=25))
+    callback.venv = venv
+    expected = np.mean(venv.finished_rewards) * 25 / max(venv.finished_lengths)
+    assert callback._typical_return() == pytest.approx(expected)
+    again = HideReward(games)
+    again.load_state_dict(venv.state_dict())
+    assert again.finished_rewards == venv.finished_rewards
+    assert (again._rewards == venv._rewards).all()
 
 
 def test_wrapping_a_normalised_environment_is_refused():

@@ -211,9 +211,20 @@ def test_two_fits_from_one_seed_are_the_same_whatever_was_drawn_before(rng):
     assert torch.equal(*weights)
 
 
+def test_a_reward_of_small_pictures_sees_all_of_them(rng):
+    """Each pixel matters, at the rims as well; the papers' own kernels would not fit."""
+    judge = net(Layout(0, (1, 12, 12)), convolutions=((7, 3, 16), (5, 2, 16), (3, 1, 16)))
+    seen = rollout(rng, 1, 1)
+    _, raw = judge.predict(seen)
+    for row, column in ((0, 0), (11, 11), (5, 6)):
+        frames = seen.frames.copy()
+        frames[-1, 0, 0, row, column] ^= 0xFF
+        assert (judge.predict(Rollout(**{**vars(seen), "frames": frames}))[1] != raw).all()
+
+
 def test_pictures_too_small_and_layers_that_are_none_are_refused():
     with pytest.raises(ConfigError, match="large enough"):
-        net(Layout(0, (1, 4, 4)))
+        net(Layout(0, (1, 50, 84)), convolutions=((60, 4, 16),))
     for wrong in ({"convolutions": ()}, {"convolutions": ((3, 0, 4),)}, {"dropout": 1.0},
                   {"fit_frames": 0}, {"frame_stack": 0}):  # fmt: skip
         with pytest.raises(ConfigError):
