@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -31,12 +30,14 @@ from prefrl.text.methods.examples import Example, pairs_of, rankings_of, single_
 from prefrl.text.methods.finetune import Finetuning
 from prefrl.text.methods.ppo import Ppo
 from prefrl.text.methods.preference_losses import TUNING_METHODS
+from prefrl.text.methods.raft import Raft
 from prefrl.text.methods.tuning import on_examples
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.nets.policy import Policy
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.nets.values import ValueModel
 from prefrl.text.responses import Prompt, Response, Responses
+from prefrl.text.shown import ShownResponses
 from prefrl.text.start import (
     gold_of,
     new_reward,
@@ -49,7 +50,6 @@ from prefrl.text.start import (
 __all__ = ["TextAgent"]
 
 _log = logging.getLogger(__name__)
-_SHOWN = 2  # responses of a batch that are kept to be looked at
 _SECONDS_BETWEEN_LOOKS = 0.25
 
 
@@ -110,6 +110,7 @@ class TextAgent:
             n_updates=config.n_batches,
             texts=texts_in(config.pretraining, config, language),
         )
+        self._raft = self._new_raft() if config.method == "raft" else None
         self._tuning: Finetuning | None = None
         self._examples: list[Example] = []
         self._n_batches, self._n_rows, self._earlier_seconds = 0, 0, 0.0
@@ -117,7 +118,7 @@ class TextAgent:
         self._take_up()
         self._started = self._saved_at = time.monotonic()
         self._metrics = CsvTable(run.metrics, keep=self._n_rows)
-        self._keep_samples()
+        self._shown = ShownResponses(run, self._n_batches)
 
     def _take_in_data(self) -> int:
         """Stores the comparisons that exist already, if it was not done; how many there are."""
@@ -182,8 +183,11 @@ class TextAgent:
             if self.policy.value_model is not None and self._ppo.n_updates == 0:
                 self.policy.value_model.take(self.reward)
             row = self._ppo.improve(responses, scores, generator)
+        if self._raft is not None and used.version > 0 and not self._warms_up:
+            self._beat("improving")
+            row = self._raft.improve(responses, scores)
         self._log(self._row(responses, members, scores, used) | _update_columns(row))
-        self._show(responses, scores)
+        self._shown.add(responses, scores, batch=self._n_batches, n_sampled=self.n_sampled)
 
     @property
     def _warms_up(self) -> bool:
@@ -253,6 +257,17 @@ class TextAgent:
             seed=config.seed,
         )
 
+    def _new_raft(self) -> Raft:
+        config = self.config
+        return Raft(
+            self.policy,
+            config=config.raft,
+            finetune=config.finetune,
+            n_prompts=config.batch // config.per_prompt,
+            n_updates=config.n_batches,
+            seed=config.seed,
+        )
+
     def _row(
         self, responses: Sequence[Response], members: Tensor, scores: Tensor, used: UsedReward
     ) -> Metrics:
@@ -307,21 +322,6 @@ class TextAgent:
         self._metrics.append(row)
         self._on_rollout(row)
 
-    def _show(self, responses: Sequence[Response], scores: Tensor) -> None:
-        """Leaves some responses to be looked at."""
-        with self.run.samples.open("a", encoding="utf-8") as file:
-            for response, score in list(zip(responses, scores.tolist(), strict=True))[:_SHOWN]:
-                about = {"batch": self._n_batches, "responses": self.n_sampled, "score": score}
-                told = {"prompt": response.prompt, "response": response.text}
-                file.write(json.dumps(about | told) + "\n")
-
-    def _keep_samples(self) -> None:
-        """Removes what a process wrote that was killed behind its newest checkpoint."""
-        if self.run.samples.is_file():
-            lines = self.run.samples.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = "".join(lines[: self._n_batches * _SHOWN])
-            self.run.samples.write_text(kept, encoding="utf-8")
-
     def result(self) -> LanguageModel:
         """The model that the training came to, once it is done."""
         self._ppo.take_average()
@@ -339,6 +339,7 @@ class TextAgent:
             "questioner": self.questioner.state_dict(),
             "partners": self.partners.state_dict(),
             "ppo": self._ppo.state_dict() if self.config.method == "ppo" else None,
+            "raft": None if self._raft is None else self._raft.state_dict(),
             "tuning": None if tuning is None else tuning.state_dict(),
             "examples": [[example.ids, example.ranks] for example in self._examples],
             "seconds": self._seconds(),
@@ -363,6 +364,8 @@ class TextAgent:
         self._examples = [Example(tuple(ids), tuple(ranks)) for ids, ranks in state["examples"]]
         if state["ppo"] is not None:
             self._ppo.load_state_dict(state["ppo"])
+        if self._raft is not None:
+            self._raft.load_state_dict(state["raft"])
         if state["tuning"] is not None:
             self._tuning = self._finetuning()
             self._tuning.load_state_dict(state["tuning"])

@@ -22,6 +22,7 @@ from prefrl.text.data.prompts import PromptConfig
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.methods.ppo import PpoConfig
 from prefrl.text.methods.preference_losses import TUNING_METHODS, PairLossConfig
+from prefrl.text.methods.raft import RaftConfig, check_raft
 from prefrl.text.methods.tuning import check_batch_size
 from prefrl.text.nets.generate import SamplingConfig
 from prefrl.text.nets.reward_model import TextRewardConfig
@@ -31,7 +32,7 @@ __all__ = ["AlignConfig", "align_config_from_json", "config_as_json", "config_fr
 
 Method = Literal[
     "ppo", "best-of-n", "dpo", "cdpo", "robust-dpo", "ipo", "hinge", "orpo", "simpo", "rrhf", "pro",
-    "kto",
+    "kto", "raft",
 ]  # fmt: skip
 
 _C = TypeVar("_C")
@@ -51,8 +52,9 @@ class AlignConfig:
     prompts: Path
     """File of prompts: a .txt with one in each line, or a .jsonl with "prompt" or "messages"."""
     method: Method = "ppo"
-    """How the policy is improved: by PPO on the learned reward, on the answers themselves (dpo and
-    its relatives), or not at all, by taking the best of n responses."""
+    """How the policy is improved: on the learned reward, by PPO or by learning the best of its own
+    responses (raft), on the answers themselves (dpo and its relatives), or not at all, by taking
+    the best of n responses."""
     oracle: Literal["synthetic", "human", "mixed"] = "synthetic"
     """Who answers: a synthetic oracle that goes by gold, people on a labelling page, or both."""
     gold: str | None = None
@@ -73,7 +75,7 @@ class AlignConfig:
     responses: int = 2048
     """Responses to sample in the training."""
     batch: int = 64
-    """Responses per batch: PPO makes an update after each."""
+    """Responses per batch: PPO and raft make an update after each."""
     per_prompt: int = 2
     """Responses to each prompt of a batch; pairs are of one prompt."""
     chat: bool = False
@@ -127,8 +129,10 @@ class AlignConfig:
     """How it is fitted."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
     """Of PPO."""
+    raft: RaftConfig = field(default_factory=RaftConfig)
+    """Of reward-ranked fine-tuning, besides finetune."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    """Of the methods that go by the answers themselves."""
+    """Of raft, and of the methods that go by the answers themselves."""
     loss: PairLossConfig = field(default_factory=PairLossConfig)
     """Of their losses."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
@@ -166,6 +170,14 @@ class AlignConfig:
                 f"checkpoint_seconds must not be negative, got {self.checkpoint_seconds}."
             )
         check_batch_size(self.method, self.finetune.batch_size)
+        if self.method == "raft":
+            check_raft(
+                self.raft,
+                self.finetune,
+                per_prompt=self.per_prompt,
+                n_prompts=self.batch // self.per_prompt,
+                n_updates=self.n_batches,
+            )
         _ = self.learner, self.labels_due(0)  # check what they take
 
     @property

@@ -24,7 +24,7 @@ def test_the_script_for_pictures_runs(monkeypatch):
     )
     monkeypatch.setitem(PRESETS, "atari", replace(paper, preferences=small))
     names = {}
-    exec(
+    exec(  # noqa: S102 - it is ours
         script.replace("2_000_000", "1_024").replace("n_steps=128", "n_steps=128, n_epochs=1"),
         names,
     )

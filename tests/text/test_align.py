@@ -23,6 +23,7 @@ from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.config import AlignConfig, Method, align_config_from_json, config_as_json
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.methods.preference_losses import TUNING_METHODS, PairLossConfig
+from prefrl.text.methods.raft import RaftConfig
 from prefrl.text.nets.generate import SamplingConfig
 from prefrl.text.presets import ALIGN_PRESETS
 from prefrl.text.train import align, resume_alignment
@@ -63,7 +64,7 @@ def better(summary, n_errors=2):
     return summary["gold_after"] - summary["gold_before"] > n_errors * error**0.5
 
 
-@pytest.mark.parametrize("method", ["ppo", "dpo", "best-of-n"])
+@pytest.mark.parametrize("method", ["ppo", "raft", "dpo", "best-of-n"])
 def test_a_tiny_model_learns_what_the_answers_prefer(config, method):
     config = replace(config, method=method)
     if method == "dpo":
@@ -73,6 +74,8 @@ def test_a_tiny_model_learns_what_the_answers_prefer(config, method):
             finetune=replace(config.finetune, epochs=12),
             loss=PairLossConfig(beta=0.3),
         )
+    if method == "raft":
+        config = replace(config, per_prompt=8)
     result = align(config)
     assert better(result.summary)
     assert result.summary["labels"] == config.labels
@@ -83,9 +86,12 @@ def test_a_tiny_model_learns_what_the_answers_prefer(config, method):
         assert result.summary["kl_after"] > 0.1
 
 
-def test_side_by_side_it_learns_too_and_the_result_opens_with_transformers(config):
+@pytest.mark.parametrize("method", ["ppo", "raft"])
+def test_side_by_side_it_learns_too_and_the_result_opens_with_transformers(config, method):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    per_prompt = 8 if method == "raft" else 2
+    config = replace(config, method=method, per_prompt=per_prompt)
     result = align(replace(config, sync=False, max_stale_batches=1))
     assert better(result.summary)
     model = AutoModelForCausalLM.from_pretrained(result.run.model)
@@ -93,7 +99,7 @@ def test_side_by_side_it_learns_too_and_the_result_opens_with_transformers(confi
     assert model.config.vocab_size == len(tokenizer)
     card = (result.run.model / "README.md").read_text()
     assert "200 comparisons" in card
-    assert "ppo" in card
+    assert f"fine-tuned by {method}" in card
 
 
 @pytest.mark.parametrize("group_loss", ["pairs", "best"])
@@ -115,8 +121,10 @@ def test_it_learns_from_rankings_of_four(config, group_loss):
         replace(config, labels=241)
 
 
-def test_the_policy_stays_as_it_is_until_the_first_labels_are_asked_for(config):
-    config = replace(config, responses=640, labels=128, initial_fraction=0.75, eval_prompts=4)
+@pytest.mark.parametrize("method", ["ppo", "raft"])
+def test_the_policy_stays_as_it_is_until_the_first_labels_are_asked_for(config, method):
+    config = replace(config, method=method, responses=640, labels=128, eval_prompts=4)
+    config = replace(config, initial_fraction=0.75)
     rows = rows_of(align(config).run)
     asked = [int(row["labels"]) for row in rows]
     assert 0 < asked[0] < 96 < asked[-1]
@@ -133,7 +141,7 @@ def test_the_same_seed_gives_the_same_numbers(config, tmp_path):
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
 
 
-@pytest.mark.parametrize("method", ["ppo", "dpo"])
+@pytest.mark.parametrize("method", ["ppo", "raft", "dpo"])
 def test_a_run_that_is_stopped_goes_on_bit_for_bit(config, tmp_path, method):
     config = replace(
         config,
@@ -150,7 +158,7 @@ def test_a_run_that_is_stopped_goes_on_bit_for_bit(config, tmp_path, method):
     def stop_in_the_middle(row):
         nonlocal seen
         seen += 1
-        if seen == (3 if method == "ppo" else 6):
+        if seen == (6 if method == "dpo" else 3):
             os.kill(os.getpid(), signal.SIGTERM)
 
     stopped = align(replace(config, run=tmp_path / "stopped"), on_rollout=stop_in_the_middle)
@@ -215,7 +223,7 @@ def test_the_status_of_a_run_with_people_knows_that_texts_are_not_filmed(config)
 
 
 def test_the_methods_are_those_that_there_are():
-    assert set(typing.get_args(Method)) == {"ppo", "best-of-n", *TUNING_METHODS}
+    assert set(typing.get_args(Method)) == {"ppo", "raft", "best-of-n", *TUNING_METHODS}
 
 
 def test_the_config_comes_back_from_json(config):
@@ -234,6 +242,7 @@ def test_the_config_comes_back_from_json(config):
             {"method": "kto", "finetune": FinetuneConfig(batch_size=1)},
             "batch_size of at least 2 for kto",
         ),
+        ({"method": "raft", "raft": RaftConfig(kept=2)}, "kept to be fewer than per_prompt = 2"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(config, changes, message):
