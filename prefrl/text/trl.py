@@ -1,0 +1,201 @@
+"""The reward of a finished or running alignment as a function that TRL's trainers take.
+
+TRL itself is not needed here: what it asks for is a callable (TRL 1.16, ``RLOOTrainer`` and
+``GRPOTrainer``, ``_calculate_rewards``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prefrl.core.ensemble import Aggregate
+from prefrl.core.loss import preference_probability
+from prefrl.core.selection import disagreement_scores
+from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.devices import choose_devices
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.weights import latest_weights, put_into
+from prefrl.text.config import AlignConfig, align_config_from_json
+from prefrl.text.data.prompts import cut_prompt, messages_of
+from prefrl.text.nets.models import LanguageModel
+from prefrl.text.nets.reward_model import TextReward
+from prefrl.text.nets.scoring import scores_of
+from prefrl.text.responses import Prompt, Response
+from prefrl.text.start import starting_model
+
+__all__ = ["EnsembleReward", "ensemble_reward"]
+
+Text = str | Sequence[dict[str, Any]]
+"""A text, or the messages of a conversation, each with role and content."""
+
+
+def ensemble_reward(
+    run: RunDirectory | str | os.PathLike[str],
+    *,
+    aggregate: Aggregate | None = None,
+    k: float | None = None,
+    device: str | None = None,
+) -> EnsembleReward:
+    """The reward ensemble that a run has fitted, for ``reward_funcs`` of a trainer of TRL.
+
+    Args:
+        run: A run of ``prefrl align``; its newest published weights are taken, and never others.
+        aggregate: How the members' scores become one; by default as in the run.
+        k: Weight of the variance in mean-k-var; by default as in the run.
+        device: Where to score; by default where the run's policy was. A run on the GPU may be read
+            on a CPU.
+
+    Raises:
+        ConfigError: If the model cannot be loaded, or there is no such device or aggregate.
+        RunDirectoryError: If it is no such run, or it has published no weights.
+    """
+    opened = run if isinstance(run, RunDirectory) else RunDirectory.open(run)
+    content = opened.read_json(opened.config)
+    if not {"prompts", "reward"} <= set(content):
+        raise RunDirectoryError(
+            f"expected a run of prefrl align, which fits a reward for responses, but {opened.root} "
+            "is another one; give the folder of such a run."
+        )
+    config = align_config_from_json(content)
+    if aggregate not in (None, "mean", "min", "mean-k-var"):
+        raise ConfigError(f"expected aggregate to be mean, min or mean-k-var, got {aggregate!r}.")
+    weights = latest_weights(opened.reward)
+    place = choose_devices(config.device if device is None else device)[0]
+    chosen = replace(
+        config.reward,
+        aggregate=aggregate or config.reward.aggregate,
+        k=config.reward.k if k is None else k,
+    )
+    language = starting_model(config, place)
+    reward = TextReward(language, chosen).to(place)
+    put_into(reward, weights)
+    return EnsembleReward(reward, language, config, version=weights.version)
+
+
+class EnsembleReward:
+    """Scores completions as TRL asks for it: a reward function for RLOO and GRPO.
+
+    A response is scored as in the run: prompts are cut as its settings say, and so is what of a
+    response is scored.
+
+    Args:
+        reward: The ensemble.
+        language: Whose tokens it reads.
+        config: The run's.
+        version: Of its weights.
+    """
+
+    def __init__(
+        self, reward: TextReward, language: LanguageModel, config: AlignConfig, *, version: int
+    ) -> None:
+        self.reward = reward
+        """The ensemble."""
+        self.version = version
+        """Of its weights."""
+        self.__name__ = f"ensemble_{reward.config.aggregate}"
+        """The name under which TRL logs."""
+        self._language = language
+        self._config = config
+
+    def __call__(
+        self,
+        prompts: Sequence[Text],
+        completions: Sequence[Text],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        *,
+        log_metric: Callable[[str, float], None] | None = None,
+        **others: Any,
+    ) -> list[float]:
+        """Rewards of completions.
+
+        Args:
+            prompts: B texts, or conversations as lists of messages.
+            completions: What was said to each: texts, or lists of one message.
+            completion_ids: Their tokens. Where the run's tokenizer reads the same text from them,
+                they are scored as they are; else the text is, with an end token.
+            log_metric: Is told the ``disagreement``: the mean over a pair to each prompt of the
+                standard deviation over members of the preference, in [0, 0.5]; nothing is told
+                where no prompt has two completions.
+            others: What else TRL passes is ignored.
+
+        Returns:
+            B numbers: normalised scores, aggregated.
+
+        Raises:
+            ConfigError: If a prompt or completion is neither text nor messages of text, has nothing
+                left after cuts, or is too long for the model that scores.
+        """
+        ids = [None] * len(prompts) if completion_ids is None else completion_ids
+        responses = [self._response(*each) for each in zip(prompts, completions, ids, strict=True)]
+        if not responses:
+            return []
+        members, scores = scores_of(self.reward, self._language, responses, self._config.scoring)
+        pairs = _a_pair_to_each_prompt(responses)
+        if log_metric is not None and pairs:
+            log_metric("disagreement", _disagreement(members, pairs))
+        rewards: list[float] = scores.tolist()
+        return rewards
+
+    def _response(self, told: Text, completion: Text, ids: Sequence[int] | None) -> Response:
+        language = self._language
+        prompt, text = self._prompt(told), _said(completion)
+        tokens = None if ids is None else tuple(int(i) for i in ids)
+        if tokens is None or not _reads(language, tokens, text):
+            tokens = language.response_tokens(text)
+        n_tokens = len(prompt.tokens) + len(tokens)
+        if n_tokens > language.context:
+            raise ConfigError(
+                f"expected prompt and completion of at most {language.context} tokens, the context "
+                f"of {language.source}, whose reward this is, got {n_tokens}; lower "
+                "max_completion_length, or shorten the prompts."
+            )
+        return Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
+
+    def _prompt(self, told: Text) -> Prompt:
+        asked = told if isinstance(told, str) else messages_of(list(told))
+        if not asked:
+            raise ConfigError(
+                f"expected a prompt that is a text, or messages with role and content, got "
+                f"{str(told)[:80]!r}."
+            )
+        config = self._config
+        return cut_prompt(self._language, asked, config.prompt, chat=config.chat)
+
+
+def _said(completion: Text) -> str:
+    """The text of a completion."""
+    if isinstance(completion, str):
+        return completion
+    messages = messages_of(list(completion))
+    if len(messages) != 1:
+        raise ConfigError(
+            f"expected a completion that is a text, or one message with role and content, got "
+            f"{str(completion)[:80]!r}."
+        )
+    return messages[0][1]
+
+
+def _reads(language: LanguageModel, tokens: Sequence[int], text: str) -> bool:
+    """Whether tokens are of the language's own tokenizer: whether it reads the text from them."""
+    known = all(0 <= token < language.n_vocabulary for token in tokens)
+    return known and language.decode(tokens) == text
+
+
+def _a_pair_to_each_prompt(responses: Sequence[Response]) -> list[tuple[int, int]]:
+    """The places of the first two responses to each prompt that has two."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, response in enumerate(responses):
+        places.setdefault(response.prompt_tokens, []).append(place)
+    return [(found[0], found[1]) for found in places.values() if len(found) > 1]
+
+
+def _disagreement(members: Tensor, pairs: Sequence[tuple[int, int]]) -> float:
+    lefts, rights = torch.tensor(pairs).T
+    preferences = preference_probability(members[:, lefts], members[:, rights])  # (M, C)
+    return float(disagreement_scores(preferences.numpy()).mean())
