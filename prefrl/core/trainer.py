@@ -61,7 +61,8 @@ class FitConfig:
     """Of items that are ranked together: the mean over all their pairs (Ouyang et al. 2022, section
     3.5), or only which one is the best (Ziegler et al. 2019)."""
     drop_ties: bool = False
-    """Leave out ties (Ouyang et al. 2022) instead of taking them as one half."""
+    """Leave out ties (Ouyang et al. 2022) instead of taking them as one half; if there is nothing
+    else they are taken."""
     learning_rate: float = 1e-3
     """Of Adam."""
     linear_decay: bool = False
@@ -267,19 +268,21 @@ def _judged(
     config: FitConfig,
     rng: np.random.Generator,
 ) -> _Judged:
-    without = (None, 0.5) if config.drop_ties else (None,)
-    decided = [c for c in comparisons if c.preference not in without]
+    decided = [c for c in comparisons if c.preference is not None]
     if not decided:
         raise NotEnoughDataError(
             f"expected at least one comparison with a preference, got {len(comparisons)} "
-            f"comparisons that are all skips{' or ties' if config.drop_ties else ''}; gather more "
-            "answers before fitting."
+            "comparisons that are all skips; gather more answers before fitting."
         )
+    if config.drop_ties:
+        decided = [c for c in decided if c.preference != 0.5] or decided
     examples = examples_of(decided, items)
     # Poisson(1) weights are a bag drawn example by example, as they arrive (Oza and Russell 2001).
     # Drawn row by row, they are the same for old examples when new ones come in.
     n_bags = 1 if config.shared_bag else n_members
-    bags = rng.poisson(1.0, size=(len(examples), n_bags)).T if config.bagging else 1
+    bags = rng.poisson(1.0, size=(len(examples), n_bags)).T if config.bagging else np.ones(1)
+    if not bags.any():  # of few examples all may be left out
+        bags = np.ones(1)
     return _Judged(
         examples=examples,
         preference=torch.tensor([c.preference for c in decided], dtype=torch.float32),

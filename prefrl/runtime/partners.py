@@ -96,6 +96,10 @@ class Partners(Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """Waits until no fit is due."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint of the agent keeps of them."""
         ...
@@ -150,6 +154,9 @@ class Together:
                 holdout_accuracy=report.holdout_accuracy,
             )
         return self.used
+
+    def settle(self) -> None:
+        """Nothing: what is due is done at once."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that the learner remembers, and what the net holds."""
@@ -236,6 +243,14 @@ class Apart:
             self._hear_people(self._patience.max_unanswered)
         self._stay_fresh(run_steps)
         return self.used
+
+    def settle(self) -> None:
+        """Waits for the learner until no fit is due."""
+        while self._config.is_due(self._store.counts().answered, self._n_fitted):
+            if not self._take_newest():
+                if self._waiting("waiting for the reward learner"):
+                    return
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _take_newest(self) -> bool:
         version = newest_version(self._run.reward) or 0

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from prefrl.core.ensemble import member_preferences
-from prefrl.core.selection import disagreement_scores
 from prefrl.core.store import LabelStore
 from prefrl.errors import NotEnoughDataError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
@@ -22,6 +20,7 @@ from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import CsvTable, Metrics
+from prefrl.text import rows
 from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.intake import take_in, take_in_labelled
@@ -113,7 +112,7 @@ class TextAgent:
         self._raft = self._new_raft() if config.method == "raft" else None
         self._tuning: Finetuning | None = None
         self._examples: list[Example] = []
-        self._n_batches, self._n_rows, self._earlier_seconds = 0, 0, 0.0
+        self._n_batches, self._n_rows, self._earlier_seconds, self._settled = 0, 0, 0.0, False
         self.partners = partners(self)
         self._take_up()
         self._started = self._saved_at = time.monotonic()
@@ -141,7 +140,7 @@ class TextAgent:
         if self._n_batches < self.config.n_batches:
             return False
         if not self.config.tunes_on_answers:
-            return True
+            return self.config.method != "best-of-n" or self._settled
         return self._tuning is not None and self._tuning.done
 
     def step(self) -> bool:
@@ -154,8 +153,10 @@ class TextAgent:
             return False
         if self._n_batches < self.config.n_batches:
             self._batch()
-        else:
+        elif self.config.tunes_on_answers:
             self._tune()
+        else:
+            self._settle()
         if self._stop.requested or self._seconds_unsaved() >= self.config.checkpoint_seconds:
             self.save()
         return not (self._stop.requested or self.done)
@@ -176,18 +177,25 @@ class TextAgent:
         used = self.partners.update(self.n_sampled, asked=asked)
 
         # score and improve
-        members, scores = scores_of(self.reward, self.language, responses, config.scoring)
+        _, scores = scores_of(self.reward, self.language, responses, config.scoring)
         row: dict[str, float] = {}
-        if config.method == "ppo" and used.version > 0 and not self._warms_up:
-            self._beat("improving")
-            if self.policy.value_model is not None and self._ppo.n_updates == 0:
-                self.policy.value_model.take(self.reward)
-            row = self._ppo.improve(responses, scores, generator)
-        if self._raft is not None and used.version > 0 and not self._warms_up:
-            self._beat("improving")
-            row = self._raft.improve(responses, scores)
-        self._log(self._row(responses, members, scores, used) | _update_columns(row))
+        if config.method in ("ppo", "raft"):
+            if used.version > 0 and not self._warms_up:
+                self._beat("improving")
+                row = self._improve(responses, scores, generator)
+            else:
+                (self._raft or self._ppo).skip()
+        self._log(self._row(responses, scores, used, row))
         self._shown.add(responses, scores, batch=self._n_batches, n_sampled=self.n_sampled)
+
+    def _improve(
+        self, responses: Sequence[Response], scores: Tensor, generator: torch.Generator
+    ) -> dict[str, float]:
+        if self._raft is not None:
+            return self._raft.improve(responses, scores)
+        if self.policy.value_model is not None and self._ppo.n_updates == 0:
+            self.policy.value_model.take(self.reward)
+        return self._ppo.improve(responses, scores, generator)
 
     @property
     def _warms_up(self) -> bool:
@@ -219,7 +227,15 @@ class TextAgent:
         self._beat("improving")
         row = self._tuning.step()
         if self._tuning.n_steps % 10 == 0 or self._tuning.done:
-            self._log(self._tuning_row(row))
+            about = row | {"update": self._tuning.n_steps}
+            used = replace(self.partners.used, fit_steps=0)
+            self._log(self._row((), torch.empty(0), used, about))
+
+    def _settle(self) -> None:
+        """Waits until all is answered, and the reward fitted to it: there is nothing else to do."""
+        self._wait_for_answers()
+        self.partners.settle()
+        self._settled = not self._stop.requested
 
     def _wait_for_answers(self) -> None:
         while self.store.counts().open > 0 and not self._stop.requested:
@@ -269,53 +285,26 @@ class TextAgent:
         )
 
     def _row(
-        self, responses: Sequence[Response], members: Tensor, scores: Tensor, used: UsedReward
+        self,
+        responses: Sequence[Response],
+        scores: Tensor,
+        used: UsedReward,
+        improved: Mapping[str, float],
     ) -> Metrics:
-        golds = [] if self._gold is None else [self._gold(r.text) for r in responses]
-        return self._counts() | {
-            "gold_mean": float(np.mean(golds)) if golds else math.nan,
-            "score_mean": float(scores.mean()),
-            "score_std": float(scores.std()),
-            "disagreement": self._disagreement(responses) if used.version else math.nan,
-            "length": float(np.mean([len(r.tokens) for r in responses])),
-            "reward_version": used.version,
-            "reward_age": max(0, self.n_sampled - used.run_steps),
-            "holdout_accuracy": used.holdout_accuracy,
-            "fit_steps": used.fit_steps,
-            "wall_seconds": self._seconds(),
-        }
-
-    def _tuning_row(self, row: Mapping[str, float]) -> Metrics:
-        assert self._tuning is not None
-        nan = dict.fromkeys(
-            ("gold_mean", "score_mean", "score_std", "disagreement", "length"), math.nan
-        )
-        about = {
-            "reward_version": self.partners.used.version,
-            "reward_age": 0,
-            "holdout_accuracy": self.partners.used.holdout_accuracy,
-            "fit_steps": 0,
-            "wall_seconds": self._seconds(),
-        }
-        return (
-            self._counts() | nan | about | _update_columns(row) | {"update": self._tuning.n_steps}
-        )
-
-    def _counts(self) -> Metrics:
-        counts = self.store.counts()
-        return {
+        counts, config = self.store.counts(), self.config
+        about: Metrics = {
             "rollout": self._n_rows + 1,
             "responses": self.n_sampled,
             "labels": counts.queries - counts.open,
             "open": counts.open,
             "dropped": self.questioner.n_dropped,
         }
-
-    def _disagreement(self, responses: Sequence[Response]) -> float:
-        """Mean over a pair to each prompt of the standard deviation of the members' preferences."""
-        n = self.config.per_prompt
-        preferences = member_preferences(self.reward, responses[::n], responses[1::n])
-        return float(disagreement_scores(preferences.numpy()).mean())
+        reward = self.reward if used.version else None
+        n = config.per_prompt
+        about |= rows.of_responses(responses, scores, gold=self._gold, reward=reward, per_prompt=n)
+        about |= rows.of_reward(used, self.n_sampled)
+        about |= {"wall_seconds": self._seconds()}
+        return about | rows.improvement(improved)
 
     def _log(self, row: Metrics) -> None:
         self._n_rows += 1
@@ -384,14 +373,3 @@ class TextAgent:
 
     def _seconds_unsaved(self) -> float:
         return time.monotonic() - self._saved_at
-
-
-_IMPROVEMENT = (
-    "kl", "kl_coef", "entropy", "policy", "value", "approx_kl", "clip_fraction", "ptx",
-    "loss", "margin", "accuracy", "chosen_logprob", "rejected_logprob", "update",
-)  # fmt: skip
-
-
-def _update_columns(row: Mapping[str, float]) -> Metrics:
-    """What an update came to; NaN for what it does not know."""
-    return {name: row.get(name, math.nan) for name in _IMPROVEMENT}

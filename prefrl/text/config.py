@@ -37,6 +37,7 @@ Method = Literal[
 
 _C = TypeVar("_C")
 _FEWEST_UNANSWERED = 5
+_ALL = 2**31
 _FILES = ("init", "data", "demonstrations", "pretraining")
 _TEXT_FIT = FitConfig(
     epochs=30, batch_size=32, learning_rate=3e-3, linear_decay=True, noise=0.0, l2=0.0
@@ -87,6 +88,8 @@ class AlignConfig:
     so many pairs."""
     refit_growth: float = 0.25
     """Refit the reward when the comparisons have grown by this share since the last fit."""
+    newest_labels: int | None = None
+    """Fit the reward to so many comparisons at most: the newest ones; by default to all."""
     max_stale_batches: int = 2
     """Batches that the policy may go on while a fit is due; then it waits for the learner."""
     max_unanswered: int | None = None
@@ -215,7 +218,9 @@ class AlignConfig:
         # Heads on a trunk that is trained learn of each other's bags through it.
         shares = self.reward.ensemble == "heads" and self.reward.train_layers != 0
         fit = replace(self.fit, shared_bag=self.fit.shared_bag or shares)
-        return LearnerConfig(refit_growth=self.refit_growth, fit=fit)
+        return LearnerConfig(
+            refit_growth=self.refit_growth, newest=self.newest_labels or _ALL, fit=fit
+        )
 
     def labels_due(self, n_sampled: int) -> int:
         """Labels that are due after so many responses: the first ones with the first batch."""

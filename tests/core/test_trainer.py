@@ -334,5 +334,16 @@ def test_ties_may_be_left_out(rng):
     report = fit(Linear(3, 5), comparisons, points, config=config, rng=rng)
     assert report.n_comparisons == 20
     ties = [c for c in comparisons if c.answer is Answer.TIE]
-    with pytest.raises(NotEnoughDataError, match="all skips or ties"):
-        fit(Linear(3, 5), ties, points, config=config, rng=rng)
+    report = fit(Linear(3, 5), ties, points, config=config, rng=rng)
+    assert report.n_comparisons == 20  # better than no fit at all
+
+
+@pytest.mark.parametrize("shared_bag", [False, True])
+def test_a_single_comparison_is_in_some_bag(shared_bag):
+    config = FitConfig(max_steps=1, shared_bag=shared_bag)
+    for seed in range(30):  # of bags of one, 1 / e are empty
+        points, comparisons = points_and_comparisons(np.random.default_rng(seed), 1)
+        report = fit(
+            Linear(1, 5), comparisons, points, config=config, rng=np.random.default_rng(seed)
+        )
+        assert math.isfinite(report.train_loss)

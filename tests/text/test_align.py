@@ -121,6 +121,21 @@ def test_it_learns_from_rankings_of_four(config, group_loss):
         replace(config, labels=241)
 
 
+def test_the_best_of_n_waits_for_all_answers_and_the_last_fit(config):
+    def slow(left, right):
+        time.sleep(0.1)
+        return len(left.text) >= len(right.text)
+
+    config = replace(
+        config, method="best-of-n", responses=128, labels=48, eval_prompts=4, n=4, sync=False
+    )
+    result = align(config, oracle=slow)
+    assert result.summary["labels"] == 48
+    assert result.summary["score_after"] is not None
+    fits = [int(row["labels"]) for row in csv.DictReader(result.run.fits.open())]
+    assert fits[-1] * 1.25 > 48  # another one was not due
+
+
 @pytest.mark.parametrize("method", ["ppo", "raft"])
 def test_the_policy_stays_as_it_is_until_the_first_labels_are_asked_for(config, method):
     config = replace(config, method=method, responses=640, labels=128, eval_prompts=4)

@@ -30,6 +30,7 @@ from prefrl.text.nets.reward_model import TextReward, TextRewardConfig
 from prefrl.text.nets.scoring import ScoringConfig, scored_part, scores_of
 from prefrl.text.presets import ALIGN_PRESETS
 from prefrl.text.responses import Response, Responses
+from prefrl.text.train import align
 
 WORDS = ("one", "two", "three", "four five")
 
@@ -198,6 +199,16 @@ def test_p1_fresh_responses_have_the_ratio_one_at_any_temperature(language):
     assert row["kl"] == pytest.approx(0, abs=1e-5)  # and the reference is the policy still
 
 
+def test_p1_log_probabilities_are_of_the_distributions_that_are_drawn_from(language, responses):
+    policy, batch = Policy(language, temperature=0.7), collate(responses)
+    logits = language.model(**batch.inputs).logits[:, batch.n_prompt - 1 : -1]
+    logits = logits[:, :, : language.n_vocabulary] / 0.7
+    expected = logits.log_softmax(2).gather(2, batch.tokens[:, :, None])[:, :, 0] * batch.mask
+    for found in (policy.logprobs(batch), policy.evaluate(batch).logprobs):
+        assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(policy.reference_logprobs(batch), expected, atol=1e-5)
+
+
 def test_p2_at_the_start_all_states_are_worth_nothing(language, responses):
     assert torch.all(Policy(language).evaluate(collate(responses)).values == 0)
 
@@ -246,11 +257,39 @@ def test_p7_accumulated_gradients_are_those_of_the_whole_minibatch(language, res
     assert gradients[0].norm() > 0
 
 
-def test_c4_tokens_behind_the_mark_are_learned_from_too(language):
-    policy = Policy(language)
-    response = written(language, "0123456789abcdef. And more")
-    values = policy.evaluate(collate([response])).logprobs
-    assert (values[0] != 0).sum() == len(response.tokens)
+def test_c4_a_policy_learns_from_all_of_a_response_of_which_a_part_was_scored(
+    tmp_path, monkeypatch
+):
+    scored, learned = [], []
+    rewards, improve = TextReward.rewards, Ppo.improve
+    monkeypatch.setattr(
+        TextReward, "rewards", lambda self, items: scored.append(items) or rewards(self, items)
+    )
+    monkeypatch.setattr(
+        Ppo, "improve", lambda self, said, *more: learned.append(said) or improve(self, said, *more)
+    )
+    (tmp_path / "prompts.txt").write_text("one \ntwo \n")
+    sampling = SamplingConfig(max_new_tokens=8, stop_at_end=False)
+    config = replace(
+        ALIGN_PRESETS["tiny"], prompts=tmp_path / "prompts.txt", run=tmp_path / "run", sync=True,
+        responses=256, labels=32, eval_prompts=1, sampling=sampling,
+        scoring=ScoringConfig(cut_at="e", cut_after=2),
+    )  # fmt: skip
+    align(config)
+    assert learned
+    assert all(len(r.tokens) == 8 for said in learned for r in said)
+    assert any(len(r.tokens) < 8 for part in scored for r in part)
+
+
+def test_g5_the_learning_rate_falls_to_zero_over_the_updates_that_there_are(language, responses):
+    ppo = Ppo(Policy(language), config=PpoConfig(learning_rate=1e-3), n_updates=6)
+    ppo.skip()
+    ppo.skip()  # batches before the first labels are asked for
+    rates = []
+    for _ in range(4):
+        ppo.improve(responses, torch.zeros(len(responses)), torch.Generator())
+        rates.append(ppo._adam.param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
 
 
 def test_c7_the_reference_does_not_change(language, responses):

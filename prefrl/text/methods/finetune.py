@@ -134,6 +134,10 @@ class Finetuning:
         """Of the newest gradient step; before the first one, as configured."""
         return float(self._adam.param_groups[0]["lr"])
 
+    def skip(self, n_steps: int) -> None:
+        """Takes so many steps fewer in all: the learning rate falls over those that are left."""
+        self.total_steps -= n_steps
+
     def step(self) -> dict[str, float]:
         """One gradient step.
 
@@ -186,14 +190,15 @@ class Finetuning:
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: a copy, which later steps leave as it is."""
         trained, adam = self.policy.trained_state(), self._adam.state_dict()
-        return copy.deepcopy({"trained": trained, "adam": adam, "n_steps": self.n_steps})
+        state = {"trained": trained, "adam": adam, "n_steps": self.n_steps}
+        return copy.deepcopy(state | {"total_steps": self.total_steps})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state."""
         self.policy.load_trained_state(state["trained"])
         # Adam would go on in the very tensors of the state.
         self._adam.load_state_dict(copy.deepcopy(state["adam"]))
-        self.n_steps = state["n_steps"]
+        self.n_steps, self.total_steps = state["n_steps"], state["total_steps"]
 
 
 def on_demonstrations(

@@ -136,7 +136,8 @@ class Ppo:
     Args:
         policy: Is changed in place.
         config: Settings.
-        n_updates: Batches in the whole training: the learning rate falls over them.
+        n_updates: Batches in the whole training: the learning rate falls over those that are not
+            skipped.
         texts: What ``ptx_coef`` weighs the log-loss of.
     """
 
@@ -204,6 +205,10 @@ class Ppo:
                 n_responses=n,
             )
         return row | {name: value / n_steps for name, value in sums.items()}
+
+    def skip(self) -> None:
+        """Leaves a batch out, of which nothing can be learned yet."""
+        self._total -= 1
 
     @torch.no_grad()
     def _roll_out(
@@ -304,12 +309,15 @@ class Ppo:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
+        values = self.policy.value_model
         return {
             "trained": self.policy.trained_state(),
             "adam": self._adam.state_dict(),
             "kl_coef": self.kl_coef,
             "n_updates": self.n_updates,
+            "total": self._total,
             "average": self._average,
+            "values": None if values is None else values.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -317,4 +325,8 @@ class Ppo:
         self.policy.load_trained_state(state["trained"])
         self._adam.load_state_dict(state["adam"])
         self.kl_coef, self.n_updates = state["kl_coef"], state["n_updates"]
-        self._average = state["average"]
+        self._total = state["total"]
+        if self.policy.value_model is not None:
+            self.policy.value_model.load_state_dict(state["values"])
+        for kept, was in zip(self._average or (), state["average"] or (), strict=True):
+            kept.copy_(was)

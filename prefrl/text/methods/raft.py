@@ -141,6 +141,10 @@ class Raft:
         losses = [self._steps.step()["loss"] for _ in range(self._per_update)]
         return {"kl": kl, "loss": sum(losses) / len(losses)}
 
+    def skip(self) -> None:
+        """Leaves a batch out, of which nothing can be learned yet."""
+        self._steps.skip(self._per_update)
+
     @torch.no_grad()
     def _kl(self, responses: Sequence[Response]) -> float:
         total = 0.0

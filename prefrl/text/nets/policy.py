@@ -122,8 +122,12 @@ class Policy(nn.Module):
         return sample_responses(self._sampler, prompts, config=config, generator=generator)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """What is trained, by name: what a checkpoint keeps."""
-        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+        """What is trained, by name, without a value model of its own."""
+        return {
+            name: p.detach()
+            for name, p in self.named_parameters()
+            if p.requires_grad and not name.startswith("value_model.")
+        }
 
     @torch.no_grad()
     def load_trained_state(self, state: dict[str, Tensor]) -> None:

@@ -98,6 +98,23 @@ def test_a_value_model_takes_what_the_reward_model_has_become_and_then_goes_its_
     assert torch.equal(other.evaluate(batch).values, policy.evaluate(batch).values)
 
 
+def test_a_value_model_comes_back_whole_though_few_of_its_layers_are_trained(language, responses):
+    reward = fitted(language, responses, TextRewardConfig(members=2, train_layers=None))
+    with torch.no_grad():
+        for p in reward.as_one_head()[0].parameters():
+            p.add_(0.05 * torch.randn(p.shape, generator=generator(4)))
+    fresh = TextReward(load_model("tiny"), reward.config)
+    policies = [
+        Policy(load_model("tiny"), value_model=ValueModel(fresh, train_layers=1)) for _ in range(2)
+    ]
+    policies[0].value_model.take(reward)
+    ppos = [Ppo(policy, config=CONFIG, n_updates=2) for policy in policies]
+    ppos[0].improve(responses, torch.zeros(len(responses)), generator())
+    ppos[1].load_state_dict(ppos[0].state_dict())
+    batch = collate(responses)
+    assert torch.equal(*(policy.evaluate(batch).values for policy in policies))
+
+
 def test_values_may_have_a_learning_rate_of_their_own(language, responses):
     ppo = Ppo(Policy(language), config=replace(CONFIG, value_learning_rate=5e-4), n_updates=4)
     for share in (1, 0.75):

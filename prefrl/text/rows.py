@@ -1,0 +1,76 @@
+"""The rows of ``metrics.csv``: what a batch, or a gradient step on answers, came to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from prefrl.core.ensemble import member_preferences
+from prefrl.core.selection import disagreement_scores
+from prefrl.runtime.partners import UsedReward
+from prefrl.runtime.tables import Metrics
+from prefrl.text.gold import Gold
+from prefrl.text.nets.reward_model import TextReward
+from prefrl.text.responses import Response
+
+__all__ = ["improvement", "of_responses", "of_reward"]
+
+_OF_RESPONSES = ("gold_mean", "score_mean", "score_std", "disagreement", "length")
+_OF_IMPROVEMENT = (
+    "kl", "kl_coef", "entropy", "policy", "value", "approx_kl", "clip_fraction", "ptx",
+    "loss", "margin", "accuracy", "chosen_logprob", "rejected_logprob", "update",
+)  # fmt: skip
+
+
+def of_responses(
+    responses: Sequence[Response],
+    scores: Tensor,
+    *,
+    gold: Gold | None,
+    reward: TextReward | None,
+    per_prompt: int,
+) -> Metrics:
+    """Columns about responses; NaN without any.
+
+    Args:
+        responses: As many to each prompt, one prompt after the other: B responses.
+        scores: What they are worth, shape (B,).
+        gold: What the evaluation goes by, if anything.
+        reward: The ensemble, once it is fitted: for its disagreement about the first two responses
+            to each prompt, the standard deviation of the members' preferences.
+        per_prompt: Responses to each prompt.
+    """
+    if not responses:
+        return dict.fromkeys(_OF_RESPONSES, math.nan)
+    disagreement = math.nan
+    if reward is not None:
+        lefts, rights = responses[::per_prompt], responses[1::per_prompt]
+        preferences = member_preferences(reward, lefts, rights).numpy()
+        disagreement = float(disagreement_scores(preferences).mean())
+    golds = [] if gold is None else [gold(response.text) for response in responses]
+    values = (
+        float(np.mean(golds)) if golds else math.nan,
+        float(scores.mean()),
+        float(scores.std()),
+        disagreement,
+        float(np.mean([len(response.tokens) for response in responses])),
+    )
+    return dict(zip(_OF_RESPONSES, values, strict=True))
+
+
+def of_reward(used: UsedReward, n_sampled: int) -> Metrics:
+    """Columns about the reward that scored them."""
+    return {
+        "reward_version": used.version,
+        "reward_age": max(0, n_sampled - used.run_steps),
+        "holdout_accuracy": used.holdout_accuracy,
+        "fit_steps": used.fit_steps,
+    }
+
+
+def improvement(row: Mapping[str, float]) -> Metrics:
+    """Columns about an update; NaN for what it does not know."""
+    return {name: row.get(name, math.nan) for name in _OF_IMPROVEMENT}
