@@ -27,7 +27,6 @@ __all__ = ["Items", "Truth", "synthetic_oracle"]
 
 
 _MOST_IN_MEMORY = 40_000
-_MOST_BYTES = 2**30
 _JOURNAL = "journal_"
 
 
@@ -47,17 +46,22 @@ class Items(Mapping[str, Segment]):
     Args:
         run: Where their files are; None keeps them in memory only.
         states: Whether simulator states are read back from files; only films need them.
+        max_bytes: Bytes that segments may take in memory where they have files, too.
 
     Raises:
         RunDirectoryError: On reading, if a file is missing or damaged.
     """
 
-    def __init__(self, run: RunDirectory | None, *, states: bool = True) -> None:
+    def __init__(
+        self, run: RunDirectory | None, *, states: bool = True, max_bytes: int = 2**29
+    ) -> None:
+        self.nbytes = 0
+        """Bytes that the segments in memory take."""
         self._run = run
+        self._max_bytes = max_bytes
         self._states = states
         self._segments: dict[str, Segment] = {}
         self._truths: dict[str, Truth] = {}
-        self._nbytes = 0
 
     def __getitem__(self, item_id: str) -> Segment:
         segment = self._segments.get(item_id)
@@ -97,12 +101,12 @@ class Items(Mapping[str, Segment]):
     def _hold(self, segment: Segment) -> None:
         """Keeps a segment in memory; drops from there what came first. The files stay."""
         self._segments[segment.id] = segment
-        self._nbytes += segment.nbytes
+        self.nbytes += segment.nbytes
         while self._run is not None and (
-            len(self._segments) > _MOST_IN_MEMORY or self._nbytes > _MOST_BYTES
+            len(self._segments) > _MOST_IN_MEMORY or self.nbytes > self._max_bytes
         ):
             oldest = self._segments.pop(next(iter(self._segments)))
-            self._nbytes -= oldest.nbytes
+            self.nbytes -= oldest.nbytes
             self._truths.pop(oldest.id, None)
 
     def truth(self, item: Item) -> Truth:

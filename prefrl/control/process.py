@@ -96,7 +96,8 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     with LabelStore(run.labels) as store:
 
         def learner(go_on: Callable[[], bool]) -> RewardLearner:
-            items = Items(run, states=False)
+            room = config.preferences.query.pool_bytes
+            items = Items(run, states=False, max_bytes=room)
             settings = config.preferences.learner
             return RewardLearner(
                 net, store, items, config=settings, seed=config.seed, run=run, go_on=go_on

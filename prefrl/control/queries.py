@@ -32,7 +32,8 @@ class QueryConfig:
     pool_size: int = 2000
     """Newest segments from which candidates are drawn."""
     pool_bytes: int = 2**29
-    """Bytes that they may take in memory; beyond them there are fewer."""
+    """Bytes that they may take in memory; beyond them there are fewer. As many may those take that
+    were asked about, in the agent and in the learner; beyond them they are read from disk."""
     warmup_segments: int = 40
     """Segments to collect from the untrained agent before the first labels are asked for."""
     max_open: int = 250

@@ -1,17 +1,19 @@
 """Pictures from start to end: solved from comparisons, and a game from the command line."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 from control.toys import screens
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from prefrl import HideReward, PreferenceCallback, PreferenceConfig, TrainConfig
 from prefrl.cli import main
-from prefrl.control.agent.agent import AgentConfig
+from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.control.presets import PRESETS, preset, preset_for
 from prefrl.control.queries import QueryConfig
 from prefrl.control.replay import replay_run
@@ -113,6 +115,39 @@ def test_the_callback_works_in_a_script_with_pictures_and_numbers():
     segment = callback.pool.recent(1)[0]
     assert segment.frames.unpack().shape == (3, 1, 40, 40)
     assert segment.observations.shape == (3, 1)
+
+
+def test_a_small_budget_is_kept_by_a_run(tmp_path):
+    """Of the candidates the oldest go; what was asked about is read from disk again."""
+    budget = 12_000
+    net = dataclasses.replace(SMALL_NET, convolutions=((8, 4, 4), (4, 2, 4)))
+    callback = PreferenceCallback(
+        PreferenceConfig(
+            labels=20,
+            segment_length=10,
+            refit_growth=1.0,
+            query=QueryConfig(warmup_segments=5, pool_size=100, pool_bytes=budget),
+            net=net,
+            fit=FitConfig(max_steps=2, min_steps=2),
+        ),
+        run=tmp_path / "run",
+    )
+    seen = []
+
+    def look(self):
+        seen.append((callback.pool.nbytes, callback.items.nbytes, len(callback.pool)))
+        return True
+
+    agent = Agent(PONG, "a2c", AgentConfig(n_envs=2, n_steps=50, frame_stack=1), seed=0)
+    looking = type("Looking", (BaseCallback,), {"_on_step": look})()
+    agent.model.learn(800, callback=[callback, looking])
+    agent.close()
+    assert callback.rows[-1]["reward_version"] >= 1
+    pool, items, n_segments = np.array(seen).T
+    assert max(pool.max(), items.max()) <= budget
+    assert 5 < n_segments.max() < 78  # of 80
+    kept = sum(callback.items[item].nbytes for item in list(callback.items))
+    assert kept > budget >= callback.items.nbytes
 
 
 def test_presets_are_complete_and_can_be_overridden():

@@ -104,7 +104,7 @@ class PreferenceCallback(BaseCallback):
         self.net = step_reward(self.venv, config).to(self.model.device)
         self.venv.record(self.model.n_steps, n_before=self.net.n_before)
         self.pool = SegmentPool(config.query.pool_size, max_bytes=config.query.pool_bytes)
-        self.items = Items(run)
+        self.items = Items(run, max_bytes=config.query.pool_bytes)
         self._sampler = SegmentSampler(config.segment_length, self.venv.num_envs)
         self._stretch = Stretch(config.segment_length, self.venv.num_envs)
         self.store = LabelStore("sqlite://" if run is None else run.labels)
