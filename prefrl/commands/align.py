@@ -28,9 +28,9 @@ class Align:
 
     config: Annotated[AlignConfig, tyro.conf.arg(name="")]
     """The training."""
-    preset: Literal["auto", "default", "cpu", "tiny", "lm-human-preferences"] = "auto"
+    preset: Literal["auto", "default", "cpu", "tiny", "lm-human-preferences", "stackllama"] = "auto"
     """Settings to start from, which --help shows then: auto takes cpu for smollm2, tiny for tiny,
-    else default; lm-human-preferences is Ziegler et al. 2019."""
+    else default; lm-human-preferences is Ziegler et al. 2019, stackllama Beeching et al. 2023."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 

@@ -74,10 +74,14 @@ class TextAgent:
         device = choose_devices(config.device)[0]
         language = starting_model(config, device)
         self.language = language
-        self.reward = TextReward(language, config.reward).to(device)
+        self.reward = TextReward(language, config.reward, shares=config.lora.used).to(device)
         """The policy's copy of the reward ensemble."""
         self.policy = Policy(
-            language, train_layers=config.train_layers, temperature=config.sampling.temperature
+            language,
+            train_layers=config.train_layers,
+            temperature=config.sampling.temperature,
+            lora=config.lora,
+            seed=config.seed,
         )
         self.prompts = prompts_of(config, language)[0]
         self.responses = Responses(run)

@@ -72,7 +72,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     use_cpu(config.threads)
     heartbeat.beat("starting")
     device = choose_devices(config.device)[1]
-    reward = TextReward(starting_model(config), config.reward).to(device)
+    reward = TextReward(starting_model(config), config.reward, shares=True).to(device)
     with LabelStore(run.labels) as store:
 
         def learner(go_on: Callable[[], bool]) -> RewardLearner:

@@ -34,7 +34,7 @@ def replay_alignment(run: RunDirectory) -> Iterator[ReplayedFit]:
     device, language = choose_devices(config.device)[1], starting_model(config)
     return replay_fits(
         run,
-        lambda: TextReward(language, config.reward).to(device),
+        lambda: TextReward(language, config.reward, shares=True).to(device),
         Responses(run),
         config=config.learner,
         seed=config.seed,

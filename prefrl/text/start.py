@@ -17,11 +17,13 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.prompts import cut_prompt, read_prompts
 from prefrl.text.gold import Gold, load_gold, text_oracle
+from prefrl.text.nets.adapters import target_modules
 from prefrl.text.nets.generate import check_lengths
 from prefrl.text.nets.models import LanguageModel, load_model
 from prefrl.text.responses import Prompt, Response, Responses
 
 __all__ = [
+    "check_adapters",
     "gold_of",
     "load_start",
     "prompts_of",
@@ -81,6 +83,21 @@ def prompts_of(config: AlignConfig, language: LanguageModel) -> tuple[list[Promp
     if len(prompts) < 2 * config.eval_prompts:
         return prompts, prompts[-config.eval_prompts :]
     return prompts[: -config.eval_prompts], prompts[-config.eval_prompts :]
+
+
+def check_adapters(config: AlignConfig, language: LanguageModel) -> None:
+    """Refuses adapters that the model cannot have.
+
+    Raises:
+        ConfigError: If it lacks the layers.
+        MissingExtraError: If PEFT is not installed.
+    """
+    for lora, n_layers in (
+        (config.lora, config.train_layers),
+        (config.reward.lora, config.reward.train_layers),
+    ):
+        if lora.used:
+            target_modules(language.model, lora, n_layers)
 
 
 def gold_of(config: AlignConfig) -> Gold | None:

@@ -24,7 +24,7 @@ from prefrl.text.data.intake import check_usable
 from prefrl.text.data.records import read_preferences
 from prefrl.text.finish import AlignResult, finish_run, save_policy
 from prefrl.text.responses import Response, Responses
-from prefrl.text.start import gold_of, prompts_of, starting_model, synthetic_oracle
+from prefrl.text.start import check_adapters, gold_of, prompts_of, starting_model, synthetic_oracle
 
 __all__ = ["align", "resume_alignment"]
 
@@ -73,7 +73,9 @@ def align(
         RoleError: If a role of the asynchronous run cannot go on.
     """
     choose_devices(config.device)
-    prompts_of(config, starting_model(config))
+    language = starting_model(config)
+    prompts_of(config, language)
+    check_adapters(config, language)
     gold_of(config)
     if config.data is not None:
         preferences = read_preferences(config.data)

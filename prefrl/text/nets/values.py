@@ -23,15 +23,20 @@ class ValueModel(nn.Module):
 
     Args:
         reward: Whose form it has; of several trunks it takes the first.
-        train_layers: Last layers of the trunk that are trained; None for all.
+        train_layers: Last layers of the trunk that are trained; None for all. Of a trunk with
+            adapters those are trained, and the rest is shared with the reward's trunk.
     """
 
     def __init__(self, reward: TextReward, *, train_layers: int | None = None) -> None:
         super().__init__()
         trunk, weight, bias = reward.as_one_head()
-        self.trunk = copy.deepcopy(trunk).requires_grad_(True)
+        if reward.config.lora.used:
+            frozen = {id(p): p for p in trunk.parameters() if not p.requires_grad}
+            self.trunk = copy.deepcopy(trunk, frozen)
+        else:
+            self.trunk = copy.deepcopy(trunk).requires_grad_(True)
+            freeze_below(self.trunk, train_layers)
         no_dropout(self.trunk)
-        freeze_below(self.trunk, train_layers)
         self.weight = nn.Parameter(weight.clone())
         self.bias = nn.Parameter(bias.clone())
 
