@@ -29,11 +29,12 @@ class Align:
     config: Annotated[AlignConfig, tyro.conf.arg(name="")]
     """The training."""
     preset: Literal[
-        "auto", "default", "cpu", "tiny", "lm-human-preferences", "instructgpt", "n-plus"
-    ] = "auto"
+        "auto", "default", "cpu", "tiny", "lm-human-preferences", "instructgpt", "n-plus",
+        "stackllama",
+    ] = "auto"  # fmt: skip
     """Settings to start from, which --help shows then: auto takes cpu for smollm2, tiny for tiny,
     else default; lm-human-preferences is Ziegler et al. 2019, instructgpt Ouyang et al. 2022,
-    n-plus Huang et al. 2024."""
+    n-plus Huang et al. 2024, stackllama Beeching et al. 2023."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 

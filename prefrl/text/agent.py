@@ -81,7 +81,7 @@ class TextAgent:
         device = choose_devices(config.device)[0]
         language = starting_model(config, device)
         self.language = language
-        self.reward = new_reward(config, language).to(device)
+        self.reward = new_reward(config, language, shares=config.lora.used).to(device)
         """The policy's copy of the reward ensemble."""
         own_values = config.method == "ppo" and config.ppo.value_from_reward
         values = ValueModel(self.reward, train_layers=config.train_layers) if own_values else None
@@ -90,6 +90,8 @@ class TextAgent:
             train_layers=config.train_layers,
             temperature=config.sampling.temperature,
             value_model=values,
+            lora=config.lora,
+            seed=config.seed,
         )
         self.prompts = prompts_of(config, language)[0]
         self.responses = Responses(run)

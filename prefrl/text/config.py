@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -24,6 +24,7 @@ from prefrl.text.methods.ppo import PpoConfig
 from prefrl.text.methods.preference_losses import TUNING_METHODS, PairLossConfig
 from prefrl.text.methods.raft import RaftConfig, check_raft
 from prefrl.text.methods.tuning import check_batch_size
+from prefrl.text.nets.adapters import AdapterConfig
 from prefrl.text.nets.generate import SamplingConfig
 from prefrl.text.nets.reward_model import TextRewardConfig
 from prefrl.text.nets.scoring import ScoringConfig
@@ -96,7 +97,7 @@ class AlignConfig:
     """Queries without an answer beyond which the policy waits for people; by default a tenth of the
     labels, but at least 5, where people answer, and never where only the synthetic oracle does."""
     train_layers: int | None = None
-    """Last layers of the policy that are trained; by default all."""
+    """Last layers of the policy that are trained, or that have adapters; by default all."""
     n: int = 16
     """Responses of which best-of-n takes the best, in the final evaluation."""
     eval_prompts: int = 32
@@ -126,6 +127,8 @@ class AlignConfig:
         default_factory=TextQueryConfig
     )
     """Which pairs are asked."""
+    lora: AdapterConfig = field(default_factory=AdapterConfig)
+    """Adapters of the policy, which are trained instead of its layers."""
     reward: TextRewardConfig = field(default_factory=TextRewardConfig)
     """What the reward ensemble looks like."""
     fit: FitConfig = field(default_factory=lambda: _TEXT_FIT)
@@ -171,6 +174,11 @@ class AlignConfig:
         if not self.checkpoint_seconds >= 0:
             raise ConfigError(
                 f"checkpoint_seconds must not be negative, got {self.checkpoint_seconds}."
+            )
+        if self.lora.dropout:
+            raise ConfigError(
+                f"expected lora.dropout 0, got {self.lora.dropout}: a policy that drops out is not "
+                "the one that drew the responses; reward.lora.dropout and prefrl sft take it."
             )
         check_batch_size(self.method, self.finetune.batch_size)
         if self.method == "raft":
@@ -271,16 +279,19 @@ def config_from_content(kind: type[_C], content: dict[str, Any], *, paths: Seque
         RunDirectoryError: If it is not one of this release.
     """
     try:
-        kinds = typing.get_type_hints(kind)
-        parts = {
-            name: kinds[name](**value) if dataclasses.is_dataclass(kinds[name]) else value
-            for name, value in content.items()
-        }
-        for name in paths:
-            parts[name] = None if parts[name] is None else Path(parts[name])
-        return kind(**parts)
+        told = {name: None if content[name] is None else Path(content[name]) for name in paths}
+        return _made(kind, {**content, **told})
     except (KeyError, TypeError) as error:
         raise RunDirectoryError(
             f"expected a config.json of this release of prefrl, but {error}; read the run with "
             "the release in its versions.json."
         ) from error
+
+
+def _made(kind: type[_C], content: Mapping[str, Any]) -> _C:
+    kinds = typing.get_type_hints(kind)
+    parts = {
+        name: _made(kinds[name], value) if dataclasses.is_dataclass(kinds[name]) else value
+        for name, value in content.items()
+    }
+    return kind(**parts)

@@ -21,6 +21,7 @@ from prefrl.text.card import card
 from prefrl.text.config import AlignConfig
 from prefrl.text.gold import Gold
 from prefrl.text.methods.best_of_n import best_of_n_curve
+from prefrl.text.nets.adapters import plain
 from prefrl.text.nets.generate import sample_responses
 from prefrl.text.nets.logprobs import collate, sequence_logprobs
 from prefrl.text.nets.models import LanguageModel, load_model
@@ -65,7 +66,7 @@ def save_policy(language: LanguageModel, run: RunDirectory) -> None:
     """Writes the model as ``from_pretrained`` reads it; the folder is whole or absent."""
     made = run.root / ".model.tmp"
     shutil.rmtree(made, ignore_errors=True)
-    language.model.save_pretrained(made)
+    plain(language.model).save_pretrained(made)
     language.tokenizer.save_pretrained(made)
     made.replace(run.model)
 
@@ -87,7 +88,7 @@ def finish_run(
     reference, gold = starting_model(config, device), gold_of(config)
     reward = None
     if newest_version(run.reward) is not None:
-        reward = new_reward(config, reference).to(device)
+        reward = new_reward(config, reference, shares=True).to(device)
         put_into(reward, latest_weights(run.reward))
     policy = load_model(str(run.model))
     policy.model.to(torch.device(device))

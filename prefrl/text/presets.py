@@ -14,6 +14,7 @@ from prefrl.text.config import AlignConfig
 from prefrl.text.data.prompts import PromptConfig
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.methods.ppo import PpoConfig
+from prefrl.text.nets.adapters import AdapterConfig
 from prefrl.text.nets.generate import SamplingConfig
 from prefrl.text.nets.reward_model import TextRewardConfig
 from prefrl.text.nets.scoring import ScoringConfig
@@ -128,6 +129,35 @@ _N_PLUS = replace(
     ),
 )  # fmt: skip
 
+# StackLLaMA (Beeching et al. 2023), with the numbers of the scripts that TRL kept of it, in 8
+# processes with 8 responses each. Its 100,000 pairs are votes of Stack Exchange, as --data FILE
+# --labels 0 takes them in; here half of the responses give the pairs that are asked. It draws one
+# response to a prompt, of 32 to 128 tokens, subtracts a constant from scores instead of normalising
+# them, drops 0.05 of the policy's adapters out in PPO, decays the reward's weights by 0.001, and
+# keeps the base in 8 bits: here it is in float32.
+_STACKLLAMA = replace(
+    _DEFAULT,
+    labels=32_000,
+    initial_fraction=1.0,
+    responses=128_000,
+    batch=64,
+    prompt=PromptConfig(max_tokens=512),
+    sampling=SamplingConfig(max_new_tokens=128, stop_at_end=False),
+    query=TextQueryConfig(selection="uniform", max_open=10_000),
+    lora=AdapterConfig(rank=16, alpha=32),
+    reward=TextRewardConfig(
+        members=1, train_layers=None, lora=AdapterConfig(rank=8, alpha=32, dropout=0.1)
+    ),
+    fit=FitConfig(
+        epochs=1, batch_size=4, learning_rate=2e-5, linear_decay=True, noise=0.0, l2=0.0,
+        bagging=False,
+    ),
+    ppo=PpoConfig(
+        learning_rate=1.4e-5, linear_decay=False, kl_coef=0.2, adaptive_kl=True, kl_target=6.0,
+        kl_horizon=10_000, n_epochs=4, n_minibatches=1, max_grad_norm=None, adam_eps=1e-8,
+    ),
+)  # fmt: skip
+
 ALIGN_PRESETS = {
     "default": _DEFAULT,
     "cpu": _CPU,
@@ -135,6 +165,7 @@ ALIGN_PRESETS = {
     "lm-human-preferences": _LM_HUMAN_PREFERENCES,
     "instructgpt": _INSTRUCTGPT_PPO,
     "n-plus": _N_PLUS,
+    "stackllama": _STACKLLAMA,
 }
 """By name; ``default`` is what the classes have by default."""
 
@@ -169,10 +200,21 @@ _INSTRUCTGPT = replace(
     ),
 )
 
+# StackLLaMA, as above. Its demonstrations are packed into sequences of 1,024 tokens, 32 of them in
+# a step, and 5,000 steps are taken; here a batch is of 32 demonstrations, and all are seen once.
+_STACKLLAMA_SFT = replace(
+    _SFT_DEFAULT,
+    lora=AdapterConfig(rank=16, alpha=32, dropout=0.05),
+    finetune=FinetuneConfig(
+        learning_rate=1e-5, batch_size=32, schedule="cosine", warmup_steps=100, weight_decay=0.05
+    ),
+)
+
 SFT_PRESETS = {
     "default": _SFT_DEFAULT,
     "cpu": _SFT_CPU,
     "tiny": _SFT_TINY,
     "instructgpt": _INSTRUCTGPT,
+    "stackllama": _STACKLLAMA_SFT,
 }
 """By name, of the fine-tuning on demonstrations."""

@@ -71,7 +71,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     use_cpu(config.threads)
     heartbeat.beat("starting")
     device = choose_devices(config.device)[1]
-    reward = new_reward(config, starting_model(config)).to(device)
+    reward = new_reward(config, starting_model(config), shares=True).to(device)
     with LabelStore(run.labels) as store:
 
         def learner(go_on: Callable[[], bool]) -> RewardLearner:

@@ -33,7 +33,7 @@ def replay_alignment(run: RunDirectory) -> Iterator[ReplayedFit]:
     device, language = choose_devices(config.device)[1], starting_model(config)
     return replay_fits(
         run,
-        lambda: new_reward(config, language).to(device),
+        lambda: new_reward(config, language, shares=True).to(device),
         Responses(run),
         config=config.learner,
         seed=config.seed,

@@ -24,6 +24,7 @@ from prefrl.text.card import Example, sft_card
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
 from prefrl.text.finish import save_policy
 from prefrl.text.methods.finetune import demonstration_loss, on_demonstrations
+from prefrl.text.nets.adapters import dropping_out
 from prefrl.text.nets.generate import sample_responses
 from prefrl.text.nets.models import LanguageModel, load_model
 from prefrl.text.nets.policy import Policy
@@ -145,7 +146,13 @@ class _Training:
         self._digest = _digest(found.examples)
         self.examples, self.held_out = _divided(found.examples, config)
         # Sampling is done at the end, by the saved model: it needs no copy of its own here.
-        self.policy = Policy(language, train_layers=config.train_layers, fast_sampling=False)
+        self.policy = Policy(
+            language,
+            train_layers=config.train_layers,
+            fast_sampling=False,
+            lora=config.lora,
+            seed=config.seed,
+        )
         self.steps = on_demonstrations(
             self.policy, self.examples, config=config.finetune, seed=config.seed
         )
@@ -160,6 +167,14 @@ class _Training:
         """Whether the held-out loss is taken after this many steps."""
         n, total, times = self.steps.n_steps, self.steps.total_steps, self.config.evaluations
         return n == 0 or n * times // total > (n - 1) * times // total
+
+    def step(self) -> dict[str, float]:
+        """A gradient step, in which adapters drop out."""
+        if not self.config.lora.used:
+            return self.steps.step()
+        seed = self.config.seed * 1_000_003 + self.steps.n_steps
+        with dropping_out(self.policy.model, seed=seed):
+            return self.steps.step()
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
@@ -246,7 +261,7 @@ class _Loop:
         if self._n_rows == 0:
             self._log(math.nan)
         while not (steps.done or self._stop.requested):
-            self._log(steps.step()["loss"])
+            self._log(self._training.step()["loss"])
             if self._is_save_due():
                 self._save()
         if not steps.done:

@@ -12,6 +12,7 @@ import tyro
 from prefrl.errors import ConfigError
 from prefrl.text.config import config_from_content
 from prefrl.text.methods.finetune import FinetuneConfig
+from prefrl.text.nets.adapters import AdapterConfig
 from prefrl.text.nets.generate import SamplingConfig
 
 __all__ = ["SFT", "SftConfig", "sft_config_as_json", "sft_config_from_json"]
@@ -39,7 +40,7 @@ class SftConfig:
     chat: bool = False
     """Put the model's chat template around prompts that are texts."""
     train_layers: int | None = None
-    """Last layers of the model that are trained; by default all."""
+    """Last layers of the model that are trained, or that have adapters; by default all."""
     eval_examples: int = 64
     """Demonstrations that are held out, drawn by the seed, but at most a tenth of them."""
     evaluations: int = 10
@@ -56,6 +57,8 @@ class SftConfig:
     """Seconds between two checkpoints, at the least."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How the samples from before and after are drawn."""
+    lora: AdapterConfig = field(default_factory=AdapterConfig)
+    """Adapters that are trained instead of the model's layers, and merged at the end."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """Of the gradient steps."""
 

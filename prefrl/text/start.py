@@ -18,12 +18,14 @@ from prefrl.text.config import AlignConfig
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
 from prefrl.text.data.prompts import cut_prompt, read_prompts
 from prefrl.text.gold import Gold, load_gold, text_oracle
+from prefrl.text.nets.adapters import target_modules
 from prefrl.text.nets.generate import check_lengths
 from prefrl.text.nets.models import LanguageModel, load_model
 from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.responses import Prompt, Response, Responses
 
 __all__ = [
+    "check_adapters",
     "gold_of",
     "load_start",
     "new_reward",
@@ -102,10 +104,31 @@ def texts_in(path: Path | None, config: AlignConfig, language: LanguageModel) ->
     return as_examples(told, language, max_tokens=language.context, chat=config.chat).examples
 
 
-def new_reward(config: AlignConfig, language: LanguageModel) -> TextReward:
-    """The reward ensemble, which is not fitted yet."""
-    told = texts_in(config.demonstrations, config, language)
-    return TextReward(language, config.reward, zero_at=told[:_MOST_DEMONSTRATIONS])
+def new_reward(config: AlignConfig, language: LanguageModel, *, shares: bool) -> TextReward:
+    """The reward ensemble, which is not fitted yet.
+
+    Args:
+        config: Of the run.
+        language: What its trunk is.
+        shares: Whether it shares what it does not train with the language model.
+    """
+    zero_at = texts_in(config.demonstrations, config, language)[:_MOST_DEMONSTRATIONS]
+    return TextReward(language, config.reward, zero_at=zero_at, shares=shares)
+
+
+def check_adapters(config: AlignConfig, language: LanguageModel) -> None:
+    """Refuses adapters that the model cannot have.
+
+    Raises:
+        ConfigError: If it lacks the layers.
+        MissingExtraError: If PEFT is not installed.
+    """
+    for lora, n_layers in (
+        (config.lora, config.train_layers),
+        (config.reward.lora, config.reward.train_layers),
+    ):
+        if lora.used:
+            target_modules(language.model, lora, n_layers)
 
 
 def gold_of(config: AlignConfig) -> Gold | None:

@@ -25,7 +25,14 @@ from prefrl.text.data.intake import check_usable
 from prefrl.text.data.records import read_preferences
 from prefrl.text.finish import AlignResult, finish_run, save_policy
 from prefrl.text.responses import Response, Responses
-from prefrl.text.start import gold_of, prompts_of, starting_model, synthetic_oracle, texts_in
+from prefrl.text.start import (
+    check_adapters,
+    gold_of,
+    prompts_of,
+    starting_model,
+    synthetic_oracle,
+    texts_in,
+)
 
 __all__ = ["align", "resume_alignment"]
 
@@ -76,6 +83,7 @@ def align(
     choose_devices(config.device)
     language = starting_model(config)
     prompts_of(config, language)
+    check_adapters(config, language)
     texts_in(config.demonstrations, config, language)
     texts = texts_in(config.pretraining, config, language)
     if config.method == "ppo" and config.ppo.ptx_coef > 0 and not texts:

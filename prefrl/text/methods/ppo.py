@@ -317,7 +317,7 @@ class Ppo:
             "n_updates": self.n_updates,
             "total": self._total,
             "average": self._average,
-            "values": None if values is None else values.state_dict(),
+            "values": None if values is None else values.own_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -327,6 +327,6 @@ class Ppo:
         self.kl_coef, self.n_updates = state["kl_coef"], state["n_updates"]
         self._total = state["total"]
         if self.policy.value_model is not None:
-            self.policy.value_model.load_state_dict(state["values"])
+            self.policy.value_model.load_own_state(state["values"])
         for kept, was in zip(self._average or (), state["average"] or (), strict=True):
             kept.copy_(was)

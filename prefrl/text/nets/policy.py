@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prefrl.runtime.devices import computes_in_bfloat16
+from prefrl.text.nets.adapters import AdapterConfig, adapters_off, add_adapters
 from prefrl.text.nets.generate import SamplingConfig, sample_responses
 from prefrl.text.nets.logprobs import Batch, drawn_from, gathered, token_logprobs
 from prefrl.text.nets.models import LanguageModel, freeze_below, no_dropout
@@ -17,6 +19,8 @@ from prefrl.text.nets.values import ValueModel
 from prefrl.text.responses import Prompt, Response
 
 __all__ = ["Evaluated", "Policy"]
+
+_NO_ADAPTERS = AdapterConfig()
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,16 @@ class Policy(nn.Module):
     """A language model that is trained, with its value head and its reference.
 
     Args:
-        language: The model to start from: it becomes the policy. The reference is a copy.
-        train_layers: Its last layers that are trained; None for all.
+        language: The model to start from: it becomes the policy. The reference is a copy; with
+            adapters, it is the same model with its adapters off.
+        train_layers: Its last layers that are trained, or that have adapters; None for all.
         temperature: Of sampling, and of all log-probabilities.
         value_model: Gives the values, instead of a head on the policy's trunk.
         fast_sampling: Sample from a copy in bfloat16 where the processor has instructions for it.
             What it draws is a little off the policy in float32; PPO's ratio accounts for nothing
             of that, because old and new log-probabilities are both of the policy in float32.
+        lora: Adapters that are trained instead of the model.
+        seed: Of fresh adapters.
     """
 
     def __init__(
@@ -52,14 +59,24 @@ class Policy(nn.Module):
         temperature: float = 1.0,
         value_model: ValueModel | None = None,
         fast_sampling: bool = True,
+        lora: AdapterConfig = _NO_ADAPTERS,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.language = language
         self.temperature = temperature
         no_dropout(language.model)
-        reference = copy.deepcopy(language.model).requires_grad_(False)
-        self.reference = LanguageModel(reference.eval(), language.tokenizer, language.source)
-        self.trained = freeze_below(language.model, train_layers)
+        self._has_adapters = lora.used
+        self.reference = language
+        """The model as it began; with adapters, the policy itself: they are to be off."""
+        if lora.used:
+            generator = torch.Generator().manual_seed(seed)
+            trained = add_adapters(language.model, lora, generator=generator, n_layers=train_layers)
+        else:
+            copied = copy.deepcopy(language.model).requires_grad_(False).eval()
+            self.reference = LanguageModel(copied, language.tokenizer, language.source)
+            trained = freeze_below(language.model, train_layers)
+        self.trained = trained
         """Parameters of the language model that are trained."""
         self.model = language.model
         device = next(language.model.parameters()).device
@@ -106,7 +123,9 @@ class Policy(nn.Module):
     @torch.no_grad()
     def reference_logprobs(self, batch: Batch) -> Tensor:
         """The reference's log-probabilities of a batch's tokens, shape (B, R)."""
-        return token_logprobs(self.reference, batch, temperature=self.temperature)
+        off = adapters_off(self.model) if self._has_adapters else contextlib.nullcontext()
+        with off:
+            return token_logprobs(self.reference, batch, temperature=self.temperature)
 
     def sample(
         self, prompts: Sequence[Prompt], *, config: SamplingConfig, generator: torch.Generator

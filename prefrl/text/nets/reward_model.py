@@ -1,7 +1,8 @@
 """The reward ensemble for responses: scalar heads on a pretrained language model.
 
 A response is scored at its last token (Huang et al. 2023, details G1 and R1). Members are several
-heads on one trunk, which is cheap, or several trunks that share what is not trained of them.
+heads on one trunk, which is cheap, or several trunks that share what is not trained of them: with
+adapters, all but these.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from prefrl.core.ensemble import Aggregate, aggregate, as_judge
 from prefrl.core.normalize import MemberNormalizer
 from prefrl.errors import ConfigError
+from prefrl.text.nets.adapters import AdapterConfig, adapter_parts, add_adapters, reset_adapters
 from prefrl.text.nets.logprobs import Batch, collate
 from prefrl.text.nets.models import LanguageModel, blocks_of, freeze_below, no_dropout, trunk_of
 from prefrl.text.responses import Response
@@ -39,7 +41,10 @@ class TextRewardConfig:
     """Several heads on one trunk, or a trunk for each."""
     train_layers: int | None = 0
     """Last layers of the trunk that are trained too; 0 trains the heads alone, on outputs of the
-    trunk that are brought to mean 0 and variance 1 in each dimension; None trains all layers."""
+    trunk that are brought to mean 0 and variance 1 in each dimension; None trains all layers. With
+    adapters, the last layers that have them."""
+    lora: AdapterConfig = field(default_factory=AdapterConfig)
+    """Adapters that are trained instead of the trunk's layers."""
     aggregate: Aggregate = "mean"
     """How the members' scores become one: mean, min, or mean-k-var."""
     k: float = 0.1
@@ -48,6 +53,11 @@ class TextRewardConfig:
     def __post_init__(self) -> None:
         if self.members < 1:
             raise ConfigError(f"members must be at least 1, got {self.members}.")
+        if self.lora.used and self.train_layers == 0:
+            raise ConfigError(
+                "expected reward.train_layers with reward.lora, got 0, where no layer has "
+                "adapters; None gives them to all layers."
+            )
         if self.ensemble == "models" and self.train_layers == 0:
             raise ConfigError(
                 "expected train_layers with ensemble models, got 0: the trunks would all be the "
@@ -63,6 +73,8 @@ class TextReward(nn.Module):
         config: Settings.
         zero_at: Responses whose mean score is brought to 0, instead of that of the newest sample:
             demonstrations (Ouyang et al. 2022, arXiv 2203.02155, section 3.5).
+        shares: Whether a trunk of which no layer is trained may have the parameters of the language
+            model instead of a copy: where nothing else trains these either.
     """
 
     input_shift: Tensor
@@ -74,22 +86,19 @@ class TextReward(nn.Module):
         config: TextRewardConfig,
         *,
         zero_at: Sequence[Response] = (),
+        shares: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
         self._zero_at = zero_at
         self.n_members = config.members
         """M."""
-        trunk = copy.deepcopy(trunk_of(language.model)).float().eval()
-        no_dropout(trunk)
-        trained = freeze_below(trunk, config.train_layers)
-        if config.train_layers == 0:
-            trunk.requires_grad_(False)
+        trunk, trained = _made_trunk(language, config, shares=shares)
         n_trunks = config.members if config.ensemble == "models" else 1
         shared = {id(p): p for p in trunk.parameters() if not p.requires_grad}
         trunks = [trunk, *(copy.deepcopy(trunk, dict(shared)) for _ in range(n_trunks - 1))]
         self._trunks = trunks  # a list: what is saved and moved is said below
-        self._pretrained = [p.detach().clone() for p in trained]
+        self._pretrained = [] if config.lora.used else [p.detach().clone() for p in trained]
         width = int(language.model.config.hidden_size)
         self._width = width
         self.weight = nn.Parameter(torch.zeros(config.members, width))
@@ -98,10 +107,11 @@ class TextReward(nn.Module):
         self.register_buffer("input_scale", torch.ones(width))
         self.before = MemberNormalizer(config.members)
         self.after = MemberNormalizer(config.members)
-        self.trained = nn.ModuleList(_trained_parts(trunk, config.train_layers) for trunk in trunks)
+        self.trained = nn.ModuleList(_trained_parts(trunk, config) for trunk in trunks)
         self._features: dict[str, Tensor] = {}
         self._recent: Sequence[Response] = ()
         self.reset(torch.Generator().manual_seed(0))
+        self.train()  # adapters drop out in a fit, whether something was judged before it or not
 
     def to(self, *args: Any, **kwargs: Any) -> TextReward:
         """Moves it, with what is not trained."""
@@ -117,11 +127,16 @@ class TextReward(nn.Module):
     def reset(self, generator: torch.Generator) -> None:
         """The pretrained trunk, and fresh heads: weights of std 1 / sqrt(d + 1), bias 0 (R2).
 
+        Adapters are fresh too, each trunk's its own; as yet they change nothing.
+
         Scores are brought to mean 0 and variance 1 before the training too (R3), over the newest
         sample, so that its first steps are neither tiny nor huge.
         """
         with torch.no_grad():
             for trunk in self._trunks:
+                if self.config.lora.used:
+                    reset_adapters(trunk, generator)
+                    continue
                 kept = iter(self._pretrained)
                 for p in trunk.parameters():
                     if p.requires_grad:
@@ -231,8 +246,29 @@ def _last_states(trunk: nn.Module, batch: Batch) -> Tensor:
     return states[torch.arange(len(states), device=states.device), batch.last].float()
 
 
-def _trained_parts(trunk: nn.Module, n_layers: int | None) -> nn.Module:
+def _made_trunk(
+    language: LanguageModel, config: TextRewardConfig, *, shares: bool
+) -> tuple[nn.Module, list[nn.Parameter]]:
+    """A trunk, and what is to be trained of it."""
+    is_fixed = config.lora.used or config.train_layers == 0
+    kept = language.model.parameters() if shares and is_fixed else ()
+    trunk = copy.deepcopy(trunk_of(language.model), {id(p): p for p in kept}).float().eval()
+    no_dropout(trunk)
+    if config.lora.used:
+        generator = torch.Generator().manual_seed(0)
+        n_layers = config.train_layers
+        return trunk, add_adapters(trunk, config.lora, generator=generator, n_layers=n_layers)
+    trained = freeze_below(trunk, config.train_layers)
+    if config.train_layers == 0:
+        trunk.requires_grad_(False)
+    return trunk, trained
+
+
+def _trained_parts(trunk: nn.Module, config: TextRewardConfig) -> nn.Module:
     """What is trained of a trunk, in a module that is saved without the rest."""
+    n_layers = config.train_layers
+    if config.lora.used:
+        return adapter_parts(trunk)
     if n_layers is None:
         return trunk
     if n_layers == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +24,21 @@ class ValueModel(nn.Module):
 
     Args:
         reward: Whose form it has; of several trunks it takes the first.
-        train_layers: Last layers of the trunk that are trained; None for all.
+        train_layers: Last layers of the trunk that are trained; None for all. Of a trunk with
+            adapters those are trained, and the rest is shared with the reward's trunk.
     """
 
     def __init__(self, reward: TextReward, *, train_layers: int | None = None) -> None:
         super().__init__()
         trunk, weight, bias = reward.as_one_head()
-        self.trunk = copy.deepcopy(trunk).requires_grad_(True)
+        self._shares = reward.config.lora.used
+        if self._shares:
+            frozen = {id(p): p for p in trunk.parameters() if not p.requires_grad}
+            self.trunk = copy.deepcopy(trunk, frozen)
+        else:
+            self.trunk = copy.deepcopy(trunk).requires_grad_(True)
+            freeze_below(self.trunk, train_layers)
         no_dropout(self.trunk)
-        freeze_below(self.trunk, train_layers)
         self.weight = nn.Parameter(weight.clone())
         self.bias = nn.Parameter(bias.clone())
 
@@ -42,6 +49,16 @@ class ValueModel(nn.Module):
         self.trunk.load_state_dict(trunk.state_dict())
         self.weight.copy_(weight)
         self.bias.copy_(bias)
+
+    def own_state(self) -> dict[str, Tensor]:
+        """All that it does not share with the reward's trunk, by name: what a checkpoint keeps."""
+        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
+        shared = frozen if self._shares else set()
+        return {name: t for name, t in self.state_dict().items() if name not in shared}
+
+    def load_own_state(self, state: Mapping[str, Tensor]) -> None:
+        """Goes back to a state."""
+        self.load_state_dict(dict(state), strict=not self._shares)
 
     def forward(self, batch: Batch) -> Tensor:
         """Values of the states before the tokens, shape (B, R)."""

@@ -1,0 +1,265 @@
+"""Low-rank adapters (LoRA): what is trained, where most of a language model stays as it is.
+
+Next to the weight W of a linear layer there are two thin matrices A and B::
+
+    y = W x + alpha / rank * B A x
+
+W is never trained. B is zero in a fresh adapter, so that it changes nothing (Hu et al. 2021, arXiv
+2106.09685, section 4.1). The layers are those of the library PEFT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from prefrl.errors import ConfigError, MissingExtraError
+from prefrl.text.nets.models import blocks_of
+
+__all__ = [
+    "AdapterConfig",
+    "adapter_parts",
+    "adapters_off",
+    "add_adapters",
+    "dropping_out",
+    "plain",
+    "reset_adapters",
+    "target_modules",
+]
+
+ALL_LINEAR = "all-linear"
+"""In the place of names: every linear layer of a block."""
+
+_NAME = "default"
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Low-rank adapters, which are trained instead of the model."""
+
+    rank: int | None = None
+    """Rows of A and columns of B; None for no adapters."""
+    alpha: float = 32.0
+    """What the adapters say is multiplied by alpha / rank."""
+    dropout: float = 0.0
+    """Share of the adapters' inputs that are dropped in training."""
+    modules: str | None = None
+    """Linear layers of a block that have adapters, as in q_proj,v_proj; or all-linear; by default
+    those that PEFT takes for the architecture: for Llama the two that are named here."""
+
+    def __post_init__(self) -> None:
+        if self.rank is not None and self.rank < 1:
+            raise ConfigError(
+                f"rank must be at least 1, got {self.rank}; None leaves adapters out."
+            )
+        if not self.alpha > 0:
+            raise ConfigError(f"alpha must be positive, got {self.alpha}.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is a share in [0, 1), got {self.dropout}.")
+        if self.modules is not None and not all(self.modules.split(",")):
+            raise ConfigError(
+                f"expected modules with commas between them, as in q_proj,v_proj, got "
+                f"{self.modules!r}."
+            )
+
+    @property
+    def used(self) -> bool:
+        """Whether there are adapters at all."""
+        return self.rank is not None
+
+
+def target_modules(model: nn.Module, config: AdapterConfig, n_layers: int | None) -> list[str]:
+    """The layers of a model that get adapters, by their full names.
+
+    Args:
+        model: A causal language model, or its trunk.
+        config: Settings.
+        n_layers: How many of the last blocks have adapters; None for all of them.
+
+    Raises:
+        ConfigError: If there is no such layer, or the blocks cannot be found.
+        MissingExtraError: If PEFT is not installed.
+    """
+    blocks = list(blocks_of(model))
+    n_layers = len(blocks) if n_layers is None else n_layers
+    if not 1 <= n_layers <= len(blocks):
+        raise ConfigError(
+            f"expected adapters in 1 to {len(blocks)} of the last layers, got train_layers "
+            f"{n_layers}; None takes all."
+        )
+    wanted = _wanted(model, config)
+    linear = {id(m) for block in blocks[-n_layers:] for m in block.modules() if _is_linear(m)}
+    names = [name for name, module in model.named_modules() if id(module) in linear]
+    chosen = [name for name in names if wanted is None or name.split(".")[-1] in wanted]
+    missing = (wanted or set()) - {name.split(".")[-1] for name in chosen}
+    if missing:
+        there = sorted({name.split(".")[-1] for name in names})
+        raise ConfigError(
+            f"expected linear layers {', '.join(sorted(missing))} in the blocks of "
+            f"{type(model).__name__}, which has {', '.join(there)}; name some of these as modules, "
+            f"or {ALL_LINEAR}."
+        )
+    return chosen
+
+
+def _wanted(model: nn.Module, config: AdapterConfig) -> set[str] | None:
+    """Last parts of names; None for every linear layer."""
+    peft = _peft()
+    if config.modules == ALL_LINEAR:
+        return None
+    if config.modules is not None:
+        return set(config.modules.split(","))
+    kind = str(getattr(model.config, "model_type", ""))
+    known = peft.utils.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind)
+    if not isinstance(known, list):
+        raise ConfigError(
+            f"expected a model whose layers PEFT knows by themselves, got one of type {kind!r}; "
+            f"name its linear layers as modules, or {ALL_LINEAR}."
+        )
+    return set(known)
+
+
+def add_adapters(
+    model: nn.Module,
+    config: AdapterConfig,
+    *,
+    generator: torch.Generator,
+    n_layers: int | None = None,
+) -> list[nn.Parameter]:
+    """Gives a model fresh adapters, in place; all that it had before is frozen.
+
+    Args:
+        model: A causal language model, or its trunk.
+        config: Settings, with a rank.
+        generator: Of A, on the CPU.
+        n_layers: How many of the last blocks have adapters; None for all of them.
+
+    Returns:
+        What is to be trained.
+
+    Raises:
+        ConfigError: If there is no such layer, or the blocks cannot be found.
+        MissingExtraError: If PEFT is not installed.
+    """
+    peft, names = _peft(), target_modules(model, config, n_layers)
+    model.requires_grad_(False)
+    settings = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=names,
+        fan_in_fan_out=any(not isinstance(model.get_submodule(name), nn.Linear) for name in names),
+    )
+    with torch.random.fork_rng(devices=()):  # what PEFT draws is drawn again below
+        peft.inject_adapter_in_model(settings, model, _NAME)
+    model.train(model.training)  # new layers come in training mode
+    reset_adapters(model, generator)
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+@torch.no_grad()
+def reset_adapters(model: nn.Module, generator: torch.Generator) -> None:
+    """Draws fresh adapters: A uniform within 1 / sqrt(inputs), as in the code of the paper, B 0."""
+    for layer in _adapted(model).values():
+        a, b = layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight
+        drawn = 2 * torch.rand(a.shape, generator=generator) - 1
+        a.copy_(drawn / math.sqrt(a.shape[1]))
+        b.zero_()
+
+
+def adapter_parts(model: nn.Module) -> nn.ModuleDict:
+    """The adapters of a model, in a module that is saved without the rest."""
+    parts = {
+        name.replace(".", "_"): nn.ModuleDict(
+            {
+                "A": layer.lora_A[_NAME],
+                "B": layer.lora_B[_NAME],
+                "dropout": layer.lora_dropout[_NAME],
+            }
+        )
+        for name, layer in _adapted(model).items()
+    }
+    return nn.ModuleDict(parts)
+
+
+@contextlib.contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Lets a model be what it was before it had adapters, bit for bit."""
+    layers = list(_adapted(model).values())
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+
+
+@contextlib.contextmanager
+def dropping_out(model: nn.Module, *, seed: int) -> Iterator[None]:
+    """Lets the adapters of a model drop out, and nothing else of it.
+
+    Args:
+        model: A model with adapters.
+        seed: Of what is dropped; torch's own generators go on as if nothing had been drawn.
+    """
+    dropouts = [layer.lora_dropout[_NAME] for layer in _adapted(model).values()]
+    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        for dropout in dropouts:
+            dropout.train()
+        try:
+            yield
+        finally:
+            for dropout in dropouts:
+                dropout.eval()
+
+
+@torch.no_grad()
+def plain(model: Any) -> Any:
+    """A model with its adapters merged into its weights; itself, if it has none.
+
+    What has no adapters is shared with the model, which stays as it is.
+    """
+    if not hasattr(model, "peft_config"):
+        return model
+    made = copy.deepcopy(model, {id(p): p for p in model.parameters()})
+    for name, layer in _adapted(made).items():
+        linear = layer.get_base_layer()
+        weight = linear.weight + layer.get_delta_weight(_NAME)
+        linear.weight = nn.Parameter(weight, requires_grad=False)
+        made.set_submodule(name, linear)
+    del made.peft_config
+    return made
+
+
+def _adapted(model: nn.Module) -> dict[str, Any]:
+    """The layers with adapters, by name."""
+    kind = _peft().tuners.lora.LoraLayer
+    return {name: module for name, module in model.named_modules() if isinstance(module, kind)}
+
+
+def _is_linear(module: nn.Module) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def _peft() -> Any:
+    """The library, loaded when it is needed: it takes seconds."""
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtraError(
+            "expected peft, which adapters need, but it is not installed; "
+            "pip install 'prefrl[text]', or leave the ranks of adapters out"
+        ) from error
+    return peft
