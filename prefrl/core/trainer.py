@@ -241,8 +241,10 @@ def _fit(
     for step, batch in zip(range(1, last_step + 1), batches, strict=False):
         if config.linear_decay:
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (step - 1) / last_step)
-        penalty = l2 / len(judged) * _squared_norm(parameters)  # the loss is a mean over examples
-        _descend(_batch_loss(model, judged, batch, config) + penalty, optimizer)
+        loss = _batch_loss(model, judged, batch, config)
+        if l2 > 0:  # the sum over all parameters of a language model takes its time
+            loss = loss + l2 / len(judged) * _squared_norm(parameters)  # a mean over examples
+        _descend(loss, optimizer)
         if not go_on():
             raise FitInterruptedError(f"the fit was ended after {step} steps.")
         if step < first_check or (step % check_every and step < last_step):

@@ -7,7 +7,7 @@ of the checklist of Huang et al. 2023 stands where, docs/text.md tells.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -215,15 +215,19 @@ class Ppo:
         self, responses: Sequence[Response], scores: Tensor
     ) -> tuple[_Rollout, dict[str, float]]:
         config, batch = self._config, collate(responses, self.policy.device)
-        parts = []
+        parts, states = [], []
         for chosen in torch.split(torch.arange(len(responses), device=self.policy.device), _CHUNK):
-            piece = batch.rows(chosen)
+            piece = self.policy.prepare(batch.rows(chosen))
             said = self.policy.evaluate(piece)
             reference = self.policy.reference_logprobs(piece)
             parts.append((said.logprobs, said.values, said.entropy, reference))
+            if piece.states is not None:
+                states.append(piece.states)
         logprobs, values, entropy, reference = (
             torch.cat(part) for part in zip(*parts, strict=True)
         )
+        if states:
+            batch = replace(batch, states=torch.cat(states))
         mask = batch.mask
         rewards = token_rewards(
             scores.to(mask.device), logprobs, reference, mask, kl_coef=self.kl_coef

@@ -32,6 +32,9 @@ class Batch:
     """Of each token within its own text, shape (B, P + R)."""
     n_prompt: int
     """P: the column in which responses begin."""
+    states: Tensor | None = None
+    """What the layers below the trained ones make of it, shape (B, P + R, D), if that was computed
+    (``nets.lower``)."""
 
     @property
     def tokens(self) -> Tensor:
@@ -55,9 +58,9 @@ class Batch:
 
     def rows(self, chosen: Tensor) -> Batch:
         """Some of its rows."""
-        return Batch(
-            self.ids[chosen], self.attention[chosen], self.positions[chosen], self.n_prompt
-        )
+        states = None if self.states is None else self.states[chosen]
+        ids, attention, positions = self.ids[chosen], self.attention[chosen], self.positions[chosen]
+        return Batch(ids, attention, positions, self.n_prompt, states)
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from prefrl.runtime.devices import computes_in_bfloat16
 from prefrl.text.nets.adapters import AdapterConfig, adapters_off, add_adapters
 from prefrl.text.nets.generate import SamplingConfig, sample_responses
 from prefrl.text.nets.logprobs import Batch, drawn_from, gathered, token_logprobs
+from prefrl.text.nets.lower import from_states, n_frozen_blocks, with_states
 from prefrl.text.nets.models import LanguageModel, freeze_below, no_dropout
 from prefrl.text.nets.values import ValueModel
 from prefrl.text.responses import Prompt, Response
@@ -78,6 +79,7 @@ class Policy(nn.Module):
             trained = freeze_below(language.model, train_layers)
         self.trained = trained
         """Parameters of the language model that are trained."""
+        self._n_frozen = n_frozen_blocks(language.model)
         self.model = language.model
         device = next(language.model.parameters()).device
         self.value_model = None if value_model is None else value_model.to(device)
@@ -101,11 +103,18 @@ class Policy(nn.Module):
         module = self.value_head if self.value_model is None else self.value_model
         return [p for p in module.parameters() if p.requires_grad]
 
+    def prepare(self, batch: Batch) -> Batch:
+        """A batch with what never changes of it, which the other methods then do not compute."""
+        return with_states(self.model, batch, self._n_frozen)
+
     def evaluate(self, batch: Batch) -> Evaluated:
         """Log-probabilities, values and entropy of a batch, in one forward, with gradient."""
         n_kept = batch.n_kept
-        with_states = self.value_model is None
-        output = self.model(**batch.inputs, logits_to_keep=n_kept, output_hidden_states=with_states)
+        needs_states = self.value_model is None
+        with from_states(self.model, batch, self._n_frozen):
+            output = self.model(
+                **batch.inputs, logits_to_keep=n_kept, output_hidden_states=needs_states
+            )
         logits = drawn_from(self.language, output.logits, self.temperature)
         shares = logits.detach().log_softmax(2)  # entropy is logged, not trained
         entropy = -(shares.exp() * shares).sum(2)
@@ -124,7 +133,7 @@ class Policy(nn.Module):
     def reference_logprobs(self, batch: Batch) -> Tensor:
         """The reference's log-probabilities of a batch's tokens, shape (B, R)."""
         off = adapters_off(self.model) if self._has_adapters else contextlib.nullcontext()
-        with off:
+        with off, from_states(self.reference.model, batch, self._n_frozen):
             return token_logprobs(self.reference, batch, temperature=self.temperature)
 
     def sample(

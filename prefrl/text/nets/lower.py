@@ -1,0 +1,82 @@
+"""What the layers below the trained ones make of a batch: computed once for all that follows.
+
+Where only the last layers of a policy are trained, the others give the same in each pass of PPO
+over a batch, and in the reference, which has the same ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prefrl.text.nets.logprobs import Batch
+from prefrl.text.nets.models import blocks_of, trunk_of
+
+__all__ = ["from_states", "n_frozen_blocks", "with_states"]
+
+
+def n_frozen_blocks(model: Any) -> int:
+    """How many of the first blocks are not trained, nor what comes before them; else 0."""
+    if all(p.requires_grad for p in model.parameters()):
+        return 0
+    if any(p.requires_grad for p in model.get_input_embeddings().parameters()):
+        return 0
+    for place, block in enumerate(blocks_of(model)):
+        if any(p.requires_grad for p in block.parameters()):
+            return place
+    return 0
+
+
+@torch.no_grad()
+def with_states(model: Any, batch: Batch, n_blocks: int) -> Batch:
+    """A batch with what the first blocks make of it.
+
+    Args:
+        model: A causal language model.
+        batch: B texts.
+        n_blocks: How many blocks; with 0 the batch stays as it is, and so it does where blocks give
+            something else than a tensor.
+    """
+    if n_blocks == 0:
+        return batch
+    blocks, found = blocks_of(model), []
+    handle = blocks[n_blocks - 1].register_forward_hook(lambda *each: found.append(each[2]))
+    try:
+        with _skipped(blocks[n_blocks:]):
+            trunk_of(model)(**batch.inputs)
+    finally:
+        handle.remove()
+    return replace(batch, states=found[0]) if isinstance(found[0], Tensor) else batch
+
+
+@contextlib.contextmanager
+def from_states(model: Any, batch: Batch, n_blocks: int) -> Iterator[None]:
+    """Lets a model go on from the states of a batch, if it has any, instead of its tokens."""
+    states = batch.states
+    if states is None:
+        yield
+        return
+    blocks = blocks_of(model)
+    handle = blocks[n_blocks].register_forward_pre_hook(lambda _, told: (states, *told[1:]))
+    try:
+        with _skipped(blocks[:n_blocks]):
+            yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def _skipped(blocks: nn.ModuleList) -> Iterator[None]:
+    """Lets blocks give back what they are given."""
+    for block in blocks:
+        block.forward = lambda hidden_states, *others, **named: hidden_states
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
