@@ -127,7 +127,8 @@ def summary_of(method: str, coefficient: float, seed: int, base: Path) -> dict[s
             result = align(config)
         if not result.finished:
             raise SystemExit("stopped; give the command again to go on.")
-        print(f"{method} {coefficient}, seed {seed}: {result.summary}", flush=True)
+        gold, kl = result.summary["gold_after"], result.summary["kl_after"]
+        print(f"{method} {coefficient}, seed {seed}: gold {gold:.3f}, KL {kl:.2f}", flush=True)
     if method == "best-of-n":
         answers = RUNS / f"answers-{seed}.jsonl"
         answers.write_text("".join(export_responses(run, "preference").lines()))
