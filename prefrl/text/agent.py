@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from prefrl.core.ensemble import member_preferences
@@ -17,7 +16,7 @@ from prefrl.core.selection import disagreement_scores
 from prefrl.core.store import LabelStore
 from prefrl.errors import NotEnoughDataError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
-from prefrl.runtime.devices import choose_devices
+from prefrl.runtime.parallel import ALONE, Workers, own_device
 from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Partners, UsedReward
 from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.role import Heartbeat, StopSignal
@@ -28,23 +27,12 @@ from prefrl.text.config import AlignConfig
 from prefrl.text.data.intake import take_in, take_in_labelled
 from prefrl.text.data.records import read_preferences
 from prefrl.text.methods.examples import Example, pairs_of, rankings_of, single_responses_of
-from prefrl.text.methods.finetune import Finetuning
-from prefrl.text.methods.ppo import Ppo
 from prefrl.text.methods.preference_losses import TUNING_METHODS
-from prefrl.text.methods.tuning import on_examples
 from prefrl.text.nets.models import LanguageModel
-from prefrl.text.nets.policy import Policy
 from prefrl.text.nets.scoring import scores_of
-from prefrl.text.nets.values import ValueModel
+from prefrl.text.policy_work import PolicyWork
 from prefrl.text.responses import Prompt, Response, Responses
-from prefrl.text.start import (
-    gold_of,
-    new_reward,
-    prompts_of,
-    show_to_people,
-    starting_model,
-    texts_in,
-)
+from prefrl.text.start import gold_of, new_reward, prompts_of, show_to_people, starting_model
 
 __all__ = ["TextAgent"]
 
@@ -64,6 +52,7 @@ class TextAgent:
         stop: Ends the work after the batch in hand.
         heartbeat: Is told how the role is.
         on_rollout: Called with each new row of metrics.
+        workers: Among whom the work with the policy is shared out; this process is the first.
     """
 
     def __init__(
@@ -76,24 +65,18 @@ class TextAgent:
         stop: StopSignal,
         heartbeat: Heartbeat,
         on_rollout: Callable[[Metrics], None] = lambda row: None,
+        workers: Workers = ALONE,
     ) -> None:
         heartbeat.beat("starting")
         self.config, self.run, self.store = config, run, store
-        device = choose_devices(config.device)[0]
+        device = own_device(config.device)
         language = starting_model(config, device)
         self.language = language
         self.reward = new_reward(config, language).to(device)
         """The policy's copy of the reward ensemble."""
-        own_values = config.method == "ppo" and config.ppo.value_from_reward
-        values = ValueModel(self.reward, train_layers=config.train_layers) if own_values else None
-        self.policy = Policy(
-            language,
-            train_layers=config.train_layers,
-            temperature=config.sampling.temperature,
-            value_model=values,
-        )
-        self.prompts = prompts_of(config, language)[0]
         self.responses = Responses(run)
+        self._work = PolicyWork(config, language, self.reward, self.responses, workers)
+        self.prompts = prompts_of(config, language)[0]
         self.pool = ResponsePool(config.query.pool_size)
         self.samples = ResponseSamples(self.pool, run)
         show = show_to_people(run, store) if config.asks_people else lambda response: None
@@ -104,13 +87,6 @@ class TextAgent:
         self._n_given = self._take_in_data()
         self._gold = gold_of(config)
         self._stop, self._heartbeat, self._on_rollout = stop, heartbeat, on_rollout
-        self._ppo = Ppo(
-            self.policy,
-            config=config.ppo,
-            n_updates=config.n_batches,
-            texts=texts_in(config.pretraining, config, language),
-        )
-        self._tuning: Finetuning | None = None
         self._examples: list[Example] = []
         self._n_batches, self._n_rows, self._earlier_seconds = 0, 0, 0.0
         self.partners = partners(self)
@@ -141,7 +117,7 @@ class TextAgent:
             return False
         if not self.config.tunes_on_answers:
             return True
-        return self._tuning is not None and self._tuning.done
+        return self._work.tuning is not None and self._work.tuning.done
 
     def step(self) -> bool:
         """One batch, or one gradient step on answers; saves a checkpoint when one is due.
@@ -164,8 +140,7 @@ class TextAgent:
         self._beat("sampling")
         # sample
         prompts = [p for p in self._next_prompts() for _ in range(config.per_prompt)]
-        generator = self._generator(self._n_batches)
-        responses = self.policy.sample(prompts, config=config.sampling, generator=generator)
+        responses = self._work.sample(prompts, self._n_batches)
         self.pool.add(responses)
         self._n_batches += 1
 
@@ -179,9 +154,7 @@ class TextAgent:
         row: dict[str, float] = {}
         if config.method == "ppo" and used.version > 0 and not self._warms_up:
             self._beat("improving")
-            if self.policy.value_model is not None and self._ppo.n_updates == 0:
-                self.policy.value_model.take(self.reward)
-            row = self._ppo.improve(responses, scores, generator)
+            row = self._work.improve(responses, scores)
         self._log(self._row(responses, members, scores, used) | _update_columns(row))
         self._show(responses, scores)
 
@@ -201,21 +174,19 @@ class TextAgent:
         }
         return [self.prompts[orders[place // total][place % total]] for place in places]
 
-    def _generator(self, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
-
     def _tune(self) -> None:
         """A gradient step on the answers, once all that was asked is answered."""
-        if self._tuning is None:
+        if self._work.tuning is None:
             self._wait_for_answers()
             if self._stop.requested:
                 return
             self._examples = self._answered()
-            self._tuning = self._finetuning()
+            self._work.begin_tuning(self._examples)
         self._beat("improving")
-        row = self._tuning.step()
-        if self._tuning.n_steps % 10 == 0 or self._tuning.done:
-            self._log(self._tuning_row(row))
+        row, tuning = self._work.tune(), self._work.tuning
+        assert tuning is not None
+        if tuning.n_steps % 10 == 0 or tuning.done:
+            self._log(self._tuning_row(row, tuning.n_steps))
 
     def _wait_for_answers(self) -> None:
         while self.store.counts().open > 0 and not self._stop.requested:
@@ -241,18 +212,6 @@ class TextAgent:
             )
         return examples
 
-    def _finetuning(self) -> Finetuning:
-        config = self.config
-        return on_examples(
-            self.policy,
-            self._examples,
-            self.responses,
-            method=config.method,
-            loss=config.loss,
-            config=config.finetune,
-            seed=config.seed,
-        )
-
     def _row(
         self, responses: Sequence[Response], members: Tensor, scores: Tensor, used: UsedReward
     ) -> Metrics:
@@ -270,8 +229,7 @@ class TextAgent:
             "wall_seconds": self._seconds(),
         }
 
-    def _tuning_row(self, row: Mapping[str, float]) -> Metrics:
-        assert self._tuning is not None
+    def _tuning_row(self, row: Mapping[str, float], n_steps: int) -> Metrics:
         nan = dict.fromkeys(
             ("gold_mean", "score_mean", "score_std", "disagreement", "length"), math.nan
         )
@@ -282,9 +240,7 @@ class TextAgent:
             "fit_steps": 0,
             "wall_seconds": self._seconds(),
         }
-        return (
-            self._counts() | nan | about | _update_columns(row) | {"update": self._tuning.n_steps}
-        )
+        return self._counts() | nan | about | _update_columns(row) | {"update": n_steps}
 
     def _counts(self) -> Metrics:
         counts = self.store.counts()
@@ -324,13 +280,12 @@ class TextAgent:
 
     def result(self) -> LanguageModel:
         """The model that the training came to, once it is done."""
-        self._ppo.take_average()
+        self._work.ppo.take_average()
         return self.language
 
     def save(self) -> None:
         """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
         self._beat("saving")
-        tuning = self._tuning
         state = {
             "n_batches": self._n_batches,
             "n_rows": self._n_rows,
@@ -338,11 +293,9 @@ class TextAgent:
             "pool": self.pool.state_dict(),
             "questioner": self.questioner.state_dict(),
             "partners": self.partners.state_dict(),
-            "ppo": self._ppo.state_dict() if self.config.method == "ppo" else None,
-            "tuning": None if tuning is None else tuning.state_dict(),
             "examples": [[example.ids, example.ranks] for example in self._examples],
             "seconds": self._seconds(),
-        }
+        } | self._work.state_dict()
         try:
             save_checkpoint(self.run.checkpoints, state)
         except OSError as error:
@@ -361,11 +314,7 @@ class TextAgent:
         self.partners.load_state_dict(state["partners"])
         self._earlier_seconds = state["seconds"]
         self._examples = [Example(tuple(ids), tuple(ranks)) for ids, ranks in state["examples"]]
-        if state["ppo"] is not None:
-            self._ppo.load_state_dict(state["ppo"])
-        if state["tuning"] is not None:
-            self._tuning = self._finetuning()
-            self._tuning.load_state_dict(state["tuning"])
+        self._work.load_state_dict(state, self._examples)
         _log.info("going on from checkpoint %d", checkpoint.number)
 
     def _beat(self, state: str) -> None:
