@@ -127,6 +127,8 @@ class _Group(Workers):
     def _together(self) -> Iterator[None]:
         try:
             yield
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             # Gloo begins with a place in its source, and ends with advice.
             why = re.sub(r"^\[[^]]*\] *", "", str(error).strip()).split(". ")[0].splitlines()[0]

@@ -6,6 +6,7 @@ processes share the work with the policy.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError
+from prefrl.errors import ConfigError, RoleError
 from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
@@ -155,7 +156,9 @@ def _follow(config: AlignConfig, run: RunDirectory) -> AlignResult:
     language = starting_model(config, own_device(config.device))
     reward = new_reward(config, language)
     with join_workers(config.device) as workers, StopSignal():  # the first one says when to stop
-        PolicyWork(config, language, reward, Responses(run), workers).follow()
+        work = PolicyWork(config, language, reward, Responses(run), workers)
+        with contextlib.suppress(RoleError):  # the first one tells what happened, or is gone
+            work.follow()
     return AlignResult(run=run, summary={})
 
 

@@ -37,7 +37,9 @@ def launch(*arguments, folder):
 
 def align_in(folder, *more):
     (folder / "prompts.txt").write_text("".join(f"one {n}\n" for n in range(8)))
+    (folder / "gold.py").write_text("def score(text):\n    return sum(map(str.isalpha, text))\n")
     told = ("--responses", 256, "--labels", 40, "--eval-prompts", 4, "--device", "cpu")
+    told += ("--gold", f"{folder / 'gold.py'}:score")
     where = ("--prompts", "prompts.txt", "--run", "run")
     return launch("align", "tiny", *where, *told, *more, folder=folder)
 
@@ -107,6 +109,7 @@ def test_a_killed_agent_ends_the_launch_too(tmp_path):
     code, output = said(launcher)
     assert code != 0
     assert "prefrl: the agent died with SIGKILL" in output
+    assert "one is gone" not in output  # the others leave it to the first process
     assert f"launch prefrl resume {Path('run')}" in output
 
 
