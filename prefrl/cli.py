@@ -28,6 +28,7 @@ from prefrl.commands.sft import Sft, start_sft
 from prefrl.commands.train import Evaluate, Train, evaluate_agent, start_train
 from prefrl.control.presets import PRESETS, preset_for
 from prefrl.errors import PrefrlError
+from prefrl.runtime.parallel import launched_as
 from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS, align_preset_for
 
 __all__ = ["main"]
@@ -40,9 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         first = _named_preset(arguments) or _preset_of_model(arguments)
         command = _parse(arguments, first)
         name = _automatic_preset(command)
-        if name is not None:
+        if name is not None and launched_as()[0] == 0:
             console.print(f"preset {name}", style="dim")
-            command = command if name == first else _parse(arguments, name)
+        if name not in (None, first):
+            command = _parse(arguments, name)
         _COMMANDS[type(command)](command)
     except PrefrlError as error:
         errors.print(f"prefrl: {error}", style="red", markup=False, soft_wrap=True)

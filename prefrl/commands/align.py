@@ -13,6 +13,7 @@ from prefrl.commands.console import console
 from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import AlignProgress
 from prefrl.report.text_page import write_text_report
+from prefrl.runtime.parallel import launched_as
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand
 from prefrl.text.config import AlignConfig, align_config_from_json
@@ -47,6 +48,9 @@ def is_text(run: RunDirectory) -> bool:
 def start_align(command: Align) -> None:
     """Aligns a model, and shows what it came to."""
     config = command.config
+    if launched_as()[0] > 0:  # the first process of a launch shows all
+        align(config)
+        return
     page = page_for(command.page, asks_people=config.asks_people)
     _work(functools.partial(align, config), config, page)
 
@@ -54,6 +58,9 @@ def start_align(command: Align) -> None:
 def resume_align(run: RunDirectory, told: PageConfig) -> None:
     """Goes on with an alignment that was stopped, and shows what it came to."""
     config = align_config_from_json(run.read_json(run.config))
+    if launched_as()[0] > 0:
+        resume_alignment(run)
+        return
     page = page_for(told, asks_people=config.asks_people, run=run)
     _work(functools.partial(resume_alignment, run), config, page)
 

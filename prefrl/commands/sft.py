@@ -12,6 +12,7 @@ import tyro
 from prefrl.commands.console import console
 from prefrl.commands.progress import SftProgress
 from prefrl.report.text_page import write_text_report
+from prefrl.runtime.parallel import check_alone
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.sft import Amounts, SftResult, resume_sft, sft
 from prefrl.text.sft_config import SFT, SftConfig, sft_config_from_json
@@ -47,6 +48,7 @@ def resume_sft_run(run: RunDirectory) -> None:
 
 
 def _work(begin: Callable[..., SftResult], config: SftConfig) -> None:
+    check_alone("prefrl sft")
     with SftProgress(console=console) as progress:
 
         def on_begin(amounts: Amounts) -> None:

@@ -20,6 +20,7 @@ from prefrl.control.train import resume as resume_training
 from prefrl.control.train import train as run_training
 from prefrl.errors import ConfigError
 from prefrl.report import write_report
+from prefrl.runtime.parallel import check_alone
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand
 
@@ -68,6 +69,7 @@ def resume_train(run: RunDirectory, told: PageConfig) -> None:
 
 
 def _work(begin: Callable[..., Result], config: TrainConfig, page: PageConfig | None) -> None:
+    check_alone("prefrl train")
     with TrainingProgress(config.steps, config.preferences.labels, console=console) as progress:
 
         def beside(run: RunDirectory) -> Sequence[RoleCommand]:

@@ -51,6 +51,8 @@ class RoleCommand:
     essential: bool = True
     """Whether the run ends when this role cannot go on. Else it is tried for ever, or left dead
     if it says itself that trying is of no use."""
+    restarts: bool = True
+    """Whether it is started again when it dies. Else the run ends: others depend on its process."""
 
 
 class _Role:
@@ -59,6 +61,7 @@ class _Role:
     def __init__(self, run: RunDirectory, command: RoleCommand) -> None:
         self.name = command.name
         self.essential = command.essential
+        self.restarts = command.restarts
         self.is_left_dead = False
         self.n_starts = 0
         self.log: Path = run.logs / f"{command.name}.log"
@@ -96,7 +99,12 @@ class _Role:
         harmless = lived > _SECONDS_OF_A_LIFE or (worked and code == -signal.SIGKILL)
         self._crashes = 1 if harmless else self._crashes + 1
         self.process = None
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        how = _how(code)
+        if not self.restarts:
+            raise RoleError(
+                f"the {self.name} died with {how}: {self.last_line()} What was saved is kept; "
+                f"launch prefrl resume {run.root} as this was launched."
+            )
         if self.essential and self._crashes >= _MOST_CRASHES:
             raise RoleError(
                 f"the {self.name} died {self._crashes} times within seconds, the last time with "
@@ -138,6 +146,10 @@ class _Role:
         return lines[-1].removeprefix("prefrl: ") if lines else ""
 
 
+def _how(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
 class Supervisor:
     """Runs the roles of a run until the agent is done. Use it as a context manager.
 
@@ -146,7 +158,8 @@ class Supervisor:
         roles: The agent first: when it ends well, the run is done, and the others are stopped.
 
     Raises:
-        RoleError: From ``watch``, when a role cannot go on; all others have been stopped.
+        RoleError: From ``watch``, when a role cannot go on; all others have been stopped. In the
+            end, if one that is not started again has not saved.
     """
 
     def __init__(self, run: RunDirectory, roles: Sequence[RoleCommand]) -> None:
@@ -166,7 +179,15 @@ class Supervisor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        alive = [(role, role.process) for role in self._roles if role.process is not None]
         self.stop()
+        for role, process in alive if error is None else ():
+            # Those that it needs may be gone, and that be why all were told to stop.
+            if not role.restarts and process.returncode not in (0, STOPPED):
+                raise RoleError(
+                    f"the {role.name} ended with {_how(process.returncode)} and has not saved: "
+                    f"{role.last_line()}"
+                )
 
     def watch(self, *, poll: Callable[[], bool], seconds_between: float = 0.1) -> bool:
         """Watches until the agent is done, or until told to stop.

@@ -14,7 +14,7 @@ from torch import Tensor
 from prefrl.core.store import LabelStore
 from prefrl.errors import NotEnoughDataError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
-from prefrl.runtime.devices import choose_devices
+from prefrl.runtime.parallel import ALONE, Workers, own_device
 from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Partners, UsedReward
 from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.role import Heartbeat, StopSignal
@@ -26,15 +26,10 @@ from prefrl.text.config import AlignConfig
 from prefrl.text.data.intake import take_in, take_in_labelled
 from prefrl.text.data.records import read_preferences
 from prefrl.text.methods.examples import Example, pairs_of, rankings_of, single_responses_of
-from prefrl.text.methods.finetune import Finetuning
-from prefrl.text.methods.ppo import Ppo
 from prefrl.text.methods.preference_losses import TUNING_METHODS
-from prefrl.text.methods.raft import Raft
-from prefrl.text.methods.tuning import on_examples
 from prefrl.text.nets.models import LanguageModel
-from prefrl.text.nets.policy import Policy
 from prefrl.text.nets.scoring import scores_of
-from prefrl.text.nets.values import ValueModel
+from prefrl.text.policy_work import PolicyWork
 from prefrl.text.responses import Prompt, Response, Responses
 from prefrl.text.shown import ShownResponses
 from prefrl.text.start import (
@@ -43,7 +38,6 @@ from prefrl.text.start import (
     prompts_of,
     show_to_people,
     starting_model,
-    texts_in,
 )
 
 __all__ = ["TextAgent"]
@@ -63,6 +57,7 @@ class TextAgent:
         stop: Ends the work after the batch in hand.
         heartbeat: Is told how the role is.
         on_rollout: Called with each new row of metrics.
+        workers: Among whom the work with the policy is shared out; this process is the first.
     """
 
     def __init__(
@@ -75,26 +70,18 @@ class TextAgent:
         stop: StopSignal,
         heartbeat: Heartbeat,
         on_rollout: Callable[[Metrics], None] = lambda row: None,
+        workers: Workers = ALONE,
     ) -> None:
         heartbeat.beat("starting")
         self.config, self.run, self.store = config, run, store
-        device = choose_devices(config.device)[0]
+        device = own_device(config.device)
         language = starting_model(config, device)
         self.language = language
         self.reward = new_reward(config, language, shares=config.lora.used).to(device)
         """The policy's copy of the reward ensemble."""
-        own_values = config.method == "ppo" and config.ppo.value_from_reward
-        values = ValueModel(self.reward, train_layers=config.train_layers) if own_values else None
-        self.policy = Policy(
-            language,
-            train_layers=config.train_layers,
-            temperature=config.sampling.temperature,
-            value_model=values,
-            lora=config.lora,
-            seed=config.seed,
-        )
         self.prompts = prompts_of(config, language)[0]
         self.responses = Responses(run)
+        self._work = PolicyWork(config, language, self.reward, self.responses, workers)
         self.pool = ResponsePool(config.query.pool_size)
         self.samples = ResponseSamples(self.pool, run)
         show = show_to_people(run, store) if config.asks_people else lambda response: None
@@ -105,14 +92,6 @@ class TextAgent:
         self._n_given = self._take_in_data()
         self._gold = gold_of(config)
         self._stop, self._heartbeat, self._on_rollout = stop, heartbeat, on_rollout
-        self._ppo = Ppo(
-            self.policy,
-            config=config.ppo,
-            n_updates=config.n_batches,
-            texts=texts_in(config.pretraining, config, language),
-        )
-        self._raft = self._new_raft() if config.method == "raft" else None
-        self._tuning: Finetuning | None = None
         self._examples: list[Example] = []
         self._n_batches, self._n_rows, self._earlier_seconds, self._settled = 0, 0, 0.0, False
         self.partners = partners(self)
@@ -143,7 +122,7 @@ class TextAgent:
             return False
         if not self.config.tunes_on_answers:
             return self.config.method != "best-of-n" or self._settled
-        return self._tuning is not None and self._tuning.done
+        return self._work.tuning is not None and self._work.tuning.done
 
     def step(self) -> bool:
         """One batch, or one gradient step on answers; saves a checkpoint when one is due.
@@ -168,8 +147,7 @@ class TextAgent:
         self._beat("sampling")
         # sample
         prompts = [p for p in self._next_prompts() for _ in range(config.per_prompt)]
-        generator = self._generator(self._n_batches)
-        responses = self.policy.sample(prompts, config=config.sampling, generator=generator)
+        responses = self._work.sample(prompts, self._n_batches)
         self.pool.add(responses)
         self._n_batches += 1
 
@@ -184,20 +162,11 @@ class TextAgent:
         if config.method in ("ppo", "raft"):
             if used.version > 0 and not self._warms_up:
                 self._beat("improving")
-                row = self._improve(responses, scores, generator)
+                row = self._work.improve(responses, scores)
             else:
-                (self._raft or self._ppo).skip()
+                self._work.skip()
         self._log(self._row(responses, scores, used, row))
         self._shown.add(responses, scores, batch=self._n_batches, n_sampled=self.n_sampled)
-
-    def _improve(
-        self, responses: Sequence[Response], scores: Tensor, generator: torch.Generator
-    ) -> dict[str, float]:
-        if self._raft is not None:
-            return self._raft.improve(responses, scores)
-        if self.policy.value_model is not None and self._ppo.n_updates == 0:
-            self.policy.value_model.take(self.reward)
-        return self._ppo.improve(responses, scores, generator)
 
     @property
     def _warms_up(self) -> bool:
@@ -215,21 +184,19 @@ class TextAgent:
         }
         return [self.prompts[orders[place // total][place % total]] for place in places]
 
-    def _generator(self, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
-
     def _tune(self) -> None:
         """A gradient step on the answers, once all that was asked is answered."""
-        if self._tuning is None:
+        if self._work.tuning is None:
             self._wait_for_answers()
             if self._stop.requested:
                 return
             self._examples = self._answered()
-            self._tuning = self._finetuning()
+            self._work.begin_tuning(self._examples)
         self._beat("improving")
-        row = self._tuning.step()
-        if self._tuning.n_steps % 10 == 0 or self._tuning.done:
-            about = row | {"update": self._tuning.n_steps}
+        row, tuning = self._work.tune(), self._work.tuning
+        assert tuning is not None
+        if tuning.n_steps % 10 == 0 or tuning.done:
+            about = row | {"update": tuning.n_steps}
             used = replace(self.partners.used, fit_steps=0)
             self._log(self._row((), torch.empty(0), used, about))
 
@@ -263,29 +230,6 @@ class TextAgent:
             )
         return examples
 
-    def _finetuning(self) -> Finetuning:
-        config = self.config
-        return on_examples(
-            self.policy,
-            self._examples,
-            self.responses,
-            method=config.method,
-            loss=config.loss,
-            config=config.finetune,
-            seed=config.seed,
-        )
-
-    def _new_raft(self) -> Raft:
-        config = self.config
-        return Raft(
-            self.policy,
-            config=config.raft,
-            finetune=config.finetune,
-            n_prompts=config.batch // config.per_prompt,
-            n_updates=config.n_batches,
-            seed=config.seed,
-        )
-
     def _row(
         self,
         responses: Sequence[Response],
@@ -315,13 +259,12 @@ class TextAgent:
 
     def result(self) -> LanguageModel:
         """The model that the training came to, once it is done."""
-        self._ppo.take_average()
+        self._work.ppo.take_average()
         return self.language
 
     def save(self) -> None:
         """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
         self._beat("saving")
-        tuning = self._tuning
         state = {
             "n_batches": self._n_batches,
             "n_rows": self._n_rows,
@@ -329,12 +272,9 @@ class TextAgent:
             "pool": self.pool.state_dict(),
             "questioner": self.questioner.state_dict(),
             "partners": self.partners.state_dict(),
-            "ppo": self._ppo.state_dict() if self.config.method == "ppo" else None,
-            "raft": None if self._raft is None else self._raft.state_dict(),
-            "tuning": None if tuning is None else tuning.state_dict(),
             "examples": [[example.ids, example.ranks] for example in self._examples],
             "seconds": self._seconds(),
-        }
+        } | self._work.state_dict()
         try:
             save_checkpoint(self.run.checkpoints, state)
         except OSError as error:
@@ -353,13 +293,7 @@ class TextAgent:
         self.partners.load_state_dict(state["partners"])
         self._earlier_seconds = state["seconds"]
         self._examples = [Example(tuple(ids), tuple(ranks)) for ids, ranks in state["examples"]]
-        if state["ppo"] is not None:
-            self._ppo.load_state_dict(state["ppo"])
-        if self._raft is not None:
-            self._raft.load_state_dict(state["raft"])
-        if state["tuning"] is not None:
-            self._tuning = self._finetuning()
-            self._tuning.load_state_dict(state["tuning"])
+        self._work.load_state_dict(state, self._examples)
         _log.info("going on from checkpoint %d", checkpoint.number)
 
     def _beat(self, state: str) -> None:

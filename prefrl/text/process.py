@@ -13,6 +13,7 @@ from prefrl.core.store import LabelStore
 from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
+from prefrl.runtime.parallel import join_workers
 from prefrl.runtime.partners import Apart, Patience
 from prefrl.runtime.presence import Attendance
 from prefrl.runtime.role import Heartbeat, StopSignal
@@ -55,8 +56,16 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             waiting=wait,
         )
 
-    with LabelStore(run.labels) as store:
-        agent = TextAgent(config, run, store, partners=partners, stop=stop, heartbeat=heartbeat)
+    with LabelStore(run.labels) as store, join_workers(config.device) as workers:
+        agent = TextAgent(
+            config,
+            run,
+            store,
+            partners=partners,
+            stop=stop,
+            heartbeat=heartbeat,
+            workers=workers,
+        )
         while agent.step():
             pass
         if not agent.done:

@@ -1,7 +1,12 @@
-"""Aligning a language model, from a config to a run directory: in one process or in three."""
+"""Aligning a language model, from a config to a run directory: in one process or in three.
+
+In a launch of several processes the first one is what a process alone is; its agent and the other
+processes share the work with the policy.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,10 +14,11 @@ from dataclasses import dataclass
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError
-from prefrl.runtime.devices import choose_devices, use_cpu
+from prefrl.errors import ConfigError, RoleError
+from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
+from prefrl.runtime.parallel import join_workers, launched_as, own_device
 from prefrl.runtime.partners import Together
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
@@ -24,10 +30,12 @@ from prefrl.text.config import AlignConfig, align_config_from_json, config_as_js
 from prefrl.text.data.intake import check_usable
 from prefrl.text.data.records import read_preferences
 from prefrl.text.finish import AlignResult, finish_run, save_policy
+from prefrl.text.policy_work import PolicyWork, check_shareable
 from prefrl.text.responses import Response, Responses
 from prefrl.text.start import (
     check_adapters,
     gold_of,
+    new_reward,
     prompts_of,
     starting_model,
     synthetic_oracle,
@@ -74,13 +82,18 @@ def align(
         on_evaluation: Called with the share of the final evaluation that is done.
 
     Returns:
-        The run directory and its summary.
+        The run directory and its summary: empty if it was stopped, and in all processes of a
+        launch but the first.
 
     Raises:
         PrefrlError: Before anything starts, if the config cannot work.
         RoleError: If a role of the asynchronous run cannot go on.
     """
-    choose_devices(config.device)
+    rank, n_processes = launched_as()
+    if rank > 0:
+        return _follow(config, RunDirectory(config.run_path))
+    own_device(config.device)
+    check_shareable(config, n_processes)
     language = starting_model(config)
     prompts_of(config, language)
     check_adapters(config, language)
@@ -116,8 +129,13 @@ def resume_alignment(
         RunDirectoryError: If the run has come to its end already.
         RoleError: If another process works on it.
     """
-    run.check_unfinished()
     config = align_config_from_json(run.read_json(run.config))
+    rank, n_processes = launched_as()
+    if rank > 0:
+        return _follow(config, run)
+    run.check_unfinished()
+    own_device(config.device)
+    check_shareable(config, n_processes)
     run.make_folders()
     return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation))
 
@@ -126,10 +144,24 @@ def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResul
     use_cpu(config.threads)
     way = _in_one_process if config.sync else _side_by_side
     with only_one(run, "supervisor"), StopSignal() as stop:
-        trained = (run.model / "config.json").is_file()  # killed in the final evaluation
-        if not trained and not way(config, run, caller, stop):
+        if (run.model / "config.json").is_file():  # killed in the final evaluation
+            with join_workers(config.device):
+                pass  # nothing follows
+        elif not way(config, run, caller, stop):
             return AlignResult(run=run, summary={})
         return finish_run(config, run, on_share=caller.on_evaluation)
+
+
+def _follow(config: AlignConfig, run: RunDirectory) -> AlignResult:
+    """Shares the work with the policy, in a process of a launch that is not the first."""
+    use_cpu(config.threads)
+    language = starting_model(config, own_device(config.device))
+    reward = new_reward(config, language, shares=config.lora.used)
+    with join_workers(config.device) as workers, StopSignal():  # the first one says when to stop
+        work = PolicyWork(config, language, reward, Responses(run), workers)
+        with contextlib.suppress(RoleError):  # the first one tells what happened, or is gone
+            work.follow()
+    return AlignResult(run=run, summary={})
 
 
 def _in_one_process(
@@ -150,7 +182,11 @@ def _in_one_process(
         labeller = Labeller(agent.store, responses, oracle)
         return Together(labeller, learner, agent.questioner, agent.samples)
 
-    with only_one(run, "agent"), LabelStore(run.labels) as store:
+    with (
+        only_one(run, "agent"),
+        LabelStore(run.labels) as store,
+        join_workers(config.device) as workers,
+    ):
         agent = TextAgent(
             config,
             run,
@@ -159,6 +195,7 @@ def _in_one_process(
             stop=stop,
             heartbeat=Heartbeat(run, "agent"),
             on_rollout=caller.on_rollout,
+            workers=workers,
         )
         while agent.step():
             pass
@@ -191,4 +228,6 @@ def _side_by_side(
 
 
 def _role_command(role: str, run: RunDirectory) -> RoleCommand:
-    return RoleCommand(role, [sys.executable, "-m", "prefrl.text.process", role, str(run.root)])
+    argv = [sys.executable, "-m", "prefrl.text.process", role, str(run.root)]
+    # A new agent could not join the processes that were connected to the old one.
+    return RoleCommand(role, argv, restarts=role != "agent" or launched_as()[1] == 1)

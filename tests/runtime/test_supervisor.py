@@ -1,5 +1,6 @@
 """The supervisor with small programs as roles: it starts, watches, starts again, stops."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ import pytest
 from prefrl.errors import RoleError
 from prefrl.runtime import supervisor as module
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import GAVE_UP, RoleCommand, Supervisor
+from prefrl.runtime.supervisor import GAVE_UP, STOPPED, RoleCommand, Supervisor
 
 FOREVER = "import time\nwhile True: time.sleep(0.05)"
 
@@ -144,3 +145,36 @@ def test_a_role_that_is_not_essential_is_left_dead_with_one_line(run, caplog, co
         "the viewer cannot go on, and the run goes on without it: no screen"
     ]
     assert len(pids(run)) == 1
+
+
+def alone(code):
+    return RoleCommand("agent", [sys.executable, "-c", code], restarts=False)
+
+
+def test_a_role_that_others_depend_on_is_not_started_again(run):
+    program = noting(run, f"os.kill(os.getpid(), {signal.SIGKILL})")
+    with (
+        pytest.raises(RoleError, match=r"the agent died with SIGKILL: .* launch prefrl resume"),
+        Supervisor(run, [alone(program)]) as roles,
+    ):
+        roles.watch(poll=within(20))
+    assert len(pids(run)) == 1
+
+
+@pytest.mark.parametrize(("code", "saves"), [(STOPPED, True), (GAVE_UP, False), (-9, False)])
+def test_it_is_said_when_such_a_role_could_not_save_as_it_was_stopped(run, code, saves):
+    then = f"sys.exit({code})" if code > 0 else "os.kill(os.getpid(), signal.SIGKILL)"
+    program = noting(
+        run,
+        "import signal, sys, time\n"
+        f"def end(*a):\n print('it is gone', flush=True)\n {then}\n"
+        f"signal.signal(signal.SIGTERM, end)\nopen('{run.root}/ready', 'w')\n"
+        "while True: time.sleep(0.05)",
+    )
+    expected = (
+        contextlib.nullcontext()
+        if saves
+        else pytest.raises(RoleError, match="not saved: it is gone")
+    )
+    with expected, Supervisor(run, [alone(program)]) as roles:
+        assert roles.watch(poll=lambda: (run.root / "ready").exists()) is False

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.runtime.parallel import ALONE, Workers
 from prefrl.text.methods.adam import descend, make_adam
 from prefrl.text.nets.logprobs import collate
 from prefrl.text.nets.policy import Policy
@@ -81,6 +82,7 @@ class Finetuning:
         config: Settings.
         seed: Of the order of examples.
         before: Is told the examples of a gradient step before ``loss_of`` has them part by part.
+        workers: Share each batch out among them.
 
     Raises:
         NotEnoughDataError: If there is no example.
@@ -96,6 +98,7 @@ class Finetuning:
         config: FinetuneConfig,
         seed: int,
         before: Callable[[Sequence[int]], None] = lambda examples: None,
+        workers: Workers = ALONE,
     ) -> None:
         if n_examples == 0:
             raise NotEnoughDataError("expected at least one example to fine-tune on, got none.")
@@ -115,6 +118,7 @@ class Finetuning:
         self._n_examples = n_examples
         self._loss_of = loss_of
         self._before = before
+        self._workers = workers
         self._config = config
         self._seed = seed
         self._adam = make_adam(
@@ -154,8 +158,9 @@ class Finetuning:
         self._adam.zero_grad(set_to_none=True)
         self._before(examples)
         sums: dict[str, float] = {}
-        for start in range(0, len(examples), config.microbatch):
-            part = examples[start : start + config.microbatch]
+        mine = examples[self._workers.share(len(examples))]
+        for start in range(0, len(mine), config.microbatch):
+            part = mine[start : start + config.microbatch]
             share = len(part) / len(examples)
             loss, row = self._loss_of(part)
             (loss * share).backward()  # type: ignore[no-untyped-call]
@@ -163,9 +168,10 @@ class Finetuning:
                 sums[name] = sums.get(name, 0.0) + share * value
         where = f"step {self.n_steps + 1}"
         parameters = self.policy.trained
+        self._workers.add_gradients(parameters)
         descend(self._adam, parameters, max_grad_norm=config.max_grad_norm, where=where)
         self.n_steps += 1
-        return sums
+        return self._workers.add(sums)
 
     def _batch(self) -> list[int]:
         epoch, place = divmod(self.n_steps, self.per_epoch)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from prefrl.errors import ConfigError
+from prefrl.runtime.parallel import ALONE, Workers
 from prefrl.text.methods.adam import descend, make_adam
 from prefrl.text.methods.advantages import (
     adapted_kl_coef,
@@ -139,6 +140,7 @@ class Ppo:
         n_updates: Batches in the whole training: the learning rate falls over those that are not
             skipped.
         texts: What ``ptx_coef`` weighs the log-loss of.
+        workers: Share each batch out among them; each calls ``improve`` with the same.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class Ppo:
         config: PpoConfig,
         n_updates: int,
         texts: Sequence[Response] = (),
+        workers: Workers = ALONE,
     ) -> None:
         self.policy = policy
         self.kl_coef = config.kl_coef
@@ -157,6 +160,7 @@ class Ppo:
         self._config = config
         self._total = n_updates
         self._texts = texts
+        self._workers = workers
         self._parameters = [*policy.trained, *policy.value_parameters]
         self._rates = (config.learning_rate, config.value_learning_rate or config.learning_rate)
         groups = [{"params": part} for part in (policy.trained, policy.value_parameters)]
@@ -216,15 +220,18 @@ class Ppo:
     ) -> tuple[_Rollout, dict[str, float]]:
         config, batch = self._config, collate(responses, self.policy.device)
         parts, states = [], []
-        for chosen in torch.split(torch.arange(len(responses), device=self.policy.device), _CHUNK):
-            piece = self.policy.prepare(batch.rows(chosen))
+        mine = torch.arange(len(responses), device=self.policy.device)
+        alone = self._workers.size == 1  # the states of all are too much to send
+        for chosen in torch.split(mine[self._workers.share(len(responses))], _CHUNK):
+            piece = batch.rows(chosen)
+            piece = self.policy.prepare(piece) if alone else piece
             said = self.policy.evaluate(piece)
             reference = self.policy.reference_logprobs(piece)
             parts.append((said.logprobs, said.values, said.entropy, reference))
             if piece.states is not None:
                 states.append(piece.states)
         logprobs, values, entropy, reference = (
-            torch.cat(part) for part in zip(*parts, strict=True)
+            self._workers.join(torch.cat(part)) for part in zip(*parts, strict=True)
         )
         if states:
             batch = replace(batch, states=torch.cat(states))
@@ -256,9 +263,9 @@ class Ppo:
         self._adam.zero_grad(set_to_none=True)
         total = mask.sum()
         sums: dict[str, float] = {}
-        for places in torch.split(
-            torch.arange(len(chosen), device=chosen.device), config.microbatch
-        ):
+        mine = torch.arange(len(chosen), device=chosen.device)
+        mine = mine[self._workers.share(len(chosen))]
+        for places in torch.split(mine, config.microbatch) if len(mine) else ():
             rows = chosen[places]
             batch = rollout.batch.rows(rows)
             said = self.policy.evaluate(batch)
@@ -283,14 +290,16 @@ class Ppo:
         if config.ptx_coef:
             sums["ptx"] = self._learn_texts(generator)
         where = f"batch {self.n_updates + 1}"
+        self._workers.add_gradients(self._parameters)
         descend(self._adam, self._parameters, max_grad_norm=config.max_grad_norm, where=where)
-        return sums
+        return self._workers.add(sums)
 
     def _learn_texts(self, generator: torch.Generator) -> float:
         """Adds the gradient of some texts' log-loss, and returns that: means over the texts."""
         config, total = self._config, 0.0
         drawn = torch.randint(len(self._texts), (config.ptx_examples,), generator=generator)
-        for places in torch.split(drawn, config.microbatch):
+        mine = drawn[self._workers.share(len(drawn))]
+        for places in torch.split(mine, config.microbatch) if len(mine) else ():
             share = len(places) / len(drawn)
             loss = demonstration_loss(self.policy, [self._texts[i] for i in places.tolist()])
             (config.ptx_coef * share * loss).backward()  # type: ignore[no-untyped-call]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.runtime.parallel import ALONE, Workers
 from prefrl.text.methods.examples import GOOD, Example
 from prefrl.text.methods.finetune import FinetuneConfig, Finetuning
 from prefrl.text.methods.preference_losses import (
@@ -33,6 +35,16 @@ __all__ = [
 _CHUNK = 32
 
 
+class _Told(TypedDict):
+    """What all kinds of examples are trained on with."""
+
+    method: str
+    loss: PairLossConfig
+    config: FinetuneConfig
+    seed: int
+    workers: Workers
+
+
 def check_batch_size(method: str, batch_size: int) -> None:
     """Refuses batches that are too small for a method.
 
@@ -55,6 +67,7 @@ def on_examples(
     loss: PairLossConfig,
     config: FinetuneConfig,
     seed: int,
+    workers: Workers = ALONE,
 ) -> Finetuning:
     """Fine-tuning on what the method takes.
 
@@ -66,6 +79,7 @@ def on_examples(
         loss: Its numbers.
         config: Settings.
         seed: Of the order of examples.
+        workers: Share each batch out among them.
 
     Raises:
         ConfigError: If there is no such method, it cannot work with the settings, or a text is too
@@ -74,15 +88,15 @@ def on_examples(
     """
     takes = _method(method, *TUNING_METHODS).takes
     judged = [([responses[i] for i in example.ids], example.ranks) for example in examples]
+    told: _Told = {
+        "method": method, "loss": loss, "config": config, "seed": seed, "workers": workers
+    }  # fmt: skip
     if takes == "rankings":
-        return on_rankings(policy, judged, method=method, loss=loss, config=config, seed=seed)
+        return on_rankings(policy, judged, **told)
     if takes == "single responses":
         labelled = [(said[0], ranks[0] == GOOD) for said, ranks in judged]
-        return on_single_responses(
-            policy, labelled, method=method, loss=loss, config=config, seed=seed
-        )
-    pairs = [(said[0], said[1]) for said, _ in judged]
-    return on_pairs(policy, pairs, method=method, loss=loss, config=config, seed=seed)
+        return on_single_responses(policy, labelled, **told)
+    return on_pairs(policy, [(said[0], said[1]) for said, _ in judged], **told)
 
 
 def on_pairs(
@@ -93,6 +107,7 @@ def on_pairs(
     loss: PairLossConfig,
     config: FinetuneConfig,
     seed: int,
+    workers: Workers = ALONE,
 ) -> Finetuning:
     """Fine-tuning on pairs of a chosen and a rejected response.
 
@@ -103,6 +118,7 @@ def on_pairs(
         loss: Its numbers.
         config: Settings.
         seed: Of the order of pairs.
+        workers: Share each batch out among them.
 
     Raises:
         ConfigError: If there is no such method, or a text is too long for the model.
@@ -111,7 +127,7 @@ def on_pairs(
     how = _method(method, *PAIR_METHODS)
     responses = [response for pair in pairs for response in pair]
     _check_lengths(policy, responses)
-    reference = _of_all(policy, responses)
+    reference = _of_all(policy, responses, workers)
 
     def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
         both = [pairs[i][0] for i in examples] + [pairs[i][1] for i in examples]
@@ -131,19 +147,19 @@ def on_pairs(
         }
         return value, row
 
-    return Finetuning(policy, len(pairs), loss_of, config=config, seed=seed)
+    return Finetuning(policy, len(pairs), loss_of, config=config, seed=seed, workers=workers)
 
 
-def _of_all(policy: Policy, responses: Sequence[Response]) -> dict[str, Tensor]:
+def _of_all(policy: Policy, responses: Sequence[Response], workers: Workers) -> dict[str, Tensor]:
     """The reference's summed log-probabilities by response: it never changes, and says it once."""
     different = list({r.id: r for r in responses}.values())
     different.sort(key=lambda r: len(r.prompt_tokens) + len(r.tokens))
-    found: dict[str, Tensor] = {}
-    for start in range(0, len(different), _CHUNK):
-        chunk = different[start : start + _CHUNK]
-        batch: Batch = collate(chunk, policy.device)
-        found |= zip((r.id for r in chunk), policy.reference_logprobs(batch).sum(1), strict=True)
-    return found
+    mine = different[workers.share(len(different))]
+    found = [torch.zeros(0, device=policy.device)]
+    for start in range(0, len(mine), _CHUNK):
+        batch: Batch = collate(mine[start : start + _CHUNK], policy.device)
+        found.append(policy.reference_logprobs(batch).sum(1))
+    return dict(zip((r.id for r in different), workers.join(torch.cat(found)), strict=True))
 
 
 def on_rankings(
@@ -154,6 +170,7 @@ def on_rankings(
     loss: PairLossConfig,
     config: FinetuneConfig,
     seed: int,
+    workers: Workers = ALONE,
 ) -> Finetuning:
     """Fine-tuning on rankings of two and more responses.
 
@@ -164,6 +181,7 @@ def on_rankings(
         loss: Its numbers.
         config: Settings.
         seed: Of the order of rankings.
+        workers: Share each batch out among them.
 
     Raises:
         ConfigError: If there is no such method, or a text is too long for the model.
@@ -184,7 +202,7 @@ def on_rankings(
         value = how.function(logprobs, lengths, ranks, loss).mean()
         return value, _of_rankings(logprobs.detach(), lengths, ranks)
 
-    return Finetuning(policy, len(rankings), loss_of, config=config, seed=seed)
+    return Finetuning(policy, len(rankings), loss_of, config=config, seed=seed, workers=workers)
 
 
 def _of_rankings(logprobs: Tensor, lengths: Tensor, ranks: Tensor) -> dict[str, float]:
@@ -211,6 +229,7 @@ def on_single_responses(
     loss: PairLossConfig,
     config: FinetuneConfig,
     seed: int,
+    workers: Workers = ALONE,
 ) -> Finetuning:
     """Fine-tuning on responses that are good or bad.
 
@@ -224,6 +243,7 @@ def on_single_responses(
         loss: Its numbers.
         config: Settings; at least two responses in a batch.
         seed: Of the order of responses.
+        workers: Share each batch out among them.
 
     Raises:
         ConfigError: If there is no such method, a batch is of one response, or a text is too long
@@ -232,14 +252,10 @@ def on_single_responses(
     """
     how = _method(method, *_those_with("single responses"))
     check_batch_size(method, config.batch_size)
-    if len(labelled) < 2:
-        raise NotEnoughDataError(
-            f"expected at least two responses that are good or bad for {method}, got "
-            f"{len(labelled)}; one that is said to be both is left out."
-        )
+    _check_enough(len(labelled), method)
     responses = [response for response, _ in labelled]
     _check_lengths(policy, responses)
-    reference = _of_all(policy, responses)
+    reference = _of_all(policy, responses, workers)
     baseline = torch.zeros(())
 
     def before(examples: Sequence[int]) -> None:
@@ -248,7 +264,8 @@ def on_single_responses(
         last = examples[0] if len(examples) > 1 else (examples[0] + 1) % len(responses)
         pairs = zip(examples, [*examples[1:], last], strict=True)
         mixed = [_answering(responses[i], responses[j], policy.language.context) for i, j in pairs]
-        baseline = kto_baseline(_log_ratios(policy, mixed, config.microbatch))
+        mine = mixed[workers.share(len(mixed))]
+        baseline = kto_baseline(workers.join(_log_ratios(policy, mine, config.microbatch)))
 
     def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
         chosen = [responses[i] for i in examples]
@@ -257,12 +274,20 @@ def on_single_responses(
         is_good = torch.tensor([labelled[i][1] for i in examples], device=policy.device)
         value = how.function(ratios, is_good, baseline, loss).mean()
         above = (ratios.detach() - baseline) * torch.where(is_good, 1.0, -1.0)
-        return value, {
-            "margin": float(above.mean()),
-            "accuracy": float((above > 0).float().mean()),
-        }
+        accuracy = float((above > 0).float().mean())
+        return value, {"margin": float(above.mean()), "accuracy": accuracy}
 
-    return Finetuning(policy, len(labelled), loss_of, config=config, seed=seed, before=before)
+    return Finetuning(
+        policy, len(labelled), loss_of, config=config, seed=seed, before=before, workers=workers
+    )
+
+
+def _check_enough(n: int, method: str) -> None:
+    if n < 2:
+        raise NotEnoughDataError(
+            f"expected at least two responses that are good or bad for {method}, got {n}; one that "
+            "is said to be both is left out."
+        )
 
 
 def _answering(response: Response, other: Response, context: int) -> Response:
@@ -274,7 +299,7 @@ def _answering(response: Response, other: Response, context: int) -> Response:
 @torch.no_grad()
 def _log_ratios(policy: Policy, responses: Sequence[Response], size: int) -> Tensor:
     """Log-ratios of policy to reference, so many responses at a time, shape (B,)."""
-    found = []
+    found = [torch.zeros(0, device=policy.device)]
     for start in range(0, len(responses), size):
         batch = collate(responses[start : start + size], policy.device)
         found.append((policy.logprobs(batch) - policy.reference_logprobs(batch)).sum(1))

@@ -1,0 +1,209 @@
+"""What is done with the policy: alone, or by several processes that do the same at the same time.
+
+The first process is the agent: it decides what comes next and tells the others, which follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prefrl.errors import ConfigError
+from prefrl.runtime.parallel import Workers
+from prefrl.text.config import AlignConfig
+from prefrl.text.methods.examples import Example
+from prefrl.text.methods.finetune import Finetuning
+from prefrl.text.methods.ppo import Ppo
+from prefrl.text.methods.preference_losses import TUNING_METHODS
+from prefrl.text.methods.raft import Raft
+from prefrl.text.methods.tuning import on_examples
+from prefrl.text.nets.models import LanguageModel
+from prefrl.text.nets.policy import Policy
+from prefrl.text.nets.reward_model import TextReward
+from prefrl.text.nets.values import ValueModel
+from prefrl.text.responses import Prompt, Response
+from prefrl.text.start import texts_in
+
+__all__ = ["PolicyWork", "check_shareable"]
+
+_SEEDS_APART = 100_003  # between ranks (Huang et al. 2023, detail G6)
+_SHAREABLE = {"ppo", "best-of-n", *TUNING_METHODS}
+
+
+def check_shareable(config: AlignConfig, n_processes: int) -> None:
+    """Refuses what several processes cannot share.
+
+    Raises:
+        ConfigError: If a batch has fewer responses than there are processes, or one process alone
+            can do the method.
+    """
+    if n_processes > config.batch:
+        raise ConfigError(
+            f"expected at least one response of a batch for each of {n_processes} processes, got a "
+            f"batch of {config.batch}; launch fewer, or raise --batch."
+        )
+    if n_processes > 1 and config.method not in _SHAREABLE:
+        raise ConfigError(
+            f"expected one of {', '.join(sorted(_SHAREABLE))} for several processes, got "
+            f"{config.method}; start it without a launcher."
+        )
+
+
+class PolicyWork:
+    """Samples from the policy and improves it.
+
+    All methods but ``follow`` are called in the first process.
+
+    Args:
+        config: What to do.
+        language: The model to start from: it becomes the policy.
+        reward: What values start from, if they have a model of their own.
+        responses: By id.
+        workers: Among whom the work is shared out.
+    """
+
+    def __init__(
+        self,
+        config: AlignConfig,
+        language: LanguageModel,
+        reward: TextReward,
+        responses: Mapping[str, Response],
+        workers: Workers,
+    ) -> None:
+        own_values = config.method == "ppo" and config.ppo.value_from_reward
+        values = ValueModel(reward, train_layers=config.train_layers) if own_values else None
+        self.policy = Policy(
+            language,
+            train_layers=config.train_layers,
+            temperature=config.sampling.temperature,
+            value_model=values,
+            lora=config.lora,
+            seed=config.seed,
+        )
+        self.ppo = Ppo(
+            self.policy,
+            config=config.ppo,
+            n_updates=config.n_batches,
+            texts=texts_in(config.pretraining, config, language),
+            workers=workers,
+        )
+        self.raft = self._new_raft(config) if config.method == "raft" else None
+        self.tuning: Finetuning | None = None
+        """The fine-tuning on answers, once that has begun."""
+        self._config, self._reward, self._responses = config, reward, responses
+        self._workers = workers
+        self._generator = torch.Generator()
+        workers.copy(self.policy.trained_state().values())
+
+    def sample(self, prompts: Sequence[Prompt], number: int) -> list[Response]:
+        """A response to each prompt of a batch with a number."""
+        drawn: list[Response] = self._do("_sample", prompts, number)
+        return drawn
+
+    def improve(self, responses: Sequence[Response], scores: Tensor) -> dict[str, float]:
+        """An update by PPO or RAFT on the responses that were sampled just now, of scores (B,)."""
+        row: dict[str, float] = self._do("_improve", responses, scores, self._generator.get_state())
+        return row
+
+    def skip(self) -> None:
+        """Leaves a batch out, of which nothing can be learned yet."""
+        self._do("_skip")
+
+    def begin_tuning(self, examples: Sequence[Example]) -> None:
+        """Prepares the fine-tuning on answers."""
+        self._do("_begin_tuning", examples)
+
+    def tune(self) -> dict[str, float]:
+        """A gradient step on answers."""
+        row: dict[str, float] = self._do("_tune")
+        return row
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "ppo": self.ppo.state_dict() if self._config.method == "ppo" else None,
+            "raft": None if self.raft is None else self.raft.state_dict(),
+            "tuning": None if self.tuning is None else self.tuning.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], examples: Sequence[Example]) -> None:
+        """Goes back to a state, with the answers that it was fine-tuned on."""
+        self._do("_load", {name: state[name] for name in ("ppo", "raft", "tuning")}, examples)
+
+    def follow(self) -> None:
+        """Does what the first process says, until nothing follows."""
+        while (said := self._workers.broadcast(None)) is not None:
+            name, told = said
+            getattr(self, name)(*told)
+
+    def _do(self, name: str, *told: Any) -> Any:
+        """Tells the others what comes, and does it with them."""
+        self._workers.broadcast((name, told))
+        return getattr(self, name)(*told)
+
+    def _sample(self, prompts: Sequence[Prompt], number: int) -> list[Response]:
+        config, workers = self._config, self._workers
+        seed = config.seed + workers.rank * _SEEDS_APART
+        self._generator.manual_seed(seed * 1_000_003 + number)
+        drawn = self.policy.sample(
+            prompts[workers.share(len(prompts))],
+            config=config.sampling,
+            generator=self._generator,
+        )
+        return workers.gather(drawn)
+
+    def _improve(
+        self, responses: Sequence[Response], scores: Tensor, random_state: Tensor
+    ) -> dict[str, float]:
+        if self.raft is not None:
+            return self.raft.improve(responses, scores)
+        values = self.policy.value_model
+        if values is not None and self.ppo.n_updates == 0:
+            if self._workers.rank == 0:
+                values.take(self._reward)
+            self._workers.copy(values.own_state().values())
+        self._generator.set_state(random_state)  # the order of responses is the same for all
+        return self.ppo.improve(responses, scores, self._generator)
+
+    def _skip(self) -> None:
+        (self.raft or self.ppo).skip()
+
+    def _new_raft(self, config: AlignConfig) -> Raft:
+        return Raft(
+            self.policy,
+            config=config.raft,
+            finetune=config.finetune,
+            n_prompts=config.batch // config.per_prompt,
+            n_updates=config.n_batches,
+            seed=config.seed,
+        )
+
+    def _begin_tuning(self, examples: Sequence[Example]) -> None:
+        config = self._config
+        self.tuning = on_examples(
+            self.policy,
+            examples,
+            self._responses,
+            method=config.method,
+            loss=config.loss,
+            config=config.finetune,
+            seed=config.seed,
+            workers=self._workers,
+        )
+
+    def _tune(self) -> dict[str, float]:
+        assert self.tuning is not None
+        return self.tuning.step()
+
+    def _load(self, state: Mapping[str, Any], examples: Sequence[Example]) -> None:
+        if state["ppo"] is not None:
+            self.ppo.load_state_dict(state["ppo"])
+        if self.raft is not None:
+            self.raft.load_state_dict(state["raft"])
+        if state["tuning"] is not None:
+            self._begin_tuning(examples)
+            assert self.tuning is not None
+            self.tuning.load_state_dict(state["tuning"])
