@@ -205,6 +205,8 @@ class TextAgent:
         self._wait_for_answers()
         self.partners.settle()
         self._settled = not self._stop.requested
+        if self._settled:  # with the labels that came in
+            self._log(self._row((), torch.empty(0), replace(self.partners.used, fit_steps=0), {}))
 
     def _wait_for_answers(self) -> None:
         while self.store.counts().open > 0 and not self._stop.requested:

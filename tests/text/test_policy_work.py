@@ -61,7 +61,7 @@ def config_for(method):
 
 def work_for(method, workers):
     config, language = config_for(method), load_model("tiny")
-    reward = new_reward(config, language)
+    reward = new_reward(config, language, shares=False)
     with torch.no_grad():
         reward.weight.normal_(generator=torch.Generator().manual_seed(1))
     texts = {r.id: r for r in written(language, 14)}
