@@ -134,7 +134,8 @@ def test_the_best_of_n_waits_for_all_answers_and_the_last_fit(config):
     result = align(config, oracle=slow)
     assert result.summary["labels"] == 48
     assert result.summary["score_after"] is not None
-    fits = [int(row["labels"]) for row in csv.DictReader(result.run.fits.open())]
+    with result.run.fits.open(newline="") as file:
+        fits = [int(row["labels"]) for row in csv.DictReader(file)]
     assert fits[-1] * 1.25 > 48  # another one was not due
 
 
