@@ -15,7 +15,7 @@ PROMPTS = HERE / "everyday_prompts.txt"
 RUNS = Path("runs/benchmark/sentiment")
 COLOURS = {"ppo": "#0072B2", "dpo": "#D55E00", "best-of-n": "#009E73"}
 COEFFICIENTS = {"ppo": "--ppo.kl-coef", "dpo": "--loss.beta", "best-of-n": "--n"}
-WAYS = ["ppo-0.02", "dpo-0.1", "best-of-n-16", "ppo-0.1", "dpo-0.3"]
+WAYS = ["ppo-0.02", "ppo-0.1", "dpo-0.1", "dpo-0.03", "best-of-n-16"]
 KEPT = ("labels", "responses", "gold_before", "gold_before_error", "gold_after", "gold_after_error")
 KEPT += ("kl_after", "kl_after_error", "length_after", "reward_accuracy_holdout", "wall_seconds")
 
@@ -41,7 +41,7 @@ def row_of(way, seed, summary):
 
 
 def draw(summaries, picture):
-    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7.5, 4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for (way, seed), summary in summaries.items():
@@ -67,7 +67,7 @@ def draw(summaries, picture):
         xlabel="KL to the model it began as, nats",
         ylabel="sentiment by VADER, mean over 32 prompts",
     )
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)
     axes.grid(alpha=0.3)
     figure.savefig(picture)
 
