@@ -118,22 +118,33 @@ class LabelStore(LabelReader):
             StoreError: If a query's id is taken by a query about other items. Nothing is stored.
             ValueError: If the priorities are not one finite number per query, or an id has a NUL.
         """
-        queries = list(queries)
-        priorities = [0.0] * len(queries) if priorities is None else list(priorities)
-        if len(priorities) != len(queries) or not all(map(math.isfinite, priorities)):
-            raise ValueError(
-                f"expected a finite priority for each of {len(queries)} queries, got {priorities}."
-            )
-        about = {"created_at": self._clock(), "env_steps": run_steps}
-        rows: list[dict[str, Any]] = [
-            {"id": query.id, "left_item": query.left, "right_item": query.right}
-            | {"group_id": query.group, "priority": float(priority), **about}
-            for query, priority in zip(queries, priorities, strict=True)
-        ]
-        for query in queries:
-            check_text(query.id, query.left, query.right, query.group)
+        rows = self._rows(list(queries), run_steps, priorities)
         with self._database.transaction(write=True) as connection:
-            return add_queries(connection, [(row, "") for row in rows])
+            return add_queries(connection, rows)
+
+    def add_answered(
+        self, queries: Iterable[Query], submissions: Iterable[Submission]
+    ) -> list[LabelEvent]:
+        """Stores queries with answers that exist already, all or none: nobody finds them open.
+
+        Args:
+            queries: What was answered. One that is there already is left alone.
+            submissions: The answers, as for ``submit_many``.
+
+        Returns:
+            The stored event for each; for a key that came before, what was stored the first time.
+
+        Raises:
+            SubmissionConflictError: If a key was used for another answer.
+            StoreError: If a query's id is taken by a query about other items, or an answer is to
+                a query that is not there.
+            ValueError: If an id has a NUL.
+        """
+        rows = self._rows(list(queries))
+        drafts = [Draft(self._event(**vars(submission))) for submission in submissions]
+        with self._database.transaction(write=True) as connection:
+            add_queries(connection, rows)
+            return add_events(connection, drafts)
 
     def submit(
         self, query_id: str, answer: Answer, *, submission_key: str, annotator_id: str, **about: Any
@@ -329,6 +340,27 @@ class LabelStore(LabelReader):
         """Derives the current labels and the states of queries anew from the events."""
         with self._database.transaction(write=True) as connection:
             rebuild(connection)
+
+    def _rows(
+        self,
+        queries: Sequence[Query],
+        run_steps: int = 0,
+        priorities: Sequence[float] | None = None,
+    ) -> list[tuple[dict[str, Any], str]]:
+        priorities = [0.0] * len(queries) if priorities is None else list(priorities)
+        if len(priorities) != len(queries) or not all(map(math.isfinite, priorities)):
+            raise ValueError(
+                f"expected a finite priority for each of {len(queries)} queries, got {priorities}."
+            )
+        about = {"created_at": self._clock(), "env_steps": run_steps}
+        rows: list[dict[str, Any]] = [
+            {"id": query.id, "left_item": query.left, "right_item": query.right}
+            | {"group_id": query.group, "priority": float(priority), **about}
+            for query, priority in zip(queries, priorities, strict=True)
+        ]
+        for query in queries:
+            check_text(query.id, query.left, query.right, query.group)
+        return [(row, "") for row in rows]
 
     def _event(self, **content: Any) -> LabelEvent:
         return draft_event(**content, answered_at=self._clock(), server_ver=self._server_ver)

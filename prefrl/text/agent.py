@@ -106,9 +106,9 @@ class TextAgent:
             return 0
         told, chat = read_preferences(self.config.data), self.config.chat
         self._labelled = take_in_labelled(told.labelled, self.language, self.responses, chat=chat)
-        n = take_in(told.comparable(), self.language, self.responses, self.store, chat=chat)
-        self.questioner.recall(self.store.queries())
-        return n
+        given = take_in(told.comparable(), self.language, self.responses, self.store, chat=chat)
+        self.questioner.recall(given)
+        return len(given)
 
     @property
     def n_sampled(self) -> int:

@@ -17,7 +17,7 @@ from store_places import raw
 
 import prefrl
 from prefrl.core.comparisons import Answer, Comparison, Query
-from prefrl.core.store import Counts, LabelStore
+from prefrl.core.store import Counts, LabelStore, Submission
 from prefrl.errors import StoreError, SubmissionConflictError
 
 LEFT, RIGHT, TIE, SKIP = Answer
@@ -129,6 +129,27 @@ def test_adding_a_query_again_is_harmless(store):
     assert store.add_queries([QUERIES[0], QUERIES[0]], priorities=[9, 9], run_steps=5) == 0
     assert store.open_queries(1) == [QUERIES[0]]
     assert store.counts().queries == 4
+
+
+def test_queries_that_come_with_their_answers_are_never_open(place, monkeypatch):
+    seen = []
+    with LabelStore(place) as store, LabelStore(place) as other:
+        monkeypatch.setattr(
+            "prefrl.core.database.fail_point", lambda point: seen.append((point, other.counts()))
+        )
+        given = [Submission(q.id, LEFT, f"k/{q.id}", "data") for q in QUERIES]
+        events = store.add_answered(QUERIES, given)
+        assert [event.query_id for event in events] == [query.id for query in QUERIES]
+        assert store.add_answered(QUERIES, given) == events
+        stored = Counts(queries=4, answered=4, skipped=0, open=0)
+        before, after = "store:before-commit", "store:after-commit"
+        assert seen[:2] == [(before, Counts(0, 0, 0, 0)), (after, stored)]
+        assert seen[2:] == [(before, stored), (after, stored)]
+        lone = Query("lone", "a", "b")
+        with pytest.raises(StoreError, match="expected a query of this store, got 'absent'"):
+            store.add_answered([lone], [Submission("absent", LEFT, "new", "data")])
+        assert store.counts() == stored
+        assert store.check() == []
 
 
 def test_a_query_id_with_other_items_is_refused_and_nothing_is_stored(store):

@@ -18,6 +18,7 @@ from prefrl.cli import main
 from prefrl.commands.status import describe_run
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.checkpoint import load_checkpoint
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.config import AlignConfig, Method, align_config_from_json, config_as_json
@@ -190,6 +191,32 @@ def test_a_run_that_is_stopped_goes_on_bit_for_bit(config, tmp_path, method):
     assert [r["kl"] for r in rows_of(whole.run)] == [r["kl"] for r in rows_of(resumed.run)]
     with pytest.raises(RunDirectoryError, match="not finished"):
         resume_alignment(resumed.run)
+
+
+def test_a_run_with_data_that_broke_in_a_batch_goes_on_as_if_nothing_had_happened(config, tmp_path):
+    rows = [{"prompt": f"{w} 1", "chosen": "abc", "rejected": f"!?{w}"} for w in WORDS]
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = replace(
+        config,
+        data=tmp_path / "data.jsonl",
+        responses=192,
+        labels=40,
+        eval_prompts=4,
+        checkpoint_seconds=1000,
+    )
+    whole = align(replace(config, run=tmp_path / "whole"))
+
+    def break_in_the_middle(row):
+        if row["rollout"] == 2:
+            raise KeyboardInterrupt
+
+    run = RunDirectory(tmp_path / "broken")
+    with pytest.raises(KeyboardInterrupt):
+        align(replace(config, run=run.root), on_rollout=break_in_the_middle)
+    assert load_checkpoint(run.checkpoints) is None  # the store knows queries that no run has asked
+    resumed = resume_alignment(run)
+    weights = [load_file(r.run.model / "model.safetensors") for r in (whole, resumed)]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
 
 
 def test_killed_at_any_moment_a_run_goes_on_and_loses_no_answer(config):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from prefrl.text.responses import Response, Responses
 __all__ = ["DATASET", "check_usable", "take_in", "take_in_labelled"]
 
 DATASET = "dataset"
-"""In whose name the answers of a file are stored."""
+"""In whose name the answers of a file are stored. What it says once more of a pair or of a group is
+that of ``dataset-2``, and so on: each rating counts, as that of another person."""
 
 _BATCH = 500
 
@@ -35,12 +37,12 @@ def take_in(
     store: LabelStore,
     *,
     chat: bool = False,
-) -> int:
+) -> list[Query]:
     """Stores what a file prefers as answers. Done again, it adds nothing.
 
     All pairs of a ranking are stored, and those of three and more responses as a group. Of equal
     texts the first one counts. Which response is on the left does not tell which is better: their
-    ids decide.
+    ids decide. No query is ever without its answer, so that no labeller is asked about it.
 
     Args:
         rankings: What was read.
@@ -50,12 +52,13 @@ def take_in(
         chat: Whether prompts that are texts are what a user says.
 
     Returns:
-        How many pairs there are.
+        The queries, each once.
 
     Raises:
         ConfigError: If a text is too long for the model: with its place in the file.
     """
-    pairs: dict[str, tuple[Query, Answer]] = {}
+    answered: list[tuple[Query, Submission]] = []
+    n_ratings: Counter[str] = Counter()
     for ranking in rankings:
         items = [
             _item(language, ranking.prompt, text, chat=chat, where=ranking.where)
@@ -65,21 +68,13 @@ def take_in(
         for item, rank in zip(items, ranking.ranks, strict=True):
             ranks.setdefault(item.id, rank)
         responses.keep(items)
-        pairs |= {pair[0].id: pair for pair in _pairs(ranks)}
-    answered = list(pairs.values())
+        for query, answer in _pairs(ranks):
+            n_ratings[query.id] += 1
+            answered.append((query, _submission(query, answer, n_ratings[query.id])))
     for start in range(0, len(answered), _BATCH):
         batch = answered[start : start + _BATCH]
-        store.add_queries([query for query, _ in batch])
-        store.submit_many(
-            Submission(
-                query_id=query.id,
-                answer=answer,
-                submission_key=f"{DATASET}/{query.id}",
-                annotator_id=DATASET,
-            )
-            for query, answer in batch
-        )
-    return len(answered)
+        store.add_answered([query for query, _ in batch], [given for _, given in batch])
+    return list({query.id: query for query, _ in answered}.values())
 
 
 def take_in_labelled(
@@ -169,6 +164,11 @@ def _item(
             f"{language.source} holds {language.context}; shorten it."
         )
     return item
+
+
+def _submission(query: Query, answer: Answer, n_th: int) -> Submission:
+    whose = DATASET if n_th == 1 else f"{DATASET}-{n_th}"
+    return Submission(query.id, answer, f"{whose}/{query.id}", whose)
 
 
 def _pairs(ranks: Mapping[str, float]) -> Iterator[tuple[Query, Answer]]:

@@ -7,14 +7,10 @@ import pytest
 from safetensors.torch import load_file
 
 from prefrl.cli import main
-from prefrl.core.comparisons import Answer
-from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
 from prefrl.runtime.checkpoint import load_checkpoint
-from prefrl.text.data.intake import check_usable, take_in, take_in_labelled
+from prefrl.text.data.intake import check_usable
 from prefrl.text.data.records import Labelled, Preferences, Ranking, read_preferences
-from prefrl.text.methods.examples import rankings_of
-from prefrl.text.nets.models import load_model
 from prefrl.text.presets import ALIGN_PRESETS
 from prefrl.text.responses import Responses
 from prefrl.text.train import align, resume_alignment
@@ -155,67 +151,6 @@ def test_an_empty_and_a_missing_file_are_refused(tmp_path):
     path.touch()
     with pytest.raises(ConfigError, match="is empty"):
         read_preferences(path)
-
-
-def test_what_is_taken_in_is_answered_once_and_sides_tell_nothing():
-    language, responses = load_model("tiny"), Responses()
-    rankings = [Ranking(f"{i} ", ("good", "bad", "bad too"), (1, 2, 2)) for i in range(100)]
-    with LabelStore("sqlite://") as store:
-        for _ in range(2):
-            assert take_in(rankings, language, responses, store) == 300
-        answers = [comparison for _, comparison in store.comparisons()]
-    assert len(answers) == 300
-    assert sum(c.answer == Answer.TIE for c in answers) == 100
-    lefts = sum(c.answer == Answer.LEFT for c in answers)
-    assert 70 < lefts < 130
-    for comparison in answers:
-        left, right = (responses[i].text for i in (comparison.query.left, comparison.query.right))
-        expected = {("good", True): Answer.LEFT, ("good", False): Answer.RIGHT}
-        if "good" in (left, right):
-            assert comparison.answer == expected["good", left == "good"]
-
-
-def test_the_pairs_of_a_ranking_of_three_are_a_group_and_a_pair_is_none():
-    language, responses = load_model("tiny"), Responses()
-    rankings = [
-        Ranking("p ", ("a", "b", "c"), (2, 1, 3)),
-        Ranking("p ", ("c", "b", "a"), (3, 1, 2)),  # the same once more
-        Ranking("p ", ("a", "b", "d", "d"), (1, 2, 3, 4)),
-        Ranking("p ", ("a", "b"), (1, 2)),
-        Ranking("p ", ("e", "e", "f"), (1, 2, 3)),
-    ]
-    with LabelStore("sqlite://") as store:
-        assert take_in(rankings, language, responses, store) == 3 + 3 + 1 + 1
-        comparisons = [comparison for _, comparison in store.comparisons()]
-    groups = {}
-    for comparison in comparisons:
-        groups.setdefault(comparison.query.group, []).append(comparison)
-    assert sorted(map(len, groups.values())) == [2, 3, 3]
-    assert len(groups.pop(None)) == 2
-    found = {tuple(responses[i].text for i in example.ids) for example in rankings_of(comparisons)}
-    assert found == {("b", "a", "c"), ("a", "b", "d"), ("a", "b"), ("e", "f")}
-
-
-def test_single_responses_are_kept_with_their_labels():
-    language, responses = load_model("tiny"), Responses()
-    found = take_in_labelled(
-        [Labelled("p", "a", True), Labelled("q", "b", False)], language, responses
-    )
-    assert [(responses[i].text, is_good) for i, is_good in found] == [("a", True), ("b", False)]
-
-
-def test_a_text_that_is_too_long_is_named_by_its_place():
-    language = load_model("tiny")
-    long = Ranking("p", (300 * "a", "b"), (1, 2), where="line 2 of data.jsonl")
-    rankings = [Ranking("p", ("a", "b"), (1, 2)), long]
-    with (
-        LabelStore("sqlite://") as store,
-        pytest.raises(ConfigError, match=r"^line 2 of data.jsonl has 302 tokens"),
-    ):
-        take_in(rankings, language, Responses(), store)
-    one = Labelled("p", 300 * "a", True, where="row 7 of folder")
-    with pytest.raises(ConfigError, match=r"^row 7 of folder has 302 tokens"):
-        take_in_labelled([one], language, Responses())
 
 
 @pytest.mark.parametrize(
