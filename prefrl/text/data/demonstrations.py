@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from prefrl.errors import ConfigError
-from prefrl.text.data.prompts import PromptText, messages_of
+from prefrl.text.data.prompts import PromptText, prompt_and_response
 from prefrl.text.data.records import numbered_rows
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Response
@@ -31,7 +31,6 @@ _FORMS = (
     '{"prompt", "completion"}, {"messages"}, {"text"} or {"prompt", "chosen", "rejected"}, with '
     "texts that are not empty, or messages of which an assistant's is the last,"
 )
-_ASSISTANT = "assistant"
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
 
 
 def _demonstration(row: Any, where: str) -> Demonstration:
-    # A data set has all columns in each row, with None where a row has no such thing.
-    told = {k: v for k, v in row.items() if v is not None} if isinstance(row, dict) else {}
+    told = row if isinstance(row, dict) else {}
     if told.get("label") is False:
         raise ConfigError(
             f"expected demonstrations, but {where} is a response that was found bad; leave such "
@@ -77,41 +75,18 @@ def _demonstration(row: Any, where: str) -> Demonstration:
         )
     prompt, found = told.get("prompt"), None
     if "messages" in told:
-        found = _to_messages((), told["messages"])
+        found = prompt_and_response((), told["messages"])
     elif "completion" in told:
-        found = _to_prompt(prompt, told["completion"])
+        found = prompt_and_response(prompt, told["completion"])
     elif "chosen" in told:
-        found = _to_prompt(prompt, told["chosen"])
+        found = prompt_and_response(prompt, told["chosen"])
     elif told.get("text") and isinstance(told["text"], str):
         return Demonstration(None, told["text"], where)
-    if found is None:
+    if found is None or not found[1]:
         raise ConfigError(
             f"expected {_FORMS} in {where}, got {json.dumps(row, default=str)[:120]}."
         )
     return Demonstration(*found, where)
-
-
-def _to_prompt(prompt: Any, completion: Any) -> tuple[PromptText, str] | None:
-    """Prompt and response, if they are such."""
-    if isinstance(completion, str):
-        before = messages_of(prompt) or prompt
-        is_prompt = isinstance(before, str | tuple) and len(before) > 0
-        return (before, completion) if is_prompt and completion else None
-    if isinstance(prompt, str):
-        # Where a prompt is told as text besides, the messages begin with it.
-        return _to_messages((), completion) or _to_messages((("user", prompt),), completion)
-    return _to_messages(messages_of(prompt), completion)
-
-
-def _to_messages(before: tuple[tuple[str, str], ...], told: Any) -> tuple[PromptText, str] | None:
-    """What an assistant says last, and all before it; what follows it is left out."""
-    messages = messages_of(told)
-    if messages[: len(before)] != before:
-        messages = before + messages
-    said = [place for place, (role, _) in enumerate(messages) if role == _ASSISTANT]
-    if not said or said[-1] < max(1, len(before)) or not messages[said[-1]][1]:
-        return None
-    return messages[: said[-1]], messages[said[-1]][1]
 
 
 def as_examples(

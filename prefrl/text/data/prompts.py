@@ -18,11 +18,15 @@ __all__ = [
     "messages_of",
     "numbered_lines",
     "parsed",
+    "prompt_and_response",
     "read_prompts",
 ]
 
 PromptText = str | tuple[tuple[str, str], ...]
 """A text to go on from; or the messages of a conversation, each a role and what was said."""
+
+
+_ASSISTANT = "assistant"
 
 
 @dataclass(frozen=True)
@@ -147,3 +151,34 @@ def messages_of(told: Any) -> tuple[tuple[str, str], ...]:
     except (KeyError, TypeError):
         return ()
     return messages if all(isinstance(part, str) for m in messages for part in m) else ()
+
+
+def prompt_and_response(prompt: Any, said: Any) -> tuple[PromptText, str] | None:
+    """A prompt and a response to it, from the forms in which data sets have them.
+
+    Args:
+        prompt: A text, or messages; nothing where it is told in the messages of the response.
+        said: A text; or messages, which may begin with those of the prompt. The response is what an
+            assistant says last in them, and what follows it is left out.
+
+    Returns:
+        None if they are no such things.
+    """
+    if isinstance(said, str):
+        before = messages_of(prompt) or prompt
+        return (before, said) if isinstance(before, str | tuple) and before else None
+    if not isinstance(prompt, str):
+        return _last_response(messages_of(prompt), said)
+    # Where a prompt is told as text besides, the messages begin with it.
+    found = _last_response((), said)
+    return found or (_last_response((("user", prompt),), said) if prompt else None)
+
+
+def _last_response(before: tuple[tuple[str, str], ...], told: Any) -> tuple[PromptText, str] | None:
+    messages = messages_of(told)
+    if messages[: len(before)] != before:
+        messages = before + messages
+    said = [place for place, (role, _) in enumerate(messages) if role == _ASSISTANT]
+    if not said or said[-1] < max(1, len(before)):
+        return None
+    return messages[: said[-1]], messages[said[-1]][1]

@@ -7,8 +7,9 @@
     {"prompt": …, "responses": [… ], "scores": [0.3, 0.1]}    ranking, higher is better
     {"prompt": …, "completion": …, "label": true}             unpaired: good, or bad if false
 
-A prompt is a text or a list of messages; ``chosen`` and ``rejected`` may be lists of messages that
-begin with the prompt's, and so may ``completion``, which may be called ``response`` too.
+A prompt is a text or a list of messages. Each response may be a list of messages, of which what an
+assistant says last counts, and may then begin with the prompt's, also where the prompt is told as a
+text besides. ``completion`` may be called ``response`` too; what is null does not count.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prefrl.errors import ConfigError, MissingExtraError
-from prefrl.text.data.prompts import PromptText, numbered_lines, parsed
+from prefrl.text.data.prompts import PromptText, numbered_lines, parsed, prompt_and_response
 
 __all__ = ["Labelled", "Preferences", "Ranking", "numbered_rows", "read_preferences"]
 
@@ -140,6 +142,8 @@ def _better(one: Labelled, other: Labelled) -> Ranking:
 def numbered_rows(path: Path, what: str) -> Iterator[tuple[str, Any]]:
     """The rows of JSON lines or of a folder of ``datasets``, each with where it stands.
 
+    What is None is left out: in a data set each row has all columns.
+
     Args:
         path: The file or the folder.
         what: What it should hold.
@@ -151,7 +155,7 @@ def numbered_rows(path: Path, what: str) -> Iterator[tuple[str, Any]]:
     if not path.is_dir():
         form = "JSON lines, or a folder that datasets saved"
         for number, line in numbered_lines(path, what, form):
-            yield f"line {number} of {path}", parsed(path, number, line)
+            yield f"line {number} of {path}", _told(parsed(path, number, line))
         return
     try:
         rows = _data_set(path)
@@ -161,7 +165,11 @@ def numbered_rows(path: Path, what: str) -> Iterator[tuple[str, Any]]:
     if n_rows == 0:
         raise ConfigError(f"expected {what} in {path}, but it is empty.")
     for number, row in enumerate(rows, 1):
-        yield f"row {number} of {path}", row
+        yield f"row {number} of {path}", _told(row)
+
+
+def _told(row: Any) -> Any:
+    return {k: v for k, v in row.items() if v is not None} if isinstance(row, dict) else row
 
 
 def _data_set(path: Path) -> Any:
@@ -193,46 +201,30 @@ def _judged(row: Any, where: str) -> Ranking | Labelled:
         if "label" in row:
             if not isinstance(row["label"], bool):
                 raise ValueError
-            said = row["completion"] if "completion" in row else row["response"]
-            prompt, (response,) = _split(row.get("prompt"), said)
-            return Labelled(prompt, response, row["label"], where)
+            response = row["completion"] if "completion" in row else row["response"]
+            prompt, (text,) = _split(row.get("prompt"), [response])
+            return Labelled(prompt, text, row["label"], where)
         if "chosen" in row:
-            prompt, (chosen, rejected) = _split(row.get("prompt"), row["chosen"], row["rejected"])
-            return Ranking(prompt, (chosen, rejected), (1, 2), where)
-        ranks = row["ranks"] if "ranks" in row else [-float(score) for score in row["scores"]]
-        responses = [str(response) for response in row["responses"]]
-        if len(ranks) != len(responses) or len(responses) < 2:
+            prompt, texts = _split(row.get("prompt"), [row["chosen"], row["rejected"]])
+            return Ranking(prompt, texts, (1, 2), where)
+        places = row["ranks"] if "ranks" in row else [-float(score) for score in row["scores"]]
+        ranks = tuple(map(float, places))
+        prompt, texts = _split(row.get("prompt"), row["responses"])
+        if len(ranks) != len(texts) or len(texts) < 2 or not all(map(math.isfinite, ranks)):
             raise ValueError
-        return Ranking(_prompt(row["prompt"]), tuple(responses), tuple(map(float, ranks)), where)
+        return Ranking(prompt, texts, ranks, where)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"expected {_FORMS} in {where}, got {json.dumps(row, default=str)[:120]}."
         ) from error
 
 
-def _split(prompt: Any, *said_to_it: Any) -> tuple[PromptText, tuple[str, ...]]:
-    """The prompt, and the responses as texts; messages that two of them share are the prompt."""
-    if all(isinstance(said, str) for said in said_to_it):
-        return _prompt(prompt), said_to_it
-    shared, conversations = [*(prompt or [])], [list(said) for said in said_to_it]
-    if not shared and len(conversations) == 1:
-        shared = conversations[0][:-1]
-    if not shared:
-        same = itertools.takewhile(
-            lambda pair: pair[0] == pair[1], zip(*conversations, strict=False)
-        )
-        shared = [first for first, _ in same]
-    texts = []
-    for said in conversations:
-        rest = said[len(shared) :] if said[: len(shared)] == shared else said
-        (last,) = rest  # one message of the assistant's
-        texts.append(str(last["content"]))
-    return _prompt(shared), tuple(texts)
-
-
-def _prompt(told: Any) -> PromptText:
-    if isinstance(told, str) and told:
-        return told
-    if not isinstance(told, Sequence) or not told or isinstance(told, str):
+def _split(prompt: Any, said_to_it: Any) -> tuple[PromptText, tuple[str, ...]]:
+    """The prompt, which is one, and the responses as texts."""
+    if not isinstance(said_to_it, list):
         raise ValueError
-    return tuple((str(message["role"]), str(message["content"])) for message in told)
+    found = [prompt_and_response(prompt, said) for said in said_to_it]
+    told = [one for one in found if one is not None]
+    if len(told) < len(found) or len({one for one, _ in told}) != 1:
+        raise ValueError
+    return told[0][0], tuple(response for _, response in told)

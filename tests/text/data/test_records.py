@@ -46,6 +46,23 @@ def write(path, rows):
             Ranking((("user", "hi"),), ("yes", "no"), (1, 2)),
         ),
         (
+            {
+                "prompt": "hi",
+                "chosen": [user("hi"), assistant("yes")],
+                "rejected": [user("hi"), assistant("no")],
+            },
+            Ranking((("user", "hi"),), ("yes", "no"), (1, 2)),
+        ),
+        (
+            {"prompt": "hi", "chosen": [assistant("yes")], "rejected": [assistant("no")]},
+            Ranking((("user", "hi"),), ("yes", "no"), (1, 2)),
+        ),
+        (PAIR | {"label": None, "responses": None}, Ranking("one ", ("good", "bad"), (1, 2))),
+        (
+            {"prompt": "p", "responses": [[assistant("a")], [assistant("b")]], "ranks": [2, 1]},
+            Ranking((("user", "p"),), ("a", "b"), (2, 1)),
+        ),
+        (
             {"prompt": "p", "responses": ["a", "b", "c"], "ranks": [2, 1, 2]},
             Ranking("p", ("a", "b", "c"), (2, 1, 2)),
         ),
@@ -114,6 +131,13 @@ def test_a_folder_of_datasets_is_read(tmp_path):
 
     data = Dataset.from_list([PAIR, PAIR])
     data.save_to_disk(tmp_path / "plain")
+    ranking = {"prompt": "p", "responses": ["a", "b"], "ranks": [2.0, 1.0]}
+    none = dict.fromkeys(("responses", "ranks", "completion", "label"))
+    Dataset.from_list([PAIR | none, ranking, UP]).save_to_disk(tmp_path / "mixed")
+    assert read_preferences(tmp_path / "mixed") == Preferences(
+        [Ranking("one ", ("good", "bad"), (1, 2)), Ranking("p", ("a", "b"), (2, 1))],
+        [Labelled("one ", "good", True)],
+    )
     DatasetDict(train=data).save_to_disk(tmp_path / "split")
     for name in ("plain", "split"):
         found = read_preferences(tmp_path / name)
@@ -135,6 +159,14 @@ def test_a_folder_of_datasets_is_read(tmp_path):
         ('{"prompt": "p", "label": true}', "in line 2"),
         ('{"prompt": "p", "completion": ["a"], "label": true}', "in line 2"),
         ("17", "in line 2"),
+        ('{"prompt": "p", "responses": ["a", null], "ranks": [1, 2]}', "in line 2"),
+        ('{"prompt": "p", "responses": ["a", 3], "ranks": [1, 2]}', "in line 2"),
+        ('{"prompt": "p", "responses": "ab", "ranks": [1, 2]}', "in line 2"),
+        ('{"prompt": "p", "responses": ["a", "b"], "ranks": [1, NaN]}', "in line 2"),
+        ('{"prompt": "p", "responses": ["a", "b"], "scores": [Infinity, 1]}', "in line 2"),
+        ('{"prompt": "p", "responses": ["a", "b"], "scores": [null, 1]}', "in line 2"),
+        ('{"prompt": "p", "chosen": "a", "rejected": null}', "in line 2"),
+        ('{"prompt": "p", "completion": "a", "label": null}', "in line 2"),
     ],
 )
 def test_a_row_without_a_form_is_named_by_its_number(tmp_path, line, message):
