@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from prefrl.core.selection import SELECTIONS
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.learner import Recent
-from prefrl.runtime.questioner import Candidate, SelectionName
+from prefrl.runtime.questioner import Candidate, SelectionName, n_pairs
 from prefrl.runtime.rundir import RunDirectory, replace_file
 from prefrl.text.responses import Response, Responses, response_from
 
@@ -52,6 +52,11 @@ class TextQueryConfig:
         if not 2 <= self.ranked <= self.pool_size:
             raise ConfigError(
                 f"expected 2 <= ranked <= pool_size, got {self.ranked} and {self.pool_size}."
+            )
+        if self.max_open < n_pairs(self.ranked):
+            raise ConfigError(
+                f"expected max_open to be at least {n_pairs(self.ranked)}, the pairs of a ranking "
+                f"of {self.ranked}, got {self.max_open}: nothing would ever be asked."
             )
 
 

@@ -26,10 +26,17 @@ from prefrl.text.methods.raft import RaftConfig, check_raft
 from prefrl.text.methods.tuning import check_batch_size
 from prefrl.text.nets.adapters import AdapterConfig
 from prefrl.text.nets.generate import SamplingConfig
+from prefrl.text.nets.models import SMOLLM2, TINY
 from prefrl.text.nets.reward_model import TextRewardConfig
 from prefrl.text.nets.scoring import ScoringConfig
 
-__all__ = ["AlignConfig", "align_config_from_json", "config_as_json", "config_from_content"]
+__all__ = [
+    "AlignConfig",
+    "absolute_model",
+    "align_config_from_json",
+    "config_as_json",
+    "config_from_content",
+]
 
 Method = Literal[
     "ppo", "best-of-n", "dpo", "cdpo", "robust-dpo", "ipo", "hinge", "orpo", "simpo", "rrhf", "pro",
@@ -180,6 +187,11 @@ class AlignConfig:
                 f"expected lora.dropout 0, got {self.lora.dropout}: a policy that drops out is not "
                 "the one that drew the responses; reward.lora.dropout and prefrl sft take it."
             )
+        if self.train_layers == 0 and self.method != "best-of-n":
+            raise ConfigError(
+                f"expected train_layers to be at least 1 for {self.method}, got 0, with which "
+                "nothing of the policy would be trained."
+            )
         check_batch_size(self.method, self.finetune.batch_size)
         if self.method == "raft":
             check_raft(
@@ -251,11 +263,24 @@ class AlignConfig:
 def config_as_json(config: AlignConfig) -> dict[str, Any]:
     """The config as JSON can hold it."""
     content = dataclasses.asdict(config) | {"run": str(config.run_path)}
+    content["model"] = absolute_model(config.model)
+    content["gold"] = None if config.gold is None else _absolute_gold(config.gold)
     content["prompts"] = str(config.prompts.absolute())
     for name in _FILES:
         path = getattr(config, name)
         content[name] = None if path is None else str(path.absolute())
     return content
+
+
+def absolute_model(name: str) -> str:
+    """The name of a model, that of a folder such that it holds from anywhere."""
+    is_folder = name not in (SMOLLM2, TINY) and Path(name).is_dir()
+    return str(Path(name).absolute()) if is_folder else name
+
+
+def _absolute_gold(name: str) -> str:
+    place, colon, function = name.rpartition(":")
+    return f"{Path(place).absolute()}{colon}{function}" if place.endswith(".py") else name
 
 
 def align_config_from_json(content: dict[str, Any]) -> AlignConfig:

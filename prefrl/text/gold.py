@@ -23,6 +23,8 @@ __all__ = ["Gold", "load_gold", "text_oracle"]
 Gold = Callable[[str], float]
 """From the text of a response to how good it is."""
 
+_A_TEXT = "It is a fine day."  # on which a function is tried before work starts
+
 
 def load_gold(name: str) -> Gold:
     """Finds a gold score.
@@ -32,7 +34,7 @@ def load_gold(name: str) -> Gold:
             ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``, a function from text to a number.
 
     Raises:
-        ConfigError: If there is no such function.
+        ConfigError: If there is no such function, or it gives no number for a text.
         MissingExtraError: If vader is not installed.
     """
     if name == "vader":
@@ -44,12 +46,19 @@ def load_gold(name: str) -> Gold:
         )
     try:
         found = getattr(_module(place), function)
-    except (ImportError, AttributeError, OSError, SyntaxError) as error:
+    except Exception as error:  # whatever a module of the user's raises when it is imported
         raise ConfigError(
-            f"expected a function {function!r} in {place}, but {error}; it takes the text of a "
-            "response and returns a number."
+            f"expected a function {function!r} in {place}, but {_said(error)}; it takes the text "
+            "of a response and returns a number."
         ) from error
-    return functools.partial(_checked, found, name)
+    if not callable(found):
+        raise ConfigError(
+            f"expected {function!r} in {place} to be a function, got {found!r}; it takes the text "
+            "of a response and returns a number."
+        )
+    gold = functools.partial(_checked, found, name)
+    gold(_A_TEXT)
+    return gold
 
 
 def _vader() -> Gold:
@@ -79,10 +88,19 @@ def _module(place: str) -> Any:
 
 
 def _checked(function: Callable[[str], Any], name: str, text: str) -> float:
-    value = float(function(text))
+    try:
+        value = float(function(text))
+    except Exception as error:  # whatever a function of the user's raises
+        raise ConfigError(
+            f"expected a number from {name} for {text!r}, but {_said(error)}"
+        ) from error
     if not math.isfinite(value):
         raise ConfigError(f"expected a finite number from {name}, got {value} for {text!r}.")
     return value
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def text_oracle(

@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 
 from prefrl.errors import ConfigError
-from prefrl.text.config import config_from_content
+from prefrl.text.config import absolute_model, config_from_content
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.nets.adapters import AdapterConfig
 from prefrl.text.nets.generate import SamplingConfig
@@ -69,6 +69,8 @@ class SftConfig:
         for name in ("eval_examples", "checkpoint_seconds"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if self.train_layers == 0:
+            raise ConfigError("train_layers must be at least 1, got 0: nothing would be trained.")
         if self.max_tokens is not None and self.max_tokens < _SHORTEST:
             raise ConfigError(f"max_tokens must be at least {_SHORTEST}, got {self.max_tokens}.")
 
@@ -81,6 +83,7 @@ class SftConfig:
 def sft_config_as_json(config: SftConfig) -> dict[str, Any]:
     """The config as JSON can hold it, with the method."""
     content = dataclasses.asdict(config) | {"method": SFT, "run": str(config.run_path)}
+    content["model"] = absolute_model(config.model)
     content["data"] = str(config.data.absolute())
     content["init"] = None if config.init is None else str(config.init.absolute())
     return content

@@ -16,16 +16,19 @@ from prefrl.runtime.media import add_medium
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
+from prefrl.text.data.intake import check_fits, check_usable
 from prefrl.text.data.prompts import cut_prompt, read_prompts
+from prefrl.text.data.records import read_preferences
 from prefrl.text.gold import Gold, load_gold, text_oracle
 from prefrl.text.nets.adapters import target_modules
 from prefrl.text.nets.generate import check_lengths
-from prefrl.text.nets.models import LanguageModel, load_model
+from prefrl.text.nets.models import LanguageModel, check_layers, load_model
 from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.responses import Prompt, Response, Responses
 
 __all__ = [
     "check_adapters",
+    "check_start",
     "gold_of",
     "load_start",
     "new_reward",
@@ -100,8 +103,13 @@ def texts_in(path: Path | None, config: AlignConfig, language: LanguageModel) ->
     """
     if path is None:
         return []
-    told = read_demonstrations(path)
-    return as_examples(told, language, max_tokens=language.context, chat=config.chat).examples
+    examples = []
+    for one in read_demonstrations(path):
+        # Plain text has no prompt to put a template around.
+        chat = config.chat and one.prompt is not None
+        found = as_examples([one], language, max_tokens=language.context, chat=chat)
+        examples += found.examples
+    return examples
 
 
 def new_reward(config: AlignConfig, language: LanguageModel, *, shares: bool) -> TextReward:
@@ -129,6 +137,20 @@ def check_adapters(config: AlignConfig, language: LanguageModel) -> None:
     ):
         if lora.used:
             target_modules(language.model, lora, n_layers)
+
+
+def check_start(config: AlignConfig, language: LanguageModel) -> None:
+    """Refuses layers that the model does not have, and data that it or the method cannot use.
+
+    Raises:
+        ConfigError: If it cannot work, with the place in the file where it is about that.
+    """
+    for n_layers in (config.train_layers, config.reward.train_layers):
+        check_layers(language.model, n_layers)
+    if config.data is not None:
+        preferences = read_preferences(config.data)
+        check_usable(preferences, config.data, method=config.method, n_labels=config.labels)
+        check_fits(preferences, language, chat=config.chat)
 
 
 def gold_of(config: AlignConfig) -> Gold | None:

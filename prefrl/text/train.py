@@ -27,13 +27,12 @@ from prefrl.runtime.supervisor import RoleCommand
 from prefrl.runtime.tables import Metrics
 from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
-from prefrl.text.data.intake import check_usable
-from prefrl.text.data.records import read_preferences
 from prefrl.text.finish import AlignResult, finish_run, save_policy
 from prefrl.text.policy_work import PolicyWork, check_shareable
 from prefrl.text.responses import Response, Responses
 from prefrl.text.start import (
     check_adapters,
+    check_start,
     gold_of,
     new_reward,
     prompts_of,
@@ -96,6 +95,7 @@ def align(
     check_shareable(config, n_processes)
     language = starting_model(config)
     prompts_of(config, language)
+    check_start(config, language)
     check_adapters(config, language)
     texts_in(config.demonstrations, config, language)
     texts = texts_in(config.pretraining, config, language)
@@ -105,9 +105,6 @@ def align(
             "--pretraining FILE, or --ppo.ptx-coef 0."
         )
     gold_of(config)
-    if config.data is not None:
-        preferences = read_preferences(config.data)
-        check_usable(preferences, config.data, method=config.method, n_labels=config.labels)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, config_as_json(config))

@@ -21,7 +21,7 @@ from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Response, Responses
 
-__all__ = ["DATASET", "check_usable", "take_in", "take_in_labelled"]
+__all__ = ["DATASET", "check_fits", "check_usable", "take_in", "take_in_labelled"]
 
 DATASET = "dataset"
 """In whose name the answers of a file are stored. What it says once more of a pair or of a group is
@@ -138,6 +138,24 @@ def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels:
         )
 
 
+def check_fits(preferences: Preferences, language: LanguageModel, *, chat: bool = False) -> None:
+    """Refuses texts that a model cannot take.
+
+    Args:
+        preferences: What was read.
+        language: The model.
+        chat: Whether prompts that are texts are what a user says.
+
+    Raises:
+        ConfigError: If one is too long for it: with its place in the file.
+    """
+    for ranking in preferences.rankings:
+        for text in ranking.responses:
+            _item(language, ranking.prompt, text, chat=chat, where=ranking.where)
+    for one in preferences.labelled:
+        _item(language, one.prompt, one.response, chat=chat, where=one.where)
+
+
 def _n_sure(labelled: Sequence[Labelled], comparable: Sequence[Ranking]) -> int:
     """How many responses are good or bad, and not both."""
     said: dict[tuple[PromptText, str], set[bool]] = {}
@@ -154,7 +172,10 @@ def _n_sure(labelled: Sequence[Labelled], comparable: Sequence[Ranking]) -> int:
 def _item(
     language: LanguageModel, told: PromptText, text: str, *, chat: bool, where: str
 ) -> Response:
-    prompt = language.prompt(told, chat=chat)
+    try:
+        prompt = language.prompt(told, chat=chat)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
     tokens = language.response_tokens(text)
     item = Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
     length = len(item.prompt_tokens) + len(item.tokens)

@@ -30,8 +30,8 @@ __all__ = ["Labelled", "Preferences", "Ranking", "numbered_rows", "read_preferen
 
 _FORMS = (
     '{"prompt", "chosen", "rejected"}, or {"prompt", "responses", "ranks" or "scores"}, or '
-    '{"prompt", "completion", "label"}, where a prompt is a text or a list of messages and a label '
-    "true or false,"
+    '{"prompt", "completion", "label"}, where a prompt is a text or a list of messages, ranks and '
+    "scores are finite numbers and a label true or false,"
 )
 _MOST_PAIRS = 100
 _log = logging.getLogger(__name__)

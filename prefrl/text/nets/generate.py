@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Prompt, Response
 
 __all__ = ["SamplingConfig", "check_lengths", "left_padded", "sample_responses"]
+
+_COLDEST = 1e-4  # divided by much less, logits in float32 become infinite
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,11 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}.")
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature must be positive, got {self.temperature}.")
+        if not _COLDEST <= self.temperature < math.inf:
+            raise ConfigError(
+                f"expected a temperature of at least {_COLDEST}, which takes the likeliest token "
+                f"nearly always, got {self.temperature}."
+            )
 
 
 def check_lengths(

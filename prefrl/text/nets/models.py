@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import shutil
 import tempfile
@@ -17,7 +18,17 @@ from torch import nn
 from prefrl.errors import ConfigError, MissingExtraError
 from prefrl.text.responses import Prompt
 
-__all__ = ["LanguageModel", "blocks_of", "freeze_below", "load_model", "no_dropout", "trunk_of"]
+__all__ = [
+    "SMOLLM2",
+    "TINY",
+    "LanguageModel",
+    "blocks_of",
+    "check_layers",
+    "freeze_below",
+    "load_model",
+    "no_dropout",
+    "trunk_of",
+]
 
 SMOLLM2 = "smollm2"
 """The name of the model that is there offline: SmolLM2-135M-Instruct."""
@@ -138,6 +149,11 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
             f"Hugging Face id that is cached or can be downloaded; but {first_line} "
             f"Without a network, {SMOLLM2} and {TINY} are there."
         ) from error
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise ConfigError(
+            f"expected a transformer, which keeps keys and values of tokens, got {name!r}, a "
+            f"{type(model).__name__}, which does not; take another model."
+        )
     return LanguageModel(model.eval(), tokenizer, name)
 
 
@@ -203,9 +219,8 @@ def freeze_below(model: nn.Module, n_layers: int | None) -> list[nn.Parameter]:
     """
     if n_layers is None:
         return [p for p in model.parameters() if p.requires_grad]
+    check_layers(model, n_layers)
     blocks = blocks_of(model)
-    if not 0 <= n_layers <= len(blocks):
-        raise ConfigError(f"expected 0 to {len(blocks)} layers to train, got {n_layers}.")
     model.requires_grad_(False)
     for block in blocks[len(blocks) - n_layers :]:
         block.requires_grad_(True)
@@ -213,6 +228,16 @@ def freeze_below(model: nn.Module, n_layers: int | None) -> list[nn.Parameter]:
         if "norm" in name or name == "ln_f":  # the last one, between blocks and head
             module.requires_grad_(n_layers > 0)
     return [p for p in model.parameters() if p.requires_grad]
+
+
+def check_layers(model: nn.Module, n_layers: int | None) -> None:
+    """Refuses a number of last layers that a language model does not have; None is all.
+
+    Raises:
+        ConfigError: If the blocks cannot be found, or are fewer.
+    """
+    if n_layers is not None and not 0 <= n_layers <= len(blocks_of(model)):
+        raise ConfigError(f"expected 0 to {len(blocks_of(model))} layers to train, got {n_layers}.")
 
 
 def trunk_of(model: nn.Module) -> nn.Module:

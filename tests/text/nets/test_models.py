@@ -34,6 +34,16 @@ def test_what_is_no_model_is_refused_in_one_sentence(tmp_path, monkeypatch):
         load_model(str(tmp_path))
 
 
+def test_a_model_that_keeps_no_keys_and_values_is_refused(tmp_path):
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(vocab_size=257, hidden_size=8, num_hidden_layers=1, state_size=2)
+    MambaForCausalLM(config).save_pretrained(tmp_path)
+    load_model("tiny").tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"expected a transformer, .* a MambaForCausalLM"):
+        load_model(str(tmp_path))
+
+
 def test_only_the_last_layers_are_trained():
     model = load_model("tiny").model
     trained = freeze_below(model, 1)
