@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from prefrl.commands.console import console
+from prefrl.commands.console import console, errors
 from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import AlignProgress
 from prefrl.report.text_page import write_text_report
@@ -100,6 +100,14 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
         f"{summary['responses']:,} responses in {summary['wall_seconds']:.0f} s.\n",
         soft_wrap=True,
     )
+    if summary["reward_version"] == 0 and not config.tunes_on_answers:
+        errors.print(
+            f"No reward was learned from {summary['labels']} labels, so nothing was improved: all "
+            "may be skips, or the first fit came too late; ask for more labels, or sample more "
+            "responses.",
+            style="yellow",
+            soft_wrap=True,
+        )
     for label, path in (("report", page), ("model", result.run.model)):
         console.print(f"  {label:<8} {path}", soft_wrap=True)
     console.print(

@@ -152,6 +152,11 @@ class AlignConfig:
     """How the synthetic oracle errs."""
 
     def __post_init__(self) -> None:
+        if self.method not in typing.get_args(Method):
+            raise ConfigError(
+                f"expected method to be one of {', '.join(typing.get_args(Method))}, got "
+                f"{self.method!r}."
+            )
         for name in (
             "responses", "batch", "n", "eval_prompts", "eval_responses", "threads",
             "max_stale_batches",

@@ -194,6 +194,7 @@ def _summary(
         "labels": int(row["labels"]),
         "dropped": int(row["dropped"]),
         "responses": int(row["responses"]),
+        "reward_version": int(float(row["reward_version"])),
         "wall_seconds": round(float(row["wall_seconds"]), 1),
         "eval_prompts": n_prompts,
     }

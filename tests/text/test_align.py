@@ -128,6 +128,13 @@ def test_it_learns_from_rankings_of_four(config, group_loss):
         replace(config, labels=241)
 
 
+def test_a_run_without_any_reward_says_so(config, capsys):
+    told = f"align tiny --prompts {config.prompts} --run {config.run} --sync --teacher.eps-skip 100"
+    main([*told.split(), "--labels", "8", "--responses", "128", "--eval-prompts", "2"])
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "No reward was learned from 8 labels" in said
+
+
 def test_the_best_of_n_waits_for_all_answers_and_the_last_fit(config):
     def slow(left, right):
         time.sleep(0.1)
@@ -284,6 +291,7 @@ def test_the_config_comes_back_from_json(config):
     ("changes", "message"),
     [
         ({"per_prompt": 1}, "per_prompt to be at least 2"),
+        ({"method": "magic"}, "method to be one of ppo, best-of-n"),
         ({"batch": 7}, "to divide the batch"),
         ({"oracle": "human"}, "expected oracle synthetic with sync"),
         ({"labels": 0}, "labels must be at least 1"),
