@@ -243,7 +243,8 @@ class TextAgent:
         about: Metrics = {
             "rollout": self._n_rows + 1,
             "responses": self.n_sampled,
-            "labels": counts.queries - counts.open,
+            # Not of all in the store: after a kill that knows of what is still to be asked.
+            "labels": len(self.questioner.asked) - counts.open,
             "open": counts.open,
             "dropped": self.questioner.n_dropped,
         }

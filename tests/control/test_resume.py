@@ -57,7 +57,7 @@ def digest(run):
     with LabelStore(run.labels) as store:
         answers = [(event.id, event.query_id, event.answer) for event in store.events()]
     metrics = table(run.metrics, "wall_seconds")
-    return sha.hexdigest(), metrics, table(run.fits, "seconds"), answers
+    return sha.hexdigest(), metrics, table(run.fits, "seconds", "began_after"), answers
 
 
 @pytest.mark.parametrize("algo", ["ppo", "a2c"])

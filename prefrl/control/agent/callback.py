@@ -174,7 +174,8 @@ class PreferenceCallback(BaseCallback):
         return {
             "rollout": self._n_rollouts,
             "env_steps": self.num_timesteps,
-            "labels": counts.queries - counts.open,
+            # Not of all in the store: after a kill that knows of what is still to be asked.
+            "labels": len(self.questioner.asked) - counts.open,
             "open": counts.open,
             "dropped": self.questioner.n_dropped,
             "episodes": self.venv.n_finished,
