@@ -13,7 +13,7 @@ from prefrl.control.items import Items, Truth
 from prefrl.control.segments import Segment, SegmentPool
 from prefrl.core.selection import SELECTIONS
 from prefrl.errors import ConfigError
-from prefrl.runtime.questioner import Candidate, SelectionName
+from prefrl.runtime.questioner import Candidate, SelectionName, n_pairs
 
 __all__ = ["QueryConfig", "SegmentSource", "disagreement_of_rollout"]
 
@@ -51,8 +51,11 @@ class QueryConfig:
                 f"expected 2 <= ranked <= warmup_segments, got {self.ranked} and "
                 f"{self.warmup_segments}."
             )
-        if self.max_open < 1:
-            raise ConfigError(f"max_open must be at least 1 query, got {self.max_open}.")
+        if self.max_open < n_pairs(self.ranked):
+            raise ConfigError(
+                f"max_open must be at least {n_pairs(self.ranked)}, the queries of what is asked "
+                f"at once, got {self.max_open}; else nothing would ever be asked."
+            )
         if self.oversampling < 1 or not 2 <= self.warmup_segments <= self.pool_size:
             raise ConfigError(
                 "expected oversampling >= 1 and 2 <= warmup_segments <= pool_size, got "
