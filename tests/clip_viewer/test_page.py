@@ -222,8 +222,11 @@ def test_a_tab_that_is_gone_keeps_nothing(study, visitor):
             "key, JSON.stringify({at: Date.now() - 1000 * ago, tasks: [task]}))",
             [own.rpartition("/")[0] + "/" + name, ago, task],
         )
-    shown = [visitor.next("ArrowLeft")[0] for _ in range(8)]
-    assert set(shown) == {f"clip-more{i}" for i in (0, 1, 2, 3, 4, 5, 7, 8)}
+    urgent = {f"clip-more{i}" for i in (0, 1, 2, 3, 4, 5, 7, 8)}
+    shown = []
+    while not urgent <= set(shown):  # a film that loads slowly comes later
+        shown.append(visitor.next("ArrowLeft")[0])
+    assert "clip-more6" not in shown
     other = visitor.tab()
     other.goto(study.address)
     other.wait_for_selector("body[data-state=showing]")
