@@ -101,10 +101,12 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
         soft_wrap=True,
     )
     if summary["reward_version"] == 0 and not config.tunes_on_answers:
+        why = "all may be skips, or the first fit came too late; ask for more labels, or sample"
+        if summary["labels"] == 0:
+            why = "nobody has answered, or the responses to each prompt are all alike; sample"
         errors.print(
-            f"No reward was learned from {summary['labels']} labels, so nothing was improved: all "
-            "may be skips, or the first fit came too late; ask for more labels, or sample more "
-            "responses.",
+            f"No reward was learned from {summary['labels']} labels, so nothing was improved: "
+            f"{why} more responses.",
             style="yellow",
             soft_wrap=True,
         )
