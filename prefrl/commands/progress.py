@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -61,8 +62,8 @@ class LiveLine:
             console=console,
             disable=not console.is_terminal,
         )
-        fields: dict[str, Any] = {column: "-" for _, column, _ in figures}
-        self._task = self._progress.add_task("", total=total, labels=0, note="", **fields)
+        self._shown: dict[str, Any] = {column: "-" for _, column, _ in figures}  # the last known
+        self._task = self._progress.add_task("", total=total, labels=0, note="", **self._shown)
         self._started = self._last_line = time.monotonic()
         self._reminded = float("-inf")
 
@@ -106,10 +107,10 @@ class LiveLine:
     def update(self, row: Mapping[str, float | int | str]) -> None:
         """Takes in a new row of metrics."""
         done, labels = int(row[self._counter]), int(row.get("labels", 0))
-        shown: dict[str, Any] = {
-            column: _plain(float(row[column]), style) for _, column, style in self._figures
-        }
-        self._progress.update(self._task, completed=done, labels=labels, **shown)
+        for _, column, style in self._figures:
+            if not math.isnan(value := float(row[column])):
+                self._shown[column] = _plain(value, style)
+        self._progress.update(self._task, completed=done, labels=labels, **self._shown)
         now = time.monotonic()
         if self._console.is_terminal or (
             now - self._last_line < _SECONDS_BETWEEN_LINES and done < self._total
@@ -117,7 +118,7 @@ class LiveLine:
             return
         self._last_line = now
         left = (now - self._started) * max(0, self._total - done) / max(1, done)
-        told = "  ".join(f"{words} {shown[column]}" for words, column, _ in self._figures)
+        told = "  ".join(f"{words} {self._shown[column]}" for words, column, _ in self._figures)
         self._console.print(
             f"{done:,}/{self._total:,} {self._unit}  {self._labels(str(labels))}{told}  "
             f"{left:.0f} s left",

@@ -166,7 +166,11 @@ class RewardLearner:
         self._fits.append(row)
 
     def step(
-        self, recent: Callable[[], Recent | None], *, known: Container[str] | None = None
+        self,
+        recent: Callable[[], Recent | None],
+        *,
+        known: Container[str] | None = None,
+        wanted: int = 0,
     ) -> FitReport | None:
         """Reads new answers, and fits when there are enough of them.
 
@@ -174,6 +178,8 @@ class RewardLearner:
             recent: Gives a sample of what the agent did lately; None where there is none yet.
             known: Ids of the queries that exist at this moment of the run; others are left for
                 later. None takes all. A run that repeats itself finds answers of its own future.
+            wanted: Fit also if there are so many answers with a preference, and the newest fit had
+                fewer, however few are new.
 
         Returns:
             The report of a fit; None when there was none.
@@ -181,12 +187,13 @@ class RewardLearner:
         Raises:
             NonFiniteError: If fits keep giving numbers that are not finite.
         """
-        if not self._read() and known is None and self._nothing_due:
+        is_quiet = self._nothing_due and wanted <= self.n_fitted
+        if not self._read() and known is None and is_quiet:
             return None  # a poll costs the same however many answers there are
         comparisons = self.comparisons(known)
         n_decided = self._n_forgotten + _n_decided(comparisons)
         self._nothing_due = not self._config.is_due(n_decided, self.n_fitted)
-        if self._nothing_due:
+        if self._nothing_due and not self.n_fitted < wanted <= n_decided:
             return None
         sample = recent()
         if sample is None:

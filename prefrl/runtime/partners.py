@@ -39,6 +39,7 @@ WAITING_FOR_ANSWERS = "waiting for answers"
 """What the agent says of itself while people have not answered enough."""
 
 _log = logging.getLogger(__name__)
+_WAITING_FOR_THE_LEARNER = "waiting for the reward learner"
 _SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_BETWEEN_COUNTS = 0.25
 
@@ -96,8 +97,15 @@ class Partners(Protocol):
         """
         ...
 
-    def settle(self) -> None:
-        """Waits until no fit is due."""
+    def settle(self, run_steps: int) -> UsedReward:
+        """Has the reward fitted to all answers that there are, however few are new, and takes it.
+
+        Args:
+            run_steps: Steps of the run so far: of environments, or responses.
+
+        Returns:
+            What the net holds now.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -139,11 +147,19 @@ class Together:
         self._n_updates += 1
         while asked and self.labeller.step():
             pass
+        self.used = replace(self.used, fit_steps=0)
+        return self._fit(run_steps)
+
+    def settle(self, run_steps: int) -> UsedReward:
+        """Fits if any answer is new."""
+        return self._fit(run_steps, wanted=self.learner.n_fitted + 1)
+
+    def _fit(self, run_steps: int, *, wanted: int = 0) -> UsedReward:
         report = self.learner.step(
             lambda: Recent(self._n_updates, run_steps, self._samples.take()),
             known=self._questioner.asked,
+            wanted=wanted,
         )
-        self.used = replace(self.used, fit_steps=0)
         if report is not None:
             self.used = UsedReward(
                 version=self.learner.n_fits,
@@ -154,9 +170,6 @@ class Together:
                 holdout_accuracy=report.holdout_accuracy,
             )
         return self.used
-
-    def settle(self) -> None:
-        """Nothing: what is due is done at once."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that the learner remembers, and what the net holds."""
@@ -232,10 +245,8 @@ class Apart:
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
         """Leaves a sample for the learner, and takes the newest weights."""
-        if (asked or time.monotonic() >= self._next_sample) and (recent := self._samples.take()):
-            self._n_samples += 1
-            self._samples.save(self._n_samples, recent, run_steps=run_steps)
-            self._next_sample = time.monotonic() + self._samples.seconds_between
+        if asked or time.monotonic() >= self._next_sample:
+            self._leave_sample(run_steps)
         self.used = replace(self.used, fit_steps=0)
         if self._take_newest():
             self._due_since = None
@@ -244,13 +255,25 @@ class Apart:
         self._stay_fresh(run_steps)
         return self.used
 
-    def settle(self) -> None:
-        """Waits for the learner until no fit is due."""
-        while self._config.is_due(self._store.counts().answered, self._n_fitted):
+    def settle(self, run_steps: int) -> UsedReward:
+        """Waits for the learner until it has fitted the reward to all answers."""
+        self._leave_sample(run_steps)
+        told = 0
+        while (answered := self._store.counts().answered) > self._n_fitted:
+            if answered != told:
+                told = answered
+                self._run.write_json(self._run.wanted, {"answers": told})
             if not self._take_newest():
-                if self._waiting("waiting for the reward learner"):
-                    return
+                if self._waiting(_WAITING_FOR_THE_LEARNER):
+                    break
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return self.used
+
+    def _leave_sample(self, run_steps: int) -> None:
+        if recent := self._samples.take():
+            self._n_samples += 1
+            self._samples.save(self._n_samples, recent, run_steps=run_steps)
+            self._next_sample = time.monotonic() + self._samples.seconds_between
 
     def _take_newest(self) -> bool:
         version = newest_version(self._run.reward) or 0
@@ -309,7 +332,7 @@ class Apart:
             return
         _log.info("a fit has been due for %d steps: waiting for the reward learner", stale)
         while not self._take_newest():
-            if self._waiting("waiting for the reward learner"):
+            if self._waiting(_WAITING_FOR_THE_LEARNER):
                 return
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         self._due_since = None

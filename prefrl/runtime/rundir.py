@@ -199,6 +199,11 @@ class RunDirectory:
         return self.root / "reward"
 
     @property
+    def wanted(self) -> Path:
+        """To how many answers the agent wants the reward to be fitted now, if it has ever said."""
+        return self.reward / "wanted.json"
+
+    @property
     def policy(self) -> Path:
         """The agent."""
         return self.root / "policy.zip"

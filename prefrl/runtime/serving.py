@@ -83,7 +83,7 @@ def serve_learner(
         return load_recent(run, number) if number else None
 
     def step() -> bool:
-        report = learner.step(recent)
+        report = learner.step(recent, wanted=_wanted(run))
         heartbeat.beat("idle", version=learner.n_fits, labels=learner.n_answers)
         if report is not None:
             _log.info("reward version %d: %d labels", learner.n_fits, learner.n_answers)
@@ -92,6 +92,13 @@ def serve_learner(
         return report is not None
 
     serve(step, stop)
+
+
+def _wanted(run: RunDirectory) -> int:
+    """To how many answers the agent waits for a fit; 0 if it never has."""
+    if not run.wanted.is_file():
+        return 0
+    return int(run.read_json(run.wanted)["answers"])
 
 
 def _samples_used(run: RunDirectory) -> set[int]:

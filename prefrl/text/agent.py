@@ -137,7 +137,7 @@ class TextAgent:
         elif self.config.tunes_on_answers:
             self._tune()
         else:
-            self._settle()
+            self._finish()
         if self._stop.requested or self._seconds_unsaved() >= self.config.checkpoint_seconds:
             self.save()
         return not (self._stop.requested or self.done)
@@ -157,14 +157,16 @@ class TextAgent:
         used = self.partners.update(self.n_sampled, asked=asked)
 
         # score and improve
+        improves = config.method in ("ppo", "raft") and not self._warms_up
+        if improves and config.asks_all_first and not self._settled:
+            used = self._settle()
         _, scores = scores_of(self.reward, self.language, responses, config.scoring)
         row: dict[str, float] = {}
-        if config.method in ("ppo", "raft"):
-            if used.version > 0 and not self._warms_up:
-                self._beat("improving")
-                row = self._work.improve(responses, scores)
-            else:
-                self._work.skip()
+        if improves and used.version > 0:
+            self._beat("improving")
+            row = self._work.improve(responses, scores)
+        elif config.method in ("ppo", "raft"):
+            self._work.skip()
         self._log(self._row(responses, scores, used, row))
         self._shown.add(responses, scores, batch=self._n_batches, n_sampled=self.n_sampled)
 
@@ -200,13 +202,18 @@ class TextAgent:
             used = replace(self.partners.used, fit_steps=0)
             self._log(self._row((), torch.empty(0), used, about))
 
-    def _settle(self) -> None:
-        """Waits until all is answered, and the reward fitted to it: there is nothing else to do."""
-        self._wait_for_answers()
-        self.partners.settle()
-        self._settled = not self._stop.requested
+    def _finish(self) -> None:
+        """What is left to do where nothing is improved."""
+        used = self._settle()
         if self._settled:  # with the labels that came in
-            self._log(self._row((), torch.empty(0), replace(self.partners.used, fit_steps=0), {}))
+            self._log(self._row((), torch.empty(0), replace(used, fit_steps=0), {}))
+
+    def _settle(self) -> UsedReward:
+        """Waits until all is answered, and the reward fitted to it."""
+        self._wait_for_answers()
+        used = self.partners.settle(self.n_sampled)
+        self._settled = not self._stop.requested
+        return used
 
     def _wait_for_answers(self) -> None:
         while self.store.counts().open > 0 and not self._stop.requested:

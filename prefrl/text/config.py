@@ -224,6 +224,11 @@ class AlignConfig:
         return self.method in TUNING_METHODS
 
     @property
+    def asks_all_first(self) -> bool:
+        """Whether all labels are due with the first batch: then the reward is fitted but once."""
+        return self.labels_due(0) == self.labels
+
+    @property
     def n_batches(self) -> int:
         """Batches of responses in the training; none where all that is trained on is data."""
         if self.labels == 0 and self.tunes_on_answers:
@@ -248,7 +253,7 @@ class AlignConfig:
         )
 
     def labels_due(self, n_sampled: int) -> int:
-        """Labels that are due after so many responses: the first ones with the first batch."""
+        """Labels that are due after so many responses: the first at once, whole rankings."""
         if self.labels == 0:
             return 0
         schedule = LabelSchedule(
@@ -257,7 +262,8 @@ class AlignConfig:
             kind="constant",
             initial_fraction=self.initial_fraction,
         )
-        return schedule.due(n_sampled)
+        n_each = n_pairs(self.query.ranked)
+        return schedule.due(n_sampled) // n_each * n_each
 
     @property
     def run_path(self) -> Path:

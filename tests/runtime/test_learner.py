@@ -114,6 +114,17 @@ def test_a_fit_waits_for_answers_and_for_a_sample(store):
     assert (role.n_fits, role.n_fitted, role.n_sample) == (1, 4, 1)
 
 
+def test_a_fit_that_is_wanted_needs_no_growth_but_the_answers(store):
+    role = learner(store)
+    ask(store, 0, 10)
+    assert role.step(sample)
+    ask(store, 10, 12)
+    assert role.step(sample) is None
+    assert role.step(sample, wanted=13) is None
+    assert role.step(sample, wanted=12).n_comparisons == 12
+    assert role.step(sample, wanted=12) is None
+
+
 def test_the_next_fit_waits_for_half_as_many_more(store):
     role = learner(store)
     ask(store, 0, 10)

@@ -118,10 +118,29 @@ def test_a_later_fit_is_waited_for_only_when_the_reward_is_stale(run, store, apa
     assert len(waited) == 1
 
 
+def test_to_settle_is_to_wait_for_a_fit_to_all_answers_though_none_is_due(run, store, apart):
+    waited = []
+
+    def fit_what_is_wanted(state):
+        waited.append(state)
+        publish(run, 2, fitted=run.read_json(run.wanted)["answers"])
+        return False
+
+    publish(run, 1, fitted=4)
+    answer(store, 5)
+    partners, _ = apart(waiting=fit_what_is_wanted)
+    n_samples = newest_recent(run)
+    assert partners.settle(100).version == 2
+    assert partners.settle(100).version == 2
+    assert len(waited) == 1
+    assert newest_recent(run) == n_samples + 2
+
+
 def test_told_to_stop_it_waits_no_longer(store, apart):
     answer(store, 1)
     partners, _ = apart(waiting=lambda state: True)
     assert partners.update(100, asked=False).version == 0
+    assert partners.settle(100).version == 0
 
 
 def ask(store, n, start=0):
