@@ -2,13 +2,16 @@
 
 import csv
 import json
+import math
 from dataclasses import replace
 
 import pytest
 
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
+from prefrl.runtime.questioner import n_pairs
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.text.nets.models import load_model
 from prefrl.text.presets import ALIGN_PRESETS
 from prefrl.text.train import align, resume_alignment
 
@@ -39,6 +42,7 @@ def small(name, files, **more):
         responses=96,
         batch=32,
         eval_prompts=2,
+        sampling=replace(preset.sampling, max_new_tokens=24),
         ppo=replace(preset.ppo, learning_rate=1e-4, ptx_examples=4),
         sync=True,
         **more,
@@ -86,6 +90,45 @@ def test_instructgpt_goes_on_bit_for_bit_where_it_was_stopped(files):
     whole, parts = run("whole", stopped=False), run("parts", stopped=True)
     files_of = [(r.run.model / "model.safetensors").read_bytes() for r in (whole, parts)]
     assert files_of[0] == files_of[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "n_episodes"),
+    [("lm-human-preferences", 1_000_000), ("instructgpt", 256_000), ("n-plus", 1_000_000)],
+)
+def test_ppo_has_the_episodes_of_the_papers_after_the_first_labels(name, n_episodes):
+    preset = ALIGN_PRESETS[name]
+    pairs_of_a_batch = preset.batch // preset.per_prompt * n_pairs(preset.query.ranked)
+    warm_up = math.ceil(preset.labels / pairs_of_a_batch)
+    assert preset.labels_due(0) == preset.labels
+    assert 2 * warm_up < preset.n_batches
+    assert preset.n_batches - warm_up == math.ceil(n_episodes / preset.batch)
+
+
+def test_the_presets_of_ppo_with_values_of_their_own_clip_no_gradients():
+    assert {ALIGN_PRESETS[name].ppo.max_grad_norm for name in ("instructgpt", "n-plus")} == {None}
+
+
+def test_responses_of_instructgpt_are_as_long_as_theirs_and_a_short_context_says_what_to_do(files):
+    preset = ALIGN_PRESETS["instructgpt"]
+    assert (preset.prompt.max_tokens, preset.sampling.max_new_tokens) == (1000, 1000)
+    config = small("instructgpt", files, pretraining=files / "texts.jsonl")
+    message = (
+        r"up to 1000 tokens, but the context of tiny holds 256; lower sampling\.max_new_tokens"
+    )
+    with pytest.raises(ConfigError, match=message):
+        align(replace(config, sampling=preset.sampling))
+    assert not (files / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["dpo", "raft"])
+def test_what_another_method_than_ppo_has_learned_is_in_the_model(files, method):
+    config = small("instructgpt", files, method=method)
+    finetune = replace(config.finetune, learning_rate=1e-3)
+    result = align(replace(config, finetune=finetune))
+    before, after = load_model("tiny").model, load_model(str(result.run.model)).model
+    pairs = zip(before.parameters(), after.parameters(), strict=True)
+    assert max(float((p - q).detach().abs().max()) for p, q in pairs) > 1e-4
 
 
 def test_texts_to_mix_in_must_be_there(files):
