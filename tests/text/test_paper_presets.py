@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError
+from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.questioner import n_pairs
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.text.data.prompts import PromptConfig
 from prefrl.text.nets.models import load_model
 from prefrl.text.presets import ALIGN_PRESETS
+from prefrl.text.start import new_reward
 from prefrl.text.train import align, resume_alignment
 
 WORDS = ("one.", "or two.", "of the big six.", "a way.")
@@ -135,3 +137,44 @@ def test_texts_to_mix_in_must_be_there(files):
     with pytest.raises(ConfigError, match=r"texts to mix in with ptx_coef 27\.8, got none"):
         align(small("instructgpt", files))
     assert not (files / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "got"), [("n-plus", "ppo", "ppo and 0.0"), ("instructgpt", "dpo", "dpo and")]
+)
+def test_texts_that_nothing_would_mix_in_are_refused(files, name, method, got):
+    config = small(name, files, method=method, pretraining=files / "texts.jsonl")
+    with pytest.raises(ConfigError, match=f"a ptx_coef above 0 with pretraining, got {got}"):
+        align(config)
+    assert not (files / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["demonstrations", "texts"])
+def test_files_that_changed_since_the_run_began_are_refused(files, name):
+    texts, demonstrations = files / "texts.jsonl", files / "demonstrations.jsonl"
+    config = small("instructgpt", files, pretraining=texts, demonstrations=demonstrations)
+
+    def stop(row):
+        if row["rollout"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        align(replace(config, checkpoint_seconds=0.0), on_rollout=stop)
+    file = files / f"{name}.jsonl"
+    file.write_text(file.read_text().splitlines()[0])
+    with pytest.raises(RunDirectoryError, match=rf"{name}\.jsonl has changed since; bring it back"):
+        resume_alignment(RunDirectory(config.run))
+
+
+def test_demonstrations_are_cut_as_the_responses_that_are_scored(files):
+    rows = [{"prompt": 30 * "x" + " end", "completion": "First one. Second one. Third"}]
+    (files / "long.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = small("lm-human-preferences", files, demonstrations=files / "long.jsonl")
+    config = replace(
+        config,
+        prompt=PromptConfig(max_tokens=20),
+        scoring=replace(config.scoring, cut_after=12),
+    )
+    (one,) = new_reward(config, load_model("tiny"), shares=False).zero_at
+    assert len(one.prompt_tokens) == 20
+    assert one.text == "First one. Second one."
