@@ -15,7 +15,7 @@ __all__ = ["Example", "card", "sft_card"]
 Example = tuple[str, str, str]
 """A prompt, a response before and one after."""
 
-_PATHS = ("run", "prompts", "data", "init")
+_PATHS = ("prompts", "data", "init", "demonstrations", "pretraining")
 
 
 def card(config: AlignConfig, summary: dict[str, Any], examples: Sequence[Example]) -> str:
@@ -26,11 +26,7 @@ def card(config: AlignConfig, summary: dict[str, Any], examples: Sequence[Exampl
         summary: What it came to.
         examples: Prompts with a response before and one after.
     """
-    who = {
-        "synthetic": f"a synthetic oracle that goes by `{config.gold_name}`",
-        "human": "people",
-        "mixed": f"people, and a synthetic oracle that goes by `{config.gold_name}`",
-    }[config.oracle]
+    settings = _settings(config_as_json(config))
     how = (
         "It is the model that it began as: the best of several responses is taken by the reward "
         "ensemble in `reward/`."
@@ -38,9 +34,9 @@ def card(config: AlignConfig, summary: dict[str, Any], examples: Sequence[Exampl
         else f"It was fine-tuned by {config.method}."
     )
     lines = [
-        *_head(f"{config.model}, aligned by comparisons", "rlhf"),
-        f"{how}{_origin(config.init)} {summary['labels']} comparisons of its responses were "
-        f"answered by {who}, over {summary['responses']} sampled responses, seed {config.seed}. "
+        *_head(f"{settings['model']}, aligned by comparisons", "rlhf"),
+        f"{how}{_origin(config.init)}{_answers(config, summary, settings['gold'] or 'vader')} "
+        f"{summary['responses']} responses were sampled, seed {config.seed}. "
         f"Made with prefrl {summary['versions']['prefrl']}.",
         "",
         "| | before | after |",
@@ -52,7 +48,7 @@ def card(config: AlignConfig, summary: dict[str, Any], examples: Sequence[Exampl
         lines.append(f"| {what} | {_figure(summary, name, 'before')} | "
                      f"{_figure(summary, name, 'after')} |")  # fmt: skip
     lines += ["", f"Means over {summary['eval_prompts']} prompts ± their standard error.", ""]
-    lines += [*_examples(examples), *_settings(config_as_json(config))]
+    lines += [*_examples(examples), *_shown(settings)]
     return "\n".join(lines)
 
 
@@ -64,11 +60,11 @@ def sft_card(config: SftConfig, summary: dict[str, Any], examples: Sequence[Exam
         summary: What it came to.
         examples: Prompts with a response before and one after.
     """
-    cut = ""
+    settings, cut = _settings(sft_config_as_json(config)), ""
     if summary["cut"]:
         cut = f" {summary['cut']}, those held out included, were cut to {config.max_tokens} tokens."
     lines = [
-        *_head(f"{config.model}, fine-tuned on demonstrations", "sft"),
+        *_head(f"{settings['model']}, fine-tuned on demonstrations", "sft"),
         f"It was fine-tuned on {summary['examples']} demonstrations in {summary['steps']} gradient "
         f"steps, seed {config.seed}.{_origin(config.init)}{cut} Prompts were not "
         f"learned. Made with prefrl {summary['versions']['prefrl']}.",
@@ -81,7 +77,7 @@ def sft_card(config: SftConfig, summary: dict[str, Any], examples: Sequence[Exam
             f"per token: {before:.3f} before, {after:.3f} after.",
             "",
         ]
-    lines += [*_examples(examples), *_settings(sft_config_as_json(config))]
+    lines += [*_examples(examples), *_shown(settings)]
     return "\n".join(lines)
 
 
@@ -95,6 +91,22 @@ def _origin(init: Path | None) -> str:
     return f" It began as what an earlier stage left in `{init.name}`." if init else ""
 
 
+def _answers(config: AlignConfig, summary: dict[str, Any], gold: str) -> str:
+    """What comparisons there were: those that were asked for, and those that existed."""
+    who = {
+        "synthetic": f"a synthetic oracle that goes by `{gold}`",
+        "human": "people",
+        "mixed": f"people, and a synthetic oracle that goes by `{gold}`",
+    }[config.oracle]
+    n_given, said = summary["given"], ""
+    if config.labels > 0:
+        n_asked = summary["labels"] - n_given
+        said += f" {n_asked} comparisons of its responses were answered by {who}."
+    if config.data is not None:
+        said += f" {n_given} comparisons were given in `{config.data.name}`."
+    return said
+
+
 def _examples(examples: Sequence[Example]) -> list[str]:
     if not examples:
         return []
@@ -106,9 +118,19 @@ def _examples(examples: Sequence[Example]) -> list[str]:
     return lines
 
 
-def _settings(content: dict[str, Any]) -> list[str]:
-    """The settings, without paths of the machine that it was made on."""
-    settings = {k: v for k, v in content.items() if k not in _PATHS}
+def _settings(content: dict[str, Any]) -> dict[str, Any]:
+    """The settings; of files of the machine that it was made on, the names alone."""
+    names = ("model", "gold", *_PATHS)
+    told = {name: _last_part(content[name]) for name in names if content.get(name)}
+    return {name: value for name, value in (content | told).items() if name != "run"}
+
+
+def _last_part(name: str) -> str:
+    """Of an absolute path its name; names of models and modules as they are."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def _shown(settings: dict[str, Any]) -> list[str]:
     return ["## Settings", "", "```json", json.dumps(settings, indent=1), "```", ""]
 
 

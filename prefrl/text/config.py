@@ -76,9 +76,10 @@ class AlignConfig:
     label is asked for; with labels 0 they are all there is."""
     demonstrations: Path | None = None
     """What people wrote to prompts, as prefrl sft reads it: scores are shifted so that these have 0
-    on average (Ouyang et al. 2022, section 3.5), by the first 256."""
+    on average (Ouyang et al. 2022, section 3.5), by the first 256. Prompts are cut, and what of
+    them is scored, as of responses."""
     pretraining: Path | None = None
-    """Texts that PPO mixes in with ppo.ptx_coef, as prefrl sft reads them."""
+    """Texts that PPO mixes in with ppo.ptx_coef, as prefrl sft reads them; refused without it."""
     init: Path | None = None
     """Folder of an earlier stage, a run or a model, to start from; model names the tokenizer."""
     responses: int = 2048

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prefrl.core.store import LabelStore
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 from prefrl.text.card import card
 from prefrl.text.config import AlignConfig
+from prefrl.text.data.intake import DATASET
 from prefrl.text.gold import Gold
 from prefrl.text.methods.best_of_n import best_of_n_curve
 from prefrl.text.nets.adapters import plain
@@ -192,6 +194,7 @@ def _summary(
         "sync": config.sync,
         "gold": config.gold_name,
         "labels": int(row["labels"]),
+        "given": _n_given(run),
         "dropped": int(row["dropped"]),
         "responses": int(row["responses"]),
         "reward_version": int(float(row["reward_version"])),
@@ -208,6 +211,12 @@ def _summary(
     accuracy = float(row["holdout_accuracy"])
     summary["reward_accuracy_holdout"] = accuracy if math.isfinite(accuracy) else None
     return summary | {"versions": installed_versions()}
+
+
+def _n_given(run: RunDirectory) -> int:
+    """How many of the labels nobody was asked for: those of data that existed already."""
+    with LabelStore(run.labels) as store:
+        return len({e.query_id for e in store.events() if e.annotator_id == DATASET})
 
 
 def _examples(before: _Judged, after: _Judged, per_prompt: int) -> list[tuple[str, str, str]]:

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,12 @@ def _module(place: str) -> Any:
     path = Path(place)
     if not path.is_file():
         raise ImportError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name that no import takes; dataclasses look their module up by it while it is executed.
+    name = f"gold {path.absolute()}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

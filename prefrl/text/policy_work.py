@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefrl.errors import ConfigError
+from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.parallel import Workers
 from prefrl.text.config import AlignConfig
 from prefrl.text.methods.examples import Example
@@ -24,7 +24,7 @@ from prefrl.text.nets.models import LanguageModel
 from prefrl.text.nets.policy import Policy
 from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.nets.values import ValueModel
-from prefrl.text.responses import Prompt, Response
+from prefrl.text.responses import Prompt, Response, digest_of
 from prefrl.text.start import texts_in
 
 __all__ = ["PolicyWork", "check_shareable"]
@@ -83,11 +83,16 @@ class PolicyWork:
             lora=config.lora,
             seed=config.seed,
         )
+        texts = texts_in(config.pretraining, config, language)
+        self._read = {
+            "demonstrations": digest_of(reward.zero_at),
+            "pretraining": digest_of(texts),
+        }
         self.ppo = Ppo(
             self.policy,
             config=config.ppo,
             n_updates=config.n_batches,
-            texts=texts_in(config.pretraining, config, language),
+            texts=texts,
             workers=workers,
         )
         self.raft = self._new_raft(config) if config.method == "raft" else None
@@ -127,10 +132,22 @@ class PolicyWork:
             "ppo": self.ppo.state_dict() if self._config.method == "ppo" else None,
             "raft": None if self.raft is None else self.raft.state_dict(),
             "tuning": None if self.tuning is None else self.tuning.state_dict(),
+            "read": self._read,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], examples: Sequence[Example]) -> None:
-        """Goes back to a state, with the answers that it was fine-tuned on."""
+        """Goes back to a state, with the answers that it was fine-tuned on.
+
+        Raises:
+            RunDirectoryError: If it was reached with other demonstrations, or texts to mix in.
+        """
+        for name, digest in state["read"].items():
+            if digest != self._read[name]:
+                raise RunDirectoryError(
+                    f"expected the {name} file that the run began with, but "
+                    f"{getattr(self._config, name)} has changed since; bring it back, or start a "
+                    "new run."
+                )
         self._do("_load", {name: state[name] for name in ("ppo", "raft", "tuning")}, examples)
 
     def follow(self) -> None:

@@ -62,7 +62,7 @@ _LM_HUMAN_PREFERENCES = replace(
     _DEFAULT,
     labels=6 * 4992,
     initial_fraction=1.0,
-    responses=1_000_000,
+    responses=(39 + 1954) * 512,  # four to each of 4,992 rankings, then 1,000,000 episodes of PPO
     batch=512,
     per_prompt=4,
     prompt=PromptConfig(mark=".", max_tokens=64),
@@ -83,15 +83,19 @@ _LM_HUMAN_PREFERENCES = replace(
 
 # Ouyang et al. 2022, section 3.5 and appendix C: rankings of four (theirs are of four to nine),
 # ties dropped, the reward fitted once; PPO-ptx, one pass over each batch. The learning rate of the
-# policy is below 8.05e-6, from which on theirs diverged. It needs --pretraining FILE, and
-# --demonstrations FILE sets scores to zero there; --init RUN names the stage before.
+# policy is below 8.05e-6, from which on theirs diverged; no clip of gradients is named. It needs
+# --pretraining FILE, and --demonstrations FILE sets scores to zero there; --init RUN names the
+# stage before. Prompts of more than 1,000 tokens are cut, where they leave them out. Scores are
+# also brought to variance 1, where they only shift them.
 _INSTRUCTGPT_PPO = replace(
     _DEFAULT,
     labels=6 * 33_206,
     initial_fraction=1.0,
-    responses=256_000,
+    responses=(260 + 500) * 512,  # four to each of 33,206 rankings, then 256,000 episodes of PPO
     batch=512,
     per_prompt=4,
+    prompt=PromptConfig(max_tokens=1000),
+    sampling=SamplingConfig(max_new_tokens=1000),
     query=TextQueryConfig(selection="uniform", ranked=4, max_open=10_000),
     reward=TextRewardConfig(members=1, train_layers=None),
     fit=FitConfig(
@@ -101,18 +105,19 @@ _INSTRUCTGPT_PPO = replace(
     ppo=PpoConfig(
         learning_rate=8e-6, linear_decay=False, kl_coef=0.02, n_epochs=1, n_minibatches=8,
         value_from_reward=True, value_learning_rate=9e-6, ptx_coef=27.8, ptx_examples=512,
-        ema=0.992,
+        ema=0.992, max_grad_norm=None,
     ),
 )  # fmt: skip
 
 # Huang et al. 2024 (arXiv 2403.17031), TL;DR: score and value are read at the end token, a response
 # without one scores -1, values start from the reward model. --demonstrations FILE sets the score of
-# the references to zero. Pairs come with --data: theirs are some 90,000 of people.
+# the references to zero; scores are also brought to variance 1, where theirs are only shifted.
+# Theirs are some 90,000 pairs of people: with these, --data FILE --labels 0 --responses 1000000.
 _N_PLUS = replace(
     _DEFAULT,
     labels=90_000,
     initial_fraction=1.0,
-    responses=1_000_000,
+    responses=(352 + 1954) * 512,  # two to each of 90,000 pairs, then 1,000,000 episodes of PPO
     batch=512,
     prompt=PromptConfig(max_tokens=512),
     sampling=SamplingConfig(max_new_tokens=53, temperature=0.7),
@@ -125,16 +130,17 @@ _N_PLUS = replace(
     ),
     ppo=PpoConfig(
         learning_rate=3e-6, kl_coef=0.05, n_epochs=4, n_minibatches=1, value_from_reward=True,
-        whiten_rewards=False, adam_eps=1e-5,
+        whiten_rewards=False, max_grad_norm=None, adam_eps=1e-5,
     ),
 )  # fmt: skip
 
 # StackLLaMA (Beeching et al. 2023), with the numbers of the scripts that TRL kept of it, in 8
-# processes with 8 responses each. Its 100,000 pairs are votes of Stack Exchange, as --data FILE
-# --labels 0 takes them in; here half of the responses give the pairs that are asked. It draws one
-# response to a prompt, of 32 to 128 tokens, subtracts a constant from scores instead of normalising
-# them, drops 0.05 of the policy's adapters out in PPO, decays the reward's weights by 0.001, and
-# keeps the base in 8 bits: here it is in float32.
+# processes with 8 responses or 4 pairs each. Its 100,000 pairs are votes of Stack Exchange, as
+# --data FILE --labels 0 takes them in; here half of the responses give the pairs that are asked. It
+# draws one response to a prompt, of 32 to 128 tokens, subtracts a constant from scores instead of
+# normalising them, ends the passes over a batch early by the KL to the policy that drew it, with a
+# target of 0.1, drops 0.05 of the policy's adapters out in PPO, decays the reward's weights by
+# 0.001, and keeps the base in 8 bits: here it is in float32.
 _STACKLLAMA = replace(
     _DEFAULT,
     labels=32_000,
@@ -149,7 +155,7 @@ _STACKLLAMA = replace(
         members=1, train_layers=None, lora=AdapterConfig(rank=8, alpha=32, dropout=0.1)
     ),
     fit=FitConfig(
-        epochs=1, batch_size=4, learning_rate=2e-5, linear_decay=True, noise=0.0, l2=0.0,
+        epochs=1, batch_size=32, learning_rate=2e-5, linear_decay=True, noise=0.0, l2=0.0,
         bagging=False,
     ),
     ppo=PpoConfig(

@@ -11,7 +11,7 @@ from typing import Any
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory, replace_file, sync_folder
 
-__all__ = ["Prompt", "Response", "Responses", "response_from"]
+__all__ = ["Prompt", "Response", "Responses", "digest_of", "response_from"]
 
 Messages = tuple[tuple[str, str], ...]
 """A conversation: of each message a role and what was said."""
@@ -49,6 +49,14 @@ class Response:
         """A name that prompt and response alone decide."""
         content = json.dumps([self.prompt_tokens, self.tokens]).encode()
         return "r" + hashlib.blake2b(content, digest_size=12).hexdigest()
+
+
+def digest_of(responses: Sequence[Response]) -> str:
+    """A name that responses and their order decide."""
+    found = hashlib.blake2b(digest_size=16)
+    for response in responses:
+        found.update(response.id.encode())
+    return found.hexdigest()
 
 
 def response_from(content: Mapping[str, Any]) -> Response:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import logging
 import math
@@ -28,7 +27,7 @@ from prefrl.text.nets.adapters import dropping_out
 from prefrl.text.nets.generate import sample_responses
 from prefrl.text.nets.models import LanguageModel, load_model
 from prefrl.text.nets.policy import Policy
-from prefrl.text.responses import Prompt, Response
+from prefrl.text.responses import Prompt, Response, digest_of
 from prefrl.text.sft_config import SFT, SftConfig, sft_config_as_json, sft_config_from_json
 from prefrl.text.start import load_start
 
@@ -143,7 +142,7 @@ class _Training:
         language = load_start(config.model, config.init, self.device)
         found = as_examples(told, language, max_tokens=config.max_tokens, chat=config.chat)
         self.n_cut = found.n_cut
-        self._digest = _digest(found.examples)
+        self._digest = digest_of(found.examples)
         self.examples, self.held_out = _divided(found.examples, config)
         # Sampling is done at the end, by the saved model: it needs no copy of its own here.
         self.policy = Policy(
@@ -213,13 +212,6 @@ def _divided(examples: list[Response], config: SftConfig) -> tuple[list[Response
     kept = [example for place, example in enumerate(examples) if place not in drawn]
     held_out = [examples[place] for place in sorted(drawn)]
     return kept, sorted(held_out, key=lambda e: len(e.prompt_tokens) + len(e.tokens))
-
-
-def _digest(examples: Sequence[Response]) -> str:
-    found = hashlib.blake2b(digest_size=16)
-    for example in examples:
-        found.update(example.id.encode())
-    return found.hexdigest()
 
 
 def _work(training: _Training, run: RunDirectory, stop: StopSignal, caller: _Caller) -> SftResult:

@@ -17,18 +17,20 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
 from prefrl.text.data.intake import check_fits, check_usable
-from prefrl.text.data.prompts import cut_prompt, read_prompts
+from prefrl.text.data.prompts import PromptConfig, cut_prompt, read_prompts
 from prefrl.text.data.records import read_preferences
 from prefrl.text.gold import Gold, load_gold, text_oracle
 from prefrl.text.nets.adapters import target_modules
 from prefrl.text.nets.generate import check_lengths
 from prefrl.text.nets.models import LanguageModel, check_layers, load_model
 from prefrl.text.nets.reward_model import TextReward
+from prefrl.text.nets.scoring import scored_part
 from prefrl.text.responses import Prompt, Response, Responses
 
 __all__ = [
     "check_adapters",
     "check_start",
+    "check_texts",
     "gold_of",
     "load_start",
     "new_reward",
@@ -39,8 +41,8 @@ __all__ = [
     "texts_in",
 ]
 
-
 _MOST_DEMONSTRATIONS = 256  # by which scores are set to zero
+_WHOLE = PromptConfig()
 
 
 def starting_model(config: AlignConfig, device: str = "cpu") -> LanguageModel:
@@ -95,8 +97,20 @@ def prompts_of(config: AlignConfig, language: LanguageModel) -> tuple[list[Promp
     return prompts[: -config.eval_prompts], prompts[-config.eval_prompts :]
 
 
-def texts_in(path: Path | None, config: AlignConfig, language: LanguageModel) -> list[Response]:
+def texts_in(
+    path: Path | None,
+    config: AlignConfig,
+    language: LanguageModel,
+    *,
+    prompt: PromptConfig = _WHOLE,
+) -> list[Response]:
     """Demonstrations or plain texts of a file, cut to the model's context; none without a file.
+
+    Args:
+        path: The file.
+        config: Of the run.
+        language: Whose tokens they become.
+        prompt: What of their prompts is given to the model.
 
     Raises:
         ConfigError: If the file cannot be read, or a row is no such thing: with its number.
@@ -107,9 +121,15 @@ def texts_in(path: Path | None, config: AlignConfig, language: LanguageModel) ->
     for one in read_demonstrations(path):
         # Plain text has no prompt to put a template around.
         chat = config.chat and one.prompt is not None
-        found = as_examples([one], language, max_tokens=language.context, chat=chat)
+        found = as_examples([one], language, max_tokens=language.context, chat=chat, prompt=prompt)
         examples += found.examples
     return examples
+
+
+def _demonstrations(config: AlignConfig, language: LanguageModel) -> list[Response]:
+    """What scores 0 on average: cut as responses are that are scored."""
+    found = texts_in(config.demonstrations, config, language, prompt=config.prompt)
+    return [scored_part(language, one, config.scoring) for one in found[:_MOST_DEMONSTRATIONS]]
 
 
 def new_reward(config: AlignConfig, language: LanguageModel, *, shares: bool) -> TextReward:
@@ -120,8 +140,31 @@ def new_reward(config: AlignConfig, language: LanguageModel, *, shares: bool) ->
         language: What its trunk is.
         shares: Whether it shares what it does not train with the language model.
     """
-    zero_at = texts_in(config.demonstrations, config, language)[:_MOST_DEMONSTRATIONS]
+    zero_at = _demonstrations(config, language)
     return TextReward(language, config.reward, zero_at=zero_at, shares=shares)
+
+
+def check_texts(config: AlignConfig, language: LanguageModel) -> None:
+    """Refuses demonstrations and texts to mix in that cannot be read, or that nothing would use.
+
+    Raises:
+        ConfigError: If it cannot work.
+    """
+    coef = config.ppo.ptx_coef
+    mixes_in = config.method == "ppo" and coef > 0
+    if mixes_in and config.pretraining is None:
+        raise ConfigError(
+            f"expected texts to mix in with ptx_coef {coef}, got none; give --pretraining FILE, or "
+            "--ppo.ptx-coef 0."
+        )
+    if config.pretraining is not None and not mixes_in:
+        raise ConfigError(
+            "expected method ppo and a ptx_coef above 0 with pretraining, got "
+            f"{config.method} and {coef}, which would mix no text in; give --method ppo with "
+            "--ppo.ptx-coef, or leave --pretraining out."
+        )
+    _demonstrations(config, language)
+    texts_in(config.pretraining, config, language)
 
 
 def check_adapters(config: AlignConfig, language: LanguageModel) -> None:

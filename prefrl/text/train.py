@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError, RoleError
+from prefrl.errors import RoleError
 from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
@@ -33,12 +33,12 @@ from prefrl.text.responses import Response, Responses
 from prefrl.text.start import (
     check_adapters,
     check_start,
+    check_texts,
     gold_of,
     new_reward,
     prompts_of,
     starting_model,
     synthetic_oracle,
-    texts_in,
 )
 
 __all__ = ["align", "resume_alignment"]
@@ -97,13 +97,7 @@ def align(
     prompts_of(config, language)
     check_start(config, language)
     check_adapters(config, language)
-    texts_in(config.demonstrations, config, language)
-    texts = texts_in(config.pretraining, config, language)
-    if config.method == "ppo" and config.ppo.ptx_coef > 0 and not texts:
-        raise ConfigError(
-            f"expected texts to mix in with ptx_coef {config.ppo.ptx_coef}, got none; give "
-            "--pretraining FILE, or --ppo.ptx-coef 0."
-        )
+    check_texts(config, language)
     gold_of(config)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())

@@ -210,6 +210,6 @@ def test_the_preset_of_stackllama():
     align_preset, sft_preset = ALIGN_PRESETS["stackllama"], SFT_PRESETS["stackllama"]
     assert align_preset.lora == AdapterConfig(rank=16, alpha=32)
     assert align_preset.reward.lora == AdapterConfig(rank=8, alpha=32, dropout=0.1)
-    assert (align_preset.fit.batch_size, align_preset.fit.epochs) == (4, 1)
+    assert (align_preset.fit.batch_size, align_preset.fit.epochs) == (32, 1)
     assert (align_preset.reward.members, align_preset.reward.train_layers) == (1, None)
     assert sft_preset.lora == AdapterConfig(rank=16, alpha=32, dropout=0.05)

@@ -14,6 +14,19 @@ def test_a_function_in_a_file_or_a_module_gives_numbers(tmp_path):
     assert load_gold("builtins:len")("abc") == 3
 
 
+def test_a_file_may_hold_what_looks_its_own_module_up(tmp_path):
+    code = (
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass\n"
+        "class Weight:\n"
+        "    each: float = 2\n"
+        "def score(text: str) -> float:\n"
+        "    return Weight().each * len(text)\n"
+    )
+    assert load_gold(gold_in(tmp_path, code))("abc") == 6
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from prefrl.errors import ConfigError
-from prefrl.text.data.prompts import PromptText, prompt_and_response
+from prefrl.text.data.prompts import PromptConfig, PromptText, cut_prompt, prompt_and_response
 from prefrl.text.data.records import numbered_rows
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Response
 
 __all__ = ["Demonstration", "Demonstrations", "as_examples", "read_demonstrations"]
 
+_WHOLE = PromptConfig()
 _FORMS = (
     '{"prompt", "completion"}, {"messages"}, {"text"} or {"prompt", "chosen", "rejected"}, with '
     "texts that are not empty, or messages of which an assistant's is the last,"
@@ -95,6 +96,7 @@ def as_examples(
     *,
     max_tokens: int | None = None,
     chat: bool = False,
+    prompt: PromptConfig = _WHOLE,
 ) -> Demonstrations:
     """Demonstrations as tokens; a completion that was cut has no end token.
 
@@ -103,6 +105,7 @@ def as_examples(
         language: Whose tokens they become.
         max_tokens: Tokens of prompt and completion beyond which a completion is cut.
         chat: Whether prompts that are texts are what a user says.
+        prompt: What of them the model is given.
 
     Raises:
         ConfigError: If one does not fit, or the model does not know such: with its number.
@@ -114,7 +117,7 @@ def as_examples(
         )
     examples, n_cut = [], 0
     for demonstration in demonstrations:
-        example = _example(demonstration, language, chat=chat)
+        example = _example(demonstration, language, prompt, chat=chat)
         n_tokens = len(example.prompt_tokens) + len(example.tokens)
         if max_tokens is not None and n_tokens > max_tokens:
             example = _cut(example, language, max_tokens, demonstration.where)
@@ -129,14 +132,19 @@ def as_examples(
     return Demonstrations(examples, n_cut)
 
 
-def _example(told: Demonstration, language: LanguageModel, *, chat: bool) -> Response:
+def _example(
+    told: Demonstration, language: LanguageModel, config: PromptConfig, *, chat: bool
+) -> Response:
     if told.prompt is None and chat:
         raise ConfigError(
             f"expected prompts to put a chat template around, but {told.where} is plain text; "
             "leave chat out."
         )
     try:
-        prompt = language.prompt(told.response if told.prompt is None else told.prompt, chat=chat)
+        if told.prompt is None:
+            prompt = language.prompt(told.response)
+        else:
+            prompt = cut_prompt(language, told.prompt, config, chat=chat)
     except ConfigError as error:
         raise ConfigError(f"{told.where}: {error}") from error
     if told.prompt is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from prefrl.errors import ConfigError, NotEnoughDataError
 from prefrl.runtime.parallel import ALONE, Workers
 from prefrl.text.methods.adam import descend, make_adam
-from prefrl.text.nets.logprobs import collate
+from prefrl.text.nets.logprobs import collate, token_logprobs
 from prefrl.text.nets.policy import Policy
 from prefrl.text.responses import Response
 
@@ -218,7 +218,16 @@ def on_demonstrations(
     return Finetuning(policy, len(demonstrations), loss_of, config=config, seed=seed)
 
 
-def demonstration_loss(policy: Policy, demonstrations: Sequence[Response]) -> Tensor:
-    """Mean over responses of the mean log-loss of their tokens, in nats; the end token counts."""
+def demonstration_loss(
+    policy: Policy, demonstrations: Sequence[Response], *, temperature: float = 1.0
+) -> Tensor:
+    """Mean over responses of the mean log-loss of their tokens, in nats; the end token counts.
+
+    Args:
+        policy: Who learns.
+        demonstrations: B responses.
+        temperature: Divides the logits: that of sampling where the policy has drawn them itself.
+    """
     batch = collate(demonstrations, policy.device)
-    return (-policy.logprobs(batch).sum(1) / batch.mask.sum(1)).mean()
+    logprobs = token_logprobs(policy.language, batch, temperature=temperature)  # (B, R)
+    return (-logprobs.sum(1) / batch.mask.sum(1)).mean()

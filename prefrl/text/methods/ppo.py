@@ -71,8 +71,9 @@ class PpoConfig:
     ptx_examples: int = 16
     """Texts that are drawn for each gradient step."""
     ema: float | None = None
-    """Decay per batch of an average of the policy's weights, which is the result; None for the
-    weights themselves."""
+    """Decay per update of an average of the policy's weights, which is the result, while metrics
+    are of the policy that samples; without bias, so that it is of policies after an update alone.
+    None for the weights themselves."""
     n_epochs: int = 4
     """Passes over each batch (P7)."""
     n_minibatches: int = 1
@@ -165,7 +166,7 @@ class Ppo:
         self._rates = (config.learning_rate, config.value_learning_rate or config.learning_rate)
         groups = [{"params": part} for part in (policy.trained, policy.value_parameters)]
         self._adam = make_adam(groups, config.learning_rate, eps=config.adam_eps, tf=config.tf_adam)
-        self._average = None if config.ema is None else [p.detach().clone() for p in policy.trained]
+        self._average: list[Tensor] | None = None
 
     def improve(
         self, responses: Sequence[Response], scores: Tensor, generator: torch.Generator
@@ -301,6 +302,7 @@ class Ppo:
         mine = drawn[self._workers.share(len(drawn))]
         for places in torch.split(mine, config.microbatch) if len(mine) else ():
             share = len(places) / len(drawn)
+            # At temperature 1: responses are drawn at another one, texts are not.
             loss = demonstration_loss(self.policy, [self._texts[i] for i in places.tolist()])
             (config.ptx_coef * share * loss).backward()  # type: ignore[no-untyped-call]
             total += share * float(loss.detach())
@@ -309,14 +311,19 @@ class Ppo:
     @torch.no_grad()
     def _follow(self) -> None:
         """Moves the average of the policy's weights."""
-        if self._average is not None:
-            assert self._config.ema is not None
-            for kept, p in zip(self._average, self.policy.trained, strict=True):
-                kept.lerp_(p, 1 - self._config.ema)
+        decay, n = self._config.ema, self.n_updates
+        if decay is None:
+            return
+        if self._average is None:
+            self._average = [p.detach().clone() for p in self.policy.trained]
+        # Kingma and Ba 2015 (arXiv 1412.6980), section 3: without the bias to where it began.
+        decay *= (1 - decay ** (n - 1)) / (1 - decay**n)
+        for kept, p in zip(self._average, self.policy.trained, strict=True):
+            kept.lerp_(p, 1 - decay)
 
     @torch.no_grad()
     def take_average(self) -> None:
-        """Gives the policy the average of its weights, if one is kept: at the end."""
+        """Gives the policy the average of its weights, if there is one: at the end."""
         for kept, p in zip(self._average or (), self.policy.trained, strict=False):
             p.copy_(kept)
 
@@ -341,5 +348,6 @@ class Ppo:
         self._total = state["total"]
         if self.policy.value_model is not None:
             self.policy.value_model.load_own_state(state["values"])
-        for kept, was in zip(self._average or (), state["average"] or (), strict=True):
-            kept.copy_(was)
+        if state["average"] is not None:
+            pairs = zip(self.policy.trained, state["average"], strict=True)
+            self._average = [p.detach().clone().copy_(was) for p, was in pairs]

@@ -113,7 +113,8 @@ class Raft:
         self._best: list[Response] = []
 
         def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
-            return demonstration_loss(policy, [self._best[i] for i in examples]), {}
+            best = [self._best[i] for i in examples]
+            return demonstration_loss(policy, best, temperature=policy.temperature), {}
 
         whole = replace(finetune, epochs=finetune.epochs * n_updates)
         self._steps = Finetuning(policy, n_prompts * config.kept, loss_of, config=whole, seed=seed)

@@ -49,9 +49,15 @@ def check_lengths(
     """Refuses prompts that leave no room for a response.
 
     Raises:
-        ConfigError: With the number of the first one, from 1.
+        ConfigError: With the number of the first one, from 1; or if no prompt has room.
     """
     room = language.context - config.max_new_tokens
+    if room < 1:
+        raise ConfigError(
+            f"expected room for a prompt before responses of up to {config.max_new_tokens} tokens, "
+            f"but the context of {language.source} holds {language.context}; lower "
+            "sampling.max_new_tokens, and prompt.max_tokens to what is then left."
+        )
     for number, prompt in enumerate(prompts, 1):
         if len(prompt.tokens) > room:
             raise ConfigError(

@@ -263,14 +263,14 @@ def blocks_of(model: nn.Module) -> nn.ModuleList:
 
 
 def no_dropout(model: nn.Module) -> None:
-    """Turns dropout off for good, also in training (Huang et al. 2023, detail P4)."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    config = getattr(model, "config", None)
-    for name in ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob"):
-        if hasattr(config, name):
-            setattr(config, name, 0.0)
-    for module in model.modules():
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0  # type: ignore[assignment]
+    """Turns dropout off for good, also in training (Huang et al. 2023, detail P4).
+
+    Models drop out by modules, or by functions that take a share from the module that calls them or
+    from the config: ``attn_pdrop``, ``hidden_dropout``, ``layerdrop``, and so on.
+    """
+    for holder in (*model.modules(), getattr(model, "config", None)):
+        if isinstance(holder, nn.Dropout):
+            holder.p = 0.0
+        for name, value in list(getattr(holder, "__dict__", {}).items()):
+            if "drop" in name and isinstance(value, float):
+                setattr(holder, name, 0.0)

@@ -71,8 +71,8 @@ class TextReward(nn.Module):
     Args:
         language: A pretrained language model; it stays as it is, a copy is trained.
         config: Settings.
-        zero_at: Responses whose mean score is brought to 0, instead of that of the newest sample:
-            demonstrations (Ouyang et al. 2022, arXiv 2203.02155, section 3.5).
+        zero_at: Responses whose mean score, aggregated, is brought to 0, instead of that of the
+            newest sample: demonstrations (Ouyang et al. 2022, arXiv 2203.02155, section 3.5).
         shares: Whether a trunk of which no layer is trained may have the parameters of the language
             model instead of a copy: where nothing else trains these either.
     """
@@ -90,7 +90,8 @@ class TextReward(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self._zero_at = zero_at
+        self.zero_at = zero_at
+        """Responses that have the score 0 on average."""
         self.n_members = config.members
         """M."""
         trunk, trained = _made_trunk(language, config, shares=shares)
@@ -164,12 +165,17 @@ class TextReward(nn.Module):
     def calibrate(self, items: Sequence[Response]) -> None:
         """Brings the scores of a sample to mean 0 and variance 1, for each member (R3).
 
-        The mean is that of the demonstrations, where there are any.
+        Where there are demonstrations, the mean is theirs; and what the members come to together,
+        which may be less than their mean, is moved so that it is 0 on average too.
         """
+        after, config = self.after, self.config
         with as_judge(self):
-            self.after.calibrate(self.before(self._raw(items)))
-            if self._zero_at:
-                self.after.shift.copy_(self.before(self._raw(self._zero_at)).mean(1))
+            after.calibrate(self.before(self._raw(items)))
+            if self.zero_at:
+                scores = self.before(self._raw(self.zero_at))
+                after.shift.copy_(scores.mean(1))
+                left = aggregate(after(scores), how=config.aggregate, k=config.k).mean()
+                after.shift += left * after.scale / after.target_std
 
     def collate(self, items: Sequence[Response]) -> Batch | Tensor:
         """Tokens; or features (B, D), kept by response, where the trunk never changes."""

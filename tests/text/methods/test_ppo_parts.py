@@ -136,6 +136,16 @@ def test_demonstrations_score_zero(language, responses):
         assert scores.shape == (3,)
 
 
+@pytest.mark.parametrize("how", ["mean", "min", "mean-k-var"])
+def test_demonstrations_score_zero_by_what_the_members_come_to_together(language, responses, how):
+    demonstrations = [written(language, text) for text in ("two three", "four", "five six seven")]
+    config = TextRewardConfig(members=3, aggregate=how, k=2.0)
+    reward = fitted(language, responses, config, zero_at=demonstrations)
+    members, scores = reward.rewards(demonstrations)
+    assert float(scores.mean()) == pytest.approx(0, abs=1e-5)
+    assert torch.allclose(members.mean(1), members.mean(), atol=1e-5)  # all moved by the same
+
+
 def test_texts_are_mixed_into_each_gradient_step(language, responses):
     texts = [written(language, "abc"), written(language, "defgh")]
     policy = Policy(language)
@@ -174,17 +184,36 @@ def test_texts_that_are_mixed_in_are_forgotten_less(language, responses):
     assert logloss(1.0) < logloss(0.0) - 1
 
 
-def test_the_average_of_the_weights_is_the_result(language, responses):
+def test_texts_are_learned_at_temperature_1_whatever_responses_are_drawn_at(language):
+    texts = [written(language, "abc"), written(language, "defgh")]
+    config = replace(CONFIG, ptx_coef=1.0, ptx_examples=4)
+    losses = []
+    for temperature in (1.0, 0.3):
+        policy = Policy(language, temperature=temperature)
+        ppo = Ppo(policy, config=config, n_updates=1, texts=texts)
+        losses.append(ppo._learn_texts(generator()))
+    assert losses[0] == losses[1]
+
+
+def test_the_average_of_the_weights_after_updates_is_the_result(language, responses):
     policy = Policy(language)
     ppo = Ppo(policy, config=replace(CONFIG, ema=0.75), n_updates=8)
-    expected = [p.detach().clone() for p in policy.trained]
+    start = [p.detach().clone() for p in policy.trained]
+    ppo.take_average()  # of nothing: it stays as it is
+    assert all(torch.equal(a, b) for a, b in zip(start, policy.trained, strict=True))
+    after = []
     for number in range(3):
         ppo.improve(
             responses, torch.randn(len(responses), generator=generator()), generator(number)
         )
-        expected = [
-            0.75 * e + 0.25 * p.detach() for e, p in zip(expected, policy.trained, strict=True)
-        ]
+        after.append([p.detach().clone() for p in policy.trained])
+        if number == 0:
+            assert all(torch.equal(a, b) for a, b in zip(ppo._average, after[0], strict=True))
+    weights = (0.75**2, 0.75, 1.0)
+    expected = [
+        sum(weight * p for weight, p in zip(weights, ps, strict=True)) / sum(weights)
+        for ps in zip(*after, strict=True)
+    ]
     state = ppo.state_dict()
     ppo.take_average()
     assert all(

@@ -66,3 +66,18 @@ def test_without_dropout_training_gives_the_same_twice():
     model.train()
     ids = torch.tensor([[1, 2, 3]])
     assert torch.equal(model(ids).logits, model(ids).logits)
+
+
+def test_a_model_that_drops_out_by_functions_does_not_either():
+    from transformers import OPTConfig, OPTForCausalLM
+
+    sizes = {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = OPTConfig(**sizes, word_embed_proj_dim=32, vocab_size=257, layerdrop=0.5)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        model = OPTForCausalLM(config).train()
+        ids = torch.tensor([[1, 2, 3]])
+        assert not torch.equal(model(ids).logits, model(ids).logits)
+        no_dropout(model)
+        first = model(ids).logits
+        assert all(torch.equal(model(ids).logits, first) for _ in range(4))
