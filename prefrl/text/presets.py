@@ -23,6 +23,8 @@ from prefrl.text.sft_config import SftConfig
 __all__ = ["ALIGN_PRESETS", "SFT_PRESETS", "align_preset_for"]
 
 _DEFAULT = AlignConfig("tiny", Path())
+_ONCE = 1e6
+"""Growth after which the reward is fitted anew: never between the first answers and all of them."""
 
 # For 135 M parameters on two cores: responses are short, the last layers of the policy are trained,
 # and of the reward the heads alone. On some 400 answers about sentiment these are right about 76 of
@@ -62,6 +64,7 @@ _LM_HUMAN_PREFERENCES = replace(
     _DEFAULT,
     labels=6 * 4992,
     initial_fraction=1.0,
+    refit_growth=_ONCE,
     responses=(39 + 1954) * 512,  # four to each of 4,992 rankings, then 1,000,000 episodes of PPO
     batch=512,
     per_prompt=4,
@@ -91,6 +94,7 @@ _INSTRUCTGPT_PPO = replace(
     _DEFAULT,
     labels=6 * 33_206,
     initial_fraction=1.0,
+    refit_growth=_ONCE,
     responses=(260 + 500) * 512,  # four to each of 33,206 rankings, then 256,000 episodes of PPO
     batch=512,
     per_prompt=4,
@@ -117,6 +121,7 @@ _N_PLUS = replace(
     _DEFAULT,
     labels=90_000,
     initial_fraction=1.0,
+    refit_growth=_ONCE,
     responses=(352 + 1954) * 512,  # two to each of 90,000 pairs, then 1,000,000 episodes of PPO
     batch=512,
     prompt=PromptConfig(max_tokens=512),
@@ -145,6 +150,7 @@ _STACKLLAMA = replace(
     _DEFAULT,
     labels=32_000,
     initial_fraction=1.0,
+    refit_growth=_ONCE,
     responses=128_000,
     batch=64,
     prompt=PromptConfig(max_tokens=512),

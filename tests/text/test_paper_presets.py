@@ -67,6 +67,8 @@ def test_the_presets_of_the_papers_come_to_their_end(files, name):
     result = align(config)
     rows = rows_of(result.run)
     assert result.summary["labels"] == config.labels
+    with result.run.fits.open(newline="") as file:
+        assert [int(row["labels"]) for row in csv.DictReader(file)] == [config.labels]
     assert [row["kl"] != "nan" for row in rows][-1]
     assert (rows[-1]["ptx"] != "nan") == (name == "instructgpt")
     with LabelStore(result.run.labels) as store:
