@@ -226,5 +226,7 @@ def _side_by_side(
 
 def _role_command(role: str, run: RunDirectory) -> RoleCommand:
     argv = [sys.executable, "-m", "prefrl.text.process", role, str(run.root)]
+    saves = {"agent": run.checkpoints, "learner": run.reward}.get(role)
     # A new agent could not join the processes that were connected to the old one.
-    return RoleCommand(role, argv, restarts=role != "agent" or launched_as()[1] == 1)
+    restarts = role != "agent" or launched_as()[1] == 1
+    return RoleCommand(role, argv, restarts=restarts, saves=saves)

@@ -27,7 +27,9 @@ def files(tmp_path_factory):
     good, bad = "Ask the first person you meet on the way.", "I do not know, go away."
     rows = {
         "prompts": [{"prompt": prompt} for prompt in prompts],
-        "demonstrations": [{"prompt": p, "completion": a} for p in prompts for a in (good, "By the river.")],
+        "demonstrations": [
+            {"prompt": p, "completion": a} for p in prompts for a in (good, "By the river.")
+        ],
         "texts": [{"text": prompt + good} for prompt in prompts],
         "pairs": [{"prompt": prompt, "chosen": good, "rejected": bad} for prompt in prompts],
     }
