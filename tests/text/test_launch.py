@@ -109,7 +109,7 @@ def test_a_killed_process_ends_the_launch_with_a_sentence_and_resume_goes_on(tmp
     os.kill(policy_worker(launcher), signal.SIGKILL)
     code, output = said(launcher)
     assert code != 0
-    told = re.findall(r"prefrl: the agent cannot go on: (.*? newest checkpoint\.)", output)
+    told = re.findall(r"prefrl: the agent .*?: (.*? newest checkpoint\.)", output)
     assert len(told) == 1, output
     assert told[0].startswith("expected all 2 processes of the launch to go on, but one is gone")
     assert "launch prefrl resume run as this was launched" in told[0]
@@ -128,9 +128,8 @@ def test_a_killed_process_ends_the_launch_with_a_sentence_and_resume_goes_on(tmp
 def test_what_happens_to_all_processes_is_said_by_the_first(tmp_path):
     code, output = said(align_in(tmp_path, "--ppo.learning-rate", "1e30"))
     assert code != 0
-    told = re.findall(r"prefrl: ?(.*?norm nan; lower the learning rate\.)", output)
-    assert len(told) == 1, output
-    assert re.match(r"the agent cannot go on: expected a finite gradient in batch \d", told[0])
+    told = r"prefrl: the agent cannot go on: expected a finite .*?; lower the learning rate\."
+    assert len(re.findall(told, output)) == output.count("prefrl: ") == 1, output
     missing = ("align", "nowhere/at-all", "--prompts", "prompts.txt", "--device", "cpu")
     code, output = said(launch(*missing, folder=tmp_path))
     assert code != 0
