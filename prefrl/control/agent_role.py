@@ -67,6 +67,9 @@ class AgentRole:
             self.agent.load_state_dict(checkpoint.state["agent"])
             preferences.load_state_dict(checkpoint.state["preferences"])
             _log.info("going on from checkpoint %d", checkpoint.number)
+        # An update has no step of the environments.
+        optimizer = self.agent.model.policy.optimizer
+        optimizer.register_step_post_hook(lambda *told: heartbeat.beat())
         pulse = _Pulse(self._pulse)
         self.agent.start(config.steps, [preferences, pulse])
         self._rollback = Rollback(self.agent.model, run)

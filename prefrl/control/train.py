@@ -114,7 +114,8 @@ def resume(
 def role_command(role: str, run: RunDirectory, *, essential: bool = True) -> RoleCommand:
     """How a role of ``prefrl.control.process`` is started."""
     argv = [sys.executable, "-m", "prefrl.control.process", role, str(run.root)]
-    return RoleCommand(role, argv, essential)
+    saves = {"agent": run.checkpoints, "learner": run.reward}.get(role)
+    return RoleCommand(role, argv, essential, saves=saves)
 
 
 def _check(config: TrainConfig) -> None:

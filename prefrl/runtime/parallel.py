@@ -75,8 +75,9 @@ ALONE = Workers()
 class _Group(Workers):
     """Workers that are connected by torch.distributed."""
 
-    def __init__(self, group: Any) -> None:
+    def __init__(self, group: Any, advice: str) -> None:
         self._group = group
+        self._advice = advice
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def broadcast(self, value: _T) -> _T:
@@ -134,8 +135,7 @@ class _Group(Workers):
             why = re.sub(r"^\[[^]]*\] *", "", str(error).strip()).split(". ")[0].splitlines()[0]
             raise RoleError(
                 f"expected all {self.size} processes of the launch to go on, but one is gone "
-                f"({why}); launch prefrl resume RUN as this was launched: it goes on from the "
-                "newest checkpoint."
+                f"({why}); {self._advice}."
             ) from error
 
 
@@ -181,13 +181,14 @@ def own_device(wanted: str) -> str:
 
 
 @contextlib.contextmanager
-def join_workers(wanted: str) -> Iterator[Workers]:
+def join_workers(wanted: str, *, advice: str = "launch them all again") -> Iterator[Workers]:
     """The processes of this launch, connected while it lasts; ``ALONE`` where there is no launch.
 
     The first one says in the end, by the broadcast of None, that nothing follows.
 
     Args:
         wanted: The device, as ``choose_devices`` takes it.
+        advice: What is to be done when one of them is gone: the end of a sentence.
 
     Raises:
         ConfigError: If there is no such device.
@@ -210,7 +211,7 @@ def join_workers(wanted: str) -> Iterator[Workers]:
             f"expected {size} processes to connect, but {error}; launch them all again."
         ) from error
     try:
-        workers = _Group(group)
+        workers = _Group(group, advice)
         yield workers
         if rank == 0:
             workers.broadcast(None)

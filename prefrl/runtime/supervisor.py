@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import time
@@ -38,6 +39,8 @@ _LONGEST_PAUSE = 10.0
 _LONGEST_PAUSE_WITHOUT = 60.0  # of a role that the others can do without
 _MOST_CRASHES = 6  # one after the other, none of which lived long enough to do anything
 _SECONDS_OF_A_LIFE = 20.0
+_MOST_SILENCES = 3  # one after the other, between which nothing was saved
+_STAMP = re.compile(r"^[-\d]+ [:,\d]+ [A-Z]+ ")  # what logging puts before a message
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class RoleCommand:
     if it says itself that trying is of no use."""
     restarts: bool = True
     """Whether it is started again when it dies. Else the run ends: others depend on its process."""
+    saves: Path | None = None
+    """Folder of what it saves. One that is killed for its silence and has saved nothing gets
+    nowhere."""
 
 
 class _Role:
@@ -67,14 +73,18 @@ class _Role:
         self.log: Path = run.logs / f"{command.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._argv = [*command.argv, "--parent", str(os.getpid())]
+        self._saves = command.saves
+        self._saved: list[str] = []
+        self._silence = ""
         self._started = 0.0
-        self._crashes = 0
+        self._crashes, self._silences = 0, 0
         self._start_at = 0.0
         self._beat_at, self._heard = 0.0, 0.0
 
     def start(self) -> None:
         self.n_starts += 1
         self._started = self._heard = time.monotonic()
+        self._saved, self._silence = self._names_saved(), ""
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C on the terminal is for the supervisor alone.
             self.process = subprocess.Popen(
@@ -98,12 +108,21 @@ class _Role:
         # One that was at work and got SIGKILL was killed from outside.
         harmless = lived > _SECONDS_OF_A_LIFE or (worked and code == -signal.SIGKILL)
         self._crashes = 1 if harmless else self._crashes + 1
+        in_vain = self._silence and self._names_saved() == self._saved
+        self._silences = self._silences + 1 if in_vain else 0
         self.process = None
-        how = _how(code)
+        how = _how(code) + self._silence
         if not self.restarts:
             raise RoleError(
                 f"the {self.name} died with {how}: {self.last_line()} What was saved is kept; "
                 f"launch prefrl resume {run.root} as this was launched."
+            )
+        if self.essential and self._silences >= _MOST_SILENCES:
+            raise RoleError(
+                f"the {self.name} was killed {self._silences} times, the last time{self._silence}, "
+                "and has saved nothing in between; let it do less at once, as with a smaller batch "
+                f"or microbatch, or look at {self.log} for what holds it up. What was learned so "
+                "far is kept."
             )
         if self.essential and self._crashes >= _MOST_CRASHES:
             raise RoleError(
@@ -130,12 +149,23 @@ class _Role:
             "the %s cannot go on, and the run goes on without it: %s", self.name, self.last_line()
         )
 
-    def seconds_of_silence(self, run: RunDirectory) -> float:
-        """Seconds since it was started or its word changed, by this process's own clock."""
+    def kill_if_silent(self, run: RunDirectory) -> None:
+        """Kills it if its word has not changed for too long, by this process's own clock."""
         status = read_status(run, self.name)
         if status is not None and status.beat_at != self._beat_at:
             self._beat_at, self._heard = status.beat_at, time.monotonic()
-        return time.monotonic() - self._heard
+        silence = time.monotonic() - self._heard
+        if silence > _SECONDS_OF_SILENCE:
+            assert self.process is not None
+            said = status is not None and status.pid == self.process.pid
+            doing = f' while it said "{status.state}"' if said and status is not None else ""
+            self._silence = f" after {silence:.0f} s of silence{doing}"
+            _log.warning("the %s is killed%s.", self.name, self._silence)
+            self.process.kill()
+
+    def _names_saved(self) -> list[str]:
+        """Names in the folder of what it saves."""
+        return [] if self._saves is None else sorted(p.name for p in self._saves.glob("[!.]*"))
 
     def last_line(self) -> str:
         """What it said last."""
@@ -143,7 +173,7 @@ class _Role:
             lines = self.log.read_text(errors="replace").strip().splitlines()
         except OSError:
             return ""
-        return lines[-1].removeprefix("prefrl: ") if lines else ""
+        return _STAMP.sub("", lines[-1]).removeprefix("prefrl: ") if lines else ""
 
 
 def _how(code: int) -> str:
@@ -235,7 +265,7 @@ class Supervisor:
             return False
         code = role.process.poll()
         if code is None:
-            self._kill_if_silent(role)
+            role.kill_if_silent(self._run)
             return False
         if code == 0 and role is self._roles[0]:
             role.process = None
@@ -245,10 +275,3 @@ class Supervisor:
             return False
         role.bury(code, self._run)
         return False
-
-    def _kill_if_silent(self, role: _Role) -> None:
-        assert role.process is not None
-        silence = role.seconds_of_silence(self._run)
-        if silence > _SECONDS_OF_SILENCE:
-            _log.warning("the %s has been silent for %.0f s; killing it.", role.name, silence)
-            role.process.kill()

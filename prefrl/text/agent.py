@@ -27,7 +27,7 @@ from prefrl.text.data.intake import take_in, take_in_labelled
 from prefrl.text.data.records import read_preferences
 from prefrl.text.methods.examples import Example, pairs_of, rankings_of, single_responses_of
 from prefrl.text.methods.preference_losses import TUNING_METHODS
-from prefrl.text.nets.models import LanguageModel
+from prefrl.text.nets.models import LanguageModel, trunk_of
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.policy_work import PolicyWork
 from prefrl.text.responses import Prompt, Response, Responses
@@ -76,11 +76,15 @@ class TextAgent:
         self.config, self.run, self.store = config, run, store
         device = own_device(config.device)
         language = starting_model(config, device)
+        # What takes long, sampling, scoring and improving, is passes through it and its copies.
+        trunk_of(language.model).register_forward_pre_hook(lambda *told: heartbeat.beat())
         self.language = language
         self.reward = new_reward(config, language, shares=config.lora.used).to(device)
         """The policy's copy of the reward ensemble."""
+        heartbeat.beat()
         self.prompts = prompts_of(config, language)[0]
         self.responses = Responses(run)
+        heartbeat.beat()
         self._work = PolicyWork(config, language, self.reward, self.responses, workers)
         self.pool = ResponsePool(config.query.pool_size)
         self.samples = ResponseSamples(self.pool, run)
@@ -89,7 +93,7 @@ class TextAgent:
         self._rng = np.random.default_rng(config.seed)
         self.questioner = Questioner(source, store, config=config.query, rng=self._rng)
         self._labelled: list[tuple[str, bool]] = []
-        self._n_given = self._take_in_data()
+        self._n_given = self._take_in_data(heartbeat.beat)
         self._gold = gold_of(config)
         self._stop, self._heartbeat, self._on_rollout = stop, heartbeat, on_rollout
         self._examples: list[Example] = []
@@ -100,13 +104,14 @@ class TextAgent:
         self._metrics = CsvTable(run.metrics, keep=self._n_rows)
         self._shown = ShownResponses(run, self._n_batches)
 
-    def _take_in_data(self) -> int:
+    def _take_in_data(self, beat: Callable[[], None]) -> int:
         """Stores the comparisons that exist already, if it was not done; how many there are."""
         if self.config.data is None:
             return 0
         told, chat = read_preferences(self.config.data), self.config.chat
-        self._labelled = take_in_labelled(told.labelled, self.language, self.responses, chat=chat)
-        given = take_in(told.comparable(), self.language, self.responses, self.store, chat=chat)
+        language, kept = self.language, self.responses
+        self._labelled = take_in_labelled(told.labelled, language, kept, chat=chat, beat=beat)
+        given = take_in(told.comparable(), language, kept, self.store, chat=chat, beat=beat)
         self.questioner.recall(given)
         return len(given)
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.parallel import Workers
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
 from prefrl.text.methods.examples import Example
 from prefrl.text.methods.finetune import Finetuning
 from prefrl.text.methods.ppo import Ppo
-from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.methods.raft import Raft
 from prefrl.text.methods.tuning import on_examples
 from prefrl.text.nets.models import LanguageModel
@@ -27,35 +27,37 @@ from prefrl.text.nets.values import ValueModel
 from prefrl.text.responses import Prompt, Response, digest_of
 from prefrl.text.start import texts_in
 
-__all__ = ["PolicyWork", "check_shareable"]
+__all__ = ["PolicyWork", "check_shareable", "how_to_go_on"]
 
 _SEEDS_APART = 100_003  # between ranks (Huang et al. 2023, detail G6)
-_SHAREABLE = {"ppo", "best-of-n", *TUNING_METHODS}
 
 
 def check_shareable(config: AlignConfig, n_processes: int) -> None:
     """Refuses what several processes cannot share.
 
     Raises:
-        ConfigError: If a batch has fewer responses than there are processes, or one process alone
-            can do the method.
+        ConfigError: If a batch has fewer responses than there are processes.
     """
     if n_processes > config.batch:
         raise ConfigError(
             f"expected at least one response of a batch for each of {n_processes} processes, got a "
             f"batch of {config.batch}; launch fewer, or raise --batch."
         )
-    if n_processes > 1 and config.method not in _SHAREABLE:
-        raise ConfigError(
-            f"expected one of {', '.join(sorted(_SHAREABLE))} for several processes, got "
-            f"{config.method}; start it without a launcher."
-        )
+
+
+def how_to_go_on(run: RunDirectory) -> str:
+    """What is to be done when a process of a launch is gone: the end of a sentence."""
+    return (
+        f"launch prefrl resume {run.root} as this was launched: it goes on from the newest "
+        "checkpoint"
+    )
 
 
 class PolicyWork:
     """Samples from the policy and improves it.
 
-    All methods but ``follow`` are called in the first process.
+    All methods but ``follow`` are called in the first process. The others take its policy when they
+    follow: it may have none, where nothing is left to do.
 
     Args:
         config: What to do.
@@ -95,13 +97,14 @@ class PolicyWork:
             texts=texts,
             workers=workers,
         )
+        self._workers = workers
         self.raft = self._new_raft(config) if config.method == "raft" else None
         self.tuning: Finetuning | None = None
         """The fine-tuning on answers, once that has begun."""
         self._config, self._reward, self._responses = config, reward, responses
-        self._workers = workers
         self._generator = torch.Generator()
-        workers.copy(self.policy.trained_state().values())
+        if workers.rank == 0:
+            self._do("_copy")
 
     def sample(self, prompts: Sequence[Prompt], number: int) -> list[Response]:
         """A response to each prompt of a batch with a number."""
@@ -161,6 +164,9 @@ class PolicyWork:
         self._workers.broadcast((name, told))
         return getattr(self, name)(*told)
 
+    def _copy(self) -> None:
+        self._workers.copy(self.policy.trained_state().values())
+
     def _sample(self, prompts: Sequence[Prompt], number: int) -> list[Response]:
         config, workers = self._config, self._workers
         seed = config.seed + workers.rank * _SEEDS_APART
@@ -196,6 +202,7 @@ class PolicyWork:
             n_prompts=config.batch // config.per_prompt,
             n_updates=config.n_batches,
             seed=config.seed,
+            workers=self._workers,
         )
 
     def _begin_tuning(self, examples: Sequence[Example]) -> None:

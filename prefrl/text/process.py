@@ -25,6 +25,7 @@ from prefrl.text.agent import TextAgent
 from prefrl.text.candidates import load_recent
 from prefrl.text.config import align_config_from_json
 from prefrl.text.finish import save_policy
+from prefrl.text.policy_work import how_to_go_on
 from prefrl.text.responses import Responses
 from prefrl.text.start import new_reward, starting_model, synthetic_oracle
 
@@ -56,7 +57,10 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             waiting=wait,
         )
 
-    with LabelStore(run.labels) as store, join_workers(config.device) as workers:
+    with (
+        LabelStore(run.labels) as store,
+        join_workers(config.device, advice=how_to_go_on(run)) as workers,
+    ):
         agent = TextAgent(
             config,
             run,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory, replace_file, sync_folder
 
 __all__ = ["Prompt", "Response", "Responses", "digest_of", "response_from"]
+
+_WRITERS = 4  # a disk takes about as long for four files at once as for one
 
 Messages = tuple[tuple[str, str], ...]
 """A conversation: of each message a role and what was said."""
@@ -88,13 +92,22 @@ class Responses(Mapping[str, Response]):
         self._folder = None if run is None else run.items
         self._known: dict[str, Response] = {}
 
-    def keep(self, responses: Sequence[Response]) -> None:
-        """Keeps responses for good: when this returns, they are on disk."""
+    def keep(
+        self, responses: Sequence[Response], *, beat: Callable[[], None] = lambda: None
+    ) -> None:
+        """Keeps responses for good: when this returns, they are on disk.
+
+        Args:
+            responses: Which; many at once are much faster than one after the other.
+            beat: Called for each one that is written.
+        """
         new = {r.id: r for r in responses if r.id not in self._known}
         if self._folder is not None and new:
-            for response_id, response in new.items():
-                path = self._folder / f"{response_id}.json"
-                replace_file(path, json.dumps(asdict(response)).encode(), point="items")
+            # A file that is there is whole; its name may not be on disk yet.
+            missing = [r for r in new.values() if not self._path(r.id).is_file()]
+            with ThreadPoolExecutor(_WRITERS) as writers:
+                for _ in writers.map(self._write, missing):
+                    beat()
             sync_folder(self._folder)
         self._known |= new
 
@@ -108,7 +121,7 @@ class Responses(Mapping[str, Response]):
     def __contains__(self, item_id: object) -> bool:
         if item_id in self._known:
             return True
-        return self._folder is not None and (self._folder / f"{item_id}.json").is_file()
+        return self._folder is not None and self._path(item_id).is_file()
 
     def __iter__(self) -> Iterator[str]:
         if self._folder is None:
@@ -118,9 +131,16 @@ class Responses(Mapping[str, Response]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def _read(self, item_id: str) -> Response:
+    def _path(self, item_id: object) -> Path:
         assert self._folder is not None
-        path = self._folder / f"{item_id}.json"
+        return self._folder / f"{item_id}.json"
+
+    def _write(self, response: Response) -> None:
+        content = json.dumps(asdict(response)).encode()
+        replace_file(self._path(response.id), content, point="items")
+
+    def _read(self, item_id: str) -> Response:
+        path = self._path(item_id)
         try:
             return response_from(json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -18,8 +18,10 @@ from prefrl.text.config import AlignConfig
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
 from prefrl.text.data.intake import check_fits, check_usable
 from prefrl.text.data.prompts import PromptConfig, cut_prompt, read_prompts
-from prefrl.text.data.records import read_preferences
+from prefrl.text.data.records import Preferences, read_preferences
 from prefrl.text.gold import Gold, load_gold, text_oracle
+from prefrl.text.methods.finetune import check_warmup
+from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.nets.adapters import target_modules
 from prefrl.text.nets.generate import check_lengths
 from prefrl.text.nets.models import LanguageModel, check_layers, load_model
@@ -183,17 +185,31 @@ def check_adapters(config: AlignConfig, language: LanguageModel) -> None:
 
 
 def check_start(config: AlignConfig, language: LanguageModel) -> None:
-    """Refuses layers that the model does not have, and data that it or the method cannot use.
+    """Refuses layers that the model lacks, unusable data, and a warm-up longer than the training.
 
     Raises:
         ConfigError: If it cannot work, with the place in the file where it is about that.
     """
     for n_layers in (config.train_layers, config.reward.train_layers):
         check_layers(language.model, n_layers)
+    preferences = Preferences([], [])
     if config.data is not None:
         preferences = read_preferences(config.data)
         check_usable(preferences, config.data, method=config.method, n_labels=config.labels)
         check_fits(preferences, language, chat=config.chat)
+    if config.tunes_on_answers and not (config.asks_people and config.labels):
+        check_warmup(config.finetune, _most_examples(config, preferences))
+
+
+def _most_examples(config: AlignConfig, preferences: Preferences) -> int:
+    """How many examples an oracle that answers once, and data, can give at most."""
+    takes, comparable = TUNING_METHODS[config.method].takes, preferences.comparable()
+    if takes == "single responses":
+        n_compared = sum(len(ranking.responses) for ranking in comparable)
+        return 2 * config.labels + n_compared + len(preferences.labelled)
+    if takes == "rankings":  # of a group with a skip, the other pairs are rankings too
+        return config.labels + len(comparable)
+    return config.labels + sum(len(list(ranking.pairs())) for ranking in comparable)
 
 
 def gold_of(config: AlignConfig) -> Gold | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
-from prefrl.errors import RoleError
+from prefrl.errors import ConfigError, NonFiniteError, NotEnoughDataError, RoleError
 from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
@@ -28,7 +28,7 @@ from prefrl.runtime.tables import Metrics
 from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
 from prefrl.text.finish import AlignResult, finish_run, save_policy
-from prefrl.text.policy_work import PolicyWork, check_shareable
+from prefrl.text.policy_work import PolicyWork, check_shareable, how_to_go_on
 from prefrl.text.responses import Response, Responses
 from prefrl.text.start import (
     check_adapters,
@@ -45,6 +45,9 @@ __all__ = ["align", "resume_alignment"]
 
 Beside = Callable[[RunDirectory], Sequence[RoleCommand]]
 AnyOracle = Oracle | Callable[[Response, Response], Answer | str | bool]
+
+# What happens to all processes of a launch at the same place; or the first one is gone.
+_TOLD_BY_THE_FIRST = (ConfigError, NotEnoughDataError, NonFiniteError, RoleError)
 
 
 @dataclass(frozen=True)
@@ -146,11 +149,12 @@ def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResul
 def _follow(config: AlignConfig, run: RunDirectory) -> AlignResult:
     """Shares the work with the policy, in a process of a launch that is not the first."""
     use_cpu(config.threads)
-    language = starting_model(config, own_device(config.device))
-    reward = new_reward(config, language, shares=config.lora.used)
+    # It joins before it loads: what the first one finds wrong, that one alone tells.
     with join_workers(config.device) as workers, StopSignal():  # the first one says when to stop
+        language = starting_model(config, own_device(config.device))
+        reward = new_reward(config, language, shares=config.lora.used)
         work = PolicyWork(config, language, reward, Responses(run), workers)
-        with contextlib.suppress(RoleError):  # the first one tells what happened, or is gone
+        with contextlib.suppress(*_TOLD_BY_THE_FIRST):
             work.follow()
     return AlignResult(run=run, summary={})
 
@@ -176,7 +180,7 @@ def _in_one_process(
     with (
         only_one(run, "agent"),
         LabelStore(run.labels) as store,
-        join_workers(config.device) as workers,
+        join_workers(config.device, advice=how_to_go_on(run)) as workers,
     ):
         agent = TextAgent(
             config,
@@ -220,5 +224,7 @@ def _side_by_side(
 
 def _role_command(role: str, run: RunDirectory) -> RoleCommand:
     argv = [sys.executable, "-m", "prefrl.text.process", role, str(run.root)]
+    saves = {"agent": run.checkpoints, "learner": run.reward}.get(role)
     # A new agent could not join the processes that were connected to the old one.
-    return RoleCommand(role, argv, restarts=role != "agent" or launched_as()[1] == 1)
+    restarts = role != "agent" or launched_as()[1] == 1
+    return RoleCommand(role, argv, restarts=restarts, saves=saves)

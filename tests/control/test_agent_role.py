@@ -55,3 +55,11 @@ def test_no_checkpoint_has_a_policy_that_is_not_finite(role):
     assert finite(policy)
     kept = load_checkpoint(role._run.checkpoints).state["agent"]["policy"]
     assert all(bool(torch.isfinite(t).all()) for t in kept.values())
+
+
+def test_it_says_that_it_lives_in_each_gradient_step_of_an_update(role, monkeypatch):
+    assert role.step()
+    beats = []
+    monkeypatch.setattr(role._heartbeat, "beat", lambda *state, **about: beats.append(state))
+    role.agent.model.train()
+    assert beats == [()]

@@ -98,8 +98,9 @@ def test_who_loses_another_process_says_so_in_a_sentence(monkeypatch):
         monkeypatch.setenv(name, value)
     process = multiprocessing.get_context("spawn").Process(target=die_when_told, args=(port,))
     process.start()
-    told = r"expected all 2 processes .* one is gone .*prefrl resume"
-    with pytest.raises(RoleError, match=told), join_workers("cpu") as workers:
+    told = r"expected all 2 processes .* one is gone .*; launch prefrl resume runs/one\.$"
+    joined = join_workers("cpu", advice="launch prefrl resume runs/one")
+    with pytest.raises(RoleError, match=told), joined as workers:
         lose_the_other(workers)
     process.join(20)
 

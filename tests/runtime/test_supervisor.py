@@ -106,6 +106,47 @@ def test_a_role_that_is_silent_is_killed_and_started_again(run, monkeypatch):
     assert roles.n_restarts >= 1
 
 
+def saying(run, then):
+    """A program that says that it improves, and does something."""
+    return (
+        "from pathlib import Path\n"
+        "from prefrl.runtime.role import Heartbeat\n"
+        "from prefrl.runtime.rundir import RunDirectory\n"
+        f"run = RunDirectory(Path({str(run.root)!r}))\n"
+        f"Heartbeat(run, 'agent').beat('improving')\n{then}\n{FOREVER}"
+    )
+
+
+def test_a_role_that_is_silent_again_and_again_and_saves_nothing_ends_the_run(run, monkeypatch):
+    monkeypatch.setattr(module, "_SECONDS_OF_SILENCE", 1.5)
+    argv = [sys.executable, "-c", noting(run, saying(run, ""))]
+    told = (
+        r"the agent was killed 3 times, the last time after \d+ s of silence while it said "
+        r'"improving", and has saved nothing in between; .* smaller batch'
+    )
+    with pytest.raises(RoleError, match=told):
+        with Supervisor(run, [RoleCommand("agent", argv, saves=run.checkpoints)]) as roles:
+            roles.watch(poll=within(60))
+    assert len(pids(run)) == 3
+
+
+def test_a_role_that_saves_before_each_silence_goes_on(run, monkeypatch):
+    monkeypatch.setattr(module, "_SECONDS_OF_SILENCE", 0.5)
+    program = noting(run, f"open(f'{run.checkpoints}/{{os.getpid()}}', 'w')\n{FOREVER}")
+    roles = [RoleCommand("agent", [sys.executable, "-c", program], saves=run.checkpoints)]
+    with Supervisor(run, roles) as watched:
+        watched.watch(poll=lambda: len(pids(run)) > module._MOST_SILENCES + 1 or within(60)())
+    assert len(pids(run)) > module._MOST_SILENCES + 1
+
+
+@pytest.mark.parametrize("before", ["2026-11-25 12:39:25,436 ERROR ", "prefrl: "])
+def test_the_last_words_are_without_what_logging_puts_before_them(run, before):
+    program = f"import sys; print('a line\\n{before}expected more'); sys.exit({GAVE_UP})"
+    with pytest.raises(RoleError, match=r"^the agent cannot go on: expected more$"):
+        with Supervisor(run, [role("agent", program)]) as roles:
+            roles.watch(poll=within(30))
+
+
 def test_what_roles_print_is_in_their_logs(run):
     with Supervisor(run, [role("agent", "print('hello from the agent')")]) as roles:
         assert roles.watch(poll=within(20))

@@ -17,16 +17,17 @@ from prefrl.runtime.rundir import RunDirectory
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 LAUNCH = [
-    *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+    *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"),
     *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
     *("--main_process_port", "0", "-m", "prefrl"),
 ]
 
 
-def launch(*arguments, folder):
+def launch(*arguments, folder, size=2):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [*LAUNCH[:4], "--num_processes", str(size), *LAUNCH[4:]]
     return subprocess.Popen(
-        [*LAUNCH, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -67,7 +68,7 @@ def wait_for(condition, seconds=120):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("method", ["ppo", "dpo"])
+@pytest.mark.parametrize("method", ["ppo", "raft", "dpo"])
 def test_two_processes_come_to_the_end_and_the_result_opens(method, tmp_path):
     from transformers import AutoModelForCausalLM
 
@@ -77,6 +78,28 @@ def test_two_processes_come_to_the_end_and_the_result_opens(method, tmp_path):
     assert json.loads(run.summary.read_text())["labels"] == 40
     assert output.count("preset tiny") == 1  # the first process alone shows something
     AutoModelForCausalLM.from_pretrained(run.model)
+
+    run.summary.unlink()  # as if it had been killed in the final evaluation
+    code, output = said(launch("resume", "run", folder=tmp_path))
+    assert code == 0, output
+    assert run.summary.is_file()
+
+
+def test_in_one_process_of_a_launch_a_run_goes_on_with_another_number_of_them(tmp_path):
+    launcher = align_in(tmp_path, "--sync", "--responses", 2560, "--checkpoint-seconds", 0)
+    run = RunDirectory(tmp_path / "run")
+    wait_for(lambda: run.metrics.is_file() and run.metrics.read_text().count("\n") > 4)
+    os.kill(policy_worker(launcher), signal.SIGKILL)
+    code, output = said(launcher)
+    assert code != 0
+    assert len(re.findall(r"prefrl: expected all 2 processes .*? but one is gone", output)) == 1
+
+    n_before = run.metrics.read_text().count("\n")
+    assert n_before < 40
+    code, output = said(launch("resume", "run", folder=tmp_path, size=3))
+    assert code == 0, output
+    summary = json.loads(run.summary.read_text())
+    assert (summary["responses"], summary["labels"]) == (2560, 40)
 
 
 def test_a_killed_process_ends_the_launch_with_a_sentence_and_resume_goes_on(tmp_path):
@@ -88,7 +111,8 @@ def test_a_killed_process_ends_the_launch_with_a_sentence_and_resume_goes_on(tmp
     assert code != 0
     told = re.findall(r"prefrl: the agent .*?: (.*? newest checkpoint\.)", output)
     assert len(told) == 1, output
-    assert "expected all 2 processes of the launch to go on, but one is gone" in told[0]
+    assert told[0].startswith("expected all 2 processes of the launch to go on, but one is gone")
+    assert "launch prefrl resume run as this was launched" in told[0]
     assert "Saved and stopped" not in output
 
     n_before = run.metrics.read_text().count("\n")
@@ -99,6 +123,17 @@ def test_a_killed_process_ends_the_launch_with_a_sentence_and_resume_goes_on(tmp
     code, output = said(launcher)
     assert "Saved and stopped" in output
     assert "the agent" not in output
+
+
+def test_what_happens_to_all_processes_is_said_by_the_first(tmp_path):
+    code, output = said(align_in(tmp_path, "--ppo.learning-rate", "1e30"))
+    assert code != 0
+    told = r"prefrl: the agent cannot go on: expected a finite .*?; lower the learning rate\."
+    assert len(re.findall(told, output)) == output.count("prefrl: ") == 1, output
+    missing = ("align", "nowhere/at-all", "--prompts", "prompts.txt", "--device", "cpu")
+    code, output = said(launch(*missing, folder=tmp_path))
+    assert code != 0
+    assert output.count("prefrl: ") == 1, output
 
 
 def test_a_killed_agent_ends_the_launch_too(tmp_path):

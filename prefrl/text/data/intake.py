@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prefrl.core.comparisons import Answer, Query
@@ -37,6 +37,7 @@ def take_in(
     store: LabelStore,
     *,
     chat: bool = False,
+    beat: Callable[[], None] = lambda: None,
 ) -> list[Query]:
     """Stores what a file prefers as answers. Done again, it adds nothing.
 
@@ -50,6 +51,7 @@ def take_in(
         responses: Where they are kept.
         store: Where queries and answers go.
         chat: Whether prompts that are texts are what a user says.
+        beat: Called again and again while it goes on.
 
     Returns:
         The queries, each once.
@@ -58,20 +60,24 @@ def take_in(
         ConfigError: If a text is too long for the model: with its place in the file.
     """
     answered: list[tuple[Query, Submission]] = []
+    found: list[Response] = []
     n_ratings: Counter[str] = Counter()
     for ranking in rankings:
+        beat()
         items = [
             _item(language, ranking.prompt, text, chat=chat, where=ranking.where)
             for text in ranking.responses
         ]
+        found += items
         ranks: dict[str, float] = {}
         for item, rank in zip(items, ranking.ranks, strict=True):
             ranks.setdefault(item.id, rank)
-        responses.keep(items)
         for query, answer in _pairs(ranks):
             n_ratings[query.id] += 1
             answered.append((query, _submission(query, answer, n_ratings[query.id])))
+    responses.keep(found, beat=beat)
     for start in range(0, len(answered), _BATCH):
+        beat()
         batch = answered[start : start + _BATCH]
         store.add_answered([query for query, _ in batch], [given for _, given in batch])
     return list({query.id: query for query, _ in answered}.values())
@@ -83,6 +89,7 @@ def take_in_labelled(
     responses: Responses,
     *,
     chat: bool = False,
+    beat: Callable[[], None] = lambda: None,
 ) -> list[tuple[str, bool]]:
     """Keeps single responses.
 
@@ -91,6 +98,7 @@ def take_in_labelled(
         language: Whose tokens the texts become.
         responses: Where they are kept.
         chat: Whether prompts that are texts are what a user says.
+        beat: Called again and again while it goes on.
 
     Returns:
         Their ids, and whether they are good.
@@ -98,10 +106,11 @@ def take_in_labelled(
     Raises:
         ConfigError: If a text is too long for the model: with its place in the file.
     """
-    items = [
-        _item(language, one.prompt, one.response, chat=chat, where=one.where) for one in labelled
-    ]
-    responses.keep(items)
+    items = []
+    for one in labelled:
+        beat()
+        items.append(_item(language, one.prompt, one.response, chat=chat, where=one.where))
+    responses.keep(items, beat=beat)
     return [(item.id, one.is_good) for item, one in zip(items, labelled, strict=True)]
 
 

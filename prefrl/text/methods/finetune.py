@@ -18,7 +18,13 @@ from prefrl.text.nets.logprobs import collate, token_logprobs
 from prefrl.text.nets.policy import Policy
 from prefrl.text.responses import Response
 
-__all__ = ["FinetuneConfig", "Finetuning", "demonstration_loss", "on_demonstrations"]
+__all__ = [
+    "FinetuneConfig",
+    "Finetuning",
+    "check_warmup",
+    "demonstration_loss",
+    "on_demonstrations",
+]
 
 LossOf = Callable[[Sequence[int]], tuple[Tensor, dict[str, float]]]
 """From the numbers of examples to their mean loss and what to log of them."""
@@ -72,6 +78,24 @@ class FinetuneConfig:
             )
 
 
+def check_warmup(config: FinetuneConfig, n_examples: int) -> None:
+    """Refuses a warm-up of which there is no end.
+
+    Args:
+        config: Settings.
+        n_examples: How many examples there are, or can be at most.
+
+    Raises:
+        ConfigError: If it is as long as the training.
+    """
+    n_steps = -(-n_examples // config.batch_size) * config.epochs
+    if config.warmup_steps >= n_steps:
+        raise ConfigError(
+            f"expected warmup_steps to be fewer than the {n_steps} gradient steps that "
+            f"{n_examples} examples give, got {config.warmup_steps}; lower it, or raise epochs."
+        )
+
+
 class Finetuning:
     """Trains a policy on examples; one step is one gradient step.
 
@@ -109,12 +133,7 @@ class Finetuning:
         """Gradient steps of a pass."""
         self.total_steps = self.per_epoch * config.epochs
         """Gradient steps in all."""
-        if config.warmup_steps >= self.total_steps:
-            raise ConfigError(
-                f"expected warmup_steps to be fewer than the {self.total_steps} gradient steps "
-                f"that {n_examples} examples give, got {config.warmup_steps}; lower it, or raise "
-                "epochs."
-            )
+        check_warmup(config, n_examples)
         self._n_examples = n_examples
         self._loss_of = loss_of
         self._before = before

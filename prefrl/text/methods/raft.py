@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from prefrl.errors import ConfigError, NonFiniteError
+from prefrl.runtime.parallel import ALONE, Workers
 from prefrl.text.methods.finetune import FinetuneConfig, Finetuning, demonstration_loss
 from prefrl.text.nets.logprobs import collate
 from prefrl.text.nets.policy import Policy
@@ -95,6 +96,7 @@ class Raft:
         n_prompts: Prompts of a batch.
         n_updates: Batches in the whole training.
         seed: Of the order of examples.
+        workers: Share each batch out among them; each calls ``improve`` with the same.
     """
 
     def __init__(
@@ -106,9 +108,11 @@ class Raft:
         n_prompts: int,
         n_updates: int,
         seed: int,
+        workers: Workers = ALONE,
     ) -> None:
         self.policy = policy
         self._config = config
+        self._workers = workers
         self._n_prompts = n_prompts
         self._best: list[Response] = []
 
@@ -117,7 +121,8 @@ class Raft:
             return demonstration_loss(policy, best, temperature=policy.temperature), {}
 
         whole = replace(finetune, epochs=finetune.epochs * n_updates)
-        self._steps = Finetuning(policy, n_prompts * config.kept, loss_of, config=whole, seed=seed)
+        n_kept = n_prompts * config.kept
+        self._steps = Finetuning(policy, n_kept, loss_of, config=whole, seed=seed, workers=workers)
         self._per_update = finetune.epochs * self._steps.per_epoch
 
     def improve(self, responses: Sequence[Response], scores: Tensor) -> dict[str, float]:
@@ -149,11 +154,12 @@ class Raft:
     @torch.no_grad()
     def _kl(self, responses: Sequence[Response]) -> float:
         total = 0.0
-        for start in range(0, len(responses), _CHUNK):
-            batch = collate(responses[start : start + _CHUNK], self.policy.device)
+        mine = responses[self._workers.share(len(responses))]
+        for start in range(0, len(mine), _CHUNK):
+            batch = collate(mine[start : start + _CHUNK], self.policy.device)
             ratios = self.policy.logprobs(batch) - self.policy.reference_logprobs(batch)
             total += float(ratios.sum())
-        return total / len(responses)
+        return self._workers.add({"kl": total})["kl"] / len(responses)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: a copy."""

@@ -3,6 +3,8 @@ import pytest
 from prefrl.core.comparisons import Answer
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.text import responses as module
 from prefrl.text.data.intake import take_in, take_in_labelled
 from prefrl.text.data.records import Labelled, Ranking
 from prefrl.text.methods.examples import pairs_of, rankings_of
@@ -63,6 +65,35 @@ def test_each_rating_of_the_same_responses_counts():
     assert len(comparisons) == 4 + 3 * 3
     ranked = [e for e in rankings_of(comparisons) if len(e.ids) == 3]
     assert [[responses[i].text for i in e.ids] for e in ranked] == [["c", "d", "e"]]
+
+
+def test_all_items_of_a_file_are_on_disk_at_once_before_its_queries_and_are_written_once(
+    tmp_path, monkeypatch
+):
+    run, language = RunDirectory.create(tmp_path / "run"), load_model("tiny")
+    rankings = [Ranking(f"{i} ", ("good", "bad"), (1, 2)) for i in range(50)]
+    single = [Labelled("p ", "good", True)]
+    done, beats = [], []
+    for name in ("replace_file", "sync_folder"):
+        real = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *a, n=name, r=real, **k: (r(*a, **k), done.append(n))
+        )
+    with LabelStore("sqlite://") as store:
+        add = store.add_answered
+        monkeypatch.setattr(store, "add_answered", lambda *a: (done.append("stored"), add(*a)))
+        for expected in (["replace_file"] * 100, []):  # the second time after a restart
+            take_in(rankings, language, Responses(run), store, beat=lambda: beats.append(1))
+            assert done == [*expected, "sync_folder", "stored"]
+            assert len(beats) > 50 + len(expected)
+            done.clear()
+            beats.clear()
+        take_in_labelled(single, language, Responses(run), beat=lambda: beats.append(1))
+    assert done == ["replace_file", "sync_folder"]
+    assert len(beats) == 2
+    again = Responses(run)
+    assert len(again) == 101
+    assert all(again[item_id].id == item_id for item_id in again)
 
 
 def test_no_labeller_ever_finds_what_data_has_answered(tmp_path, monkeypatch):
