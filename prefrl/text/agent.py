@@ -25,7 +25,7 @@ from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.intake import take_in, take_in_labelled
 from prefrl.text.data.records import read_preferences
-from prefrl.text.methods.examples import Example, pairs_of, rankings_of, single_responses_of
+from prefrl.text.methods.examples import Example, examples_of
 from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.nets.models import LanguageModel, trunk_of
 from prefrl.text.nets.scoring import scores_of
@@ -231,12 +231,7 @@ class TextAgent:
         """What the answers say, as the method takes it."""
         comparisons = [comparison for _, comparison in self.store.comparisons()]
         takes = TUNING_METHODS[self.config.method].takes
-        if takes == "pairs":
-            examples = pairs_of(comparisons)
-        elif takes == "rankings":
-            examples = rankings_of(comparisons)
-        else:
-            examples = single_responses_of(comparisons, self._labelled)
+        examples = examples_of(takes, comparisons, self._labelled)
         if not examples:
             raise NotEnoughDataError(
                 f"expected answers that prefer one response, got none among "

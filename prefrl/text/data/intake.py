@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from prefrl.core.comparisons import Answer, Query
+from prefrl.core.comparisons import Answer, Comparison, Query
 from prefrl.core.store import LabelStore, Submission
 from prefrl.errors import ConfigError
 from prefrl.text.data.prompts import PromptText
 from prefrl.text.data.records import Labelled, Preferences, Ranking
+from prefrl.text.methods.examples import examples_of
 from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Response, Responses
@@ -127,23 +129,26 @@ def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels:
         ConfigError: If it can learn nothing from them.
     """
     comparable = preferences.comparable()
-    if method in TUNING_METHODS and TUNING_METHODS[method].takes == "single responses":
-        if n_labels == 0 and _n_sure(preferences.labelled, comparable) < 2:
-            raise ConfigError(
-                f"expected at least two responses in {path} that are good or bad for {method}, but "
-                "there are fewer; those that are said to be both, and ties, do not count."
-            )
-        return
-    if not comparable:
+    takes = TUNING_METHODS[method].takes if method in TUNING_METHODS else "pairs"
+    if takes != "single responses" and not comparable:
         raise ConfigError(
             f"expected comparisons in {path} for {method}, but there are only single responses, "
             "none of them good where another one to the same prompt is bad; kto learns from such "
             "ones."
         )
-    if n_labels == 0 and not any(ranking.prefers for ranking in comparable):
+    if n_labels:
+        return
+    labels = [(_name(one.prompt, one.response), one.is_good) for one in preferences.labelled]
+    found = examples_of(takes, _comparisons(comparable), labels)
+    if takes == "single responses" and len(found) < 2:
+        raise ConfigError(
+            f"expected at least two responses in {path} that are good or bad for {method}, but "
+            "there are fewer; those that won as often as they lost, and ties, do not count."
+        )
+    if not found:
         raise ConfigError(
             f"expected a response in {path} that is better than another one for {method}, but all "
-            "are ties or read the same; give other data, or ask for labels."
+            "are ties, read the same, or are contradicted; give other data, or ask for labels."
         )
 
 
@@ -165,17 +170,19 @@ def check_fits(preferences: Preferences, language: LanguageModel, *, chat: bool 
         _item(language, one.prompt, one.response, chat=chat, where=one.where)
 
 
-def _n_sure(labelled: Sequence[Labelled], comparable: Sequence[Ranking]) -> int:
-    """How many responses are good or bad, and not both."""
-    said: dict[tuple[PromptText, str], set[bool]] = {}
-    for label in labelled:
-        said.setdefault((label.prompt, label.response), set()).add(label.is_good)
-    for ranking in comparable:
-        places = list(zip(ranking.responses, ranking.ranks, strict=True))
-        for (one, rank), (_, other_rank) in itertools.permutations(places, 2):
-            if rank != other_rank:
-                said.setdefault((ranking.prompt, one), set()).add(rank < other_rank)
-    return sum(len(verdicts) == 1 for verdicts in said.values())
+def _comparisons(rankings: Sequence[Ranking]) -> list[Comparison]:
+    """What ``take_in`` will make of them, without a model's tokens."""
+    found = []
+    for ranking in rankings:
+        ranks: dict[str, float] = {}
+        for text, rank in zip(ranking.responses, ranking.ranks, strict=True):
+            ranks.setdefault(_name(ranking.prompt, text), rank)
+        found += [Comparison(query, answer) for query, answer in _pairs(ranks)]
+    return found
+
+
+def _name(prompt: PromptText, text: str) -> str:
+    return _hash(json.dumps([prompt, text]))
 
 
 def _item(

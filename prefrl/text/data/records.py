@@ -54,12 +54,6 @@ class Ranking:
         """All K (K - 1) / 2 pairs of places, ties included."""
         yield from itertools.combinations(range(len(self.responses)), 2)
 
-    @property
-    def prefers(self) -> bool:
-        """Whether some response is better than another one that reads otherwise."""
-        places = zip(self.responses, self.ranks, strict=True)
-        return any(a[0] != b[0] and a[1] != b[1] for a, b in itertools.combinations(places, 2))
-
 
 @dataclass(frozen=True)
 class Labelled:

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from prefrl.core.comparisons import Comparison
+from prefrl.core.verdicts import wins_of
 
-__all__ = ["BAD", "GOOD", "Example", "pairs_of", "rankings_of", "single_responses_of"]
+__all__ = [
+    "BAD",
+    "GOOD",
+    "Example",
+    "Takes",
+    "examples_of",
+    "pairs_of",
+    "rankings_of",
+    "single_responses_of",
+]
+
+Takes = Literal["pairs", "rankings", "single responses"]
+"""What the examples of a method are of."""
 
 GOOD, BAD = 1.0, 2.0
 """Ranks of a single response."""
@@ -76,20 +90,33 @@ def _ranking(group: Sequence[Comparison]) -> Example | None:
 def single_responses_of(
     comparisons: Iterable[Comparison], labels: Iterable[tuple[str, bool]]
 ) -> list[Example]:
-    """Responses that are good or bad, each once; one that is said to be both is left out.
+    """Responses that are good or bad, each once: what won more often than it lost is good.
 
     Args:
-        comparisons: Of each that prefers one, that one is good and the other one bad.
+        comparisons: Each that prefers a response is won by that one and lost by the other.
+        labels: Ids of single responses, and whether they are good: won or lost once more.
+
+    Returns:
+        All but those that won as often as they lost.
+    """
+    wins = wins_of(comparisons)
+    for response_id, is_good in labels:
+        wins[response_id] = wins.get(response_id, 0) + (1 if is_good else -1)
+    return [Example((one,), (GOOD if n > 0 else BAD,)) for one, n in wins.items() if n]
+
+
+def examples_of(
+    takes: Takes, comparisons: Sequence[Comparison], labels: Iterable[tuple[str, bool]]
+) -> list[Example]:
+    """What a method learns from.
+
+    Args:
+        takes: What its examples are of.
+        comparisons: All answers.
         labels: Ids of single responses, and whether they are good.
     """
-    said: dict[str, set[bool]] = {}
-    for response_id, is_good in labels:
-        said.setdefault(response_id, set()).add(is_good)
-    for example in pairs_of(comparisons):
-        for response_id, is_good in zip(example.ids, (True, False), strict=True):
-            said.setdefault(response_id, set()).add(is_good)
-    return [
-        Example((response_id,), (GOOD if True in verdicts else BAD,))
-        for response_id, verdicts in said.items()
-        if len(verdicts) == 1
-    ]
+    if takes == "pairs":
+        return pairs_of(comparisons)
+    if takes == "rankings":
+        return rankings_of(comparisons)
+    return single_responses_of(comparisons, labels)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from prefrl.errors import ConfigError
+from prefrl.text.methods.examples import Takes
 from prefrl.text.methods.ranking_losses import pro_loss, rrhf_loss
 from prefrl.text.methods.response_losses import kto_loss
 
@@ -160,7 +160,7 @@ class PairLossConfig:
 class TuningMethod:
     """How a method makes a loss of answers."""
 
-    takes: Literal["pairs", "rankings", "single responses"]
+    takes: Takes
     """What one example is. Of other answers: pairs are rankings of two, and their chosen responses
     good, the rejected ones bad; rankings are all their pairs; and so are single responses to the
     same prompt of which one is good and one bad."""

@@ -286,7 +286,7 @@ def _check_enough(n: int, method: str) -> None:
     if n < 2:
         raise NotEnoughDataError(
             f"expected at least two responses that are good or bad for {method}, got {n}; one that "
-            "is said to be both is left out."
+            "won as often as it lost is left out."
         )
 
 

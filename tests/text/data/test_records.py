@@ -16,6 +16,7 @@ from prefrl.text.responses import Responses
 from prefrl.text.train import align, resume_alignment
 
 PAIR = {"prompt": "one ", "chosen": "good", "rejected": "bad"}
+TRIPLE = {"prompt": "p", "responses": ["a", "b", "c"], "ranks": [1, 2, 3]}
 UP = {"prompt": "one ", "completion": "good", "label": True}
 DOWN = {"prompt": "one ", "completion": "bad", "label": False}
 
@@ -193,9 +194,10 @@ def test_an_empty_and_a_missing_file_are_refused(tmp_path):
         ([UP, UP], "rrhf", 0, "there are only single responses"),
         ([UP, UP | {"label": False}], "kto", 0, "at least two responses .* for kto"),
         ([UP, UP], "kto", 0, "at least two responses"),
-        ([PAIR | {"rejected": "good"}], "ppo", 0, "all are ties or read the same"),
+        ([PAIR | {"rejected": "good"}], "ppo", 0, "all are ties, read the same"),
         ([PAIR | {"rejected": "good"}], "kto", 0, "at least two responses"),
         ([{"prompt": "p", "responses": ["a", "b"], "ranks": [1, 1]}], "pro", 0, "all are ties"),
+        ([TRIPLE, TRIPLE | {"ranks": [3, 2, 1]}], "rrhf", 0, "or are contradicted"),
     ],
 )
 def test_data_that_a_method_cannot_use_is_refused_before_anything_starts(
@@ -224,6 +226,8 @@ def test_data_that_a_method_cannot_use_is_refused_before_anything_starts(
         ([PAIR], "kto", 0),
         ([PAIR, UP], "pro", 0),
         ([{"prompt": "p", "responses": ["a", "b"], "ranks": [1, 1]}], "dpo", 20),
+        ([TRIPLE, TRIPLE | {"ranks": [3, 2, 1]}], "dpo", 0),
+        ([{"prompt": "p", "responses": ["a", "b", "a", "c"], "ranks": [1, 2, 3, 1]}], "kto", 0),
     ],
 )
 def test_data_that_a_method_can_use_is_not_refused(tmp_path, rows, method, labels):

@@ -53,11 +53,15 @@ def test_several_people_count_by_their_mean():
     assert rankings_of(first + second) == [Example(("a", "b", "c"), (1, 1, 3))]
 
 
-def test_each_response_is_good_or_bad_once_and_one_that_is_both_is_left_out():
+def test_each_response_is_good_or_bad_once_by_what_it_won_and_lost():
     comparisons = [said("a", "b", "left"), said("b", "c", "left"), said("d", "e", "tie")]
+    comparisons += [said("f", "g", answer) for answer in ("left", "left", "right")]  # of three
     labels = [("x", True), ("y", False), ("x", True), ("y", True), ("a", True)]
     found = single_responses_of(comparisons, labels)
-    assert found == [Example(("x",), (GOOD,)), Example(("a",), (GOOD,)), Example(("c",), (BAD,))]
+    good, bad = ("a", "f", "x"), ("c", "g")
+    assert {example.ids[0]: example.ranks[0] for example in found} == dict.fromkeys(
+        good, GOOD
+    ) | dict.fromkeys(bad, BAD)
 
 
 @pytest.mark.parametrize("examples_of", [pairs_of, rankings_of])
