@@ -30,6 +30,8 @@ HERE = Path(__file__).parent
 PROMPTS = HERE / "everyday_prompts.txt"
 RUNS = Path("runs/benchmark/frontier")
 N_SENTENCES = 4000
+N_PASSES_OF_KTO = 5
+MOST_SEEDS = 10
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """Student's t by the number of seeds, for intervals of 95 %."""
 
@@ -40,9 +42,9 @@ COEFFICIENTS = {
     "ipo": [0.1, 0.3, 1.0],
     "hinge": [0.1, 0.3, 1.0],
     "kto": [0.1, 0.3, 1.0],
-    "raft": [2, 4, 8],
+    "raft": [1, 3, 6],
 }
-"""Of each method: n; kl_coef; beta; responses to each prompt, of which raft learns the best."""
+"""Of each method: n; kl_coef; beta; passes of raft over the best of eight responses."""
 COLOURS = {
     "best-of-n": "#000000", "ppo": "#0072B2", "dpo": "#D55E00", "ipo": "#009E73",
     "hinge": "#CC79A7", "kto": "#E69F00", "raft": "#56B4E9",
@@ -105,19 +107,33 @@ def config_of(method: str, coefficient: float, seed: int, base: Path) -> AlignCo
         finetune=FinetuneConfig(learning_rate=3e-4, epochs=3, batch_size=16, microbatch=16),
     )
     if method == "best-of-n":
-        return replace(config, labels=500, initial_fraction=1.0, data=None, n=int(coefficient))
+        return replace(config, labels=500, initial_fraction=0.0, data=None, n=int(coefficient))
     if method == "ppo":
         return replace(config, ppo=replace(config.ppo, kl_coef=coefficient))
     if method == "raft":
-        return replace(
-            config, per_prompt=int(coefficient), finetune=replace(config.finetune, epochs=1)
-        )
+        finetune = replace(config.finetune, epochs=int(coefficient))
+        return replace(config, per_prompt=8, finetune=finetune)
+    if method == "kto":  # fewer responses than pairs: so many passes are as many steps
+        config = replace(config, finetune=replace(config.finetune, epochs=N_PASSES_OF_KTO))
     return replace(config, loss=PairLossConfig(beta=coefficient))
 
 
-def summary_of(method: str, coefficient: float, seed: int, base: Path) -> dict[str, object]:
-    """What a run came to; it is made, or gone on with, if that is not known yet."""
-    config = config_of(method, coefficient, seed, base)
+def gradient_steps(config: AlignConfig) -> int:
+    """How many a finished run took."""
+    if config.method == "ppo":
+        return config.n_batches * config.ppo.n_epochs * config.ppo.n_minibatches
+    if config.method == "raft":
+        n_kept = config.batch // config.per_prompt * config.raft.kept
+        n_steps = math.ceil(n_kept / config.finetune.batch_size)
+        return config.n_batches * config.finetune.epochs * n_steps
+    if config.method == "best-of-n":
+        return 0
+    with RunDirectory(config.run_path).metrics.open(newline="") as file:
+        return int(list(csv.DictReader(file))[-1]["update"])
+
+
+def make(config: AlignConfig, coefficient: float) -> None:
+    """Makes a run, or goes on with it, if it is not done yet."""
     run = RunDirectory(config.run_path)
     if not run.summary.is_file():
         if run.config.is_file():
@@ -128,18 +144,22 @@ def summary_of(method: str, coefficient: float, seed: int, base: Path) -> dict[s
         if not result.finished:
             raise SystemExit("stopped; give the command again to go on.")
         gold, kl = result.summary["gold_after"], result.summary["kl_after"]
-        print(f"{method} {coefficient}, seed {seed}: gold {gold:.3f}, KL {kl:.2f}", flush=True)
-    if method == "best-of-n":
-        answers = RUNS / f"answers-{seed}.jsonl"
+        about = f"{config.method} {coefficient}, seed {config.seed}"
+        print(f"{about}: gold {gold:.3f}, KL {kl:.2f}", flush=True)
+    if config.method == "best-of-n":
+        answers = RUNS / f"answers-{config.seed}.jsonl"
         answers.write_text("".join(export_responses(run, "preference").lines()))
-    return run.read_json(run.summary)
 
 
-def rows_of(method: str, coefficient: float, seed: int, summary: dict) -> list[dict[str, object]]:
-    """A row for a run; of best of n one for each n on the way."""
-    about = {"method": method, "coefficient": coefficient, "seed": seed}
-    row = about | {name: summary[name] for name in KEPT}
-    if method != "best-of-n":
+def rows_of(config: AlignConfig, coefficient: float) -> list[dict[str, object]]:
+    """A row for a run, if it is there; of best of n one for each n on the way."""
+    run = RunDirectory(config.run_path)
+    if not run.summary.is_file():
+        return []
+    summary = run.read_json(run.summary)
+    row = {"method": config.method, "coefficient": coefficient, "seed": config.seed}
+    row |= {"gradient_steps": gradient_steps(config)} | {name: summary[name] for name in KEPT}
+    if config.method != "best-of-n":
         return [row]
     unknown = dict.fromkeys(("gold_after_error", "kl_after_error", "score_after", "length_after"))
     return [
@@ -147,6 +167,17 @@ def rows_of(method: str, coefficient: float, seed: int, summary: dict) -> list[d
         | unknown
         | {"coefficient": point["n"], "gold_after": point["gold"], "kl_after": point["kl"]}
         for point in summary["best_of_n"]
+    ]
+
+
+def all_rows(seeds: int, base: Path) -> list[dict[str, object]]:
+    """The rows of all runs that there are, with seeds below a number."""
+    return [
+        row
+        for seed in range(seeds)
+        for method, coefficients in COEFFICIENTS.items()
+        for coefficient in coefficients
+        for row in rows_of(config_of(method, coefficient, seed, base), coefficient)
     ]
 
 
@@ -162,6 +193,22 @@ def mean_and_interval(values: list[float]) -> tuple[float, float]:
     n = len(values)
     half = T_95[n] * float(np.std(values, ddof=1)) / math.sqrt(n) if n in T_95 else math.nan
     return float(np.mean(values)), half
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Means over the seeds and their intervals, in Markdown."""
+    lines = [
+        "| method | coefficient | gradient steps | sentiment | KL, nats |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for method, coefficient in dict.fromkeys((r["method"], r["coefficient"]) for r in rows):
+        same = [r for r in rows if (r["method"], r["coefficient"]) == (method, coefficient)]
+        steps = sorted({r["gradient_steps"] for r in same})
+        told = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+        gold = "{:.2f} ± {:.2f}".format(*mean_and_interval([r["gold_after"] for r in same]))
+        kl = "{:.1f} ± {:.1f}".format(*mean_and_interval([r["kl_after"] for r in same]))
+        lines.append(f"| {method} | {coefficient} | {told} | {gold} | {kl} |")
+    return "\n".join(lines)
 
 
 def draw(rows: list[dict[str, object]], picture: Path) -> None:
@@ -208,16 +255,18 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(COEFFICIENTS), choices=COEFFICIENTS)
     told = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
-    base, rows = base_model(), []
+    base = base_model()
     # Best of n comes first: it asks for the answers that the others learn from.
     methods = ["best-of-n", *(name for name in told.methods if name != "best-of-n")]
     for seed in told.seeds:
         for method in methods:
             for coefficient in COEFFICIENTS[method]:
-                summary = summary_of(method, coefficient, seed, base)
-                rows += rows_of(method, coefficient, seed, summary)
+                make(config_of(method, coefficient, seed, base), coefficient)
+                # Also what an earlier call made of other methods and seeds.
+                rows = all_rows(MOST_SEEDS, base)
                 write_rows(rows)
             draw(rows, Path("docs/pictures/frontier.png"))
+    print(table(rows))
 
 
 if __name__ == "__main__":
