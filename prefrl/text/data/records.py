@@ -81,9 +81,9 @@ class Preferences:
     def comparable(self) -> list[Ranking]:
         """The rankings, and the single responses to the same prompt as pairs: good ones are better.
 
-        All pairs of good and bad ones; but if there are more than 100 to a prompt, about so many in
-        which all its responses come about equally often. A response that is said to be both is in
-        none.
+        All pairs of good and bad ones, but at most 100 to a prompt, in which its good ones come
+        equally often or one time more, and its bad ones, too. A response that is said to be both is
+        in none.
         """
         by_prompt: dict[PromptText, dict[str, list[Labelled]]] = {}
         for one in self.labelled:
@@ -110,26 +110,28 @@ def read_preferences(path: Path) -> Preferences:
 
 
 def _pairs(good: list[Labelled], bad: list[Labelled]) -> list[Ranking]:
-    """Each good one with the next bad ones, in turn, up to about 100 pairs in all."""
-    if not good or not bad:
+    """Pairs of a good and a bad one, each other than the rest: all, or as many as are taken.
+
+    Both sides go round, and after each whole turn the bad ones move on by one: so each good one
+    comes as often as another good one, or once more, and each bad one as another bad one.
+    """
+    n_all = len(good) * len(bad)
+    if n_all == 0:
         return []
-    more, fewer = (good, bad) if len(good) >= len(bad) else (bad, good)
-    n_turns = min(len(fewer), max(1, _MOST_PAIRS // len(more)))
-    if n_turns < len(fewer):
+    if n_all > _MOST_PAIRS:
         _log.info(
             "of the %d pairs of a good and a bad response to one prompt, %d are taken",
-            len(more) * len(fewer),
-            len(more) * n_turns,
+            n_all,
+            _MOST_PAIRS,
         )
+    turn = math.lcm(len(good), len(bad))
     return [
-        _better(one, fewer[(place + turn) % len(fewer)])
-        for turn in range(n_turns)
-        for place, one in enumerate(more)
+        _better(good[i % len(good)], bad[(i + i // turn) % len(bad)])
+        for i in range(min(n_all, _MOST_PAIRS))
     ]
 
 
-def _better(one: Labelled, other: Labelled) -> Ranking:
-    good, bad = (one, other) if one.is_good else (other, one)
+def _better(good: Labelled, bad: Labelled) -> Ranking:
     return Ranking(good.prompt, (good.response, bad.response), (1, 2), where=good.where)
 
 
