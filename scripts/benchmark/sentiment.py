@@ -72,6 +72,29 @@ def draw(summaries, picture):
     figure.savefig(picture)
 
 
+def write():
+    """Table, examples and figure of all runs that are there, whichever were asked for just now."""
+    summaries, examples = {}, {}
+    for path in sorted(RUNS.glob("*/summary.json"), key=_place):
+        way, _, seed = path.parent.name.rpartition("-")
+        summaries[way, int(seed)] = json.loads(path.read_text())
+        told = json.loads((path.parent / "examples.json").read_text())
+        examples[f"{way}, seed {seed}"] = told[:8]
+    rows = [row_of(way, seed, summary) for (way, seed), summary in summaries.items()]
+    with (HERE / "sentiment.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (HERE / "sentiment_examples.json").write_text(json.dumps(examples, indent=1))
+    draw(summaries, Path("docs/pictures/sentiment.png"))
+
+
+def _place(summary):
+    """By seed, and the ways in their order; others come after them."""
+    way, _, seed = summary.parent.name.rpartition("-")
+    return int(seed), WAYS.index(way) if way in WAYS else len(WAYS), way
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -79,19 +102,10 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     told = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
-    summaries, rows, examples = {}, [], {}
     for seed in told.seeds:
         for way in told.ways:
-            summaries[way, seed] = run(way, seed, told.threads)
-            rows.append(row_of(way, seed, summaries[way, seed]))
-            path = RUNS / f"{way}-{seed}" / "examples.json"
-            examples[f"{way}, seed {seed}"] = json.loads(path.read_text())[:8]
-            with (HERE / "sentiment.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
-            (HERE / "sentiment_examples.json").write_text(json.dumps(examples, indent=1))
-            draw(summaries, Path("docs/pictures/sentiment.png"))
+            run(way, seed, told.threads)
+            write()
 
 
 if __name__ == "__main__":
