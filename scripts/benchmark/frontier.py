@@ -30,7 +30,6 @@ HERE = Path(__file__).parent
 PROMPTS = HERE / "everyday_prompts.txt"
 RUNS = Path("runs/benchmark/frontier")
 N_SENTENCES = 4000
-N_PASSES_OF_KTO = 5
 MOST_SEEDS = 10
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """Student's t by the number of seeds, for intervals of 95 %."""
@@ -113,8 +112,6 @@ def config_of(method: str, coefficient: float, seed: int, base: Path) -> AlignCo
     if method == "raft":
         finetune = replace(config.finetune, epochs=int(coefficient))
         return replace(config, per_prompt=8, finetune=finetune)
-    if method == "kto":  # fewer responses than pairs: so many passes are as many steps
-        config = replace(config, finetune=replace(config.finetune, epochs=N_PASSES_OF_KTO))
     return replace(config, loss=PairLossConfig(beta=coefficient))
 
 
