@@ -147,13 +147,18 @@ class PairLossConfig:
     """Weight of the log-loss of the best of K responses (pro), times (K - 1)^2."""
 
     def __post_init__(self) -> None:
-        if not self.beta > 0:
-            raise ConfigError(f"beta must be positive, got {self.beta}.")
+        if not 0 < self.beta < math.inf:
+            raise ConfigError(f"beta must be positive and finite, got {self.beta}.")
         if not 0 <= self.flip_rate < 0.5:
             raise ConfigError(f"flip_rate is a share in [0, 0.5), got {self.flip_rate}.")
-        for name in ("kto_good_weight", "kto_bad_weight", "rrhf_weight", "pro_weight"):
+        if not math.isfinite(self.simpo_target):
+            raise ConfigError(f"simpo_target must be finite, got {self.simpo_target}.")
+        weights = ("orpo_weight", "kto_good_weight", "kto_bad_weight", "rrhf_weight", "pro_weight")
+        for name in weights:
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}.")
+                raise ConfigError(
+                    f"{name} must be finite and not negative, got {getattr(self, name)}."
+                )
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,11 @@ def test_a_hinge_is_flat_beyond_its_margin():
     ("name", "value"),
     [
         ("beta", 0.0),
+        ("beta", math.inf),
+        ("simpo_target", math.inf),
+        ("simpo_target", math.nan),
+        ("orpo_weight", -0.1),
+        ("orpo_weight", math.nan),
         ("flip_rate", 0.5),
         ("kto_good_weight", -1.0),
         ("kto_bad_weight", math.nan),
