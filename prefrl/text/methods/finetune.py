@@ -242,16 +242,13 @@ def on_demonstrations(
     return Finetuning(policy, len(demonstrations), loss_of, config=config, seed=seed)
 
 
-def demonstration_loss(
-    policy: Policy, demonstrations: Sequence[Response], *, temperature: float = 1.0
-) -> Tensor:
+def demonstration_loss(policy: Policy, demonstrations: Sequence[Response]) -> Tensor:
     """Mean over responses of the mean log-loss of their tokens, in nats; the end token counts.
 
     Args:
         policy: Who learns.
         demonstrations: B responses.
-        temperature: Divides the logits: that of sampling where the policy has drawn them itself.
     """
     batch = collate(demonstrations, policy.device)
-    logprobs = token_logprobs(policy.language, batch, temperature=temperature)  # (B, R)
+    logprobs = token_logprobs(policy.language, batch)  # (B, R)
     return (-logprobs.sum(1) / batch.mask.sum(1)).mean()

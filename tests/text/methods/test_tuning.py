@@ -135,6 +135,19 @@ def test_a_training_that_is_taken_up_again_goes_on_bit_for_bit(method):
         assert torch.equal(value, second.policy.trained_state()[name]), name
 
 
+@pytest.mark.parametrize("method", TUNING_METHODS)
+def test_the_temperature_of_sampling_is_not_in_the_losses(method):
+    losses = []
+    for temperature in (1.0, 0.5):
+        policy, triples = toy()
+        policy.temperature = temperature
+        responses = {r.id: r for triple in triples for r in triple}
+        examples = examples_for(method, triples)
+        training = on_examples(policy, examples, responses, method=method, **OPTIONS)
+        losses.append([training.step()["loss"] for _ in range(3)])
+    assert losses[0] == losses[1]
+
+
 def test_the_reference_stays_as_it_was():
     training, triples = tuning_on("dpo")
     policy, batch = training.policy, collate([r for triple in triples for r in triple])
