@@ -87,9 +87,9 @@ class Preferences:
     def comparable(self) -> list[Ranking]:
         """The rankings, and the single responses to the same prompt as pairs: good ones are better.
 
-        All pairs of good and bad ones; but if there are more than 100 to a prompt, about so many in
-        which all its responses come about equally often. A response that is said to be both is in
-        none.
+        All pairs of good and bad ones; but if there are more than 100 to a prompt, 100 of them, in
+        which all good ones come about equally often, and all bad ones: of more than 100 good or bad
+        ones 100, from first to last. A response that is said to be both is in none.
         """
         by_prompt: dict[PromptText, dict[str, list[Labelled]]] = {}
         for one in self.labelled:
@@ -116,26 +116,32 @@ def read_preferences(path: Path) -> Preferences:
 
 
 def _pairs(good: list[Labelled], bad: list[Labelled]) -> list[Ranking]:
-    """Each good one with the next bad ones, in turn, up to about 100 pairs in all."""
+    """Good and bad ones go round side by side, until there are 100 pairs or all."""
     if not good or not bad:
         return []
-    more, fewer = (good, bad) if len(good) >= len(bad) else (bad, good)
-    n_turns = min(len(fewer), max(1, _MOST_PAIRS // len(more)))
-    if n_turns < len(fewer):
+    n_all = len(good) * len(bad)
+    if n_all > _MOST_PAIRS:
         _log.info(
             "of the %d pairs of a good and a bad response to one prompt, %d are taken",
-            len(more) * len(fewer),
-            len(more) * n_turns,
+            n_all,
+            _MOST_PAIRS,
         )
+    good, bad = _spread(good), _spread(bad)
+    # After so many pairs both would be back at the first: bad ones move on by one.
+    n_round = math.lcm(len(good), len(bad))
     return [
-        _better(one, fewer[(place + turn) % len(fewer)])
-        for turn in range(n_turns)
-        for place, one in enumerate(more)
+        _better(good[k % len(good)], bad[(k + k // n_round) % len(bad)])
+        for k in range(min(n_all, _MOST_PAIRS))
     ]
 
 
-def _better(one: Labelled, other: Labelled) -> Ranking:
-    good, bad = (one, other) if one.is_good else (other, one)
+def _spread(labelled: list[Labelled]) -> list[Labelled]:
+    """As many as there may be pairs, from first to last, if there are more."""
+    n = min(len(labelled), _MOST_PAIRS)
+    return [labelled[k * len(labelled) // n] for k in range(n)]
+
+
+def _better(good: Labelled, bad: Labelled) -> Ranking:
     return Ranking(good.prompt, (good.response, bad.response), (1, 2), where=good.where)
 
 
