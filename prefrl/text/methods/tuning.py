@@ -264,8 +264,8 @@ def on_single_responses(
 
     def before(examples: Sequence[int]) -> None:
         nonlocal baseline
-        # The last batch of a pass may have one response: it takes the prompt of the next of all.
-        last = examples[0] if len(examples) > 1 else (examples[0] + 1) % len(responses)
+        # The last batch of a pass may have one response.
+        last = examples[0] if len(examples) > 1 else _with_another_prompt(responses, examples[0])
         pairs = zip(examples, [*examples[1:], last], strict=True)
         mixed = [_answering(responses[i], responses[j], policy.language.context) for i, j in pairs]
         mine = mixed[workers.share(len(mixed))]
@@ -292,6 +292,13 @@ def _check_enough(n: int, method: str) -> None:
             f"expected at least two responses that are good or bad for {method}, got {n}; one that "
             "is said to be both is left out."
         )
+
+
+def _with_another_prompt(responses: Sequence[Response], place: int) -> int:
+    """The place of the next response that has another prompt; of the same one, if all have one."""
+    following = [*range(place + 1, len(responses)), *range(place)]
+    own = responses[place].prompt_tokens
+    return next((i for i in following if responses[i].prompt_tokens != own), place)
 
 
 def _answering(response: Response, other: Response, context: int) -> Response:
