@@ -107,17 +107,21 @@ class FitConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, got {self.epochs}.")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(
+                f"learning_rate must be positive and finite, got {self.learning_rate}."
+            )
         if not 0 <= self.noise < 1:
             raise ConfigError(f"noise is a share in [0, 1), got {self.noise}.")
-        if self.score_l2 < 0:
-            raise ConfigError(f"score_l2 must not be negative, got {self.score_l2}.")
-        if self.l2 < 0 or not 0 <= self.l2_change < 1 or not 0 < self.l2_low <= self.l2_high:
+        for name in ("score_l2", "l2"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"{name} must be finite and not negative, got {getattr(self, name)}."
+                )
+        if not 0 <= self.l2_change < 1 or not 0 < self.l2_low <= self.l2_high:
             raise ConfigError(
-                "expected l2 >= 0, 0 <= l2_change < 1 and 0 < l2_low <= l2_high, got "
-                f"l2={self.l2}, l2_change={self.l2_change}, l2_low={self.l2_low}, "
-                f"l2_high={self.l2_high}."
+                "expected 0 <= l2_change < 1 and 0 < l2_low <= l2_high, got "
+                f"l2_change={self.l2_change}, l2_low={self.l2_low}, l2_high={self.l2_high}."
             )
 
     def steps_for(self, n_examples: int) -> tuple[int, int]:

@@ -197,7 +197,16 @@ def test_l2_never_exceeds_that_of_the_config(rng):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"noise": 1.0}, {"max_steps": 0}, {"learning_rate": 0.0}, {"l2_low": 2.0}, {"min_steps": 0}],
+    [
+        {"noise": 1.0},
+        {"max_steps": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": math.inf},
+        {"l2_low": 2.0},
+        {"l2": math.nan},
+        {"score_l2": math.nan},
+        {"min_steps": 0},
+    ],
 )
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):

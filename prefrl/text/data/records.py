@@ -81,9 +81,9 @@ class Preferences:
     def comparable(self) -> list[Ranking]:
         """The rankings, and the single responses to the same prompt as pairs: good ones are better.
 
-        All pairs of good and bad ones, but at most 100 to a prompt, in which its good ones come
-        equally often or one time more, and its bad ones, too. A response that is said to be both is
-        in none.
+        All pairs of good and bad ones; but if there are more than 100 to a prompt, 100 of them, in
+        which all good ones come about equally often, and all bad ones: of more than 100 good or bad
+        ones 100, from first to last. A response that is said to be both is in none.
         """
         by_prompt: dict[PromptText, dict[str, list[Labelled]]] = {}
         for one in self.labelled:
@@ -110,25 +110,29 @@ def read_preferences(path: Path) -> Preferences:
 
 
 def _pairs(good: list[Labelled], bad: list[Labelled]) -> list[Ranking]:
-    """Pairs of a good and a bad one, each other than the rest: all, or as many as are taken.
-
-    Both sides go round, and after each whole turn the bad ones move on by one: so each good one
-    comes as often as another good one, or once more, and each bad one as another bad one.
-    """
-    n_all = len(good) * len(bad)
-    if n_all == 0:
+    """Good and bad ones go round side by side, until there are 100 pairs or all."""
+    if not good or not bad:
         return []
+    n_all = len(good) * len(bad)
     if n_all > _MOST_PAIRS:
         _log.info(
             "of the %d pairs of a good and a bad response to one prompt, %d are taken",
             n_all,
             _MOST_PAIRS,
         )
-    turn = math.lcm(len(good), len(bad))
+    good, bad = _spread(good), _spread(bad)
+    # After so many pairs both would be back at the first: bad ones move on by one.
+    n_round = math.lcm(len(good), len(bad))
     return [
-        _better(good[i % len(good)], bad[(i + i // turn) % len(bad)])
-        for i in range(min(n_all, _MOST_PAIRS))
+        _better(good[k % len(good)], bad[(k + k // n_round) % len(bad)])
+        for k in range(min(n_all, _MOST_PAIRS))
     ]
+
+
+def _spread(labelled: list[Labelled]) -> list[Labelled]:
+    """As many as there may be pairs, from first to last, if there are more."""
+    n = min(len(labelled), _MOST_PAIRS)
+    return [labelled[k * len(labelled) // n] for k in range(n)]
 
 
 def _better(good: Labelled, bad: Labelled) -> Ranking:

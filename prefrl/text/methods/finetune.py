@@ -59,8 +59,13 @@ class FinetuneConfig:
         for name in ("epochs", "batch_size", "microbatch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
+        for name in ("learning_rate", "adam_eps"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be positive and finite, got {getattr(self, name)}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(
+                f"weight_decay must be finite and not negative, got {self.weight_decay}."
+            )
         if not self.max_grad_norm > 0:
             raise ConfigError(f"max_grad_norm must be positive, got {self.max_grad_norm}.")
         if self.warmup_steps < 0:
@@ -237,16 +242,13 @@ def on_demonstrations(
     return Finetuning(policy, len(demonstrations), loss_of, config=config, seed=seed)
 
 
-def demonstration_loss(
-    policy: Policy, demonstrations: Sequence[Response], *, temperature: float = 1.0
-) -> Tensor:
+def demonstration_loss(policy: Policy, demonstrations: Sequence[Response]) -> Tensor:
     """Mean over responses of the mean log-loss of their tokens, in nats; the end token counts.
 
     Args:
         policy: Who learns.
         demonstrations: B responses.
-        temperature: Divides the logits: that of sampling where the policy has drawn them itself.
     """
     batch = collate(demonstrations, policy.device)
-    logprobs = token_logprobs(policy.language, batch, temperature=temperature)  # (B, R)
+    logprobs = token_logprobs(policy.language, batch)  # (B, R)
     return (-logprobs.sum(1) / batch.mask.sum(1)).mean()

@@ -6,6 +6,7 @@ of the checklist of Huang et al. 2023 stands where, docs/text.md tells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -92,33 +93,27 @@ class PpoConfig:
     """Put Adam's epsilon where TensorFlow does: outside the bias correction (A)."""
 
     def __post_init__(self) -> None:
-        for name in ("n_epochs", "n_minibatches", "microbatch"):
+        for name in ("n_epochs", "n_minibatches", "microbatch", "ptx_examples"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise ConfigError(
-                f"max_grad_norm must be positive, got {self.max_grad_norm}; None does not clip."
-            )
-        if self.value_learning_rate is not None and not self.value_learning_rate > 0:
-            raise ConfigError(
-                f"value_learning_rate must be positive, got {self.value_learning_rate}."
-            )
-        if self.ptx_coef < 0 or self.ptx_examples < 1:
-            raise ConfigError(
-                "expected ptx_coef not to be negative and ptx_examples to be at least 1, got "
-                f"{self.ptx_coef} and {self.ptx_examples}."
-            )
+        for name in ("learning_rate", "value_learning_rate", "adam_eps", "kl_target", "kl_horizon"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} must be positive and finite, got {value}.")
+        for name in ("kl_coef", "vf_coef", "ptx_coef"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"{name} must be finite and not negative, got {getattr(self, name)}."
+                )
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is in [0, 1], got {getattr(self, name)}.")
+        for name in ("clip_range", "clip_range_value", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} must be positive, got {value}.")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise ConfigError(f"ema is a decay in [0, 1), got {self.ema}.")
-        if self.kl_coef < 0:
-            raise ConfigError(f"kl_coef must not be negative, got {self.kl_coef}.")
-        if not (self.kl_target > 0 and self.kl_horizon > 0):
-            raise ConfigError(
-                f"kl_target and kl_horizon must be positive, got {self.kl_target} and "
-                f"{self.kl_horizon}."
-            )
 
 
 @dataclass(frozen=True)

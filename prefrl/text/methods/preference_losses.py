@@ -38,6 +38,10 @@ __all__ = [
     "simpo_loss",
 ]
 
+_BETA = 0.1
+# Meng et al. 2024: at 0.1 a target of 1 would be ten nats per token.
+_SIMPO_BETA = 2.0
+
 
 def preference_margin(
     chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor
@@ -127,15 +131,15 @@ def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float, target: float) 
 class PairLossConfig:
     """The numbers of the losses on answers; each takes those that it knows."""
 
-    beta: float = 0.1
+    beta: float | None = None
     """Weight of the reference (dpo, cdpo, robust-dpo, ipo, hinge, kto), or of the mean
-    log-probabilities (simpo)."""
+    log-probabilities (simpo). None for 0.1, and with simpo 2."""
     flip_rate: float = 0.1
     """Share of answers taken to be the wrong way round (cdpo, robust-dpo)."""
     orpo_weight: float = 0.1
     """Weight of the odds ratio (orpo)."""
     simpo_target: float = 1.0
-    """Margin that simpo asks for."""
+    """Margin that simpo asks for, of beta times the mean log-probabilities."""
     kto_good_weight: float = 1.0
     """Weight of good responses (kto, where it is called lambda_D)."""
     kto_bad_weight: float = 1.0
@@ -147,13 +151,22 @@ class PairLossConfig:
     """Weight of the log-loss of the best of K responses (pro), times (K - 1)^2."""
 
     def __post_init__(self) -> None:
-        if not self.beta > 0:
-            raise ConfigError(f"beta must be positive, got {self.beta}.")
+        if self.beta is not None and not 0 < self.beta < math.inf:
+            raise ConfigError(f"beta must be positive and finite, got {self.beta}.")
         if not 0 <= self.flip_rate < 0.5:
             raise ConfigError(f"flip_rate is a share in [0, 0.5), got {self.flip_rate}.")
-        for name in ("kto_good_weight", "kto_bad_weight", "rrhf_weight", "pro_weight"):
+        if not math.isfinite(self.simpo_target):
+            raise ConfigError(f"simpo_target must be finite, got {self.simpo_target}.")
+        weights = ("orpo_weight", "kto_good_weight", "kto_bad_weight", "rrhf_weight", "pro_weight")
+        for name in weights:
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}.")
+                raise ConfigError(
+                    f"{name} must be finite and not negative, got {getattr(self, name)}."
+                )
+
+    def beta_or(self, usual: float) -> float:
+        """``beta``, or what a method usually takes if there is none."""
+        return usual if self.beta is None else self.beta
 
 
 @dataclass(frozen=True)
@@ -180,23 +193,23 @@ class TuningMethod:
 TUNING_METHODS: dict[str, TuningMethod] = {
     "dpo": TuningMethod(
         "pairs", True, "Rafailov et al. 2023, arXiv 2305.18290",
-        lambda w, r, c: dpo_loss(w - r, beta=c.beta),
+        lambda w, r, c: dpo_loss(w - r, beta=c.beta_or(_BETA)),
     ),
     "cdpo": TuningMethod(
         "pairs", True, "Mitchell 2023, a note on DPO with noisy preferences",
-        lambda w, r, c: cdpo_loss(w - r, beta=c.beta, flip_rate=c.flip_rate),
+        lambda w, r, c: cdpo_loss(w - r, beta=c.beta_or(_BETA), flip_rate=c.flip_rate),
     ),
     "robust-dpo": TuningMethod(
         "pairs", True, "Chowdhury et al. 2024, arXiv 2403.00409",
-        lambda w, r, c: robust_dpo_loss(w - r, beta=c.beta, flip_rate=c.flip_rate),
+        lambda w, r, c: robust_dpo_loss(w - r, beta=c.beta_or(_BETA), flip_rate=c.flip_rate),
     ),
     "ipo": TuningMethod(
         "pairs", True, "Azar et al. 2023, arXiv 2310.12036",
-        lambda w, r, c: ipo_loss(w - r, beta=c.beta),
+        lambda w, r, c: ipo_loss(w - r, beta=c.beta_or(_BETA)),
     ),
     "hinge": TuningMethod(
         "pairs", True, "Zhao et al. 2023, arXiv 2305.10425; Liu et al. 2023, 2309.06657",
-        lambda w, r, c: hinge_loss(w - r, beta=c.beta),
+        lambda w, r, c: hinge_loss(w - r, beta=c.beta_or(_BETA)),
     ),
     "orpo": TuningMethod(
         "pairs", False, "Hong et al. 2024, arXiv 2403.07691",
@@ -204,7 +217,7 @@ TUNING_METHODS: dict[str, TuningMethod] = {
     ),
     "simpo": TuningMethod(
         "pairs", False, "Meng et al. 2024, arXiv 2405.14734",
-        lambda w, r, c: simpo_loss(w, r, beta=c.beta, target=c.simpo_target),
+        lambda w, r, c: simpo_loss(w, r, beta=c.beta_or(_SIMPO_BETA), target=c.simpo_target),
     ),
     "rrhf": TuningMethod(
         "rankings", False, "Yuan et al. 2023, arXiv 2304.05302",
@@ -219,8 +232,8 @@ TUNING_METHODS: dict[str, TuningMethod] = {
     "kto": TuningMethod(
         "single responses", True, "Ethayarajh et al. 2024, arXiv 2402.01306",
         lambda log_ratio, is_good, baseline, c: kto_loss(
-            log_ratio, is_good, baseline=baseline, beta=c.beta, good_weight=c.kto_good_weight,
-            bad_weight=c.kto_bad_weight,
+            log_ratio, is_good, baseline=baseline, beta=c.beta_or(_BETA),
+            good_weight=c.kto_good_weight, bad_weight=c.kto_bad_weight,
         ),
     ),
 }  # fmt: skip

@@ -117,8 +117,7 @@ class Raft:
         self._best: list[Response] = []
 
         def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
-            best = [self._best[i] for i in examples]
-            return demonstration_loss(policy, best, temperature=policy.temperature), {}
+            return demonstration_loss(policy, [self._best[i] for i in examples]), {}
 
         whole = replace(finetune, epochs=finetune.epochs * n_updates)
         n_kept = n_prompts * config.kept
@@ -135,7 +134,8 @@ class Raft:
 
         Returns:
             By name: the loss, as the mean over gradient steps, and the KL to the reference of the
-            policy that drew the responses, estimated by all of them, in nats.
+            policy that drew the responses, estimated by all of them, in nats, at the temperature
+            that they were drawn at.
 
         Raises:
             NonFiniteError: If a score or a gradient is not finite; the policy is then as it was

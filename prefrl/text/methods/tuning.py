@@ -1,4 +1,8 @@
-"""Fine-tuning on answers: on pairs, on rankings, on single responses."""
+"""Fine-tuning on answers: on pairs, on rankings, on single responses.
+
+All log-probabilities are at temperature 1, whatever the policy samples at: answers are of responses
+that were drawn from other policies too, or written by people.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +136,7 @@ def on_pairs(
     def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
         both = [pairs[i][0] for i in examples] + [pairs[i][1] for i in examples]
         batch = collate(both, policy.device)
-        summed = policy.logprobs(batch).sum(1)  # (2B,): chosen, then rejected
+        summed = policy.logprobs(batch, temperature=1.0).sum(1)  # (2B,): chosen, then rejected
         ratios = summed - torch.stack([reference[r.id] for r in both])
         terms = ratios if how.needs_reference else summed / _lengths(batch)
         chosen, rejected = terms.chunk(2)
@@ -158,7 +162,7 @@ def _of_all(policy: Policy, responses: Sequence[Response], workers: Workers) -> 
     found = [torch.zeros(0, device=policy.device)]
     for start in range(0, len(mine), _CHUNK):
         batch: Batch = collate(mine[start : start + _CHUNK], policy.device)
-        found.append(policy.reference_logprobs(batch).sum(1))
+        found.append(policy.reference_logprobs(batch, temperature=1.0).sum(1))
     return dict(zip((r.id for r in different), workers.join(torch.cat(found)), strict=True))
 
 
@@ -194,7 +198,7 @@ def on_rankings(
         chosen = [rankings[i] for i in examples]
         sizes = [len(ranks) for _, ranks in chosen]
         batch = collate([r for said, _ in chosen for r in said], policy.device)
-        summed = policy.logprobs(batch).sum(1)
+        summed = policy.logprobs(batch, temperature=1.0).sum(1)
         logprobs = pad_sequence(list(torch.split(summed, sizes)), batch_first=True)  # (B, K)
         lengths = pad_sequence(list(torch.split(_lengths(batch), sizes)), True, 1.0)
         rows = [torch.tensor(ranks, dtype=torch.float, device=policy.device) for _, ranks in chosen]
@@ -260,8 +264,8 @@ def on_single_responses(
 
     def before(examples: Sequence[int]) -> None:
         nonlocal baseline
-        # The last batch of a pass may have one response: it takes the prompt of the next of all.
-        last = examples[0] if len(examples) > 1 else (examples[0] + 1) % len(responses)
+        # The last batch of a pass may have one response.
+        last = examples[0] if len(examples) > 1 else _with_another_prompt(responses, examples[0])
         pairs = zip(examples, [*examples[1:], last], strict=True)
         mixed = [_answering(responses[i], responses[j], policy.language.context) for i, j in pairs]
         mine = mixed[workers.share(len(mixed))]
@@ -269,7 +273,7 @@ def on_single_responses(
 
     def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
         chosen = [responses[i] for i in examples]
-        summed = policy.logprobs(collate(chosen, policy.device)).sum(1)
+        summed = policy.logprobs(collate(chosen, policy.device), temperature=1.0).sum(1)
         ratios = summed - torch.stack([reference[r.id] for r in chosen])
         is_good = torch.tensor([labelled[i][1] for i in examples], device=policy.device)
         value = how.function(ratios, is_good, baseline, loss).mean()
@@ -290,6 +294,13 @@ def _check_enough(n: int, method: str) -> None:
         )
 
 
+def _with_another_prompt(responses: Sequence[Response], place: int) -> int:
+    """The place of the next response that has another prompt; of the same one, if all have one."""
+    following = [*range(place + 1, len(responses)), *range(place)]
+    own = responses[place].prompt_tokens
+    return next((i for i in following if responses[i].prompt_tokens != own), place)
+
+
 def _answering(response: Response, other: Response, context: int) -> Response:
     """A response to the prompt of another one, as much of it as fits."""
     room = context - len(other.prompt_tokens)
@@ -302,7 +313,8 @@ def _log_ratios(policy: Policy, responses: Sequence[Response], size: int) -> Ten
     found = [torch.zeros(0, device=policy.device)]
     for start in range(0, len(responses), size):
         batch = collate(responses[start : start + size], policy.device)
-        found.append((policy.logprobs(batch) - policy.reference_logprobs(batch)).sum(1))
+        ours = policy.logprobs(batch, temperature=1.0)
+        found.append((ours - policy.reference_logprobs(batch, temperature=1.0)).sum(1))
     return torch.cat(found)
 
 

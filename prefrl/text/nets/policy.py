@@ -43,7 +43,7 @@ class Policy(nn.Module):
         language: The model to start from: it becomes the policy. The reference is a copy; with
             adapters, it is the same model with its adapters off.
         train_layers: Its last layers that are trained, or that have adapters; None for all.
-        temperature: Of sampling, and of all log-probabilities.
+        temperature: Of sampling, and of log-probabilities where no other one is told.
         value_model: Gives the values, instead of a head on the policy's trunk.
         fast_sampling: Sample from a copy in bfloat16 where the processor has instructions for it.
             What it draws is a little off the policy in float32; PPO's ratio accounts for nothing
@@ -125,16 +125,25 @@ class Policy(nn.Module):
             values = self.value_head(states.float())[:, :, 0]
         return Evaluated(gathered(logits, batch), values, entropy)
 
-    def logprobs(self, batch: Batch) -> Tensor:
-        """Log-probabilities of a batch's tokens, with gradient, shape (B, R)."""
-        return token_logprobs(self.language, batch, temperature=self.temperature)
+    def logprobs(self, batch: Batch, *, temperature: float | None = None) -> Tensor:
+        """Log-probabilities of a batch's tokens, with gradient, shape (B, R).
+
+        Args:
+            batch: Of responses.
+            temperature: Divides the logits; None for that of sampling. It is 1 for responses that
+                need not be of this policy: they were not drawn at that of its sampling.
+        """
+        return token_logprobs(self.language, batch, temperature=self._or_own(temperature))
 
     @torch.no_grad()
-    def reference_logprobs(self, batch: Batch) -> Tensor:
-        """The reference's log-probabilities of a batch's tokens, shape (B, R)."""
+    def reference_logprobs(self, batch: Batch, *, temperature: float | None = None) -> Tensor:
+        """The reference's log-probabilities of a batch's tokens, as ``logprobs``, shape (B, R)."""
         off = adapters_off(self.model) if self._has_adapters else contextlib.nullcontext()
         with off, from_states(self.reference.model, batch, self._n_frozen):
-            return token_logprobs(self.reference, batch, temperature=self.temperature)
+            return token_logprobs(self.reference, batch, temperature=self._or_own(temperature))
+
+    def _or_own(self, temperature: float | None) -> float:
+        return self.temperature if temperature is None else temperature
 
     def sample(
         self, prompts: Sequence[Prompt], *, config: SamplingConfig, generator: torch.Generator

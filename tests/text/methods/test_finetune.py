@@ -102,11 +102,26 @@ def test_what_cannot_work_is_refused():
     policy, pairs = toy()
     with pytest.raises(NotEnoughDataError, match="at least one example"):
         on_demonstrations(policy, [], config=CONFIG, seed=0)
-    with pytest.raises(ConfigError, match="max_grad_norm must be positive"):
-        FinetuneConfig(max_grad_norm=0.0)
     config = replace(CONFIG, warmup_steps=30)
     with pytest.raises(ConfigError, match="warmup_steps to be fewer than the 30 gradient steps"):
         on_demonstrations(policy, [p[0] for p in pairs], config=config, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_grad_norm", 0.0),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.inf),
+        ("adam_eps", -1e-8),
+        ("adam_eps", math.nan),
+        ("weight_decay", -0.1),
+        ("weight_decay", math.inf),
+    ],
+)
+def test_numbers_that_adam_cannot_work_with_are_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} must be"):
+        FinetuneConfig(**{name: value})
 
 
 def test_the_learning_rate_rises_and_falls():

@@ -1,5 +1,6 @@
 """What InstructGPT adds to PPO: values from the reward model, texts mixed in, averaged weights."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -228,7 +229,22 @@ def test_the_average_of_the_weights_after_updates_is_the_result(language, respon
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("ema", 1.0), ("ptx_coef", -1.0), ("ptx_examples", 0), ("value_learning_rate", 0.0)],
+    [
+        ("ema", 1.0),
+        ("ptx_coef", -1.0),
+        ("ptx_examples", 0),
+        ("value_learning_rate", 0.0),
+        ("learning_rate", math.inf),
+        ("adam_eps", -1e-8),
+        ("kl_coef", math.nan),
+        ("kl_target", math.inf),
+        ("kl_horizon", 0.0),
+        ("vf_coef", math.nan),
+        ("gamma", 1.5),
+        ("gae_lambda", math.nan),
+        ("clip_range", 0.0),
+        ("clip_range_value", math.nan),
+    ],
 )
 def test_numbers_that_cannot_work_are_refused(name, value):
     with pytest.raises(ConfigError, match=name):

@@ -45,6 +45,18 @@ def test_unpaired_and_reference_free_losses_are_those_computed_by_hand():
     assert float(simpo_loss(chosen, rejected, beta=2, target=1)) == pytest.approx(math.log(2))
 
 
+@pytest.mark.parametrize("method", ["dpo", "cdpo", "robust-dpo", "ipo", "hinge", "simpo"])
+def test_without_a_beta_each_method_takes_its_own(method):
+    one = torch.tensor([-1.0]), torch.tensor([-1.5])
+    own = 2.0 if method == "simpo" else 0.1
+    got, expected = (
+        float(PAIR_METHODS[method].function(*one, PairLossConfig(beta=beta)))
+        for beta in (None, own)
+    )
+    assert got == pytest.approx(expected)
+    assert got != float(PAIR_METHODS[method].function(*one, PairLossConfig(beta=0.3)))
+
+
 def test_at_the_reference_dpo_is_ln_2_with_a_gradient_of_half_of_beta():
     margin = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     loss = dpo_loss(margin, beta=0.1)
@@ -149,6 +161,11 @@ def test_a_hinge_is_flat_beyond_its_margin():
     ("name", "value"),
     [
         ("beta", 0.0),
+        ("beta", math.inf),
+        ("simpo_target", math.inf),
+        ("simpo_target", math.nan),
+        ("orpo_weight", -0.1),
+        ("orpo_weight", math.nan),
         ("flip_rate", 0.5),
         ("kto_good_weight", -1.0),
         ("kto_bad_weight", math.nan),

@@ -49,8 +49,9 @@ def test_the_best_of_each_prompt_is_chosen_and_of_equal_ones_the_first():
 
 
 @pytest.mark.parametrize("kept", [1, 2])
-def test_exactly_the_best_of_each_prompt_are_learned(kept):
-    policy = Policy(load_model("tiny"))
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_exactly_the_best_of_each_prompt_are_learned(kept, temperature):
+    policy = Policy(load_model("tiny"), temperature=temperature)
     responses = drawn(policy)
     scores = torch.tensor([0.0, 2, 1, 9, 8, 7, -3, -2, -1, 1, 0, 2])
     raft(policy, kept=kept).improve(responses, scores)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.text.methods import tuning
 from prefrl.text.methods.examples import BAD, GOOD, Example
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.methods.preference_losses import PAIR_METHODS, TUNING_METHODS, PairLossConfig
@@ -135,6 +136,19 @@ def test_a_training_that_is_taken_up_again_goes_on_bit_for_bit(method):
         assert torch.equal(value, second.policy.trained_state()[name]), name
 
 
+@pytest.mark.parametrize("method", TUNING_METHODS)
+def test_the_temperature_of_sampling_is_not_in_the_losses(method):
+    losses = []
+    for temperature in (1.0, 0.5):
+        policy, triples = toy()
+        policy.temperature = temperature
+        responses = {r.id: r for triple in triples for r in triple}
+        examples = examples_for(method, triples)
+        training = on_examples(policy, examples, responses, method=method, **OPTIONS)
+        losses.append([training.step()["loss"] for _ in range(3)])
+    assert losses[0] == losses[1]
+
+
 def test_the_reference_stays_as_it_was():
     training, triples = tuning_on("dpo")
     policy, batch = training.policy, collate([r for triple in triples for r in triple])
@@ -192,6 +206,33 @@ def test_the_last_batch_of_a_pass_may_have_one_response():
     rows = finish(on_single_responses(policy, labelled, method="kto", **OPTIONS))
     assert len(rows) == 20
     assert all(math.isfinite(row["loss"]) for row in rows)
+
+
+def test_a_batch_of_one_response_takes_the_next_prompt_that_is_another_one(monkeypatch):
+    policy, _ = toy()
+    prompts = ["one ", "one ", "two ", "two ", "one "]
+    said = [response(policy.language, prompt, "ab") for prompt in prompts]
+    seen, answering = [], tuning._answering
+
+    def seeing(one, other, context):
+        seen.append((one.prompt, other.prompt))
+        return answering(one, other, context)
+
+    monkeypatch.setattr(tuning, "_answering", seeing)
+    alone = {"one ": "two ", "two ": "one "}
+    for few, expected in ((said, alone), (said[:2] + said[4:], {"one ": "one "})):
+        labelled = [(one, True) for one in few]
+        config = replace(CONFIG, epochs=20, batch_size=len(few) - 1)
+        training = on_single_responses(
+            policy, labelled, method="kto", **OPTIONS | {"config": config}
+        )
+        found = {}
+        while not training.done:
+            seen.clear()
+            training.step()
+            if len(seen) == 1:
+                found |= dict(seen)
+        assert found == expected
 
 
 def test_a_ranking_in_a_batch_with_longer_ones_has_the_loss_that_it_has_alone():
