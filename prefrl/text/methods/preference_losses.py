@@ -31,7 +31,6 @@ __all__ = [
     "ipo_loss",
     "kto_loss",
     "orpo_loss",
-    "preference_margin",
     "pro_loss",
     "robust_dpo_loss",
     "rrhf_loss",
@@ -41,23 +40,6 @@ __all__ = [
 _BETA = 0.1
 # Meng et al. 2024: at 0.1 a target of 1 would be ten nats per token.
 _SIMPO_BETA = 2.0
-
-
-def preference_margin(
-    chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor
-) -> Tensor:
-    """``h``: how much more the policy prefers the chosen response than the reference does.
-
-    Args:
-        chosen: The policy's log-probability of the chosen responses, summed, shape (B,).
-        rejected: Of the rejected ones, shape (B,).
-        reference_chosen: The reference's, shape (B,).
-        reference_rejected: The reference's, shape (B,).
-
-    Returns:
-        Shape (B,), in nats.
-    """
-    return (chosen - reference_chosen) - (rejected - reference_rejected)
 
 
 def dpo_loss(margin: Tensor, *, beta: float) -> Tensor:
