@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prefrl.core.comparisons import Item
 from prefrl.core.labels import ORACLE
@@ -40,8 +40,11 @@ class Labeller:
         self._oracle = oracle
         self._annotator_id = annotator_id
 
-    def step(self) -> list[LabelEvent]:
+    def step(self, beat: Callable[[], None] = lambda: None) -> list[LabelEvent]:
         """Answers the most urgent queries that nobody else holds.
+
+        Args:
+            beat: Called before each answer.
 
         Returns:
             What the store has acknowledged; nothing when no query is open.
@@ -49,6 +52,7 @@ class Labeller:
         leases = self._store.lease(self._annotator_id, n=_BATCH)
         answers = []
         for lease in leases:
+            beat()
             query = lease.query
             answer = self._oracle.compare(self._items[query.left], self._items[query.right])
             answers.append(

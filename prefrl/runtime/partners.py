@@ -97,14 +97,14 @@ class Partners(Protocol):
         """
         ...
 
-    def settle(self, run_steps: int) -> UsedReward:
+    def settle(self, run_steps: int) -> bool:
         """Has the reward fitted to all answers that there are, however few are new, and takes it.
 
         Args:
             run_steps: Steps of the run so far: of environments, or responses.
 
         Returns:
-            What the net holds now.
+            Whether it is; not if it was told to give up.
         """
         ...
 
@@ -150,9 +150,10 @@ class Together:
         self.used = replace(self.used, fit_steps=0)
         return self._fit(run_steps)
 
-    def settle(self, run_steps: int) -> UsedReward:
+    def settle(self, run_steps: int) -> bool:
         """Fits if any answer is new."""
-        return self._fit(run_steps, wanted=self.learner.n_fitted + 1)
+        self._fit(run_steps, wanted=self.learner.n_fitted + 1)
+        return True
 
     def _fit(self, run_steps: int, *, wanted: int = 0) -> UsedReward:
         report = self.learner.step(
@@ -255,19 +256,23 @@ class Apart:
         self._stay_fresh(run_steps)
         return self.used
 
-    def settle(self, run_steps: int) -> UsedReward:
+    def settle(self, run_steps: int) -> bool:
         """Waits for the learner until it has fitted the reward to all answers."""
         self._leave_sample(run_steps)
-        told = 0
-        while (answered := self._store.counts().answered) > self._n_fitted:
-            if answered != told:
-                told = answered
-                self._run.write_json(self._run.wanted, {"answers": told})
+        self._take_newest()
+        counted, n_decided = None, 0
+        while True:
+            if (counts := self._store.counts()) != counted:
+                # As the learner counts: of a query that several answered, each answer.
+                decided = [c.preference is not None for _, c in self._store.comparisons()]
+                counted, n_decided = counts, sum(decided)
+                self._run.write_json(self._run.wanted, {"answers": n_decided})
+            if n_decided <= self._n_fitted:
+                return True
             if not self._take_newest():
                 if self._waiting(_WAITING_FOR_THE_LEARNER):
-                    break
+                    return False
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-        return self.used
 
     def _leave_sample(self, run_steps: int) -> None:
         if recent := self._samples.take():

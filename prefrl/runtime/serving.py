@@ -43,7 +43,7 @@ def serve_labeller(
         if people is not None and people.is_somebody_there():
             heartbeat.beat("leaving it to people", answered=labeller.n_answered)
             return False
-        acknowledged = labeller.step()
+        acknowledged = labeller.step(heartbeat.beat)
         for event in acknowledged:
             _log.info("acknowledged %s as event %d", event.submission_key, event.id)
         heartbeat.beat("answering" if acknowledged else "idle", answered=labeller.n_answered)

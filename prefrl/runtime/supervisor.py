@@ -108,7 +108,7 @@ class _Role:
         # One that was at work and got SIGKILL was killed from outside.
         harmless = lived > _SECONDS_OF_A_LIFE or (worked and code == -signal.SIGKILL)
         self._crashes = 1 if harmless else self._crashes + 1
-        in_vain = self._silence and self._names_saved() == self._saved
+        in_vain = self._silence and self._saves and self._names_saved() == self._saved
         self._silences = self._silences + 1 if in_vain else 0
         self.process = None
         how = _how(code) + self._silence

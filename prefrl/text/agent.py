@@ -25,6 +25,7 @@ from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.intake import take_in, take_in_labelled
 from prefrl.text.data.records import read_preferences
+from prefrl.text.gold import Gold
 from prefrl.text.methods.examples import Example, examples_of
 from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.nets.models import LanguageModel, trunk_of
@@ -94,10 +95,11 @@ class TextAgent:
         self.questioner = Questioner(source, store, config=config.query, rng=self._rng)
         self._labelled: list[tuple[str, bool]] = []
         self._n_given = self._take_in_data(heartbeat.beat)
-        self._gold = gold_of(config)
+        self._gold = _heard(gold_of(config), heartbeat.beat)
         self._stop, self._heartbeat, self._on_rollout = stop, heartbeat, on_rollout
         self._examples: list[Example] = []
-        self._n_batches, self._n_rows, self._earlier_seconds, self._settled = 0, 0, 0.0, False
+        self._n_batches, self._n_rows, self._earlier_seconds = 0, 0, 0.0
+        self._n_settled: int | None = None  # queries of which the reward has all answers
         self.partners = partners(self)
         self._take_up()
         self._started = self._saved_at = time.monotonic()
@@ -126,7 +128,7 @@ class TextAgent:
         if self._n_batches < self.config.n_batches:
             return False
         if not self.config.tunes_on_answers:
-            return self.config.method != "best-of-n" or self._settled
+            return self.config.method != "best-of-n" or self._n_settled is not None
         return self._work.tuning is not None and self._work.tuning.done
 
     def step(self) -> bool:
@@ -163,8 +165,9 @@ class TextAgent:
 
         # score and improve
         improves = config.method in ("ppo", "raft") and not self._warms_up
-        if improves and config.asks_all_first and not self._settled:
-            used = self._settle()
+        if improves and self._settles_now:
+            improves = self._settle()
+            used = self.partners.used
         _, scores = scores_of(self.reward, self.language, responses, config.scoring)
         row: dict[str, float] = {}
         if improves and used.version > 0:
@@ -180,6 +183,18 @@ class TextAgent:
         """Whether the first labels are still to be asked for: pairs come with responses."""
         too_few = len(self.questioner.asked) < self._n_given + self.config.labels_due(0)
         return too_few and 2 * self._n_batches < self.config.n_batches
+
+    @property
+    def _settles_now(self) -> bool:
+        """Whether the reward is to be fitted to all answers before it is used.
+
+        Once the first labels are there, if these are all; and again for those that found no pair by
+        then.
+        """
+        if not self.config.asks_all_first:
+            return False
+        n_asked, n_all = len(self.questioner.asked), self._n_given + self.config.labels
+        return self._n_settled is None or self._n_settled < n_all <= n_asked
 
     def _next_prompts(self) -> list[Prompt]:
         """The prompts of this batch: all of them in a new order, again and again."""
@@ -209,16 +224,17 @@ class TextAgent:
 
     def _finish(self) -> None:
         """What is left to do where nothing is improved."""
-        used = self._settle()
-        if self._settled:  # with the labels that came in
-            self._log(self._row((), torch.empty(0), replace(used, fit_steps=0), {}))
+        if self._settle():  # with the labels that came in
+            used = replace(self.partners.used, fit_steps=0)
+            self._log(self._row((), torch.empty(0), used, {}))
 
-    def _settle(self) -> UsedReward:
-        """Waits until all is answered, and the reward fitted to it."""
+    def _settle(self) -> bool:
+        """Waits until all is answered, and the reward fitted to it; False if it was stopped."""
         self._wait_for_answers()
-        used = self.partners.settle(self.n_sampled)
-        self._settled = not self._stop.requested
-        return used
+        if self.store.counts().open or not self.partners.settle(self.n_sampled):
+            return False
+        self._n_settled = len(self.questioner.asked)
+        return True
 
     def _wait_for_answers(self) -> None:
         while self.store.counts().open > 0 and not self._stop.requested:
@@ -278,6 +294,7 @@ class TextAgent:
         state = {
             "n_batches": self._n_batches,
             "n_rows": self._n_rows,
+            "n_settled": self._n_settled,
             "rng": self._rng.bit_generator.state,
             "pool": self.pool.state_dict(),
             "questioner": self.questioner.state_dict(),
@@ -297,6 +314,7 @@ class TextAgent:
             return
         state = checkpoint.state
         self._n_batches, self._n_rows = state["n_batches"], state["n_rows"]
+        self._n_settled = state["n_settled"]
         self._rng.bit_generator.state = state["rng"]
         self.pool.load_state_dict(state["pool"])
         self.questioner.load_state_dict(state["questioner"])
@@ -319,3 +337,15 @@ class TextAgent:
 
     def _seconds_unsaved(self) -> float:
         return time.monotonic() - self._saved_at
+
+
+def _heard(gold: Gold | None, beat: Callable[[], None]) -> Gold | None:
+    """A gold score that may be slow: each time that it is asked for is a sign of life."""
+    if gold is None:
+        return None
+
+    def heard(text: str) -> float:
+        beat()
+        return gold(text)
+
+    return heard

@@ -25,6 +25,7 @@ from prefrl.text.agent import TextAgent
 from prefrl.text.candidates import load_recent
 from prefrl.text.config import align_config_from_json
 from prefrl.text.finish import save_policy
+from prefrl.text.nets.models import trunk_of
 from prefrl.text.policy_work import how_to_go_on
 from prefrl.text.responses import Responses
 from prefrl.text.start import new_reward, starting_model, synthetic_oracle
@@ -84,7 +85,10 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     use_cpu(config.threads)
     heartbeat.beat("starting")
     device = choose_devices(config.device)[1]
-    reward = new_reward(config, starting_model(config), shares=True).to(device)
+    language = starting_model(config)
+    # Each pass is a sign of life, also where no gradient step is taken.
+    trunk_of(language.model).register_forward_pre_hook(lambda *told: heartbeat.beat())
+    reward = new_reward(config, language, shares=True).to(device)
     with LabelStore(run.labels) as store:
 
         def learner(go_on: Callable[[], bool]) -> RewardLearner:

@@ -97,6 +97,9 @@ def test_the_labeller_answers_all_that_is_open_once(store):
     labeller = ask(store, 0, 70)
     assert labeller.n_answered == 70
     assert labeller.step() == []
+    beats = []
+    store.add_queries([Query("q999", "i1", "i2")])
+    assert len(labeller.step(lambda: beats.append("alive"))) == len(beats) == 1
     assert store.counts().open == 0
     for event in store.events():
         query = next(q for q in store.queries() if q.id == event.query_id)

@@ -17,6 +17,7 @@ from prefrl.cli import main
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.checkpoint import load_checkpoint
+from prefrl.runtime.partners import Together
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.methods.preference_losses import PairLossConfig
@@ -127,6 +128,39 @@ def test_where_all_labels_come_first_the_policy_learns_from_a_reward_of_all_of_t
     assert {(row["labels"], row["reward_version"]) for row in improved} == {("128", "2")}
     with (config.run / "fits.csv").open(newline="") as file:
         assert [int(row["labels"]) for row in csv.DictReader(file)][1:] == [128]
+
+
+@pytest.fixture
+def half_asked(config):
+    """Settings with which half of the responses give fewer pairs than there are labels."""
+    sizes = {"responses": 160, "batch": 16, "labels": 120, "eval_prompts": 4}
+    return replace(config, initial_fraction=1.0, refit_growth=100.0, checkpoint_seconds=0, **sizes)
+
+
+def test_labels_that_found_no_pair_at_first_are_learned_from_once_they_are_there(
+    half_asked, tmp_path
+):
+    whole = align(half_asked)
+
+    def stop(row):
+        if row["responses"] == 80:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = align(replace(half_asked, run=tmp_path / "stopped"), on_rollout=stop)
+    assert not stopped.finished
+    resumed = resume_alignment(stopped.run)
+    for run in (whole.run, resumed.run):
+        with run.fits.open(newline="") as file:
+            fits = [int(row["labels"]) for row in csv.DictReader(file)]
+        assert fits == [8, 88, 120]
+    assert [r["kl"] for r in rows_of(whole.run)] == [r["kl"] for r in rows_of(resumed.run)]
+
+
+def test_without_a_reward_of_all_answers_the_policy_stays_as_it_is(half_asked, monkeypatch):
+    monkeypatch.setattr(Together, "settle", lambda self, run_steps: False)  # told to stop
+    rows = rows_of(align(half_asked).run)
+    assert rows[-1]["reward_version"] == "1"
+    assert {row["kl"] for row in rows} == {"nan"}
 
 
 def test_the_first_rankings_are_all_asked_where_the_first_labels_are_no_whole_number(config):

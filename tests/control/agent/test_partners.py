@@ -130,17 +130,33 @@ def test_to_settle_is_to_wait_for_a_fit_to_all_answers_though_none_is_due(run, s
     answer(store, 5)
     partners, _ = apart(waiting=fit_what_is_wanted)
     n_samples = newest_recent(run)
-    assert partners.settle(100).version == 2
-    assert partners.settle(100).version == 2
-    assert len(waited) == 1
+    assert partners.settle(100)
+    assert partners.settle(100)
+    assert (len(waited), partners.used.version) == (1, 2)
     assert newest_recent(run) == n_samples + 2
+
+
+def test_to_settle_counts_each_answer_of_a_query_that_several_gave(run, store, apart):
+    def fit_what_is_wanted(state):
+        publish(run, 2, fitted=run.read_json(run.wanted)["answers"])
+        return False
+
+    answer(store, 4)
+    for i in range(4):
+        store.submit(f"q{i}", Answer.LEFT, submission_key=f"again {i}", annotator_id="you")
+    publish(run, 1, fitted=8)
+    answer(store, 2, start=4)
+    partners, _ = apart(waiting=fit_what_is_wanted)
+    assert partners.settle(100)
+    assert partners.used.version == 2
+    assert run.read_json(run.wanted)["answers"] == 10
 
 
 def test_told_to_stop_it_waits_no_longer(store, apart):
     answer(store, 1)
     partners, _ = apart(waiting=lambda state: True)
     assert partners.update(100, asked=False).version == 0
-    assert partners.settle(100).version == 0
+    assert not partners.settle(100)
 
 
 def ask(store, n, start=0):
