@@ -63,14 +63,14 @@ def last_row(path: Path) -> Metrics | None:
     """The newest whole row of a table that a process may be writing to; None without one."""
     try:
         with path.open("rb") as file:
-            header = file.readline().decode().strip()
+            header = file.readline().decode()
             start = file.tell()
             file.seek(max(start, path.stat().st_size - 4096))
             rows = file.read().decode()
     except (OSError, ValueError):
         return None
     whole = rows[: rows.rfind("\n") + 1].splitlines()
-    if not whole:
+    if not whole or not header.endswith("\n"):  # it was not there yet when it was read
         return None
-    fields = zip(header.split(","), whole[-1].split(","), strict=False)
+    fields = zip(header.strip().split(","), whole[-1].split(","), strict=False)
     return {name: float(value) for name, value in fields}
