@@ -13,6 +13,7 @@ import tyro
 
 from prefrl.control.agent.agent import AgentConfig, Algo
 from prefrl.control.environments.making import check_environment, shows_pictures
+from prefrl.control.exploration import ExplorationConfig
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
@@ -163,6 +164,7 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
             net=RewardNetConfig(**_tuples(told.pop("net"))),
             fit=FitConfig(**told.pop("fit")),
             teacher=OracleConfig(**told.pop("teacher")),
+            exploration=ExplorationConfig(**told.pop("exploration")),
             **told,
         )
         run = Path(content.pop("run"))

@@ -9,6 +9,7 @@ import tyro
 from gymnasium import spaces
 
 from prefrl.control.environments.spaces import action_width, layout_of
+from prefrl.control.exploration import ExplorationConfig
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.cnn import CnnStepReward
 from prefrl.control.reward.config import RewardNetConfig
@@ -46,6 +47,9 @@ class PreferenceConfig:
     """Comparisons before the first fit; until then the agent acts and does not learn."""
     pretraining_epochs: int | None = None
     """Passes over the comparisons in the first fit, without an early stop."""
+    scale: Literal["return", "step"] = "return"
+    """What has a standard deviation of 1 in the reward that an on-policy agent gets: its discounted
+    return, as when the same agent is trained on the true reward, or a single step."""
     max_stale_rollouts: int = 16
     """Rollouts that the agent may go on while a fit is due; then it waits for the learner."""
     max_unanswered: int | None = None
@@ -57,6 +61,8 @@ class PreferenceConfig:
     """What the reward nets look like."""
     fit: FitConfig = field(default_factory=FitConfig)
     """How they are fitted."""
+    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+    """What keeps an on-policy agent curious."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
     """How the synthetic oracle errs."""
 
@@ -70,6 +76,8 @@ class PreferenceConfig:
             raise ConfigError(
                 f"segment_length must be at least 2 steps, got {self.segment_length}."
             )
+        if self.scale not in ("return", "step"):
+            raise ConfigError(f"expected scale to be return or step, got {self.scale!r}.")
         _ = self.learner  # checks what it takes
 
     @property

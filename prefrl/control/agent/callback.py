@@ -14,8 +14,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from prefrl.control.agent.relabel import forget_rollout, write_rewards
+from prefrl.control.agent.scale import ReturnScale
 from prefrl.control.agent.stretch import Stretch
 from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
+from prefrl.control.exploration import Exploration
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import SegmentSource
@@ -107,6 +109,8 @@ class PreferenceCallback(BaseCallback):
         self.items = Items(run, max_bytes=config.query.pool_bytes)
         self._sampler = SegmentSampler(config.segment_length, self.venv.num_envs)
         self._stretch = Stretch(config.segment_length, self.venv.num_envs)
+        self._scale = ReturnScale(self.venv.num_envs, self.model.gamma)
+        self._exploration = Exploration(self.model, config.exploration)
         self.store = LabelStore("sqlite://" if run is None else run.labels)
         self.samples = SegmentSamples(self.pool, run)
         source = SegmentSource(self.pool, self.items, self._typical_return)
@@ -128,6 +132,7 @@ class PreferenceCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
+        config = self.config
         # cut
         rollout = self.venv.take()
         for segment, true_rewards in self._sampler.cut(rollout, env_steps=self.num_timesteps):
@@ -136,17 +141,22 @@ class PreferenceCallback(BaseCallback):
 
         # ask, and hear what the partners have made of the answers
         asked = self._ask()
+        version = self.partners.used.version
+        before = self.net.predict(rollout)[0] if self._exploration.compares else None
         used = self.partners.update(self.num_timesteps, asked=asked)
 
         # score and relabel
         reward, raw = self.net.predict(rollout)
+        if before is not None and used.version > version:
+            self._exploration.reward_changed(before, reward)
+        self._exploration.keep_noise()
         assert isinstance(self.model, OnPolicyAlgorithm)
         if used.version == 0:
             forget_rollout(self.model.rollout_buffer)
         else:
             write_rewards(
                 self.model.rollout_buffer,
-                reward,
+                self._scale(reward, rollout.dones) if config.scale == "return" else reward,
                 last_values=self.locals["values"],
                 dones=self.locals["dones"],
             )
@@ -237,6 +247,7 @@ class PreferenceCallback(BaseCallback):
             "stretch": self._stretch.state_dict(),
             "first_step": self._first_step,
             "seconds": self._seconds(),
+            "scale": self._scale.state_dict(),
             "partners": self.partners.state_dict(),
         }
 
@@ -247,8 +258,10 @@ class PreferenceCallback(BaseCallback):
     def _go_back(self, state: Mapping[str, Any]) -> None:
         self._rng.bit_generator.state = state["rng"]
         self._sampler.load_state_dict(state["sampler"])
+        self._scale.load_state_dict(state["scale"])
         for env in self.venv.interrupted:
             self._sampler.drop(env)
+            self._scale.forget(env)
         self.pool.load_state_dict(state["pool"])
         self.questioner.load_state_dict(state["questioner"])
         self._n_rollouts, self._first_step = state["n_rollouts"], state["first_step"]
