@@ -146,6 +146,8 @@ def _arrays(segment: Segment) -> dict[str, Any]:
         "observations": segment.observations,
         "actions": segment.actions,
     }
+    if segment.episode_step is not None:
+        arrays["episode_step"] = segment.episode_step
     if segment.states is not None:
         arrays["states"] = segment.states
     if segment.frames is not None:
@@ -175,6 +177,8 @@ def _segment(item_id: str, content: Mapping[str, NDArray[Any]], *, states: bool)
         env_steps=int(content["env_steps"]),
         frames=frames,
         journals=journals,
+        # Files of earlier releases have none.
+        episode_step=int(content["episode_step"]) if "episode_step" in content else None,
     )
 
 

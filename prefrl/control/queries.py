@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.items import Items, Truth
-from prefrl.control.segments import Segment, SegmentPool
+from prefrl.control.pool import SegmentPool, SegmentReservoir
+from prefrl.control.segments import Segment
 from prefrl.core.selection import SELECTIONS
 from prefrl.errors import ConfigError
 from prefrl.runtime.questioner import Candidate, SelectionName, n_pairs
 
-__all__ = ["QueryConfig", "SegmentSource", "disagreement_of_rollout"]
+__all__ = ["QueryConfig", "SegmentSource", "disagreement_of_rollout", "segment_pool"]
+
+_SMALLEST_SCALE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,17 @@ class QueryConfig:
     """Newest segments from which candidates are drawn."""
     pool_bytes: int = 2**29
     """Bytes that they may take in memory; beyond them there are fewer. As many may those take that
-    were asked about, in the agent and in the learner; beyond them they are read from disk."""
+    were asked about, in the agent and in the learner; beyond them they are read from disk. With a
+    history_share, half of them are for the history."""
+    history_share: float = 0.0
+    """Share of the candidates that come from the whole history, of which as many segments are kept
+    as of the newest, and not from the newest."""
+    early_share: float = 0.0
+    """At least this share of the candidates' segments, on average, start within the first two
+    lengths of a segment of their episode, as far as there are such segments."""
+    standardize_features: bool = False
+    """Divide what k_center spreads out by its standard deviation over the newest segments: else
+    what is measured in large numbers, such as velocities, decides. Not for pictures."""
     warmup_segments: int = 40
     """Segments to collect from the untrained agent before the first labels are asked for."""
     max_open: int = 250
@@ -44,6 +57,9 @@ class QueryConfig:
             raise ConfigError(
                 f"expected selection to be one of {', '.join(SELECTIONS)}, got {self.selection!r}."
             )
+        for name in ("history_share", "early_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a share in [0, 1], got {getattr(self, name)}.")
         if self.pool_bytes < 1:
             raise ConfigError(f"pool_bytes must be at least 1, got {self.pool_bytes}.")
         if not 2 <= self.ranked <= self.warmup_segments:
@@ -63,27 +79,51 @@ class QueryConfig:
             )
 
 
+def segment_pool(config: QueryConfig, rng: np.random.Generator) -> SegmentPool:
+    """The pool that candidates are drawn from, empty.
+
+    Args:
+        config: Settings.
+        rng: Chooses what stays of the history, where candidates come from it.
+    """
+    if not config.history_share:
+        return SegmentPool(config.pool_size, max_bytes=config.pool_bytes)
+    half = config.pool_bytes // 2
+    history = SegmentReservoir(config.pool_size, max_bytes=half, rng=rng)
+    return SegmentPool(config.pool_size, max_bytes=half, history=history)
+
+
 class SegmentSource:
     """Segments that might be asked about: those of the pool, kept with their true rewards.
 
     Args:
         pool: Where candidates come from.
         items: Where the segments that are asked about are kept.
+        config: How they are drawn, and what their features are.
         typical_return: The margin of B-Pref's teachers at this moment, kept with each segment.
     """
 
     def __init__(
-        self, pool: SegmentPool, items: Items, typical_return: Callable[[], float] = lambda: 0.0
+        self,
+        pool: SegmentPool,
+        items: Items,
+        config: QueryConfig,
+        typical_return: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._pool = pool
         self._items = items
+        self._config = config
         self._typical_return = typical_return
 
     def random_candidates(
         self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
     ) -> list[Candidate]:
         """Up to n candidates of different segments, of which no two were asked together."""
-        return list(self._pool.random_candidates(n, size, asked, rng))
+        shares = {
+            "history_share": self._config.history_share,
+            "early_share": self._config.early_share,
+        }
+        return list(self._pool.random_candidates(n, size, asked, rng, **shares))
 
     def keep(self, items: Sequence[Segment]) -> None:
         """Keeps segments, and apart from them what only oracles may know."""
@@ -95,12 +135,23 @@ class SegmentSource:
         return self._items[item_id]
 
     def features(self, candidates: Sequence[Candidate]) -> NDArray[np.floating]:
-        """Raw observations of the segments in a row, as in B-Pref; of pictures every 4th pixel."""
-        return np.stack([np.concatenate(list(map(_features_of, one))) for one in candidates])
+        """Observations of the segments in a row, as in B-Pref; of pictures every 4th pixel.
+
+        They are raw, or divided by their standard deviation over the newest segments.
+        """
+        scale = self._scale() if self._config.standardize_features else np.float32(1)
+        rows = [np.concatenate([_features_of(s, scale) for s in one]) for one in candidates]
+        return np.stack(rows)
+
+    def _scale(self) -> NDArray[np.float32]:
+        """Standard deviation of each number of the newest segments' observations, shape (O,)."""
+        newest = self._pool.recent(len(self._pool))
+        std = np.concatenate([segment.observations for segment in newest]).std(0)
+        return np.where(std > _SMALLEST_SCALE, std, np.float32(1))
 
 
-def _features_of(segment: Segment) -> NDArray[np.float32]:
-    numbers = segment.observations.ravel()
+def _features_of(segment: Segment, scale: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+    numbers = (segment.observations / scale).ravel()
     if segment.frames is None:
         return numbers
     coarse = segment.frames.unpack()[-len(segment) :, :, ::4, ::4]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from prefrl.control.environments.frames import PackedFrames
-from prefrl.control.segments import Segment, SegmentPool
+from prefrl.control.pool import SegmentPool
+from prefrl.control.segments import Segment
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.learner import Recent
 from prefrl.runtime.rundir import RunDirectory, as_npz, replace_file

@@ -1,11 +1,9 @@
-"""Segments: fixed-length pieces of trajectories, cut from rollouts, kept in a bounded pool."""
+"""Segments: fixed-length pieces of trajectories, cut from rollouts."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +12,8 @@ from numpy.typing import NDArray
 
 from prefrl.control.environments.frames import PackedFrames
 from prefrl.control.environments.rollout import Journals, Rollout
-from prefrl.core.comparisons import Item
 
-__all__ = ["Segment", "SegmentPool", "SegmentSampler"]
+__all__ = ["Segment", "SegmentSampler"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +39,8 @@ class Segment:
     without pictures."""
     journals: Journals = field(default_factory=dict)
     """The games in ``states``, as far as the segment goes, for films."""
+    episode_step: int | None = None
+    """Steps of its episode before its first one; None where that is not known."""
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -68,6 +67,8 @@ class SegmentSampler:
     def __init__(self, segment_length: int, n_envs: int) -> None:
         self.segment_length = segment_length
         self._open: list[list[_Stretch]] = [[] for _ in range(n_envs)]
+        # Steps of the episode before those that are open; None where that is not known.
+        self._before: list[int | None] = [0] * n_envs
 
     def cut(self, rollout: Rollout, *, env_steps: int) -> list[tuple[Segment, NDArray[np.float64]]]:
         """Cuts a rollout.
@@ -90,10 +91,14 @@ class SegmentSampler:
                     stretches.append(stretch)
                     start = stretch.stop
                     if len(stretch) == missing:
-                        cut.append(_join(stretches, env_steps, env))
+                        before = self._before[env]
+                        cut.append(_join(stretches, env_steps, env, before))
                         stretches.clear()
+                        if before is not None:
+                            self._before[env] = before + self.segment_length
                 if end in ends:
                     stretches.clear()
+                    self._before[env] = 0
             # Carried steps must not keep their whole rollout alive.
             stretches[:] = [stretch.copied() for stretch in stretches]
         return cut
@@ -101,14 +106,20 @@ class SegmentSampler:
     def drop(self, env: int) -> None:
         """Forgets the open steps of an environment, whose episode was cut."""
         self._open[env].clear()
+        self._before[env] = 0
 
     def state_dict(self) -> dict[str, Any]:
         """The open steps of each environment."""
         opened = [_as_one(stretches) for stretches in self._open]
-        return {"open": [None if one is None else _as_state(one.rollout) for one in opened]}
+        return {
+            "open": [None if one is None else _as_state(one.rollout) for one in opened],
+            "before": list(self._before),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state."""
+        # Earlier releases did not count.
+        self._before = list(state.get("before", [None] * len(self._open)))
         for stretches, content in zip(self._open, state["open"], strict=True):
             stretches.clear()
             if content is not None:
@@ -118,7 +129,7 @@ class SegmentSampler:
 
 
 def _join(
-    stretches: list[_Stretch], env_steps: int, env: int
+    stretches: list[_Stretch], env_steps: int, env: int, before: int | None
 ) -> tuple[Segment, NDArray[np.float64]]:
     whole = _as_one(stretches)
     assert whole is not None
@@ -138,6 +149,7 @@ def _join(
         env_steps=env_steps,
         frames=None if rollout.frames is None else PackedFrames.pack(rollout.frames[:, 0]),
         journals=rollout.journals,
+        episode_step=before,
     )
     return segment, rollout.true_rewards[:, 0]
 
@@ -219,105 +231,3 @@ def _journals(states: NDArray[np.float64] | None, journals: Journals) -> Journal
 
 def _as_state(rollout: Rollout) -> dict[str, Any]:
     return {**vars(rollout), "journals": [list(game) for game in rollout.journals.items()]}
-
-
-class SegmentPool:
-    """The newest segments, from which pairs are chosen, and apart from them their true rewards.
-
-    Old segments waste queries (QPA; rl-teacher keeps the newest 200): the pool forgets them.
-
-    Args:
-        size: Segments at most.
-        max_bytes: Bytes that their content may take; at least two segments are kept.
-    """
-
-    def __init__(self, size: int, *, max_bytes: int = 2**29) -> None:
-        self.nbytes = 0
-        """Bytes that their content takes."""
-        self._size = size
-        self._max_bytes = max_bytes
-        self._segments: deque[Segment] = deque()
-        self._true_rewards: dict[str, NDArray[np.float64]] = {}
-
-    def __len__(self) -> int:
-        return len(self._segments)
-
-    def __getitem__(self, position: int) -> Segment:
-        return self._segments[position]
-
-    def add(self, segment: Segment, true_rewards: NDArray[np.float64]) -> None:
-        """Adds a segment with its true step rewards, shape (T,); the oldest ones may have to go."""
-        self._segments.append(segment)
-        self._true_rewards[segment.id] = true_rewards
-        self.nbytes += segment.nbytes
-        while len(self._segments) > self._size or (
-            self.nbytes > self._max_bytes and len(self._segments) > 2
-        ):
-            oldest = self._segments.popleft()
-            del self._true_rewards[oldest.id]
-            self.nbytes -= oldest.nbytes
-
-    def true_rewards(self, item: Item) -> NDArray[np.float64]:
-        """True step rewards of a segment, shape (T,): for oracles and evaluation only."""
-        return self._true_rewards[item.id]
-
-    def recent(self, n: int) -> list[Segment]:
-        """The n newest segments, or all there are."""
-        return list(self._segments)[-n:]
-
-    def state_dict(self) -> dict[str, Any]:
-        """All segments and their true rewards, stacked."""
-        segments = list(self._segments)
-        if not segments:
-            return {}
-        states = [segment.states for segment in segments if segment.states is not None]
-        frames = [segment.frames for segment in segments if segment.frames is not None]
-        return {
-            "ids": [segment.id for segment in segments],
-            "env_steps": [segment.env_steps for segment in segments],
-            "observations": np.stack([segment.observations for segment in segments]),
-            "actions": np.stack([segment.actions for segment in segments]),
-            "states": np.stack(states) if len(states) == len(segments) else None,
-            "true_rewards": np.stack([self._true_rewards[s.id] for s in segments]),
-            "frames": [[list(f.shape), np.frombuffer(f.content, np.uint8)] for f in frames],
-            "journals": [[list(game) for game in s.journals.items()] for s in segments],
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
-        self._segments.clear()
-        self._true_rewards.clear()
-        self.nbytes = 0
-        packed = [PackedFrames(tuple(shape), c.tobytes()) for shape, c in state.get("frames", ())]
-        for i, item_id in enumerate(state.get("ids", ())):
-            # Copies: one segment that stays must not keep all others alive.
-            segment = Segment(
-                id=item_id,
-                observations=state["observations"][i].copy(),
-                actions=state["actions"][i].copy(),
-                states=None if state["states"] is None else state["states"][i].copy(),
-                env_steps=state["env_steps"][i],
-                frames=packed[i] if packed else None,
-                journals={game: actions.copy() for game, actions in state["journals"][i]},
-            )
-            self.add(segment, state["true_rewards"][i].copy())
-
-    def random_candidates(
-        self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
-    ) -> list[tuple[Segment, ...]]:
-        """Up to n candidates of so many segments, of which no two were asked or are drawn together.
-
-        Drawn at random.
-        """
-        found = list[tuple[Segment, ...]]()
-        drawn_together = set[frozenset[str]]()
-        for places in rng.integers(len(self._segments), size=(2 * n, size)).tolist():
-            if len(found) == n:
-                break
-            candidate = tuple(self._segments[place] for place in places)
-            pairs = {frozenset((a.id, b.id)) for a, b in itertools.combinations(candidate, 2)}
-            new = not any(pair in asked or pair in drawn_together for pair in pairs)
-            if new and len(set(places)) == size:
-                found.append(candidate)
-                drawn_together |= pairs
-        return found

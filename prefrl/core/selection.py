@@ -166,6 +166,7 @@ def _greedy_centers(candidates: Candidates, among: NDArray[np.intp], n: int) -> 
             f"got {'none' if features is None else features.shape}; choose another selection."
         )
     features = features[among]  # (K, F)
+    norms = np.square(features).sum(1)  # once: they take longer than the products
     if labelled is not None and len(labelled):
         nearest = _squared_distances(features, labelled).min(axis=1)  # (K,)
     else:
@@ -174,7 +175,8 @@ def _greedy_centers(candidates: Candidates, among: NDArray[np.intp], n: int) -> 
     for _ in range(n):
         farthest = int(np.argmax(nearest))
         chosen.append(farthest)
-        to_chosen = _squared_distances(features, features[farthest : farthest + 1])[:, 0]  # (K,)
+        products = (features @ features[farthest : farthest + 1].T)[:, 0]  # (K,)
+        to_chosen = np.maximum(norms + norms[farthest] - 2 * products, 0.0)  # (K,)
         nearest = np.minimum(nearest, to_chosen)
         nearest[chosen] = -1.0  # never again, even among copies at distance 0
     return among[chosen]

@@ -31,6 +31,10 @@ Candidate = tuple[Any, ...]
 """Items that might be asked about: two, or K that are ranked."""
 
 
+_MOST_CANDIDATES_AT_FIRST = 2000
+"""The first round may be hundreds of queries: k-center would hold the features of thousands."""
+
+
 def n_pairs(ranked: int) -> int:
     """Comparisons that a ranking of so many items gives: all their pairs."""
     return ranked * (ranked - 1) // 2
@@ -150,15 +154,17 @@ class Questioner:
             How many were asked: fewer when there are too few pairs.
         """
         first_round, size = not self.asked, self._config.ranked
+        uniform = first_round and not self._config.selection.startswith("k_center")
         n //= n_pairs(size)
-        drawn = n if first_round else n * self._config.oversampling
+        drawn = n if uniform else n * self._config.oversampling
+        if first_round:
+            drawn = max(n, min(drawn, _MOST_CANDIDATES_AT_FIRST))
         found = self._source.random_candidates(drawn, size, self._pairs, self._rng)
         n = min(n, len(found))
         if n == 0:
             return 0
         if first_round:
-            # An ensemble that has not been fitted knows nothing (B-Pref's first round is uniform).
-            chosen, priorities = list(found[:n]), [0.0] * n
+            chosen, priorities = self._choose_first(found, n), [0.0] * n
         else:
             chosen, priorities = self._choose(found, n, model)
         self._source.keep([item for candidate in chosen for item in candidate])
@@ -167,6 +173,17 @@ class Questioner:
         self._store.add_queries(queries, run_steps=run_steps, priorities=priorities)
         self.recall(queries)
         return len(queries)
+
+    def _choose_first(self, found: Sequence[Candidate], n: int) -> list[Candidate]:
+        """Without an ensemble: one that has not been fitted knows nothing.
+
+        B-Pref's first round is uniform. But to spread candidates out takes no ensemble.
+        """
+        if not self._config.selection.startswith("k_center"):
+            return list(found[:n])
+        nothing = np.full((1, len(found)), 0.5)
+        candidates = Candidates(nothing, features=lambda: self._source.features(found))
+        return [found[i] for i in SELECTIONS["k_center"](candidates, n, self._rng)]
 
     def _choose(
         self, found: Sequence[Candidate], n: int, model: RewardModel

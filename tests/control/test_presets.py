@@ -5,9 +5,10 @@ import pytest
 from prefrl_envs.atari import _FRAMES_PER_STEP, _LONGEST_GAME
 
 from prefrl.control.items import Items
+from prefrl.control.pool import SegmentPool
 from prefrl.control.presets import PRESETS, preset
 from prefrl.control.queries import SegmentSource
-from prefrl.control.segments import Segment, SegmentPool
+from prefrl.control.segments import Segment
 from prefrl.core.store import LabelStore
 from prefrl.runtime.questioner import Questioner
 
@@ -29,7 +30,7 @@ def test_first_labels_of_the_papers_are_about_many_segments_and_not_the_openings
         nothing = np.zeros((2, 1), np.float32)
         pool.add(Segment(f"s{number}", nothing, nothing), np.zeros(2))
     with LabelStore("sqlite://") as store:
-        source, rng = SegmentSource(pool, Items(None)), np.random.default_rng(0)
+        source, rng = SegmentSource(pool, Items(None), query), np.random.default_rng(0)
         questioner = Questioner(source, store, config=query, rng=rng)
         assert questioner.ask_due(due, None, run_steps=0)
         asked = questioner.asked.values()

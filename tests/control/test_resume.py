@@ -60,15 +60,23 @@ def digest(run):
     return sha.hexdigest(), metrics, table(run.fits, "seconds", "began_after"), answers
 
 
-@pytest.mark.parametrize("algo", ["ppo", "a2c"])
+CANDIDATES = ["--history-share", "0.5", "--early-share", "0.5", "--pool-size", "40"]
+CANDIDATES += ["--selection", "k_center_disagreement", "--standardize-features"]
+
+
+@pytest.mark.parametrize(
+    ("algo", "more"),
+    [("ppo", []), ("a2c", []), ("ppo", CANDIDATES)],
+    ids=["ppo", "a2c", "candidates"],
+)
 @pytest.mark.timeout(180)
-def test_killed_and_resumed_equals_not_killed(tmp_path, algo):
+def test_killed_and_resumed_equals_not_killed(tmp_path, algo, more):
     whole, killed = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "killed")
-    process = start(whole, algo)
+    process = start(whole, algo, *more)
     assert process.wait() == 0, process.stderr.read().decode()
     process.stderr.close()
 
-    process = start(killed, algo, "--checkpoint-seconds", "0.5")
+    process = start(killed, algo, *more, "--checkpoint-seconds", "0.5")
     until = time.monotonic() + 60
     while not (
         killed.metrics.is_file() and killed.fits.is_file() and list(killed.checkpoints.glob("0*"))

@@ -1,8 +1,7 @@
 import numpy as np
-import pytest
-from control.toys import rollout
+from control.toys import assert_same_segments, rollout
 
-from prefrl.control.segments import SegmentPool, SegmentSampler
+from prefrl.control.segments import SegmentSampler
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -67,33 +66,6 @@ def test_every_step_is_in_at_most_one_segment(rng):
     assert len(steps) == len(set(steps)) > 300
 
 
-def test_the_pool_keeps_the_newest():
-    pool = SegmentPool(3)
-    cut = SegmentSampler(2, 1).cut(rollout(10), env_steps=10)
-    for segment, rewards in cut:
-        pool.add(segment, rewards)
-    assert [s.observations[0, 0] for s in pool.recent(3)] == [4, 6, 8]
-    assert pool.true_rewards(cut[4][0]).tolist() == [8, 9]
-    with pytest.raises(KeyError):
-        pool.true_rewards(cut[1][0])
-
-
-def test_random_pairs_differ_and_are_new(rng):
-    pool = SegmentPool(10)
-    for segment, rewards in SegmentSampler(2, 1).cut(rollout(8), env_steps=8):
-        pool.add(segment, rewards)
-    asked = {frozenset((pool[0].id, pool[1].id))}
-    keys = set()
-    for _ in range(20):
-        pairs = pool.random_candidates(50, 2, asked, rng)
-        new = {frozenset((left.id, right.id)) for left, right in pairs}
-        assert len(new) == len(pairs)
-        keys |= new
-    assert all(len(key) == 2 for key in keys)
-    assert len(keys) == 4 * 3 // 2 - 1
-    assert not keys & asked
-
-
 def test_ids_say_when_where_and_what():
     def ids(env_steps=4, n_envs=1, start=0):
         cut = SegmentSampler(2, n_envs).cut(rollout(4, n_envs, start=start), env_steps=env_steps)
@@ -127,20 +99,6 @@ def test_a_dropped_environment_begins_anew():
     assert seen(sampler.cut(rollout(3, 2, start=2), env_steps=10)) == [[2, 3, 4], [100, 101, 102]]
 
 
-@pytest.mark.parametrize("n_segments", [0, 3, 5])
-def test_a_pool_comes_back_as_it_was(n_segments):
-    pool, again = SegmentPool(4), SegmentPool(4)
-    for segment, rewards in SegmentSampler(2, 1).cut(rollout(2 * n_segments), env_steps=9):
-        pool.add(segment, rewards)
-    again.load_state_dict(pool.state_dict())
-    assert len(again) == len(pool)
-    for mine, theirs in zip(again.recent(4), pool.recent(4), strict=True):
-        assert (mine.id, mine.env_steps) == (theirs.id, theirs.env_steps)
-        for name in ("observations", "actions", "states"):
-            np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
-        np.testing.assert_array_equal(again.true_rewards(mine), pool.true_rewards(theirs))
-
-
 def test_a_sampler_brought_back_cuts_what_it_would_have_cut(rng, tmp_path):
     through, cut = SegmentSampler(7, 3), []
     for i in range(12):
@@ -161,25 +119,31 @@ def test_open_steps_of_an_episode_that_was_cut_can_be_dropped():
     assert seen(sampler.cut(rollout(2, 2, start=2), env_steps=8)) == [[100, 101, 102]]
 
 
-@pytest.mark.parametrize("size", [0, 3, 10])
-def test_a_pool_comes_back_in_order_with_its_true_rewards(size, tmp_path):
-    pool, again = SegmentPool(4), SegmentPool(4)
-    for segment, rewards in SegmentSampler(2, 1).cut(rollout(2 * size), env_steps=7):
-        pool.add(segment, rewards)
-    save_checkpoint(tmp_path, pool.state_dict())
+def starts(cut):
+    return [segment.episode_step for segment, _ in cut]
+
+
+def test_segments_know_how_far_into_their_episode_they_start(tmp_path):
+    sampler = SegmentSampler(3, 2)
+    # The first environment's episode ends at its step 4, the second one's goes on.
+    assert starts(sampler.cut(rollout(7, 2, ends=[(4, 0)]), env_steps=14)) == [0, 0, 3]
+    save_checkpoint(tmp_path, sampler.state_dict())
+    again = SegmentSampler(3, 2)
     again.load_state_dict(load_checkpoint(tmp_path).state)
-    assert len(again) == len(pool) == min(size, 4)
-    both = [[(s, p.true_rewards(s)) for s in p.recent(4)] for p in (pool, again)]
-    assert_same_segments(*both)
-    for segment, rewards in both[1]:  # none keeps all others alive
-        assert segment.observations.base is None
-        assert rewards.base is None
+    for goes_on in (sampler, again):
+        cut = goes_on.cut(rollout(7, 2, start=7), env_steps=28)
+        assert seen(cut) == [[5, 6, 7], [8, 9, 10], [11, 12, 13], [106, 107, 108], [109, 110, 111]]
+        assert starts(cut) == [0, 3, 6, 6, 9]
 
 
-def assert_same_segments(left, right):
-    assert len(left) == len(right)
-    for (a, rewards_a), (b, rewards_b) in zip(left, right, strict=True):
-        assert (a.id, a.env_steps) == (b.id, b.env_steps)
-        pairs = [(getattr(a, n), getattr(b, n)) for n in ("observations", "actions", "states")]
-        for x, y in [*pairs, (rewards_a, rewards_b)]:
-            assert (x.dtype, x.tobytes()) == (y.dtype, y.tobytes())
+def test_where_an_episode_was_cut_the_next_one_begins():
+    sampler = SegmentSampler(2, 1)
+    sampler.cut(rollout(3), env_steps=3)
+    sampler.drop(0)
+    assert starts(sampler.cut(rollout(4, start=3), env_steps=7)) == [0, 2]
+
+
+def test_of_checkpoints_before_steps_were_counted_they_are_known_from_the_next_episode_on():
+    sampler = SegmentSampler(2, 1)
+    sampler.load_state_dict({"open": [None]})
+    assert starts(sampler.cut(rollout(5, ends=[(2, 0)]), env_steps=5)) == [None, 0]

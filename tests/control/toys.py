@@ -114,3 +114,13 @@ def picture_rollout(n_steps, *, ends=(), start=0, n_before=3, n_envs=1):
     return dataclasses.replace(
         plain, frames=np.tile(frames, (1, n_envs, 1, 2, 2)), states=None, journals={}
     )
+
+
+def assert_same_segments(left, right):
+    """Of two lists of segments with their true rewards."""
+    assert len(left) == len(right)
+    for (a, rewards_a), (b, rewards_b) in zip(left, right, strict=True):
+        assert (a.id, a.env_steps, a.episode_step) == (b.id, b.env_steps, b.episode_step)
+        pairs = [(getattr(a, n), getattr(b, n)) for n in ("observations", "actions", "states")]
+        for x, y in [*pairs, (rewards_a, rewards_b)]:
+            assert (x.dtype, x.tobytes()) == (y.dtype, y.tobytes())

@@ -20,9 +20,9 @@ from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
 from prefrl.control.exploration import Exploration
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.control.preferences import PreferenceConfig, step_reward
-from prefrl.control.queries import SegmentSource
+from prefrl.control.queries import SegmentSource, segment_pool
 from prefrl.control.recent import SegmentSamples
-from prefrl.control.segments import Segment, SegmentPool, SegmentSampler
+from prefrl.control.segments import Segment, SegmentSampler
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
@@ -105,7 +105,7 @@ class PreferenceCallback(BaseCallback):
         self.venv: HideReward = find_hide_reward(self.model.get_env())
         self.net = step_reward(self.venv, config).to(self.model.device)
         self.venv.record(self.model.n_steps, n_before=self.net.n_before)
-        self.pool = SegmentPool(config.query.pool_size, max_bytes=config.query.pool_bytes)
+        self.pool = segment_pool(config.query, self._rng)
         self.items = Items(run, max_bytes=config.query.pool_bytes)
         self._sampler = SegmentSampler(config.segment_length, self.venv.num_envs)
         self._stretch = Stretch(config.segment_length, self.venv.num_envs)
@@ -113,7 +113,7 @@ class PreferenceCallback(BaseCallback):
         self._exploration = Exploration(self.model, config.exploration)
         self.store = LabelStore("sqlite://" if run is None else run.labels)
         self.samples = SegmentSamples(self.pool, run)
-        source = SegmentSource(self.pool, self.items, self._typical_return)
+        source = SegmentSource(self.pool, self.items, config.query, self._typical_return)
         self.questioner = Questioner(source, self.store, config=config.query, rng=self._rng)
         self.partners = self._make_partners(self)
         if self._resumed is not None:

@@ -7,11 +7,12 @@ import pytest
 from control.toys import rollout
 
 from prefrl.control.items import Items
+from prefrl.control.pool import SegmentPool
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.queries import SegmentSource
 from prefrl.control.recent import SegmentSamples, load_recent, sample
 from prefrl.control.reward.mlp import MlpStepReward
-from prefrl.control.segments import SegmentPool, SegmentSampler
+from prefrl.control.segments import SegmentSampler
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
 from prefrl.errors import RunDirectoryError
@@ -51,7 +52,7 @@ def pool():
 def apart(run, store, pool, rng):
     def make(waiting=lambda state: pytest.fail("it waited"), max_unanswered=None):
         questioner = Questioner(
-            SegmentSource(pool, Items(run)), store, config=CONFIG.query, rng=rng
+            SegmentSource(pool, Items(run), CONFIG.query), store, config=CONFIG.query, rng=rng
         )
         options = {"patience": Patience(100, max_unanswered), "waiting": waiting}
         samples = SegmentSamples(pool, run)

@@ -7,7 +7,8 @@ from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.making import make_environments
 from prefrl.control.films.games import GameRenderer, open_renderer
 from prefrl.control.items import Items, Truth
-from prefrl.control.segments import SegmentPool, SegmentSampler
+from prefrl.control.pool import SegmentPool
+from prefrl.control.segments import SegmentSampler
 from prefrl.errors import FilmError
 from prefrl.runtime.rundir import RunDirectory
 

@@ -1,0 +1,277 @@
+"""Where candidates come from: the newest segments, and a sample of all that there ever were."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.control.environments.frames import PackedFrames
+from prefrl.control.segments import Segment
+from prefrl.core.comparisons import Item
+
+__all__ = ["SegmentPool", "SegmentReservoir"]
+
+_Rewarded = tuple[Segment, NDArray[np.float64]]
+"""A segment and its true step rewards, shape (T,)."""
+
+
+class SegmentReservoir:
+    """A sample of all segments so far, in which each is as likely as any other.
+
+    Each segment draws a number, and those with the smallest stay. So the sample is uniform at any
+    moment, also where bytes bound it and not the number of segments: then the bound of the numbers
+    falls, for all segments alike.
+
+    Args:
+        size: Segments at most.
+        max_bytes: Bytes that their content may take; at least two segments are kept.
+        rng: Source of the numbers: one for each segment that is added.
+    """
+
+    def __init__(self, size: int, *, max_bytes: int, rng: np.random.Generator) -> None:
+        self._size = size
+        self._max_bytes = max_bytes
+        self._rng = rng
+        self._nbytes = 0
+        self._n_seen = 0
+        self._below = 1.0
+        # A heap whose top has the largest number; the count of all segments settles ties.
+        self._kept: list[tuple[float, int, _Rewarded]] = []
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The sample, oldest first."""
+        return [segment for _, _, (segment, _) in self._in_order()]
+
+    def add(self, segment: Segment, true_rewards: NDArray[np.float64]) -> None:
+        """Shows it a segment with its true step rewards, shape (T,), which may stay or not."""
+        number = self._rng.random()
+        self._n_seen += 1
+        if number >= self._below:
+            return
+        heapq.heappush(self._kept, (-number, self._n_seen, (segment, true_rewards)))
+        self._nbytes += segment.nbytes
+        while len(self._kept) > self._size or (
+            self._nbytes > self._max_bytes and len(self._kept) > 2
+        ):
+            largest, _, (gone, _) = heapq.heappop(self._kept)
+            self._below = -largest
+            self._nbytes -= gone.nbytes
+
+    def true_rewards(self, item: Item) -> NDArray[np.float64]:
+        """True step rewards of a segment, shape (T,): for oracles and evaluation only."""
+        for _, _, (segment, rewards) in self._kept:
+            if segment.id == item.id:
+                return rewards
+        raise KeyError(item.id)
+
+    def _in_order(self) -> list[tuple[float, int, _Rewarded]]:
+        return sorted(self._kept, key=lambda kept: kept[1])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All segments, their true rewards and numbers."""
+        kept = self._in_order()
+        return {
+            "segments": _as_state([rewarded for _, _, rewarded in kept]),
+            "numbers": [-number for number, _, _ in kept],
+            "counts": [count for _, count, _ in kept],
+            "n_seen": self._n_seen,
+            "below": self._below,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        rewarded = _from_state(state["segments"])
+        rows = zip(state["numbers"], state["counts"], rewarded, strict=True)
+        self._kept = [(-number, count, one) for number, count, one in rows]
+        heapq.heapify(self._kept)
+        self._nbytes = sum(segment.nbytes for segment, _ in rewarded)
+        self._n_seen, self._below = state["n_seen"], state["below"]
+
+
+class SegmentPool:
+    """The newest segments, from which pairs are chosen, and apart from them their true rewards.
+
+    Old segments waste queries (QPA; rl-teacher keeps the newest 200): the pool forgets them. But
+    where all that is new is alike, the answers are elsewhere: PPE (NeurIPS 2025) draws half of its
+    candidates from the newest and half from the whole history.
+
+    Args:
+        size: Segments at most.
+        max_bytes: Bytes that their content may take; at least two segments are kept.
+        history: Is shown each segment, too.
+    """
+
+    def __init__(
+        self, size: int, *, max_bytes: int = 2**29, history: SegmentReservoir | None = None
+    ) -> None:
+        self.nbytes = 0
+        """Bytes that the content of the newest segments takes."""
+        self._size = size
+        self._max_bytes = max_bytes
+        self._history = history
+        self._segments: deque[Segment] = deque()
+        self._true_rewards: dict[str, NDArray[np.float64]] = {}
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def __getitem__(self, position: int) -> Segment:
+        return self._segments[position]
+
+    def add(self, segment: Segment, true_rewards: NDArray[np.float64]) -> None:
+        """Adds a segment with its true step rewards, shape (T,); the oldest ones may have to go."""
+        if self._history is not None:
+            self._history.add(segment, true_rewards)
+        self._segments.append(segment)
+        self._true_rewards[segment.id] = true_rewards
+        self.nbytes += segment.nbytes
+        while len(self._segments) > self._size or (
+            self.nbytes > self._max_bytes and len(self._segments) > 2
+        ):
+            oldest = self._segments.popleft()
+            del self._true_rewards[oldest.id]
+            self.nbytes -= oldest.nbytes
+
+    def true_rewards(self, item: Item) -> NDArray[np.float64]:
+        """True step rewards of a segment, shape (T,): for oracles and evaluation only."""
+        if item.id not in self._true_rewards and self._history is not None:
+            return self._history.true_rewards(item)
+        return self._true_rewards[item.id]
+
+    def recent(self, n: int) -> list[Segment]:
+        """The n newest segments, or all there are."""
+        return list(self._segments)[-n:]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All segments and their true rewards, stacked."""
+        state = _as_state([(s, self._true_rewards[s.id]) for s in self._segments])
+        return state if self._history is None else state | {"history": self._history.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        rewarded = _from_state(state)
+        self._segments = deque(segment for segment, _ in rewarded)
+        self._true_rewards = {segment.id: rewards for segment, rewards in rewarded}
+        self.nbytes = sum(segment.nbytes for segment, _ in rewarded)
+        if self._history is not None:
+            self._history.load_state_dict(state["history"])
+
+    def random_candidates(
+        self,
+        n: int,
+        size: int,
+        asked: Collection[frozenset[str]],
+        rng: np.random.Generator,
+        *,
+        history_share: float = 0.0,
+        early_share: float = 0.0,
+    ) -> list[tuple[Segment, ...]]:
+        """Up to n candidates of so many segments, of which no two were asked or are drawn together.
+
+        Args:
+            n: Candidates wanted.
+            size: Segments of each.
+            asked: Ids of pairs that are not to come again.
+            rng: Draws them.
+            history_share: Share of the candidates whose segments are all from the history. Where
+                that has too few, the newest segments take their place.
+            early_share: Share of the segments that are drawn among those alone that start within
+                the first 2 T steps of their episode, as far as there are any.
+
+        Returns:
+            Candidates, those of the newest segments first.
+        """
+        found = list[tuple[Segment, ...]]()
+        if self._history is not None and (n_history := round(history_share * n)):
+            found = _draw(self._history.segments, n_history, size, asked, rng, early_share)
+            asked = {*asked, *(pair for one in found for pair in _pairs(one))}
+        newest = list(self._segments)
+        return _draw(newest, n - len(found), size, asked, rng, early_share) + found
+
+
+def _draw(
+    segments: Sequence[Segment],
+    n: int,
+    size: int,
+    asked: Collection[frozenset[str]],
+    rng: np.random.Generator,
+    early_share: float,
+) -> list[tuple[Segment, ...]]:
+    places = rng.integers(len(segments), size=(2 * n, size))
+    early = np.flatnonzero([_is_early(segment) for segment in segments]) if early_share else ()
+    if len(early):
+        chosen = rng.random(places.shape) < early_share
+        places = np.where(chosen, rng.choice(early, size=places.shape), places)
+    found = list[tuple[Segment, ...]]()
+    drawn_together = set[frozenset[str]]()
+    for row in places.tolist():
+        if len(found) == n:
+            break
+        candidate = tuple(segments[place] for place in row)
+        pairs = _pairs(candidate)
+        new = not any(pair in asked or pair in drawn_together for pair in pairs)
+        if new and len(set(row)) == size:
+            found.append(candidate)
+            drawn_together |= pairs
+    return found
+
+
+def _is_early(segment: Segment) -> bool:
+    start = segment.episode_step
+    return start is not None and start < 2 * len(segment)
+
+
+def _pairs(candidate: Sequence[Segment]) -> set[frozenset[str]]:
+    return {frozenset((a.id, b.id)) for a, b in itertools.combinations(candidate, 2)}
+
+
+def _as_state(rewarded: Sequence[_Rewarded]) -> dict[str, Any]:
+    """Segments with their true rewards, stacked."""
+    if not rewarded:
+        return {}
+    segments = [segment for segment, _ in rewarded]
+    states = [segment.states for segment in segments if segment.states is not None]
+    frames = [segment.frames for segment in segments if segment.frames is not None]
+    return {
+        "ids": [segment.id for segment in segments],
+        "env_steps": [segment.env_steps for segment in segments],
+        "episode_steps": [segment.episode_step for segment in segments],
+        "observations": np.stack([segment.observations for segment in segments]),
+        "actions": np.stack([segment.actions for segment in segments]),
+        "states": np.stack(states) if len(states) == len(segments) else None,
+        "true_rewards": np.stack([rewards for _, rewards in rewarded]),
+        "frames": [[list(f.shape), np.frombuffer(f.content, np.uint8)] for f in frames],
+        "journals": [[list(game) for game in s.journals.items()] for s in segments],
+    }
+
+
+def _from_state(state: Mapping[str, Any]) -> list[_Rewarded]:
+    """What ``_as_state`` was given."""
+    rewarded = list[_Rewarded]()
+    ids = state.get("ids", ())
+    starts = state.get("episode_steps", [None] * len(ids))  # earlier releases did not count
+    packed = [PackedFrames(tuple(shape), c.tobytes()) for shape, c in state.get("frames", ())]
+    for i, item_id in enumerate(ids):
+        # Copies: one segment that stays must not keep all others alive.
+        segment = Segment(
+            id=item_id,
+            observations=state["observations"][i].copy(),
+            actions=state["actions"][i].copy(),
+            states=None if state["states"] is None else state["states"][i].copy(),
+            env_steps=state["env_steps"][i],
+            episode_step=starts[i],
+            frames=packed[i] if packed else None,
+            journals={game: actions.copy() for game, actions in state["journals"][i]},
+        )
+        rewarded.append((segment, state["true_rewards"][i].copy()))
+    return rewarded
