@@ -60,6 +60,7 @@ class AgentRole:
             config.agent,
             seed=config.seed,
             device=devices_of(config)[0],
+            limits=config.limits,
         )
         self.agent.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         checkpoint = load_checkpoint(run.checkpoints)

@@ -12,7 +12,8 @@ import torch
 import tyro
 
 from prefrl.control.agent.agent import AgentConfig, Algo
-from prefrl.control.environments.making import check_environment, shows_pictures
+from prefrl.control.environments.limits import Limits
+from prefrl.control.environments.making import check_environment, check_limits, shows_pictures
 from prefrl.control.exploration import ExplorationConfig
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
@@ -49,6 +50,12 @@ class TrainConfig:
     """Of everything random."""
     run: Path | None = None
     """Where the run is written; by default runs/ENVIRONMENT-SEED."""
+    horizon: int | None = None
+    """Steps after which an episode of the training is cut as by a time limit: its last state counts
+    for what would have come, and nothing is lost by the cut. Evaluations are as long as ever."""
+    reset_after_fall: int | None = None
+    """Steps in a row that the agent has lain after which an episode is cut in the same way; for
+    environments that know what healthy is (is_healthy), as Gymnasium's Hopper, Walker2d, Ant."""
     eval_episodes: int = 10
     """Episodes of the final evaluation."""
     eval_max_steps: int = 10_000
@@ -70,6 +77,10 @@ class TrainConfig:
         for name in ("steps", "eval_episodes", "eval_max_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("horizon", "reset_after_fall"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}.")
         if self.algo not in ("ppo", "a2c"):
             raise ConfigError(f"expected algo to be ppo or a2c, got {self.algo!r}.")
         if self.oracle not in ("synthetic", "human", "mixed"):
@@ -93,6 +104,11 @@ class TrainConfig:
         return self.oracle != "synthetic"
 
     @property
+    def limits(self) -> Limits:
+        """Where training episodes are cut early."""
+        return Limits(horizon=self.horizon, after_fall=self.reset_after_fall)
+
+    @property
     def max_unanswered(self) -> int | None:
         """Queries without an answer beyond which the agent waits; None if it never does."""
         told = self.preferences.max_unanswered
@@ -111,16 +127,22 @@ def check_horizon(config: TrainConfig) -> None:
     """Refuses what can be known not to work before anything is made.
 
     Raises:
-        ConfigError: If the environment cannot be made, its episodes are shorter than a segment, or
-            its pictures are too small for the reward net.
+        ConfigError: If the environment cannot be made, its episodes are shorter than a segment or
+            cannot be cut as the config says, or its pictures are too small for the reward net.
     """
     spec = check_environment(config.env_id)
+    check_limits(config.env_id, config.limits)
     horizon = spec.max_episode_steps
     length = config.preferences.segment_length
     if horizon is not None and length > horizon:
         raise ConfigError(
             f"segment_length is {length}, but an episode of {config.env_id} ends after {horizon} "
             f"steps; choose a segment_length of at most {horizon}."
+        )
+    if config.horizon is not None and length > config.horizon:
+        raise ConfigError(
+            f"segment_length is {length}, but horizon cuts episodes after {config.horizon} steps; "
+            "choose a horizon of at least a segment."
         )
     env = gym.make(config.env_id)
     try:

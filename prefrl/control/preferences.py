@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
@@ -18,9 +19,12 @@ from prefrl.core.oracle import OracleConfig
 from prefrl.core.schedule import LabelSchedule
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError
-from prefrl.runtime.learner import LearnerConfig
+from prefrl.runtime.learner import CalibrateOn, LearnerConfig
 
 __all__ = ["HasSpaces", "PreferenceConfig", "StepReward", "step_reward"]
+
+_TOO_LATE = 0.05
+"""Share of the training in its end in which no more labels fall due."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class PreferenceConfig:
     members: int = 3
     """Members of the reward ensemble."""
     schedule: Literal["constant", "hyperbolic", "inverse_quadratic"] = "hyperbolic"
-    """How the rate of labels falls over the training."""
+    """How the rate of labels falls over the training; all are due when 95 % of it are over."""
     decay_steps: float | None = None
     """Steps after which a hyperbolic rate has halved; by default a fifth of the training."""
     initial_fraction: float = 0.25
@@ -50,6 +54,9 @@ class PreferenceConfig:
     scale: Literal["return", "step"] = "return"
     """What has a standard deviation of 1 in the reward that an on-policy agent gets: its discounted
     return, as when the same agent is trained on the true reward, or a single step."""
+    calibrate_on: CalibrateOn = "newest"
+    """What the reward is brought to mean 0 and one standard deviation over, at each fit: the newest
+    segments, the labelled ones, or both, of which each half counts the same."""
     max_stale_rollouts: int = 16
     """Rollouts that the agent may go on while a fit is due; then it waits for the learner."""
     max_unanswered: int | None = None
@@ -89,13 +96,25 @@ class PreferenceConfig:
             first_labels=self.first_labels,
             pretraining_epochs=self.pretraining_epochs,
             fit=self.fit,
+            calibrate_on=self.calibrate_on,
         )
 
-    def label_schedule(self, total_steps: int) -> LabelSchedule:
-        """How many labels are due when, in a training of so many steps."""
+    def label_schedule(self, total_steps: int, *, steps_between: int = 0) -> LabelSchedule:
+        """How many labels are due when.
+
+        All are due when 95 % of the training are over, or earlier, where the last rollout but one
+        begins earlier. What is asked in the end comes too late: the reward has to be fitted to it
+        and the agent to be trained with that, and in an asynchronous run the training may be over
+        before the answer is there.
+
+        Args:
+            total_steps: Environment steps of the training.
+            steps_between: Environment steps from one chance to ask to the next, those of a rollout.
+        """
+        late = max(steps_between, math.ceil(_TOO_LATE * total_steps))
         return LabelSchedule(
             total_labels=self.labels,
-            total_steps=total_steps,
+            total_steps=max(1, total_steps - late),
             kind=self.schedule,
             initial_fraction=self.initial_fraction,
             decay_steps=self.decay_steps,

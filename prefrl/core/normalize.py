@@ -34,16 +34,22 @@ class MemberNormalizer(nn.Module):
         self.register_buffer("scale", torch.ones(n_members))
 
     @torch.no_grad()
-    def calibrate(self, rewards: Tensor) -> None:
+    def calibrate(self, *groups: Tensor) -> None:
         """Takes mean and standard deviation of each member from recent data.
 
         Args:
-            rewards: Raw rewards, shape (M, ...); all axes but the first are pooled. A member that
-                gives the same reward to everything keeps the scale 1, so it adds nothing.
+            *groups: Raw rewards, shape (M, ...); all axes but the first are pooled. Each group
+                counts the same, however large it is. A member that gives the same reward to
+                everything keeps the scale 1, so it adds nothing.
         """
-        flat = rewards.flatten(1)
-        std = flat.std(1, correction=0)
-        self.shift.copy_(flat.mean(1))
+        flat = [rewards.flatten(1) for rewards in groups]
+        mean = torch.stack([group.mean(1) for group in flat]).mean(0)  # (M,)
+        if len(flat) == 1:
+            std = flat[0].std(1, correction=0)
+        else:
+            squares = [(group - mean[:, None]).square().mean(1) for group in flat]
+            std = torch.stack(squares).mean(0).sqrt()
+        self.shift.copy_(mean)
         self.scale.copy_(torch.where(std > _SMALLEST_SCALE, std, torch.ones_like(std)))
 
     def forward(self, rewards: Tensor) -> Tensor:

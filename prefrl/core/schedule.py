@@ -51,7 +51,7 @@ class LabelSchedule:
     total_labels: int
     """Labels due at the end."""
     total_steps: int
-    """Environment steps of the training."""
+    """Steps after which all labels are due: those of the training, or fewer."""
     kind: str = "hyperbolic"
     """How the rate falls."""
     initial_fraction: float = 0.25

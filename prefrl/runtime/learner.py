@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -28,11 +28,24 @@ from prefrl.runtime.rundir import RunDirectory, write_arrays
 from prefrl.runtime.tables import CsvTable
 from prefrl.runtime.weights import latest_weights, newest_version, publish_weights, put_into
 
-__all__ = ["LearnedReward", "LearnerConfig", "Recent", "RewardLearner", "fit_once", "weights_hash"]
+__all__ = [
+    "CalibrateOn",
+    "LearnedReward",
+    "LearnerConfig",
+    "Recent",
+    "RewardLearner",
+    "fit_once",
+    "weights_hash",
+]
 
 _log = logging.getLogger(__name__)
 _MOST_FAILURES = 3
 _BATCH = 10_000
+_MOST_LABELLED = 200
+
+CalibrateOn = Literal["newest", "labelled", "both"]
+"""What the reward is normalised over: a sample of what the agent did lately, the items that the fit
+was about (as Ibarz et al. 2018 over their annotation buffer), or both, each counting half."""
 
 
 class LearnedReward(RewardModel, Protocol):
@@ -42,8 +55,8 @@ class LearnedReward(RewardModel, Protocol):
         """Takes the constants of the inputs from items."""
         ...
 
-    def calibrate(self, items: Sequence[Any]) -> None:
-        """Takes the constants of the reward from items."""
+    def calibrate(self, *groups: Sequence[Any]) -> None:
+        """Takes the constants of the reward from groups of items that count the same."""
         ...
 
 
@@ -62,8 +75,15 @@ class LearnerConfig:
     as any other."""
     fit: FitConfig = field(default_factory=FitConfig)
     """How it is fitted."""
+    calibrate_on: CalibrateOn = "newest"
+    """What the reward has a mean and a standard deviation of its own over."""
 
     def __post_init__(self) -> None:
+        if self.calibrate_on not in get_args(CalibrateOn):
+            raise ConfigError(
+                f"expected calibrate_on to be one of {', '.join(get_args(CalibrateOn))}, got "
+                f"{self.calibrate_on!r}."
+            )
         if self.refit_growth < 0:
             raise ConfigError(f"refit_growth must not be negative, got {self.refit_growth}.")
         for name in ("newest", "first_labels", "pretraining_epochs"):
@@ -243,6 +263,7 @@ class RewardLearner:
                 seed=(self._seed, self._n_failures),
                 l2=self._l2,
                 go_on=self._go_on,
+                calibrate_on=self._config.calibrate_on,
             )
         except FitInterruptedError:
             self.model.module().load_state_dict(before)
@@ -335,13 +356,25 @@ def fit_once(
     seed: Sequence[int],
     l2: float | None,
     go_on: Callable[[], bool] = lambda: True,
+    calibrate_on: CalibrateOn = "newest",
 ) -> FitReport:
     """One fit with its normalisation before and after: the same arguments give the same weights."""
     model.standardize_inputs(recent)
     rng = np.random.default_rng(seed)
     report = fit(model, comparisons, items, config=config, rng=rng, l2=l2, go_on=go_on)
-    model.calibrate(recent)
+    groups = [] if calibrate_on == "labelled" else [recent]
+    if calibrate_on != "newest":
+        groups.append(_labelled(comparisons, items))
+    model.calibrate(*groups)
     return report
+
+
+def _labelled(comparisons: Sequence[Comparison], items: Mapping[str, Item]) -> list[Item]:
+    """At most 200 items of comparisons with a preference, spread evenly over their order."""
+    queries = [c.query for c in comparisons if c.preference is not None]
+    ids = list(dict.fromkeys(item for q in queries for item in (q.left, q.right)))
+    every = max(1, -(-len(ids) // _MOST_LABELLED))
+    return [items[item] for item in ids[::-1][::every]]
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:

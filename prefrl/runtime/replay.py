@@ -93,6 +93,7 @@ def replay_fits(
             config=config.fit_for(len(newest), is_first=row.number == 1),
             seed=(seed, row.attempt),
             l2=l2,
+            calibrate_on=config.calibrate_on,
         )
         l2 = report.l2
         same = weights_hash(reward.module().state_dict()) == row.weights

@@ -1,6 +1,7 @@
 """The asynchronous run as its user has it: three processes, stopped, killed, resumed, replayed."""
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -94,6 +95,25 @@ def test_the_reward_learning_is_repeated_exactly_from_the_log(finished):
     run = finished[0].run
     again = list(replay_run(run))
     assert [fit.number for fit in again] == [int(row["fit"]) for row in rows(run.fits)]
+    assert all(fit.same for fit in again)
+
+
+def test_choices_of_candidates_and_of_the_normalisation_work_and_are_repeated(tmp_path):
+    config = short(tmp_path / "run", horizon=37)
+    query = QueryConfig(
+        selection="k_center_disagreement",
+        warmup_segments=10,
+        pool_size=40,
+        history_share=0.5,
+        early_share=0.5,
+    )
+    preferences = dataclasses.replace(config.preferences, query=query, calibrate_on="both")
+    run = train(dataclasses.replace(config, preferences=preferences)).run
+    with LabelStore(run.labels) as store:
+        # All were due two rollouts before the end.
+        assert (store.counts().answered, store.counts().open) == (20, 0)
+    again = list(replay_run(run))
+    assert len(again) > 1
     assert all(fit.same for fit in again)
 
 

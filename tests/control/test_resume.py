@@ -61,13 +61,14 @@ def digest(run):
 
 
 CANDIDATES = ["--history-share", "0.5", "--early-share", "0.5", "--pool-size", "40"]
-CANDIDATES += ["--selection", "k_center_disagreement", "--standardize-features"]
+CANDIDATES += ["--selection", "k_center_disagreement", "--standardize-features", "--horizon", "37"]
+CANDIDATES += ["--calibrate-on", "both"]
 
 
 @pytest.mark.parametrize(
     ("algo", "more"),
     [("ppo", []), ("a2c", []), ("ppo", CANDIDATES)],
-    ids=["ppo", "a2c", "candidates"],
+    ids=["ppo", "a2c", "candidates and horizon"],
 )
 @pytest.mark.timeout(180)
 def test_killed_and_resumed_equals_not_killed(tmp_path, algo, more):

@@ -12,6 +12,7 @@ from prefrl.control.evaluate import evaluate
 from prefrl.control.finish import load_run
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.correlation import correlation
+from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, FilmError, RunDirectoryError, UnsupportedSpaceError
 from prefrl.runtime.rundir import RunDirectory
 
@@ -61,6 +62,23 @@ def test_a_run_writes_what_it_promises(finished):
     films = {path.name for path in run.films.iterdir()}
     assert {"before.webm", "after.webm", "pairs.json", "pair0_left.png"} <= films
     assert not finished.notes
+
+
+def test_a_horizon_cuts_episodes_of_the_training_and_not_of_the_evaluation(tmp_path):
+    result = train(short(tmp_path / "run", steps=800, horizon=20))
+    assert rows(result.run.metrics)[-1]["episodes"] == "40"
+    with np.load(result.run.evaluation) as stored:
+        assert stored["true_rewards"].shape == (3, 50)
+
+
+@pytest.mark.parametrize("steps", [4000, 3333, 401])
+def test_all_labels_are_answered_before_the_last_rollout(tmp_path, steps):
+    """A rollout has 400 steps."""
+    result = train(short(tmp_path / "run", steps=steps))
+    assert [row["labels"] for row in rows(result.run.metrics)][-2:] == ["20", "20"]
+    assert result.summary["labels"] == 20
+    with LabelStore(result.run.labels) as store:
+        assert (store.counts().answered, store.counts().open) == (20, 0)
 
 
 def test_the_evaluation_can_be_repeated_from_the_files_alone(finished):
@@ -116,6 +134,9 @@ def test_no_gl_is_a_note_and_not_an_end(tmp_path, monkeypatch):
         ({"env_id": "no_such_module:Env-v0"}, ConfigError, "no_such_module"),
         ({"env_id": "prefrl_envs:prefrl/InvertedPendulum-v0"}, ConfigError, None),
         ({"steps": 0}, ConfigError, "steps must be at least 1"),
+        ({"horizon": 0}, ConfigError, "horizon must be at least 1"),
+        ({"horizon": 9}, ConfigError, "horizon cuts episodes after 9 steps"),
+        ({"reset_after_fall": 5}, ConfigError, "with is_healthy for reset_after_fall"),
         ({"steps": 50}, ConfigError, "expected segments enough"),
     ],
 )

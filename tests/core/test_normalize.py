@@ -12,6 +12,15 @@ def test_each_member_is_normalised_on_its_own():
     assert normalizer(rewards).tolist() == [pytest.approx([-0.05, 0.05])] * 2
 
 
+def test_groups_count_the_same_however_large_they_are():
+    normalizer = MemberNormalizer(1)
+    few, many = torch.tensor([[1.0, 3.0]]), torch.tensor([[6.0, 8.0]]).repeat(1, 50)
+    normalizer.calibrate(few, many)
+    # Means 2 and 7, 4.5 together; squares around it 12.25 and 2.25, 2.25 and 12.25: 7.25.
+    assert normalizer.shift.tolist() == [4.5]
+    assert normalizer.scale.tolist() == [pytest.approx(7.25**0.5)]
+
+
 def test_rescaling_one_member_does_not_move_the_mean():
     generator = torch.Generator().manual_seed(0)
     rewards = torch.randn(3, 50, 4, generator=generator)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from prefrl.core.comparisons import Answer, Query
+from prefrl.core.comparisons import Answer, Comparison, Query
 from prefrl.core.oracle import as_oracle
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, NonFiniteError
 from prefrl.runtime.labeller import Labeller
-from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner, weights_hash
+from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner, fit_once, weights_hash
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.weights import latest_weights, newest_version
 
@@ -52,9 +52,11 @@ class Linear(nn.Module):
     def standardize_inputs(self, items):
         pass
 
-    def calibrate(self, items):
+    def calibrate(self, *groups):
+        self.groups = groups
         with torch.no_grad():
-            self.scale.copy_(self.score(self.collate(items)).std().reshape(1))
+            stds = [self.score(self.collate(items)).std() for items in groups]
+            self.scale.copy_(torch.stack(stds).mean().reshape(1))
 
 
 ITEMS = {f"i{n}": Pair(f"i{n}", (math.sin(n), math.cos(3 * n))) for n in range(60)}
@@ -216,7 +218,7 @@ def test_fits_that_are_not_finite_are_taken_back_and_then_stop_the_run(store, ru
     good = weights_hash(role.model.state_dict())
     ask(store, 10, 20)
     monkeypatch.setattr(
-        Linear, "calibrate", lambda self, items: self.scale.data.fill_(float("nan"))
+        Linear, "calibrate", lambda self, *groups: self.scale.data.fill_(float("nan"))
     )
     for _ in range(2):
         assert role.step(sample) is None
@@ -225,6 +227,45 @@ def test_fits_that_are_not_finite_are_taken_back_and_then_stop_the_run(store, ru
         role.step(sample)
     assert newest_version(run.reward) == 1
     assert '"trouble": "scale is not finite"' in run.dump("learner").read_text()
+
+
+@pytest.mark.parametrize("calibrate_on", ["newest", "labelled", "both"])
+def test_the_reward_is_normalised_over_what_the_settings_say(store, calibrate_on):
+    config = dataclasses.replace(CONFIG, calibrate_on=calibrate_on)
+    role = RewardLearner(Linear(), store, ITEMS, config=config, seed=0)
+    ask(store, 0, 10)
+    role.step(sample)
+    labelled = {item for c in role.comparisons() for item in (c.query.left, c.query.right)}
+    expected = {"newest": [set(ITEMS)], "labelled": [labelled], "both": [set(ITEMS), labelled]}
+    got = [{item.id for item in items} for items in role.model.groups]
+    assert got == expected[calibrate_on]
+    assert 0 < len(labelled) < len(ITEMS)
+
+
+def test_what_the_reward_cannot_be_normalised_over_is_refused():
+    with pytest.raises(ConfigError, match="newest, labelled, both, got 'all'"):
+        LearnerConfig(calibrate_on="all")
+
+
+def test_of_many_labelled_items_some_from_everywhere_are_normalised_over():
+    items = {f"i{n}": Pair(f"i{n}", (math.sin(n), math.cos(n))) for n in range(1000)}
+    queries = [Query(f"q{n:03d}", f"i{2 * n}", f"i{2 * n + 1}") for n in range(500)]
+    answers = [Answer.LEFT, Answer.RIGHT]
+    comparisons = [Comparison(q, answers[n % 2]) for n, q in enumerate(queries)]
+    skipped = Comparison(Query("skipped", "none", "such"), Answer.SKIP)
+    model = Linear()
+    fit_once(
+        model,
+        [*comparisons, skipped],
+        items,
+        [],
+        config=FitConfig(max_steps=2, min_steps=1),
+        seed=[0],
+        l2=None,
+        calibrate_on="labelled",
+    )
+    (group,) = model.groups
+    assert [item.id for item in group] == [f"i{n}" for n in range(999, 0, -5)]
 
 
 def test_only_the_newest_comparisons_are_fitted(store):

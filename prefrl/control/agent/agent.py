@@ -27,6 +27,7 @@ from prefrl.control.agent.state import (
 )
 from prefrl.control.environments.frames import stack_frames
 from prefrl.control.environments.hide_reward import HideReward
+from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import make_environments
 from prefrl.control.environments.spaces import Layout, layout_of
 from prefrl.errors import ConfigError, RunDirectoryError
@@ -106,6 +107,7 @@ class Agent:
         seed: Of the environments and the algorithm.
         hide_reward: Whether the agent's reward is hidden; False trains on the true reward.
         device: Where the policy is computed.
+        limits: Where its episodes are cut early.
     """
 
     def __init__(
@@ -117,8 +119,11 @@ class Agent:
         seed: int,
         hide_reward: bool = True,
         device: str = "cpu",
+        limits: Limits | None = None,
     ) -> None:
-        self.environments: VecEnv = make_environments(env_id, n_envs=config.n_envs, seed=seed)
+        self.environments: VecEnv = make_environments(
+            env_id, n_envs=config.n_envs, seed=seed, limits=limits
+        )
         if hide_reward:
             self.environments = HideReward(self.environments)
         self.stacked = stack_frames(self.environments, config.frame_stack)

@@ -125,7 +125,9 @@ class PreferenceCallback(BaseCallback):
             self._first_step = self.num_timesteps
         n_steps = int(self.locals["total_timesteps"]) - self._first_step
         self.config.check_budget(n_steps)
-        self._schedule = self.config.label_schedule(n_steps)
+        assert isinstance(self.model, OnPolicyAlgorithm)
+        rollout_steps = self.model.n_steps * self.venv.num_envs
+        self._schedule = self.config.label_schedule(n_steps, steps_between=rollout_steps)
         self._started = time.monotonic()
 
     def _on_step(self) -> bool:

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from prefrl.control.environments.batched import Batched
 from prefrl.control.environments.guard import Guard
+from prefrl.control.environments.limits import LimitEpisodes, Limits, knows_health
 from prefrl.control.environments.rewind import Rewind
 from prefrl.control.environments.spaces import check_spaces, layout_of
 from prefrl.control.environments.states import RecordState, log_mujoco_warnings
@@ -22,6 +23,7 @@ from prefrl.errors import ConfigError, MissingExtraError
 
 __all__ = [
     "check_environment",
+    "check_limits",
     "last_observations",
     "make_environments",
     "restore",
@@ -80,20 +82,55 @@ def shows_pictures(env_id: str) -> bool:
         env.close()
 
 
-def make_environments(env_id: str, *, n_envs: int, seed: int) -> VecEnv:
+def check_limits(env_id: str, limits: Limits) -> None:
+    """Refuses limits of episodes that an environment cannot have.
+
+    Raises:
+        ConfigError: As ``check_environment``; or if it does not know whether it is healthy, or is
+            one of games that are stepped together.
+    """
+    check_environment(env_id)
+    if limits and _can_be_played_again(spec_of(env_id)):
+        raise ConfigError(
+            f"expected no horizon and no reset_after_fall for {env_id}, whose games are played to "
+            "their end, several at once; leave them out."
+        )
+    if limits.after_fall is None:
+        return
+    env = gym.make(env_id)
+    try:
+        if not knows_health(env):
+            raise ConfigError(
+                f"expected an environment with is_healthy for reset_after_fall, such as Hopper-v5, "
+                f"got {env_id}, which knows no falls; leave it out, or choose a short horizon."
+            )
+    finally:
+        env.close()
+
+
+def make_environments(
+    env_id: str, *, n_envs: int, seed: int, limits: Limits | None = None
+) -> VecEnv:
     """N environments side by side in this process.
 
     Games that can be played again are stepped together, by threads of their own. Others are stepped
     one by one: each is made anew when it breaks, records simulator states for films, and can be
     rewound.
+
+    Args:
+        env_id: A Gymnasium id.
+        n_envs: N.
+        seed: Of the first environment; the others follow.
+        limits: Where episodes are cut early, for what ``check_limits`` lets pass.
     """
     if _can_be_played_again(spec_of(env_id)):
         games: Any = gym.make_vec(env_id, n_envs, vectorization_mode="vector_entry_point")
         return Batched(games, seed=seed)
     log_mujoco_warnings()
 
-    def make() -> Guard:
-        return Guard(lambda: gym.make(env_id))
+    def make() -> gym.Env[Any, Any]:
+        guarded = Guard(lambda: gym.make(env_id))
+        return LimitEpisodes(guarded, limits) if limits else guarded
 
     def wrap(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         return Rewind(RecordState(env))

@@ -134,10 +134,15 @@ class MlpStepReward(nn.Module):
         self.input_shift.copy_(flat.mean(0))
         self.input_scale.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
-    def calibrate(self, segments: Sequence[Segment]) -> None:
-        """Takes the constants of the reward's normalisation from segments."""
+    def calibrate(self, *groups: Sequence[Segment]) -> None:
+        """Takes the constants of the reward's normalisation from segments.
+
+        Args:
+            *groups: Segments of equal length each; every group counts the same.
+        """
         with as_judge(self):
-            self.normalizer.calibrate(self.step_rewards(self.collate(segments)))
+            rewards = [self.step_rewards(self.collate(segments)) for segments in groups]
+            self.normalizer.calibrate(*rewards)
 
     def predict(self, rollout: Rollout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Rewards for the agent, normalised per member and aggregated.

@@ -162,15 +162,18 @@ class TextReward(nn.Module):
             self.input_shift.copy_(features.mean(0))
             self.input_scale.copy_(torch.where(std > _SMALLEST, std, torch.ones_like(std)))
 
-    def calibrate(self, items: Sequence[Response]) -> None:
+    def calibrate(self, *groups: Sequence[Response]) -> None:
         """Brings the scores of a sample to mean 0 and variance 1, for each member (R3).
 
         Where there are demonstrations, the mean is theirs; and what the members come to together,
         which may be less than their mean, is moved so that it is 0 on average too.
+
+        Args:
+            *groups: The sample; of several ones each counts the same.
         """
         after, config = self.after, self.config
         with as_judge(self):
-            after.calibrate(self.before(self._raw(items)))
+            after.calibrate(*(self.before(self._raw(items)) for items in groups))
             if self.zero_at:
                 scores = self.before(self._raw(self.zero_at))
                 after.shift.copy_(scores.mean(1))
