@@ -22,8 +22,39 @@ _COUNTS = (
     "policy_delay", "target_update_interval", "n_quantiles", "cg_max_steps", "n_critic_updates",
     "line_search_max_iter", "sub_sampling_factor", "lstm_hidden_size", "n_lstm_layers",
 )  # fmt: skip
-_SHARES = ("gae_lambda", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 _STEPS_BETWEEN_ROWS = 1000  # of an off-policy agent, which has no rollouts to speak of
+_SHARES = ("gae_lambda", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
+
+
+def _hint(default: str) -> str:
+    """Behind an option's help: nothing where the settings say it."""
+    return "" if default == "None" else f"(default: {default})"
+
+
+_Int = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_hint)]
+_Float = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_hint)]
+_Bool = Annotated[bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint=_hint)]
+_Units = Annotated[
+    tuple[int, ...] | None, tyro.conf.arg(metavar="[INT [INT ...]]", help_behavior_hint=_hint)
+]
+_Unit = Annotated[
+    Literal["step", "episode"] | None,
+    tyro.conf.arg(metavar="{step,episode}", help_behavior_hint=_hint),
+]
+_Noise = Annotated[
+    Literal["none", "normal", "ornstein-uhlenbeck"] | None,
+    tyro.conf.arg(metavar="{none,normal,ornstein-uhlenbeck}", help_behavior_hint=_hint),
+]
+_Activation = Annotated[
+    Literal["tanh", "relu", "gelu", "elu", "leaky_relu"] | None,
+    tyro.conf.arg(metavar="{tanh,relu,gelu,elu,leaky_relu}", help_behavior_hint=_hint),
+]
+_Learned = Annotated[
+    float | str | None, tyro.conf.arg(metavar="FLOAT|auto", help_behavior_hint=_hint)
+]
+_Target = Annotated[
+    float | Literal["auto"] | None, tyro.conf.arg(metavar="FLOAT|auto", help_behavior_hint=_hint)
+]
 
 
 @dataclass(frozen=True)
@@ -31,124 +62,124 @@ class AgentConfig:
     """The agent. What is None is taken from the settings that are named."""
 
     settings: str = "auto"
-    """Where the rest comes from: auto takes prefrl's own for a task that it has some for, else RL
-    Zoo's (extra zoo), else default; or zoo, default, or a YAML file in RL Zoo's format."""
-    n_envs: int | None = None
+    """Where all that is not given comes from: auto takes prefrl's own for a task that it has some
+    for, else the RL Zoo's (extra zoo), else default; or zoo, or default, or a YAML file."""
+    n_envs: _Int = None
     """Environments side by side."""
-    n_steps: int | None = None
+    n_steps: _Int = None
     """Steps of each environment per rollout (on-policy)."""
-    batch_size: int | None = None
+    batch_size: _Int = None
     """Transitions per gradient step (all but a2c)."""
-    n_epochs: int | None = None
+    n_epochs: _Int = None
     """Passes over each rollout (ppo, recurrent-ppo)."""
-    learning_rate: float | None = None
+    learning_rate: _Float = None
     """Of the optimiser."""
-    linear_decay: bool | None = None
+    linear_decay: _Bool = None
     """Let the learning rate fall to zero over the training, and PPO's clip range with it."""
-    gamma: float | None = None
+    gamma: _Float = None
     """Discount."""
-    gae_lambda: float | None = None
+    gae_lambda: _Float = None
     """Of generalised advantage estimation (on-policy)."""
-    clip_range: float | None = None
+    clip_range: _Float = None
     """Of PPO's ratio (ppo, recurrent-ppo)."""
-    clip_range_decay: bool | None = None
+    clip_range_decay: _Bool = None
     """Let it fall to zero; by default as linear_decay (ppo, recurrent-ppo)."""
-    clip_range_vf: float | None = None
+    clip_range_vf: _Float = None
     """By how much the value may change; by default as it likes (ppo, recurrent-ppo)."""
-    normalize_advantage: bool | None = None
+    normalize_advantage: _Bool = None
     """Standardise the advantages (on-policy)."""
-    ent_coef: float | str | None = None
+    ent_coef: _Learned = None
     """Weight of the entropy; auto or auto_0.1 to learn it, where it is part of what is maximised
     (ppo, a2c, recurrent-ppo; sac, tqc, crossq)."""
-    target_entropy: float | Literal["auto"] | None = None
+    target_entropy: _Target = None
     """The entropy to which ent_coef auto is learned (sac, tqc, crossq)."""
-    vf_coef: float | None = None
+    vf_coef: _Float = None
     """Weight of the value's loss (ppo, a2c, recurrent-ppo)."""
-    max_grad_norm: float | None = None
+    max_grad_norm: _Float = None
     """Longest gradient (ppo, a2c, recurrent-ppo, dqn, qr-dqn)."""
-    target_kl: float | None = None
+    target_kl: _Float = None
     """How far an update may go (ppo, trpo, recurrent-ppo)."""
-    use_rms_prop: bool | None = None
+    use_rms_prop: _Bool = None
     """RMSProp instead of Adam (a2c)."""
-    cg_max_steps: int | None = None
+    cg_max_steps: _Int = None
     """Steps of the conjugate gradients (trpo)."""
-    cg_damping: float | None = None
+    cg_damping: _Float = None
     """Damping of the Hessian (trpo)."""
-    line_search_shrinking_factor: float | None = None
+    line_search_shrinking_factor: _Float = None
     """By which the line search shrinks its step (trpo)."""
-    line_search_max_iter: int | None = None
+    line_search_max_iter: _Int = None
     """Steps of the line search (trpo)."""
-    n_critic_updates: int | None = None
+    n_critic_updates: _Int = None
     """Passes of the value function over each rollout (trpo)."""
-    sub_sampling_factor: int | None = None
+    sub_sampling_factor: _Int = None
     """Takes each n-th transition for the Hessian (trpo)."""
-    buffer_size: int | None = None
+    buffer_size: _Int = None
     """Transitions that are kept (off-policy)."""
-    learning_starts: int | None = None
+    learning_starts: _Int = None
     """Steps of random actions at the start (off-policy)."""
-    train_freq: int | None = None
+    train_freq: _Int = None
     """Steps of each environment, or episodes, between two updates (off-policy)."""
-    train_freq_unit: Literal["step", "episode"] | None = None
+    train_freq_unit: _Unit = None
     """Which of the two (off-policy)."""
-    gradient_steps: int | None = None
+    gradient_steps: _Int = None
     """Gradient steps of an update; -1 for as many as there were new steps (off-policy)."""
-    tau: float | None = None
+    tau: _Float = None
     """How fast the target net follows (sac, td3, tqc, dqn, qr-dqn)."""
-    target_update_interval: int | None = None
+    target_update_interval: _Int = None
     """Steps, DQN's of the environments, between two such updates (sac, tqc, dqn, qr-dqn)."""
-    policy_delay: int | None = None
+    policy_delay: _Int = None
     """Updates of the critic for one of the policy (td3, crossq, and in sbx)."""
-    target_policy_noise: float | None = None
+    target_policy_noise: _Float = None
     """Standard deviation of the noise on the target's actions (td3)."""
-    target_noise_clip: float | None = None
+    target_noise_clip: _Float = None
     """Largest noise on them (td3)."""
-    action_noise: Literal["none", "normal", "ornstein-uhlenbeck"] | None = None
+    action_noise: _Noise = None
     """Noise that is added to the actions (sac, td3, tqc, crossq)."""
-    action_noise_std: float | None = None
+    action_noise_std: _Float = None
     """Its standard deviation (sac, td3, tqc, crossq)."""
-    exploration_fraction: float | None = None
+    exploration_fraction: _Float = None
     """Share of the training over which random actions grow fewer (dqn, qr-dqn)."""
-    exploration_initial_eps: float | None = None
+    exploration_initial_eps: _Float = None
     """Share of random actions at the start (dqn, qr-dqn)."""
-    exploration_final_eps: float | None = None
+    exploration_final_eps: _Float = None
     """Share of random actions afterwards (dqn, qr-dqn)."""
-    n_critics: int | None = None
+    n_critics: _Int = None
     """Critics, of which the lowest counts (sac, td3, tqc, crossq)."""
-    n_quantiles: int | None = None
+    n_quantiles: _Int = None
     """Quantiles of the return (tqc, qr-dqn)."""
-    top_quantiles_to_drop_per_net: int | None = None
+    top_quantiles_to_drop_per_net: _Int = None
     """Of them, how many of the highest are left out (tqc)."""
-    hidden: tuple[int, ...] | None = None
+    hidden: _Units = None
     """Units of each hidden layer, for the policy and for the value function or critic; with
     pictures, of those behind the convolutions."""
-    critic_hidden: tuple[int, ...] | None = None
+    critic_hidden: _Units = None
     """Those of the value function or critic, where they are others (all but dqn, qr-dqn)."""
-    activation: Literal["tanh", "relu", "gelu", "elu", "leaky_relu"] | None = None
+    activation: _Activation = None
     """What comes after each hidden layer."""
-    log_std_init: float | None = None
+    log_std_init: _Float = None
     """Logarithm of the standard deviation of Box actions at the start; of SAC and its relatives
     with use_sde alone (on-policy; sac, tqc, crossq)."""
-    ortho_init: bool | None = None
+    ortho_init: _Bool = None
     """Orthogonal initial weights (on-policy)."""
-    use_sde: bool | None = None
+    use_sde: _Bool = None
     """Noise that depends on the state, for Box actions (on-policy; sac, tqc, crossq)."""
-    sde_sample_freq: int | None = None
+    sde_sample_freq: _Int = None
     """Steps after which it is drawn anew; -1 for once a rollout (on-policy; sac, tqc, crossq)."""
-    use_sde_at_warmup: bool | None = None
+    use_sde_at_warmup: _Bool = None
     """Use it instead of random actions at the start (sac, tqc, crossq)."""
-    use_expln: bool | None = None
+    use_expln: _Bool = None
     """Keep its standard deviation from growing exponentially (sac, tqc, crossq)."""
-    lstm_hidden_size: int | None = None
+    lstm_hidden_size: _Int = None
     """Units of the LSTM (recurrent-ppo)."""
-    n_lstm_layers: int | None = None
+    n_lstm_layers: _Int = None
     """Its layers (recurrent-ppo)."""
-    shared_lstm: bool | None = None
+    shared_lstm: _Bool = None
     """One LSTM for policy and value function; then enable_critic_lstm is False (recurrent-ppo)."""
-    enable_critic_lstm: bool | None = None
+    enable_critic_lstm: _Bool = None
     """An LSTM of its own for the value function (recurrent-ppo)."""
-    normalize_observations: bool | None = None
+    normalize_observations: _Bool = None
     """Standardise what the policy sees, by running statistics; pictures are left as they are."""
-    frame_stack: int | None = None
+    frame_stack: _Int = None
     """Newest pictures that the policy sees, where observations have pictures."""
     mixed_precision: bool = True
     """Compute the policy's convolutions in bfloat16 where the processor has instructions for it."""

@@ -98,11 +98,11 @@ def _find(env_id: str, algo: str, settings: str, pictures: bool) -> _Found:
     if settings == "zoo":
         return _from_zoo(env_id, algo)
     if settings == "auto":
-        ours, _ = _entry(_ours(algo), env_id, algo)
+        ours, _ = _entry(_ours(algo), env_id)
         if ours is not None:
             return _Found(f"prefrl's settings for {ours}", _ours(algo)[ours], strict=True)
         table = _zoo_table(algo)
-        key, why = _entry(table or {}, env_id, algo)
+        key, why = _entry(table or {}, env_id)
         if table is not None and key is not None:
             return _Found(f"RL Zoo's settings for {key}{why}", table[key], strict=False)
     return _defaults(algo, pictures)
@@ -132,7 +132,7 @@ def _from_zoo(env_id: str, algo: str) -> _Found:
         raise MissingExtraError(
             "expected rl_zoo3 for its settings, and it is not installed: pip install 'prefrl[zoo]'."
         )
-    key, why = _entry(table, env_id, algo)
+    key, why = _entry(table, env_id)
     if key is None:
         raise ConfigError(
             f"RL Zoo has no settings of {algo} for {env_id}, only for "
@@ -170,7 +170,7 @@ def _from_file(env_id: str, algo: str, path: Path, pictures: bool) -> _Found:
                 f"expected settings of {algo} in {path}, got those of {', '.join(map(str, table))}."
             )
         table = table[mine[0]] if isinstance(table[mine[0]], dict) else {}
-    key, why = _entry(table, env_id, algo)
+    key, why = _entry(table, env_id)
     if key is None:
         rest = ["pictures", "default"] if pictures else ["default"]
         key = next((name for name in rest if name in table), None)
@@ -182,7 +182,7 @@ def _from_file(env_id: str, algo: str, path: Path, pictures: bool) -> _Found:
     return _Found(f"the settings of {path} for {key}{why}", table[key], strict=True)
 
 
-def _entry(table: Mapping[str, Any], env_id: str, algo: str) -> tuple[str | None, str]:
+def _entry(table: Mapping[str, Any], env_id: str) -> tuple[str | None, str]:
     """The key of an environment in a file of settings, and why it is not its own id.
 
     Its own id comes first, then the newest of its older versions. A task of prefrl's is what it is
