@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -26,7 +26,8 @@ from prefrl.commands.runs import (
 )
 from prefrl.commands.sft import Sft, start_sft
 from prefrl.commands.train import Evaluate, Train, evaluate_agent, start_train
-from prefrl.control.presets import PRESETS, preset_for
+from prefrl.control.agent.algorithms import ALGORITHMS
+from prefrl.control.presets import PRESETS, for_algorithm, preset_for
 from prefrl.errors import PrefrlError
 from prefrl.runtime.parallel import launched_as
 from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS, align_preset_for
@@ -67,9 +68,19 @@ def _automatic_preset(command: Any) -> str | None:
 
 def _named_preset(arguments: Sequence[str]) -> str:
     """The preset that the command line names, before it is parsed with it."""
+    return _named(arguments, "--preset", {**PRESETS, **ALIGN_PRESETS, **SFT_PRESETS})
+
+
+def _named_algorithm(arguments: Sequence[str]) -> Any:
+    """The algorithm that the command line names; a preset has the agent's settings for its own."""
+    return _named(arguments, "--algo", ALGORITHMS)
+
+
+def _named(arguments: Sequence[str], option: str, names: Mapping[str, Any]) -> str:
+    """The value of an option, if it is one of some names; else nothing."""
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        name = value if flag == "--preset" else flag.removeprefix("--preset=")
-        if flag.startswith("--preset") and name in {**PRESETS, **ALIGN_PRESETS, **SFT_PRESETS}:
+        name = value if flag == option else flag.removeprefix(f"{option}=")
+        if flag.startswith(option) and name in names:
             return name
     return ""
 
@@ -83,6 +94,7 @@ def _preset_of_model(arguments: Sequence[str]) -> str:
 def _parse(arguments: Sequence[str], preset: str) -> Any:
     """The command, with defaults of a preset."""
     training = PRESETS.get(preset, PRESETS["control"])
+    training = for_algorithm(training, _named_algorithm(arguments) or training.algo)
     alignment = ALIGN_PRESETS.get(preset, ALIGN_PRESETS["default"])
     start = Train(config=replace(training, env_id=tyro.MISSING))
     start_text = Align(config=replace(alignment, model=tyro.MISSING, prompts=tyro.MISSING))

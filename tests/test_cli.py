@@ -86,7 +86,10 @@ def test_doctor_says_what_works(capsys):
         (["train", "Taxi-v4"], "expected Box observations"),
         (["train", DOT, "--fit.noise", "2"], "noise is a share"),
         (["train", DOT, "--selection", "psychic"], "psychic"),
-        (["train", DOT, "--algo", "sac"], "sac"),
+        (["train", DOT, "--algo", "sac"], "sac needs Box actions"),
+        (["train", DOT, "--algo", "psychic"], "psychic"),
+        (["train", DOT, "--agent.tau", "0.1"], "ppo does not take tau"),
+        (["train", DOT, "--agent.settings", "nowhere.yml"], "'nowhere.yml'"),
         (["train"], "env"),
         (["evaluate", "no/such/run"], "no/such/run"),
         (["report", "no/such/run"], "no/such/run"),
@@ -117,7 +120,13 @@ def test_help_explains_every_option(capsys):
     assert run("train", "--help") == 0
     said = capsys.readouterr().out
     options = "labels steps algo oracle seed run segment-length members selection"
-    for option in [*options.split(), "teacher.eps-mistake", "fit.noise", "agent.gamma"]:
+    for option in [
+        *options.split(),
+        "teacher.eps-mistake",
+        "fit.noise",
+        "agent.gamma",
+        "agent.tau",
+    ]:
         assert f"--{option}" in said
     words = " ".join(said.replace("│", "").split())
     assert "Comparisons to ask for over the whole training" in words

@@ -22,7 +22,13 @@ from prefrl.runtime.rundir import installed_versions
 __all__ = ["Doctor", "Finding", "doctor", "examine"]
 
 _ENOUGH_DISK = 2e9
-_EXTRAS = {"ale_py": "atari", "transformers": "text", "fastapi": "viewer"}
+_EXTRAS = {
+    "ale_py": "atari",
+    "sbx": "jax",
+    "transformers": "text",
+    "fastapi": "viewer",
+    "rl_zoo3": "zoo",
+}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import tyro
 from prefrl.commands.console import console, errors
 from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import TrainingProgress
-from prefrl.control.config import TrainConfig, config_from_json
+from prefrl.control.config import TrainConfig, config_from_json, with_settings
 from prefrl.control.evaluate import evaluate as run_episodes
 from prefrl.control.finish import Result, load_run
 from prefrl.control.train import resume as resume_training
@@ -58,6 +58,10 @@ def start_train(command: Train) -> None:
     """Trains an agent, and shows what it came to."""
     config = command.config
     page = page_for(command.page, asks_people=config.asks_people)
+    config, settings = with_settings(config)
+    console.print(f"agent: {settings.line}", style="dim", markup=False, soft_wrap=True)
+    for note in settings.notes:
+        errors.print(note, style="yellow", markup=False, soft_wrap=True)
     _work(functools.partial(run_training, config), config, page)
 
 

@@ -11,9 +11,12 @@ import gymnasium as gym
 import torch
 import tyro
 
-from prefrl.control.agent.agent import AgentConfig, Algo
+from prefrl.control.agent.algorithms import Algo, check_algorithm
+from prefrl.control.agent.config import AgentConfig
+from prefrl.control.agent.settings import Resolved, resolve
 from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import check_environment, check_limits, shows_pictures
+from prefrl.control.environments.spaces import layout_of
 from prefrl.control.exploration import ExplorationConfig
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
@@ -23,7 +26,14 @@ from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.devices import choose_devices
 
-__all__ = ["TrainConfig", "check_horizon", "config_as_json", "config_from_json", "devices_of"]
+__all__ = [
+    "TrainConfig",
+    "check_horizon",
+    "config_as_json",
+    "config_from_json",
+    "devices_of",
+    "with_settings",
+]
 
 _FEWEST_UNANSWERED = 5  # a page fetches some pairs ahead
 
@@ -71,7 +81,7 @@ class TrainConfig:
     )
     """How the reward is learned."""
     agent: AgentConfig = field(default_factory=AgentConfig)
-    """The agent's settings."""
+    """The agent's hyperparameters."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "eval_episodes", "eval_max_steps", "threads"):
@@ -81,8 +91,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}.")
-        if self.algo not in ("ppo", "a2c"):
-            raise ConfigError(f"expected algo to be ppo or a2c, got {self.algo!r}.")
+        self.agent.check_for(self.algo)
         if self.oracle not in ("synthetic", "human", "mixed"):
             raise ConfigError(
                 f"expected oracle to be synthetic, human or mixed, got {self.oracle!r}."
@@ -127,8 +136,9 @@ def check_horizon(config: TrainConfig) -> None:
     """Refuses what can be known not to work before anything is made.
 
     Raises:
-        ConfigError: If the environment cannot be made, its episodes are shorter than a segment or
-            cannot be cut as the config says, or its pictures are too small for the reward net.
+        ConfigError: If the environment cannot be made, the algorithm does not fit it, its episodes
+            are shorter than a segment or cannot be cut as the config says, or its pictures are too
+            small for the reward net.
     """
     spec = check_environment(config.env_id)
     check_limits(config.env_id, config.limits)
@@ -146,9 +156,34 @@ def check_horizon(config: TrainConfig) -> None:
         )
     env = gym.make(config.env_id)
     try:
+        check_algorithm(config.algo, config.env_id, env.observation_space, env.action_space)
         step_reward(env, config.preferences)
     finally:
         env.close()
+
+
+def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
+    """Fills in the agent's settings, so that the config no longer depends on where they are from.
+
+    Args:
+        config: A training.
+
+    Returns:
+        The same with all of the agent's settings, and what they came to.
+
+    Raises:
+        ConfigError: If the environment cannot be made, the algorithm does not fit it, or there are
+            no such settings.
+    """
+    check_environment(config.env_id)
+    env = gym.make(config.env_id)
+    try:
+        check_algorithm(config.algo, config.env_id, env.observation_space, env.action_space)
+        pictures = layout_of(env.observation_space).picture is not None
+    finally:
+        env.close()
+    resolved = resolve(config.env_id, config.algo, config.agent, pictures=pictures)
+    return dataclasses.replace(config, agent=resolved.config), resolved
 
 
 def devices_of(config: TrainConfig) -> tuple[str, str]:

@@ -158,6 +158,7 @@ def _summary(
     return {
         "env_id": config.env_id,
         "algo": config.algo,
+        "agent_settings": config.agent.source,
         "seed": config.seed,
         "sync": config.sync,
         "labels": int(rows[-1]["labels"]),

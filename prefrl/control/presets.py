@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from prefrl.control.agent.agent import AgentConfig
+from prefrl.control.agent.algorithms import Algo
+from prefrl.control.agent.config import AgentConfig
 from prefrl.control.config import TrainConfig
 from prefrl.control.environments.making import shows_pictures
 from prefrl.control.preferences import PreferenceConfig
@@ -17,9 +18,11 @@ from prefrl.control.reward.config import RewardNetConfig
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError
 
-__all__ = ["PRESETS", "preset", "preset_for"]
+__all__ = ["PRESETS", "for_algorithm", "preset", "preset_for"]
 
+# A preset is what it is, whether or not RL Zoo is installed: the rest is from the defaults.
 _PPO_ON_PICTURES = AgentConfig(  # as RL Baselines3 Zoo tunes PPO for Atari
+    settings="default",
     n_envs=8,
     n_steps=128,
     batch_size=256,
@@ -93,8 +96,8 @@ _CHRISTIANO_ATARI = TrainConfig(
         ),
     ),
     agent=AgentConfig(
-        n_envs=16, n_steps=5, learning_rate=7e-4, gamma=0.99, gae_lambda=1.0, ent_coef=0.01,
-        linear_decay=True,
+        settings="default", n_envs=16, n_steps=5, learning_rate=7e-4, gamma=0.99, gae_lambda=1.0,
+        ent_coef=0.01, linear_decay=True,
     ),
 )  # fmt: skip
 
@@ -138,7 +141,13 @@ def preset(name: str, env_id: str, **overrides: Any) -> TrainConfig:
     """
     if name not in PRESETS:
         raise ConfigError(f"expected preset to be one of {', '.join(PRESETS)}, got {name!r}.")
-    return replace(PRESETS[name], env_id=env_id, **overrides)
+    start = for_algorithm(PRESETS[name], overrides.get("algo", PRESETS[name].algo))
+    return replace(start, env_id=env_id, **overrides)
+
+
+def for_algorithm(start: TrainConfig, algo: Algo) -> TrainConfig:
+    """A preset for another algorithm, whose settings come by name: its own are of its algorithm."""
+    return start if algo == start.algo else replace(start, algo=algo, agent=AgentConfig())
 
 
 def preset_for(env_id: str) -> str:

@@ -53,7 +53,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         return stop.requested
 
     def partners(callback: PreferenceCallback) -> Apart:
-        n_transitions = config.agent.steps_per_rollout(config.algo) * config.agent.n_envs
+        n_transitions = config.agent.transitions_per_rollout(config.algo)
         return Apart(
             run,
             callback.net,

@@ -14,6 +14,7 @@ from prefrl.control.config import (
     config_as_json,
     config_from_json,
     devices_of,
+    with_settings,
 )
 from prefrl.control.films.renderer import check_drawable
 from prefrl.control.finish import Result, finish_run
@@ -74,6 +75,7 @@ def train(
         RoleError: If a role of the asynchronous run cannot go on.
     """
     _check(config)
+    config, _ = with_settings(config)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, config_as_json(config))

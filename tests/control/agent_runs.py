@@ -18,6 +18,7 @@ from prefrl.runtime.checkpoint import load_checkpoint
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 SMALL = {"n_envs": 3, "batch_size": 24, "n_epochs": 2, "hidden": (16,)}
+NOT_OF_A2C = ("batch_size", "n_epochs")
 CASES = {
     f"{env_id.split('/')[-1]} {algo}": (env_id, algo, {"n_steps": n_steps}, True)
     for env_id in ("HalfCheetah-v5", "Pendulum-v1", DOT)
@@ -39,7 +40,10 @@ N_ITERATIONS = 16  # of 7 steps (A2C) or 32 (PPO): episodes of 50 and 200 steps 
 
 def agent(case):
     env_id, algo, options, hide = CASES[case]
-    made = Agent(env_id, algo, AgentConfig(**{**SMALL, **options}), seed=3, hide_reward=hide)
+    told = {**SMALL, **options}
+    if algo == "a2c":
+        told = {name: value for name, value in told.items() if name not in NOT_OF_A2C}
+    made = Agent(env_id, algo, AgentConfig(**told), seed=3, hide_reward=hide)
     # SB3 knows schedules; they depend on how far the whole training is.
     made.model.lr_schedule = lambda progress: 1e-3 * progress
     return made

@@ -23,15 +23,10 @@ TOTAL = {"ppo": 4000, "a2c": 2500}
 def start(run, algo, *more):
     options = ["--algo", algo, "--labels", "40", "--segment-length", "10", "--warmup-segments"]
     options += ["20", "--agent.n-envs", "4", "--agent.n-steps", str(N_STEPS[algo]), "--steps"]
-    options += [
-        str(TOTAL[algo]),
-        "--agent.batch-size",
-        "100",
-        "--agent.n-epochs",
-        "2",
-        "--agent.hidden",
-    ]
-    options += ["16", "--eval-episodes", "2", "--teacher.eps-mistake", "0.2", "--teacher.beta", "1"]
+    options += [str(TOTAL[algo]), "--agent.hidden", "16", "--eval-episodes", "2"]
+    options += ["--teacher.eps-mistake", "0.2", "--teacher.beta", "1"]
+    if algo == "ppo":
+        options += ["--agent.batch-size", "100", "--agent.n-epochs", "2"]
     command = [sys.executable, "-m", "prefrl", "train", DOT, *options, "--sync", "--no-films"]
     return subprocess.Popen(
         [*command, "--run", str(run.root), *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

@@ -18,8 +18,9 @@ from prefrl.runtime.rundir import RunDirectory
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 SUMMARY = {
-    "env_id", "algo", "seed", "labels", "env_steps", "wall_seconds", "eval_return_mean",
-    "eval_return_std", "eval_episodes", "reward_correlation", "reward_accuracy_holdout", "versions",
+    "env_id", "algo", "agent_settings", "seed", "labels", "env_steps", "wall_seconds",
+    "eval_return_mean", "eval_return_std", "eval_episodes", "reward_correlation",
+    "reward_accuracy_holdout", "versions",
 }  # fmt: skip
 
 
@@ -53,6 +54,8 @@ def test_a_run_writes_what_it_promises(finished):
     assert set(summary) >= SUMMARY
     assert summary["labels"] == 20
     assert summary["env_steps"] == 4000
+    assert summary["agent_settings"] == "prefrl's defaults"
+    assert json.loads(run.config.read_text())["agent"]["gamma"] == 0.98  # nobody has given it
     metrics = rows(run.metrics)
     assert len(metrics) == 10
     assert metrics[-1]["env_steps"] == "4000"

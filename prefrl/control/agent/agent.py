@@ -1,24 +1,22 @@
-"""From a config to a Stable-Baselines3 agent: all that is particular to SB3 lives here."""
+"""A Stable-Baselines3 algorithm with its environments: made, stepped, saved and restored."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, VecTransposeImage
-from torch import nn
 
-from prefrl.control.agent.mixed_cnn import MixedNatureCNN
-from prefrl.control.agent.small_pictures import SmallCNN, SmallCombined, is_small
+from prefrl.control.agent.algorithms import Algo, check_algorithm
+from prefrl.control.agent.building import build_algorithm
+from prefrl.control.agent.config import AgentConfig
+from prefrl.control.agent.settings import resolve
 from prefrl.control.agent.state import (
     agent_state,
     observation_statistics,
@@ -30,71 +28,10 @@ from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import make_environments
 from prefrl.control.environments.spaces import Layout, layout_of
-from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["Agent", "AgentConfig", "Algo"]
-
-Algo = Literal["ppo", "a2c"]
-
-
-@dataclass(frozen=True)
-class AgentConfig:
-    """The agent. None takes the algorithm's own default here."""
-
-    n_envs: int = 8
-    """Environments side by side."""
-    n_steps: int | None = None
-    """Steps of each environment per rollout (PPO 512, A2C 16)."""
-    batch_size: int = 256
-    """Transitions per gradient step (PPO)."""
-    n_epochs: int = 10
-    """Passes over each rollout (PPO)."""
-    learning_rate: float | None = None
-    """Of the optimiser (PPO 3e-4, A2C 7e-4)."""
-    gamma: float = 0.98
-    """Discount."""
-    gae_lambda: float = 0.92
-    """Of generalised advantage estimation."""
-    clip_range: float = 0.2
-    """Of PPO's ratio."""
-    ent_coef: float = 0.0
-    """Weight of the entropy bonus."""
-    hidden: tuple[int, ...] | None = None
-    """Units of each hidden layer, for the policy and for the value function; by default 256 twice,
-    and none behind the convolutions that pictures go through first."""
-    log_std_init: float = -1.0
-    """Logarithm of the standard deviation of continuous actions at the start."""
-    normalize_observations: bool = True
-    """Standardise what the policy sees, by running statistics; pictures are left as they are."""
-    frame_stack: int = 4
-    """Newest pictures that the policy sees, where observations have pictures."""
-    mixed_precision: bool = True
-    """Compute the policy's convolutions in bfloat16 where the processor has instructions for it."""
-    linear_decay: bool = False
-    """Let learning rate and clip range fall to zero over the training."""
-
-    def __post_init__(self) -> None:
-        counts = {
-            "n_envs": self.n_envs,
-            "n_steps": self.n_steps,
-            "n_epochs": self.n_epochs,
-            "frame_stack": self.frame_stack,
-        }
-        for name, value in counts.items():
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, got {value}.")
-        if self.batch_size < 2:
-            raise ConfigError(f"batch_size must be at least 2, got {self.batch_size}.")
-        if not (0 < self.gamma <= 1 and 0 <= self.gae_lambda <= 1):
-            raise ConfigError(
-                "expected 0 < gamma <= 1 and 0 <= gae_lambda <= 1, got "
-                f"{self.gamma} and {self.gae_lambda}."
-            )
-
-    def steps_per_rollout(self, algo: Algo) -> int:
-        """Steps of each environment per rollout."""
-        return self.n_steps or {"ppo": 512, "a2c": 16}[algo]
 
 
 class Agent:
@@ -103,7 +40,7 @@ class Agent:
     Args:
         env_id: A Gymnasium id.
         algo: Which algorithm.
-        config: Settings.
+        config: Settings; what they leave open is filled in.
         seed: Of the environments and the algorithm.
         hide_reward: Whether the agent's reward is hidden; False trains on the true reward.
         device: Where the policy is computed.
@@ -121,31 +58,39 @@ class Agent:
         device: str = "cpu",
         limits: Limits | None = None,
     ) -> None:
+        config = resolve(env_id, algo, config).config
+        n_envs, gamma, frame_stack = config.n_envs, config.gamma, config.frame_stack
+        assert n_envs is not None
+        assert gamma is not None
+        assert frame_stack is not None
         self.environments: VecEnv = make_environments(
-            env_id, n_envs=config.n_envs, seed=seed, limits=limits
+            env_id, n_envs=n_envs, seed=seed, limits=limits
         )
+        spaces_of = self.environments.observation_space, self.environments.action_space
+        check_algorithm(algo, env_id, *spaces_of)
         if hide_reward:
             self.environments = HideReward(self.environments)
-        self.stacked = stack_frames(self.environments, config.frame_stack)
+        self.stacked = stack_frames(self.environments, frame_stack)
         """What stacks pictures; None where there are none."""
         layout = layout_of(self.environments.observation_space)
         keys = _number_keys(layout, self.environments.observation_space)
         # A true reward is brought to unit variance, as the learned one is.
         self.normalizer = VecNormalize(
             self.stacked or self.environments,
-            norm_obs=config.normalize_observations and keys != [],
+            norm_obs=bool(config.normalize_observations) and keys != [],
             norm_obs_keys=keys,
             norm_reward=not hide_reward,
-            gamma=config.gamma,
+            gamma=gamma,
         )
         venv: VecEnv = self.normalizer
         if self.stacked is not None:
             # Channels come first already. Stable-Baselines3 takes for them what is smallest.
             venv = VecTransposeImage(venv, skip=True)
-        self.model: OnPolicyAlgorithm = _algorithm(
-            algo, config, venv, layout=layout, seed=seed, device=device
+        self.model = cast(
+            OnPolicyAlgorithm,
+            build_algorithm(algo, config, venv, layout=layout, seed=seed, device=device),
         )
-        self.frame_stack = config.frame_stack
+        self.frame_stack = frame_stack
         self.seed = seed
         self.n_iterations = 0
         """Rollouts with their updates so far."""
@@ -265,62 +210,3 @@ def _number_keys(layout: Layout, space: spaces.Space[Any]) -> list[str] | None:
     if isinstance(space, spaces.Dict):
         return [key for key in space.spaces if key != layout.picture_key]
     return None if layout.picture is None else []
-
-
-def _algorithm(
-    algo: Algo, config: AgentConfig, venv: VecEnv, *, layout: Layout, seed: int, device: str
-) -> OnPolicyAlgorithm:
-    common: dict[str, Any] = {
-        "n_steps": config.steps_per_rollout(algo),
-        "gamma": config.gamma,
-        "gae_lambda": config.gae_lambda,
-        "ent_coef": config.ent_coef,
-        "policy_kwargs": _policy_kwargs(config, layout),
-        "seed": seed,
-        "device": device,
-    }
-
-    def over_time(value: float) -> float | Schedule:
-        return (lambda left: value * left) if config.linear_decay else value
-
-    policy = "MlpPolicy" if layout.picture is None else "CnnPolicy"
-    if isinstance(venv.observation_space, spaces.Dict):
-        policy = "MultiInputPolicy"
-    if algo == "a2c":
-        rate = over_time(config.learning_rate or 7e-4)
-        return A2C(policy, venv, learning_rate=rate, **common)
-    n_transitions = common["n_steps"] * config.n_envs
-    if n_transitions % config.batch_size == 1:
-        raise ConfigError(
-            f"a rollout of {n_transitions} transitions in batches of {config.batch_size} ends in a "
-            "batch of one; choose a batch_size that divides it."
-        )
-    return PPO(
-        policy,
-        venv,
-        learning_rate=over_time(config.learning_rate or 3e-4),
-        batch_size=min(config.batch_size, n_transitions),
-        n_epochs=config.n_epochs,
-        clip_range=over_time(config.clip_range),
-        **common,
-    )
-
-
-def _policy_kwargs(config: AgentConfig, layout: Layout) -> dict[str, Any]:
-    default = (256, 256) if layout.picture is None else ()
-    hidden = list(default if config.hidden is None else config.hidden)
-    kwargs: dict[str, Any] = {
-        "net_arch": {"pi": hidden, "vf": hidden},
-        "activation_fn": nn.ReLU,
-        "log_std_init": config.log_std_init,
-    }
-    if layout.picture is None:
-        return kwargs
-    in_dict = layout.picture_key is not None
-    if is_small(layout.picture[1:]):
-        kwargs["features_extractor_class"] = SmallCombined if in_dict else SmallCNN
-        if in_dict:
-            kwargs["features_extractor_kwargs"] = {"picture_key": layout.picture_key}
-    elif config.mixed_precision and not in_dict:
-        kwargs["features_extractor_class"] = MixedNatureCNN
-    return kwargs

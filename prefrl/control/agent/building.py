@@ -1,0 +1,151 @@
+"""From settings to a Stable-Baselines3 algorithm: how it names the arguments, policies and nets."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import (
+    ActionNoise,
+    NormalActionNoise,
+    OrnsteinUhlenbeckActionNoise,
+)
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+
+from prefrl.control.agent.algorithms import ALGORITHMS, Algorithm
+from prefrl.control.agent.config import AgentConfig
+from prefrl.control.agent.mixed_cnn import MixedNatureCNN
+from prefrl.control.agent.small_pictures import SmallCNN, SmallCombined, is_small
+from prefrl.control.environments.spaces import Layout
+
+__all__ = ["build_algorithm"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU,
+}  # fmt: skip
+_OF_POLICY = {
+    "log_std_init", "ortho_init", "n_critics", "n_quantiles", "use_expln", "lstm_hidden_size",
+    "n_lstm_layers", "shared_lstm", "enable_critic_lstm",
+}  # fmt: skip
+_PUT_TOGETHER = {
+    "n_envs", "normalize_observations", "frame_stack", "linear_decay", "clip_range_decay",
+    "hidden", "critic_hidden", "activation", "learning_rate", "clip_range", "batch_size",
+    "train_freq", "train_freq_unit", "action_noise", "action_noise_std",
+}  # fmt: skip
+
+
+def build_algorithm(
+    algo: str,
+    config: AgentConfig,
+    venv: VecEnv,
+    *,
+    layout: Layout,
+    seed: int,
+    device: str,
+    options: Mapping[str, Any] | None = None,
+) -> BaseAlgorithm:
+    """Makes an algorithm.
+
+    Args:
+        algo: Its name; ``check_algorithm`` has been asked.
+        config: Settings, all filled in.
+        venv: What it acts in.
+        layout: How its observations are taken apart.
+        seed: Of all that is random.
+        device: Where its nets are computed.
+        options: Further arguments of its class, as ``replay_buffer_class``.
+
+    Returns:
+        The algorithm, untrained.
+
+    Raises:
+        MissingExtraError: If the extra that it needs is not installed.
+    """
+    algorithm = ALGORITHMS[algo]
+    named = [name for name in algorithm.own if name not in _OF_POLICY | _PUT_TOGETHER]
+    arguments = {
+        **{name: getattr(config, name) for name in named},
+        **_put_together(algorithm, config, venv.action_space),
+        **(options or {}),
+    }
+    made: BaseAlgorithm = algorithm.load()(
+        _policy_name(algorithm, venv.observation_space, layout),
+        venv,
+        policy_kwargs=_policy_kwargs(algorithm, config, layout),
+        seed=seed,
+        device=device,
+        **{name: value for name, value in arguments.items() if value is not None},
+    )
+    return made
+
+
+def _put_together(
+    algorithm: Algorithm, config: AgentConfig, action_space: spaces.Space[Any]
+) -> dict[str, Any]:
+    """The arguments that several settings make up."""
+    made: dict[str, Any] = {
+        "learning_rate": _over_time(config.learning_rate, config.linear_decay),
+        "batch_size": config.batch_size,
+    }
+    if "clip_range" in algorithm.own:
+        made["clip_range"] = _over_time(config.clip_range, config.clip_range_decay)
+    if config.n_steps and config.n_envs and config.batch_size:
+        made["batch_size"] = min(config.batch_size, config.n_steps * config.n_envs)
+    if not algorithm.on_policy:
+        made["train_freq"] = (config.train_freq, config.train_freq_unit)
+        made["action_noise"] = _action_noise(config, action_space)
+    return made
+
+
+def _over_time(value: float | None, falls: bool | None) -> float | Callable[[float], float] | None:
+    """A value, or its schedule over what is left of the training, from 1 to 0."""
+    if value is None or not falls:
+        return value
+    return lambda left: value * left
+
+
+def _action_noise(config: AgentConfig, action_space: spaces.Space[Any]) -> ActionNoise | None:
+    if config.action_noise in (None, "none"):
+        return None
+    assert action_space.shape is not None  # of Box actions
+    mean = np.zeros(action_space.shape)
+    deviation = np.full(action_space.shape, config.action_noise_std)
+    normal = config.action_noise == "normal"
+    return (NormalActionNoise if normal else OrnsteinUhlenbeckActionNoise)(mean, deviation)
+
+
+def _policy_name(algorithm: Algorithm, space: spaces.Space[Any], layout: Layout) -> str:
+    if isinstance(space, spaces.Dict):
+        return f"MultiInput{algorithm.policy}"
+    return f"{'Mlp' if layout.picture is None else 'Cnn'}{algorithm.policy}"
+
+
+def _policy_kwargs(algorithm: Algorithm, config: AgentConfig, layout: Layout) -> dict[str, Any]:
+    told = {name: getattr(config, name) for name in _OF_POLICY if name in algorithm.own}
+    kwargs = {name: value for name, value in told.items() if value is not None}
+    assert config.hidden is not None and config.activation is not None  # noqa: PT018 filled in
+    hidden = list(config.hidden)
+    kwargs["net_arch"] = hidden
+    if algorithm.critic_key is not None:
+        critic = hidden if config.critic_hidden is None else list(config.critic_hidden)
+        kwargs["net_arch"] = {"pi": hidden, algorithm.critic_key: critic}
+    if algorithm.extra == "jax":
+        # SBX takes functions of Flax's, which are called as torch's modules are.
+        kwargs["activation_fn"] = getattr(importlib.import_module("flax.linen"), config.activation)
+        return kwargs
+    kwargs["activation_fn"] = _ACTIVATIONS[config.activation]
+    if layout.picture is None:
+        return kwargs
+    in_dict = layout.picture_key is not None
+    if is_small(layout.picture[1:]):
+        kwargs["features_extractor_class"] = SmallCombined if in_dict else SmallCNN
+        if in_dict:
+            kwargs["features_extractor_kwargs"] = {"picture_key": layout.picture_key}
+    elif config.mixed_precision and not in_dict:
+        kwargs["features_extractor_class"] = MixedNatureCNN
+    return kwargs
