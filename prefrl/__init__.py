@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefrl.control.agent.callback import PreferenceCallback
+    from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer
     from prefrl.control.config import TrainConfig
     from prefrl.control.environments.hide_reward import HideReward
     from prefrl.control.environments.states import RecordState
@@ -44,6 +45,7 @@ __all__ = [
     "PrefrlError",
     "Query",
     "RecordState",
+    "RelabelledReplayBuffer",
     "Result",
     "RunDirectory",
     "Segment",
@@ -55,6 +57,7 @@ __all__ = [
 
 _MODULES = {
     "prefrl.control.agent.callback": ("PreferenceCallback",),
+    "prefrl.control.agent.replay_buffer": ("RelabelledReplayBuffer",),
     "prefrl.control.config": ("TrainConfig",),
     "prefrl.control.finish": ("Result",),
     "prefrl.control.environments.hide_reward": ("HideReward",),

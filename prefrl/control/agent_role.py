@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import configure
 
 from prefrl.control.agent.agent import Agent
 from prefrl.control.agent.callback import PreferenceCallback
+from prefrl.control.agent.replay_files import ReplayFiles
 from prefrl.control.agent.rollback import Rollback
 from prefrl.control.config import TrainConfig, devices_of
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
@@ -63,17 +64,21 @@ class AgentRole:
             limits=config.limits,
         )
         self.agent.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
+        buffer = self.agent.replay_buffer
+        self._replay = None if buffer is None else ReplayFiles(run.replay, buffer)
         checkpoint = load_checkpoint(run.checkpoints)
         if checkpoint is not None:
             self.agent.load_state_dict(checkpoint.state["agent"])
+            if self._replay is not None:
+                self._replay.load(checkpoint.state["replay"])
             preferences.load_state_dict(checkpoint.state["preferences"])
             _log.info("going on from checkpoint %d", checkpoint.number)
         # An update has no step of the environments.
-        optimizer = self.agent.model.policy.optimizer
-        optimizer.register_step_post_hook(lambda *told: heartbeat.beat())
+        for optimizer in self.agent.optimizers():
+            optimizer.register_step_post_hook(lambda *told: heartbeat.beat())
         pulse = _Pulse(self._pulse)
         self.agent.start(config.steps, [preferences, pulse])
-        self._rollback = Rollback(self.agent.model, run)
+        self._rollback = Rollback(self.agent, run)
         self._saved_at, self._checked_at = time.monotonic(), self.agent.model.num_timesteps
 
     def step(self) -> bool:
@@ -110,7 +115,11 @@ class AgentRole:
             "preferences": self.preferences.state_dict(),
         }
         try:
+            if self._replay is not None:
+                state["replay"] = self._replay.save()
             save_checkpoint(self._run.checkpoints, state)
+            if self._replay is not None:
+                self._replay.tidy()
         except OSError as error:
             _log.warning("no checkpoint: %s; training goes on from the older ones.", error)
         self._saved_at = time.monotonic()

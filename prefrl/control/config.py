@@ -18,6 +18,7 @@ from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import check_environment, check_limits, shows_pictures
 from prefrl.control.environments.spaces import layout_of
 from prefrl.control.exploration import ExplorationConfig
+from prefrl.control.off_policy import OffPolicyConfig
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
@@ -221,6 +222,7 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
             net=RewardNetConfig(**_tuples(told.pop("net"))),
             fit=FitConfig(**told.pop("fit")),
             teacher=OracleConfig(**told.pop("teacher")),
+            off_policy=OffPolicyConfig(**told.pop("off_policy")),
             exploration=ExplorationConfig(**told.pop("exploration")),
             **told,
         )

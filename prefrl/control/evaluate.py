@@ -89,10 +89,10 @@ def _run_episodes(
     running = np.ones(venv.num_envs, np.bool_)
     acting = stack_frames(venv, agent.frame_stack) or venv
     judge = None if net is None else _Judge(net, venv)
-    seen = acting.reset()
+    seen, begins = acting.reset(), np.ones(venv.num_envs, np.bool_)
     while running.any() and len(true) < max_steps:
         shown = last_observations(venv)
-        actions = agent.act(seen, deterministic=deterministic)
+        actions = agent.act(seen, deterministic=deterministic, begins=begins)
         row = np.full(venv.num_envs, np.nan)
         if judge is not None:
             row[running] = judge.rewards(shown, actions)[running]
@@ -106,7 +106,8 @@ def _run_episodes(
             states.append(infos[0][STATE_KEY])
             if over[0]:
                 journals |= dict([infos[0][GAME_OVER_KEY]])
-        running &= ~(dones | over)
+        begins = np.asarray(dones | over)
+        running &= ~begins
         if judge is not None:
             judge.forget(dones)
     if running[0] and isinstance(venv, Batched):

@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from prefrl.control.environments.spaces import action_width, layout_of
 from prefrl.control.exploration import ExplorationConfig
+from prefrl.control.off_policy import OffPolicyConfig
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.cnn import CnnStepReward
 from prefrl.control.reward.config import RewardNetConfig
@@ -68,6 +69,8 @@ class PreferenceConfig:
     """What the reward nets look like."""
     fit: FitConfig = field(default_factory=FitConfig)
     """How they are fitted."""
+    off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
+    """What off-policy agents do beside relabelling."""
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     """What keeps an on-policy agent curious."""
     teacher: OracleConfig = field(default_factory=OracleConfig)

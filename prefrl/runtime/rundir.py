@@ -14,6 +14,7 @@
       reward/                weights of the reward ensemble, with their normalisation
       holdout.npz            predictions of the newest fit for comparisons outside its bags
       checkpoints/           the agent's two newest checkpoints
+      replay/                what an off-policy agent learns from, for its checkpoints
       status/ROLE.json       what each role is doing
       logs/ROLE.log          what it printed
       dump-ROLE.json         what it knew when numbers that are not finite made it stop
@@ -173,6 +174,11 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         """The folder of the agent's checkpoints."""
         return self.root / "checkpoints"
+
+    @property
+    def replay(self) -> Path:
+        """The folder of what an off-policy agent learns from."""
+        return self.root / "replay"
 
     @property
     def status(self) -> Path:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, VecTransposeImage
 
-from prefrl.control.agent.algorithms import Algo, check_algorithm
+from prefrl.control.agent.algorithms import ALGORITHMS, Algo, check_algorithm
 from prefrl.control.agent.building import build_algorithm
 from prefrl.control.agent.config import AgentConfig
+from prefrl.control.agent.off_policy import ReplayLoop
+from prefrl.control.agent.on_policy import RolloutLoop
+from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer, check_memory
 from prefrl.control.agent.settings import resolve
 from prefrl.control.agent.state import (
     agent_state,
@@ -74,28 +82,41 @@ class Agent:
         """What stacks pictures; None where there are none."""
         layout = layout_of(self.environments.observation_space)
         keys = _number_keys(layout, self.environments.observation_space)
-        # A true reward is brought to unit variance, as the learned one is.
+        # On-policy a true reward is brought to unit variance of its return, as the learned one is;
+        # off-policy agents get it as it is.
         self.normalizer = VecNormalize(
             self.stacked or self.environments,
             norm_obs=bool(config.normalize_observations) and keys != [],
             norm_obs_keys=keys,
-            norm_reward=not hide_reward,
+            norm_reward=not hide_reward and ALGORITHMS[algo].on_policy,
             gamma=gamma,
         )
         venv: VecEnv = self.normalizer
         if self.stacked is not None:
             # Channels come first already. Stable-Baselines3 takes for them what is smallest.
             venv = VecTransposeImage(venv, skip=True)
-        self.model = cast(
-            OnPolicyAlgorithm,
-            build_algorithm(algo, config, venv, layout=layout, seed=seed, device=device),
+        options: dict[str, Any] = {}
+        if not ALGORITHMS[algo].on_policy:
+            check_memory(config.buffer_size, venv)
+            options = {"replay_buffer_class": RelabelledReplayBuffer} if hide_reward else {}
+        self.model = build_algorithm(
+            algo, config, venv, layout=layout, seed=seed, device=device, options=options
         )
+        self._loop = self._loop_of(self.model)
         self.frame_stack = frame_stack
         self.seed = seed
         self.n_iterations = 0
         """Rollouts with their updates so far."""
+        self._memory: tuple[NDArray[Any], ...] | None = None
         self._callback: BaseCallback | None = None
         self._resumed: Mapping[str, Any] | None = None
+
+    def _loop_of(self, model: BaseAlgorithm) -> RolloutLoop | ReplayLoop:
+        if isinstance(model, OnPolicyAlgorithm):
+            return RolloutLoop(model)
+        assert isinstance(model, OffPolicyAlgorithm)  # there are no others among ALGORITHMS
+        hidden = self.environments if isinstance(self.environments, HideReward) else None
+        return ReplayLoop(model, lambda: hidden is None or hidden.n_recorded == 0)
 
     def start(self, total_steps: int, callbacks: Sequence[BaseCallback]) -> None:
         """Prepares for ``iterate``: what ``model.learn`` does before its loop.
@@ -111,29 +132,41 @@ class Agent:
         )
         self._callback.on_training_start({"total_timesteps": total_steps}, {})
         if self._resumed is not None:
-            restore_random_state(self._resumed)
+            self._loop.load_state_dict(self._resumed["loop"])
+            restore_random_state(self._resumed["random"])
 
     def iterate(self) -> bool:
-        """One rollout and the update that follows, as in the loop of ``model.learn``.
+        """Acts and learns for a while, as in the loop of ``model.learn``.
+
+        On-policy that is one rollout and the update that follows, off-policy some thousand steps.
 
         Returns:
             Whether it came to an update: not when all steps are taken, nor when a callback ended
             the rollout.
         """
-        model = self.model
         assert self._callback is not None  # start() was called
-        assert model.env is not None
-        if model.num_timesteps >= model._total_timesteps:
+        if self.model.num_timesteps >= self.model._total_timesteps:
             return False
-        if not model.collect_rollouts(
-            model.env, self._callback, model.rollout_buffer, n_rollout_steps=model.n_steps
-        ):
+        if not self._loop.iterate(self._callback, self.n_iterations):
             return False
         self.n_iterations += 1
-        model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
-        model.dump_logs(self.n_iterations)
-        model.train()
         return True
+
+    @property
+    def replay_buffer(self) -> RelabelledReplayBuffer | None:
+        """What an off-policy agent learns from, where its reward is hidden; else None."""
+        buffer = getattr(self.model, "replay_buffer", None)
+        return buffer if isinstance(buffer, RelabelledReplayBuffer) else None
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """All that it learns with."""
+        names, _ = self.model._get_torch_save_params()
+        parts = [recursive_getattr(self.model, name) for name in names]
+        return [part for part in parts if isinstance(part, torch.optim.Optimizer)]
+
+    def not_finite(self) -> dict[str, int]:
+        """How many numbers are not finite in what it learns from, by name."""
+        return self._loop.describe()
 
     def finish(self) -> None:
         """Ends what ``start`` began."""
@@ -141,8 +174,11 @@ class Agent:
         self._callback.on_training_end()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that it takes to go on bit for bit, as a copy; between two iterations."""
-        return agent_state(self)
+        """All that it takes to go on bit for bit, as a copy; between two iterations.
+
+        But for ``replay_buffer``, whose content ``ReplayFiles`` keeps.
+        """
+        return {**agent_state(self), "loop": copy.deepcopy(self._loop.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
         """Brings a new agent to a state; call it before ``start``.
@@ -157,13 +193,30 @@ class Agent:
             RunDirectoryError: If the state is that of an agent with other settings.
         """
         notes = restore_agent(self, state)
-        self._resumed = state["random"]
+        self._resumed = {"random": state["random"], "loop": copy.deepcopy(state["loop"])}
         return notes
 
-    def act(self, observations: Any, *, deterministic: bool = True) -> NDArray[Any]:
-        """Actions for a batch of observations, not normalised, pictures stacked."""
+    def act(
+        self,
+        observations: Any,
+        *,
+        deterministic: bool = True,
+        begins: NDArray[np.bool_] | None = None,
+    ) -> NDArray[Any]:
+        """Actions for a batch of observations.
+
+        Args:
+            observations: Not normalised, pictures stacked.
+            deterministic: Whether the most likely actions are taken.
+            begins: Whether an episode begins there, shape (B,): what an LSTM remembers of another
+                one is forgotten. None begins them all.
+        """
         seen = self.normalizer.normalize_obs(observations)
-        actions, _ = self.model.predict(seen, deterministic=deterministic)
+        if begins is None or begins.all():
+            self._memory = None
+        actions, self._memory = self.model.predict(
+            seen, state=self._memory, episode_start=begins, deterministic=deterministic
+        )
         return actions
 
     def save(self, run: RunDirectory) -> None:

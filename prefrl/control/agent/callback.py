@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from prefrl.control.agent.relabel import forget_rollout, write_rewards
-from prefrl.control.agent.scale import ReturnScale
+from prefrl.control.agent.off_policy import ReplayRewards
+from prefrl.control.agent.on_policy import RolloutRewards
 from prefrl.control.agent.stretch import Stretch
 from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
-from prefrl.control.exploration import Exploration
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import SegmentSource, segment_pool
@@ -40,7 +40,11 @@ _MOST_ROWS = 10_000
 
 
 class PreferenceCallback(BaseCallback):
-    """Teaches an on-policy agent from comparisons: ask, fit, score, relabel, at each rollout's end.
+    """Teaches an agent from comparisons: ask, fit, score, relabel.
+
+    An on-policy agent, as PPO, is given rewards at each rollout's end. An off-policy one, as SAC,
+    asks for those of each batch that it draws from its replay buffer, and some thousand steps take
+    the place of a rollout.
 
     ::
 
@@ -60,8 +64,8 @@ class PreferenceCallback(BaseCallback):
             work in here.
 
     Raises:
-        ConfigError: From ``learn()``, if the reward is not hidden, the algorithm is not on-policy,
-            or the steps cannot give the labels.
+        ConfigError: From ``learn()``, if the reward is not hidden, the algorithm or its replay
+            buffer is none that rewards can reach, or the steps cannot give the labels.
         NotEnoughDataError: From ``learn()``, if episodes turn out shorter than a segment.
     """
 
@@ -96,21 +100,16 @@ class PreferenceCallback(BaseCallback):
         self._first_step, self._earlier_seconds = 0, 0.0
 
     def _init_callback(self) -> None:
-        if not isinstance(self.model, OnPolicyAlgorithm):
-            raise ConfigError(
-                f"expected an on-policy algorithm such as PPO or A2C, got {type(self.model)}; "
-                "off-policy algorithms are not supported yet."
-            )
         config, run = self.config, self.run
         self.venv: HideReward = find_hide_reward(self.model.get_env())
         self.net = step_reward(self.venv, config).to(self.model.device)
-        self.venv.record(self.model.n_steps, n_before=self.net.n_before)
+        self._rewards = self._way_to_the_agent()
+        off_policy = isinstance(self._rewards, ReplayRewards)
+        self.venv.record(self._rewards.n_steps, n_before=self.net.n_before, grows=off_policy)
         self.pool = segment_pool(config.query, self._rng)
         self.items = Items(run, max_bytes=config.query.pool_bytes)
         self._sampler = SegmentSampler(config.segment_length, self.venv.num_envs)
         self._stretch = Stretch(config.segment_length, self.venv.num_envs)
-        self._scale = ReturnScale(self.venv.num_envs, self.model.gamma)
-        self._exploration = Exploration(self.model, config.exploration)
         self.store = LabelStore("sqlite://" if run is None else run.labels)
         self.samples = SegmentSamples(self.pool, run)
         source = SegmentSource(self.pool, self.items, config.query, self._typical_return)
@@ -120,21 +119,39 @@ class PreferenceCallback(BaseCallback):
             self._go_back(self._resumed)
         self._metrics = None if run is None else CsvTable(run.metrics, keep=self._n_rows)
 
+    def _way_to_the_agent(self) -> RolloutRewards | ReplayRewards:
+        """How rewards reach the agent."""
+        n_envs = self.venv.num_envs
+        if isinstance(self.model, OnPolicyAlgorithm):
+            return RolloutRewards(self.model, self.net, self.config, n_envs=n_envs)
+        if isinstance(self.model, OffPolicyAlgorithm):
+            return ReplayRewards(
+                self.model,
+                self.venv,
+                self.net,
+                self.config.off_policy,
+                segment_length=self.config.segment_length,
+            )
+        raise ConfigError(
+            "expected an algorithm of Stable-Baselines3 that learns by rollouts or from a replay "
+            f"buffer, as PPO or SAC, got {type(self.model).__name__}."
+        )
+
     def _on_training_start(self) -> None:
         if self._resumed is None:
             self._first_step = self.num_timesteps
         n_steps = int(self.locals["total_timesteps"]) - self._first_step
         self.config.check_budget(n_steps)
-        assert isinstance(self.model, OnPolicyAlgorithm)
-        rollout_steps = self.model.n_steps * self.venv.num_envs
-        self._schedule = self.config.label_schedule(n_steps, steps_between=rollout_steps)
+        steps_between = self._rewards.n_steps * self.venv.num_envs
+        self._schedule = self.config.label_schedule(n_steps, steps_between=steps_between)
         self._started = time.monotonic()
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
-        config = self.config
+        if not self._rewards.is_due(self.venv.n_recorded):
+            return
         # cut
         rollout = self.venv.take()
         for segment, true_rewards in self._sampler.cut(rollout, env_steps=self.num_timesteps):
@@ -143,25 +160,12 @@ class PreferenceCallback(BaseCallback):
 
         # ask, and hear what the partners have made of the answers
         asked = self._ask()
-        version = self.partners.used.version
-        before = self.net.predict(rollout)[0] if self._exploration.compares else None
+        self._rewards.before_update(rollout)
         used = self.partners.update(self.num_timesteps, asked=asked)
 
         # score and relabel
         reward, raw = self.net.predict(rollout)
-        if before is not None and used.version > version:
-            self._exploration.reward_changed(before, reward)
-        self._exploration.keep_noise()
-        assert isinstance(self.model, OnPolicyAlgorithm)
-        if used.version == 0:
-            forget_rollout(self.model.rollout_buffer)
-        else:
-            write_rewards(
-                self.model.rollout_buffer,
-                self._scale(reward, rollout.dones) if config.scale == "return" else reward,
-                last_values=self.locals["values"],
-                dones=self.locals["dones"],
-            )
+        self._rewards.deliver(rollout, reward, used, self.locals)
         self._n_rollouts += 1
         self._stretch.add(rollout.true_rewards, reward, raw, fit_steps=used.fit_steps)
         if self._stretch.is_whole:
@@ -249,7 +253,7 @@ class PreferenceCallback(BaseCallback):
             "stretch": self._stretch.state_dict(),
             "first_step": self._first_step,
             "seconds": self._seconds(),
-            "scale": self._scale.state_dict(),
+            "rewards": self._rewards.state_dict(),
             "partners": self.partners.state_dict(),
         }
 
@@ -260,10 +264,10 @@ class PreferenceCallback(BaseCallback):
     def _go_back(self, state: Mapping[str, Any]) -> None:
         self._rng.bit_generator.state = state["rng"]
         self._sampler.load_state_dict(state["sampler"])
-        self._scale.load_state_dict(state["scale"])
+        self._rewards.load_state_dict(state["rewards"])
         for env in self.venv.interrupted:
             self._sampler.drop(env)
-            self._scale.forget(env)
+            self._rewards.forget(env)
         self.pool.load_state_dict(state["pool"])
         self.questioner.load_state_dict(state["questioner"])
         self._n_rollouts, self._first_step = state["n_rollouts"], state["first_step"]

@@ -6,10 +6,10 @@ import copy
 import logging
 from typing import Any
 
-import numpy as np
 import torch
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from prefrl.control.agent.agent import Agent
+from prefrl.control.agent.state import learner_state, restore_learner
 from prefrl.errors import NonFiniteError
 from prefrl.runtime.rundir import RunDirectory
 
@@ -17,19 +17,18 @@ __all__ = ["Rollback"]
 
 _log = logging.getLogger(__name__)
 _MOST_FAILURES = 3
-_BUFFERS = ("observations", "rewards", "values", "log_probs", "advantages", "returns")
 
 
 class Rollback:
     """Looks at the policy after updates. A NaN in the loss or gradient is one in it as well.
 
     Args:
-        model: Whose policy and optimiser are looked after.
+        agent: Whose nets and optimisers are looked after.
         run: Where it is written down, if it has to stop.
     """
 
-    def __init__(self, model: OnPolicyAlgorithm, run: RunDirectory) -> None:
-        self._model = model
+    def __init__(self, agent: Agent, run: RunDirectory) -> None:
+        self._agent = agent
         self._run = run
         self._good = self._state()
         self._n_failures = 0
@@ -44,15 +43,13 @@ class Rollback:
             NonFiniteError: When it is the third time in a row; what was not finite is in
                 ``dump-agent.json``.
         """
-        policy = self._model.policy
-        broken = [
-            name for name, t in policy.state_dict().items() if not bool(torch.isfinite(t).all())
-        ]
+        model = self._agent.model
+        tensors = {**model.policy.state_dict(), **learner_state(model)["variables"]}
+        broken = [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
         if not broken:
             self._good, self._n_failures = self._state(), 0
             return True
-        policy.load_state_dict(self._good["policy"])
-        policy.optimizer.load_state_dict(copy.deepcopy(self._good["optimizer"]))
+        restore_learner(model, copy.deepcopy(self._good))
         self._n_failures += 1
         where = self._describe(broken)
         _log.warning("an update gave numbers that are not finite; it is taken back: %s", where)
@@ -61,28 +58,20 @@ class Rollback:
             self._run.write_json(dump, where)
             raise NonFiniteError(
                 f"expected finite numbers from the policy's update, but {_MOST_FAILURES} times in "
-                f"a row {broken[0]} was not, at step {self._model.num_timesteps:,}; {dump} says "
-                "what was not finite before it. Lower agent.learning_rate, or look at the "
+                f"a row {broken[0]} was not, at step {model.num_timesteps:,}; {dump} says what was "
+                "not finite before it. Lower agent.learning_rate, or look at the "
                 "environment's observations."
             )
         return False
 
     def _state(self) -> dict[str, Any]:
-        policy = self._model.policy
-        return copy.deepcopy(
-            {"policy": policy.state_dict(), "optimizer": policy.optimizer.state_dict()}
-        )
+        return copy.deepcopy(learner_state(self._agent.model))
 
     def _describe(self, broken: list[str]) -> dict[str, Any]:
-        buffer = self._model.rollout_buffer
-        counts = {
-            name: int((~np.isfinite(getattr(buffer, name))).sum())
-            for name in _BUFFERS
-            if getattr(buffer, name, None) is not None
-        }
+        counts = self._agent.not_finite()
         return {
             "role": "agent",
-            "env_steps": self._model.num_timesteps,
+            "env_steps": self._agent.model.num_timesteps,
             "failures_in_a_row": self._n_failures,
             "parameters": broken,
             "not_finite_in_the_rollout": {name: n for name, n in counts.items() if n},

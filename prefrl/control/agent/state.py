@@ -1,4 +1,8 @@
-"""All that an agent is at the end of an update: what it takes to go on bit for bit."""
+"""All that an agent is between two iterations: what it takes to go on bit for bit.
+
+What it learns with is asked of the algorithm itself, as for ``model.save``: nets and optimisers by
+name, and what else is a tensor. A replay buffer goes apart: it is too large to be written often.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +11,82 @@ import logging
 import random
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.save_util import recursive_getattr, recursive_setattr
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from prefrl.control.environments.frames import StackFrames
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.making import last_observations, restore, snapshots
 from prefrl.errors import RunDirectoryError
 
-if TYPE_CHECKING:
-    from prefrl.control.agent.agent import Agent
-
 __all__ = [
+    "HasState",
     "agent_state",
+    "learner_state",
     "observation_statistics",
     "random_state",
     "restore_agent",
+    "restore_learner",
     "restore_random_state",
 ]
 
 _log = logging.getLogger(__name__)
-_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
+_COUNTERS = (
+    "num_timesteps",
+    "_n_updates",
+    "_episode_num",
+    "_current_progress_remaining",
+    "_n_calls",  # DQN's, by which its target net is updated
+    "exploration_rate",
+)
 
 
-def agent_state(agent: Agent) -> dict[str, Any]:
+class HasState(Protocol):
+    """An agent, as far as its state goes."""
+
+    model: BaseAlgorithm
+    """The algorithm."""
+    environments: VecEnv
+    """What it acts in; a ``HideReward``, where the reward is hidden."""
+    stacked: StackFrames | None
+    """What stacks pictures, where there are any."""
+    normalizer: VecNormalize
+    """What standardises observations."""
+    seed: int
+    """Of all that is random."""
+    n_iterations: int
+    """Iterations so far."""
+
+
+def learner_state(model: BaseAlgorithm) -> dict[str, Any]:
+    """Nets, optimisers and other tensors that an algorithm learns with, by name; not copied."""
+    names, variables = model._get_torch_save_params()
+    return {
+        "modules": {name: dict(recursive_getattr(model, name).state_dict()) for name in names},
+        "variables": {name: recursive_getattr(model, name) for name in variables},
+    }
+
+
+@torch.no_grad()
+def restore_learner(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
+    """Brings nets, optimisers and other tensors to a state that ``learner_state`` gave."""
+    for name, content in state["modules"].items():
+        recursive_getattr(model, name).load_state_dict(content)
+    for name, tensor in state["variables"].items():
+        own = recursive_getattr(model, name)
+        if isinstance(own, torch.Tensor) and own.is_leaf:
+            own.copy_(tensor)  # the optimiser holds this very tensor
+        else:
+            recursive_setattr(model, name, tensor)
+
+
+def agent_state(agent: HasState) -> dict[str, Any]:
     """Policy, optimiser, counters, statistics, environments and random states.
 
     Args:
@@ -45,9 +98,8 @@ def agent_state(agent: Agent) -> dict[str, Any]:
     model, hide_reward = agent.model, _hide_reward(agent)
     assert model._last_obs is not None  # it was started
     state = {
-        "policy": dict(model.policy.state_dict()),
-        "optimizer": model.policy.optimizer.state_dict(),
-        "counters": {name: getattr(model, name) for name in _COUNTERS},
+        "learner": learner_state(model),
+        "counters": {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)},
         "iterations": agent.n_iterations,
         "last_obs": model._last_obs,
         "last_original_obs": model._last_original_obs,
@@ -63,7 +115,7 @@ def agent_state(agent: Agent) -> dict[str, Any]:
     return copy.deepcopy(state)  # training goes on in the same arrays
 
 
-def restore_agent(agent: Agent, state: Mapping[str, Any]) -> list[str]:
+def restore_agent(agent: HasState, state: Mapping[str, Any]) -> list[str]:
     """Brings a new agent to a state. The random states follow when it is started.
 
     Where an environment cannot be brought back, its episode is cut, a new one begins, and a loud
@@ -81,8 +133,7 @@ def restore_agent(agent: Agent, state: Mapping[str, Any]) -> list[str]:
     """
     state, model = copy.deepcopy(dict(state)), agent.model
     _check_fit(agent, state)
-    model.policy.load_state_dict(state["policy"])
-    model.policy.optimizer.load_state_dict(state["optimizer"])
+    restore_learner(model, state["learner"])
     for name, value in state["counters"].items():
         setattr(model, name, value)
     agent.n_iterations = state["iterations"]
@@ -95,14 +146,17 @@ def restore_agent(agent: Agent, state: Mapping[str, Any]) -> list[str]:
     return _restore_environments(agent, state)
 
 
-def _check_fit(agent: Agent, state: Mapping[str, Any]) -> None:
+def _check_fit(agent: HasState, state: Mapping[str, Any]) -> None:
     """Raises RunDirectoryError if the state is that of an agent with other settings."""
 
     def shapes(policy: Mapping[str, torch.Tensor]) -> str:
         return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in policy.items())
 
     pairs = {
-        "policy": (shapes(agent.model.policy.state_dict()), shapes(state["policy"])),
+        "policy": (
+            shapes(agent.model.policy.state_dict()),
+            shapes(state["learner"]["modules"]["policy"]),
+        ),
         "environments": (agent.normalizer.num_envs, len(state["environments"])),
         "hidden rewards": (_hide_reward(agent) is not None, state["hide_reward"] is not None),
     }
@@ -114,7 +168,7 @@ def _check_fit(agent: Agent, state: Mapping[str, Any]) -> None:
             )
 
 
-def _restore_environments(agent: Agent, state: Mapping[str, Any]) -> list[str]:
+def _restore_environments(agent: HasState, state: Mapping[str, Any]) -> list[str]:
     model, normalizer, hide_reward = agent.model, agent.normalizer, _hide_reward(agent)
     derived = [
         int(np.random.SeedSequence([agent.seed, model.num_timesteps, i]).generate_state(1)[0])
@@ -152,7 +206,7 @@ def _replace_row(observations: Any, by: Any, row: int) -> None:
         observations[row] = by[row]
 
 
-def _hide_reward(agent: Agent) -> HideReward | None:
+def _hide_reward(agent: HasState) -> HideReward | None:
     """None for an agent that trains on the true reward."""
     return agent.environments if isinstance(agent.environments, HideReward) else None
 

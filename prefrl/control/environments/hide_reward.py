@@ -74,17 +74,24 @@ class HideReward(VecEnvWrapper):
         self._tape: _Tape | None = None
         self._before: NDArray[np.uint8] | None = None
 
-    def record(self, n_steps: int, *, n_before: int = 0) -> None:
+    def record(self, n_steps: int, *, n_before: int = 0, grows: bool = False) -> None:
         """Starts to record.
 
         Args:
             n_steps: Room for so many steps between two calls of ``take``.
             n_before: Pictures of steps before the first one that ``take`` gives along.
+            grows: Whether more room is made when there is none; else more steps are an error.
         """
         shape = (n_steps, self.num_envs)
-        self._tape = _Tape(shape, self._layout, action_width(self.action_space), n_before)
+        n_action = action_width(self.action_space)
+        self._tape = _Tape(shape, self._layout, n_action, n_before, grows=grows)
         if self._before is not None:
             self._tape.remember(self._before)
+
+    @property
+    def n_recorded(self) -> int:
+        """Steps of each environment that were recorded since the last call of ``take``."""
+        return 0 if self._tape is None else self._tape.n_written
 
     def take(self) -> Rollout:
         """Hands over what was recorded since the last call, and starts anew."""
@@ -191,9 +198,16 @@ class _Tape:
     """Preallocated room for one rollout."""
 
     def __init__(
-        self, shape: tuple[int, int], layout: Layout, n_action: int, n_before: int
+        self,
+        shape: tuple[int, int],
+        layout: Layout,
+        n_action: int,
+        n_before: int,
+        *,
+        grows: bool = False,
     ) -> None:
         n_steps, n_envs = shape
+        self._grows = grows
         self._layout = layout
         self._n_before = n_before
         self._observations = np.empty((*shape, layout.width), np.float32)
@@ -216,6 +230,8 @@ class _Tape:
         infos: list[dict[str, Any]],
     ) -> None:
         t = self._t
+        if t == len(self._dones) and self._grows:
+            self._grow()
         if t == len(self._dones):
             raise ConfigError(
                 f"expected at most {t} steps between two rollout ends, got more; train through "
@@ -237,6 +253,19 @@ class _Tape:
                     game, taken = info[GAME_OVER_KEY]
                     self._journals[game] = taken
         self._t += 1
+
+    @property
+    def n_written(self) -> int:
+        """Steps that are on it."""
+        return self._t
+
+    def _grow(self) -> None:
+        """Makes twice the room."""
+        n_more = len(self._dones)
+        for name in ("_observations", "_actions", "_rewards", "_dones", "_states", "_frames"):
+            if (part := getattr(self, name)) is not None:
+                more = np.zeros((n_more, *part.shape[1:]), part.dtype)
+                setattr(self, name, np.concatenate([part, more]))
 
     def cut(self) -> None:
         """Marks the newest step as the end of its episode: the environments were reset."""

@@ -54,6 +54,46 @@ class Layout:
             return vector, None
         return vector, self.as_pictures(observations[self.picture_key])
 
+    def numbers(self, observations: Any) -> NDArray[np.float32]:
+        """The numbers of N observations that are no pixels, shape (N, O); pictures may be stacked.
+
+        Args:
+            observations: A batch as a vectorised environment, or a stack of frames, gives it.
+        """
+        if isinstance(observations, Mapping):
+            rest = {key: v for key, v in observations.items() if key != self.picture_key}
+            if not rest:
+                return np.empty((len(observations[self.picture_key]), 0), np.float32)
+            return Layout(self.width, None).split(rest)[0]
+        if self.picture is not None:
+            return np.empty((len(observations), 0), np.float32)
+        return self.split(observations)[0]
+
+    def unstacked(self, observations: Any, n: int) -> NDArray[np.uint8] | None:
+        """The newest pictures of N observations whose pictures are stacked along the channels.
+
+        Args:
+            observations: As a stack of frames gives them, channels first.
+            n: How many pictures of each.
+
+        Returns:
+            Shape (n, N, C, H, W), the oldest first; None without pictures.
+
+        Raises:
+            UnsupportedSpaceError: If fewer are stacked.
+        """
+        if self.picture is None:
+            return None
+        shown = observations if self.picture_key is None else observations[self.picture_key]
+        channels = self.picture[0]
+        if shown.shape[1] < n * channels:
+            raise UnsupportedSpaceError(
+                f"expected at least {n} pictures in an observation, as the reward looks at, got "
+                f"{shown.shape[1] // channels}; raise agent.frame_stack or lower net.frame_stack."
+            )
+        newest = shown[:, -n * channels :].reshape(len(shown), n, *self.picture)  # (N, n, C, H, W)
+        return np.ascontiguousarray(newest.swapaxes(0, 1))
+
     def as_pictures(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Pictures as an environment gives them, to shape (N, C, H, W)."""
         assert self.picture is not None

@@ -1,0 +1,261 @@
+"""What off-policy agents do in their own way: an iteration, how rewards reach them, their state."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import VectorizedActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFreq
+from torch import nn
+
+from prefrl.control.agent.novelty import Novelty
+from prefrl.control.agent.replay_buffer import relabelled
+from prefrl.control.environments.hide_reward import HideReward
+from prefrl.control.environments.rollout import Rollout
+from prefrl.control.environments.spaces import encode_actions, layout_of
+from prefrl.control.off_policy import OffPolicyConfig
+from prefrl.control.preferences import StepReward
+from prefrl.errors import ConfigError
+from prefrl.runtime.partners import UsedReward
+
+__all__ = ["ReplayLoop", "ReplayRewards", "stretch_of"]
+
+_STEPS = 1000  # of all environments: as often it is asked, scored for the tables, and looked after
+
+
+def stretch_of(segment_length: int, n_envs: int) -> int:
+    """Steps of each environment that take the place of a rollout: some thousand in all."""
+    return max(segment_length, math.ceil(_STEPS / n_envs))
+
+
+class ReplayLoop:
+    """The loop of ``OffPolicyAlgorithm.learn``, some thousand steps at a time.
+
+    Args:
+        model: An off-policy algorithm.
+        is_between: Whether there is nothing under way that a checkpoint would miss: the callback
+            has taken what was recorded.
+    """
+
+    def __init__(self, model: OffPolicyAlgorithm, is_between: Callable[[], bool]) -> None:
+        self._model = model
+        self._is_between = is_between
+
+    def iterate(self, callback: BaseCallback, n_iterations: int) -> bool:
+        """Acts and learns in turns; says whether it came to its end, and was not ended."""
+        model = self._model
+        began = model.num_timesteps
+        while model.num_timesteps < model._total_timesteps:
+            assert model.env is not None
+            assert model.replay_buffer is not None
+            rollout = model.collect_rollouts(
+                model.env,
+                callback,
+                cast(TrainFreq, model.train_freq),  # it is, once it is set up
+                model.replay_buffer,
+                action_noise=model.action_noise,
+                learning_starts=model.learning_starts,
+                log_interval=4,
+            )
+            if not rollout.continue_training:
+                return False
+            if model.num_timesteps > model.learning_starts:
+                n_steps = model.gradient_steps
+                n_steps = n_steps if n_steps >= 0 else rollout.episode_timesteps
+                if n_steps > 0:
+                    model.train(batch_size=model.batch_size, gradient_steps=n_steps)
+            if model.num_timesteps >= began + _STEPS and self._is_between():
+                break
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside nets, optimisers and counters; the buffer goes apart."""
+        return {"action_noise": [noise.noise_prev for noise in self._remembering_noises()]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state, once the model is set up to learn."""
+        for noise, previous in zip(self._remembering_noises(), state["action_noise"], strict=True):
+            noise.noise_prev = previous
+
+    def _remembering_noises(self) -> list[Any]:
+        noise = self._model.action_noise
+        noises = noise.noises if isinstance(noise, VectorizedActionNoise) else [noise]
+        return [one for one in noises if hasattr(one, "noise_prev")]
+
+    def describe(self) -> dict[str, int]:
+        """How many numbers are not finite in what it learns from, by name."""
+        buffer = self._model.replay_buffer
+        assert buffer is not None
+        n = buffer.size()
+        parts: dict[str, Any] = {"actions": buffer.actions[:n]}
+        seen: Any = buffer.observations
+        parts |= seen if isinstance(seen, dict) else {"observations": seen}
+        return {name: int((~np.isfinite(part[:n])).sum()) for name, part in parts.items()}
+
+
+class ReplayRewards:
+    """Brings the learned reward to an off-policy agent: it is asked whenever a batch is drawn.
+
+    A step's reward has a standard deviation of 1 over recent data, and stays so: the value targets
+    of off-policy agents are not clipped together with the policy's gradient, and those agents get
+    true rewards as they are, too. Before the first fit there is no reward: the agent acts at random
+    and does not learn, or explores.
+
+    Args:
+        model: The agent.
+        venv: What it acts in, its reward hidden.
+        net: The reward, which newer weights are loaded into.
+        config: Settings.
+        segment_length: Steps per segment.
+
+    Raises:
+        ConfigError: If its replay buffer cannot be relabelled, or it cannot do what the settings
+            say.
+    """
+
+    def __init__(
+        self,
+        model: OffPolicyAlgorithm,
+        venv: HideReward,
+        net: StepReward,
+        config: OffPolicyConfig,
+        *,
+        segment_length: int,
+    ) -> None:
+        self._model, self._venv, self._net, self._config = model, venv, net, config
+        self._layout = layout_of(venv.observation_space)
+        self.n_steps = stretch_of(segment_length, venv.num_envs)
+        """Steps of each environment between two looks."""
+        self._buffer = relabelled(model.replay_buffer, type(model).__name__)
+        model.replay_buffer = self._buffer
+        self._buffer.newest_share = config.newest_share
+        self._buffer.n_newest = max(1, config.newest_steps // venv.num_envs)
+        self._starts = int(model.learning_starts)
+        self._novelty = Novelty(self._buffer, self._layout) if config.explore_steps else None
+        self._critics = list(_critics(model)) if config.reset_critic else []
+        self._version = 0
+        self._take_reward()
+
+    def is_due(self, n_recorded: int) -> bool:
+        """Whether a stretch is whole, by the steps of each environment since the last."""
+        return n_recorded >= self.n_steps
+
+    def before_update(self, rollout: Rollout) -> None:
+        """The partners are about to be asked for a newer reward."""
+
+    def deliver(
+        self,
+        rollout: Rollout,
+        reward: NDArray[np.float32],
+        used: UsedReward,
+        told: Mapping[str, Any],
+    ) -> None:
+        """A stretch has ended: hears whether the reward is new.
+
+        Args:
+            rollout: What happened.
+            reward: What the reward gives for it, shape (T, N).
+            used: Which reward that is.
+            told: What the algorithm's loop told its callbacks.
+        """
+        is_new, self._version = used.version > self._version, used.version
+        self._take_reward()
+        if not is_new:
+            return
+        for critic, target in self._critics:
+            _begin_anew(critic, target)
+        if self._config.updates_after_fit and self._model.num_timesteps > self._starts:
+            self._model.train(self._config.updates_after_fit, self._model.batch_size)
+
+    def _take_reward(self) -> None:
+        """Says where rewards come from, and holds the agent back while there are none."""
+        model = self._model
+        explores = self._novelty is not None and model.num_timesteps < self._config.explore_steps
+        if explores:
+            assert self._novelty is not None
+            self._buffer.rewards_of = self._novelty.rewards
+        else:
+            self._buffer.rewards_of = self.rewards
+        model.learning_starts = self._starts if explores or self._version else sys.maxsize
+
+    def rewards(self, observations: Any, actions: NDArray[Any]) -> NDArray[np.float32]:
+        """The learned reward of stored transitions, in one pass.
+
+        Args:
+            observations: As the buffer has them, shape (B, ...), or a dict of such; pictures
+                stacked.
+            actions: As the buffer has them, shape (B, A): Box actions in [-1, 1].
+
+        Returns:
+            Shape (B,).
+        """
+        space = self._venv.action_space
+        done = self._model.policy.unscale_action(actions) if _is_box(space) else actions[:, 0]
+        batch = Rollout(
+            observations=self._layout.numbers(observations)[None],
+            actions=encode_actions(np.asarray(done), space)[None],
+            true_rewards=np.zeros((1, len(actions))),
+            dones=np.zeros((1, len(actions)), np.bool_),
+            states=None,
+            frames=self._layout.unstacked(observations, self._net.n_before + 1),
+        )
+        reward, _ = self._net.predict(batch)  # (1, B)
+        return np.asarray(reward[0])
+
+    def forget(self, env: int) -> None:
+        """The episode of an environment was cut: nothing is remembered of it here."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        novelty = None if self._novelty is None else self._novelty.state_dict()
+        return {"version": self._version, "starts": self._starts, "novelty": novelty}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        self._version, self._starts = state["version"], state["starts"]
+        if self._novelty is not None:
+            self._novelty.load_state_dict(state["novelty"])
+        self._take_reward()
+
+
+def _is_box(space: Any) -> bool:
+    return hasattr(space, "low")
+
+
+def _critics(model: OffPolicyAlgorithm) -> Iterator[tuple[Any, nn.Module | None]]:
+    """The critic with its target.
+
+    Raises:
+        ConfigError: If it has none that is a module of torch.
+    """
+    for name in ("critic", "q_net", "quantile_net"):
+        found = getattr(model, name, None)
+        if isinstance(found, nn.Module):
+            yield found, getattr(model, f"{name}_target", None)
+            return
+    raise ConfigError(
+        f"expected an algorithm with a critic of torch for reset_critic, got {type(model).__name__}"
+        "; leave reset_critic out."
+    )
+
+
+@torch.no_grad()
+def _begin_anew(critic: Any, target: nn.Module | None) -> None:
+    """Draws fresh parameters, with an optimiser that remembers nothing."""
+    for module in critic.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    if target is not None:
+        target.load_state_dict(copy.deepcopy(critic.state_dict()))
+    optimizer = getattr(critic, "optimizer", None)
+    if optimizer is not None:
+        optimizer.state.clear()

@@ -1,0 +1,190 @@
+"""What on-policy agents do in their own way: an iteration, how rewards reach them, their state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from prefrl.control.agent.scale import ReturnScale
+from prefrl.control.environments.rollout import Rollout
+from prefrl.control.exploration import Exploration
+from prefrl.control.preferences import PreferenceConfig, StepReward
+from prefrl.runtime.partners import UsedReward
+
+__all__ = ["RolloutLoop", "RolloutRewards", "forget_rollout", "last_values_of", "write_rewards"]
+
+_BUFFERS = ("observations", "rewards", "values", "log_probs", "advantages", "returns")
+
+
+class RolloutLoop:
+    """The loop of ``OnPolicyAlgorithm.learn``, a rollout and the update that follows at a time.
+
+    Args:
+        model: An on-policy algorithm.
+    """
+
+    def __init__(self, model: OnPolicyAlgorithm) -> None:
+        self._model = model
+
+    def iterate(self, callback: BaseCallback, n_iterations: int) -> bool:
+        """Acts and learns; says whether it came to the update, and was not ended.
+
+        Args:
+            callback: As ``learn`` has it.
+            n_iterations: How many there were before.
+        """
+        model = self._model
+        assert model.env is not None
+        if not model.collect_rollouts(
+            model.env, callback, model.rollout_buffer, n_rollout_steps=model.n_steps
+        ):
+            return False
+        model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
+        model.dump_logs(n_iterations + 1)
+        model.train()
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside nets, optimisers and counters: what an LSTM remembers."""
+        states = getattr(self._model, "_last_lstm_states", None)
+        return {"lstm": None if states is None else [list(part) for part in states]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state, once the model is set up to learn."""
+        if state["lstm"] is not None:
+            kind = type(self._model._last_lstm_states)  # type: ignore[attr-defined]
+            parts = [tuple(part) for part in state["lstm"]]
+            self._model._last_lstm_states = kind(*parts)  # type: ignore[attr-defined]
+
+    def describe(self) -> dict[str, int]:
+        """How many numbers are not finite in what it learns from, by name."""
+        buffer = self._model.rollout_buffer
+        return {
+            name: int((~np.isfinite(getattr(buffer, name))).sum())
+            for name in _BUFFERS
+            if getattr(buffer, name, None) is not None
+        }
+
+
+class RolloutRewards:
+    """Brings the learned reward to an on-policy agent: into each rollout, before its update.
+
+    Args:
+        model: The agent.
+        net: The reward, which newer weights are loaded into.
+        config: Settings.
+        n_envs: Environments side by side (N).
+    """
+
+    def __init__(
+        self, model: OnPolicyAlgorithm, net: StepReward, config: PreferenceConfig, *, n_envs: int
+    ) -> None:
+        self._model, self._net, self._config = model, net, config
+        self.n_steps = model.n_steps
+        """Steps of each environment between two looks."""
+        self._scale = ReturnScale(n_envs, model.gamma)
+        self._exploration = Exploration(model, config.exploration)
+        self._before: NDArray[np.float32] | None = None
+        self._version = 0
+
+    def is_due(self, n_recorded: int) -> bool:
+        """Whether a rollout is whole: each time that it ends."""
+        return True
+
+    def before_update(self, rollout: Rollout) -> None:
+        """The partners are about to be asked for a newer reward."""
+        if self._exploration.compares:
+            self._before, _ = self._net.predict(rollout)
+
+    def deliver(
+        self,
+        rollout: Rollout,
+        reward: NDArray[np.float32],
+        used: UsedReward,
+        told: Mapping[str, Any],
+    ) -> None:
+        """A rollout has ended: writes rewards into it.
+
+        Args:
+            rollout: What happened.
+            reward: What the reward gives for it, shape (T, N).
+            used: Which reward that is.
+            told: What the algorithm's loop told its callbacks.
+        """
+        if self._before is not None and used.version > self._version:
+            self._exploration.reward_changed(self._before, reward)
+        self._version = used.version
+        self._exploration.keep_noise()
+        buffer = self._model.rollout_buffer
+        if used.version == 0:
+            forget_rollout(buffer)
+            return
+        scaled = self._config.scale == "return"
+        write_rewards(
+            buffer,
+            self._scale(reward, rollout.dones) if scaled else reward,
+            last_values=last_values_of(buffer),
+            dones=told["dones"],
+        )
+
+    def forget(self, env: int) -> None:
+        """The episode of an environment was cut."""
+        self._scale.forget(env)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"scale": self._scale.state_dict(), "version": self._version}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        self._scale.load_state_dict(state["scale"])
+        self._version = state["version"]
+
+
+def last_values_of(buffer: RolloutBuffer) -> torch.Tensor:
+    """Values of the observations after the last step of a full buffer, shape (N,).
+
+    Not all algorithms tell their callbacks (RecurrentPPO does not), and all have put them into the
+    last advantage. Where an episode ended there they do not count, and are something else.
+    """
+    after = buffer.advantages[-1] - buffer.rewards[-1] + buffer.values[-1]
+    return torch.as_tensor(after / buffer.gamma)
+
+
+def write_rewards(
+    buffer: RolloutBuffer,
+    rewards: NDArray[np.float32],
+    *,
+    last_values: torch.Tensor,
+    dones: NDArray[Any],
+) -> None:
+    """Adds learned rewards to a full buffer and computes returns and advantages again.
+
+    Stable-Baselines3 has put gamma * V(last observation) into the reward of steps at which the time
+    limit cut an episode (``OnPolicyAlgorithm.collect_rollouts``). It must stay, so the learned
+    reward is added and does not replace. As the hidden reward is zero, nothing else is in there.
+
+    Args:
+        buffer: Full, with rewards of shape (T, N).
+        rewards: Learned rewards, shape (T, N).
+        last_values: Values of the observations after the last step, shape (N,) or (N, 1).
+        dones: Whether the last step ended its episode, shape (N,).
+    """
+    buffer.rewards += rewards
+    buffer.compute_returns_and_advantage(last_values=last_values, dones=dones)
+
+
+def forget_rollout(buffer: RolloutBuffer) -> None:
+    """Makes a full buffer teach nothing: no advantage, and returns equal to the values.
+
+    For rollouts before the first fit: without a reward the agent must not move.
+    """
+    buffer.advantages[:] = 0.0
+    buffer.returns[:] = buffer.values

@@ -1,0 +1,180 @@
+"""A replay buffer whose rewards are those of the newest reward model, whenever a batch is drawn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
+from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from prefrl.errors import ConfigError
+
+__all__ = ["RelabelledReplayBuffer", "check_memory", "relabelled"]
+
+Rewards = Callable[[Any, NDArray[Any]], NDArray[np.float32]]
+"""From raw observations and actions of B transitions, as they were stored, to rewards, (B,)."""
+
+
+class RelabelledReplayBuffer(ReplayBuffer):
+    """Stores transitions as Stable-Baselines3's replay buffers do, and asks for their rewards anew.
+
+    ::
+
+        SAC("MlpPolicy", prefrl.HideReward(venv), replay_buffer_class=prefrl.RelabelledReplayBuffer)
+
+    Each batch is scored in one pass by the reward as it is then. So all that the buffer holds is
+    relabelled at each publication, at no cost, also what lies behind the place that is written next
+    (PEBBLE, Lee et al. 2021, relabels by writing; Ibarz et al. 2018, section 2, as here). It takes
+    vectors, pictures, and dicts of both.
+
+    ``PreferenceCallback`` says where rewards come from; until then they are what was stored. It
+    also puts a buffer of this class in the place of a plain one.
+    """
+
+    rewards_of: Rewards | None = None
+    """Where rewards come from; None leaves those that were stored."""
+    n_added: int = 0
+    """Steps of all environments that were ever added, those included that were overwritten."""
+    newest_share: float = 0.0
+    """Share of each batch that is drawn from the newest steps alone (QPA, Hu et al. 2024)."""
+    n_newest: int = 1000
+    """How many steps of each environment those are."""
+
+    def __init__(
+        self, buffer_size: int, observation_space: spaces.Space[Any], *args: Any, **kwargs: Any
+    ) -> None:
+        if isinstance(observation_space, spaces.Dict):
+            DictReplayBuffer.__init__(
+                cast(DictReplayBuffer, self), buffer_size, observation_space, *args, **kwargs
+            )
+        else:
+            super().__init__(buffer_size, observation_space, *args, **kwargs)
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """Adds a step of all environments."""
+        if isinstance(self.observation_space, spaces.Dict):
+            DictReplayBuffer.add(cast(DictReplayBuffer, self), *args, **kwargs)
+        else:
+            super().add(*args, **kwargs)
+        self.n_added += 1
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
+        """Draws a batch: of everything, or in part of the newest steps."""
+        if not self.newest_share:
+            steps = np.random.randint(0, self.size(), size=batch_size)
+            return self._get_samples(steps, env)
+        n_newest = round(self.newest_share * batch_size)
+        ages = np.concatenate(
+            [
+                np.random.randint(0, min(self.n_newest, self.size()), size=n_newest),
+                np.random.randint(0, self.size(), size=batch_size - n_newest),
+            ]
+        )
+        return self._get_samples((self.pos - 1 - ages) % self.buffer_size, env)
+
+    def _get_samples(self, batch_inds: NDArray[Any], env: VecNormalize | None = None) -> Any:
+        """The transitions at some steps, of environments drawn at random, with rewards of now."""
+        where = batch_inds, np.random.randint(0, self.n_envs, size=len(batch_inds))
+        seen = self.stored(self.observations, where)
+        then = self.stored(self.next_observations, where)
+        actions = self.actions[where]
+        if self.rewards_of is None:
+            rewards = self._normalize_reward(self.rewards[where], env)
+        else:
+            rewards = self.rewards_of(seen, actions)
+        # An episode that was cut by a time limit has not come to its end.
+        ends = self.dones[where] * (1 - self.timeouts[where])
+        parts = (
+            self._as_tensors(self._normalize_obs(seen, env)),
+            self.to_torch(actions),
+            self._as_tensors(self._normalize_obs(then, env)),
+            self.to_torch(ends.reshape(-1, 1)),
+            self.to_torch(rewards.reshape(-1, 1).astype(np.float32)),
+        )
+        if isinstance(self.observation_space, spaces.Dict):
+            return DictReplayBufferSamples(*parts)
+        return ReplayBufferSamples(*parts)
+
+    @staticmethod
+    def stored(observations: Any, where: Any) -> Any:
+        """Of an array, or of each in a dict, what lies at some places."""
+        if isinstance(observations, dict):
+            return {key: part[where] for key, part in observations.items()}
+        return observations[where]
+
+    def _as_tensors(self, observations: Any) -> Any:
+        if isinstance(observations, dict):
+            return {key: self.to_torch(part) for key, part in observations.items()}
+        return self.to_torch(observations)
+
+    def newest(self, n: int) -> Any:
+        """Raw observations of the newest steps of all environments, at most n of each.
+
+        Returns:
+            As they were stored, shape (n, N, ...), the oldest first.
+        """
+        rows = np.arange(self.pos - min(n, self.size()), self.pos) % self.buffer_size
+        return self.stored(self.observations, (rows, slice(None)))
+
+
+def relabelled(buffer: ReplayBuffer | None, algorithm: str) -> RelabelledReplayBuffer:
+    """The same buffer with the same content, whose rewards can come from a model.
+
+    Args:
+        buffer: An agent's.
+        algorithm: What the agent is called, for messages.
+
+    Raises:
+        ConfigError: If it is of a class of its own, which this one would break, or keeps too little
+            of each transition.
+    """
+    if buffer is not None and buffer.optimize_memory_usage:
+        raise ConfigError(
+            "expected a replay buffer that keeps whole transitions, got one with "
+            "optimize_memory_usage; leave that out, and take a smaller buffer_size."
+        )
+    if isinstance(buffer, RelabelledReplayBuffer):
+        return buffer
+    if type(buffer) not in (ReplayBuffer, DictReplayBuffer):
+        raise ConfigError(
+            f"expected {algorithm} with Stable-Baselines3's plain replay buffer, got "
+            f"{type(buffer).__name__}; leave replay_buffer_class out, or give "
+            "prefrl.RelabelledReplayBuffer."
+        )
+    made = RelabelledReplayBuffer.__new__(RelabelledReplayBuffer)
+    made.__dict__.update(vars(buffer))
+    return made
+
+
+def check_memory(buffer_size: int | None, venv: VecEnv) -> None:
+    """Refuses a replay buffer that this machine has no memory for.
+
+    Memory is taken as the buffer fills, so one that does not fit would end a training after hours.
+
+    Args:
+        buffer_size: Transitions that it holds.
+        venv: Whose observations, of which it holds two for each transition.
+
+    Raises:
+        ConfigError: With a size that fits into half of the memory.
+    """
+    space = venv.observation_space
+    parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
+    sizes = [
+        int(np.prod(p.shape or (1,))) * np.dtype(p.dtype or np.float32).itemsize for p in parts
+    ]
+    each = 2 * sum(sizes) + 4 * (3 + int(np.prod(venv.action_space.shape or (1,))))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if buffer_size is not None and buffer_size * each > memory:
+        raise ConfigError(
+            f"expected a replay buffer that fits into {memory / 2**30:.0f} GiB of memory, but "
+            f"{buffer_size:,} transitions of {each / 1024:.1f} KiB take "
+            f"{buffer_size * each / 2**30:.0f} GiB; lower agent.buffer_size, "
+            f"to {memory // 2 // each:,} at most to leave half of it."
+        )

@@ -1,0 +1,147 @@
+"""A replay buffer on disk: written once, as it grows, and named by the checkpoints that need it.
+
+::
+
+    replay/START-STOP-HASH.npz.zst   the steps from START to STOP, counted since the beginning
+
+A checkpoint of an agent that holds a million transitions would take minutes if it wrote them all.
+Each checkpoint writes only what is new since the last one, brings it to disk, and then names all
+files that make up the buffer. A file that none of the newest checkpoints names is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer
+from prefrl.runtime.rundir import as_npz, replace_file, sync_folder
+
+__all__ = ["ReplayFiles"]
+
+_log = logging.getLogger(__name__)
+_PARTS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+_KEPT_CHECKPOINTS = 2
+_BETWEEN = "/"  # a part of a dict observation is named observations/KEY
+
+
+class ReplayFiles:
+    """The files of one buffer.
+
+    Args:
+        folder: Where they lie. It is made if need be.
+        buffer: What they hold.
+    """
+
+    def __init__(self, folder: Path, buffer: RelabelledReplayBuffer) -> None:
+        self._folder = folder
+        self._buffer = buffer
+        self._files: list[dict[str, Any]] = []
+        self._named: deque[set[str]] = deque(maxlen=_KEPT_CHECKPOINTS)
+
+    def save(self) -> dict[str, Any]:
+        """Writes what is new since the last call.
+
+        Returns:
+            What a checkpoint has to keep: which files make up the buffer.
+
+        Raises:
+            OSError: If the disk is full or fails. What was written before is as it was.
+        """
+        buffer = self._buffer
+        stop, oldest = buffer.n_added, max(0, buffer.n_added - buffer.buffer_size)
+        start = max(oldest, self._files[-1]["stop"] if self._files else 0)
+        if start < stop:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            content = self._pack(np.arange(start, stop) % buffer.buffer_size)
+            digest = hashlib.sha256(content).hexdigest()
+            name = f"{start:09d}-{stop:09d}-{digest[:12]}.npz.zst"
+            replace_file(self._folder / name, content, point="replay")
+            sync_folder(self._folder)
+            self._files.append({"name": name, "start": start, "stop": stop, "sha256": digest})
+        self._files = [file for file in self._files if file["stop"] > oldest]
+        return {"n_added": stop, "files": [dict(file) for file in self._files]}
+
+    def tidy(self) -> None:
+        """Removes files that no checkpoint needs, once the newest checkpoint is on disk."""
+        self._named.append({file["name"] for file in self._files})
+        if len(self._named) < _KEPT_CHECKPOINTS:
+            return  # of a checkpoint before this process it is not known what it names
+        needed = set().union(*self._named)
+        for path in self._folder.glob("*.npz.zst"):
+            if path.name not in needed:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def load(self, told: Mapping[str, Any]) -> None:
+        """Fills the buffer. A file that is damaged is left out with all before it, loudly.
+
+        Args:
+            told: What ``save`` gave.
+        """
+        self._files = [dict(file) for file in told["files"]]
+        self._named.append({file["name"] for file in self._files})
+        buffer, whole = self._buffer, told["n_added"]
+        for file in reversed(self._files):
+            try:
+                arrays = self._read(file)
+            except (OSError, ValueError, KeyError, zstandard.ZstdError) as error:
+                _log.error(
+                    "REPLAY FILE %s IS DAMAGED: the agent goes on without the steps before %d (%s)",
+                    self._folder / file["name"],
+                    whole,
+                    error,
+                )
+                break
+            rows = np.arange(file["start"], file["stop"]) % buffer.buffer_size
+            for name, part in _arrays_of(buffer):
+                part[rows] = arrays[name]
+            whole = file["start"]
+        else:
+            whole = max(0, told["n_added"] - buffer.buffer_size)
+        self._set_length(told["n_added"], whole)
+
+    def _set_length(self, n_added: int, oldest: int) -> None:
+        """Says which steps there are; where some are lost the rest moves to the front."""
+        buffer = self._buffer
+        if oldest <= max(0, n_added - buffer.buffer_size):
+            buffer.n_added = n_added
+            buffer.pos, buffer.full = n_added % buffer.buffer_size, n_added >= buffer.buffer_size
+            return
+        rows = np.arange(oldest, n_added) % buffer.buffer_size
+        for _, part in _arrays_of(buffer):
+            part[: len(rows)] = part[rows].copy()
+        buffer.n_added, buffer.pos, buffer.full = len(rows), len(rows), False
+        self._files = []  # they are counted otherwise now: what is left is written anew
+
+    def _pack(self, rows: NDArray[Any]) -> bytes:
+        content = as_npz({name: part[rows] for name, part in _arrays_of(self._buffer)})
+        return zstandard.ZstdCompressor(level=1).compress(content)
+
+    def _read(self, file: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        content = (self._folder / file["name"]).read_bytes()
+        if hashlib.sha256(content).hexdigest() != file["sha256"]:
+            raise ValueError("it does not have the sha256 that the checkpoint tells")
+        plain = zstandard.ZstdDecompressor().decompress(content)
+        with np.load(io.BytesIO(plain), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+
+def _arrays_of(buffer: RelabelledReplayBuffer) -> Iterator[tuple[str, NDArray[Any]]]:
+    """All that a buffer stores, by name, shape (size, N, ...)."""
+    for name in _PARTS:
+        part = getattr(buffer, name)
+        if isinstance(part, dict):
+            yield from ((f"{name}{_BETWEEN}{key}", value) for key, value in part.items())
+        else:
+            yield name, part
