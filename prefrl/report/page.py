@@ -118,7 +118,7 @@ def _headline(record: RunRecord) -> Iterator[str]:
     # A place where a narrow screen may break the environment's id.
     yield f"<h1>{escape(_name(record)).replace('/', '/<wbr>')}</h1>"
     agent = "unknown algorithm" if algo is None else str(algo).upper()
-    if settings := summary.get("agent_settings") or find_setting(record.config, "source"):
+    if settings := summary.get("agent_settings"):  # unknown in older runs, and before the end
         agent += f" with {settings}"
     yield f'<p class="soft">{escape(agent)}, seed {"?" if seed is None else escape(str(seed))}</p>'
     yield '<div class="cards">'

@@ -4,10 +4,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from prefrl.control.agent.config import AgentConfig
+from prefrl.control.agent.settings import resolve
 from prefrl.control.presets import PRESETS
 from prefrl.control.queries import QueryConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "atari.md"
+LEARNERS = PAGE.with_name("learners.md")
 
 
 def test_the_script_for_pictures_runs(monkeypatch):
@@ -29,3 +32,20 @@ def test_the_script_for_pictures_runs(monkeypatch):
     row = names["callback"].rows[-1]
     assert (row["env_steps"], row["labels"], row["reward_version"]) == (1024, 20, 1)
     assert names["model"].observation_space.shape == (4, 36, 36)
+
+
+def test_the_settings_that_are_shown_are_understood(tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", LEARNERS.read_text(), re.DOTALL)
+    path = tmp_path / "mine.yml"
+    path.write_text(text)
+    made = resolve("my/Task-v3", "sac", AgentConfig(settings=str(path)), pictures=False)
+    assert (made.config.gamma, made.config.hidden) == (0.98, (400, 300))
+    assert (made.config.train_freq_unit, made.config.linear_decay) == ("episode", True)
+    assert not made.notes
+
+
+def test_the_config_that_is_shown_is_one():
+    (script,) = re.findall(r"```python\n(.*?)```", LEARNERS.read_text(), re.DOTALL)
+    names = {}
+    exec(script, names)  # noqa: S102 the page's own
+    assert names["config"].agent.gamma == 0.95

@@ -84,6 +84,7 @@ def run(tmp_path, rng):
         made.summary,
         {
             "env_id": "<script>alert(1)</script>", "algo": "ppo", "seed": 0, "labels": 100,
+            "agent_settings": "prefrl's <b>defaults",
             "env_steps": int(steps[-1]), "wall_seconds": 131.0, "eval_return_mean": 3210.4,
             "eval_return_std": 12.0, "eval_episodes": 10, "eval_episodes_cut": 3,
             "reward_correlation": 0.75,
@@ -126,6 +127,7 @@ def test_the_page_is_whole_and_stands_alone(run):
     assert not re.search("https?://", run.report.joinpath("index.html").read_text())
     for part in (
         "<script>alert(1)</script>",
+        "PPO with prefrl's <b>defaults, seed 0",
         "3,210",
         "± 12",
         "100",
