@@ -113,7 +113,7 @@ class Partners(Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Goes back to a state: then the net holds a reward again, if there is one."""
         ...
 
 
@@ -242,7 +242,8 @@ class Apart:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to go back to."""
+        """Takes the newest weights: an agent may need a reward before it asks for one."""
+        self._take_newest()
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
         """Leaves a sample for the learner, and takes the newest weights."""
