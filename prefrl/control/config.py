@@ -13,6 +13,7 @@ import tyro
 
 from prefrl.control.agent.algorithms import Algo, check_algorithm
 from prefrl.control.agent.config import AgentConfig
+from prefrl.control.agent.replay_buffer import check_memory
 from prefrl.control.agent.settings import Resolved, resolve
 from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import check_environment, check_limits, shows_pictures
@@ -173,17 +174,21 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
         The same with all of the agent's settings, and what they came to.
 
     Raises:
-        ConfigError: If the environment cannot be made, the algorithm does not fit it, or there are
-            no such settings.
+        ConfigError: If the environment cannot be made, the algorithm does not fit it, there are no
+            such settings, or no memory for the replay buffer.
     """
     check_environment(config.env_id)
     env = gym.make(config.env_id)
     try:
         check_algorithm(config.algo, config.env_id, env.observation_space, env.action_space)
-        pictures = layout_of(env.observation_space).picture is not None
+        seen, done = env.observation_space, env.action_space
     finally:
         env.close()
+    pictures = layout_of(seen).picture is not None
     resolved = resolve(config.env_id, config.algo, config.agent, pictures=pictures)
+    size, frame_stack = resolved.config.buffer_size, resolved.config.frame_stack
+    if size is not None and frame_stack is not None:
+        check_memory(size, frame_stack, seen, done)
     return dataclasses.replace(config, agent=resolved.config), resolved
 
 

@@ -23,7 +23,7 @@ from prefrl.control.agent.building import build_algorithm
 from prefrl.control.agent.config import AgentConfig
 from prefrl.control.agent.off_policy import ReplayLoop
 from prefrl.control.agent.on_policy import RolloutLoop
-from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer, check_memory
+from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer
 from prefrl.control.agent.settings import resolve
 from prefrl.control.agent.state import (
     agent_state,
@@ -95,10 +95,8 @@ class Agent:
         if self.stacked is not None:
             # Channels come first already. Stable-Baselines3 takes for them what is smallest.
             venv = VecTransposeImage(venv, skip=True)
-        options: dict[str, Any] = {}
-        if not ALGORITHMS[algo].on_policy:
-            check_memory(config.buffer_size, venv)
-            options = {"replay_buffer_class": RelabelledReplayBuffer} if hide_reward else {}
+        relabels = hide_reward and not ALGORITHMS[algo].on_policy
+        options = {"replay_buffer_class": RelabelledReplayBuffer} if relabels else {}
         self.model = build_algorithm(
             algo, config, venv, layout=layout, seed=seed, device=device, options=options
         )

@@ -11,8 +11,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecNormalize
 
+from prefrl.control.environments.spaces import action_width, layout_of
 from prefrl.errors import ConfigError
 
 __all__ = ["RelabelledReplayBuffer", "check_memory", "relabelled"]
@@ -152,26 +153,28 @@ def relabelled(buffer: ReplayBuffer | None, algorithm: str) -> RelabelledReplayB
     return made
 
 
-def check_memory(buffer_size: int | None, venv: VecEnv) -> None:
+def check_memory(
+    buffer_size: int, frame_stack: int, observation: spaces.Space[Any], action: spaces.Space[Any]
+) -> None:
     """Refuses a replay buffer that this machine has no memory for.
 
     Memory is taken as the buffer fills, so one that does not fit would end a training after hours.
 
     Args:
-        buffer_size: Transitions that it holds.
-        venv: Whose observations, of which it holds two for each transition.
+        buffer_size: Transitions that it holds, with two observations each.
+        frame_stack: Pictures in an observation, where there are any.
+        observation: What the environment shows.
+        action: What it takes.
 
     Raises:
         ConfigError: With a size that fits into half of the memory.
     """
-    space = venv.observation_space
-    parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
-    sizes = [
-        int(np.prod(p.shape or (1,))) * np.dtype(p.dtype or np.float32).itemsize for p in parts
-    ]
-    each = 2 * sum(sizes) + 4 * (3 + int(np.prod(venv.action_space.shape or (1,))))
+    layout = layout_of(observation)
+    pixels = 0 if layout.picture is None else frame_stack * int(np.prod(layout.picture))
+    numbers = 2 * layout.width + action_width(action) + 3  # reward, end, time limit
+    each = 2 * pixels + 4 * numbers
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if buffer_size is not None and buffer_size * each > memory:
+    if buffer_size * each > memory:
         raise ConfigError(
             f"expected a replay buffer that fits into {memory / 2**30:.0f} GiB of memory, but "
             f"{buffer_size:,} transitions of {each / 1024:.1f} KiB take "
