@@ -172,7 +172,7 @@ def check_memory(
     layout = layout_of(observation)
     pixels = 0 if layout.picture is None else frame_stack * int(np.prod(layout.picture))
     numbers = 2 * layout.width + action_width(action) + 3  # reward, end, time limit
-    each = 2 * pixels + 4 * numbers
+    each = 2 * pixels + 8 * numbers  # of numbers at most 8 bytes
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if buffer_size * each > memory:
         raise ConfigError(
