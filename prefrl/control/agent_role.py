@@ -78,7 +78,7 @@ class AgentRole:
             optimizer.register_step_post_hook(lambda *told: heartbeat.beat())
         pulse = _Pulse(self._pulse)
         self.agent.start(config.steps, [preferences, pulse])
-        self._rollback = Rollback(self.agent, run)
+        self._rollback = Rollback(self.agent.model, run, self.agent.not_finite)
         self._saved_at, self._checked_at = time.monotonic(), self.agent.model.num_timesteps
 
     def step(self) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 
-from prefrl.control.agent.agent import Agent
 from prefrl.control.agent.state import learner_state, restore_learner
 from prefrl.errors import NonFiniteError
 from prefrl.runtime.rundir import RunDirectory
@@ -23,13 +24,17 @@ class Rollback:
     """Looks at the policy after updates. A NaN in the loss or gradient is one in it as well.
 
     Args:
-        agent: Whose nets and optimisers are looked after.
+        model: Whose nets and optimisers are looked after.
         run: Where it is written down, if it has to stop.
+        not_finite: Says how many numbers are not finite in what it learns from, by name.
     """
 
-    def __init__(self, agent: Agent, run: RunDirectory) -> None:
-        self._agent = agent
+    def __init__(
+        self, model: BaseAlgorithm, run: RunDirectory, not_finite: Callable[[], dict[str, int]]
+    ) -> None:
+        self._model = model
         self._run = run
+        self._not_finite = not_finite
         self._good = self._state()
         self._n_failures = 0
 
@@ -43,7 +48,7 @@ class Rollback:
             NonFiniteError: When it is the third time in a row; what was not finite is in
                 ``dump-agent.json``.
         """
-        model = self._agent.model
+        model = self._model
         tensors = {**model.policy.state_dict(), **learner_state(model)["variables"]}
         broken = [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
         if not broken:
@@ -65,14 +70,14 @@ class Rollback:
         return False
 
     def _state(self) -> dict[str, Any]:
-        return copy.deepcopy(learner_state(self._agent.model))
+        return copy.deepcopy(learner_state(self._model))
 
     def _describe(self, broken: list[str]) -> dict[str, Any]:
-        counts = self._agent.not_finite()
+        counts = self._not_finite()
         return {
             "role": "agent",
-            "env_steps": self._agent.model.num_timesteps,
+            "env_steps": self._model.num_timesteps,
             "failures_in_a_row": self._n_failures,
             "parameters": broken,
-            "not_finite_in_the_rollout": {name: n for name, n in counts.items() if n},
+            "not_finite_in_the_data": {name: n for name, n in counts.items() if n},
         }

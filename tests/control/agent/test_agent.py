@@ -116,7 +116,7 @@ def test_a_state_is_a_copy_that_training_does_not_touch():
     state = made.state_dict()
     before = made.model.policy.state_dict()["action_net.weight"].clone()
     made.iterate()
-    assert torch.equal(state["policy"]["action_net.weight"], before)
+    assert torch.equal(state["learner"]["modules"]["policy"]["action_net.weight"], before)
     assert not torch.equal(made.model.policy.state_dict()["action_net.weight"], before)
     ends = []
     for _ in range(2):  # and one that loading does not touch

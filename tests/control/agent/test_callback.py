@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from control.toys import counters, seen
-from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 from prefrl import Answer, HideReward, PreferenceCallback, PreferenceConfig
@@ -140,12 +140,6 @@ def test_a_reward_in_the_open_is_refused():
     model = PPO("MlpPolicy", counters(2), n_steps=16, batch_size=32)
     with pytest.raises(ConfigError, match=r"prefrl\.HideReward"):
         model.learn(64, callback=PreferenceCallback(labels=5))
-
-
-def test_off_policy_algorithms_are_refused():
-    model = SAC("MlpPolicy", HideReward(counters(1)), buffer_size=100)
-    with pytest.raises(ConfigError, match="on-policy"):
-        model.learn(10, callback=PreferenceCallback(labels=5))
 
 
 def test_more_labels_than_pairs_are_refused():

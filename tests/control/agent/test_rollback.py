@@ -9,6 +9,7 @@ import torch
 from control.toys import counters
 from stable_baselines3 import PPO
 
+from prefrl.control.agent.on_policy import RolloutLoop
 from prefrl.control.agent.rollback import Rollback
 from prefrl.errors import NonFiniteError
 from prefrl.runtime.rundir import RunDirectory
@@ -41,7 +42,7 @@ def poison(model):
 
 
 def test_a_finite_update_is_kept(model, run):
-    rollback = Rollback(model, run)
+    rollback = Rollback(model, run, RolloutLoop(model).describe)
     before = parameters(model)
     model.train()
     assert rollback.check()
@@ -49,7 +50,7 @@ def test_a_finite_update_is_kept(model, run):
 
 
 def test_a_nan_in_the_rollout_reaches_no_parameter(model, run):
-    rollback = Rollback(model, run)
+    rollback = Rollback(model, run, RolloutLoop(model).describe)
     before = parameters(model)
     poison(model)
     assert not torch.isfinite(parameters(model)).all()
@@ -58,7 +59,7 @@ def test_a_nan_in_the_rollout_reaches_no_parameter(model, run):
 
 
 def test_it_goes_back_as_often_as_it_must_if_updates_in_between_are_well(model, run):
-    rollback = Rollback(model, run)
+    rollback = Rollback(model, run, RolloutLoop(model).describe)
     for _ in range(4):
         poison(model)
         assert not rollback.check()
@@ -69,7 +70,7 @@ def test_it_goes_back_as_often_as_it_must_if_updates_in_between_are_well(model, 
 
 
 def test_the_third_in_a_row_stops_with_a_dump_that_says_where(model, run):
-    rollback = Rollback(model, run)
+    rollback = Rollback(model, run, RolloutLoop(model).describe)
     for _ in range(2):
         poison(model)
         assert not rollback.check()
@@ -78,5 +79,5 @@ def test_the_third_in_a_row_stops_with_a_dump_that_says_where(model, run):
         rollback.check()
     dump = json.loads(run.dump("agent").read_text())
     assert dump["env_steps"] == 32
-    assert dump["not_finite_in_the_rollout"] == {"advantages": 1}
+    assert dump["not_finite_in_the_data"] == {"advantages": 1}
     assert dump["parameters"]

@@ -5,7 +5,7 @@ from control.toys import counters
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from prefrl.control.agent.relabel import forget_rollout, write_rewards
+from prefrl.control.agent.on_policy import forget_rollout, write_rewards
 from prefrl.control.environments.hide_reward import HideReward
 
 
