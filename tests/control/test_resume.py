@@ -16,18 +16,30 @@ from prefrl import RunDirectory, resume
 from prefrl.core.store import LabelStore
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
-N_STEPS = {"ppo": 100, "a2c": 9}  # a segment has 10
-TOTAL = {"ppo": 4000, "a2c": 2500}
+CONTINUOUS = "prefrl_envs:prefrl/MovingDotContinuous-v0"
+_OFF_POLICY = ["--steps", "4000", "--agent.batch-size", "32", "--agent.learning-starts", "600"]
+_OFF_POLICY += ["--agent.train-freq", "8", "--agent.gradient-steps", "4"]
+_OFF_POLICY += ["--agent.buffer-size", "2400"]  # it wraps round
+_PPO = ["--agent.n-steps", "100", "--steps", "4000", "--agent.batch-size", "100"]
+_PPO += ["--agent.n-epochs", "2"]
+OPTIONS = {  # a segment has 10
+    "ppo": _PPO,
+    "a2c": ["--agent.n-steps", "9", "--steps", "2500"],
+    "recurrent-ppo": [*_PPO, "--agent.lstm-hidden-size", "8"],
+    "sac": _OFF_POLICY,
+    "td3": [*_OFF_POLICY, "--agent.action-noise", "ornstein-uhlenbeck"],
+    "dqn": _OFF_POLICY,
+}
+ON_BOX = {"sac", "td3"}
 
 
 def start(run, algo, *more):
     options = ["--algo", algo, "--labels", "40", "--segment-length", "10", "--warmup-segments"]
-    options += ["20", "--agent.n-envs", "4", "--agent.n-steps", str(N_STEPS[algo]), "--steps"]
-    options += [str(TOTAL[algo]), "--agent.hidden", "16", "--eval-episodes", "2"]
+    options += ["20", "--agent.n-envs", "4", *OPTIONS[algo]]
+    options += ["--agent.hidden", "16", "--eval-episodes", "2"]
     options += ["--teacher.eps-mistake", "0.2", "--teacher.beta", "1"]
-    if algo == "ppo":
-        options += ["--agent.batch-size", "100", "--agent.n-epochs", "2"]
-    command = [sys.executable, "-m", "prefrl", "train", DOT, *options, "--sync", "--no-films"]
+    env_id = CONTINUOUS if algo in ON_BOX else DOT
+    command = [sys.executable, "-m", "prefrl", "train", env_id, *options, "--sync", "--no-films"]
     return subprocess.Popen(
         [*command, "--run", str(run.root), *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -41,13 +53,20 @@ def table(path, *timing):
         ]
 
 
+def tensors_of(value):
+    """All tensors in there, in an order of their own."""
+    if isinstance(value, torch.Tensor):
+        return [value.detach()]
+    if isinstance(value, dict):
+        value = [value[key] for key in sorted(value, key=str)]
+    return [t for part in value for t in tensors_of(part)] if isinstance(value, list) else []
+
+
 def digest(run):
-    """Hash of policy and optimiser, and all that the run has logged, but for the time it took."""
-    _, parameters, _ = load_from_zip_file(run.policy, device="cpu")
-    adam = parameters["policy.optimizer"]["state"]
-    tensors = [parameters["policy"], *(adam[key] for key in sorted(adam))]
+    """Hash of nets and optimisers, and all that the run has logged, but for the time it took."""
+    _, parameters, variables = load_from_zip_file(run.policy, device="cpu")
     sha = hashlib.sha256()
-    for tensor in (t for group in tensors for t in group.values() if isinstance(t, torch.Tensor)):
+    for tensor in tensors_of([parameters, variables]):
         sha.update(tensor.numpy().tobytes())
     with LabelStore(run.labels) as store:
         answers = [(event.id, event.query_id, event.answer) for event in store.events()]
@@ -58,12 +77,15 @@ def digest(run):
 CANDIDATES = ["--history-share", "0.5", "--early-share", "0.5", "--pool-size", "40"]
 CANDIDATES += ["--selection", "k_center_disagreement", "--standardize-features", "--horizon", "37"]
 CANDIDATES += ["--calibrate-on", "both"]
+PARTS = ["--off-policy.explore-steps", "1500", "--off-policy.updates-after-fit", "10"]
+PARTS += ["--off-policy.reset-critic", "--off-policy.newest-share", "0.5"]
+PARTS += ["--agent.use-sde", "True"]
 
 
 @pytest.mark.parametrize(
     ("algo", "more"),
-    [("ppo", []), ("a2c", []), ("ppo", CANDIDATES)],
-    ids=["ppo", "a2c", "candidates and horizon"],
+    [*((algo, []) for algo in OPTIONS), ("ppo", CANDIDATES), ("sac", PARTS)],
+    ids=[*OPTIONS, "candidates and horizon", "parts of PEBBLE and QPA"],
 )
 @pytest.mark.timeout(180)
 def test_killed_and_resumed_equals_not_killed(tmp_path, algo, more):

@@ -79,10 +79,15 @@ class ReplayLoop:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside nets, optimisers and counters; the buffer goes apart."""
-        return {"action_noise": [noise.noise_prev for noise in self._remembering_noises()]}
+        return {
+            "action_noise": [noise.noise_prev for noise in self._remembering_noises()],
+            # Random actions are drawn from the space itself.
+            "action_space": self._model.action_space.np_random.bit_generator.state,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state, once the model is set up to learn."""
+        self._model.action_space.np_random.bit_generator.state = state["action_space"]
         for noise, previous in zip(self._remembering_noises(), state["action_noise"], strict=True):
             noise.noise_prev = previous
 
