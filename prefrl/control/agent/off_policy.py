@@ -176,8 +176,8 @@ class ReplayRewards:
         self._take_reward()
         if not is_new:
             return
-        for critic, target in self._critics:
-            _begin_anew(critic, target)
+        for critic, target, optimizer in self._critics:
+            _begin_anew(critic, target, optimizer)
         if self._config.updates_after_fit and self._model.num_timesteps > self._starts:
             self._model.train(self._config.updates_after_fit, self._model.batch_size)
 
@@ -236,8 +236,10 @@ def _is_box(space: Any) -> bool:
     return hasattr(space, "low")
 
 
-def _critics(model: OffPolicyAlgorithm) -> Iterator[tuple[Any, nn.Module | None]]:
-    """The critic with its target.
+def _critics(
+    model: OffPolicyAlgorithm,
+) -> Iterator[tuple[nn.Module, nn.Module | None, torch.optim.Optimizer]]:
+    """The critic with its target and its optimiser, which is the policy's where it is all there is.
 
     Raises:
         ConfigError: If it has none that is a module of torch.
@@ -245,7 +247,8 @@ def _critics(model: OffPolicyAlgorithm) -> Iterator[tuple[Any, nn.Module | None]
     for name in ("critic", "q_net", "quantile_net"):
         found = getattr(model, name, None)
         if isinstance(found, nn.Module):
-            yield found, getattr(model, f"{name}_target", None)
+            optimizer = getattr(found, "optimizer", None) or model.policy.optimizer
+            yield found, getattr(model, f"{name}_target", None), optimizer
             return
     raise ConfigError(
         f"expected an algorithm with a critic of torch for reset_critic, got {type(model).__name__}"
@@ -254,13 +257,14 @@ def _critics(model: OffPolicyAlgorithm) -> Iterator[tuple[Any, nn.Module | None]
 
 
 @torch.no_grad()
-def _begin_anew(critic: Any, target: nn.Module | None) -> None:
+def _begin_anew(
+    critic: nn.Module, target: nn.Module | None, optimizer: torch.optim.Optimizer
+) -> None:
     """Draws fresh parameters, with an optimiser that remembers nothing."""
     for module in critic.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        draw = getattr(module, "reset_parameters", None)
+        if callable(draw):
+            draw()
     if target is not None:
         target.load_state_dict(copy.deepcopy(critic.state_dict()))
-    optimizer = getattr(critic, "optimizer", None)
-    if optimizer is not None:
-        optimizer.state.clear()
+    optimizer.state.clear()

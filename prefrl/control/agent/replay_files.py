@@ -92,6 +92,7 @@ class ReplayFiles:
         self._files = [dict(file) for file in told["files"]]
         self._named.append({file["name"] for file in self._files})
         buffer, whole = self._buffer, told["n_added"]
+        oldest = max(0, whole - buffer.buffer_size)
         for file in reversed(self._files):
             try:
                 arrays = self._read(file)
@@ -103,12 +104,11 @@ class ReplayFiles:
                     error,
                 )
                 break
-            rows = np.arange(file["start"], file["stop"]) % buffer.buffer_size
+            start = max(file["start"], oldest)  # what is older lay where newer steps are now
+            rows = np.arange(start, file["stop"]) % buffer.buffer_size
             for name, part in _arrays_of(buffer):
-                part[rows] = arrays[name]
-            whole = file["start"]
-        else:
-            whole = max(0, told["n_added"] - buffer.buffer_size)
+                part[rows] = arrays[name][start - file["start"] :]
+            whole = start
         self._set_length(told["n_added"], whole)
 
     def _set_length(self, n_added: int, oldest: int) -> None:
