@@ -24,7 +24,6 @@ __all__ = ["Doctor", "Finding", "doctor", "examine"]
 _ENOUGH_DISK = 2e9
 _EXTRAS = {
     "ale_py": "atari",
-    "sbx": "jax",
     "transformers": "text",
     "fastapi": "viewer",
     "rl_zoo3": "zoo",

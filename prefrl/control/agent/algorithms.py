@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,13 +10,12 @@ from typing import Any, Literal
 from gymnasium import spaces
 
 from prefrl.control.environments.spaces import layout_of
-from prefrl.errors import ConfigError, MissingExtraError, UnsupportedSpaceError
+from prefrl.errors import ConfigError, UnsupportedSpaceError
 
 __all__ = ["ALGORITHMS", "Algo", "Algorithm", "algorithms_that_take", "check_algorithm"]
 
 Algo = Literal[
     "ppo", "a2c", "trpo", "recurrent-ppo", "sac", "td3", "tqc", "crossq", "dqn", "qr-dqn",
-    "sbx:sac", "sbx:tqc", "sbx:crossq",
 ]  # fmt: skip
 
 
@@ -45,21 +43,10 @@ class Algorithm:
     """How the names of its policies end."""
     critic_key: str | None = "qf"
     """What ``net_arch`` calls the layers of the critic; None where there is but one net."""
-    extra: str | None = None
-    """The extra that it needs."""
 
     def load(self) -> Any:
-        """Its class.
-
-        Raises:
-            MissingExtraError: If the extra that it needs is not installed.
-        """
+        """Its class."""
         module, _, name = self.path.rpartition(".")
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError(
-                f"expected {module} for {self.name}, and it is not installed: "
-                f"pip install 'prefrl[{self.extra}]'."
-            )
         return getattr(importlib.import_module(module), name)
 
     def fits(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> bool:
@@ -196,20 +183,6 @@ _QR_DQN = {
     "n_quantiles": 200,
 }
 _NO_HIDDEN: dict[str, Any] = {"hidden": ()}  # as Stable-Baselines3 has it behind NatureCNN
-# SBX has neither schedules that survive its jitted updates nor settings of its actor's noise.
-_NOT_IN_SBX = {"linear_decay", "target_update_interval", "log_std_init", "use_expln"}
-
-
-def _in_sbx(name: str, own: Mapping[str, Any], **more: Any) -> Algorithm:
-    return Algorithm(
-        name=f"sbx:{name.lower()}",
-        path=f"sbx.{name}",
-        zoo_name=name.lower(),
-        on_policy=False,
-        own={key: value for key, value in own.items() if key not in _NOT_IN_SBX} | more,
-        observations=("vectors",),
-        extra="jax",
-    )
 
 
 def _on_policy(name: str, path: str, zoo_name: str, own: Mapping[str, Any]) -> Algorithm:
@@ -264,9 +237,6 @@ def _all() -> Iterator[Algorithm]:
     )
     yield _q_network("dqn", "stable_baselines3.DQN", "dqn", _DQN)
     yield _q_network("qr-dqn", "sb3_contrib.QRDQN", "qrdqn", _QR_DQN)
-    yield _in_sbx("SAC", _SAC, policy_delay=1)
-    yield _in_sbx("TQC", _TQC, policy_delay=1)
-    yield _in_sbx("CrossQ", {k: v for k, v in _CROSSQ.items() if k != "target_entropy"})
 
 
 ALGORITHMS: Mapping[str, Algorithm] = {algorithm.name: algorithm for algorithm in _all()}
@@ -284,7 +254,7 @@ def check_algorithm(
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
 ) -> None:
-    """Refuses an algorithm that cannot act in an environment, or is not installed.
+    """Refuses an algorithm that cannot act in an environment.
 
     Args:
         algo: Its name.
@@ -295,16 +265,12 @@ def check_algorithm(
     Raises:
         ConfigError: If there is no such algorithm.
         UnsupportedSpaceError: If it does not fit; the message names those that do.
-        MissingExtraError: If the extra that it needs is not installed.
     """
     if algo not in ALGORITHMS:
         raise ConfigError(f"expected algo to be one of {', '.join(ALGORITHMS)}, got {algo!r}.")
     algorithm = ALGORITHMS[algo]
     fitting = [
-        name
-        for name, other in ALGORITHMS.items()
-        if other.fits(observation_space, action_space)
-        and (other.extra is None or other.extra == algorithm.extra)
+        name for name, other in ALGORITHMS.items() if other.fits(observation_space, action_space)
     ]
     if type(action_space).__name__ not in algorithm.actions:
         needs, has = f"{' or '.join(algorithm.actions)} actions", str(action_space)
@@ -312,7 +278,6 @@ def check_algorithm(
         missing = _kinds_of_observation(observation_space) - set(algorithm.observations)
         needs, has = f"observations that are {algorithm.observations[0]}", min(missing)
     else:
-        algorithm.load()
         return
     raise UnsupportedSpaceError(
         f"{algo} needs {needs}, but {env_id} has {has}; algorithms that fit: {', '.join(fitting)}."

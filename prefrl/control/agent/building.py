@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -62,9 +61,6 @@ def build_algorithm(
 
     Returns:
         The algorithm, untrained.
-
-    Raises:
-        MissingExtraError: If the extra that it needs is not installed.
     """
     algorithm = ALGORITHMS[algo]
     named = [name for name in algorithm.own if name not in _OF_POLICY | _PUT_TOGETHER]
@@ -134,10 +130,6 @@ def _policy_kwargs(algorithm: Algorithm, config: AgentConfig, layout: Layout) ->
     if algorithm.critic_key is not None:
         critic = hidden if config.critic_hidden is None else list(config.critic_hidden)
         kwargs["net_arch"] = {"pi": hidden, algorithm.critic_key: critic}
-    if algorithm.extra == "jax":
-        # SBX takes functions of Flax's, which are called as torch's modules are.
-        kwargs["activation_fn"] = getattr(importlib.import_module("flax.linen"), config.activation)
-        return kwargs
     kwargs["activation_fn"] = _ACTIVATIONS[config.activation]
     if layout.picture is None:
         return kwargs

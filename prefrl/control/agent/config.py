@@ -128,7 +128,7 @@ class AgentConfig:
     target_update_interval: _Int = None
     """Steps, DQN's of the environments, between two such updates (sac, tqc, dqn, qr-dqn)."""
     policy_delay: _Int = None
-    """Updates of the critic for one of the policy (td3, crossq, and in sbx)."""
+    """Updates of the critic for one of the policy (td3, crossq)."""
     target_policy_noise: _Float = None
     """Standard deviation of the noise on the target's actions (td3)."""
     target_noise_clip: _Float = None

@@ -128,10 +128,7 @@ class _Reader:
     def _learning_rate(self, value: Any) -> None:
         number, falls = _schedule(value)
         self._put("learning_rate", number)
-        if "linear_decay" in self._algorithm.own:
-            self._put("linear_decay", falls)
-        elif falls:
-            self.unused.append("the fall of learning_rate")
+        self._put("linear_decay", falls)
         if "clip_range_decay" in self._algorithm.own:
             self.fields.setdefault("clip_range_decay", False)
 

@@ -116,8 +116,8 @@ def _defaults(algo: str, pictures: bool) -> _Found:
 
 
 def _ours(algo: str) -> Mapping[str, Any]:
-    """Our own settings of an algorithm, by environment; SBX's are those of its namesake."""
-    table: Mapping[str, Any] = _our_settings()[algo.rpartition(":")[-1]]
+    """Our own settings of an algorithm, by environment."""
+    table: Mapping[str, Any] = _our_settings()[algo]
     return table
 
 

@@ -1,14 +1,10 @@
 """Every algorithm by name: its settings, its nets, what it fits, and who refuses it."""
 
 import ast
-import importlib.util
 import inspect
 import itertools
 import re
-import sys
-import types
 import typing
-from importlib.machinery import ModuleSpec
 
 import gymnasium as gym
 import numpy as np
@@ -29,14 +25,13 @@ from prefrl.control.agent.building import build_algorithm
 from prefrl.control.agent.config import AgentConfig
 from prefrl.control.agent.settings import resolve
 from prefrl.control.environments.spaces import layout_of
-from prefrl.errors import ConfigError, MissingExtraError, UnsupportedSpaceError
+from prefrl.errors import ConfigError, UnsupportedSpaceError
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
-TORCH = [name for name, algorithm in ALGORITHMS.items() if algorithm.extra is None]
-SBX = [name for name in ALGORITHMS if name not in TORCH]
+NAMES = list(ALGORITHMS)
 ALIASES = {
-    "on-policy": [name for name in TORCH if ALGORITHMS[name].on_policy],
-    "off-policy": [name for name in TORCH if not ALGORITHMS[name].on_policy],
+    "on-policy": [name for name in NAMES if ALGORITHMS[name].on_policy],
+    "off-policy": [name for name in NAMES if not ALGORITHMS[name].on_policy],
 }
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 
@@ -67,7 +62,7 @@ def test_algo_names_them_all():
     assert set(typing.get_args(Algo)) == set(ALGORITHMS)
 
 
-@pytest.mark.parametrize("algo", TORCH)
+@pytest.mark.parametrize("algo", NAMES)
 def test_own_values_are_those_of_the_library(algo):
     algorithm = ALGORITHMS[algo]
     made = algorithm.load()
@@ -87,7 +82,7 @@ def test_own_values_are_those_of_the_library(algo):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("algo", TORCH)
+@pytest.mark.parametrize("algo", NAMES)
 def test_with_own_values_the_nets_are_those_of_the_library(algo):
     algorithm = ALGORITHMS[algo]
     small = {} if algorithm.on_policy else {"buffer_size": 10}
@@ -99,7 +94,7 @@ def test_with_own_values_the_nets_are_those_of_the_library(algo):
         assert (ours.policy.state_dict()[name] == parameter).all(), name
 
 
-@pytest.mark.parametrize("algo", [a for a in TORCH if "pictures" in ALGORITHMS[a].observations])
+@pytest.mark.parametrize("algo", [a for a in NAMES if "pictures" in ALGORITHMS[a].observations])
 def test_so_they_are_on_pictures(algo):
     algorithm = ALGORITHMS[algo]
     small = {} if algorithm.on_policy else {"buffer_size": 10}
@@ -112,7 +107,7 @@ def test_so_they_are_on_pictures(algo):
     assert str(ours.policy) == str(theirs.policy)
 
 
-@pytest.mark.parametrize("algo", TORCH)
+@pytest.mark.parametrize("algo", NAMES)
 def test_each_takes_some_steps_with_the_default_settings(algo):
     env_id, venv = toy(algo, n_envs=2)
     little = {"n_envs": 2, "hidden": (8,)}
@@ -188,7 +183,6 @@ def test_policy_and_critic_may_have_layers_of_their_own():
             "crossq needs observations that are vectors, but X-v1 has pictures; .* fit: .*tqc.$",
         ),
         ("crossq", spaces.Dict({"a": BOX}), BOX, "X-v1 has dicts"),
-        ("sbx:sac", BOX, spaces.Discrete(2), "sbx:sac needs Box actions"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_what_does(algo, observations, actions, words):
@@ -203,45 +197,13 @@ def test_what_is_no_algorithm_is_refused():
         AgentConfig().check_for("psychic")
 
 
-@pytest.mark.parametrize("algo", SBX)
-def test_sbx_names_its_extra_where_it_is_absent(monkeypatch, algo):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=rf"sbx for {algo}.*pip install 'prefrl\[jax\]'"):
-        check_algorithm(algo, "X-v1", BOX, BOX)
-
-
-@pytest.mark.parametrize("algo", SBX)
-def test_sbx_gets_flax_functions_and_nothing_that_it_does_not_know(monkeypatch, algo):
-    told = {}
-
-    class Recorded:
-        def __init__(self, policy, env, **arguments):
-            told.update(arguments, policy=policy)
-
-    sbx, linen = types.ModuleType("sbx"), types.ModuleType("flax.linen")
-    sbx.__spec__ = ModuleSpec("sbx", None)
-    sbx.SAC = sbx.TQC = sbx.CrossQ = Recorded
-    linen.relu = object()
-    monkeypatch.setitem(sys.modules, "sbx", sbx)
-    monkeypatch.setitem(sys.modules, "flax.linen", linen)
-    monkeypatch.setitem(sys.modules, "flax", types.ModuleType("flax"))
-    config = resolve("Pendulum-v1", algo, AgentConfig(settings="default")).config
-    _, venv = toy("sac")
-    build(algo, venv, config)
-    assert told["policy"] == "MlpPolicy"
-    assert told["policy_kwargs"]["activation_fn"] is linen.relu
-    assert told["policy_kwargs"]["net_arch"]["pi"] == [256, 256]
-    assert not {"target_update_interval", "linear_decay"} & set(told)
-    assert "log_std_init" not in told["policy_kwargs"]
-
-
 @pytest.mark.parametrize(
     ("algo", "given", "words"),
     [
         ("sac", {"clip_range": 0.1}, "sac does not take clip_range, got 0.1; leave --agent.clip-"
          "range out, or choose an algorithm that takes it: ppo, recurrent-ppo."),
         ("a2c", {"batch_size": 64}, "a2c does not take batch_size"),
-        ("ppo", {"buffer_size": 10}, "takes it: sac, td3, tqc, crossq, dqn, qr-dqn, sbx:sac"),
+        ("ppo", {"buffer_size": 10}, "takes it: sac, td3, tqc, crossq, dqn"),
         ("dqn", {"normalize_advantage": False}, "dqn does not take normalize_advantage"),
         ("ppo", {"ent_coef": "auto"}, "expected ent_coef to be a number for ppo"),
     ],
@@ -284,12 +246,12 @@ def test_each_field_says_for_which_algorithms_it_is():
     told = dict(documented_fields())
     assert len(told) == len(AgentConfig.__dataclass_fields__)
     for name, text in told.items():
-        takers = [algo for algo in algorithms_that_take(name) if algo in TORCH]
-        if not takers or set(takers) == set(TORCH):
+        takers = [algo for algo in algorithms_that_take(name) if algo in NAMES]
+        if not takers or set(takers) == set(NAMES):
             continue  # of no algorithm in particular
-        (said,) = re.findall(r"\(([^()]*)\)\.$", text.replace(", and in sbx", ""))
+        (said,) = re.findall(r"\(([^()]*)\)\.$", text)
         words = re.split(r"[,;] ", said.removeprefix("all but "))
         named = [algo for word in words for algo in ALIASES.get(word, [word])]
         if said.startswith("all but "):
-            named = [algo for algo in TORCH if algo not in named]
+            named = [algo for algo in NAMES if algo not in named]
         assert sorted(named) == sorted(takers), name

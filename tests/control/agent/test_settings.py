@@ -169,8 +169,6 @@ def test_what_the_zoo_writes_is_understood(zoo):
     assert (crossq.hidden, crossq.critic_hidden) == ((256, 256), (512,))
     lstm = settle("Pendulum-v1", "recurrent-ppo").config
     assert (lstm.lstm_hidden_size, lstm.enable_critic_lstm, lstm.n_steps) == (64, False, 32)
-    sbx = settle("Pendulum-v1", "sbx:sac")
-    assert "the fall of learning_rate" in sbx.notes[0]
 
 
 def test_what_is_given_wins_and_takes_its_followers_along(zoo):
@@ -203,7 +201,7 @@ def test_a_resolved_config_says_everything_stays_as_it_is_and_goes_through_json(
         ("Ant", "ppo", {"gamma": 0.99, "gae_lambda": 0.95, "log_std_init": -2.0}),
         ("HalfCheetah", "ppo", {"gamma": 0.98, "gae_lambda": 0.92, "hidden": (256, 256)}),
         ("Swimmer", "sac", {"gamma": 0.999, "learning_starts": 10_000, "n_envs": 1}),
-        ("Swimmer", "sbx:crossq", {"gamma": 0.999, "critic_hidden": (1024, 1024)}),
+        ("Swimmer", "crossq", {"gamma": 0.999, "critic_hidden": (1024, 1024)}),
         ("Hopper", "tqc", {"top_quantiles_to_drop_per_net": 5, "buffer_size": 1_000_000}),
         ("Swimmer", "td3", {"gamma": 0.9999, "action_noise": "normal"}),
     ],
@@ -246,7 +244,7 @@ ppo_lstm: {default: {gamma: 0.8}}
     [
         (FLAT, "Pendulum-v1", "ppo", 0.5, "Pendulum-v1"),
         (FLAT, "CartPole-v1", "sac", 0.6, "default"),
-        (BY_ALGORITHM, "Pendulum-v1", "sbx:sac", 0.7, "Pendulum-v1"),
+        (BY_ALGORITHM, "Pendulum-v1", "sac", 0.7, "Pendulum-v1"),
         (BY_ALGORITHM, "Pendulum-v1", "recurrent-ppo", 0.8, "default"),
     ],
 )
