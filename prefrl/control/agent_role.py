@@ -94,9 +94,10 @@ class AgentRole:
             # torch refuses to draw from a distribution whose parameters an update made NaN.
             if self._check():
                 raise
-        else:
-            if self.agent.model.num_timesteps >= self._checked_at + _STEPS_BETWEEN_CHECKS:
-                self._check()
+            # A checkpoint in the middle of a stretch would lose what was recorded of it.
+            return not self._stop.requested
+        if self.agent.model.num_timesteps >= self._checked_at + _STEPS_BETWEEN_CHECKS:
+            self._check()
         if self._stop.requested or self._seconds_unsaved() >= self._config.checkpoint_seconds:
             self.save()
         return not self._stop.requested

@@ -62,7 +62,7 @@ def main():
         each = {name: seconds / updates for name, (seconds, updates) in took.items()}
         ratios.append(each["comparisons"] / each["plain"])
         row = {"task": options.task, "pair": pair, "steps": options.steps}
-        row |= {f"{name}_ms": round(1000 * value, 4) for name, value in each.items()}
+        row |= {f"{name}_ms": round(1000 * each[name], 4) for name in ways}
         append_row(TABLE, row)
         print(
             f"pair {pair}: {1000 * each['plain']:.2f} ms a step on the true reward, "

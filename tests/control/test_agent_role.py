@@ -53,7 +53,7 @@ def test_no_checkpoint_has_a_policy_that_is_not_finite(role):
         policy.value_net.weight.fill_(np.nan)
     role.save()
     assert finite(policy)
-    kept = load_checkpoint(role._run.checkpoints).state["agent"]["policy"]
+    kept = load_checkpoint(role._run.checkpoints).state["agent"]["learner"]["modules"]["policy"]
     assert all(bool(torch.isfinite(t).all()) for t in kept.values())
 
 

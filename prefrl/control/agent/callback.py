@@ -174,6 +174,7 @@ class PreferenceCallback(BaseCallback):
     def _on_training_end(self) -> None:
         if self._stretch.n_steps:
             self._log(self._row(self.partners.used), self.partners.used)
+        self._rewards.finish()
         self.store.close()
 
     def _ask(self) -> bool:

@@ -18,6 +18,7 @@ __all__ = ["Novelty", "distance_to_nearest"]
 _K = 5
 _SEEN = 1000
 _SMALLEST = 1e-6
+_NOTHING = 1e-9
 
 
 class Novelty:
@@ -57,7 +58,8 @@ class Novelty:
         """
         n = self._buffer.size()
         rows = np.unique(np.linspace(0, n - 1, min(n, _SEEN)).astype(int))
-        stored = self._buffer.stored(self._buffer.observations, (rows, rows % self._buffer.n_envs))
+        envs = np.arange(len(rows)) % self._buffer.n_envs
+        stored = self._buffer.stored(self._buffer.observations, (rows, envs))
         seen = self._layout.numbers(stored)
         scale = np.maximum(seen.std(0), _SMALLEST)
         distances = distance_to_nearest(self._layout.numbers(observations) / scale, seen / scale)
@@ -83,7 +85,7 @@ def distance_to_nearest(
 
     Args:
         states: Shape (B, O).
-        seen: Shape (S, O). Those at distance 0 count as the state itself, once.
+        seen: Shape (S, O). One at distance 0 counts as the state itself.
         k: Which neighbour; the farthest where there are fewer.
 
     Returns:
@@ -91,5 +93,9 @@ def distance_to_nearest(
     """
     a, b = states.astype(np.float64), seen.astype(np.float64)
     squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T  # (B, S)
-    place = min(k, len(b) - 1)
-    return np.sqrt(np.maximum(np.partition(squares, place, axis=1)[:, place], 0.0))
+    last = min(k, len(b) - 1)
+    nearest = np.sort(np.partition(squares, last, axis=1)[:, : last + 1], axis=1)
+    # The difference of large squares is seldom exactly 0.
+    finds_itself = nearest[:, 0] <= _NOTHING * (1 + np.square(a).sum(1))
+    place = np.where(finds_itself, last, min(k - 1, last))
+    return np.asarray(np.sqrt(np.maximum(nearest[np.arange(len(a)), place], 0.0)))

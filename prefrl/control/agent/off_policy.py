@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import VectorizedActionNoise
@@ -28,6 +28,8 @@ from prefrl.errors import ConfigError
 from prefrl.runtime.partners import UsedReward
 
 __all__ = ["ReplayLoop", "ReplayRewards", "stretch_of"]
+
+_Critic = tuple[nn.Module, nn.Module | None, torch.optim.Optimizer, Callable[[], nn.Module]]
 
 _STEPS = 1000  # of all environments: as often it is asked, scored for the tables, and looked after
 
@@ -79,15 +81,10 @@ class ReplayLoop:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside nets, optimisers and counters; the buffer goes apart."""
-        return {
-            "action_noise": [noise.noise_prev for noise in self._remembering_noises()],
-            # Random actions are drawn from the space itself.
-            "action_space": self._model.action_space.np_random.bit_generator.state,
-        }
+        return {"action_noise": [noise.noise_prev for noise in self._remembering_noises()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state, once the model is set up to learn."""
-        self._model.action_space.np_random.bit_generator.state = state["action_space"]
         for noise, previous in zip(self._remembering_noises(), state["action_noise"], strict=True):
             noise.noise_prev = previous
 
@@ -125,6 +122,8 @@ class ReplayRewards:
     Raises:
         ConfigError: If its replay buffer cannot be relabelled, or it cannot do what the settings
             say.
+        UnsupportedSpaceError: If the reward looks at more pictures than the agent sees, or the
+            settings ask for what pictures do not allow.
     """
 
     def __init__(
@@ -145,8 +144,12 @@ class ReplayRewards:
         self._buffer.newest_share = config.newest_share
         self._buffer.n_newest = max(1, config.newest_steps // venv.num_envs)
         self._starts = int(model.learning_starts)
+        if self._layout.picture is not None:
+            nowhere = np.zeros(1, int), np.zeros(1, int)
+            seen = self._buffer.stored(self._buffer.observations, nowhere)
+            self._layout.unstacked(seen, net.n_before + 1)  # raises now, not at the first fit
         self._novelty = Novelty(self._buffer, self._layout) if config.explore_steps else None
-        self._critics = list(_critics(model)) if config.reset_critic else []
+        self._critic = _critic_of(model) if config.reset_critic else None
         self._version = 0
         self._take_reward()
 
@@ -172,25 +175,32 @@ class ReplayRewards:
             used: Which reward that is.
             told: What the algorithm's loop told its callbacks.
         """
-        is_new, self._version = used.version > self._version, used.version
+        explores = self._explores
+        is_new = not explores and used.version > self._version
+        if not explores:  # what was fitted while it explored is new when that is over
+            self._version = used.version
         self._take_reward()
         if not is_new:
             return
-        for critic, target, optimizer in self._critics:
-            _begin_anew(critic, target, optimizer)
+        if self._critic is not None:
+            _begin_anew(*self._critic)
         if self._config.updates_after_fit and self._model.num_timesteps > self._starts:
             self._model.train(self._config.updates_after_fit, self._model.batch_size)
 
     def _take_reward(self) -> None:
         """Says where rewards come from, and holds the agent back while there are none."""
-        model = self._model
-        explores = self._novelty is not None and model.num_timesteps < self._config.explore_steps
-        if explores:
-            assert self._novelty is not None
+        explores = self._explores
+        if explores and self._novelty is not None:
             self._buffer.rewards_of = self._novelty.rewards
         else:
             self._buffer.rewards_of = self.rewards
-        model.learning_starts = self._starts if explores or self._version else sys.maxsize
+        waits = not (explores or self._version)
+        self._model.learning_starts = sys.maxsize if waits else self._starts
+
+    @property
+    def _explores(self) -> bool:
+        """Whether it is still rewarded for what is new to it."""
+        return self._model.num_timesteps < self._config.explore_steps
 
     def rewards(self, observations: Any, actions: NDArray[Any]) -> NDArray[np.float32]:
         """The learned reward of stored transitions, in one pass.
@@ -204,10 +214,12 @@ class ReplayRewards:
             Shape (B,).
         """
         space = self._venv.action_space
-        done = self._model.policy.unscale_action(actions) if _is_box(space) else actions[:, 0]
+        done = actions.reshape(len(actions), *(space.shape or ()))
+        if isinstance(space, spaces.Box):
+            done = np.asarray(self._model.policy.unscale_action(done))
         batch = Rollout(
             observations=self._layout.numbers(observations)[None],
-            actions=encode_actions(np.asarray(done), space)[None],
+            actions=encode_actions(done, space)[None],
             true_rewards=np.zeros((1, len(actions))),
             dones=np.zeros((1, len(actions)), np.bool_),
             states=None,
@@ -218,6 +230,10 @@ class ReplayRewards:
 
     def forget(self, env: int) -> None:
         """The episode of an environment was cut: nothing is remembered of it here."""
+
+    def finish(self) -> None:
+        """Training is over: the agent is left with the settings that it came with."""
+        self._model.learning_starts = self._starts
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -232,14 +248,8 @@ class ReplayRewards:
         self._take_reward()
 
 
-def _is_box(space: Any) -> bool:
-    return hasattr(space, "low")
-
-
-def _critics(
-    model: OffPolicyAlgorithm,
-) -> Iterator[tuple[nn.Module, nn.Module | None, torch.optim.Optimizer]]:
-    """The critic with its target and its optimiser, which is the policy's where it is all there is.
+def _critic_of(model: OffPolicyAlgorithm) -> _Critic:
+    """The critic with its target and its optimiser, and what makes another one.
 
     Raises:
         ConfigError: If it has none that is a module of torch.
@@ -247,9 +257,10 @@ def _critics(
     for name in ("critic", "q_net", "quantile_net"):
         found = getattr(model, name, None)
         if isinstance(found, nn.Module):
-            optimizer = getattr(found, "optimizer", None) or model.policy.optimizer
-            yield found, getattr(model, f"{name}_target", None), optimizer
-            return
+            # DQN has no other net, and the optimiser is the policy's.
+            owner: Any = found if hasattr(found, "optimizer") else model.policy
+            make = getattr(model.policy, f"make_{name}")
+            return found, getattr(model, f"{name}_target", None), owner.optimizer, make
     raise ConfigError(
         f"expected an algorithm with a critic of torch for reset_critic, got {type(model).__name__}"
         "; leave reset_critic out."
@@ -258,13 +269,13 @@ def _critics(
 
 @torch.no_grad()
 def _begin_anew(
-    critic: nn.Module, target: nn.Module | None, optimizer: torch.optim.Optimizer
+    critic: nn.Module,
+    target: nn.Module | None,
+    optimizer: torch.optim.Optimizer,
+    make: Callable[[], nn.Module],
 ) -> None:
     """Draws fresh parameters, with an optimiser that remembers nothing."""
-    for module in critic.modules():
-        draw = getattr(module, "reset_parameters", None)
-        if callable(draw):
-            draw()
+    critic.load_state_dict(make().state_dict())
     if target is not None:
-        target.load_state_dict(copy.deepcopy(critic.state_dict()))
+        target.load_state_dict(critic.state_dict())
     optimizer.state.clear()

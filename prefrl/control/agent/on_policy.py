@@ -138,6 +138,9 @@ class RolloutRewards:
         """The episode of an environment was cut."""
         self._scale.forget(env)
 
+    def finish(self) -> None:
+        """Training is over."""
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"scale": self._scale.state_dict(), "version": self._version}

@@ -114,14 +114,9 @@ class RelabelledReplayBuffer(ReplayBuffer):
             return {key: self.to_torch(part) for key, part in observations.items()}
         return self.to_torch(observations)
 
-    def newest(self, n: int) -> Any:
-        """Raw observations of the newest steps of all environments, at most n of each.
-
-        Returns:
-            As they were stored, shape (n, N, ...), the oldest first.
-        """
-        rows = np.arange(self.pos - min(n, self.size()), self.pos) % self.buffer_size
-        return self.stored(self.observations, (rows, slice(None)))
+    def __getstate__(self) -> dict[str, Any]:
+        """For ``model.save_replay_buffer``: all but where rewards come from, which is told anew."""
+        return {name: value for name, value in vars(self).items() if name != "rewards_of"}
 
 
 def relabelled(buffer: ReplayBuffer | None, algorithm: str) -> RelabelledReplayBuffer:

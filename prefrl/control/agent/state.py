@@ -111,6 +111,8 @@ def agent_state(agent: HasState) -> dict[str, Any]:
         "pictures": None if agent.stacked is None else agent.stacked.history.frames,
         "environments": snapshots(agent.normalizer),
         "random": random_state(),
+        # What random actions are drawn from: those before the first update, and DQN's.
+        "action_space": model.action_space.np_random.bit_generator.state,
     }
     return copy.deepcopy(state)  # training goes on in the same arrays
 
@@ -140,6 +142,7 @@ def restore_agent(agent: HasState, state: Mapping[str, Any]) -> list[str]:
     size = model._stats_window_size
     model.ep_info_buffer = deque(state["ep_info"], maxlen=size)
     model.ep_success_buffer = deque(state["ep_success"], maxlen=size)
+    model.action_space.np_random.bit_generator.state = state["action_space"]
     _restore_normalizer(agent.normalizer, state["normalizer"])
     if (hide_reward := _hide_reward(agent)) is not None:
         hide_reward.load_state_dict(state["hide_reward"])

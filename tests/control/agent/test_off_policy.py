@@ -180,11 +180,12 @@ def test_it_explores_before_it_has_a_reward():
 def test_the_distance_to_the_kth_nearest_by_hand():
     states = np.array([[0.0], [10.0]])
     seen = np.array([[0.0], [1.0], [3.0], [6.0], [11.0]])
-    assert distance_to_nearest(states, seen, k=2).tolist() == [3.0, 7.0]
+    # The first is among them, and does not count; the second is not.
+    assert distance_to_nearest(states, seen, k=2).tolist() == [3.0, 4.0]
     assert distance_to_nearest(states, seen, k=50).tolist() == [11.0, 10.0]
     rng = np.random.default_rng(0)
     states, seen = rng.normal(size=(6, 3)), rng.normal(size=(40, 3))
-    slow = [np.sort(np.linalg.norm(seen - state, axis=1))[5] for state in states]
+    slow = [np.sort(np.linalg.norm(seen - state, axis=1))[4] for state in states]
     np.testing.assert_allclose(distance_to_nearest(states, seen), slow)
 
 
@@ -202,6 +203,14 @@ def test_what_stands_for_a_rollout():
     assert stretch_of(50, 1) == 1000
     assert stretch_of(50, 8) == 125
     assert stretch_of(50, 64) == 50
+
+
+def test_after_its_training_an_agent_has_the_settings_that_it_came_with():
+    model = SAC("MlpPolicy", dots(), policy_kwargs={"net_arch": [8]}, learning_starts=20)
+    too_many = preferences(labels=1)  # but it ends before there are segments for a first label
+    model.learn(500, callback=PreferenceCallback(too_many, seed=0))
+    assert model._n_updates == 0
+    assert model.learning_starts == 20
 
 
 def test_the_agent_is_held_back_by_no_number_that_it_reaches():
