@@ -21,7 +21,10 @@ SETTINGS = {
     "tqc": (6_000, {**CRITIC, "n_quantiles": 5, "top_quantiles_to_drop_per_net": 1}),
     "crossq": (5_000, {**CRITIC, "critic_hidden": (64, 64)}),
     "dqn": (6_000, {**CRITIC, "target_update_interval": 100, "exploration_fraction": 0.5}),
-    "qr-dqn": (6_000, {**CRITIC, "target_update_interval": 100, "exploration_fraction": 0.5}),
+    "qr-dqn": (
+        8_000,
+        {**CRITIC, "n_quantiles": 20, "target_update_interval": 100, "exploration_fraction": 0.5},
+    ),
 }
 SOLVED = -30  # random play has about -90; the best is near -15
 

@@ -196,7 +196,11 @@ def test_a_resolved_config_says_everything_stays_as_it_is_and_goes_through_json(
     ("task", "algo", "expected"),
     [
         ("Hopper", "ppo", {"gamma": 0.999, "gae_lambda": 0.99, "log_std_init": -1.0}),
-        ("Walker2d", "ppo", {"n_steps": 256, "batch_size": 64, "gamma": 0.99, "gae_lambda": 0.95}),
+        (
+            "Walker2d",
+            "ppo",
+            {"n_steps": 256, "batch_size": 64, "linear_decay": True, "gamma": 0.99},
+        ),
         ("Swimmer", "ppo", {"gamma": 0.9999, "gae_lambda": 0.98}),
         ("Ant", "ppo", {"gamma": 0.99, "gae_lambda": 0.95, "log_std_init": -2.0}),
         ("HalfCheetah", "ppo", {"gamma": 0.98, "gae_lambda": 0.92, "hidden": (256, 256)}),
