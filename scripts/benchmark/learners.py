@@ -201,7 +201,9 @@ def print_table(suite, steps, rows):
 
 def draw(suite, rows, path):
     """Each seed as a dot, the mean as a bar, a panel for each task."""
-    tasks, arms = SUITES[suite].tasks, list(SUITES[suite].arms)
+    there = {row["task"] for row in rows}
+    tasks = [task for task in SUITES[suite].tasks if task in there]
+    arms = list(SUITES[suite].arms)
     colours = ["#24292f", "#0072B2", "#D55E00"]
     figure = Figure(figsize=(2.2 * len(tasks), 3.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
