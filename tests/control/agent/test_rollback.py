@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from control.toys import counters
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
 
+from prefrl.control.agent.off_policy import ReplayLoop
 from prefrl.control.agent.on_policy import RolloutLoop
 from prefrl.control.agent.rollback import Rollback
 from prefrl.errors import NonFiniteError
@@ -81,3 +82,18 @@ def test_the_third_in_a_row_stops_with_a_dump_that_says_where(model, run):
     assert dump["env_steps"] == 32
     assert dump["not_finite_in_the_data"] == {"advantages": 1}
     assert dump["parameters"]
+
+
+def test_the_temperature_of_sac_is_looked_after_too(run):
+    """It is no parameter of the policy, and a NaN in it reaches all at the next update."""
+    model = SAC("MlpPolicy", counters(2, length=20), batch_size=8, learning_starts=8, seed=0)
+    model.learn(32)
+    rollback = Rollback(model, run, ReplayLoop(model, lambda: True).describe)
+    before = model.log_ent_coef.detach().clone()
+    with torch.no_grad():
+        model.log_ent_coef.fill_(np.nan)
+        model.critic.qf0[0].weight.fill_(np.nan)
+    assert not rollback.check()
+    assert torch.equal(model.log_ent_coef, before)
+    assert model.ent_coef_optimizer.param_groups[0]["params"][0] is model.log_ent_coef
+    assert torch.isfinite(model.critic.qf0[0].weight).all()
