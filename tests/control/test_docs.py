@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from prefrl.control.agent.config import AgentConfig
+from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer
 from prefrl.control.agent.settings import resolve
 from prefrl.control.presets import PRESETS
 from prefrl.control.queries import QueryConfig
@@ -45,7 +46,20 @@ def test_the_settings_that_are_shown_are_understood(tmp_path):
 
 
 def test_the_config_that_is_shown_is_one():
-    (script,) = re.findall(r"```python\n(.*?)```", LEARNERS.read_text(), re.DOTALL)
+    scripts = re.findall(r"```python\n(.*?)```", LEARNERS.read_text(), re.DOTALL)
+    (script,) = [one for one in scripts if "TrainConfig" in one]
     names = {}
     exec(script, names)  # noqa: S102 the page's own
     assert names["config"].agent.gamma == 0.95
+
+
+def test_the_off_policy_script_that_is_shown_learns_from_the_newest_reward():
+    scripts = re.findall(r"```python\n(.*?)```", LEARNERS.read_text(), re.DOTALL)
+    (script,) = [one for one in scripts if "SAC(" in one]
+    names = {}
+    # Short, and up to its first fit: 40 segments of 50 steps.
+    short = script.replace("10_000", "2_100").replace("SAC(", "model = SAC(")
+    exec(short, names)  # noqa: S102 the page's own
+    model = names["model"]
+    assert type(model.replay_buffer) is RelabelledReplayBuffer
+    assert model._n_updates > 0

@@ -11,13 +11,16 @@ CONTINUOUS = "prefrl_envs:prefrl/MovingDotContinuous-v0"
 ROLLOUTS = {"n_envs": 8, "n_steps": 100, "hidden": (32,), "learning_rate": 3e-3}
 CRITIC = {"hidden": (32, 32), "learning_starts": 1000, "learning_rate": 3e-3, "batch_size": 64}
 CRITIC |= {"n_envs": 4, "train_freq": 2, "gradient_steps": 2, "gamma": 0.9}
+# TD3's actions saturate when it learns as fast as the others.
+SLOWER = {"learning_rate": 1e-3, "learning_starts": 2000, "hidden": (64, 64), "tau": 0.02}
+SLOWER |= {"gradient_steps": 4}
 SETTINGS = {
     "ppo": (8_000, {**ROLLOUTS, "batch_size": 200, "gamma": 0.9}),
     "a2c": (10_000, {**ROLLOUTS, "n_steps": 25, "gamma": 0.9}),
     "trpo": (8_000, {**ROLLOUTS, "batch_size": 200, "gamma": 0.9}),
     "recurrent-ppo": (10_000, {**ROLLOUTS, "batch_size": 200, "gamma": 0.9, "lstm_hidden_size": 8}),
     "sac": (5_000, CRITIC),
-    "td3": (7_000, {**CRITIC, "action_noise": "normal", "action_noise_std": 0.2}),
+    "td3": (8_000, {**CRITIC, **SLOWER, "action_noise": "normal", "action_noise_std": 0.5}),
     "tqc": (6_000, {**CRITIC, "n_quantiles": 5, "top_quantiles_to_drop_per_net": 1}),
     "crossq": (5_000, {**CRITIC, "critic_hidden": (64, 64)}),
     "dqn": (6_000, {**CRITIC, "target_update_interval": 100, "exploration_fraction": 0.5}),
