@@ -23,6 +23,7 @@ from prefrl.control.off_policy import OffPolicyConfig
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
+from prefrl.control.segment_length import length_for
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
@@ -68,6 +69,9 @@ class TrainConfig:
     reset_after_fall: int | None = None
     """Steps in a row that the agent has lain after which an episode is cut in the same way; for
     environments that know what healthy is (is_healthy), as Gymnasium's Hopper, Walker2d, Ant."""
+    endings: Literal["shown", "hidden"] = "shown"
+    """What an ending that the environment declares is in training: an end, after which each step
+    is worth 0, or hidden: cut as by a time limit, so that nothing is learned from it."""
     eval_episodes: int = 10
     """Episodes of the final evaluation."""
     eval_max_steps: int = 10_000
@@ -94,6 +98,8 @@ class TrainConfig:
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}.")
         self.agent.check_for(self.algo)
+        if self.endings not in ("shown", "hidden"):
+            raise ConfigError(f"expected endings to be shown or hidden, got {self.endings!r}.")
         if self.oracle not in ("synthetic", "human", "mixed"):
             raise ConfigError(
                 f"expected oracle to be synthetic, human or mixed, got {self.oracle!r}."
@@ -107,7 +113,8 @@ class TrainConfig:
             raise ConfigError(
                 f"checkpoint_seconds must not be negative, got {self.checkpoint_seconds}."
             )
-        self.preferences.check_budget(self.steps)
+        if self.preferences.segment_length != "auto":
+            self.preferences.check_budget(self.steps)
 
     @property
     def asks_people(self) -> bool:
@@ -117,7 +124,11 @@ class TrainConfig:
     @property
     def limits(self) -> Limits:
         """Where training episodes are cut early."""
-        return Limits(horizon=self.horizon, after_fall=self.reset_after_fall)
+        return Limits(
+            horizon=self.horizon,
+            after_fall=self.reset_after_fall,
+            at_endings=self.endings == "hidden",
+        )
 
     @property
     def max_unanswered(self) -> int | None:
@@ -146,6 +157,8 @@ def check_horizon(config: TrainConfig) -> None:
     check_limits(config.env_id, config.limits)
     horizon = spec.max_episode_steps
     length = config.preferences.segment_length
+    if length == "auto":
+        length = 2
     if horizon is not None and length > horizon:
         raise ConfigError(
             f"segment_length is {length}, but an episode of {config.env_id} ends after {horizon} "
@@ -165,13 +178,13 @@ def check_horizon(config: TrainConfig) -> None:
 
 
 def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
-    """Fills in the agent's settings, so that the config no longer depends on where they are from.
+    """Fills in the agent's settings, wherever they are from, and how long segments are.
 
     Args:
         config: A training.
 
     Returns:
-        The same with all of the agent's settings, and what they came to.
+        The same with all of this, and what the agent's settings came to.
 
     Raises:
         ConfigError: If the environment cannot be made, the algorithm does not fit it, there are no
@@ -189,7 +202,11 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
     size, frame_stack = resolved.config.buffer_size, resolved.config.frame_stack
     if size is not None and frame_stack is not None:
         check_memory(size, frame_stack, seen, done)
-    return dataclasses.replace(config, agent=resolved.config), resolved
+    preferences = config.preferences
+    if preferences.segment_length == "auto":
+        length = length_for(config.env_id, config.limits, seed=config.seed)
+        preferences = dataclasses.replace(preferences, segment_length=length)
+    return dataclasses.replace(config, agent=resolved.config, preferences=preferences), resolved
 
 
 def devices_of(config: TrainConfig) -> tuple[str, str]:

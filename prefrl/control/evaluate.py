@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from prefrl.control.agent.agent import Agent
 from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY, Batched
+from prefrl.control.environments.endings import ended_of, numbers_after
 from prefrl.control.environments.frames import History, stack_frames
 from prefrl.control.environments.making import last_observations, make_environments
 from prefrl.control.environments.rollout import Journals, Rollout
@@ -94,9 +95,9 @@ def _run_episodes(
         shown = last_observations(venv)
         actions = agent.act(seen, deterministic=deterministic, begins=begins)
         row = np.full(venv.num_envs, np.nan)
-        if judge is not None:
-            row[running] = judge.rewards(shown, actions)[running]
         seen, rewards, dones, infos = acting.step(actions)
+        if judge is not None:
+            row[running] = judge.rewards(shown, actions, seen, dones, infos)[running]
         over = [GAME_OVER_KEY in info for info in infos]
         if SCORE_KEY in infos[0]:
             rewards = np.array([info[SCORE_KEY] for info in infos])
@@ -132,8 +133,15 @@ class _Judge:
         if self._layout.picture is not None:
             self._history = History(net.n_before + 1, venv.num_envs, self._layout.picture)
 
-    def rewards(self, observations: Any, actions: NDArray[Any]) -> NDArray[np.float32]:
-        """For one step of each environment, shape (N,)."""
+    def rewards(
+        self,
+        observations: Any,
+        actions: NDArray[Any],
+        after: Any,
+        dones: NDArray[Any],
+        infos: list[dict[str, Any]],
+    ) -> NDArray[np.float32]:
+        """For one step of each environment, given with what it returned, shape (N,)."""
         numbers, pictures = self._layout.split(observations)
         if self._history is not None and pictures is not None:
             self._history.push(pictures)
@@ -145,6 +153,8 @@ class _Judge:
             dones=nothing.astype(np.bool_),
             states=None,
             frames=None if self._history is None else self._history.frames,
+            next_observations=numbers_after(self._layout, after, dones, infos)[None],
+            ended=ended_of(dones, infos)[None],
         )
         reward, _ = self._net.predict(step)
         return np.asarray(reward[0])

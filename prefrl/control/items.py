@@ -146,6 +146,10 @@ def _arrays(segment: Segment) -> dict[str, Any]:
         "observations": segment.observations,
         "actions": segment.actions,
     }
+    if segment.next_observations is not None:
+        arrays["next_observations"] = segment.next_observations
+    if segment.n_held:
+        arrays["n_held"] = segment.n_held
     if segment.episode_step is not None:
         arrays["episode_step"] = segment.episode_step
     if segment.states is not None:
@@ -179,6 +183,8 @@ def _segment(item_id: str, content: Mapping[str, NDArray[Any]], *, states: bool)
         journals=journals,
         # Files of earlier releases have none.
         episode_step=int(content["episode_step"]) if "episode_step" in content else None,
+        next_observations=content.get("next_observations"),
+        n_held=int(content.get("n_held", 0)),
     )
 
 

@@ -242,6 +242,7 @@ def _as_state(rewarded: Sequence[_Rewarded]) -> dict[str, Any]:
     segments = [segment for segment, _ in rewarded]
     states = [segment.states for segment in segments if segment.states is not None]
     frames = [segment.frames for segment in segments if segment.frames is not None]
+    after = [s.next_observations for s in segments if s.next_observations is not None]
     return {
         "ids": [segment.id for segment in segments],
         "env_steps": [segment.env_steps for segment in segments],
@@ -249,6 +250,8 @@ def _as_state(rewarded: Sequence[_Rewarded]) -> dict[str, Any]:
         "observations": np.stack([segment.observations for segment in segments]),
         "actions": np.stack([segment.actions for segment in segments]),
         "states": np.stack(states) if len(states) == len(segments) else None,
+        "next_observations": np.stack(after) if len(after) == len(segments) else None,
+        "n_held": [segment.n_held for segment in segments],
         "true_rewards": np.stack([rewards for _, rewards in rewarded]),
         "frames": [[list(f.shape), np.frombuffer(f.content, np.uint8)] for f in frames],
         "journals": [[list(game) for game in s.journals.items()] for s in segments],
@@ -260,6 +263,7 @@ def _from_state(state: Mapping[str, Any]) -> list[_Rewarded]:
     rewarded = list[_Rewarded]()
     ids = state.get("ids", ())
     starts = state.get("episode_steps", [None] * len(ids))  # earlier releases did not count
+    after, held = state.get("next_observations"), state.get("n_held", [0] * len(ids))
     packed = [PackedFrames(tuple(shape), c.tobytes()) for shape, c in state.get("frames", ())]
     for i, item_id in enumerate(ids):
         # Copies: one segment that stays must not keep all others alive.
@@ -272,6 +276,8 @@ def _from_state(state: Mapping[str, Any]) -> list[_Rewarded]:
             episode_step=starts[i],
             frames=packed[i] if packed else None,
             journals={game: actions.copy() for game, actions in state["journals"][i]},
+            next_observations=None if after is None else after[i].copy(),
+            n_held=held[i],
         )
         rewarded.append((segment, state["true_rewards"][i].copy()))
     return rewarded

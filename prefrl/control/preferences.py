@@ -34,8 +34,9 @@ class PreferenceConfig:
 
     labels: int = 700
     """Comparisons to ask for over the whole training."""
-    segment_length: int = 50
-    """Steps per segment."""
+    segment_length: int | Literal["auto"] = "auto"
+    """Steps per segment; auto takes what people see in about two seconds, at most 50, and never
+    more than three quarters of the first episodes are long."""
     members: int = 3
     """Members of the reward ensemble."""
     schedule: Literal["constant", "hyperbolic", "inverse_quadratic"] = "hyperbolic"
@@ -82,13 +83,20 @@ class PreferenceConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.max_unanswered is not None and self.max_unanswered < 0:
             raise ConfigError(f"max_unanswered must not be negative, got {self.max_unanswered}.")
-        if self.segment_length < 2:
+        length = self.segment_length
+        if length != "auto" and (isinstance(length, str) or length < 2):
             raise ConfigError(
-                f"segment_length must be at least 2 steps, got {self.segment_length}."
+                f"expected a segment_length of at least 2 steps, or auto, got {length!r}."
             )
         if self.scale not in ("return", "step"):
             raise ConfigError(f"expected scale to be return or step, got {self.scale!r}.")
         _ = self.learner  # checks what it takes
+
+    @property
+    def steps_per_segment(self) -> int:
+        """The segment length, once it is chosen."""
+        assert self.segment_length != "auto"  # with_settings and the callback see to that
+        return self.segment_length
 
     @property
     def learner(self) -> LearnerConfig:
@@ -129,14 +137,14 @@ class PreferenceConfig:
         Raises:
             ConfigError: With the number of labels that would do.
         """
-        n_segments = total_steps // self.segment_length
+        n_segments = total_steps // self.steps_per_segment
         n_pairs = n_segments * (n_segments - 1) // 2
         if n_segments < self.query.warmup_segments or self.labels > n_pairs:
             raise ConfigError(
                 f"expected segments enough for {self.labels} labels, but {total_steps} steps give "
-                f"{n_segments} segments of {self.segment_length}, {n_pairs} pairs, and the first "
-                f"labels wait for {self.query.warmup_segments} segments; raise steps, or lower "
-                "labels, segment_length or warmup_segments."
+                f"{n_segments} segments of {self.steps_per_segment}, {n_pairs} pairs, and the "
+                f"first labels wait for {self.query.warmup_segments} segments; raise steps, or "
+                "lower labels, segment_length or warmup_segments."
             )
 
 

@@ -51,7 +51,7 @@ _ATARI = TrainConfig(
         query=QueryConfig(warmup_segments=200, max_open=500),
         net=RewardNetConfig(
             hidden=(64,),
-            action_input=False,
+            inputs="state",
             convolutions=((8, 4, 16), (4, 2, 32), (3, 1, 32)),
             fit_frames=8,
             reward_std=0.05,
@@ -89,7 +89,7 @@ _CHRISTIANO_ATARI = TrainConfig(
         newest_labels=3000,
         query=QueryConfig(warmup_segments=1000, max_open=500),
         net=RewardNetConfig(
-            hidden=(64,), action_input=False, batch_norm=True, dropout=0.5, reward_std=0.05
+            hidden=(64,), inputs="state", batch_norm=True, dropout=0.5, reward_std=0.05
         ),
         fit=FitConfig(
             batch_size=16, min_steps=200, max_steps=200, learning_rate=3e-4, l2=0.05, restart=False

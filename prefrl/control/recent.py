@@ -60,28 +60,36 @@ def sample(segments: Sequence[Segment]) -> list[Segment]:
         return [_piece(segment, number) for number, segment in enumerate(segments[::-1][::every])]
     every = max(1, -(-len(segments) // _SEGMENTS))
     stride = max(1, len(segments[0]) // _STEPS) if segments else 1
-    return [
-        replace(
-            segment,
-            observations=segment.observations[::stride],
-            actions=segment.actions[::stride],
-            states=None,
-        )
-        for segment in segments[::-1][::every]
-    ]
+    return [_some_steps(segment, stride) for segment in segments[::-1][::every]]
+
+
+def _some_steps(segment: Segment, stride: int) -> Segment:
+    """Each so-many-th step; where some are held, as many of the others."""
+    steps = np.arange(0, len(segment), stride) * segment.n_real // len(segment)
+    after = segment.next_observations
+    return replace(
+        segment,
+        observations=segment.observations[steps],
+        actions=segment.actions[steps],
+        states=None,
+        next_observations=None if after is None else after[steps],
+        n_held=0,
+    )
 
 
 def _piece(segment: Segment, number: int) -> Segment:
     """Some steps of a segment with pictures, another place in each."""
     assert segment.frames is not None
     frames, length = segment.frames.unpack(), min(_STEPS_WITH_PICTURES, len(segment))
-    start = number * length % (len(segment) - length + 1)
-    n_before = len(frames) - len(segment)
+    start = number * length % max(1, segment.n_real - length + 1)
+    n_before, after = len(frames) - len(segment), segment.next_observations
     return replace(
         segment,
         observations=segment.observations[start : start + length],
         actions=segment.actions[start : start + length],
         states=None,
+        next_observations=None if after is None else after[start : start + length],
+        n_held=0,
         frames=PackedFrames.pack(frames[start : start + length + n_before]),
         journals={},
     )
@@ -96,6 +104,11 @@ def save_recent(
         "observations": np.stack([segment.observations for segment in segments]),
         "actions": np.stack([segment.actions for segment in segments]),
     }
+    after = [
+        part for part in (segment.next_observations for segment in segments) if part is not None
+    ]
+    if after and len(after) == len(segments):
+        arrays["next_observations"] = np.stack(after)
     frames = [segment.frames.unpack() for segment in segments if segment.frames is not None]
     if frames:
         packed = PackedFrames.pack(np.stack(frames))
@@ -123,10 +136,11 @@ def load_recent(run: RunDirectory, number: int) -> Recent:
                 shape = tuple(arrays["frames_shape"].tolist())
                 whole = PackedFrames(shape, arrays["frames"].tobytes()).unpack()
                 frames = [PackedFrames.pack(one) for one in whole]
-            parts = zip(arrays["observations"], arrays["actions"], frames, strict=True)
+            after = arrays["next_observations"] if "next_observations" in arrays else [None] * n
+            parts = zip(arrays["observations"], arrays["actions"], frames, after, strict=True)
             segments = [
-                Segment(f"{i}", seen, done, frames=shown)
-                for i, (seen, done, shown) in enumerate(parts)
+                Segment(f"{i}", seen, done, frames=shown, next_observations=then)
+                for i, (seen, done, shown, then) in enumerate(parts)
             ]
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise RunDirectoryError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ __all__ = ["Segment", "SegmentSampler"]
 class Segment:
     """A fixed-length piece of one episode: data only, and no true reward.
 
+    Where the environment ended the episode within it, the rest is *held*: nothing more happens, the
+    last observation and picture stand, and each step is worth 0.
+
     The true reward is kept apart on purpose: only an oracle or an evaluation may ask for it, by the
     segment's id.
     """
@@ -29,7 +33,7 @@ class Segment:
     observations: NDArray[np.float32]
     """What the agent saw before each action, but for pictures, flattened, shape (T, O)."""
     actions: NDArray[np.float32]
-    """What it did: shape (T, A); discrete actions are one-hot."""
+    """What it did: shape (T, A); discrete actions are one-hot. Zeros where it is held."""
     states: NDArray[np.float64] | None = None
     """Simulator states before each action, shape (T, S), for films; None where unknown."""
     env_steps: int = 0
@@ -41,14 +45,31 @@ class Segment:
     """The games in ``states``, as far as the segment goes, for films."""
     episode_step: int | None = None
     """Steps of its episode before its first one; None where that is not known."""
+    next_observations: NDArray[np.float32] | None = None
+    """What the agent saw after each action, shape (T, O); None where nobody recorded it."""
+    n_held: int = 0
+    """Steps at its end that the episode did not live to see."""
 
     def __len__(self) -> int:
         return len(self.observations)
 
     @property
+    def n_real(self) -> int:
+        """Steps that were taken."""
+        return len(self) - self.n_held
+
+    @property
+    def ended(self) -> NDArray[np.bool_]:
+        """Whether the environment ended the episode with the step, shape (T,)."""
+        ended = np.zeros(len(self), np.bool_)
+        if self.n_held:
+            ended[self.n_real - 1] = True
+        return ended
+
+    @property
     def nbytes(self) -> int:
         """Bytes that its content takes."""
-        parts = [self.observations, self.actions, self.states, self.frames]
+        parts = [self.observations, self.next_observations, self.actions, self.states, self.frames]
         kept = [*parts, *self.journals.values()]
         return sum(part.nbytes for part in kept if part is not None)
 
@@ -57,7 +78,11 @@ class SegmentSampler:
     """Cuts the trajectories of N environments into segments that never straddle episodes.
 
     A trajectory is cut from the start of its episode on, without overlap; what is left at the end
-    of an episode is dropped, what is left at the end of a rollout is carried into the next.
+    of a rollout is carried into the next. What is left of an episode is in a segment that reaches
+    back into the one before: of an episode that was cut, it ends where that did. Of an episode that
+    ended by itself the ending is always shown, and held: for the rest of the segment, but for no
+    more than half of it where the episode is long enough. An episode that was cut before it was as
+    long as a segment is dropped.
 
     Args:
         segment_length: Steps per segment (T).
@@ -66,9 +91,7 @@ class SegmentSampler:
 
     def __init__(self, segment_length: int, n_envs: int) -> None:
         self.segment_length = segment_length
-        self._open: list[list[_Stretch]] = [[] for _ in range(n_envs)]
-        # Steps of the episode before those that are open; None where that is not known.
-        self._before: list[int | None] = [0] * n_envs
+        self._trails = [_Trail() for _ in range(n_envs)]
 
     def cut(self, rollout: Rollout, *, env_steps: int) -> list[tuple[Segment, NDArray[np.float64]]]:
         """Cuts a rollout.
@@ -81,101 +104,170 @@ class SegmentSampler:
             Each new segment with its true step rewards, shape (T,), for oracles only.
         """
         cut: list[tuple[Segment, NDArray[np.float64]]] = []
-        for env, stretches in enumerate(self._open):
-            ends = np.flatnonzero(rollout.dones[:, env]) + 1
-            start = 0
-            for end in [*ends.tolist(), len(rollout.dones)]:
-                while start < end:
-                    missing = self.segment_length - sum(len(s) for s in stretches)
-                    stretch = _Stretch(rollout, env, start, min(start + missing, end))
-                    stretches.append(stretch)
-                    start = stretch.stop
-                    if len(stretch) == missing:
-                        before = self._before[env]
-                        cut.append(_join(stretches, env_steps, env, before))
-                        stretches.clear()
-                        if before is not None:
-                            self._before[env] = before + self.segment_length
-                if end in ends:
-                    stretches.clear()
-                    self._before[env] = 0
+        for env, trail in enumerate(self._trails):
+            ends = (np.flatnonzero(rollout.dones[:, env]) + 1).tolist()
+            for start, stop in pairwise(sorted({0, *ends, len(rollout.dones)})):
+                ended = rollout.ended is not None and bool(rollout.ended[stop - 1, env])
+                trail.extend(_Stretch(rollout, env, start, stop))
+                for first, n_held in self._places(trail, over=stop in ends, ended=ended):
+                    name = f"{env_steps} {env} {stop - len(trail) + first + self.segment_length}"
+                    cut.append(trail.segment(first, self.segment_length, n_held, name, env_steps))
+                if stop in ends:
+                    trail.clear()
             # Carried steps must not keep their whole rollout alive.
-            stretches[:] = [stretch.copied() for stretch in stretches]
+            trail.keep(self.segment_length)
         return cut
+
+    def _places(self, trail: _Trail, *, over: bool, ended: bool) -> list[tuple[int, int]]:
+        """Where segments are cut from a trail: their first step in it, and how much is held."""
+        length, places = self.segment_length, []
+        # Where the last step ended the episode, the segment that it is in shows more than that.
+        while len(trail) - trail.n_cut > (length if ended else length - 1):
+            places.append((trail.n_cut, 0))
+            trail.n_cut += length
+        rest = len(trail) - trail.n_cut
+        if ended:
+            n_held = min(length - rest, length // 2)
+            n_held = max(1, n_held, length - len(trail))
+            places.append((len(trail) + n_held - length, n_held))
+        elif over and rest and len(trail) >= length:
+            places.append((len(trail) - length, 0))
+        return places
 
     def drop(self, env: int) -> None:
         """Forgets the open steps of an environment, whose episode was cut."""
-        self._open[env].clear()
-        self._before[env] = 0
+        self._trails[env].clear()
 
     def state_dict(self) -> dict[str, Any]:
         """The open steps of each environment."""
-        opened = [_as_one(stretches) for stretches in self._open]
-        return {
-            "open": [None if one is None else _as_state(one.rollout) for one in opened],
-            "before": list(self._before),
-        }
+        return {"trails": [trail.state_dict() for trail in self._trails]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state."""
-        # Earlier releases did not count.
-        self._before = list(state.get("before", [None] * len(self._open)))
-        for stretches, content in zip(self._open, state["open"], strict=True):
-            stretches.clear()
-            if content is not None:
-                journals = dict(content["journals"])
-                rollout = Rollout(**{**content, "journals": journals})
-                stretches.append(_Stretch(rollout, 0, 0, len(rollout.dones)))
+        for trail, content in zip(self._trails, state["trails"], strict=True):
+            trail.load_state_dict(content)
 
 
-def _join(
-    stretches: list[_Stretch], env_steps: int, env: int, before: int | None
+class _Trail:
+    """The newest steps of an episode under way: those that are in no segment, and some before."""
+
+    def __init__(self) -> None:
+        self.n_cut = 0
+        """How many of its steps are in segments."""
+        self._before = 0  # steps of the episode before it
+        self._parts: list[_Stretch] = []
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+    def extend(self, stretch: _Stretch) -> None:
+        """The episode went on."""
+        self._parts.append(stretch)
+
+    def _whole(self) -> Rollout:
+        self._parts = [_as_one(self._parts)]
+        return self._parts[0].rollout
+
+    def segment(
+        self, first: int, length: int, n_held: int, name: str, env_steps: int
+    ) -> tuple[Segment, NDArray[np.float64]]:
+        """The segment of so many steps from a place on, and its true rewards."""
+        steps = _Stretch(self._whole(), 0, first, first + length - n_held).copied().rollout
+        return _segment(steps, n_held, name, env_steps, self._before + first)
+
+    def keep(self, n: int) -> None:
+        """Forgets what lies more than so many steps before what is in no segment."""
+        if gone := max(0, self.n_cut - n):
+            self._parts = [_Stretch(self._whole(), 0, gone, len(self))]
+            self._before += gone
+            self.n_cut -= gone
+        self._parts[-1:] = [part.copied() for part in self._parts[-1:]]
+
+    def clear(self) -> None:
+        """The episode is over."""
+        self._parts, self.n_cut, self._before = [], 0, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it."""
+        steps = _as_state(self._whole()) if self._parts else None
+        return {"n_cut": self.n_cut, "before": self._before, "steps": steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        self.n_cut, self._before, self._parts = state["n_cut"], state["before"], []
+        if (steps := state["steps"]) is not None:
+            rollout = Rollout(**{**steps, "journals": dict(steps["journals"])})
+            self._parts = [_Stretch(rollout, 0, 0, len(rollout.dones))]
+
+
+def _segment(
+    steps: Rollout, n_held: int, name: str, env_steps: int, before: int
 ) -> tuple[Segment, NDArray[np.float64]]:
-    whole = _as_one(stretches)
-    assert whole is not None
-    rollout = whole.rollout
-    observations, actions = rollout.observations[:, 0], rollout.actions[:, 0]
+    """A segment of the steps of one environment, and so many that are held, with true rewards."""
+    observations, actions = steps.observations[:, 0], steps.actions[:, 0]
+    after = None if steps.next_observations is None else steps.next_observations[:, 0]
+    states = None if steps.states is None else steps.states[:, 0]
+    frames = None if steps.frames is None else steps.frames[:, 0]
+    if n_held:
+        final = observations[-1] if after is None else after[-1]
+        observations = _held(observations, final, n_held)
+        after = None if after is None else _held(after, final, n_held)
+        actions = _held(actions, np.zeros_like(actions[-1]), n_held)
+        if states is not None and steps.final_states is not None:
+            states = _held(states, steps.final_states[-1, 0], n_held)
+        frames = None if frames is None else _held(frames, frames[-1], n_held)
     # The name says when, where and what: a run that repeats itself gives the same names, and one
     # that does not cannot give an old name to something else.
-    name = hashlib.blake2b(f"{env_steps} {env} {stretches[-1].stop}".encode(), digest_size=8)
-    for array in (observations, actions, rollout.frames):
+    digest = hashlib.blake2b(name.encode(), digest_size=8)
+    for array in (observations, actions, frames):
         if array is not None:
-            name.update(array.tobytes())
+            digest.update(array.tobytes())
     segment = Segment(
-        id=f"s{name.hexdigest()}",
+        id=f"s{digest.hexdigest()}",
         observations=observations,
         actions=actions,
-        states=None if rollout.states is None else rollout.states[:, 0],
+        states=states,
         env_steps=env_steps,
-        frames=None if rollout.frames is None else PackedFrames.pack(rollout.frames[:, 0]),
-        journals=rollout.journals,
+        frames=None if frames is None else PackedFrames.pack(frames),
+        journals=steps.journals,
         episode_step=before,
+        next_observations=after,
+        n_held=n_held,
     )
-    return segment, rollout.true_rewards[:, 0]
+    return segment, np.append(steps.true_rewards[:, 0], np.zeros(n_held))
 
 
-def _as_one(stretches: list[_Stretch]) -> _Stretch | None:
-    """Several stretches of one environment as one, copied; None if there are none."""
-    if not stretches:
-        return None
+def _held(steps: NDArray[Any], final: NDArray[Any], n: int) -> NDArray[Any]:
+    """Steps, shape (T, ...), and then n times what was last, shape (...)."""
+    return np.concatenate([steps, np.broadcast_to(final, (n, *final.shape))])
+
+
+def _as_one(stretches: list[_Stretch]) -> _Stretch:
+    """Several stretches of one environment, of which one follows the other, as one, copied."""
     parts = [stretch.copied().rollout for stretch in stretches]
-    states = [part.states for part in parts if part.states is not None]
     # Only the pictures before the first part are not the last ones of the part before.
     frames = [
         part.frames[part.n_before if number else 0 :]
         for number, part in enumerate(parts)
         if part.frames is not None
     ]
+    named = ("states", "next_observations", "ended", "final_states")
     rollout = Rollout(
         observations=np.concatenate([part.observations for part in parts]),
         actions=np.concatenate([part.actions for part in parts]),
         true_rewards=np.concatenate([part.true_rewards for part in parts]),
         dones=np.concatenate([part.dones for part in parts]),
-        states=np.concatenate(states) if len(states) == len(parts) else None,
         frames=np.concatenate(frames) if frames else None,
         journals={game: actions for p in parts for game, actions in p.journals.items()},
+        **{name: _joined([getattr(part, name) for part in parts]) for name in named},
     )
     return _Stretch(rollout, 0, 0, len(rollout.dones))
+
+
+def _joined(parts: list[NDArray[Any] | None]) -> Any:
+    """The parts in a row; None if one is missing."""
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if len(there) == len(parts) else None
 
 
 @dataclass(frozen=True)
@@ -192,18 +284,25 @@ class _Stretch:
 
     def copied(self) -> _Stretch:
         """The same steps as a rollout of their own."""
-        r, rows, columns = self.rollout, slice(self.start, self.stop), slice(self.env, self.env + 1)
-        states = None if r.states is None else r.states[rows, columns].copy()
+        r, states = self.rollout, self._own(self.rollout.states)
         own = Rollout(
-            observations=r.observations[rows, columns].copy(),
-            actions=r.actions[rows, columns].copy(),
-            true_rewards=r.true_rewards[rows, columns].copy(),
-            dones=r.dones[rows, columns].copy(),
+            observations=self._own(r.observations),
+            actions=self._own(r.actions),
+            true_rewards=self._own(r.true_rewards),
+            dones=self._own(r.dones),
             states=states,
             frames=self._frames(),
             journals=_journals(states, r.journals),
+            next_observations=self._own(r.next_observations),
+            ended=self._own(r.ended),
+            final_states=self._own(r.final_states),
         )
         return _Stretch(own, 0, 0, len(self))
+
+    def _own(self, part: NDArray[Any] | None) -> Any:
+        if part is None:
+            return None
+        return part[self.start : self.stop, self.env : self.env + 1].copy()
 
     def _frames(self) -> NDArray[np.uint8] | None:
         """The pictures with those before, which are black where the episode had not begun."""

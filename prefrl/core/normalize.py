@@ -34,17 +34,21 @@ class MemberNormalizer(nn.Module):
         self.register_buffer("scale", torch.ones(n_members))
 
     @torch.no_grad()
-    def calibrate(self, *groups: Tensor) -> None:
+    def calibrate(self, *groups: Tensor, centre: bool = True) -> None:
         """Takes mean and standard deviation of each member from recent data.
 
         Args:
             *groups: Raw rewards, shape (M, ...); all axes but the first are pooled. Each group
                 counts the same, however large it is. A member that gives the same reward to
                 everything keeps the scale 1, so it adds nothing.
+            centre: False leaves the shift at 0, where that is not arbitrary, and takes the root of
+                the mean square for the standard deviation.
         """
         flat = [rewards.flatten(1) for rewards in groups]
         mean = torch.stack([group.mean(1) for group in flat]).mean(0)  # (M,)
-        if len(flat) == 1:
+        if not centre:
+            mean = torch.zeros_like(mean)
+        if len(flat) == 1 and centre:
             std = flat[0].std(1, correction=0)
         else:
             squares = [(group - mean[:, None]).square().mean(1) for group in flat]

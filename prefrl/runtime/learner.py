@@ -55,8 +55,13 @@ class LearnedReward(RewardModel, Protocol):
         """Takes the constants of the inputs from items."""
         ...
 
-    def calibrate(self, *groups: Sequence[Any]) -> None:
-        """Takes the constants of the reward from groups of items that count the same."""
+    def calibrate(self, *groups: Sequence[Any], fitted: Sequence[Any] = ()) -> None:
+        """Takes the constants of the reward from groups of items that count the same.
+
+        Args:
+            *groups: A sample of what the agent did lately, of what was compared, or both.
+            fitted: A sample of what was compared.
+        """
         ...
 
 
@@ -362,10 +367,11 @@ def fit_once(
     model.standardize_inputs(recent)
     rng = np.random.default_rng(seed)
     report = fit(model, comparisons, items, config=config, rng=rng, l2=l2, go_on=go_on)
+    fitted = _labelled(comparisons, items)
     groups = [] if calibrate_on == "labelled" else [recent]
     if calibrate_on != "newest":
-        groups.append(_labelled(comparisons, items))
-    model.calibrate(*groups)
+        groups.append(fitted)
+    model.calibrate(*groups, fitted=fitted)
     return report
 
 

@@ -1,4 +1,7 @@
+import dataclasses
+
 import numpy as np
+import pytest
 from control.toys import assert_same_segments, rollout
 
 from prefrl.control.segments import SegmentSampler
@@ -36,9 +39,10 @@ def test_rollouts_shorter_than_a_segment_are_joined():
 
 
 def test_no_segment_straddles_episodes():
-    # Episodes end after steps 3 and 4: the second lasts one step.
+    # Episodes are cut after steps 3 and 4: what is left of the first reaches back, and the second
+    # lasts one step, which is too short for a segment.
     cut = SegmentSampler(3, 1).cut(rollout(9, ends=[(3, 0), (4, 0)]), env_steps=9)
-    assert seen(cut) == [[0, 1, 2], [5, 6, 7]]
+    assert seen(cut) == [[0, 1, 2], [1, 2, 3], [5, 6, 7]]
 
 
 def test_an_episode_end_at_the_rollouts_end_leaves_nothing_to_carry():
@@ -55,15 +59,26 @@ def test_segments_do_not_keep_their_rollout_alive():
         assert array.base is None or array.base.nbytes <= 2 * array.nbytes
 
 
-def test_every_step_is_in_at_most_one_segment(rng):
-    sampler = SegmentSampler(7, 3)
-    steps = []
+def test_every_step_of_an_episode_as_long_as_a_segment_is_in_one(rng):
+    sampler, steps, rows = SegmentSampler(7, 3), [], []
     for i in range(20):
         ends = [(t, n) for t in range(16) for n in range(3) if rng.random() < 0.05]
-        for segment, _ in sampler.cut(rollout(16, 3, ends=ends, start=16 * i * 1000), env_steps=0):
+        ends += [(15, n) for n in range(3) if i == 19]  # all are over at last
+        piece = rollout(16, 3, ends=ends, start=16 * i * 1000)
+        rows.append((piece.observations[..., 0], piece.dones))
+        for segment, _ in sampler.cut(piece, env_steps=0):
             steps += segment.observations[:, 0].tolist()
             assert (np.diff(segment.observations[:, 0]) >= 1).all()
-    assert len(steps) == len(set(steps)) > 300
+    numbers, dones = (np.concatenate(part) for part in zip(*rows, strict=True))
+    expected = set()
+    for env in range(3):
+        start = 0
+        for end in np.flatnonzero(dones[:, env]) + 1:
+            if end - start >= 7:
+                expected |= set(numbers[start:end, env].tolist())
+            start = end
+    assert set(steps) == expected
+    assert len(expected) < len(steps) < 2 * len(expected)  # some are in two
 
 
 def test_ids_say_when_where_and_what():
@@ -126,7 +141,7 @@ def starts(cut):
 def test_segments_know_how_far_into_their_episode_they_start(tmp_path):
     sampler = SegmentSampler(3, 2)
     # The first environment's episode ends at its step 4, the second one's goes on.
-    assert starts(sampler.cut(rollout(7, 2, ends=[(4, 0)]), env_steps=14)) == [0, 0, 3]
+    assert starts(sampler.cut(rollout(7, 2, ends=[(4, 0)]), env_steps=14)) == [0, 2, 0, 3]
     save_checkpoint(tmp_path, sampler.state_dict())
     again = SegmentSampler(3, 2)
     again.load_state_dict(load_checkpoint(tmp_path).state)
@@ -143,7 +158,56 @@ def test_where_an_episode_was_cut_the_next_one_begins():
     assert starts(sampler.cut(rollout(4, start=3), env_steps=7)) == [0, 2]
 
 
-def test_of_checkpoints_before_steps_were_counted_they_are_known_from_the_next_episode_on():
-    sampler = SegmentSampler(2, 1)
-    sampler.load_state_dict({"open": [None]})
-    assert starts(sampler.cut(rollout(5, ends=[(2, 0)]), env_steps=5)) == [None, 0]
+def ending(n_steps, *, at, length=4, start=0):
+    """Segments of a rollout of one environment that ends the episode at a step."""
+    piece = rollout(n_steps, ends=[(at, 0)], start=start)
+    after = piece.observations + 0.5
+    piece = dataclasses.replace(
+        piece, ended=piece.dones, next_observations=after, final_states=after.astype(float)
+    )
+    return SegmentSampler(length, 1).cut(piece, env_steps=n_steps)
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"),
+    [
+        (5, [[0, 1, 2, 3], [4, 5, 5.5, 5.5]]),  # two steps are left: the others are held
+        (4, [[0, 1, 2, 3], [3, 4, 4.5, 4.5]]),  # one is left: at most half are held
+        (6, [[0, 1, 2, 3], [4, 5, 6, 6.5]]),
+        (7, [[0, 1, 2, 3], [5, 6, 7, 7.5]]),  # it always is shown that it ended
+        (3, [[1, 2, 3, 3.5]]),
+        (1, [[0, 1, 1.5, 1.5]]),
+        (0, [[0, 0.5, 0.5, 0.5]]),  # an episode shorter than half of a segment
+    ],
+)
+def test_an_ending_is_in_a_segment_which_goes_on_when_all_is_over(at, shown):
+    cut = ending(at + 1, at=at)
+    assert seen(cut) == shown
+    (segment, true_rewards) = cut[-1]
+    n_held = sum(number % 1 > 0 for number in shown[-1])
+    assert (segment.n_held, segment.n_real, len(segment)) == (n_held, 4 - n_held, 4)
+    assert segment.ended.tolist() == [step == 3 - n_held for step in range(4)]
+    assert segment.next_observations[-n_held - 1 :, 0].tolist() == [at + 0.5] * (n_held + 1)
+    assert segment.states[-n_held:, 0].tolist() == [at + 0.5] * n_held
+    assert segment.actions[-n_held:, 0].tolist() == true_rewards[-n_held:].tolist() == [0] * n_held
+    assert all(not other.n_held and not other.ended.any() for other, _ in cut[:-1])
+
+
+def test_after_an_ending_the_next_episode_begins():
+    cut = ending(10, at=4)
+    assert seen(cut)[2:] == [[5, 6, 7, 8]]
+    assert starts(cut) == [0, 3, 0]
+
+
+def test_a_time_limit_is_no_ending():
+    cut = SegmentSampler(4, 1).cut(rollout(6, ends=[(5, 0)]), env_steps=6)
+    assert seen(cut) == [[0, 1, 2, 3], [2, 3, 4, 5]]
+    assert not any(segment.n_held for segment, _ in cut)
+
+
+def test_of_pictures_the_last_one_is_held():
+    frames = np.arange(1, 6, dtype=np.uint8).reshape(5, 1, 1, 1, 1)  # one of the step before
+    piece = dataclasses.replace(rollout(4, ends=[(3, 0)]), frames=frames)
+    piece = dataclasses.replace(piece, ended=piece.dones)
+    ((segment, _),) = SegmentSampler(6, 1).cut(piece, env_steps=4)
+    assert segment.frames.unpack().ravel().tolist() == [1, 2, 3, 4, 5, 5, 5]

@@ -22,6 +22,7 @@ from prefrl.control.items import Items, synthetic_oracle
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import SegmentSource, segment_pool
 from prefrl.control.recent import SegmentSamples
+from prefrl.control.segment_length import MOST, chosen_length
 from prefrl.control.segments import Segment, SegmentSampler
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
@@ -108,8 +109,8 @@ class PreferenceCallback(BaseCallback):
         self.venv.record(self._rewards.n_steps, n_before=self.net.n_before, grows=off_policy)
         self.pool = segment_pool(config.query, self._rng)
         self.items = Items(run, max_bytes=config.query.pool_bytes)
-        self._sampler = SegmentSampler(config.segment_length, self.venv.num_envs)
-        self._stretch = Stretch(config.segment_length, self.venv.num_envs)
+        if config.segment_length != "auto":
+            self._cut_into(config.segment_length)
         self.store = LabelStore("sqlite://" if run is None else run.labels)
         self.samples = SegmentSamples(self.pool, run)
         source = SegmentSource(self.pool, self.items, config.query, self._typical_return)
@@ -130,7 +131,7 @@ class PreferenceCallback(BaseCallback):
                 self.venv,
                 self.net,
                 self.config.off_policy,
-                segment_length=self.config.segment_length,
+                segment_length=MOST if (length := self.config.segment_length) == "auto" else length,
             )
         raise ConfigError(
             "expected an algorithm of Stable-Baselines3 that learns by rollouts or from a replay "
@@ -141,7 +142,8 @@ class PreferenceCallback(BaseCallback):
         if self._resumed is None:
             self._first_step = self.num_timesteps
         n_steps = int(self.locals["total_timesteps"]) - self._first_step
-        self.config.check_budget(n_steps)
+        if self.config.segment_length != "auto":
+            self.config.check_budget(n_steps)
         steps_between = self._rewards.n_steps * self.venv.num_envs
         self._schedule = self.config.label_schedule(n_steps, steps_between=steps_between)
         self._started = time.monotonic()
@@ -154,6 +156,8 @@ class PreferenceCallback(BaseCallback):
             return
         # cut
         rollout = self.venv.take()
+        if self.config.segment_length == "auto":
+            self._choose_length(len(rollout.dones))
         for segment, true_rewards in self._sampler.cut(rollout, env_steps=self.num_timesteps):
             self.pool.add(segment, true_rewards)
         self._check_segments()
@@ -171,8 +175,21 @@ class PreferenceCallback(BaseCallback):
         if self._stretch.is_whole:
             self._log(self._row(used), used)
 
+    def _cut_into(self, segment_length: int) -> None:
+        """From here on it is known how long segments are."""
+        self.config = dataclasses.replace(self.config, segment_length=segment_length)
+        self._sampler = SegmentSampler(segment_length, self.venv.num_envs)
+        self._stretch = Stretch(segment_length, self.venv.num_envs)
+
+    def _choose_length(self, n_recorded: int) -> None:
+        """Has segments as long as the first episodes allow."""
+        lengths = list(self.venv.finished_lengths) or [max(MOST, n_recorded)]
+        fps = (self.venv.get_attr("metadata")[0] or {}).get("render_fps", 30)
+        self._cut_into(chosen_length(float(fps), lengths))
+        self.config.check_budget(int(self.locals["total_timesteps"]) - self._first_step)
+
     def _on_training_end(self) -> None:
-        if self._stretch.n_steps:
+        if self.config.segment_length != "auto" and self._stretch.n_steps:
             self._log(self._row(self.partners.used), self.partners.used)
         self._rewards.finish()
         self.store.close()
@@ -231,13 +248,13 @@ class PreferenceCallback(BaseCallback):
         returns, lengths = list(self.venv.finished_rewards)[-10:], self.venv.finished_lengths
         if not returns:
             return 0.0
-        return float(np.mean(returns)) * self.config.segment_length / max(lengths)
+        return float(np.mean(returns)) * self.config.steps_per_segment / max(lengths)
 
     def _check_segments(self) -> None:
         longest = max(self.venv.finished_lengths, default=0)
         if self.venv.n_finished >= 20 and len(self.pool) == 0:
             raise NotEnoughDataError(
-                f"segment_length is {self.config.segment_length}, but the longest of "
+                f"segment_length is {self.config.steps_per_segment}, but the longest of "
                 f"{self.venv.n_finished} episodes had {longest} steps; lower segment_length or "
                 "raise max_episode_steps."
             )
@@ -246,6 +263,7 @@ class PreferenceCallback(BaseCallback):
         """What a checkpoint keeps of the agent's half, between two rollouts."""
         return {
             "rng": self._rng.bit_generator.state,
+            "segment_length": self.config.segment_length,
             "sampler": self._sampler.state_dict(),
             "pool": self.pool.state_dict(),
             "questioner": self.questioner.state_dict(),
@@ -264,6 +282,7 @@ class PreferenceCallback(BaseCallback):
 
     def _go_back(self, state: Mapping[str, Any]) -> None:
         self._rng.bit_generator.state = state["rng"]
+        self._cut_into(state["segment_length"])
         self._sampler.load_state_dict(state["sampler"])
         self._rewards.load_state_dict(state["rewards"])
         for env in self.venv.interrupted:

@@ -46,12 +46,12 @@ class Novelty:
         self._layout = layout
         self._moments = RunningMeanStd(shape=())
 
-    def rewards(self, observations: Any, actions: NDArray[Any]) -> NDArray[np.float32]:
+    def rewards(self, observations: Any, *rest: Any) -> NDArray[np.float32]:
         """The reward of stored transitions.
 
         Args:
             observations: As the buffer has them, shape (B, ...), or a dict of such.
-            actions: Not looked at.
+            *rest: What else there is of the transitions, not looked at.
 
         Returns:
             Shape (B,), at a standard deviation of 1.

@@ -202,13 +202,21 @@ class ReplayRewards:
         """Whether it is still rewarded for what is new to it."""
         return self._model.num_timesteps < self._config.explore_steps
 
-    def rewards(self, observations: Any, actions: NDArray[Any]) -> NDArray[np.float32]:
+    def rewards(
+        self,
+        observations: Any,
+        actions: NDArray[Any],
+        next_observations: Any,
+        ended: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
         """The learned reward of stored transitions, in one pass.
 
         Args:
             observations: As the buffer has them, shape (B, ...), or a dict of such; pictures
                 stacked.
             actions: As the buffer has them, shape (B, A): Box actions in [-1, 1].
+            next_observations: What was seen after them, as ``observations``.
+            ended: Whether the environment ended the episode there, shape (B,).
 
         Returns:
             Shape (B,).
@@ -224,6 +232,8 @@ class ReplayRewards:
             dones=np.zeros((1, len(actions)), np.bool_),
             states=None,
             frames=self._layout.unstacked(observations, self._net.n_before + 1),
+            next_observations=self._layout.numbers(next_observations)[None],
+            ended=ended[None],
         )
         reward, _ = self._net.predict(batch)  # (1, B)
         return np.asarray(reward[0])

@@ -18,8 +18,9 @@ from prefrl.errors import ConfigError
 
 __all__ = ["RelabelledReplayBuffer", "check_memory", "relabelled"]
 
-Rewards = Callable[[Any, NDArray[Any]], NDArray[np.float32]]
-"""From raw observations and actions of B transitions, as they were stored, to rewards, (B,)."""
+Rewards = Callable[[Any, NDArray[Any], Any, NDArray[np.bool_]], NDArray[np.float32]]
+"""From raw observations and actions of B transitions, as they were stored, what was seen after
+them, and whether the environment ended the episode there, (B,), to rewards, (B,)."""
 
 
 class RelabelledReplayBuffer(ReplayBuffer):
@@ -85,12 +86,12 @@ class RelabelledReplayBuffer(ReplayBuffer):
         seen = self.stored(self.observations, where)
         then = self.stored(self.next_observations, where)
         actions = self.actions[where]
+        # An episode that was cut by a time limit has not come to its end.
+        ends = self.dones[where] * (1 - self.timeouts[where])
         if self.rewards_of is None:
             rewards = self._normalize_reward(self.rewards[where], env)
         else:
-            rewards = self.rewards_of(seen, actions)
-        # An episode that was cut by a time limit has not come to its end.
-        ends = self.dones[where] * (1 - self.timeouts[where])
+            rewards = self.rewards_of(seen, actions, then, ends > 0)
         parts = (
             self._as_tensors(self._normalize_obs(seen, env)),
             self.to_torch(actions),

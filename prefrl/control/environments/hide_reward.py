@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY, Batched
+from prefrl.control.environments.endings import ended_of, numbers_after
 from prefrl.control.environments.guard import FAULT_KEY
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.spaces import (
@@ -22,7 +23,7 @@ from prefrl.control.environments.spaces import (
     encode_actions,
     layout_of,
 )
-from prefrl.control.environments.states import STATE_KEY
+from prefrl.control.environments.states import FINAL_STATE_KEY, STATE_KEY
 from prefrl.errors import ConfigError
 
 __all__ = ["HideReward", "find_hide_reward"]
@@ -171,6 +172,7 @@ class HideReward(VecEnvWrapper):
                 rewards,
                 dones,
                 infos,
+                observations,
             )
         self._observations = observations
         if SCORE_KEY in infos[0]:
@@ -194,6 +196,12 @@ class HideReward(VecEnvWrapper):
                 sums[i] = 0
 
 
+_PARTS = (
+    "_observations", "_actions", "_rewards", "_dones", "_next_observations", "_ended", "_states",
+    "_final_states", "_frames",
+)  # fmt: skip
+
+
 class _Tape:
     """Preallocated room for one rollout."""
 
@@ -214,7 +222,10 @@ class _Tape:
         self._actions = np.empty((*shape, n_action), np.float32)
         self._rewards = np.empty(shape, np.float64)
         self._dones = np.empty(shape, np.bool_)
+        self._next_observations = np.empty_like(self._observations)
+        self._ended = np.empty(shape, np.bool_)
         self._states: NDArray[np.float64] | None = None
+        self._final_states: NDArray[np.float64] | None = None
         self._frames: NDArray[np.uint8] | None = None
         if layout.picture is not None:
             self._frames = np.zeros((n_before + n_steps, n_envs, *layout.picture), np.uint8)
@@ -228,6 +239,7 @@ class _Tape:
         rewards: NDArray[Any],
         dones: NDArray[Any],
         infos: list[dict[str, Any]],
+        after: Any,
     ) -> None:
         t = self._t
         if t == len(self._dones) and self._grows:
@@ -243,16 +255,22 @@ class _Tape:
         self._actions[t] = actions
         self._rewards[t] = rewards
         self._dones[t] = dones
+        self._next_observations[t] = numbers_after(self._layout, after, dones, infos)
+        self._ended[t] = ended_of(dones, infos)
         if STATE_KEY in infos[0]:
-            if self._states is None:
-                width = len(infos[0][STATE_KEY])
-                self._states = np.empty((*self._dones.shape, width), np.float64)
-            for i, info in enumerate(infos):
-                self._states[t, i] = info[STATE_KEY]
-                if GAME_OVER_KEY in info:
-                    game, taken = info[GAME_OVER_KEY]
-                    self._journals[game] = taken
+            self._write_states(infos)
         self._t += 1
+
+    def _write_states(self, infos: list[dict[str, Any]]) -> None:
+        if self._states is None or self._final_states is None:
+            shape = (*self._dones.shape, len(infos[0][STATE_KEY]))
+            self._states, self._final_states = np.empty(shape), np.zeros(shape)
+        for i, info in enumerate(infos):
+            self._states[self._t, i] = info[STATE_KEY]
+            self._final_states[self._t, i] = info.get(FINAL_STATE_KEY, 0.0)
+            if GAME_OVER_KEY in info:
+                game, taken = info[GAME_OVER_KEY]
+                self._journals[game] = taken
 
     @property
     def n_written(self) -> int:
@@ -262,7 +280,7 @@ class _Tape:
     def _grow(self) -> None:
         """Makes twice the room."""
         n_more = len(self._dones)
-        for name in ("_observations", "_actions", "_rewards", "_dones", "_states", "_frames"):
+        for name in _PARTS:
             if (part := getattr(self, name)) is not None:
                 more = np.zeros((n_more, *part.shape[1:]), part.dtype)
                 setattr(self, name, np.concatenate([part, more]))
@@ -294,6 +312,9 @@ class _Tape:
             states=None if self._states is None else self._states[:t].copy(),
             frames=None if self._frames is None else self._frames[: self._n_before + t].copy(),
             journals=journals,
+            next_observations=self._next_observations[:t].copy(),
+            ended=self._ended[:t].copy(),
+            final_states=None if self._final_states is None else self._final_states[:t].copy(),
         )
         self._look_back(taken)
         return taken

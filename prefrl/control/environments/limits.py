@@ -23,9 +23,13 @@ class Limits:
     """After so many steps."""
     after_fall: int | None = None
     """After so many steps in a row in which the environment was not healthy."""
+    at_endings: bool = False
+    """Where the environment ends it: an ending is given out as a time limit. So nobody learns
+    anything from it, and values go on behind it (Christiano et al. 2017, appendix A, hid endings,
+    as they tell of the true reward)."""
 
     def __bool__(self) -> bool:
-        return self.horizon is not None or self.after_fall is not None
+        return self.horizon is not None or self.after_fall is not None or self.at_endings
 
 
 def knows_health(env: gym.Env[Any, Any]) -> bool:
@@ -56,6 +60,8 @@ class LimitEpisodes(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Steps; where a limit is reached and the episode goes on, it is truncated."""
         observation, reward, terminated, truncated, info = self.env.step(action)
+        if self._limits.at_endings:
+            terminated, truncated = False, terminated or truncated
         if not (terminated or truncated):
             truncated = self._is_over()
         return observation, reward, terminated, truncated, info

@@ -35,6 +35,15 @@ class Rollout:
     are black where the episode had not begun; None without pictures."""
     journals: Journals = field(default_factory=dict)
     """The games in ``states``."""
+    next_observations: NDArray[np.float32] | None = None
+    """What it saw after each action, of an episode's last one too, shape (T, N, O); None where
+    nobody asks."""
+    ended: NDArray[np.bool_] | None = None
+    """Whether the environment ended the episode with the step, shape (T, N): not where a time limit
+    cut it. None where nothing ends."""
+    final_states: NDArray[np.float64] | None = None
+    """Simulator states after the steps that ended an episode, shape (T, N, S), zeros elsewhere;
+    None where they are not known."""
 
     @property
     def n_before(self) -> int:

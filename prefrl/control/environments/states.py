@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 
 from prefrl.errors import ConfigError
 
-__all__ = ["STATE_KEY", "RecordState", "log_mujoco_warnings", "read_state", "write_state"]
+__all__ = [
+    "FINAL_STATE_KEY",
+    "STATE_KEY",
+    "RecordState",
+    "log_mujoco_warnings",
+    "read_state",
+    "write_state",
+]
 
 STATE_KEY = "prefrl/state"
 """Where ``RecordState`` puts the state in a step's info."""
+FINAL_STATE_KEY = "prefrl/final_state"
+"""Where it puts the state after a step that ended the episode."""
 
 
 def read_state(env: gym.Env[Any, Any]) -> NDArray[np.float64] | None:
@@ -56,6 +65,8 @@ class RecordState(gym.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         if state is not None:
             info[STATE_KEY] = state
+            if terminated:
+                info[FINAL_STATE_KEY] = read_state(self.env)
         return observation, reward, terminated, truncated, info
 
 

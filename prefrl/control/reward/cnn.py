@@ -22,6 +22,14 @@ from prefrl.control.convolutions import fitting, sides_behind
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.spaces import Layout
 from prefrl.control.reward.config import RewardNetConfig
+from prefrl.control.reward.inputs import (
+    ends_within,
+    n_numbers,
+    numbers_of,
+    numbers_of_rollout,
+    real_steps,
+    standardization,
+)
 from prefrl.control.segments import Segment
 from prefrl.core.ensemble import aggregate, as_judge
 from prefrl.core.normalize import MemberNormalizer
@@ -40,9 +48,11 @@ class Pictures(NamedTuple):
     frames: Tensor
     """Shape (B, K + T, C, H, W), uint8; K = frame_stack - 1 of the steps before."""
     numbers: Tensor
-    """What else goes in, shape (B, T, O + A), or O without actions."""
+    """What else goes in, shape (B, T, I)."""
     age: Tensor | None = None
     """Steps since the episode began, shape (B, T): what was before is black. None where it is."""
+    real: Tensor | None = None
+    """Which steps count, shape (B, T), bool; None where all do."""
 
 
 class CnnStepReward(nn.Module):
@@ -71,7 +81,7 @@ class CnnStepReward(nn.Module):
         super().__init__()
         assert layout.picture is not None
         self.config, self._n_members = config, n_members
-        n_numbers = layout.width + (n_action if config.action_input else 0)
+        n_read = n_numbers(config.inputs, layout.width, n_action)
         channels, *sides = layout.picture
         n_inputs, groups, modules = channels * config.frame_stack, 1, list[nn.Module]()
         layers = fitting(config.convolutions, sides)
@@ -88,7 +98,7 @@ class CnnStepReward(nn.Module):
         self.convolutions = nn.Sequential(*modules)
         self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         n_found = layers[-1].filters * math.prod(sides_behind(layers, sides))
-        widths = [n_found + n_numbers, *config.hidden, 1]
+        widths = [n_found + n_read, *config.hidden, 1]
         self.weights = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, fan_in, fan_out))
             for fan_in, fan_out in pairwise(widths)
@@ -96,8 +106,8 @@ class CnnStepReward(nn.Module):
         self.biases = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, 1, fan_out)) for fan_out in widths[1:]
         )
-        self.register_buffer("input_shift", torch.zeros(n_numbers))
-        self.register_buffer("input_scale", torch.ones(n_numbers))
+        self.register_buffer("input_shift", torch.zeros(n_read))
+        self.register_buffer("input_scale", torch.ones(n_read))
         self.normalizer = MemberNormalizer(n_members, target_std=config.reward_std)
         self.reset(torch.Generator().manual_seed(0))
 
@@ -139,30 +149,34 @@ class CnnStepReward(nn.Module):
         """Pictures and numbers of B segments of equal length."""
         unpacked = [segment.frames.unpack() for segment in items if segment.frames is not None]
         frames = torch.from_numpy(np.stack(unpacked))
-        numbers = self._numbers(
-            np.stack([segment.observations for segment in items]),
-            np.stack([segment.actions for segment in items]),
-        )
-        device = self.input_shift.device
+        numbers = torch.from_numpy(numbers_of(self.config.inputs, items))
+        device, real = self.input_shift.device, real_steps(items)
+        if real is not None:
+            real = real.to(device)
         # As bytes: a GPU makes numbers of them faster than the bus would bring those.
-        return Pictures(frames.to(device), numbers.to(device))
+        return Pictures(frames.to(device), numbers.to(device), real=real)
 
     def score(self, batch: Pictures) -> Tensor:
         """Scores of segments: the undiscounted sum of raw step rewards, shape (M, B).
 
-        While fitting, ``fit_frames`` of the steps may stand for all: their sum is scaled up.
+        Steps that are held are worth 0. While fitting, ``fit_frames`` of the steps may stand for
+        all: their sum is scaled up.
         """
         n_segments, n_steps = batch.numbers.shape[:2]
+        real = 1 if batch.real is None else batch.real
         n_drawn = self.config.fit_frames
         if not self.training:
-            return self.step_rewards(batch).sum(-1)
+            return (self.step_rewards(batch) * real).sum(-1)
         if n_drawn is None or n_drawn >= n_steps:
             rewards = self._step_rewards(batch, self._all_steps(n_segments, n_steps))
-            return rewards.view(self.n_members, n_segments, n_steps).sum(-1)
+            return (rewards.view(self.n_members, n_segments, n_steps) * real).sum(-1)
         drawn = torch.rand(n_segments, n_steps).argsort(1)[:, :n_drawn]  # (B, F)
         rows = torch.arange(n_segments)[:, None].expand_as(drawn)
         rewards = self._step_rewards(batch, torch.stack([rows.flatten(), drawn.flatten()]))
-        return rewards.view(self.n_members, n_segments, n_drawn).sum(-1) * (n_steps / n_drawn)
+        rewards = rewards.view(self.n_members, n_segments, n_drawn)
+        if batch.real is not None:
+            rewards = rewards * batch.real[rows, drawn]
+        return rewards.sum(-1) * (n_steps / n_drawn)
 
     def step_rewards(self, batch: Pictures) -> Tensor:
         """Raw step rewards of whole segments, shape (M, B, T)."""
@@ -204,29 +218,30 @@ class CnnStepReward(nn.Module):
                 hidden = functional.leaky_relu(hidden, _SLOPE)
         return hidden.squeeze(-1)
 
-    def _numbers(self, observations: NDArray[np.float32], actions: NDArray[np.float32]) -> Tensor:
-        parts = [observations, actions] if self.config.action_input else [observations]
-        return torch.from_numpy(np.concatenate(parts, axis=-1))
-
     @torch.no_grad()
     def standardize_inputs(self, segments: Sequence[Segment]) -> None:
         """Takes mean and standard deviation of the numbers from segments."""
         if not len(self.input_shift):
             return
-        flat = self.collate(segments).numbers.flatten(0, 1)
-        std = flat.std(0, correction=0)
-        self.input_shift.copy_(flat.mean(0))
-        self.input_scale.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+        batch = self.collate(segments)
+        numbers = batch.numbers.flatten(0, 1) if batch.real is None else batch.numbers[batch.real]
+        shift, scale = standardization(self.config.inputs, numbers)
+        self.input_shift.copy_(shift)
+        self.input_scale.copy_(scale)
 
-    def calibrate(self, *groups: Sequence[Segment]) -> None:
+    def calibrate(self, *groups: Sequence[Segment], fitted: Sequence[Segment] = ()) -> None:
         """Takes the constants of the reward's normalisation from segments.
 
         Args:
             *groups: Segments of equal length each; every group counts the same.
+            fitted: Segments that it was fitted to, as of ``MlpStepReward.calibrate``.
         """
         with as_judge(self):
-            rewards = [self.step_rewards(self.collate(segments)) for segments in groups]
-            self.normalizer.calibrate(*rewards)
+            found = []
+            for batch in map(self.collate, groups):
+                rewards = self.step_rewards(batch)
+                found.append(rewards if batch.real is None else rewards[:, batch.real])
+            self.normalizer.calibrate(*found, centre=not ends_within(fitted))
 
     def predict(self, rollout: Rollout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Rewards for the agent, normalised per member and aggregated.
@@ -239,7 +254,7 @@ class CnnStepReward(nn.Module):
         """
         assert rollout.frames is not None
         device = self.input_shift.device
-        numbers = self._numbers(rollout.observations, rollout.actions).to(device)
+        numbers = torch.from_numpy(numbers_of_rollout(self.config.inputs, rollout)).to(device)
         frames = torch.from_numpy(rollout.frames).to(device)
         age = torch.from_numpy(_age(rollout, self.n_before)).to(device)
         batch = Pictures(*(part.transpose(0, 1) for part in (frames, numbers, age)))

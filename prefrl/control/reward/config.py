@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
+from prefrl.control.reward.inputs import Inputs
 from prefrl.core.ensemble import Aggregate
 from prefrl.errors import ConfigError
 
@@ -20,8 +22,10 @@ class RewardNetConfig:
     input_noise: float = 0.0
     """Standard deviation of noise added to the standardised inputs, or to pictures in [0, 1], while
     fitting."""
-    action_input: bool = True
-    """Whether the reward may depend on the action."""
+    inputs: Inputs = "action"
+    """What a step's reward may depend on: state, the observation; action, that and the action;
+    transition, these and what came of it: how the observation changed (but for pictures), and
+    whether the episode ended."""
     convolutions: tuple[tuple[int, int, int], ...] = (
         (7, 3, 16),
         (5, 2, 16),
@@ -47,6 +51,11 @@ class RewardNetConfig:
     """How the members' normalised rewards become one."""
 
     def __post_init__(self) -> None:
+        if self.inputs not in get_args(Inputs):
+            raise ConfigError(
+                f"expected net.inputs to be one of {', '.join(get_args(Inputs))}, got "
+                f"{self.inputs!r}."
+            )
         if any(width < 1 for width in self.hidden):
             raise ConfigError(f"hidden layers need at least one unit each, got {self.hidden}.")
         if any(min(layer) < 1 for layer in self.convolutions) or not self.convolutions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,15 +15,32 @@ from torch.nn import functional
 
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.reward.config import RewardNetConfig
+from prefrl.control.reward.inputs import (
+    ends_within,
+    n_numbers,
+    numbers_of,
+    numbers_of_rollout,
+    real_steps,
+    standardization,
+)
 from prefrl.control.segments import Segment
 from prefrl.core.ensemble import aggregate, as_judge
 from prefrl.core.normalize import MemberNormalizer
 
-__all__ = ["MlpStepReward"]
+__all__ = ["MlpStepReward", "Steps"]
+
+
+class Steps(NamedTuple):
+    """A batch for ``MlpStepReward.score``."""
+
+    inputs: Tensor
+    """What is read of B segments, shape (B, T, I)."""
+    real: Tensor | None = None
+    """Which steps count, shape (B, T), bool; None where all do."""
 
 
 class MlpStepReward(nn.Module):
-    """M multilayer perceptrons from (observation, action) to a step reward.
+    """M multilayer perceptrons from what ``config.inputs`` says of a step to its reward.
 
     Leaky ReLU 0.01 as in Christiano et al. 2017, appendix A.1. Inputs are standardised with
     constants that are buffers here, as are the normalisation constants of the output: whoever loads
@@ -43,8 +61,7 @@ class MlpStepReward(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        n_inputs = n_observation + (n_action if config.action_input else 0)
-        widths = [n_inputs, *config.hidden, 1]
+        widths = [n_numbers(config.inputs, n_observation, n_action), *config.hidden, 1]
         self.weights = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, fan_in, fan_out))
             for fan_in, fan_out in pairwise(widths)
@@ -88,37 +105,32 @@ class MlpStepReward(nn.Module):
         self.weights[-1].zero_()
         self.biases[-1].zero_()
 
-    def collate(self, items: Sequence[Segment]) -> Tensor:
-        """Inputs of B segments of equal length, shape (B, T, O + A)."""
-        observations = np.stack([segment.observations for segment in items])
-        actions = np.stack([segment.actions for segment in items])
-        return self._inputs(observations, actions).to(self.input_shift.device)
+    def collate(self, items: Sequence[Segment]) -> Steps:
+        """What is read of B segments of equal length."""
+        device, real = self.input_shift.device, real_steps(items)
+        inputs = torch.from_numpy(numbers_of(self.config.inputs, items)).to(device)
+        return Steps(inputs, None if real is None else real.to(device))
 
-    def _inputs(self, observations: NDArray[np.float32], actions: NDArray[np.float32]) -> Tensor:
-        """On the CPU, shape (..., O + A)."""
-        if not self.config.action_input:
-            return torch.from_numpy(observations)
-        return torch.from_numpy(np.concatenate([observations, actions], axis=-1))
-
-    def score(self, batch: Tensor) -> Tensor:
+    def score(self, batch: Steps) -> Tensor:
         """Scores of segments: the undiscounted sum of raw step rewards.
 
-        Christiano et al. 2017, equation 1.
+        Christiano et al. 2017, equation 1. Steps that are held are worth 0.
 
         Args:
-            batch: Inputs, shape (B, T, O + A).
+            batch: B segments.
 
         Returns:
             Shape (M, B).
         """
-        return self.step_rewards(batch).sum(-1)
+        rewards = self.step_rewards(batch.inputs)
+        return (rewards if batch.real is None else rewards * batch.real).sum(-1)
 
     def step_rewards(self, inputs: Tensor) -> Tensor:
-        """Raw step rewards, shape (M, ...), of inputs of shape (..., O + A)."""
+        """Raw step rewards, shape (M, ...), of inputs of shape (..., I)."""
         flat = (inputs.reshape(-1, inputs.shape[-1]) - self.input_shift) / self.input_scale
         if self.training and self.config.input_noise:
             flat = flat + self.config.input_noise * torch.randn_like(flat)
-        hidden = flat.expand(self.n_members, *flat.shape)  # (M, B, O + A)
+        hidden = flat.expand(self.n_members, *flat.shape)  # (M, B, I)
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
@@ -129,20 +141,26 @@ class MlpStepReward(nn.Module):
     @torch.no_grad()
     def standardize_inputs(self, segments: Sequence[Segment]) -> None:
         """Takes mean and standard deviation of the inputs from segments."""
-        flat = self.collate(segments).flatten(0, 1)
-        std = flat.std(0, correction=0)
-        self.input_shift.copy_(flat.mean(0))
-        self.input_scale.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+        shift, scale = standardization(self.config.inputs, self._real_inputs(segments))
+        self.input_shift.copy_(shift)
+        self.input_scale.copy_(scale)
 
-    def calibrate(self, *groups: Sequence[Segment]) -> None:
+    def calibrate(self, *groups: Sequence[Segment], fitted: Sequence[Segment] = ()) -> None:
         """Takes the constants of the reward's normalisation from segments.
 
         Args:
             *groups: Segments of equal length each; every group counts the same.
+            fitted: Segments that it was fitted to. Where an episode ended in one of them, the mean
+                stays: steps after an ending are worth 0, so 0 is not arbitrary.
         """
         with as_judge(self):
-            rewards = [self.step_rewards(self.collate(segments)) for segments in groups]
-            self.normalizer.calibrate(*rewards)
+            rewards = [self.step_rewards(self._real_inputs(segments)) for segments in groups]
+            self.normalizer.calibrate(*rewards, centre=not ends_within(fitted))
+
+    def _real_inputs(self, segments: Sequence[Segment]) -> Tensor:
+        """What is read of all steps that count, shape (S, I)."""
+        inputs, real = self.collate(segments)
+        return inputs.flatten(0, 1) if real is None else inputs[real]
 
     def predict(self, rollout: Rollout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Rewards for the agent, normalised per member and aggregated.
@@ -153,7 +171,7 @@ class MlpStepReward(nn.Module):
         Returns:
             The reward, shape (T, N), and the raw step rewards of the members, shape (M, T, N).
         """
-        inputs = self._inputs(rollout.observations, rollout.actions)
+        inputs = torch.from_numpy(numbers_of_rollout(self.config.inputs, rollout))
         with as_judge(self):
             raw = self.step_rewards(inputs.to(self.input_shift.device))
             reward = aggregate(self.normalizer(raw), how=self.config.aggregate)

@@ -162,7 +162,7 @@ class TextReward(nn.Module):
             self.input_shift.copy_(features.mean(0))
             self.input_scale.copy_(torch.where(std > _SMALLEST, std, torch.ones_like(std)))
 
-    def calibrate(self, *groups: Sequence[Response]) -> None:
+    def calibrate(self, *groups: Sequence[Response], fitted: Sequence[Response] = ()) -> None:
         """Brings the scores of a sample to mean 0 and variance 1, for each member (R3).
 
         Where there are demonstrations, the mean is theirs; and what the members come to together,
@@ -170,6 +170,7 @@ class TextReward(nn.Module):
 
         Args:
             *groups: The sample; of several ones each counts the same.
+            fitted: Of no use here: there are no endings.
         """
         after, config = self.after, self.config
         with as_judge(self):

@@ -86,7 +86,7 @@ def test_segments_carry_no_reward():
     segment = callback.items[next(iter(callback.items))]
     assert set(vars(segment)) == {
         "id", "observations", "actions", "states", "env_steps", "frames", "journals",
-            "episode_step",
+            "episode_step", "next_observations", "n_held",
     }  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_more_labels_than_pairs_are_refused():
 
 
 def test_episodes_shorter_than_a_segment_are_refused():
-    venv = HideReward(counters(4, length=7))
+    venv = HideReward(counters(4, length=7, terminates=False))
     model = PPO("MlpPolicy", venv, n_steps=64, batch_size=64)
     with pytest.raises(NotEnoughDataError, match="had 7 steps; lower segment_length"):
         model.learn(5000, callback=PreferenceCallback(quick()))

@@ -34,7 +34,7 @@ def segments(rng, n, length=5):
 def test_members_in_one_kernel_equal_members_one_by_one(rng):
     made = net()
     made.standardize_inputs(segments(rng, 20))
-    batch = made.collate(segments(rng, 4))
+    batch = made.collate(segments(rng, 4)).inputs
     rewards = made.step_rewards(batch)
     assert rewards.shape == (3, 4, 5)
     for member in range(3):
@@ -49,7 +49,7 @@ def test_members_in_one_kernel_equal_members_one_by_one(rng):
 def test_a_score_is_the_undiscounted_sum_of_step_rewards(rng):
     made = net()
     batch = made.collate(segments(rng, 4))
-    assert torch.allclose(made.score(batch), made.step_rewards(batch).sum(-1))
+    assert torch.allclose(made.score(batch), made.step_rewards(batch.inputs).sum(-1))
 
 
 def test_a_fresh_net_prefers_nothing(rng):

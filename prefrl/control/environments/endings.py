@@ -1,0 +1,59 @@
+"""How episodes end, and what was seen then.
+
+An ending that the environment itself declares is not a time limit. After it nothing more happens:
+each step that there would have been is worth 0, for oracles and for the learned reward alike. This
+is the absorbing state of Kostrikov et al. 2018 (arXiv 1809.02925, section 4.2), whose reward is 0
+by convention and not learned: preferences say of a reward only how it lies to that 0. So an agent
+gets no value at an ending, as it gets none of a true reward.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.control.environments.spaces import Layout
+
+__all__ = ["ended_of", "numbers_after"]
+
+
+def ended_of(dones: NDArray[Any], infos: list[dict[str, Any]]) -> NDArray[np.bool_]:
+    """Whether each environment itself ended its episode, shape (N,).
+
+    Args:
+        dones: Whether the episode is over, for whatever reason, shape (N,).
+        infos: Of the same step; Stable-Baselines3 says in them where a time limit did it.
+    """
+    limits = [info.get("TimeLimit.truncated", False) for info in infos]
+    return np.asarray(dones, np.bool_) & ~np.array(limits, np.bool_)
+
+
+def numbers_after(
+    layout: Layout, observations: Any, dones: NDArray[Any], infos: list[dict[str, Any]]
+) -> NDArray[np.float32]:
+    """The numbers that were seen after a step, those of an episode's end among them.
+
+    Args:
+        layout: Of the observations.
+        observations: What a step of N environments returned: where one is done, the beginning of
+            its next episode.
+        dones: Which are, shape (N,).
+        infos: Hold what was seen last.
+
+    Returns:
+        Shape (N, O).
+    """
+    after = layout.numbers(observations)
+    if layout.width:
+        for env in np.flatnonzero(dones):
+            if (last := infos[env].get("terminal_observation")) is not None:
+                after[env] = layout.numbers(_batch_of_one(last))[0]
+    return after
+
+
+def _batch_of_one(observation: Any) -> Any:
+    if isinstance(observation, dict):
+        return {key: np.asarray(part)[None] for key, part in observation.items()}
+    return np.asarray(observation)[None]
