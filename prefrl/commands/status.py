@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Mapping
 
+from rich.markup import escape
 from rich.table import Table
 
 from prefrl.core.store import LabelStore
 from prefrl.runtime.role import RoleStatus, read_status
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import last_row
+from prefrl.runtime.troubles import troubles_of
 
 __all__ = ["describe_run"]
 
@@ -45,7 +47,18 @@ def describe_run(run: RunDirectory) -> Table:
             "labels",
             f"{counts.answered} answered, {counts.skipped} skipped, {counts.open} waiting{dropped}",
         )
+    for text in _troubles(run):
+        table.add_row("[yellow]trouble[/]", f"[yellow]{escape(text)}[/]")
     return table
+
+
+def _troubles(run: RunDirectory) -> list[str]:
+    """What keeps an agent's run from learning."""
+    steps = run.read_json(run.config).get("steps")
+    if "env_id" not in run.read_json(run.config) or not isinstance(steps, int):
+        return []
+    found = troubles_of(run, total_steps=steps, finished=run.summary.is_file())
+    return [trouble.text for trouble in found]
 
 
 def _describe_reward(row: Mapping[str, float | int | str] | None) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,8 +25,21 @@ from prefrl.report import write_report
 from prefrl.runtime.parallel import check_alone
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand
+from prefrl.runtime.troubles import Trouble, troubles_of
 
-__all__ = ["Evaluate", "Train", "evaluate_agent", "resume_train", "start_train"]
+__all__ = [
+    "NOTHING_LEARNED",
+    "Evaluate",
+    "Train",
+    "evaluate_agent",
+    "resume_train",
+    "start_train",
+]
+
+NOTHING_LEARNED = 3
+"""The exit code of a training that came to its end without anything to learn from."""
+
+_SECONDS_BETWEEN_LOOKS = 5.0
 
 
 @dataclass(frozen=True)
@@ -83,11 +98,37 @@ def _work(begin: Callable[..., Result], config: TrainConfig, page: PageConfig | 
 
         if page is None:
             progress.start()
-        result = begin(on_rollout=progress.update, on_agent=progress.hear, beside=beside)
-    _show(config, result)
+        watch = _Watch(config, progress)
+        result = begin(on_rollout=watch.update, on_agent=progress.hear, beside=beside)
+    _show(config, result, watch)
 
 
-def _show(config: TrainConfig, result: Result) -> None:
+class _Watch:
+    """Says while something trains that it cannot learn, each thing once."""
+
+    def __init__(self, config: TrainConfig, progress: TrainingProgress) -> None:
+        self._config, self._progress = config, progress
+        self._said: set[str] = set()
+        self._looked = time.monotonic()
+
+    def update(self, row: Mapping[str, float | int | str]) -> None:
+        """Takes in a new row of metrics."""
+        self._progress.update(row)
+        if time.monotonic() - self._looked < _SECONDS_BETWEEN_LOOKS:
+            return
+        self._looked = time.monotonic()
+        run = RunDirectory.open(self._config.run_path)
+        self.say(troubles_of(run, total_steps=self._config.steps, finished=False))
+
+    def say(self, troubles: Sequence[Trouble]) -> None:
+        """Prints those of a kind that was not there before."""
+        for trouble in troubles:
+            if trouble.kind not in self._said:
+                self._said.add(trouble.kind)
+                errors.print(trouble.text, style="bold yellow", markup=False, soft_wrap=True)
+
+
+def _show(config: TrainConfig, result: Result, watch: _Watch) -> None:
     if not result.finished:
         console.print(
             f"\nSaved and stopped. Go on with [bold]prefrl resume {result.run.root}[/].",
@@ -115,6 +156,10 @@ def _show(config: TrainConfig, result: Result) -> None:
         f"  prefrl train {config.env_id} --labels 700 --steps 1000000 --run runs/longer",
         soft_wrap=True,
     )
+    watch.say(result.troubles)
+    if not result.learned:
+        errors.print("prefrl: nothing was learned.", style="red")
+        sys.exit(NOTHING_LEARNED)
 
 
 def evaluate_agent(command: Evaluate) -> None:

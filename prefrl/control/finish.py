@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from prefrl.control.preferences import StepReward, step_reward
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, FilmError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
+from prefrl.runtime.troubles import Trouble, troubles_of
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 
 __all__ = ["Result", "finish_run", "load_run"]
@@ -36,6 +38,13 @@ class Result:
     """The content of ``summary.json``; empty when the training was stopped before its end."""
     notes: list[str]
     """What did not work, and what to do about it."""
+    troubles: Sequence[Trouble] = ()
+    """Signs that nothing, or little, was learned."""
+
+    @property
+    def learned(self) -> bool:
+        """Whether nothing speaks against it that anything was learned."""
+        return not any(trouble.is_fatal for trouble in self.troubles)
 
     @property
     def finished(self) -> bool:
@@ -93,7 +102,8 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
         )
     summary = _summary(run, config, before, after)
     run.write_json(run.summary, summary)
-    return Result(run=run, summary=summary, notes=notes)
+    troubles = troubles_of(run, total_steps=config.steps, finished=True)
+    return Result(run=run, summary=summary, notes=notes, troubles=troubles)
 
 
 def _agent(config: TrainConfig, device: str) -> Agent:

@@ -175,6 +175,7 @@ class SegmentPool:
         *,
         history_share: float = 0.0,
         early_share: float = 0.0,
+        ending_share: float = 0.0,
     ) -> list[tuple[Segment, ...]]:
         """Up to n candidates of so many segments, of which no two were asked or are drawn together.
 
@@ -187,16 +188,19 @@ class SegmentPool:
                 that has too few, the newest segments take their place.
             early_share: Share of the segments that are drawn among those alone that start within
                 the first 2 T steps of their episode, as far as there are any.
+            ending_share: Share of the segments, at least, in which an episode ends by itself, as
+                far as there are any.
 
         Returns:
             Candidates, those of the newest segments first.
         """
         found = list[tuple[Segment, ...]]()
+        shares = early_share, ending_share
         if self._history is not None and (n_history := round(history_share * n)):
-            found = _draw(self._history.segments, n_history, size, asked, rng, early_share)
+            found = _draw(self._history.segments, n_history, size, asked, rng, shares)
             asked = {*asked, *(pair for one in found for pair in _pairs(one))}
         newest = list(self._segments)
-        return _draw(newest, n - len(found), size, asked, rng, early_share) + found
+        return _draw(newest, n - len(found), size, asked, rng, shares) + found
 
 
 def _draw(
@@ -205,13 +209,19 @@ def _draw(
     size: int,
     asked: Collection[frozenset[str]],
     rng: np.random.Generator,
-    early_share: float,
+    shares: tuple[float, float],
 ) -> list[tuple[Segment, ...]]:
+    early_share, ending_share = shares
     places = rng.integers(len(segments), size=(2 * n, size))
     early = np.flatnonzero([_is_early(segment) for segment in segments]) if early_share else ()
     if len(early):
         chosen = rng.random(places.shape) < early_share
         places = np.where(chosen, rng.choice(early, size=places.shape), places)
+    ending = np.flatnonzero([segment.n_held > 0 for segment in segments])
+    there = len(ending) / len(segments)
+    if 0 < there < ending_share:
+        chosen = rng.random(places.shape) < (ending_share - there) / (1 - there)
+        places = np.where(chosen, rng.choice(ending, size=places.shape), places)
     found = list[tuple[Segment, ...]]()
     drawn_together = set[frozenset[str]]()
     for row in places.tolist():

@@ -44,6 +44,9 @@ class QueryConfig:
     early_share: float = 0.0
     """At least this share of the candidates' segments, on average, start within the first two
     lengths of a segment of their episode, as far as there are such segments."""
+    ending_share: float = 0.5
+    """At least this share of the candidates' segments, on average, show how an episode ended, as
+    far as there are such segments: what people judge by is often the end."""
     standardize_features: bool = False
     """Divide what k_center spreads out by its standard deviation over the newest segments: else
     what is measured in large numbers, such as velocities, decides. Not for pictures."""
@@ -57,7 +60,7 @@ class QueryConfig:
             raise ConfigError(
                 f"expected selection to be one of {', '.join(SELECTIONS)}, got {self.selection!r}."
             )
-        for name in ("history_share", "early_share"):
+        for name in ("history_share", "early_share", "ending_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share in [0, 1], got {getattr(self, name)}.")
         if self.pool_bytes < 1:
@@ -122,6 +125,7 @@ class SegmentSource:
         shares = {
             "history_share": self._config.history_share,
             "early_share": self._config.early_share,
+            "ending_share": self._config.ending_share,
         }
         return list(self._pool.random_candidates(n, size, asked, rng, **shares))
 

@@ -17,6 +17,7 @@ from prefrl.errors import NotEnoughDataError
 from prefrl.report import figures
 from prefrl.report.tables import Pair, RunRecord, Table, column, find_setting, number, read_run
 from prefrl.runtime.rundir import RunDirectory, write_atomically
+from prefrl.runtime.troubles import troubles_of
 
 __all__ = ["write_report"]
 
@@ -87,7 +88,7 @@ def write_report(run: RunDirectory) -> Path:
     """
     record = read_run(run)
     run.report.mkdir(exist_ok=True)
-    parts = [*_headline(record), *_notes(record), *_films(run)]
+    parts = [*_headline(record), *_troubles(run, record), *_notes(record), *_films(run)]
     for name, title, reading, draw in _SECTIONS:
         parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(reading)}</p>"]
         parts.append(_figure(run.report / f"{name}.png", title, partial(draw, record)))
@@ -158,6 +159,15 @@ def _cards(record: RunRecord) -> list[tuple[str, str]]:
         ("hold-out accuracy", _plain(accuracy, 2)),
         ("training time", _duration(seconds)),
     ]
+
+
+def _troubles(run: RunDirectory, record: RunRecord) -> Iterator[str]:
+    """Signs that an agent cannot learn."""
+    steps = record.config.get("steps")
+    if "env_id" not in record.config or not isinstance(steps, int):
+        return
+    for trouble in troubles_of(run, total_steps=steps, finished=bool(record.summary)):
+        yield f'<div class="notes"><p>{escape(trouble.text)}</p></div>'
 
 
 def _notes(record: RunRecord) -> Iterator[str]:

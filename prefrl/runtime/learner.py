@@ -56,12 +56,7 @@ class LearnedReward(RewardModel, Protocol):
         ...
 
     def calibrate(self, *groups: Sequence[Any], fitted: Sequence[Any] = ()) -> None:
-        """Takes the constants of the reward from groups of items that count the same.
-
-        Args:
-            *groups: A sample of what the agent did lately, of what was compared, or both.
-            fitted: A sample of what was compared.
-        """
+        """Takes the constants of the reward from groups of items, and knows what was fitted to."""
         ...
 
 
@@ -285,6 +280,7 @@ class RewardLearner:
             "run_steps": sample.run_steps,
             "labels": len(comparisons),
             "fitted": n_decided,
+            "ties": sum(c.preference == 0.5 for c in comparisons),
             "steps": report.steps,
             "train_loss": report.train_loss,
             "holdout_loss": report.holdout_loss,

@@ -1,5 +1,7 @@
 """The newest segments and a sample of all, and how candidates are drawn from both."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from control.toys import assert_same_segments, rollout
@@ -186,6 +188,16 @@ def test_a_share_of_the_segments_starts_early(rng, share):
     # What is drawn among all is early in one of ten cases.
     expected = share + (1 - share) * 0.1
     assert abs(np.mean(early) - expected) < 3 * np.sqrt(0.25 / len(early))
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0.1), (0.05, 0.1), (0.5, 0.5), (1.0, 1.0)])
+def test_at_least_a_share_of_the_segments_shows_an_ending(rng, share, expected):
+    pool = SegmentPool(1000)
+    for number, (one, true_rewards) in enumerate(segments(1000)):
+        pool.add(dataclasses.replace(one, n_held=int(number % 10 == 0)), true_rewards)
+    found = pool.random_candidates(400, 2, set(), rng, ending_share=share)
+    ends = [one.n_held for pair in found for one in pair]
+    assert abs(np.mean(ends) - expected) < 3 * np.sqrt(0.25 / len(ends))
 
 
 def test_where_no_segment_is_known_to_start_early_all_are_drawn_from(rng):

@@ -1,0 +1,153 @@
+"""Signs that a run cannot learn, read from its files: for the terminal, the report and the page."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["Trouble", "troubles_of"]
+
+_FEW, _SOME = 10, 20
+_MOST_TIES = 0.8
+_QUIET = 0.3  # share of the training without a label after which that is said
+_CONSTANT = 1e-6
+_NO_CORRELATION = 0.05
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that keeps a run from learning."""
+
+    kind: str
+    """Which one it is, whatever its figures."""
+    text: str
+    """What is the matter, and what to do about it."""
+    is_fatal: bool
+    """Whether nothing is learned as long as it lasts."""
+
+
+def troubles_of(run: RunDirectory, *, total_steps: int, finished: bool) -> list[Trouble]:
+    """What a control run's tables show, the worst first.
+
+    Args:
+        run: Which run; its tables may be growing.
+        total_steps: Environment steps of the whole training.
+        finished: Whether the training is over, so that what has not come will not come.
+
+    Returns:
+        Empty where all is well, or too little is known yet.
+    """
+    rows, fits = _rows(run.metrics), _rows(run.fits)
+    if not rows:
+        return []
+    found = [*_about_labels(rows, fits, total_steps, finished=finished), *_about_ties(fits)]
+    if fits and not any(trouble.is_fatal for trouble in found):
+        found += _about_reward(rows)
+    return sorted(found, key=lambda trouble: not trouble.is_fatal)
+
+
+def _about_labels(
+    rows: list[dict[str, float]], fits: list[dict[str, float]], total_steps: int, *, finished: bool
+) -> list[Trouble]:
+    newest = rows[-1]
+    if fits or not (finished or newest["env_steps"] > _QUIET * total_steps):
+        return []
+    if newest["labels"]:
+        return [
+            Trouble(
+                "never fitted",
+                f"The reward was never fitted: of {newest['labels']:.0f} answers none prefers a "
+                "clip, or the learner did not get to it. The agent has not learned anything. Look "
+                "at the answers with prefrl status, and at learner.log in the run's folder.",
+                is_fatal=True,
+            )
+        ]
+    if newest["open"]:
+        what = (
+            f"{newest['open']:.0f} queries wait for an answer and none has come: open the page "
+            "with prefrl label, or take --oracle synthetic."
+        )
+    else:
+        what = (
+            "Nothing was asked: the episodes gave too few segments. Give a shorter "
+            "--segment-length, fewer --warmup-segments, or more --steps."
+        )
+    return [
+        Trouble(
+            "no labels",
+            f"{what} Without labels the agent does not learn.",
+            is_fatal=True,
+        )
+    ]
+
+
+def _about_ties(fits: list[dict[str, float]]) -> list[Trouble]:
+    if not fits or "ties" not in fits[-1]:
+        return []
+    n, ties = fits[-1]["fitted"], fits[-1]["ties"]
+    if n < _FEW or ties < _MOST_TIES * n or (ties < n and n < _SOME):
+        return []
+    everything = ties >= n
+    so = "the reward is the same for everything" if everything else "they teach little"
+    return [
+        Trouble(
+            "ties",
+            f"{ties:.0f} of {n:.0f} answers are ties, so {so}. Clips that look alike to whoever "
+            "answers do not tell good from bad: give longer ones (--segment-length) that show what "
+            "counts, or candidates from the whole history (--history-share 0.5).",
+            is_fatal=everything,
+        )
+    ]
+
+
+def _about_reward(rows: list[dict[str, float]]) -> list[Trouble]:
+    scored = [row for row in rows if row["reward_version"]][-_SOME:]
+    if len(scored) < _FEW:
+        return []
+    if all(row["predicted_reward_std"] < _CONSTANT for row in scored):
+        return [
+            Trouble(
+                "constant",
+                "The learned reward is the same for everything that the agent does: it has nothing "
+                "to learn from. More labels, or longer clips (--segment-length), may tell what is "
+                "better.",
+                is_fatal=True,
+            )
+        ]
+    known = [c for row in scored if math.isfinite(c := row.get("reward_correlation", math.nan))]
+    if len(known) >= _FEW and abs(sum(known) / len(known)) < _NO_CORRELATION:
+        return [
+            Trouble(
+                "no correlation",
+                "The learned reward has nothing to do with the true one: their correlation over "
+                f"the newest {len(known)} rollouts is {sum(known) / len(known):.2f}. Where the "
+                "true reward is what is wanted, give more labels or longer clips; where people "
+                "want something else, this is as it should be.",
+                is_fatal=False,
+            )
+        ]
+    return []
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    """All whole rows of a table of numbers; what is no number is left out."""
+    try:
+        text = path.read_text()
+    except (OSError, ValueError):
+        return []
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    return [
+        {name: number for name, told in row.items() if (number := _number(told)) is not None}
+        for row in csv.DictReader(whole)
+    ]
+
+
+def _number(told: str | None) -> float | None:
+    try:
+        return float(told or "")
+    except ValueError:
+        return None
