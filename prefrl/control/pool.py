@@ -144,6 +144,8 @@ class SegmentPool:
 
     def true_rewards(self, item: Item) -> NDArray[np.float64]:
         """True step rewards of a segment, shape (T,): for oracles and evaluation only."""
+        if isinstance(item, Segment) and item.is_over:
+            return np.zeros(len(item))
         if item.id not in self._true_rewards and self._history is not None:
             return self._history.true_rewards(item)
         return self._true_rewards[item.id]
@@ -176,6 +178,7 @@ class SegmentPool:
         history_share: float = 0.0,
         early_share: float = 0.0,
         ending_share: float = 0.0,
+        over_share: float = 0.0,
     ) -> list[tuple[Segment, ...]]:
         """Up to n candidates of so many segments, of which no two were asked or are drawn together.
 
@@ -190,12 +193,14 @@ class SegmentPool:
                 the first 2 T steps of their episode, as far as there are any.
             ending_share: Share of the segments, at least, in which an episode ends by itself, as
                 far as there are any.
+            over_share: Share of the candidates of which one segment is what comes after such an
+                ending (``Segment.when_over``).
 
         Returns:
             Candidates, those of the newest segments first.
         """
         found = list[tuple[Segment, ...]]()
-        shares = early_share, ending_share
+        shares = early_share, ending_share, over_share
         if self._history is not None and (n_history := round(history_share * n)):
             found = _draw(self._history.segments, n_history, size, asked, rng, shares)
             asked = {*asked, *(pair for one in found for pair in _pairs(one))}
@@ -209,9 +214,9 @@ def _draw(
     size: int,
     asked: Collection[frozenset[str]],
     rng: np.random.Generator,
-    shares: tuple[float, float],
+    shares: tuple[float, float, float],
 ) -> list[tuple[Segment, ...]]:
-    early_share, ending_share = shares
+    early_share, ending_share, over_share = shares
     places = rng.integers(len(segments), size=(2 * n, size))
     early = np.flatnonzero([_is_early(segment) for segment in segments]) if early_share else ()
     if len(early):
@@ -222,12 +227,20 @@ def _draw(
     if 0 < there < ending_share:
         chosen = rng.random(places.shape) < (ending_share - there) / (1 - there)
         places = np.where(chosen, rng.choice(ending, size=places.shape), places)
+    sides = np.full(len(places), -1)  # on which one all is over, if on any
+    if len(ending) and over_share:
+        over = rng.random(len(places)) < over_share
+        sides[over] = rng.integers(size, size=int(over.sum()))
+        places[over, sides[over]] = rng.choice(ending, size=int(over.sum()))
     found = list[tuple[Segment, ...]]()
     drawn_together = set[frozenset[str]]()
-    for row in places.tolist():
+    for row, side in zip(places.tolist(), sides.tolist(), strict=True):
         if len(found) == n:
             break
-        candidate = tuple(segments[place] for place in row)
+        candidate = tuple(
+            segments[place].when_over() if number == side else segments[place]
+            for number, place in enumerate(row)
+        )
         pairs = _pairs(candidate)
         new = not any(pair in asked or pair in drawn_together for pair in pairs)
         if new and len(set(row)) == size:

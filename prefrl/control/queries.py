@@ -47,6 +47,9 @@ class QueryConfig:
     ending_share: float = 0.5
     """At least this share of the candidates' segments, on average, show how an episode ended, as
     far as there are such segments: what people judge by is often the end."""
+    over_share: float = 0.1
+    """Share of the candidates, where episodes end, of which one side is that all is over: it is
+    worth nothing, so the answer says whether the other one is better than that."""
     standardize_features: bool = False
     """Divide what k_center spreads out by its standard deviation over the newest segments: else
     what is measured in large numbers, such as velocities, decides. Not for pictures."""
@@ -60,7 +63,7 @@ class QueryConfig:
             raise ConfigError(
                 f"expected selection to be one of {', '.join(SELECTIONS)}, got {self.selection!r}."
             )
-        for name in ("history_share", "early_share", "ending_share"):
+        for name in ("history_share", "early_share", "ending_share", "over_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share in [0, 1], got {getattr(self, name)}.")
         if self.pool_bytes < 1:
@@ -126,6 +129,7 @@ class SegmentSource:
             "history_share": self._config.history_share,
             "early_share": self._config.early_share,
             "ending_share": self._config.ending_share,
+            "over_share": self._config.over_share,
         }
         return list(self._pool.random_candidates(n, size, asked, rng, **shares))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,8 @@ from prefrl.control.environments.frames import PackedFrames
 from prefrl.control.environments.rollout import Journals, Rollout
 
 __all__ = ["Segment", "SegmentSampler"]
+
+_OVER = "-over"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +64,38 @@ class Segment:
     def ended(self) -> NDArray[np.bool_]:
         """Whether the environment ended the episode with the step, shape (T,)."""
         ended = np.zeros(len(self), np.bool_)
-        if self.n_held:
+        if self.n_held and self.n_real:
             ended[self.n_real - 1] = True
         return ended
+
+    def when_over(self) -> Segment:
+        """What comes after it, where it shows how an episode ended: all of it is held.
+
+        It is worth 0, so a comparison with it says whether a segment is worth more or less than
+        nothing; that no two segments in which something happens can say.
+        """
+        n = len(self)
+
+        def last(part: NDArray[Any] | None) -> Any:
+            return None if part is None else np.repeat(part[-1:], n, axis=0)
+
+        frames = None if self.frames is None else self.frames.unpack()
+        return replace(
+            self,
+            id=f"{self.id}{_OVER}",
+            observations=last(self.observations),
+            actions=last(self.actions),
+            states=last(self.states),
+            frames=None if frames is None else PackedFrames.pack(frames[[-1] * len(frames)]),
+            episode_step=None,
+            next_observations=last(self.next_observations),
+            n_held=n,
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing happens in it."""
+        return self.n_real == 0
 
     @property
     def nbytes(self) -> int:
