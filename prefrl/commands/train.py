@@ -73,8 +73,12 @@ def start_train(command: Train) -> None:
     """Trains an agent, and shows what it came to."""
     config = command.config
     page = page_for(command.page, asks_people=config.asks_people)
+    chosen = config.preferences.segment_length == "auto"
     config, settings = with_settings(config)
     console.print(f"agent: {settings.line}", style="dim", markup=False, soft_wrap=True)
+    if chosen:
+        length = config.preferences.segment_length
+        console.print(f"segments: {length} steps each", style="dim", markup=False)
     for note in settings.notes:
         errors.print(note, style="yellow", markup=False, soft_wrap=True)
     _work(functools.partial(run_training, config), config, page)

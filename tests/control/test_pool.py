@@ -200,6 +200,29 @@ def test_at_least_a_share_of_the_segments_shows_an_ending(rng, share, expected):
     assert abs(np.mean(ends) - expected) < 3 * np.sqrt(0.25 / len(ends))
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_in_a_share_of_the_candidates_one_side_is_that_all_is_over(rng, size):
+    pool = SegmentPool(1000)
+    for number, (one, true_rewards) in enumerate(segments(1000)):
+        pool.add(dataclasses.replace(one, n_held=int(number % 10 == 0)), true_rewards)
+    found = pool.random_candidates(400, size, set(), rng, over_share=0.25)
+    over = np.array([[one.is_over for one in candidate] for candidate in found])
+    assert over.sum(1).max() == 1
+    assert abs(over.any(1).mean() - 0.25) < 3 * np.sqrt(0.25 * 0.75 / 400)
+    assert (over.sum(0) > 10).all()  # on each side
+    shown = next(one for candidate in found for one in candidate if one.is_over)
+    assert pool.true_rewards(shown).tolist() == [0, 0]
+    assert int(shown.observations[0, 0]) % 10 == 0  # what comes after an ending
+
+
+def test_where_nothing_ends_nothing_is_over(rng):
+    pool = filled(SegmentPool(100), segments(100))
+    before = np.random.default_rng(3), np.random.default_rng(3)
+    plain = pool.random_candidates(20, 2, set(), before[0])
+    shares = {"ending_share": 0.5, "over_share": 0.5}
+    assert pool.random_candidates(20, 2, set(), before[1], **shares) == plain
+
+
 def test_where_no_segment_is_known_to_start_early_all_are_drawn_from(rng):
     pool = filled(SegmentPool(100), segments(100))
     assert len(pool.random_candidates(20, 2, set(), rng, early_share=1.0)) == 20

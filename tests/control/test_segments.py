@@ -211,3 +211,15 @@ def test_of_pictures_the_last_one_is_held():
     piece = dataclasses.replace(piece, ended=piece.dones)
     ((segment, _),) = SegmentSampler(6, 1).cut(piece, env_steps=4)
     assert segment.frames.unpack().ravel().tolist() == [1, 2, 3, 4, 5, 5, 5]
+
+
+def test_when_all_is_over_nothing_happens_any_more():
+    (_, (segment, _)) = ending(5, at=4)
+    over = segment.when_over()
+    assert over.is_over
+    assert not segment.is_over
+    assert over.id != segment.id
+    assert (len(over), over.n_real, over.ended.any()) == (4, 0, False)
+    for part in (over.observations, over.next_observations, over.states):
+        assert part[:, 0].tolist() == [4.5] * 4
+    assert not over.actions.any()

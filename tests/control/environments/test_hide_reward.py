@@ -1,14 +1,16 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from control.toys import counters
+from control.toys import Counter, counters
 from gymnasium import spaces
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from prefrl import PreferenceCallback, PreferenceConfig
 from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY
 from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
 from prefrl.control.environments.making import make_environments
+from prefrl.control.environments.states import RecordState
 from prefrl.errors import ConfigError, UnsupportedSpaceError
 
 
@@ -27,6 +29,22 @@ def test_the_agent_gets_zero_and_the_record_has_everything():
     assert venv.finished_rewards == venv.finished_returns
     assert list(venv.finished_lengths) == [3, 3]
     assert len(venv.take().dones) == 0
+
+
+@pytest.mark.parametrize("terminates", [True, False])
+def test_the_record_knows_what_came_of_each_step(terminates):
+    venv = HideReward(
+        make_vec_env(lambda: RecordState(Counter(length=3, terminates=terminates)), n_envs=2)
+    )
+    venv.record(5)
+    venv.reset()
+    for _ in range(5):
+        venv.step(np.zeros((2, 1), np.float32))
+    taken = venv.take()
+    assert taken.next_observations[:, 1, 0].tolist() == [1, 2, 3, 1, 2]  # the last one, too
+    assert taken.ended[:, 0].tolist() == [False, False, terminates, False, False]
+    assert taken.dones[:, 0].tolist() == [False, False, True, False, False]
+    assert taken.final_states[2].tolist() == [[3.0 * terminates]] * 2
 
 
 def test_observations_are_those_of_the_environment_not_the_normalised_ones():

@@ -47,6 +47,11 @@ def test_an_episode_that_ends_by_itself_is_no_time_limit():
     assert ends(LimitEpisodes(Counter(length=4), Limits(horizon=4)), 13) == [-4, -8, -12]
 
 
+def test_a_hidden_ending_is_a_time_limit():
+    assert ends(LimitEpisodes(Counter(length=4), Limits(at_endings=True)), 13) == [4, 8, 12]
+    assert ends(LimitEpisodes(Counter(length=4), Limits(horizon=3, at_endings=True)), 7) == [3, 6]
+
+
 def test_a_fall_cuts_the_episode_if_it_stays_down():
     # Down at step 2, up again, down from step 5 on.
     env = Faller([True, False, True, True, *[False] * 20])

@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from control.toys import seen
 
+from prefrl.control.environments.rollout import Rollout
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.control.segments import Segment
@@ -116,3 +119,73 @@ def test_settings_that_cannot_work_are_refused():
         RewardNetConfig(hidden=(0,))
     with pytest.raises(ConfigError, match="reward_std > 0"):
         RewardNetConfig(reward_std=0.0)
+
+
+def ending(segment, n_held):
+    return dataclasses.replace(segment, n_held=n_held)
+
+
+def test_steps_that_are_held_are_worth_nothing(rng):
+    made, (one, other) = net(), segments(rng, 2)
+    rewards = made.step_rewards(made.collate([one]).inputs)  # (M, 1, T)
+    held = made.score(made.collate([ending(one, 2), other]))
+    assert torch.allclose(held[:, 0], rewards[:, 0, :3].sum(-1), atol=1e-5)
+    assert torch.allclose(held[:, 1], made.score(made.collate([other]))[:, 0], atol=1e-5)
+    assert (made.score(made.collate([ending(one, 5)])) == 0).all()
+
+
+def test_constants_are_of_steps_that_were_taken(rng):
+    made, sample = net(), segments(rng, 30)
+    made.standardize_inputs([ending(one, 2) for one in sample])
+    taken = np.concatenate([np.concatenate([s.observations, s.actions], 1)[:3] for s in sample])
+    assert made.input_shift.numpy() == pytest.approx(taken.mean(0), abs=1e-5)
+    assert made.input_scale.numpy() == pytest.approx(taken.std(0), abs=1e-5)
+
+
+def test_where_episodes_end_nothing_is_worth_nothing(rng):
+    """Behind an ending each step is worth 0: normalising must not move that."""
+    made, sample = net(), segments(rng, 30)
+    made.calibrate(sample, fitted=sample)
+    raw = made.step_rewards(made.collate(sample).inputs).flatten(1)
+    assert made.normalizer.shift.numpy() == pytest.approx(raw.mean(1).detach().numpy(), abs=1e-5)
+    made.calibrate(sample, fitted=[ending(one, 1) for one in sample])
+    assert (made.normalizer.shift == 0).all()
+    expected = raw.square().mean(1).sqrt().detach().numpy()
+    assert made.normalizer.scale.numpy() == pytest.approx(expected, rel=1e-5)
+
+
+def transitions(rng, n):
+    for one in segments(rng, n):
+        after = rng.normal(size=one.observations.shape).astype(np.float32)
+        yield dataclasses.replace(one, next_observations=after)
+
+
+def test_a_transition_is_how_the_observation_changed_and_whether_that_was_the_end(rng):
+    made = net(inputs="transition")
+    (one,) = transitions(rng, 1)
+    (read,) = made.collate([ending(one, 2)]).inputs.numpy()
+    assert read.shape == (5, 2 + 1 + 2 + 1)
+    assert read[:, 3:5] == pytest.approx(one.next_observations - one.observations)
+    assert read[:, 5].tolist() == [0, 0, 1, 0, 0]
+
+
+def test_the_same_transitions_have_the_same_reward_in_rollouts_and_segments(rng):
+    made, sample = net(inputs="transition"), list(transitions(rng, 3))
+    sample = [ending(sample[0], 1), *sample[1:]]
+    made.standardize_inputs(sample)
+    assert (made.input_shift[-1], made.input_scale[-1]) == (0, 1)  # endings are as they are
+    rows = {
+        name: np.stack([getattr(one, name) for one in sample], axis=1)
+        for name in ("observations", "actions", "next_observations", "ended")
+    }
+    played = Rollout(
+        true_rewards=np.zeros((5, 3)), dones=np.zeros((5, 3), bool), states=None, **rows
+    )
+    _, raw = made.predict(played)  # (M, T, N)
+    expected = made.step_rewards(made.collate(sample).inputs).detach().numpy()
+    assert raw == pytest.approx(expected.swapaxes(1, 2), abs=1e-5)
+
+
+def test_unknown_inputs_are_refused():
+    with pytest.raises(ConfigError, match=r"expected net.inputs to be one of state, action, trans"):
+        RewardNetConfig(inputs="pictures")

@@ -1,0 +1,40 @@
+"""Tasks that end: on the true reward and on comparisons; see the command file beside this."""
+
+from trainings import Arm, Benchmark, Suite, main
+
+SUITES = {
+    "staying": Suite(
+        ("CartPole-v1", "InvertedPendulum-v5"),
+        100_000,
+        {"true reward": Arm(), "100 labels": Arm(100)},
+        env="{}",
+        episodes=100,
+    ),
+    "leaving": Suite(
+        ("Acrobot-v1",),
+        200_000,
+        {"true reward": Arm(), "100 labels": Arm(100)},
+        env="{}",
+        episodes=100,
+    ),
+    "walking": Suite(
+        ("Hopper-v5", "Walker2d-v5"),
+        500_000,
+        {"true reward": Arm(), "700 labels": Arm(700)},
+        env="{}",
+    ),
+    "landing": Suite(
+        ("LunarLander-v3",),
+        500_000,
+        {
+            "true reward": Arm(),
+            "700 labels": Arm(700),
+            "700 labels, of transitions": Arm(700, preferences={"net": {"inputs": "transition"}}),
+        },
+        env="{}",
+        episodes=100,
+    ),
+}
+
+if __name__ == "__main__":
+    main(Benchmark("endings", SUITES), __doc__)
