@@ -6,7 +6,8 @@
     {"query": …, "segments": [SEGMENT, … ], "ranks": [1, 2, 2]}     ranking, 1 is the best
 
 SEGMENT is ``{"observations": [[… ]], "actions": [[… ]]}``, of shapes (T, O) and (T, A): what the
-labellers' clips show, and never the environment's own reward.
+labellers' clips show, and never the environment's own reward. Where the environment ended the
+episode, ``"held"`` says how many steps at the end were not taken: nothing happens in them.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class _SegmentRows:
                 "expected segments of numbers, but those of this run are pictures, which lines of "
                 f"JSON are no place for; their files are in {self._folder}, one .npz each."
             )
+        held = {"held": segment.n_held} if segment.n_held else {}
         return {
             "observations": segment.observations.tolist(),
             "actions": segment.actions.tolist(),
+            **held,
         }

@@ -1,0 +1,45 @@
+"""What people see of an ending: the last picture stands, darker, and says so."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["mark_ended"]
+
+_WORD = "ended"
+_DIMMED = 0.55
+_WIDTH = 0.4  # of the word, as a share of the picture's
+_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+
+
+def mark_ended(frames: NDArray[np.uint8], n_held: int) -> NDArray[np.uint8]:
+    """Marks the pictures of steps that an episode did not live to see.
+
+    Args:
+        frames: Shape (T, H, W, 3).
+        n_held: How many at the end; 0 changes nothing.
+
+    Returns:
+        A copy, if any are marked.
+    """
+    if not n_held:
+        return frames
+    marked = frames.copy()
+    for frame in marked[len(marked) - n_held :]:
+        dark = (frame * _DIMMED).astype(np.uint8)
+        frame[:] = _written(dark)
+    return marked
+
+
+def _written(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    font, (height, width) = cv2.FONT_HERSHEY_SIMPLEX, picture.shape[:2]
+    (wide, high), _ = cv2.getTextSize(_WORD, font, 1.0, 1)
+    scale = _WIDTH * width / wide
+    at = (round((width - wide * scale) / 2), round(height / 2 + high * scale / 2))
+    drawn = np.ascontiguousarray(picture)
+    for colour, thick in ((_BLACK, 4), (_WHITE, 1)):
+        weight = max(1, round(thick * scale))
+        cv2.putText(drawn, _WORD, at, font, scale, colour, weight, cv2.LINE_AA)
+    return drawn
