@@ -64,6 +64,7 @@ class LiveLine:
         )
         self._shown: dict[str, Any] = {column: "-" for _, column, _ in figures}  # the last known
         self._task = self._progress.add_task("", total=total, labels=0, note="", **self._shown)
+        self._labelled = 0
         self._started = self._last_line = time.monotonic()
         self._reminded = float("-inf")
 
@@ -83,8 +84,14 @@ class LiveLine:
         self._progress.stop()
 
     def hear(self, status: RoleStatus, counts: Counts | None) -> None:
-        """Takes in what the agent says of itself; with counts it waits for answers."""
+        """Takes in what the agent says of itself; with counts it waits for answers.
+
+        Between two rows of metrics, which may be minutes, it says how far it is.
+        """
         waits = counts is not None
+        if isinstance(done := status.about.get(self._counter), int):
+            self._progress.update(self._task, completed=done)
+            self._print_line(done)
         self._progress.update(self._task, note=status.state if waits else "")
         if counts is not None:
             self._progress.update(self._task, labels=counts.queries - counts.open)
@@ -106,11 +113,15 @@ class LiveLine:
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
         """Takes in a new row of metrics."""
-        done, labels = int(row[self._counter]), int(row.get("labels", 0))
+        done, self._labelled = int(row[self._counter]), int(row.get("labels", 0))
         for _, column, style in self._figures:
             if not math.isnan(value := float(row[column])):
                 self._shown[column] = _plain(value, style)
-        self._progress.update(self._task, completed=done, labels=labels, **self._shown)
+        self._progress.update(self._task, completed=done, labels=self._labelled, **self._shown)
+        self._print_line(done)
+
+    def _print_line(self, done: int) -> None:
+        """In a log, a line every ten seconds, and at the end."""
         now = time.monotonic()
         if self._console.is_terminal or (
             now - self._last_line < _SECONDS_BETWEEN_LINES and done < self._total
@@ -120,7 +131,7 @@ class LiveLine:
         left = (now - self._started) * max(0, self._total - done) / max(1, done)
         told = "  ".join(f"{words} {self._shown[column]}" for words, column, _ in self._figures)
         self._console.print(
-            f"{done:,}/{self._total:,} {self._unit}  {self._labels(str(labels))}{told}  "
+            f"{done:,}/{self._total:,} {self._unit}  {self._labels(str(self._labelled))}{told}  "
             f"{left:.0f} s left",
             soft_wrap=True,
         )

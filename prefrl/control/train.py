@@ -64,7 +64,7 @@ def train(
         oracle: Who answers, instead of the config's. It is called in this process.
         on_rollout: Called with new rows of metrics: each one with ``sync``, else the newest.
         on_agent: Called with what the agent says of itself when that is new, and while it waits for
-            answers with how many there are; never with ``sync``.
+            answers with how many there are.
         beside: Says what else is to run beside the roles as long as they do; not with ``sync``.
 
     Returns:
@@ -165,7 +165,7 @@ def _in_one_process(
         on_rollout=caller.on_rollout,
     )
     with only_one(run, "agent"):
-        heartbeat = Heartbeat(run, "agent")
+        heartbeat = Heartbeat(run, "agent", tell=lambda status: caller.on_agent(status, None))
         role = AgentRole(config, run, preferences, stop=stop, heartbeat=heartbeat)
         while role.step():
             pass

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,17 @@ class Heartbeat:
     Args:
         run: Of which run.
         role: Its name.
+        tell: Is told as well, where somebody listens in the same process.
     """
 
-    def __init__(self, run: RunDirectory, role: str) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        role: str,
+        *,
+        tell: Callable[[RoleStatus], None] = lambda status: None,
+    ) -> None:
+        self._tell = tell
         self._path = run.status / f"{role}.json"
         self._role = role
         self._started_at = time.time()
@@ -82,6 +90,7 @@ class Heartbeat:
         status = RoleStatus(
             self._role, os.getpid(), self._state, time.time(), self._started_at, self._about
         )
+        self._tell(status)
         content = json.dumps(asdict(status)).encode()
         with contextlib.suppress(OSError):  # on a full disk the work matters more than the news
             replace_file(self._path, content, point="status", forced=False)

@@ -159,10 +159,14 @@ def run(job):
 
 
 def commit():
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return told.stdout.strip()
+    """Which one, and whether what is measured was changed since."""
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+
+    told = git("describe", "--always").stdout.strip()
+    changed = git("diff", "--quiet", "HEAD", "--", "prefrl", "envs").returncode
+    return f"{told}-dirty" if changed else told
 
 
 def interval(values):
