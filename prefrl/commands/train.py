@@ -136,6 +136,7 @@ def evaluate_agent(command: Evaluate) -> None:
         net=net,
         deterministic=not command.stochastic,
         max_steps=config.eval_max_steps,
+        env=config.env,
     )
     returns = evaluation.returns
     cut = f", {evaluation.n_cut} of them cut" if evaluation.n_cut else ""
