@@ -339,7 +339,7 @@ def _inverse(flat: NDArray[Any], space: spaces.Space[Any]) -> Any:
     scaled = low + share * (high - low)
     if space.dtype.kind != "f":
         scaled = np.rint(scaled)
-    return np.clip(scaled, low, high).astype(space.dtype)
+    return np.asarray(np.clip(scaled, low, high)).astype(space.dtype)
 
 
 def _built(space: spaces.Space[Any], path: _Path, values: Mapping[_Path, Any]) -> Any:
