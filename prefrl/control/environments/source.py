@@ -225,5 +225,6 @@ def _wrapped(made: gym.Env[Any, Any], wrapper: Any, name: str) -> gym.Env[Any, A
 
 
 def _line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split())
+    """What an error says, in one line, without what Gymnasium adds to it."""
+    said, _, _ = str(error).partition(" was raised from the environment creator")
+    return " ".join(said.split())
