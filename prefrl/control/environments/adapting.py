@@ -281,8 +281,7 @@ def _is_taken(space: spaces.Space[Any]) -> bool:
         return int(space.start) == 0
     if isinstance(space, spaces.MultiDiscrete):
         return space.nvec.ndim == 1 and not space.start.any()
-    if isinstance(space, spaces.MultiBinary):
-        return len(space.shape) == 1
+    # Stable-Baselines3 gives the bits of MultiBinary as floats: those are brought to integers.
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or not space.shape:
         return False
     near = (space.high >= _NEAREST_BOUND) & (space.high <= _FARTHEST_BOUND)

@@ -132,7 +132,6 @@ def test_observations_with_pictures_keep_one(space, picture, n_numbers):
         spaces.Box(-3, 3, (1,), np.float32),
         spaces.Discrete(3),
         spaces.MultiDiscrete([2, 3]),
-        spaces.MultiBinary(3),
     ],
 )
 def test_what_can_be_read_is_not_touched(space, actions):
@@ -188,6 +187,7 @@ def large(low, high, shape=(2,), dtype=np.float32):
             [0, 1, 2, 0],
             [[0, 1], [2, 0]],
         ),
+        (spaces.MultiBinary(2), spaces.MultiBinary(2), [1, 0], [1, 0]),
         (spaces.MultiBinary([2, 2]), spaces.MultiBinary(4), [1, 0, 0, 1], [[1, 0], [0, 1]]),
         (large(0, 1000), large(-1, 1), [-1, 1], [0, 1000]),
         (large(0, 1), large(-1, 1), [0, 2], [0.5, 1]),
