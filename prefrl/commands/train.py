@@ -112,7 +112,8 @@ def _show(config: TrainConfig, result: Result) -> None:
     console.print(
         f"\nNext: open the report in a browser; [bold]prefrl evaluate {root}[/]; "
         f"[bold]tensorboard --logdir {result.run.tensorboard}[/]; or train longer, as in\n"
-        f"  prefrl train {config.env_id} --labels 700 --steps 1000000 --run runs/longer",
+        f"  prefrl train {config.env_id}{config.env.options} --labels 700 --steps 1000000 "
+        "--run runs/longer",
         soft_wrap=True,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -85,6 +86,12 @@ class EnvConfig:
                     f"expected env.wrapper as module:Class, got {name!r}; write it as in "
                     "gymnasium.wrappers:FlattenObservation."
                 )
+
+    @property
+    def options(self) -> str:
+        """The options of the command line that say the same, each after a blank."""
+        options = [f" --env.kwargs {shlex.quote(json.dumps(self.kwargs))}"] if self.kwargs else []
+        return "".join([*options, *(f" --env.wrapper {name}" for name in self.wrapper)])
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> EnvConfig:
