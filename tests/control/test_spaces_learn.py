@@ -9,7 +9,14 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import set_random_seed
 
-from prefrl import HideReward, PreferenceCallback, PreferenceConfig, TrainConfig, adapt_spaces, train
+from prefrl import (
+    HideReward,
+    PreferenceCallback,
+    PreferenceConfig,
+    TrainConfig,
+    adapt_spaces,
+    train,
+)
 from prefrl.control.agent.config import AgentConfig
 from prefrl.control.queries import QueryConfig
 
