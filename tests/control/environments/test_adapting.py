@@ -1,4 +1,4 @@
-"""Every kind of space becomes one that Stable-Baselines3 and the reward nets read, or is refused."""
+"""Each kind of space becomes one that Stable-Baselines3 and the reward nets read, or is refused."""
 
 import logging
 
