@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from prefrl.control.agent.callback import PreferenceCallback
     from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer
     from prefrl.control.config import TrainConfig
+    from prefrl.control.environments.adapting import adapt_spaces
     from prefrl.control.environments.hide_reward import HideReward
+    from prefrl.control.environments.source import EnvConfig
     from prefrl.control.environments.states import RecordState
     from prefrl.control.finish import Result
     from prefrl.control.preferences import PreferenceConfig
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Comparison",
+    "EnvConfig",
     "HideReward",
     "LabelStore",
     "Oracle",
@@ -50,6 +53,7 @@ __all__ = [
     "RunDirectory",
     "Segment",
     "TrainConfig",
+    "adapt_spaces",
     "preset",
     "resume",
     "train",
@@ -60,7 +64,9 @@ _MODULES = {
     "prefrl.control.agent.replay_buffer": ("RelabelledReplayBuffer",),
     "prefrl.control.config": ("TrainConfig",),
     "prefrl.control.finish": ("Result",),
+    "prefrl.control.environments.adapting": ("adapt_spaces",),
     "prefrl.control.environments.hide_reward": ("HideReward",),
+    "prefrl.control.environments.source": ("EnvConfig",),
     "prefrl.control.preferences": ("PreferenceConfig",),
     "prefrl.control.presets": ("preset",),
     "prefrl.control.segments": ("Segment",),

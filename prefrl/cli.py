@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _automatic_preset(command: Any) -> str | None:
     """The preset that suits what is to be trained; None where it is the one already taken."""
     if isinstance(command, Train) and command.preset == "auto":
-        name = preset_for(command.config.env_id)
+        name = preset_for(command.config.env_id, command.config.env)
         return None if name == "control" else name
     if isinstance(command, Align | Sft) and command.preset == "auto":
         name = align_preset_for(command.config.model)

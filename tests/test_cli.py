@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from prefrl import RunDirectory
 from prefrl.cli import main
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 SHORT = ["--labels", "12", "--steps", "3000", "--segment-length", "10", "--warmup-segments", "10",
          "--agent.n-envs", "4", "--agent.n-steps", "100", "--agent.batch-size", "100",
          "--agent.n-epochs", "1", "--eval-episodes", "2"]  # fmt: skip
+
+CLIP = "gymnasium.wrappers:ClipAction"  # its actions have no bounds
+OTHER = ["--env.kwargs", '{"continuous": true}', "--env.wrapper",
+         "gymnasium.wrappers:TimeAwareObservation"]  # fmt: skip
 
 
 def run(*arguments):
@@ -64,6 +69,34 @@ def test_replay_repeats_the_fits(trained, capsys):
     assert "fits repeated exactly" in said
 
 
+def test_arguments_and_wrappers_of_the_environment_go_with_the_run(tmp_path, capsys):
+    path = tmp_path / "run"
+    main(["train", DOT, *SHORT, *OTHER, "--run", str(path)])
+    said = capsys.readouterr().out
+    assert """--env.kwargs '{"continuous": true}' --env.wrapper gymnasium.wrappers:Time""" in said
+    run_of = RunDirectory(path)
+    config = run_of.read_json(run_of.config)
+    assert config["env"] == {
+        "kwargs": {"continuous": True},
+        "wrapper": ["gymnasium.wrappers:TimeAwareObservation"],
+    }
+    assert "(3,)" in run_of.read_json(run_of.spaces)["observations"]
+    assert (path / "films" / "after.webm").stat().st_size > 1000
+    main(["evaluate", str(path), "--episodes", "1"])
+    main(["replay", str(path)])
+    assert "fits repeated exactly" in capsys.readouterr().out
+    # The same run with other wrappers, as if their code had changed since.
+    config["env"]["wrapper"] = []
+    run_of.write_json(run_of.config, config)
+    (path / "summary.json").unlink()
+    for command in ("resume", "evaluate"):
+        assert run(command, str(path)) == 2
+        told = capsys.readouterr().err
+        assert "as " in told
+        assert "its observations being Box" in told
+    assert "Traceback" not in told
+
+
 def test_resume_refuses_a_finished_run(trained, capsys):
     assert run("resume", str(trained)) == 2
     assert "expected a run that is not finished" in capsys.readouterr().err
@@ -83,7 +116,15 @@ def test_doctor_says_what_works(capsys):
         (["train", DOT, "--labels", "0"], "labels must be at least 1, got 0"),
         (["train", DOT, "--segment-length", "60"], "segment_length is 60"),
         (["train", DOT, "--steps", "1500", "--segment-length", "50"], "expected segments enough"),
-        (["train", "Taxi-v4"], "expected Box observations"),
+        (["train", "Taxi-v4", "--algo", "sac"], "sac needs Box actions"),
+        (["train", DOT, "--env.kwargs", '{"size"'], "expected env.kwargs as JSON"),
+        (["train", DOT, "--env.kwargs", "[5]"], "as a JSON object"),
+        (["train", DOT, "--env.kwargs", '{"render_mode": "human"}'], "render_mode"),
+        (["train", DOT, "--env.kwargs", '{"nope": 1}'], "unexpected keyword argument 'nope'"),
+        (["train", DOT, "--env.wrapper", "FlattenObservation"], "expected env.wrapper"),
+        (["train", DOT, "--env.wrapper", "nowhere:Gone"], "no module named 'nowhere'"),
+        (["train", DOT, "--env.wrapper", "gymnasium:Gone"], "has no attribute 'gone'"),
+        (["train", "Pendulum-v1", "--env.wrapper", CLIP], "a lower and an upper bound"),
         (["train", DOT, "--fit.noise", "2"], "noise is a share"),
         (["train", DOT, "--selection", "psychic"], "psychic"),
         (["train", DOT, "--algo", "sac"], "sac needs Box actions"),

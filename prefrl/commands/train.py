@@ -157,7 +157,8 @@ def _show(config: TrainConfig, result: Result, watch: _Watch) -> None:
     console.print(
         f"\nNext: open the report in a browser; [bold]prefrl evaluate {root}[/]; "
         f"[bold]tensorboard --logdir {result.run.tensorboard}[/]; or train longer, as in\n"
-        f"  prefrl train {config.env_id} --labels 700 --steps 1000000 --run runs/longer",
+        f"  prefrl train {config.env_id}{config.env.options} --labels 700 --steps 1000000 "
+        "--run runs/longer",
         soft_wrap=True,
     )
     watch.say(result.troubles)
@@ -185,6 +186,7 @@ def evaluate_agent(command: Evaluate) -> None:
         net=net,
         deterministic=not command.stochastic,
         max_steps=config.eval_max_steps,
+        env=config.env,
     )
     returns = evaluation.returns
     cut = f", {evaluation.n_cut} of them cut" if evaluation.n_cut else ""

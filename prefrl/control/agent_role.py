@@ -62,6 +62,7 @@ class AgentRole:
             seed=config.seed,
             device=devices_of(config)[0],
             limits=config.limits,
+            env=config.env,
         )
         self.agent.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         buffer = self.agent.replay_buffer

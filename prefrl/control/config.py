@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import gymnasium as gym
 import torch
 import tyro
 
@@ -16,7 +15,14 @@ from prefrl.control.agent.config import AgentConfig
 from prefrl.control.agent.replay_buffer import check_memory
 from prefrl.control.agent.settings import Resolved, resolve
 from prefrl.control.environments.limits import Limits
-from prefrl.control.environments.making import check_environment, check_limits, shows_pictures
+from prefrl.control.environments.making import (
+    check_environment,
+    check_limits,
+    check_reward,
+    describe_spaces,
+    shows_pictures,
+)
+from prefrl.control.environments.source import EnvConfig, make_env
 from prefrl.control.environments.spaces import layout_of
 from prefrl.control.exploration import ExplorationConfig
 from prefrl.control.off_policy import OffPolicyConfig
@@ -28,10 +34,12 @@ from prefrl.core.oracle import OracleConfig
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.devices import choose_devices
+from prefrl.runtime.rundir import RunDirectory
 
 __all__ = [
     "TrainConfig",
     "check_horizon",
+    "check_spaces_of_run",
     "config_as_json",
     "config_from_json",
     "devices_of",
@@ -88,6 +96,8 @@ class TrainConfig:
     """How the reward is learned."""
     agent: AgentConfig = field(default_factory=AgentConfig)
     """The agent's hyperparameters."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    """How the environment is made, beside its id."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "eval_episodes", "eval_max_steps", "threads"):
@@ -153,8 +163,9 @@ def check_horizon(config: TrainConfig) -> None:
             are shorter than a segment or cannot be cut as the config says, or its pictures are too
             small for the reward net.
     """
-    spec = check_environment(config.env_id)
-    check_limits(config.env_id, config.limits)
+    spec = check_environment(config.env_id, config.env)
+    check_limits(config.env_id, config.limits, config.env)
+    check_reward(config.env_id, config.env)
     horizon = spec.max_episode_steps
     length = config.preferences.segment_length
     if length == "auto":
@@ -169,12 +180,30 @@ def check_horizon(config: TrainConfig) -> None:
             f"segment_length is {length}, but horizon cuts episodes after {config.horizon} steps; "
             "choose a horizon of at least a segment."
         )
-    env = gym.make(config.env_id)
+    env = make_env(config.env_id, config.env)
     try:
         check_algorithm(config.algo, config.env_id, env.observation_space, env.action_space)
         step_reward(env, config.preferences)
     finally:
         env.close()
+
+
+def check_spaces_of_run(config: TrainConfig, run: RunDirectory) -> None:
+    """Refuses an environment that is no longer what the run began with.
+
+    Raises:
+        ConfigError: If its observations or actions are others; the agent's nets are for the first.
+    """
+    if not run.spaces.is_file():
+        return
+    began, now = run.read_json(run.spaces), describe_spaces(config.env_id, config.env)
+    for name in now:
+        if began[name] != now[name]:
+            raise ConfigError(
+                f"expected {config.env_id} as {run.root} began with it, its {name} being "
+                f"{began[name]}, got {now[name]}; go back to the release, wrappers and arguments "
+                "that it was made with, or start a new run."
+            )
 
 
 def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
@@ -190,8 +219,8 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
         ConfigError: If the environment cannot be made, the algorithm does not fit it, there are no
             such settings, or no memory for the replay buffer.
     """
-    check_environment(config.env_id)
-    env = gym.make(config.env_id)
+    check_environment(config.env_id, config.env)
+    env = make_env(config.env_id, config.env)
     try:
         check_algorithm(config.algo, config.env_id, env.observation_space, env.action_space)
         seen, done = env.observation_space, env.action_space
@@ -204,7 +233,7 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
         check_memory(size, frame_stack, seen, done)
     preferences = config.preferences
     if preferences.segment_length == "auto":
-        length = length_for(config.env_id, config.limits, seed=config.seed)
+        length = length_for(config.env_id, config.limits, seed=config.seed, env=config.env)
         preferences = dataclasses.replace(preferences, segment_length=length)
     return dataclasses.replace(config, agent=resolved.config, preferences=preferences), resolved
 
@@ -218,7 +247,11 @@ def devices_of(config: TrainConfig) -> tuple[str, str]:
     Raises:
         ConfigError: If there is no such device.
     """
-    if config.device == "auto" and torch.cuda.is_available() and not shows_pictures(config.env_id):
+    if (
+        config.device == "auto"
+        and torch.cuda.is_available()
+        and not shows_pictures(config.env_id, config.env)
+    ):
         return "cpu", "cpu"
     return choose_devices(config.device)
 
@@ -238,6 +271,7 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
     """
     try:
         agent = AgentConfig(**_tuples(content.pop("agent")))
+        env = EnvConfig.from_json(content.pop("env", {"kwargs": {}, "wrapper": []}))
         told = content.pop("preferences")
         preferences = PreferenceConfig(
             query=QueryConfig(**told.pop("query")),
@@ -249,7 +283,7 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
             **told,
         )
         run = Path(content.pop("run"))
-        return TrainConfig(run=run, agent=agent, preferences=preferences, **content)
+        return TrainConfig(run=run, agent=agent, env=env, preferences=preferences, **content)
     except (KeyError, TypeError, AttributeError) as error:
         raise RunDirectoryError(
             f"expected a config.json of this release of prefrl, but {error}; read the run with "

@@ -15,6 +15,7 @@ from prefrl.control.environments.endings import ended_of, numbers_after
 from prefrl.control.environments.frames import History, stack_frames
 from prefrl.control.environments.making import last_observations, make_environments
 from prefrl.control.environments.rollout import Journals, Rollout
+from prefrl.control.environments.source import EnvConfig
 from prefrl.control.environments.spaces import encode_actions, layout_of
 from prefrl.control.environments.states import STATE_KEY
 from prefrl.control.preferences import StepReward
@@ -58,6 +59,7 @@ def evaluate(
     net: StepReward | None = None,
     deterministic: bool = True,
     max_steps: int = 10_000,
+    env: EnvConfig | None = None,
 ) -> Evaluation:
     """Runs whole episodes, or games, in fresh environments, side by side.
 
@@ -69,11 +71,12 @@ def evaluate(
         net: Predicts rewards; None leaves them out.
         deterministic: Whether the agent takes its most likely action.
         max_steps: Steps after which an episode that has not ended is cut.
+        env: Arguments and wrappers of the environments.
 
     Returns:
         True and predicted rewards, and states for a film.
     """
-    venv = make_environments(env_id, n_envs=episodes, seed=seed)
+    venv = make_environments(env_id, n_envs=episodes, seed=seed, env=env)
     try:
         return _run_episodes(agent, venv, net, deterministic, max_steps)
     finally:

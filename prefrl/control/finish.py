@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 
 from prefrl.control.agent.agent import Agent
-from prefrl.control.config import TrainConfig, config_from_json, devices_of
+from prefrl.control.config import (
+    TrainConfig,
+    check_spaces_of_run,
+    config_from_json,
+    devices_of,
+)
 from prefrl.control.environments.making import check_environment
 from prefrl.control.evaluate import Evaluation, evaluate
 from prefrl.control.films.report import film_episode, film_pairs
@@ -66,7 +71,8 @@ def load_run(run: RunDirectory) -> tuple[TrainConfig, Agent, StepReward]:
         RunDirectoryError: If a part is missing or does not fit.
     """
     config = config_from_json(run.read_json(run.config))
-    check_environment(config.env_id)
+    check_environment(config.env_id, config.env)
+    check_spaces_of_run(config, run)
     try:
         device, _ = devices_of(config)
     except ConfigError:
@@ -94,7 +100,7 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
     after = _evaluate(trained, config, net)
     trained.close()
     _write_evaluation(run, after)
-    notes = _film(run, config.env_id, before, after) if config.films else []
+    notes = _film(run, config, before, after) if config.films else []
     if after.n_cut:
         notes.append(
             f"{after.n_cut} of {config.eval_episodes} episodes of the evaluation were cut after "
@@ -107,7 +113,9 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
 
 
 def _agent(config: TrainConfig, device: str) -> Agent:
-    return Agent(config.env_id, config.algo, config.agent, seed=config.seed, device=device)
+    return Agent(
+        config.env_id, config.algo, config.agent, seed=config.seed, device=device, env=config.env
+    )
 
 
 def _reward_net(run: RunDirectory, config: TrainConfig, agent: Agent) -> StepReward:
@@ -124,6 +132,7 @@ def _evaluate(agent: Agent, config: TrainConfig, net: StepReward | None) -> Eval
         seed=config.seed + _EVALUATION_SEED,
         net=net,
         max_steps=config.eval_max_steps,
+        env=config.env,
     )
 
 
@@ -143,14 +152,18 @@ def _write_evaluation(run: RunDirectory, after: Evaluation) -> None:
     )
 
 
-def _film(run: RunDirectory, env_id: str, before: Evaluation, after: Evaluation) -> list[str]:
+def _film(
+    run: RunDirectory, config: TrainConfig, before: Evaluation, after: Evaluation
+) -> list[str]:
     """Makes all films; where that cannot be done, says why."""
     try:
         for name, shown in (("before", before), ("after", after)):
-            film_episode(run, env_id, shown.states, name, journals=shown.journals)
+            film_episode(
+                run, config.env_id, shown.states, name, journals=shown.journals, env=config.env
+            )
         with LabelStore(run.labels) as store:
             asked = store.most_urgent_answers(4)
-        film_pairs(run, env_id, asked)
+        film_pairs(run, config.env_id, asked, env=config.env)
     except FilmError as error:
         return [f"no films: {error}"]
     return []

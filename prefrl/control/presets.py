@@ -12,6 +12,7 @@ from prefrl.control.agent.algorithms import Algo
 from prefrl.control.agent.config import AgentConfig
 from prefrl.control.config import TrainConfig
 from prefrl.control.environments.making import shows_pictures
+from prefrl.control.environments.source import EnvConfig
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
@@ -150,10 +151,10 @@ def for_algorithm(start: TrainConfig, algo: Algo) -> TrainConfig:
     return start if algo == start.algo else replace(start, algo=algo, agent=AgentConfig())
 
 
-def preset_for(env_id: str) -> str:
+def preset_for(env_id: str, env: EnvConfig | None = None) -> str:
     """The preset that suits an environment: ``atari`` where it shows pictures.
 
     Raises:
         ConfigError: If it cannot be made.
     """
-    return "atari" if shows_pictures(env_id) else "control"
+    return "atari" if shows_pictures(env_id, env) else "control"

@@ -80,9 +80,8 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
 
 def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
-    import gymnasium as gym
-
     from prefrl.control.config import config_from_json, devices_of
+    from prefrl.control.environments.source import make_env
     from prefrl.control.preferences import step_reward
     from prefrl.control.recent import load_recent
     from prefrl.runtime.devices import use_cpu
@@ -90,7 +89,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
     config = config_from_json(run.read_json(run.config))
     use_cpu(config.threads)
-    env = gym.make(config.env_id)
+    env = make_env(config.env_id, config.env)
     net = step_reward(env, config.preferences).to(devices_of(config)[1])
     env.close()
     with LabelStore(run.labels) as store:
@@ -119,13 +118,16 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
 
 def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    from prefrl.control.environments.source import EnvConfig
     from prefrl.control.films.games import open_renderer
     from prefrl.control.films.renderer import FILM_SIZE, FilmMaker
 
     os.nice(_NICENESS)
     heartbeat.beat("starting")
-    env_id = run.read_json(run.config)["env_id"]
-    with LabelStore(run.labels) as store, open_renderer(env_id, size=FILM_SIZE) as clips:
+    told = run.read_json(run.config)
+    env = EnvConfig.from_json(told["env"]) if "env" in told else None
+    renderer = open_renderer(told["env_id"], size=FILM_SIZE, env=env)
+    with LabelStore(run.labels) as store, renderer as clips:
         films = FilmMaker(store, Items(run), run.media, clips)
 
         def step() -> bool:

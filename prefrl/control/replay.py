@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import gymnasium as gym
-
 from prefrl.control.config import config_from_json, devices_of
+from prefrl.control.environments.source import make_env
 from prefrl.control.items import Items
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.control.recent import load_recent
@@ -36,7 +35,7 @@ def replay_run(run: RunDirectory) -> Iterator[ReplayedFit]:
     device = devices_of(config)[1]
 
     def net() -> StepReward:
-        env = gym.make(config.env_id)
+        env = make_env(config.env_id, config.env)
         made = step_reward(env, config.preferences).to(device)
         env.close()
         return made

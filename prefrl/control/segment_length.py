@@ -13,6 +13,7 @@ import numpy as np
 
 from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import make_environments
+from prefrl.control.environments.source import EnvConfig
 
 __all__ = ["MOST", "chosen_length", "length_for"]
 
@@ -40,7 +41,9 @@ def chosen_length(fps: float, lengths: Sequence[int]) -> int:
     return min(MOST, max(_SHORTEST, wanted))
 
 
-def length_for(env_id: str, limits: Limits | None, *, seed: int) -> int:
+def length_for(
+    env_id: str, limits: Limits | None, *, seed: int, env: EnvConfig | None = None
+) -> int:
     """Steps per segment for an environment, of which some episodes are played at random.
 
     At most 20 of them, 2,000 steps or ten seconds.
@@ -49,8 +52,9 @@ def length_for(env_id: str, limits: Limits | None, *, seed: int) -> int:
         env_id: A Gymnasium id, of what ``check_environment`` lets pass.
         limits: Where its training episodes are cut early.
         seed: Of these episodes.
+        env: Its arguments and wrappers.
     """
-    venv = make_environments(env_id, n_envs=1, seed=seed, limits=limits)
+    venv = make_environments(env_id, n_envs=1, seed=seed, limits=limits, env=env)
     lengths, now, began = list[int](), 0, time.monotonic()
     try:
         metadata = venv.get_attr("metadata")[0]

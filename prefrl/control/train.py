@@ -11,11 +11,13 @@ from prefrl.control.agent_role import AgentRole
 from prefrl.control.config import (
     TrainConfig,
     check_horizon,
+    check_spaces_of_run,
     config_as_json,
     config_from_json,
     devices_of,
     with_settings,
 )
+from prefrl.control.environments.making import describe_spaces
 from prefrl.control.films.renderer import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
@@ -79,6 +81,7 @@ def train(
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, config_as_json(config))
+    run.write_json(run.spaces, describe_spaces(config.env_id, config.env))
     return _work(config, run, _caller(oracle, on_rollout, on_agent, beside))
 
 
@@ -109,6 +112,7 @@ def resume(
     run.check_unfinished()
     config = config_from_json(run.read_json(run.config))
     _check(config)
+    check_spaces_of_run(config, run)
     run.make_folders()
     return _work(config, run, _caller(oracle, on_rollout, on_agent, beside))
 
@@ -124,7 +128,7 @@ def _check(config: TrainConfig) -> None:
     check_horizon(config)
     devices_of(config)
     if config.asks_people:
-        check_drawable(config.env_id)
+        check_drawable(config.env_id, config.env)
 
 
 def _caller(

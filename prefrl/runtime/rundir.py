@@ -4,6 +4,7 @@
 
     RUN/
       config.json            what was asked for, whole
+      spaces.json            what an agent sees and does there, as it was at the start
       versions.json          what it ran with
       metrics.csv            one row per rollout, or per 1,000 steps where rollouts are short
       fits.csv               one row per fit of the reward ensemble
@@ -129,6 +130,11 @@ class RunDirectory:
     def config(self) -> Path:
         """What was asked for."""
         return self.root / "config.json"
+
+    @property
+    def spaces(self) -> Path:
+        """What an agent sees and does there, as it was at the start."""
+        return self.root / "spaces.json"
 
     @property
     def versions(self) -> Path:

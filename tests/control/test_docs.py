@@ -63,3 +63,13 @@ def test_the_off_policy_script_that_is_shown_learns_from_the_newest_reward():
     model = names["model"]
     assert type(model.replay_buffer) is RelabelledReplayBuffer
     assert model._n_updates > 0
+
+
+def test_the_script_for_other_spaces_runs():
+    page = LEARNERS.with_name("environments.md").read_text()
+    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {}
+    exec(script.replace("50_000", "2_048"), names)  # noqa: S102 the page's own
+    row = names["callback"].rows[-1]
+    assert (row["env_steps"], row["reward_version"] > 0) == (2048, True)
+    assert names["venv"].observation_space.shape == (45,)

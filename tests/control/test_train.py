@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from prefrl import PreferenceConfig, TrainConfig, train
+from prefrl import EnvConfig, PreferenceConfig, TrainConfig, train
 from prefrl.cli import main
 from prefrl.control.agent.agent import AgentConfig
 from prefrl.control.config import config_as_json, config_from_json
@@ -156,8 +156,10 @@ def test_what_cannot_work_is_refused_before_anything_is_written(tmp_path, option
 
 
 def test_spaces_that_are_not_supported_are_refused(tmp_path):
-    with pytest.raises(UnsupportedSpaceError, match="expected Box observations"):
-        train(short(tmp_path / "run", env_id="Taxi-v4"))
+    clipped = EnvConfig(wrapper=("gymnasium.wrappers:ClipAction",))
+    with pytest.raises(UnsupportedSpaceError, match="a lower and an upper bound"):
+        train(short(tmp_path / "run", env_id="Pendulum-v1", env=clipped))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unfinished_run_cannot_be_loaded(tmp_path):

@@ -35,6 +35,7 @@ from prefrl.control.environments.frames import stack_frames
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import make_environments
+from prefrl.control.environments.source import EnvConfig
 from prefrl.control.environments.spaces import Layout, layout_of
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
@@ -53,6 +54,7 @@ class Agent:
         hide_reward: Whether the agent's reward is hidden; False trains on the true reward.
         device: Where the policy is computed.
         limits: Where its episodes are cut early.
+        env: Arguments and wrappers of the environments.
     """
 
     def __init__(
@@ -65,14 +67,15 @@ class Agent:
         hide_reward: bool = True,
         device: str = "cpu",
         limits: Limits | None = None,
+        env: EnvConfig | None = None,
     ) -> None:
-        config = resolve(env_id, algo, config).config
+        config = resolve(env_id, algo, config, env=env).config
         n_envs, gamma, frame_stack = config.n_envs, config.gamma, config.frame_stack
         assert n_envs is not None
         assert gamma is not None
         assert frame_stack is not None
         self.environments: VecEnv = make_environments(
-            env_id, n_envs=n_envs, seed=seed, limits=limits
+            env_id, n_envs=n_envs, seed=seed, limits=limits, env=env
         )
         spaces_of = self.environments.observation_space, self.environments.action_space
         check_algorithm(algo, env_id, *spaces_of)

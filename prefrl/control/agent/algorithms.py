@@ -193,7 +193,7 @@ def _on_policy(name: str, path: str, zoo_name: str, own: Mapping[str, Any]) -> A
         on_policy=True,
         own=own,
         own_on_pictures=_NO_HIDDEN,
-        actions=("Box", "Discrete"),
+        actions=("Box", "Discrete", "MultiDiscrete", "MultiBinary"),
         policy="LstmPolicy" if "lstm_hidden_size" in own else "Policy",
         critic_key="vf",
     )

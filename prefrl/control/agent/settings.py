@@ -13,7 +13,8 @@ from typing import Any
 from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.agent.config import FOLLOWERS, AgentConfig, merged
 from prefrl.control.agent.entries import read_settings, translate
-from prefrl.control.environments.making import shows_pictures, spec_of
+from prefrl.control.environments.making import shows_pictures
+from prefrl.control.environments.source import EnvConfig, spec_of
 from prefrl.errors import ConfigError, MissingExtraError
 
 __all__ = ["Resolved", "resolve"]
@@ -45,7 +46,12 @@ class _Found:
 
 
 def resolve(
-    env_id: str, algo: str, config: AgentConfig, *, pictures: bool | None = None
+    env_id: str,
+    algo: str,
+    config: AgentConfig,
+    *,
+    pictures: bool | None = None,
+    env: EnvConfig | None = None,
 ) -> Resolved:
     """Fills in what a config leaves open, from the settings that it names.
 
@@ -57,6 +63,7 @@ def resolve(
         algo: The algorithm's name.
         config: What is given.
         pictures: Whether the environment shows pictures; None looks.
+        env: Arguments and wrappers of the environment, where it has to be looked at.
 
     Returns:
         The config with everything filled in, and where it is from.
@@ -70,7 +77,7 @@ def resolve(
     if config.source:
         return Resolved(config, f"{algo} with {config.source}")
     if pictures is None:
-        pictures = shows_pictures(env_id)
+        pictures = shows_pictures(env_id, env)
     found = _find(env_id, algo, config.settings, pictures)
     own = {**ALGORITHMS[algo].own, **(ALGORITHMS[algo].own_on_pictures if pictures else {})}
     told, unused = translate(found.arguments, algo, where=found.source, strict=found.strict)

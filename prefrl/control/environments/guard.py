@@ -71,6 +71,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
         self._n_steps += 1
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
+            reward = _one_number(reward)
             if trouble := _not_finite(observation) or _not_finite(reward, "reward"):
                 raise ValueError(trouble)
         except Exception as error:
@@ -108,6 +109,15 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
                 error = again
             else:
                 return
+
+
+def _one_number(reward: Any) -> Any:
+    """A reward as a number, where it is an array of one."""
+    if isinstance(reward, float | int):
+        return reward
+    if np.size(reward) != 1:
+        raise ValueError(f"the reward is {np.size(reward)} numbers, not one")
+    return np.asarray(reward).item()
 
 
 def _not_finite(value: Any, name: str = "observation") -> str:

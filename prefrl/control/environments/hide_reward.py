@@ -41,18 +41,12 @@ class HideReward(VecEnvWrapper):
 
     Raises:
         UnsupportedSpaceError: If its spaces are not supported.
-        ConfigError: If it contains a ``VecNormalize``.
+        ConfigError: If it is none of Stable-Baselines3's, or contains a ``VecNormalize`` or another
+            ``HideReward``.
     """
 
     def __init__(self, venv: VecEnv) -> None:
-        inner: Any = venv
-        while isinstance(inner, VecEnvWrapper):
-            if isinstance(inner, VecNormalize):
-                raise ConfigError(
-                    "expected HideReward inside of VecNormalize, got a VecNormalize inside; write "
-                    "VecNormalize(HideReward(venv), norm_reward=False)."
-                )
-            inner = inner.venv
+        _check_wrapped(venv)
         check_spaces(venv.observation_space, venv.action_space)
         super().__init__(venv)
         self.finished_returns: deque[float] = deque(maxlen=20)
@@ -328,6 +322,27 @@ class _Tape:
         for env, n in enumerate(n_since):
             if n < len(taken.dones):
                 self._frames[: max(0, self._n_before - int(n)), env] = 0
+
+
+def _check_wrapped(venv: Any) -> None:
+    if not isinstance(venv, VecEnv):
+        raise ConfigError(
+            f"expected a vectorised environment of Stable-Baselines3, got {type(venv).__name__}; "
+            "make it with make_vec_env, or write HideReward(DummyVecEnv([lambda: env]))."
+        )
+    inner: Any = venv
+    while isinstance(inner, VecEnvWrapper):
+        if isinstance(inner, VecNormalize):
+            raise ConfigError(
+                "expected HideReward inside of VecNormalize, got a VecNormalize inside; write "
+                "VecNormalize(HideReward(venv), norm_reward=False)."
+            )
+        if isinstance(inner, HideReward):
+            raise ConfigError(
+                "expected an environment whose reward is not hidden yet, got a HideReward inside; "
+                "wrap it once."
+            )
+        inner = inner.venv
 
 
 def find_hide_reward(venv: Any) -> HideReward:

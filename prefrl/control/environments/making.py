@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
@@ -17,27 +17,37 @@ from prefrl.control.environments.batched import Batched
 from prefrl.control.environments.guard import Guard
 from prefrl.control.environments.limits import LimitEpisodes, Limits, knows_health
 from prefrl.control.environments.rewind import Rewind
+from prefrl.control.environments.source import (
+    EnvConfig,
+    can_be_played_again,
+    make_env,
+    make_games,
+)
 from prefrl.control.environments.spaces import check_spaces, layout_of
 from prefrl.control.environments.states import RecordState, log_mujoco_warnings
-from prefrl.errors import ConfigError, MissingExtraError
+from prefrl.errors import ConfigError, UnsupportedSpaceError
 
 __all__ = [
     "check_environment",
     "check_limits",
+    "check_reward",
+    "describe_spaces",
     "last_observations",
     "make_environments",
     "restore",
     "shows_pictures",
     "snapshots",
-    "spec_of",
 ]
 
+_log = logging.getLogger(__name__)
 
-def check_environment(env_id: str) -> EnvSpec:
+
+def check_environment(env_id: str, env: EnvConfig | None = None) -> EnvSpec:
     """Makes an environment once, to fail early and clearly.
 
     Args:
         env_id: A Gymnasium id, ``module:id`` where a module has to be imported first.
+        env: Its arguments and wrappers.
 
     Returns:
         Its specification.
@@ -48,68 +58,102 @@ def check_environment(env_id: str) -> EnvSpec:
         UnsupportedSpaceError: If its spaces are not supported.
     """
     log_mujoco_warnings()
+    made = make_env(env_id, env)
     try:
-        env = gym.make(env_id, render_mode="rgb_array")
-    except gym.error.DependencyNotInstalled as error:
-        raise MissingExtraError(
-            f"expected the libraries of {env_id} to be installed, but {error}"
-        ) from error
-    except (gym.error.Error, ImportError) as error:
-        raise ConfigError(
-            f"expected an environment that Gymnasium can make, got {env_id!r}: {error} "
-            "Look at the spelling and version, and write module:id where a module registers it, "
-            "as in prefrl_envs:prefrl/Hopper-v0."
-        ) from error
-    try:
-        check_spaces(env.observation_space, env.action_space)
-        assert env.spec is not None  # gymnasium.make always sets it
-        return env.spec
+        check_spaces(made.observation_space, made.action_space)
+        assert made.spec is not None  # gymnasium.make always sets it
+        spec = made.spec
     finally:
-        env.close()
+        made.close()
+    if env and (env.kwargs or env.wrapper) and can_be_played_again(env_id):
+        make_games(env_id, env, 1).close()
+    return spec
 
 
-def shows_pictures(env_id: str) -> bool:
+def check_reward(env_id: str, env: EnvConfig | None = None) -> None:
+    """Takes one step, and refuses a reward that is more than one number.
+
+    What an environment raises by itself is no concern of this: ``Guard`` makes a new one.
+
+    Raises:
+        ConfigError: As ``check_environment``.
+        UnsupportedSpaceError: If the reward is several numbers.
+    """
+    made = make_env(env_id, env)
+    try:
+        made.reset(seed=0)
+        reward: Any = made.step(made.action_space.sample())[1]
+    except Exception as error:
+        # Nobody can know how an environment breaks.
+        _log.warning("%s broke at its first step: %s: %s", env_id, type(error).__name__, error)
+        return
+    finally:
+        made.close()
+    if np.size(reward) != 1:
+        raise UnsupportedSpaceError(
+            f"expected a reward of one number, got {np.size(reward)} of them from {env_id}; sum "
+            "them up in the environment, or in a wrapper that --env.wrapper names."
+        )
+
+
+def describe_spaces(env_id: str, env: EnvConfig | None = None) -> dict[str, str]:
+    """What an agent sees and does there, in words that tell two tasks apart.
+
+    Raises:
+        ConfigError: As ``check_environment``.
+    """
+    made = make_env(env_id, env)
+    made.close()
+    return {"observations": str(made.observation_space), "actions": str(made.action_space)}
+
+
+def shows_pictures(env_id: str, env: EnvConfig | None = None) -> bool:
     """Whether observations of an environment have a picture in them.
 
     Raises:
         ConfigError: As ``check_environment``.
     """
-    check_environment(env_id)
-    env = gym.make(env_id)
+    check_environment(env_id, env)
+    made = make_env(env_id, env)
     try:
-        return layout_of(env.observation_space).picture is not None
+        return layout_of(made.observation_space).picture is not None
     finally:
-        env.close()
+        made.close()
 
 
-def check_limits(env_id: str, limits: Limits) -> None:
+def check_limits(env_id: str, limits: Limits, env: EnvConfig | None = None) -> None:
     """Refuses limits of episodes that an environment cannot have.
 
     Raises:
         ConfigError: As ``check_environment``; or if it does not know whether it is healthy, or is
             one of games that are stepped together.
     """
-    check_environment(env_id)
-    if limits and _can_be_played_again(spec_of(env_id)):
+    check_environment(env_id, env)
+    if limits and can_be_played_again(env_id):
         raise ConfigError(
             f"expected no horizon and no reset_after_fall for {env_id}, whose games are played to "
             "their end, several at once; leave them out."
         )
     if limits.after_fall is None:
         return
-    env = gym.make(env_id)
+    made = make_env(env_id, env)
     try:
-        if not knows_health(env):
+        if not knows_health(made):
             raise ConfigError(
                 f"expected an environment with is_healthy for reset_after_fall, such as Hopper-v5, "
                 f"got {env_id}, which knows no falls; leave it out, or choose a short horizon."
             )
     finally:
-        env.close()
+        made.close()
 
 
 def make_environments(
-    env_id: str, *, n_envs: int, seed: int, limits: Limits | None = None
+    env_id: str,
+    *,
+    n_envs: int,
+    seed: int,
+    limits: Limits | None = None,
+    env: EnvConfig | None = None,
 ) -> VecEnv:
     """N environments side by side in this process.
 
@@ -122,35 +166,20 @@ def make_environments(
         n_envs: N.
         seed: Of the first environment; the others follow.
         limits: Where episodes are cut early, for what ``check_limits`` lets pass.
+        env: Arguments and wrappers of each.
     """
-    if _can_be_played_again(spec_of(env_id)):
-        games: Any = gym.make_vec(env_id, n_envs, vectorization_mode="vector_entry_point")
-        return Batched(games, seed=seed)
+    if can_be_played_again(env_id):
+        return Batched(make_games(env_id, env, n_envs), seed=seed)
     log_mujoco_warnings()
 
     def make() -> gym.Env[Any, Any]:
-        guarded = Guard(lambda: gym.make(env_id))
+        guarded = Guard(lambda: make_env(env_id, env))
         return LimitEpisodes(guarded, limits) if limits else guarded
 
     def wrap(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         return Rewind(RecordState(env))
 
     return make_vec_env(make, n_envs=n_envs, seed=seed, wrapper_class=wrap)
-
-
-def spec_of(env_id: str) -> EnvSpec:
-    """The specification of an environment, by an id with or without its module."""
-    module, _, name = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    return gym.spec(name)
-
-
-def _can_be_played_again(spec: EnvSpec) -> bool:
-    entry = spec.vector_entry_point
-    return entry is not None and hasattr(
-        load_env_creator(entry) if isinstance(entry, str) else entry, "journal"
-    )
 
 
 def snapshots(venv: VecEnv) -> list[dict[str, Any]]:

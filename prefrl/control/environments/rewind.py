@@ -37,7 +37,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Resets, and begins the journal anew with the state of the generator before."""
-        generator = None if seed is not None else self.unwrapped.np_random.bit_generator.state
+        generator = None if seed is not None else _state_of(self.unwrapped.np_random)
         self._seed = self._seed if seed is None else seed
         self._reset = {"seed": seed, "options": options, "generator": generator}
         self._actions, self._n_steps = [], 0
@@ -103,10 +103,12 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         if snapshot["n_steps"] > _LONGEST_EPISODE:
             return f"its episode has more than {_LONGEST_EPISODE:,} steps"
         begun = snapshot["reset"]
+        if begun["seed"] is None and begun["generator"] is None:
+            return "its random numbers come from a generator that cannot be read"
         if begun["generator"] is not None:
             if snapshot["seed"] is not None:
                 self.reset(seed=snapshot["seed"])  # Guard derives later seeds from the first one
-            self.unwrapped.np_random.bit_generator.state = begun["generator"]
+            _set_state(self.unwrapped.np_random, begun["generator"])
         self.reset(seed=begun["seed"], options=begun["options"])
         self._reset = dict(begun)
         for number, action in enumerate(snapshot["actions"], start=1):
@@ -116,6 +118,22 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         if not _same(self.last_observation, snapshot["last"]):
             return "the same actions led elsewhere: it is not reproducible"
         return ""
+
+
+def _state_of(generator: Any) -> dict[str, Any] | None:
+    """The state of numpy's generator, or of its older ``RandomState``; None of any other."""
+    if isinstance(generator, np.random.RandomState):
+        return dict(generator.get_state(legacy=False))
+    if isinstance(generator, np.random.Generator):
+        return dict(generator.bit_generator.state)
+    return None
+
+
+def _set_state(generator: Any, state: dict[str, Any]) -> None:
+    if isinstance(generator, np.random.RandomState):
+        generator.set_state(state)
+    else:
+        generator.bit_generator.state = state
 
 
 def _copied(observation: Any) -> Any:

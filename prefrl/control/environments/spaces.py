@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,27 @@ from numpy.typing import NDArray
 
 from prefrl.errors import UnsupportedSpaceError
 
-__all__ = ["Layout", "action_width", "check_spaces", "encode_actions", "layout_of"]
+__all__ = [
+    "LARGEST_FLAT",
+    "Layout",
+    "action_width",
+    "check_bounds",
+    "check_spaces",
+    "encode",
+    "encode_actions",
+    "layout_of",
+    "picture_of",
+]
 
+LARGEST_FLAT = 10_000
+"""Numbers that a choice, or pixels that are read as numbers, may come to."""
 _LARGEST_NUMBER_OF_CHANNELS = 16
+_LARGEST_SPAN = 1e30  # float32 ends at 3.4e38, and what is scaled must not come near
+_CHOICES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+_MEND = (
+    "wrap each environment with prefrl.adapt_spaces, as in make_vec_env(..., "
+    "wrapper_class=prefrl.adapt_spaces)."
+)
 
 
 @dataclass(frozen=True)
@@ -22,13 +40,15 @@ class Layout:
     """How an observation is taken apart: numbers, and at most one picture."""
 
     width: int
-    """Numbers that are no pixels, flattened (O)."""
+    """Numbers that are no pixels, flattened, choices one-hot (O)."""
     picture: tuple[int, int, int] | None
     """Channels, height and width (C, H, W) of the picture; None without one."""
     picture_key: str | None = None
     """Where in a dict observation the picture is; None where the observation is no dict."""
     channels_last: bool = False
     """Whether the environment gives it as (H, W, C)."""
+    space: spaces.Space[Any] | None = field(default=None, compare=False, repr=False)
+    """The observations, where some of their parts are choices; None where all are numbers."""
 
     def split(self, observations: Any) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
         """Takes N observations apart.
@@ -41,10 +61,10 @@ class Layout:
         """
         if not isinstance(observations, Mapping):
             if self.picture is None:
-                return observations.reshape(len(observations), -1).astype(np.float32), None
+                return self._encoded(observations, None), None
             return np.empty((len(observations), 0), np.float32), self.as_pictures(observations)
         numbers = [
-            np.asarray(value, np.float32).reshape(len(value), -1)
+            self._encoded(np.asarray(value), key)
             for key, value in observations.items()
             if key != self.picture_key
         ]
@@ -64,7 +84,7 @@ class Layout:
             rest = {key: v for key, v in observations.items() if key != self.picture_key}
             if not rest:
                 return np.empty((len(observations[self.picture_key]), 0), np.float32)
-            return Layout(self.width, None).split(rest)[0]
+            return replace(self, picture=None, picture_key=None).split(rest)[0]
         if self.picture is not None:
             return np.empty((len(observations), 0), np.float32)
         return self.split(observations)[0]
@@ -103,23 +123,32 @@ class Layout:
             return np.ascontiguousarray(whole.transpose(0, 3, 1, 2))
         return pictures.reshape(len(pictures), channels, height, width)
 
+    def _encoded(self, values: NDArray[Any], key: str | None) -> NDArray[np.float32]:
+        """One part of N observations as numbers, shape (N, ...) to (N, O)."""
+        if self.space is None:
+            return values.reshape(len(values), -1).astype(np.float32)
+        if key is None:
+            return encode(values, self.space)
+        assert isinstance(self.space, spaces.Dict)
+        return encode(values, self.space.spaces[key])
+
 
 def layout_of(space: spaces.Space[Any]) -> Layout:
     """How observations of a space are taken apart.
 
     Raises:
-        UnsupportedSpaceError: For all but vectors, pictures, and dicts of vectors with at most one
-            picture.
+        UnsupportedSpaceError: For all but numbers, choices, pictures, and dicts of them with at
+            most one picture.
     """
     if not isinstance(space, spaces.Dict):
-        _check_box(space)
-        picture, channels_last = _picture(space)
+        _check_readable(space)
+        picture, channels_last = picture_of(space)
         width = 0 if picture else int(spaces.flatdim(space))
-        return Layout(width, picture, None, channels_last)
+        return Layout(width, picture, None, channels_last, _if_chosen(space, [space]))
     width, found = 0, Layout(0, None)
     for key, part in space.spaces.items():
-        _check_box(part)
-        picture, channels_last = _picture(part)
+        _check_readable(part)
+        picture, channels_last = picture_of(part)
         if picture is None:
             width += int(spaces.flatdim(part))
         elif found.picture is None:
@@ -127,29 +156,42 @@ def layout_of(space: spaces.Space[Any]) -> Layout:
         else:
             raise UnsupportedSpaceError(
                 f"expected at most one picture in an observation, got {found.picture_key!r} and "
-                f"{key!r}; put them together into one, or leave one out."
+                f"{key!r}; {_MEND}"
             )
-    return Layout(width, found.picture, found.picture_key, found.channels_last)
+    return replace(found, width=width, space=_if_chosen(space, space.spaces.values()))
 
 
-def _check_box(space: spaces.Space[Any]) -> None:
-    if not isinstance(space, spaces.Box):
+def _if_chosen(space: spaces.Space[Any], parts: Any) -> spaces.Space[Any] | None:
+    return space if any(isinstance(part, _CHOICES) for part in parts) else None
+
+
+def _check_readable(space: spaces.Space[Any]) -> None:
+    if not isinstance(space, (spaces.Box, *_CHOICES)):
         raise UnsupportedSpaceError(
-            f"expected Box observations, or a Dict of them, got {space}; wrap the environment so "
-            "that it gives arrays of numbers."
+            f"expected observations that are a Box, Discrete, MultiDiscrete, MultiBinary, or a "
+            f"Dict of those, got {space}; {_MEND}"
         )
-    if len(space.shape) >= 3 and space.dtype != np.uint8:
+    width = int(spaces.flatdim(space))
+    if not isinstance(space, spaces.Box) and width > LARGEST_FLAT:
+        raise UnsupportedSpaceError(
+            f"expected choices that come to at most {LARGEST_FLAT:,} one-hot numbers, got {space}; "
+            "let the environment show numbers or a picture instead."
+        )
+    if isinstance(space, spaces.Box) and len(space.shape) >= 3 and space.dtype != np.uint8:
         raise UnsupportedSpaceError(
             f"expected pictures of uint8 in [0, 255], got {space.dtype} of shape {space.shape}; "
-            "give pixels as they are, or flatten what are no pixels."
+            f"give pixels as they are, or {_MEND}"
         )
 
 
-def _picture(space: spaces.Space[Any]) -> tuple[tuple[int, int, int] | None, bool]:
-    """Channels, height and width of a picture space, and whether channels come last."""
+def picture_of(space: spaces.Space[Any]) -> tuple[tuple[int, int, int] | None, bool]:
+    """Channels, height and width of a picture space, and whether channels come last.
+
+    Raises:
+        UnsupportedSpaceError: If it has too many channels, or more axes than a picture.
+    """
     shape = space.shape
-    assert shape is not None
-    if space.dtype != np.uint8 or len(shape) < 2:
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or not shape or len(shape) < 2:
         return None, False
     if len(shape) == 2:
         return (1, *shape), False
@@ -164,17 +206,48 @@ def _picture(space: spaces.Space[Any]) -> tuple[tuple[int, int, int] | None, boo
 
 
 def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
-    """Refuses what the reward nets cannot read.
+    """Refuses what the reward nets cannot read, and what Stable-Baselines3 cannot act in.
 
     Raises:
-        UnsupportedSpaceError: For observations that ``layout_of`` refuses, and for actions that are
-            neither Box nor Discrete.
+        UnsupportedSpaceError: For observations that ``layout_of`` refuses; for actions that are
+            none of Box, Discrete, MultiDiscrete and MultiBinary, that have no bounds, or that are
+            not counted from zero, as Stable-Baselines3 counts them.
     """
     layout_of(observation_space)
-    if not isinstance(action_space, spaces.Box | spaces.Discrete):
+    if not isinstance(action_space, (spaces.Box, *_CHOICES)):
         raise UnsupportedSpaceError(
-            f"expected Box or Discrete actions, got {action_space}; wrap the environment so that "
-            "it takes one of the two."
+            f"expected actions that are a Box, Discrete, MultiDiscrete or MultiBinary, got "
+            f"{action_space}; {_MEND}"
+        )
+    check_bounds(action_space)
+    if isinstance(action_space, spaces.Discrete | spaces.MultiDiscrete) and np.any(
+        np.asarray(action_space.start)
+    ):
+        raise UnsupportedSpaceError(
+            f"expected actions that are counted from 0, as Stable-Baselines3 gives them, got "
+            f"{action_space}; {_MEND}"
+        )
+    if isinstance(action_space, spaces.MultiDiscrete | spaces.MultiBinary):
+        if len(action_space.shape) != 1:
+            raise UnsupportedSpaceError(
+                f"expected choices in one row, got actions of shape {action_space.shape}; {_MEND}"
+            )
+
+
+def check_bounds(space: spaces.Space[Any]) -> None:
+    """Refuses Box actions that have no finite bounds.
+
+    Raises:
+        UnsupportedSpaceError: If one of them is not finite, or as good as not.
+    """
+    if not isinstance(space, spaces.Box):
+        return
+    with np.errstate(over="ignore"):
+        spans = space.high.astype(np.float64) - space.low.astype(np.float64)
+    if not np.all(spans < _LARGEST_SPAN):
+        raise UnsupportedSpaceError(
+            f"expected Box actions with a lower and an upper bound, got {space}; give action_space "
+            "finite bounds in the environment, or in a wrapper that --env.wrapper names."
         )
 
 
@@ -183,18 +256,39 @@ def action_width(space: spaces.Space[Any]) -> int:
     return int(spaces.flatdim(space))
 
 
+def encode(values: NDArray[Any], space: spaces.Space[Any]) -> NDArray[np.float32]:
+    """N values of a space as numbers.
+
+    Args:
+        values: Of a Box, Discrete, MultiDiscrete or MultiBinary space, shape (N, ...).
+        space: Which.
+
+    Returns:
+        Shape (N, W): numbers flattened, each choice one-hot, bits as 0 and 1.
+
+    Raises:
+        ValueError: If a choice is none of the space's.
+    """
+    if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return values.reshape(len(values), -1).astype(np.float32)
+    counts = np.asarray(space.n if isinstance(space, spaces.Discrete) else space.nvec).reshape(-1)
+    chosen = values.reshape(len(values), -1) - np.asarray(space.start).reshape(-1)
+    if np.any((chosen < 0) | (chosen >= counts)):
+        raise ValueError(f"expected choices of {space}, got {values.tolist()}.")
+    ends = np.cumsum(counts)
+    one_hot = np.zeros((len(values), int(ends[-1])), np.float32)
+    one_hot[np.arange(len(values))[:, None], (ends - counts) + chosen.astype(np.int64)] = 1.0
+    return one_hot
+
+
 def encode_actions(actions: NDArray[Any], space: spaces.Space[Any]) -> NDArray[np.float32]:
     """Actions as the reward net reads them.
 
     Args:
-        actions: As given to the environment, shape (B, ...) for Box, (B,) for Discrete.
+        actions: As given to the environment, shape (B, ...), or (B,) for Discrete.
         space: The action space.
 
     Returns:
-        Shape (B, A): Box actions flattened, Discrete ones one-hot.
+        Shape (B, A): as ``encode`` has them.
     """
-    if isinstance(space, spaces.Discrete):
-        one_hot = np.zeros((len(actions), int(space.n)), np.float32)
-        one_hot[np.arange(len(actions)), actions.reshape(-1) - space.start] = 1.0
-        return one_hot
-    return actions.reshape(len(actions), -1).astype(np.float32)
+    return encode(actions, space)

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.environments.rollout import Journals
+from prefrl.control.environments.source import EnvConfig, make_env
 from prefrl.control.environments.states import log_mujoco_warnings, read_state, write_state
-from prefrl.errors import FilmError
+from prefrl.errors import ConfigError, FilmError
 
 __all__ = ["ClipRenderer", "choose_gl", "encode_film", "film_strip", "write_film", "write_png"]
 
@@ -74,19 +75,21 @@ class ClipRenderer:
     Args:
         env_id: A Gymnasium id.
         size: Side of MuJoCo's square pictures, in pixels; others have their own.
+        env: Arguments and wrappers of the environment.
 
     Raises:
         FilmError: If this machine or this environment cannot draw.
         ConfigError: If ``MUJOCO_GL`` is set to what MuJoCo cannot even be imported with.
     """
 
-    def __init__(self, env_id: str, *, size: int = 256) -> None:
+    def __init__(self, env_id: str, *, size: int = 256, env: EnvConfig | None = None) -> None:
         log_mujoco_warnings()
         try:
-            self._env = gym.make(env_id, render_mode="rgb_array")
-        except TypeError as error:
+            self._env = make_env(env_id, env, render_mode="rgb_array")
+        except ConfigError as error:
             raise FilmError(
-                f"expected {env_id} to take render_mode='rgb_array', but {error}; films need that."
+                f"expected {env_id} to take render_mode='rgb_array', which films need, but "
+                f"{error.__cause__ or error}."
             ) from error
         self._env.reset(seed=0)
         state = read_state(self._env)

@@ -10,8 +10,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.environments.making import spec_of
 from prefrl.control.environments.rollout import Journals
+from prefrl.control.environments.source import EnvConfig, make_env, spec_of
 from prefrl.control.films.clips import ClipRenderer
 from prefrl.errors import FilmError
 
@@ -89,19 +89,22 @@ class GameRenderer:
         return np.asarray(larger, np.uint8)
 
 
-def open_renderer(env_id: str, *, size: int = 256) -> ClipRenderer | GameRenderer:
+def open_renderer(
+    env_id: str, *, size: int = 256, env: EnvConfig | None = None
+) -> ClipRenderer | GameRenderer:
     """What draws an environment.
 
     Args:
         env_id: A Gymnasium id.
         size: Side of the pictures in pixels, about.
+        env: Arguments and wrappers of the environment.
 
     Raises:
         FilmError: If this machine or this environment cannot draw.
     """
     if spec_of(env_id).vector_entry_point is not None:
-        env = gym.make(env_id)
-        if hasattr(env.unwrapped, "draw"):
-            return GameRenderer(env, size=size)
-        env.close()
-    return ClipRenderer(env_id, size=size)
+        made = make_env(env_id, env)
+        if hasattr(made.unwrapped, "draw"):
+            return GameRenderer(made, size=size)
+        made.close()
+    return ClipRenderer(env_id, size=size, env=env)

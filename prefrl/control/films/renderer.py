@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from prefrl.control.environments.source import EnvConfig
 from prefrl.control.films.clips import ClipRenderer, encode_film
 from prefrl.control.films.games import GameRenderer, open_renderer
 from prefrl.control.segments import Segment
@@ -97,17 +98,18 @@ class FilmMaker:
         self.n_films += 1
 
 
-def check_drawable(env_id: str) -> None:
+def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
     """Refuses an environment of which people could be shown nothing.
 
     Args:
         env_id: A Gymnasium id.
+        env: Its arguments and wrappers.
 
     Raises:
         ConfigError: If it cannot be drawn here, or films cannot be re-made from its states.
     """
     try:
-        with open_renderer(env_id, size=FILM_SIZE) as clips:
+        with open_renderer(env_id, size=FILM_SIZE, env=env) as clips:
             clips.first_frame()
     except FilmError as error:
         raise ConfigError(

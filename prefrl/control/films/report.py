@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.environments.rollout import Journals
+from prefrl.control.environments.source import EnvConfig
 from prefrl.control.films.clips import ClipRenderer, film_strip, write_film, write_png
 from prefrl.control.films.games import GameRenderer, open_renderer
 from prefrl.control.items import Items
@@ -31,6 +32,7 @@ def film_episode(
     name: str,
     *,
     journals: Journals,
+    env: EnvConfig | None = None,
 ) -> None:
     """Films the start of an episode.
 
@@ -40,6 +42,7 @@ def film_episode(
         states: Simulator states, shape (T, S); None where they are not known.
         name: Of the film.
         journals: The games that the states are of, if they are of games.
+        env: Arguments and wrappers of the environment.
 
     Raises:
         FilmError: If it cannot be filmed.
@@ -49,7 +52,7 @@ def film_episode(
             f"expected simulator states of {env_id} to film, got none; films need a MuJoCo "
             "environment, or one with get_state and set_state."
         )
-    with open_renderer(env_id) as renderer:
+    with open_renderer(env_id, env=env) as renderer:
         frames = renderer.frames(states[:_FILM_STEPS], journals)
         write_film(frames, run.films / f"{name}.webm", fps=renderer.fps)
 
@@ -60,6 +63,7 @@ def film_pairs(
     comparisons: Sequence[tuple[Comparison, float]],
     *,
     n_pairs: int = 4,
+    env: EnvConfig | None = None,
 ) -> None:
     """Draws the pairs on which the members disagreed most as strips of frames.
 
@@ -68,6 +72,7 @@ def film_pairs(
         env_id: Which environment they are of.
         comparisons: Each with the disagreement when it was asked, in [0, 0.5].
         n_pairs: How many are drawn.
+        env: Arguments and wrappers of the environment.
 
     Raises:
         FilmError: If they cannot be drawn.
@@ -75,7 +80,7 @@ def film_pairs(
     ranked = sorted(comparisons, key=lambda asked: -asked[1])[:n_pairs]
     described: list[dict[str, Any]] = []
     items = Items(run)
-    with open_renderer(env_id, size=_STRIP_SIZE) as renderer:
+    with open_renderer(env_id, size=_STRIP_SIZE, env=env) as renderer:
         for number, (comparison, disagreement) in enumerate(ranked):
             query = comparison.query
             sides = {"left": query.left, "right": query.right}

@@ -183,6 +183,14 @@ def test_policy_and_critic_may_have_layers_of_their_own():
             "crossq needs observations that are vectors, but X-v1 has pictures; .* fit: .*tqc.$",
         ),
         ("crossq", spaces.Dict({"a": BOX}), BOX, "X-v1 has dicts"),
+        (
+            "dqn", BOX, spaces.MultiDiscrete([2, 3]),
+            r"dqn needs Discrete actions, but .* fit: ppo, a2c, trpo, recurrent-ppo\.$",
+        ),
+        (
+            "sac", BOX, spaces.MultiBinary(3),
+            r"sac needs Box actions, but .* fit: ppo, a2c, trpo, recurrent-ppo\.$",
+        ),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_what_does(algo, observations, actions, words):

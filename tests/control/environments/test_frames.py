@@ -137,8 +137,8 @@ def test_what_cannot_be_read_is_said_before_work_starts():
     for space, word in (
         (spaces.Dict({"a": picture, "b": picture}), "at most one picture"),
         (floats, "uint8"),
-        (spaces.Discrete(3), "Box"),
-        (spaces.Dict({"a": spaces.Discrete(3)}), "Box"),
+        (spaces.Discrete(100_000), "one-hot"),
+        (spaces.Dict({"a": spaces.Text(3)}), "adapt_spaces"),
         (spaces.Box(0, 255, (40, 40, 40), np.uint8), "channels"),
     ):
         with pytest.raises(UnsupportedSpaceError, match=word):

@@ -4,12 +4,13 @@ import pytest
 from control.toys import Counter, counters
 from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from prefrl import PreferenceCallback, PreferenceConfig
 from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY
 from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
 from prefrl.control.environments.making import make_environments
+from prefrl.control.environments.spaces import action_width, encode_actions, layout_of
 from prefrl.control.environments.states import RecordState
 from prefrl.errors import ConfigError, UnsupportedSpaceError
 
@@ -133,12 +134,57 @@ BOX = spaces.Box(-1, 1, (2,), np.float32)
 @pytest.mark.parametrize(
     ("observation", "action", "message"),
     [
-        (spaces.Dict(a=spaces.Discrete(3)), BOX, "expected Box observations"),
+        (spaces.Tuple([BOX, BOX]), BOX, "wrapper_class=prefrl.adapt_spaces"),
         (spaces.Box(0, 1, (84, 84, 3), np.float32), BOX, "pictures of uint8"),
-        (spaces.Discrete(3), BOX, "expected Box observations"),
-        (BOX, spaces.MultiDiscrete([2, 2]), "Box or Discrete actions"),
+        (spaces.Discrete(100_000), BOX, "at most 10,000 one-hot numbers"),
+        (BOX, spaces.Discrete(3, start=1), "counted from 0.*adapt_spaces"),
+        (BOX, spaces.MultiDiscrete([2, 2], start=[0, 1]), "counted from 0.*adapt_spaces"),
+        (BOX, spaces.MultiDiscrete([[2, 2]]), "in one row.*adapt_spaces"),
+        (BOX, spaces.Tuple([BOX]), "Box, Discrete, MultiDiscrete or MultiBinary.*adapt_spaces"),
+        (BOX, spaces.Box(0, np.inf, (1,)), "a lower and an upper bound"),
     ],
 )
 def test_spaces_that_are_not_supported_are_refused(observation, action, message):
     with pytest.raises(UnsupportedSpaceError, match=message):
         HideReward(DummyVecEnv([lambda: Spaces(observation, action)]))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda: Counter(), "of Stable-Baselines3, got Counter"),
+        (lambda: gym.make_vec("CartPole-v1", 2), "got CartPoleVectorEnv"),
+        (lambda: HideReward(counters()), "wrap it once"),
+        (lambda: VecMonitor(HideReward(counters())), "wrap it once"),
+    ],
+)
+def test_what_cannot_be_wrapped_is_refused(made, words):
+    with pytest.raises(ConfigError, match=words):
+        HideReward(made())
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "numbers"),
+    [
+        (spaces.Discrete(3, start=5), [6], [0, 1, 0]),
+        (spaces.MultiDiscrete([2, 3]), [[1, 2]], [0, 1, 0, 0, 1]),
+        (spaces.MultiDiscrete([[2], [2]], start=[[1], [0]]), [[[2], [0]]], [0, 1, 1, 0]),
+        (spaces.MultiBinary([2, 2]), [[[1, 0], [0, 1]]], [1, 0, 0, 1]),
+        (spaces.Box(0, 1, (2, 1), bool), [[[True], [False]]], [1, 0]),
+    ],
+)
+def test_choices_enter_the_reward_net_one_hot(space, value, numbers):
+    encoded = encode_actions(np.array(value), space)
+    assert encoded.dtype == np.float32
+    np.testing.assert_array_equal(encoded, [numbers])
+    assert action_width(space) == len(numbers)
+    np.testing.assert_array_equal(layout_of(space).split(np.array(value))[0], [numbers])
+    in_dict = layout_of(spaces.Dict(a=BOX, b=space))
+    whole = {"a": np.zeros((1, 2), np.float32), "b": np.array(value)}
+    np.testing.assert_array_equal(in_dict.split(whole)[0], [[0, 0, *numbers]])
+    np.testing.assert_array_equal(in_dict.numbers(whole), [[0, 0, *numbers]])
+
+
+def test_a_choice_that_the_space_does_not_have_is_no_other_choice():
+    with pytest.raises(ValueError, match=r"expected choices of Discrete\(3\), got \[-1\]"):
+        encode_actions(np.array([-1]), spaces.Discrete(3))

@@ -149,9 +149,14 @@ class Stateless(Blind):
         return super().__getattribute__(name)
 
 
-@pytest.mark.filterwarnings("ignore:.*RGB-array rendering")
+@pytest.mark.filterwarnings("ignore:.*RGB-array rendering", "ignore:.*render_modes")
 @pytest.mark.parametrize(
-    ("entry", "why"), [(Blind, "its render"), (Stateless, "get_state and set_state")]
+    ("entry", "why"),
+    [
+        (Blind, "its render"),
+        (Stateless, "get_state and set_state"),
+        (Counter, r"to take render_mode='rgb_array', which films need, but .*unexpected keyword"),
+    ],
 )
 def test_an_environment_of_which_nothing_can_be_shown_is_refused_before_work_starts(
     tmp_path, entry, why
