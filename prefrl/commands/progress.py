@@ -89,7 +89,8 @@ class LiveLine:
         Between two rows of metrics, which may be minutes, it says how far it is.
         """
         waits = counts is not None
-        if isinstance(done := status.about.get(self._counter), int):
+        done = status.about.get(self._counter)
+        if isinstance(done, int) and done < self._total:
             self._progress.update(self._task, completed=done)
             self._print_line(done)
         self._progress.update(self._task, note=status.state if waits else "")

@@ -79,6 +79,8 @@ def start_train(command: Train) -> None:
     if chosen:
         length = config.preferences.segment_length
         console.print(f"segments: {length} steps each", style="dim", markup=False)
+    if n := config.env.processes:
+        console.print(f"environments: in {n} processes", style="dim", markup=False)
     for note in settings.notes:
         errors.print(note, style="yellow", markup=False, soft_wrap=True)
     _work(functools.partial(run_training, config), config, page)

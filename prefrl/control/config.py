@@ -22,14 +22,14 @@ from prefrl.control.environments.making import (
     describe_spaces,
     shows_pictures,
 )
-from prefrl.control.environments.source import EnvConfig, make_env
+from prefrl.control.environments.source import EnvConfig, can_be_played_again, make_env
 from prefrl.control.environments.spaces import layout_of
 from prefrl.control.exploration import ExplorationConfig
 from prefrl.control.off_policy import OffPolicyConfig
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
-from prefrl.control.segment_length import length_for
+from prefrl.control.segment_length import first_look
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
@@ -231,11 +231,24 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
     size, frame_stack = resolved.config.buffer_size, resolved.config.frame_stack
     if size is not None and frame_stack is not None:
         check_memory(size, frame_stack, seen, done)
-    preferences = config.preferences
+    config = _with_first_look(dataclasses.replace(config, agent=resolved.config))
+    return config, resolved
+
+
+def _with_first_look(config: TrainConfig) -> TrainConfig:
+    """Chooses what can only be chosen once some episodes were played."""
+    preferences, env = config.preferences, config.env
+    if preferences.segment_length != "auto" and env.processes != "auto":
+        return config
+    look = first_look(config.env_id, config.limits, seed=config.seed, env=env)
     if preferences.segment_length == "auto":
-        length = length_for(config.env_id, config.limits, seed=config.seed, env=config.env)
-        preferences = dataclasses.replace(preferences, segment_length=length)
-    return dataclasses.replace(config, agent=resolved.config, preferences=preferences), resolved
+        preferences = dataclasses.replace(preferences, segment_length=look.segment_length)
+    if env.processes == "auto":
+        assert config.agent.n_envs is not None  # all settings are filled in
+        games = can_be_played_again(config.env_id)
+        n_processes = 0 if games else look.n_processes(config.agent.n_envs)
+        env = dataclasses.replace(env, processes=n_processes)
+    return dataclasses.replace(config, preferences=preferences, env=env)
 
 
 def devices_of(config: TrainConfig) -> tuple[str, str]:

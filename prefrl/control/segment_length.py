@@ -1,4 +1,6 @@
-"""How long a segment is, where nobody says: what people see in two seconds, if episodes last so.
+"""A first look at an environment: how long a segment is, where nobody says, and who steps it.
+
+A segment is what people see in two seconds, if episodes last so long.
 
 Christiano et al. 2017 show clips of 1.5 s. A segment that is longer than an episode shows nothing
 but its ending being held; one that is much shorter shows no behaviour.
@@ -6,8 +8,10 @@ but its ending being held; one that is much shorter shows no behaviour.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,13 +19,14 @@ from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import make_environments
 from prefrl.control.environments.source import EnvConfig
 
-__all__ = ["MOST", "chosen_length", "length_for"]
+__all__ = ["MOST", "FirstLook", "chosen_length", "first_look"]
 
 MOST = 50
 """Steps of the longest segment that is chosen."""
 
 _SECONDS, _MOST_FRAMES_PER_SECOND = 2.5, 20  # at 30 frames a second, as films are, it is 1.7 s
 _SHORTEST = 2
+_SLOW = 0.002  # seconds of a step from which on processes pay
 _EPISODES, _STEPS, _PATIENCE = 20, 2_000, 10.0  # what is played to see how long episodes are
 
 
@@ -41,12 +46,35 @@ def chosen_length(fps: float, lengths: Sequence[int]) -> int:
     return min(MOST, max(_SHORTEST, wanted))
 
 
-def length_for(
-    env_id: str, limits: Limits | None, *, seed: int, env: EnvConfig | None = None
-) -> int:
-    """Steps per segment for an environment, of which some episodes are played at random.
+@dataclass(frozen=True)
+class FirstLook:
+    """What some episodes that were played at random show of an environment."""
 
-    At most 20 of them, 2,000 steps or ten seconds.
+    fps: float
+    """Steps of the environment per second of its own clock."""
+    lengths: list[int]
+    """Of the episodes, in steps; one that went on counts as at least as long as a segment."""
+    step_seconds: float
+    """What a step takes."""
+    busy: float
+    """How much of that the processor worked, from 0 to 1."""
+
+    @property
+    def segment_length(self) -> int:
+        """Steps per segment."""
+        return chosen_length(self.fps, self.lengths)
+
+    def n_processes(self, n_envs: int) -> int:
+        """How many processes should step so many environments; 0 for none beside the agent's."""
+        if self.step_seconds < _SLOW:
+            return 0
+        return n_envs if self.busy < 0.5 else min(n_envs, os.cpu_count() or 1)
+
+
+def first_look(
+    env_id: str, limits: Limits | None, *, seed: int, env: EnvConfig | None = None
+) -> FirstLook:
+    """Plays at most 20 episodes of an environment at random, 2,000 steps or ten seconds.
 
     Args:
         env_id: A Gymnasium id, of what ``check_environment`` lets pass.
@@ -54,22 +82,26 @@ def length_for(
         seed: Of these episodes.
         env: Its arguments and wrappers.
     """
-    venv = make_environments(env_id, n_envs=1, seed=seed, limits=limits, env=env)
-    lengths, now, began = list[int](), 0, time.monotonic()
+    here = replace(env or EnvConfig(), processes=0)
+    venv = make_environments(env_id, n_envs=1, seed=seed, limits=limits, env=here)
+    lengths, now, n_steps = list[int](), 0, 0
     try:
-        metadata = venv.get_attr("metadata")[0]
+        metadata = venv.get_attr("metadata")[0] or {}
         venv.action_space.seed(seed)
         venv.reset()
-        for _ in range(_STEPS):
+        began, began_busy = time.monotonic(), time.process_time()
+        while len(lengths) < _EPISODES and n_steps < _STEPS:
             _, _, dones, _ = venv.step(np.array([venv.action_space.sample()]))
-            now += 1
+            now, n_steps = now + 1, n_steps + 1
             if dones[0]:
                 lengths.append(now)
                 now = 0
-            if len(lengths) == _EPISODES or time.monotonic() - began > _PATIENCE:
+            if time.monotonic() - began > _PATIENCE:
                 break
+        taken, busy = time.monotonic() - began, time.process_time() - began_busy
     finally:
         venv.close()
     if now >= MOST or not lengths:
         lengths.append(max(now, MOST))  # it went on
-    return chosen_length(float(metadata.get("render_fps", 30)), lengths)
+    fps = float(metadata.get("render_fps") or 30)
+    return FirstLook(fps, lengths, taken / n_steps, min(1.0, busy / taken))

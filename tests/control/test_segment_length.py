@@ -1,7 +1,9 @@
+import os
+
 import pytest
 
 from prefrl.control.environments.limits import Limits
-from prefrl.control.segment_length import chosen_length, length_for
+from prefrl.control.segment_length import FirstLook, chosen_length, first_look
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,15 @@ def test_a_segment_is_two_seconds_if_episodes_last_as_long(fps, lengths, expecte
     ],
 )
 def test_some_episodes_are_played_to_see_how_long_they_are(env_id, limits, low, high):
-    chosen = length_for(env_id, limits, seed=0)
-    assert low <= chosen <= high
-    assert length_for(env_id, limits, seed=0) == chosen
+    look = first_look(env_id, limits, seed=0)
+    assert low <= look.segment_length <= high
+    assert first_look(env_id, limits, seed=0).lengths == look.lengths
+    assert look.n_processes(8) == 0  # they are fast
+
+
+def test_slow_environments_get_processes():
+    cores = os.cpu_count()
+    assert FirstLook(30, [50], step_seconds=0.05, busy=0.1).n_processes(8) == 8  # they sleep
+    assert FirstLook(30, [50], step_seconds=0.05, busy=0.9).n_processes(8) == min(8, cores)
+    assert FirstLook(30, [50], step_seconds=0.05, busy=0.9).n_processes(1) == 1
+    assert FirstLook(30, [50], step_seconds=0.0005, busy=0.1).n_processes(8) == 0

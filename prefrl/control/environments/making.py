@@ -6,16 +6,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from prefrl.control.environments.batched import Batched
-from prefrl.control.environments.guard import Guard
-from prefrl.control.environments.limits import LimitEpisodes, Limits, knows_health
+from prefrl.control.environments.limits import Limits, knows_health
+from prefrl.control.environments.one import OneEnvironment
+from prefrl.control.environments.processes import Processes, stacked
 from prefrl.control.environments.rewind import Rewind
 from prefrl.control.environments.source import (
     EnvConfig,
@@ -24,7 +23,7 @@ from prefrl.control.environments.source import (
     make_games,
 )
 from prefrl.control.environments.spaces import check_spaces, layout_of
-from prefrl.control.environments.states import RecordState, log_mujoco_warnings
+from prefrl.control.environments.states import log_mujoco_warnings
 from prefrl.errors import ConfigError, UnsupportedSpaceError
 
 __all__ = [
@@ -155,7 +154,7 @@ def make_environments(
     limits: Limits | None = None,
     env: EnvConfig | None = None,
 ) -> VecEnv:
-    """N environments side by side in this process.
+    """N environments side by side, in this process or in others.
 
     Games that can be played again are stepped together, by threads of their own. Others are stepped
     one by one: each is made anew when it breaks, records simulator states for films, and can be
@@ -170,16 +169,12 @@ def make_environments(
     """
     if can_be_played_again(env_id):
         return Batched(make_games(env_id, env, n_envs), seed=seed)
+    one = OneEnvironment(env_id, env, limits)
+    n_processes = 0 if env is None or env.processes == "auto" else env.processes
+    if n_processes:
+        return Processes([one] * n_envs, n_processes, seed=seed)
     log_mujoco_warnings()
-
-    def make() -> gym.Env[Any, Any]:
-        guarded = Guard(lambda: make_env(env_id, env))
-        return LimitEpisodes(guarded, limits) if limits else guarded
-
-    def wrap(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        return Rewind(RecordState(env))
-
-    return make_vec_env(make, n_envs=n_envs, seed=seed, wrapper_class=wrap)
+    return make_vec_env(one.inside, n_envs=n_envs, seed=seed, wrapper_class=one.outside)
 
 
 def snapshots(venv: VecEnv) -> list[dict[str, Any]]:
@@ -187,6 +182,8 @@ def snapshots(venv: VecEnv) -> list[dict[str, Any]]:
     inner = venv.unwrapped
     if isinstance(inner, Batched):
         return inner.snapshots()
+    if isinstance(inner, Processes):
+        return inner.call("snapshot")
     return [rewind.snapshot() for rewind in _rewinds(inner)]
 
 
@@ -205,8 +202,12 @@ def restore(venv: VecEnv, told: Sequence[Mapping[str, Any]], *, seeds: Sequence[
     if isinstance(inner, Batched):
         inner.restore(told)
         return [""] * inner.num_envs
+    if isinstance(inner, Processes):
+        troubles = inner.call("restore", list(zip(told, seeds, strict=True)))
+        inner.see(inner.call("last_observation"))
+        return troubles
     rows = zip(_rewinds(inner), told, seeds, strict=True)
-    return [rewind.restore(snapshot, seed=seed) for rewind, snapshot, seed in rows]
+    return [rewind.restore(snapshot, seed) for rewind, snapshot, seed in rows]
 
 
 def last_observations(venv: VecEnv) -> Any:
@@ -214,15 +215,11 @@ def last_observations(venv: VecEnv) -> Any:
     inner = venv.unwrapped
     if isinstance(inner, Batched):
         return inner.last_observations
-    shown = [rewind.last_observation for rewind in _rewinds(inner)]
-    space = inner.observation_space
-    # As DummyVecEnv hands it out, whatever kind of number an environment gives.
-    if isinstance(space, spaces.Dict):
-        return {
-            key: np.stack([one[key] for one in shown], dtype=part.dtype)
-            for key, part in space.spaces.items()
-        }
-    return np.stack(shown, dtype=space.dtype)
+    if isinstance(inner, Processes):
+        shown = inner.last_observations
+    else:
+        shown = [rewind.last_observation for rewind in _rewinds(inner)]
+    return stacked(shown, inner.observation_space)
 
 
 def _rewinds(venv: VecEnv) -> list[Rewind]:

@@ -24,7 +24,7 @@ from prefrl.control.environments.guard import FAULT_KEY
 from prefrl.control.environments.worker import Made, split
 from prefrl.errors import EnvironmentFaultError
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "stacked"]
 
 _log = logging.getLogger(__name__)
 _MOST_DEATHS, _WITHIN_STEPS = 5, 10_000

@@ -67,7 +67,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
             "last": self._last,
         }
 
-    def restore(self, snapshot: Mapping[str, Any], *, seed: int) -> str:
+    def restore(self, snapshot: Mapping[str, Any], seed: int) -> str:
         """Goes where the snapshot was taken; where that fails, a new episode begins.
 
         Args:

@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import tyro
@@ -59,8 +59,15 @@ class EnvConfig:
     wrapper: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A wrapper, as module:Class, that is made from the environment alone. Several are given one by
     one: the first is the innermost."""
+    processes: int | Literal["auto"] = "auto"
+    """Processes that step the environments, beside the agent's; 0 has that one do it. auto takes
+    some where a step takes milliseconds: one for each environment where they sleep, one for each
+    core where they compute."""
 
     def __post_init__(self) -> None:
+        n = self.processes
+        if n != "auto" and (isinstance(n, str) or n < 0):
+            raise ConfigError(f"expected env.processes to be at least 0, or auto, got {n!r}.")
         if not isinstance(self.kwargs, Mapping) or not all(isinstance(k, str) for k in self.kwargs):
             raise ConfigError(
                 f"expected env.kwargs to be arguments by name, got {self.kwargs!r}; write them as "
@@ -96,7 +103,8 @@ class EnvConfig:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> EnvConfig:
         """What ``dataclasses.asdict`` and JSON made of one."""
-        return cls(kwargs=content["kwargs"], wrapper=tuple(content["wrapper"]))
+        told = {**content, "wrapper": tuple(content["wrapper"])}
+        return cls(**told)
 
 
 def make_env(

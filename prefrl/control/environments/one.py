@@ -1,0 +1,43 @@
+"""One environment as agents act in it; it can be made in a process that has no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+
+from prefrl.control.environments.guard import Guard
+from prefrl.control.environments.limits import LimitEpisodes, Limits
+from prefrl.control.environments.rewind import Rewind
+from prefrl.control.environments.source import EnvConfig, make_env
+from prefrl.control.environments.states import RecordState, log_mujoco_warnings
+
+__all__ = ["OneEnvironment"]
+
+
+@dataclass(frozen=True)
+class OneEnvironment:
+    """Makes it, so that it is made anew when it breaks, tells its states, and can be rewound."""
+
+    env_id: str
+    """A Gymnasium id."""
+    env: EnvConfig | None = None
+    """Its arguments and wrappers."""
+    limits: Limits | None = None
+    """Where its episodes are cut early."""
+
+    def __call__(self) -> gym.Env[Any, Any]:
+        """Makes it."""
+        log_mujoco_warnings()
+        return self.outside(self.inside())
+
+    def inside(self) -> gym.Env[Any, Any]:
+        """What a ``Monitor`` counts the episodes of."""
+        guarded = Guard(lambda: make_env(self.env_id, self.env))
+        return LimitEpisodes(guarded, self.limits) if self.limits else guarded
+
+    @staticmethod
+    def outside(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        """What stands around that."""
+        return Rewind(RecordState(env))
