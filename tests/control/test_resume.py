@@ -33,12 +33,12 @@ OPTIONS = {  # a segment has 10
 ON_BOX = {"sac", "td3"}
 
 
-def start(run, algo, *more):
+def start(run, algo, *more, env_id=None):
     options = ["--algo", algo, "--labels", "40", "--segment-length", "10", "--warmup-segments"]
     options += ["20", "--agent.n-envs", "4", *OPTIONS[algo]]
     options += ["--agent.hidden", "16", "--eval-episodes", "2"]
     options += ["--teacher.eps-mistake", "0.2", "--teacher.beta", "1"]
-    env_id = CONTINUOUS if algo in ON_BOX else DOT
+    env_id = env_id or (CONTINUOUS if algo in ON_BOX else DOT)
     command = [sys.executable, "-m", "prefrl", "train", env_id, *options, "--sync", "--no-films"]
     return subprocess.Popen(
         [*command, "--run", str(run.root), *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -82,21 +82,27 @@ CANDIDATES += ["--calibrate-on", "both"]
 PARTS = ["--off-policy.explore-steps", "1500", "--off-policy.updates-after-fit", "10"]
 PARTS += ["--off-policy.reset-critic", "--off-policy.newest-share", "0.5"]
 PARTS += ["--agent.use-sde", "True"]
+ENDINGS = ["--env.processes", "2", "--net.inputs", "transition", "--over-share", "0.3"]
 
 
 @pytest.mark.parametrize(
-    ("algo", "more"),
-    [*((algo, []) for algo in OPTIONS), ("ppo", CANDIDATES), ("sac", PARTS)],
-    ids=[*OPTIONS, "candidates and horizon", "parts of PEBBLE and QPA"],
+    ("algo", "more", "env_id"),
+    [
+        *((algo, [], None) for algo in OPTIONS),
+        ("ppo", CANDIDATES, None),
+        ("sac", PARTS, None),
+        ("ppo", ENDINGS, "CartPole-v1"),
+    ],
+    ids=[*OPTIONS, "candidates and horizon", "parts of PEBBLE and QPA", "endings in processes"],
 )
 @pytest.mark.timeout(180)
-def test_killed_and_resumed_equals_not_killed(tmp_path, algo, more):
+def test_killed_and_resumed_equals_not_killed(tmp_path, algo, more, env_id):
     whole, killed = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "killed")
-    process = start(whole, algo, *more)
+    process = start(whole, algo, *more, env_id=env_id)
     assert process.wait() == 0, process.stderr.read().decode()
     process.stderr.close()
 
-    process = start(killed, algo, *more, "--checkpoint-seconds", "0.5")
+    process = start(killed, algo, *more, "--checkpoint-seconds", "0.5", env_id=env_id)
     until = time.monotonic() + 60
     while not (
         killed.metrics.is_file() and killed.fits.is_file() and list(killed.checkpoints.glob("0*"))
