@@ -200,6 +200,7 @@ class AgentNews(BaseModel):
     alive: bool
     env_steps: int | None
     true_return: Annotated[float | None, Field(serialization_alias="return")]
+    troubles: list[str] = []
 
 
 class ProgressOut(BaseModel):

@@ -57,12 +57,15 @@ class RunNews:
         state, beat_at = told.get("state"), told.get("beat_at")
         self._read()
         newest = self._rows[-1] if self._rows else None
+        about = told.get("about")
+        troubles = about.get("troubles") if isinstance(about, dict) else None
         return AgentNews(
             state=state if isinstance(state, str) else "not running",
             waits=isinstance(state, str) and state.startswith("waiting for answers"),
             alive=isinstance(beat_at, float) and time.time() - beat_at < _SECONDS_OF_LIFE,
             env_steps=newest[0] if newest else None,
             true_return=newest[1] if newest else None,
+            troubles=[str(text) for text in troubles] if isinstance(troubles, list) else [],
         )
 
     def _read(self) -> None:

@@ -113,6 +113,7 @@ function drawStatistics(statistics, news) {
     ["At the page now", whole.format(news.people)],
     ["Same answer of two people", percent(agreement.percent.value)],
     ["Agent", agentSays(news), "words"],
+    ...news.agent.troubles.map((text) => ["Trouble", text, "words"]),
   ]);
   const steps = (value) => `${whole.format(value)} steps`;
   draw("curve", news.curve, (points) =>

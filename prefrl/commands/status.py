@@ -91,7 +91,8 @@ def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
 def _describe(status: RoleStatus | None, *, finished: bool) -> str:
     if status is None:
         return "never started"
-    about = "  ".join(f"{name} {_plain(value)}" for name, value in status.about.items())
+    numbers = {name: v for name, v in status.about.items() if name != "troubles"}  # said below
+    about = "  ".join(f"{name} {_plain(value)}" for name, value in numbers.items())
     silent = time.time() - status.beat_at
     if finished:
         state = "finished"

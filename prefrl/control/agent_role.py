@@ -21,11 +21,13 @@ from prefrl.control.config import TrainConfig, devices_of
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.troubles import troubles_of
 
 __all__ = ["AgentRole"]
 
 _log = logging.getLogger(__name__)
 _SECONDS_TO_REACH_A_BOUNDARY = 10.0
+_SECONDS_BETWEEN_LOOKS = 5.0
 _STEPS_BETWEEN_CHECKS = 1000  # after each of A2C's updates a copy would take a seventh of the time
 
 
@@ -80,6 +82,7 @@ class AgentRole:
         pulse = _Pulse(self._pulse)
         self.agent.start(config.steps, [preferences, pulse])
         self._rollback = Rollback(self.agent.model, run, self.agent.not_finite)
+        self._looked_at = time.monotonic()
         self._saved_at, self._checked_at = time.monotonic(), self.agent.model.num_timesteps
 
     def step(self) -> bool:
@@ -99,6 +102,8 @@ class AgentRole:
             return not self._stop.requested
         if self.agent.model.num_timesteps >= self._checked_at + _STEPS_BETWEEN_CHECKS:
             self._check()
+        if time.monotonic() >= self._looked_at + _SECONDS_BETWEEN_LOOKS:
+            self._say_what_is_wrong()
         if self._stop.requested or self._seconds_unsaved() >= self._config.checkpoint_seconds:
             self.save()
         return not self._stop.requested
@@ -134,6 +139,11 @@ class AgentRole:
         self.agent.model.logger.close()
         self.agent.save(self._run)
         self.agent.close()
+
+    def _say_what_is_wrong(self) -> None:
+        self._looked_at = time.monotonic()
+        found = troubles_of(self._run, total_steps=self._config.steps, finished=False)
+        self._heartbeat.beat(troubles=[trouble.text for trouble in found])
 
     def _check(self) -> bool:
         """Takes the policy back to where it was last looked at, if it is not finite."""
