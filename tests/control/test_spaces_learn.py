@@ -34,7 +34,7 @@ class Grid(gym.Env):
             "multi_discrete": spaces.MultiDiscrete([SIDE, SIDE]),
             "multi_binary": spaces.MultiBinary([2, SIDE]),
             "tuple": spaces.Tuple([CELL, CELL]),
-            "dict": spaces.Dict(a=spaces.Dict(x=CELL), y=spaces.Box(0, 1, (1,), np.float32)),
+            "dict": spaces.Dict(a=spaces.Dict(x=CELL), y=spaces.Box(0, 1, (SIDE,), np.float32)),
         }[seen]
         self.action_space = {
             "multi_discrete": spaces.MultiDiscrete([3, 3]),
@@ -72,7 +72,7 @@ class Grid(gym.Env):
             return np.eye(SIDE, dtype=np.int8)[self.place]
         if self.seen == "tuple":
             return x, y
-        return {"a": {"x": x}, "y": np.array([y / SIDE], np.float32)}
+        return {"a": {"x": x}, "y": np.eye(SIDE, dtype=np.float32)[y]}
 
 
 PREFERENCES = PreferenceConfig(

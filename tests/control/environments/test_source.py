@@ -16,7 +16,8 @@ from prefrl.control.environments.making import (
     snapshots,
 )
 from prefrl.control.environments.source import make_env, make_games
-from prefrl.errors import ConfigError, UnsupportedSpaceError
+from prefrl.control.films.games import open_renderer
+from prefrl.errors import ConfigError, FilmError, UnsupportedSpaceError
 
 POINTS = "prefrl_envs:prefrl/Pong-v0"
 
@@ -185,3 +186,11 @@ def test_games_that_are_stepped_together_take_arguments_of_their_own():
     pytest.importorskip("ale_py")
     with pytest.raises(ConfigError, match="unexpected keyword argument 'nope'"):
         check_environment(POINTS, EnvConfig(kwargs={"nope": 1}))
+
+
+@pytest.mark.filterwarnings("ignore:.*render_modes")
+def test_without_a_render_mode_there_are_no_films():
+    env = EnvConfig(kwargs={"size": 3})
+    check_environment(SIZED, env)
+    with pytest.raises(FilmError, match="to take render_mode='rgb_array', which films need, but"):
+        open_renderer(SIZED, env=env)
