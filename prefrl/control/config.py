@@ -17,8 +17,8 @@ from prefrl.control.agent.settings import Resolved, resolve
 from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import (
     check_environment,
+    check_first_step,
     check_limits,
-    check_reward,
     describe_spaces,
     shows_pictures,
 )
@@ -165,7 +165,7 @@ def check_horizon(config: TrainConfig) -> None:
     """
     spec = check_environment(config.env_id, config.env)
     check_limits(config.env_id, config.limits, config.env)
-    check_reward(config.env_id, config.env)
+    check_first_step(config.env_id, config.env)
     horizon = spec.max_episode_steps
     length = config.preferences.segment_length
     if length == "auto":

@@ -28,8 +28,8 @@ from prefrl.errors import ConfigError, UnsupportedSpaceError
 
 __all__ = [
     "check_environment",
+    "check_first_step",
     "check_limits",
-    "check_reward",
     "describe_spaces",
     "last_observations",
     "make_environments",
@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_ATTEMPTS = 3
 
 
 def check_environment(env_id: str, env: EnvConfig | None = None) -> EnvSpec:
@@ -69,25 +70,32 @@ def check_environment(env_id: str, env: EnvConfig | None = None) -> EnvSpec:
     return spec
 
 
-def check_reward(env_id: str, env: EnvConfig | None = None) -> None:
-    """Takes one step, and refuses a reward that is more than one number.
+def check_first_step(env_id: str, env: EnvConfig | None = None) -> None:
+    """Takes one step; refuses an environment that cannot, and a reward of more than one number.
 
-    What an environment raises by itself is no concern of this: ``Guard`` makes a new one.
+    One that breaks now and then is no concern of this: ``Guard`` makes a new one.
 
     Raises:
-        ConfigError: As ``check_environment``.
+        ConfigError: As ``check_environment``; or if it breaks three times out of three.
         UnsupportedSpaceError: If the reward is several numbers.
     """
-    made = make_env(env_id, env)
-    try:
-        made.reset(seed=0)
-        reward: Any = made.step(made.action_space.sample())[1]
-    except Exception as error:
-        # Nobody can know how an environment breaks.
-        _log.warning("%s broke at its first step: %s: %s", env_id, type(error).__name__, error)
-        return
-    finally:
-        made.close()
+    for attempt in range(1, _ATTEMPTS + 1):
+        made = make_env(env_id, env)
+        try:
+            made.reset(seed=0)
+            reward: Any = made.step(made.action_space.sample())[1]
+            break
+        except Exception as error:
+            # Nobody can know how an environment breaks.
+            what = f"{type(error).__name__}: {error}"
+            if attempt == _ATTEMPTS:
+                raise ConfigError(
+                    f"expected an environment that can be reset and stepped, but {env_id} broke at "
+                    f"its first step {_ATTEMPTS} times, the last time with {what}; mend it."
+                ) from error
+            _log.warning("%s broke at its first step: %s", env_id, what)
+        finally:
+            made.close()
     if np.size(reward) != 1:
         raise UnsupportedSpaceError(
             f"expected a reward of one number, got {np.size(reward)} of them from {env_id}; sum "

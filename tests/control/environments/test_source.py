@@ -10,7 +10,7 @@ from gymnasium.envs.registration import EnvSpec
 from prefrl import EnvConfig
 from prefrl.control.environments.making import (
     check_environment,
-    check_reward,
+    check_first_step,
     make_environments,
     restore,
     snapshots,
@@ -157,14 +157,20 @@ def test_a_config_that_cannot_work_is_refused(fields, words):
 
 
 def test_a_reward_of_several_numbers_is_refused_before_work_starts():
-    check_reward(SIZED, EnvConfig(kwargs={"size": 3}))
+    check_first_step(SIZED, EnvConfig(kwargs={"size": 3}))
     with pytest.raises(UnsupportedSpaceError, match="one number, got 2 of them from Sized"):
-        check_reward(SIZED, EnvConfig(kwargs={"size": 3, "n_rewards": 2}))
+        check_first_step(SIZED, EnvConfig(kwargs={"size": 3, "n_rewards": 2}))
 
 
-def test_what_breaks_at_its_first_step_is_left_to_the_guard(caplog):
-    check_reward(SIZED, EnvConfig(kwargs={"size": 3}, wrapper=(HERE + "Broken",)))
-    assert "broke at its first step: RuntimeError: always" in caplog.text
+def test_what_always_breaks_at_its_first_step_is_refused():
+    with pytest.raises(ConfigError, match=r"broke at its first step 3 times, .* RuntimeError: alw"):
+        check_first_step(SIZED, EnvConfig(kwargs={"size": 3}, wrapper=(HERE + "Broken",)))
+
+
+def test_what_breaks_once_is_left_to_the_guard(caplog):
+    Moody.works = False
+    check_first_step(SIZED, EnvConfig(kwargs={"size": 3}, wrapper=(HERE + "Moody",)))
+    assert "broke at its first step: RuntimeError: this time" in caplog.text
 
 
 class Broken(gym.Wrapper):
@@ -172,6 +178,18 @@ class Broken(gym.Wrapper):
 
     def reset(self, *, seed=None, options=None):
         raise RuntimeError("always")
+
+
+class Moody(gym.Wrapper):
+    """Works the second time."""
+
+    works = False
+
+    def reset(self, *, seed=None, options=None):
+        if not type(self).works:
+            type(self).works = True
+            raise RuntimeError("this time")
+        return super().reset(seed=seed, options=options)
 
 
 def test_games_that_are_stepped_together_take_no_wrappers():
