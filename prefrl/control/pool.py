@@ -142,6 +142,11 @@ class SegmentPool:
             del self._true_rewards[oldest.id]
             self.nbytes -= oldest.nbytes
 
+    @property
+    def shows_endings(self) -> bool:
+        """Whether an episode ended by itself in one of the newest segments."""
+        return any(segment.n_held for segment in self._segments)
+
     def true_rewards(self, item: Item) -> NDArray[np.float64]:
         """True step rewards of a segment, shape (T,): for oracles and evaluation only."""
         if isinstance(item, Segment) and item.is_over:

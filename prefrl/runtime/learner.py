@@ -1,8 +1,8 @@
 """The reward learner: takes in answers, fits, publishes. It knows no modality.
 
-One object with one step. In a run of one process the agent's loop calls it after each rollout; in
-the asynchronous run a process of its own does nothing else. Everything that it has to remember is
-in the label store and in what it published, so it may be killed at any time.
+One object with one step. In a run of one process the agent's loop calls it after each rollout, else
+a process of its own does nothing else. All that it has to remember is in the label store and in
+what it published, so it may be killed at any time.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 _MOST_FAILURES = 3
-_BATCH = 10_000
-_MOST_LABELLED = 200
+_BATCH, _MOST_LABELLED = 10_000, 200
 
 CalibrateOn = Literal["newest", "labelled", "both"]
 """What the reward is normalised over: a sample of what the agent did lately, the items that the fit
@@ -152,6 +151,8 @@ class RewardLearner:
         """Answers with a preference when the newest fit began."""
         self.n_sample = 0
         """Number of the sample that the newest fit used."""
+        self.only_ties = False
+        """Whether it was fitted to ties alone."""
         self._store = store
         self._items = items
         self._config = config
@@ -275,6 +276,7 @@ class RewardLearner:
         self.n_fits += 1
         self.n_fitted, self.n_sample = n_decided, sample.number
         self._l2, self.report = report.l2, report
+        self.only_ties = all(c.preference in (None, 0.5) for c in comparisons)
         row: dict[str, float | int | str] = {
             "fit": self.n_fits,
             "run_steps": sample.run_steps,

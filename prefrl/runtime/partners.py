@@ -60,6 +60,17 @@ class UsedReward:
     """Of its fit."""
     holdout_accuracy: float = math.nan
     """Of its fit."""
+    only_ties: bool = False
+    """Whether all answers were ties that it was fitted to."""
+
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether there is no reward yet, or one that was fitted to ties alone.
+
+        Then everything is as good as anything else, and what the net says beyond that is chance: an
+        agent that learned from it would lose the curiosity that it needs to find a difference.
+        """
+        return self.version == 0 or self.only_ties
 
 
 class Samples(Protocol):
@@ -169,6 +180,7 @@ class Together:
                 fit_steps=report.steps,
                 holdout_loss=report.holdout_loss,
                 holdout_accuracy=report.holdout_accuracy,
+                only_ties=self.learner.only_ties,
             )
         return self.used
 
@@ -302,6 +314,7 @@ class Apart:
             fit_steps=about["steps"],
             holdout_loss=about["holdout_loss"],
             holdout_accuracy=about["holdout_accuracy"],
+            only_ties=about.get("ties", 0) >= min(about["fitted"], self._config.newest),
         )
         return True
 

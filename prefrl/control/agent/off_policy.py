@@ -176,9 +176,9 @@ class ReplayRewards:
             told: What the algorithm's loop told its callbacks.
         """
         explores = self._explores
-        is_new = not explores and used.version > self._version
+        is_new = not (explores or used.tells_nothing) and used.version > self._version
         if not explores:  # what was fitted while it explored is new when that is over
-            self._version = used.version
+            self._version = 0 if used.tells_nothing else used.version
         self._take_reward()
         if not is_new:
             return

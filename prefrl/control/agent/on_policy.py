@@ -123,7 +123,7 @@ class RolloutRewards:
         self._version = used.version
         self._exploration.keep_noise()
         buffer = self._model.rollout_buffer
-        if used.version == 0:
+        if used.tells_nothing:
             forget_rollout(buffer)
             return
         scaled = self._config.scale == "return"
