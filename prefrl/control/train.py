@@ -16,7 +16,7 @@ from prefrl.control.config import (
     devices_of,
     with_settings,
 )
-from prefrl.control.films.renderer import check_drawable
+from prefrl.control.films.drawing import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
 from prefrl.control.segments import Segment

@@ -13,7 +13,8 @@ from typing import Any
 from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.agent.config import FOLLOWERS, AgentConfig, merged
 from prefrl.control.agent.entries import read_settings, translate
-from prefrl.control.environments.making import shows_pictures, spec_of
+from prefrl.control.environments.making import shows_pictures
+from prefrl.control.environments.specs import spec_of
 from prefrl.errors import ConfigError, MissingExtraError
 
 __all__ = ["Resolved", "resolve"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from prefrl.control.environments.guard import Guard
 from prefrl.control.environments.limits import LimitEpisodes, Limits, knows_health
 from prefrl.control.environments.rewind import Rewind
 from prefrl.control.environments.spaces import check_spaces, layout_of
+from prefrl.control.environments.specs import spec_of
 from prefrl.control.environments.states import RecordState, log_mujoco_warnings
 from prefrl.errors import ConfigError, MissingExtraError
 
@@ -29,7 +29,6 @@ __all__ = [
     "restore",
     "shows_pictures",
     "snapshots",
-    "spec_of",
 ]
 
 
@@ -49,7 +48,7 @@ def check_environment(env_id: str) -> EnvSpec:
     """
     log_mujoco_warnings()
     try:
-        env = gym.make(env_id, render_mode="rgb_array")
+        env = gym.make(env_id)
     except gym.error.DependencyNotInstalled as error:
         raise MissingExtraError(
             f"expected the libraries of {env_id} to be installed, but {error}"
@@ -136,14 +135,6 @@ def make_environments(
         return Rewind(RecordState(env))
 
     return make_vec_env(make, n_envs=n_envs, seed=seed, wrapper_class=wrap)
-
-
-def spec_of(env_id: str) -> EnvSpec:
-    """The specification of an environment, by an id with or without its module."""
-    module, _, name = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    return gym.spec(name)
 
 
 def _can_be_played_again(spec: EnvSpec) -> bool:

@@ -10,8 +10,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.environments.making import spec_of
-from prefrl.control.environments.rollout import Journals
+from prefrl.control.environments.journals import Journals
+from prefrl.control.environments.specs import spec_of
 from prefrl.control.films.clips import ClipRenderer
 from prefrl.errors import FilmError
 

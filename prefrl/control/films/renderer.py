@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from prefrl.control.films.clips import ClipRenderer, encode_film
-from prefrl.control.films.games import GameRenderer, open_renderer
+from prefrl.control.films.games import GameRenderer
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.labels import RENDERER
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError, FilmError, RunDirectoryError
+from prefrl.errors import FilmError, RunDirectoryError
 from prefrl.runtime.media import add_medium
 
-__all__ = ["FILM_SIZE", "FilmMaker", "check_drawable"]
+__all__ = ["FILM_SIZE", "FilmMaker"]
 
 FILM_SIZE = 320
 """Side of the films, in pixels."""
@@ -95,22 +95,3 @@ class FilmMaker:
         film = encode_film(frames, fps=min(self._clips.fps, _MOST_FRAMES_PER_SECOND))
         self._store.media.add(item_id, add_medium(self._media, film, "video/webm"), "video/webm")
         self.n_films += 1
-
-
-def check_drawable(env_id: str) -> None:
-    """Refuses an environment of which people could be shown nothing.
-
-    Args:
-        env_id: A Gymnasium id.
-
-    Raises:
-        ConfigError: If it cannot be drawn here, or films cannot be re-made from its states.
-    """
-    try:
-        with open_renderer(env_id, size=FILM_SIZE) as clips:
-            clips.first_frame()
-    except FilmError as error:
-        raise ConfigError(
-            f"people are shown films of the agent, and {env_id} cannot be filmed here: {error} "
-            "Without films only --oracle synthetic works."
-        ) from error
