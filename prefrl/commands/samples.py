@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.films.clips import ClipRenderer, encode_film
+from prefrl.control.films.drawing import Recorded, film
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
 from prefrl.runtime.media import add_medium
@@ -111,16 +112,20 @@ def _add_text(run: RunDirectory, store: LabelStore, item_id: str, prompt: str, t
 
 
 def _clips(run: RunDirectory, store: LabelStore) -> list[Query]:
-    queries, rng = [], np.random.default_rng(0)
-    with ClipRenderer(_ENV_ID) as clips:
-        for number in range(_N_CLIPS):
-            left, right = f"clip{number}a", f"clip{number}b"
-            start = rng.uniform(-1, 0.3, 2)
-            for item_id, skill in zip((left, right), rng.permutation([0.9, 0.2]), strict=True):
-                film = encode_film(clips.frames(_walk(start, skill, rng)), fps=clips.fps)
-                media_id = add_medium(run.media, film, "video/webm")
-                store.media.add(item_id, media_id, "video/webm")
-            queries.append(Query(f"clip{number}", left, right))
+    queries, walks, rng = list[Query](), dict[str, Recorded](), np.random.default_rng(0)
+    for number in range(_N_CLIPS):
+        left, right = f"clip{number}a", f"clip{number}b"
+        start = rng.uniform(-1, 0.3, 2)
+        for item_id, skill in zip((left, right), rng.permutation([0.9, 0.2]), strict=True):
+            walks[item_id] = Recorded(_walk(start, skill, rng))
+        queries.append(Query(f"clip{number}", left, right))
+    with tempfile.TemporaryDirectory() as folder:
+        film(_ENV_ID, walks, Path(folder))
+        for item_id in walks:
+            media_id = add_medium(
+                run.media, (Path(folder) / f"{item_id}.webm").read_bytes(), "video/webm"
+            )
+            store.media.add(item_id, media_id, "video/webm")
     return queries
 
 

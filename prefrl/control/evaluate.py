@@ -12,11 +12,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from prefrl.control.agent.agent import Agent
 from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY, Batched
 from prefrl.control.environments.endings import ended_of, numbers_after
-from prefrl.control.environments.frames import History, stack_frames
+from prefrl.control.environments.frames import History
+from prefrl.control.environments.journals import Journals
 from prefrl.control.environments.making import last_observations, make_environments
-from prefrl.control.environments.rollout import Journals, Rollout
+from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.source import EnvConfig
 from prefrl.control.environments.spaces import encode_actions, layout_of
+from prefrl.control.environments.stacking import stack_frames
 from prefrl.control.environments.states import STATE_KEY
 from prefrl.control.preferences import StepReward
 from prefrl.control.reward.correlation import correlation

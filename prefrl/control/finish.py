@@ -20,10 +20,9 @@ from prefrl.control.config import (
 )
 from prefrl.control.environments.making import check_environment
 from prefrl.control.evaluate import Evaluation, evaluate
-from prefrl.control.films.report import film_episode, film_pairs
+from prefrl.control.films.drawing import Recorded, film, film_pairs
 from prefrl.control.preferences import StepReward, step_reward
-from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError, FilmError
+from prefrl.errors import ConfigError, PrefrlError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
 from prefrl.runtime.troubles import Trouble, troubles_of
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
@@ -156,15 +155,12 @@ def _film(
     run: RunDirectory, config: TrainConfig, before: Evaluation, after: Evaluation
 ) -> list[str]:
     """Makes all films; where that cannot be done, says why."""
+    shown = {"before": before, "after": after}
     try:
-        for name, shown in (("before", before), ("after", after)):
-            film_episode(
-                run, config.env_id, shown.states, name, journals=shown.journals, env=config.env
-            )
-        with LabelStore(run.labels) as store:
-            asked = store.most_urgent_answers(4)
-        film_pairs(run, config.env_id, asked, env=config.env)
-    except FilmError as error:
+        recorded = {name: Recorded(one.states, one.journals) for name, one in shown.items()}
+        film(config.env_id, recorded, run.films, env=config.env)
+        film_pairs(run)
+    except (PrefrlError, OSError) as error:
         return [f"no films: {error}"]
     return []
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.environments.frames import PackedFrames
+from prefrl.control.environments.journals import as_arrays, from_arrays
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Item
 from prefrl.core.oracle import OracleConfig, SyntheticOracle
@@ -27,7 +28,6 @@ __all__ = ["Items", "Truth", "synthetic_oracle"]
 
 
 _MOST_IN_MEMORY = 40_000
-_JOURNAL = "journal_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +157,7 @@ def _arrays(segment: Segment) -> dict[str, Any]:
     if segment.frames is not None:
         arrays["frames"] = np.frombuffer(segment.frames.content, np.uint8)
         arrays["frames_shape"] = segment.frames.shape
-    for game, actions in segment.journals.items():
-        arrays[f"{_JOURNAL}{game}"] = actions
-    return arrays
+    return arrays | as_arrays(segment.journals)
 
 
 def _segment(item_id: str, content: Mapping[str, NDArray[Any]], *, states: bool) -> Segment:
@@ -168,11 +166,6 @@ def _segment(item_id: str, content: Mapping[str, NDArray[Any]], *, states: bool)
     if "frames" in content:
         shape = tuple(content["frames_shape"].tolist())
         frames = PackedFrames(shape, content["frames"].tobytes())
-    journals = {
-        int(name.removeprefix(_JOURNAL)): actions
-        for name, actions in content.items()
-        if states and name.startswith(_JOURNAL)
-    }
     return Segment(
         id=item_id,
         observations=content["observations"],
@@ -180,7 +173,7 @@ def _segment(item_id: str, content: Mapping[str, NDArray[Any]], *, states: bool)
         states=content.get("states") if states else None,
         env_steps=int(content["env_steps"]),
         frames=frames,
-        journals=journals,
+        journals=from_arrays(content) if states else {},
         # Files of earlier releases have none.
         episode_step=int(content["episode_step"]) if "episode_step" in content else None,
         next_observations=content.get("next_observations"),

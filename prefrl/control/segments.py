@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.environments.frames import PackedFrames
-from prefrl.control.environments.rollout import Journals, Rollout
+from prefrl.control.environments.journals import Journals
+from prefrl.control.environments.rollout import Rollout
 
 __all__ = ["Segment", "SegmentSampler"]
 

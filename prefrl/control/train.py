@@ -18,7 +18,7 @@ from prefrl.control.config import (
     with_settings,
 )
 from prefrl.control.environments.making import describe_spaces
-from prefrl.control.films.renderer import check_drawable
+from prefrl.control.films.drawing import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
 from prefrl.control.segments import Segment

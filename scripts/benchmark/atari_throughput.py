@@ -18,9 +18,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.vec_env import VecFrameStack
 
-from prefrl.control.environments.frames import StackFrames
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.making import make_environments
+from prefrl.control.environments.stacking import StackFrames
 from prefrl.control.presets import preset
 from prefrl.runtime.rundir import RunDirectory
 

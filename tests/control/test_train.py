@@ -124,7 +124,7 @@ def test_no_gl_is_a_note_and_not_an_end(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise FilmError("no GL here")
 
-    monkeypatch.setattr("prefrl.control.films.report.open_renderer", refuse)
+    monkeypatch.setattr("prefrl.control.films.drawing._draw", refuse)
     result = train(short(tmp_path / "run", films=True))
     assert result.notes == ["no films: no GL here"]
     assert result.run.summary.is_file()

@@ -31,12 +31,12 @@ from prefrl.control.agent.state import (
     restore_agent,
     restore_random_state,
 )
-from prefrl.control.environments.frames import stack_frames
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import make_environments
 from prefrl.control.environments.source import EnvConfig
 from prefrl.control.environments.spaces import Layout, layout_of
+from prefrl.control.environments.stacking import stack_frames
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 

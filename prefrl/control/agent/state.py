@@ -20,9 +20,9 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.save_util import recursive_getattr, recursive_setattr
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from prefrl.control.environments.frames import StackFrames
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.making import last_observations, restore, snapshots
+from prefrl.control.environments.stacking import StackFrames
 from prefrl.errors import RunDirectoryError
 
 __all__ = [

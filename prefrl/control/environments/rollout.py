@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Journals", "Rollout"]
+from prefrl.control.environments.journals import Journals
 
-Journals = Mapping[int, NDArray[np.uint8]]
-"""Games by their number: all actions, shape (n,), as far as they are known."""
+__all__ = ["Rollout"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,7 +103,7 @@ class EnvConfig:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> EnvConfig:
         """What ``dataclasses.asdict`` and JSON made of one."""
-        told = {**content, "wrapper": tuple(content["wrapper"])}
+        told = {**content, "wrapper": tuple(content.get("wrapper", ()))}
         return cls(**told)
 
 

@@ -22,6 +22,8 @@ __all__ = [
     "write_state",
 ]
 
+_log = logging.getLogger(__name__)
+
 STATE_KEY = "prefrl/state"
 """Where ``RecordState`` puts the state in a step's info."""
 FINAL_STATE_KEY = "prefrl/final_state"
@@ -59,15 +61,33 @@ def write_state(env: gym.Env[Any, Any], state: NDArray[np.float64]) -> None:
 class RecordState(gym.Wrapper[Any, Any, Any, Any]):
     """Adds to each step's info the state in which its action was chosen, where that is known."""
 
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._last: NDArray[np.float64] | None = None
+        self._is_broken = False
+
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Steps, with the state before the step under ``STATE_KEY``."""
-        state = read_state(self.env)
+        state = self._read()
         observation, reward, terminated, truncated, info = self.env.step(action)
         if state is not None:
             info[STATE_KEY] = state
             if terminated:
                 info[FINAL_STATE_KEY] = read_state(self.env)
         return observation, reward, terminated, truncated, info
+
+    def _read(self) -> NDArray[np.float64] | None:
+        """The state; once that broke, NaN. A training must not end for films."""
+        if not self._is_broken:
+            try:
+                self._last = read_state(self.env)
+            except Exception as error:
+                # Nobody can know how an environment breaks.
+                _log.warning("no films: its state cannot be read: %s", error)
+                self._is_broken = True
+                if self._last is not None:
+                    self._last = np.full_like(self._last, np.nan)
+        return self._last
 
 
 @functools.cache

@@ -17,12 +17,21 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.environments.rollout import Journals
+from prefrl.control.environments.journals import Journals
 from prefrl.control.environments.source import EnvConfig, make_env
 from prefrl.control.environments.states import log_mujoco_warnings, read_state, write_state
-from prefrl.errors import ConfigError, FilmError
+from prefrl.errors import FilmError
 
-__all__ = ["ClipRenderer", "choose_gl", "encode_film", "film_strip", "write_film", "write_png"]
+__all__ = [
+    "ClipRenderer",
+    "as_picture",
+    "choose_gl",
+    "encode_film",
+    "film_strip",
+    "make_drawable",
+    "write_film",
+    "write_png",
+]
 
 _PROBE = """
 import mujoco
@@ -84,14 +93,7 @@ class ClipRenderer:
 
     def __init__(self, env_id: str, *, size: int = 256, env: EnvConfig | None = None) -> None:
         log_mujoco_warnings()
-        try:
-            self._env = make_env(env_id, env, render_mode="rgb_array")
-        except ConfigError as error:
-            raise FilmError(
-                f"expected {env_id} to take render_mode='rgb_array', which films need, but "
-                f"{error.__cause__ or error}."
-            ) from error
-        self._env.reset(seed=0)
+        self._env = make_drawable(env_id, env)
         state = read_state(self._env)
         if state is None:
             self._env.close()
@@ -148,21 +150,22 @@ class ClipRenderer:
         Raises:
             FilmError: If the environment draws nothing, or lacks a library to draw with.
         """
-        try:
-            picture = self._draw(self._first_state)
-        except (gym.error.Error, NotImplementedError, TypeError, ValueError) as error:
-            raise FilmError(f"expected its render() to give a picture, but {error}") from error
-        if picture.ndim != 3 or picture.shape[2] != 3:
-            raise FilmError(f"expected pictures of shape (H, W, 3), got {picture.shape}.")
-        return picture
+        return self._draw(self._first_state)
 
     def _draw(self, state: NDArray[np.float64]) -> NDArray[np.uint8]:
-        write_state(self._env, state)
-        if self._viewer is not None:
-            # Another viewer may have taken over meanwhile.
-            self._viewer.make_context_current()
-        picture = self._env.render()
-        return np.asarray(picture, np.uint8)
+        try:
+            write_state(self._env, state)
+            if self._viewer is not None:
+                # Another viewer may have taken over meanwhile.
+                self._viewer.make_context_current()
+            picture = self._env.render()
+        except Exception as error:
+            # Nobody can know how an environment breaks.
+            raise FilmError(
+                "expected the environment to go to a state that was recorded and to draw it, but "
+                f"it broke with {type(error).__name__}: {error}"
+            ) from error
+        return as_picture(picture)
 
     def _mujoco_viewer(self, size: int) -> Any:
         if choose_gl() is None:
@@ -183,6 +186,43 @@ class ClipRenderer:
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             viewer.scn.flags[flag] = 0
         return viewer
+
+
+def as_picture(drawn: Any) -> NDArray[np.uint8]:
+    """What an environment's render() gave, as a picture, shape (H, W, 3).
+
+    Raises:
+        FilmError: If it is none.
+    """
+    if drawn is None:
+        raise FilmError("expected its render() to give a picture, got None.")
+    picture = np.asarray(drawn)
+    if picture.ndim != 3 or picture.shape[2] != 3:
+        raise FilmError(f"expected pictures of shape (H, W, 3), got {picture.shape}.")
+    return picture.astype(np.uint8, copy=False)
+
+
+def make_drawable(env_id: str, env: EnvConfig | None = None) -> gym.Env[Any, Any]:
+    """Makes an environment that draws, and resets it.
+
+    Args:
+        env_id: A Gymnasium id.
+        env: Its arguments and wrappers.
+
+    Raises:
+        FilmError: If that cannot be done.
+    """
+    try:
+        made = make_env(env_id, env, render_mode="rgb_array")
+        made.reset(seed=0)
+    except Exception as error:
+        # Nobody can know how an environment breaks.
+        raise FilmError(
+            f"expected {env_id} to be made with render_mode='rgb_array' in a process of its own, "
+            f"but {error.__cause__ or error}; films need that, and an id as module:id where a "
+            "module registers it."
+        ) from error
+    return made
 
 
 def _widen_floors(model: Any) -> None:

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.environments.rollout import Journals
+from prefrl.control.environments.journals import Journals
 from prefrl.control.environments.source import EnvConfig, make_env, spec_of
 from prefrl.control.films.clips import ClipRenderer
 from prefrl.errors import FilmError

@@ -6,17 +6,17 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefrl.control.environments.source import EnvConfig
 from prefrl.control.films.clips import ClipRenderer, encode_film
-from prefrl.control.films.games import GameRenderer, open_renderer
+from prefrl.control.films.ending import mark_ended
+from prefrl.control.films.games import GameRenderer
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.labels import RENDERER
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError, FilmError, RunDirectoryError
+from prefrl.errors import FilmError, RunDirectoryError
 from prefrl.runtime.media import add_medium
 
-__all__ = ["FILM_SIZE", "FilmMaker", "check_drawable"]
+__all__ = ["FILM_SIZE", "FilmMaker"]
 
 FILM_SIZE = 320
 """Side of the films, in pixels."""
@@ -88,6 +88,7 @@ class FilmMaker:
             if segment.states is None:
                 raise FilmError(f"expected simulator states in segment {item_id}, got none.")
             frames = self._clips.frames(segment.states, segment.journals)
+            frames = mark_ended(frames, segment.n_held)
         except (FilmError, RunDirectoryError) as error:
             # The others can be shown: this one is left out, and said to be so once.
             self._hopeless.add(item_id)
@@ -96,23 +97,3 @@ class FilmMaker:
         film = encode_film(frames, fps=min(self._clips.fps, _MOST_FRAMES_PER_SECOND))
         self._store.media.add(item_id, add_medium(self._media, film, "video/webm"), "video/webm")
         self.n_films += 1
-
-
-def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
-    """Refuses an environment of which people could be shown nothing.
-
-    Args:
-        env_id: A Gymnasium id.
-        env: Its arguments and wrappers.
-
-    Raises:
-        ConfigError: If it cannot be drawn here, or films cannot be re-made from its states.
-    """
-    try:
-        with open_renderer(env_id, size=FILM_SIZE, env=env) as clips:
-            clips.first_frame()
-    except FilmError as error:
-        raise ConfigError(
-            f"people are shown films of the agent, and {env_id} cannot be filmed here: {error} "
-            "Without films only --oracle synthetic works."
-        ) from error

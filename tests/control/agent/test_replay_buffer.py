@@ -13,8 +13,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from prefrl.control.agent.off_policy import ReplayRewards
 from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer, check_memory, relabelled
 from prefrl.control.agent.small_pictures import SmallCombined
-from prefrl.control.environments.frames import StackFrames
 from prefrl.control.environments.hide_reward import HideReward
+from prefrl.control.environments.stacking import StackFrames
 from prefrl.control.off_policy import OffPolicyConfig
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig

@@ -4,8 +4,9 @@ from control.toys import Screen, screens
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecFrameStack, VecTransposeImage
 
-from prefrl.control.environments.frames import PackedFrames, StackFrames, stack_frames
+from prefrl.control.environments.frames import PackedFrames
 from prefrl.control.environments.hide_reward import HideReward
+from prefrl.control.environments.stacking import StackFrames, stack_frames
 
 STAY = np.zeros(2, np.int64)
 

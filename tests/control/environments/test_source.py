@@ -210,5 +210,5 @@ def test_games_that_are_stepped_together_take_arguments_of_their_own():
 def test_without_a_render_mode_there_are_no_films():
     env = EnvConfig(kwargs={"size": 3})
     check_environment(SIZED, env)
-    with pytest.raises(FilmError, match="to take render_mode='rgb_array', which films need, but"):
+    with pytest.raises(FilmError, match="to be made with render_mode='rgb_array' in a process"):
         open_renderer(SIZED, env=env)

@@ -3,19 +3,16 @@
 import io
 
 import av
-import gymnasium as gym
 import numpy as np
 import pytest
-from control.toys import Counter
 
-from prefrl import PreferenceConfig, RunDirectory, TrainConfig, train
+from prefrl import RunDirectory
 from prefrl.control.films.clips import ClipRenderer, encode_film
-from prefrl.control.films.renderer import FILM_SIZE, FilmMaker, check_drawable
+from prefrl.control.films.renderer import FILM_SIZE, FilmMaker
 from prefrl.control.items import Items, Truth
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 N_STEPS = 10
@@ -127,55 +124,3 @@ def test_segments_without_states_are_left_out_with_a_word(run, store, films, cap
     assert films.step()
     assert not films.step()
     assert "expected simulator states in segment left0" in caplog.text
-
-
-class Blind(Counter):
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
-
-    def __init__(self, render_mode=None):
-        super().__init__()
-        self.render_mode = render_mode
-
-    def render(self):
-        return None
-
-
-class Stateless(Blind):
-    get_state = None
-
-    def __getattribute__(self, name):
-        if name in ("get_state", "set_state"):
-            raise AttributeError(name)
-        return super().__getattribute__(name)
-
-
-@pytest.mark.filterwarnings("ignore:.*RGB-array rendering", "ignore:.*render_modes")
-@pytest.mark.parametrize(
-    ("entry", "why"),
-    [
-        (Blind, "its render"),
-        (Stateless, "get_state and set_state"),
-        (Counter, r"to take render_mode='rgb_array', which films need, but .*unexpected keyword"),
-    ],
-)
-def test_an_environment_of_which_nothing_can_be_shown_is_refused_before_work_starts(
-    tmp_path, entry, why
-):
-    gym.register(f"test/{entry.__name__}-v0", entry_point=entry, max_episode_steps=100)
-    env_id = f"test/{entry.__name__}-v0"
-    config = TrainConfig(
-        env_id,
-        oracle="human",
-        run=tmp_path / "run",
-        preferences=PreferenceConfig(segment_length=10),
-    )
-    try:
-        with pytest.raises(ConfigError, match=f"cannot be filmed here: .*{why}"):
-            train(config)
-    finally:
-        gym.registry.pop(env_id)
-    assert not (tmp_path / "run").exists()
-
-
-def test_an_environment_that_can_be_drawn_is_taken():
-    check_drawable(DOT)

@@ -1,0 +1,150 @@
+"""Has things drawn by another process: one that trains or evaluates never draws.
+
+Drawing loads GL, and Mesa's GL brings an LLVM; torch may load triton, which brings another one, and
+two of them in one process end it. An environment's own drawing may crash as well. So whoever trains
+asks for films here: the work is done by ``python -m prefrl.control.films``, which is told by its
+arguments and by files, and whatever happens to it comes back as one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.control.environments.journals import Journals, as_arrays
+from prefrl.control.environments.source import EnvConfig
+from prefrl.errors import ConfigError, FilmError
+from prefrl.runtime.rundir import RunDirectory, write_arrays
+
+__all__ = ["Recorded", "check_drawable", "film", "film_pairs"]
+
+_SECONDS_TO_CHECK = 180.0
+_SECONDS_TO_FILM = 900.0
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What was recorded of some steps, so that they can be filmed."""
+
+    states: NDArray[np.float64] | None
+    """Simulator states, shape (T, S); None where they are not known."""
+    journals: Journals = field(default_factory=dict)
+    """The games that the states are of, if they are of games."""
+
+
+def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
+    """Refuses an environment of which people could be shown nothing.
+
+    Args:
+        env_id: A Gymnasium id.
+        env: Its arguments and wrappers.
+
+    Raises:
+        ConfigError: If it cannot be drawn here, or films cannot be re-made from its states.
+    """
+    try:
+        _draw("check", env_id, _as_json(env), seconds=_SECONDS_TO_CHECK)
+    except FilmError as error:
+        raise ConfigError(
+            f"people are shown films of the agent, and {env_id} cannot be filmed here: {error} "
+            "Without films only --oracle synthetic works."
+        ) from error
+
+
+def film(
+    env_id: str,
+    recorded: Mapping[str, Recorded],
+    folder: Path,
+    *,
+    size: int = 256,
+    env: EnvConfig | None = None,
+) -> None:
+    """Films what was recorded.
+
+    Args:
+        env_id: Which environment it is of.
+        recorded: By the name of the film.
+        folder: Where ``NAME.webm`` goes.
+        size: Side of the pictures in pixels, about.
+        env: Arguments and wrappers of the environment.
+
+    Raises:
+        FilmError: If it cannot be filmed.
+    """
+    with tempfile.TemporaryDirectory(prefix="prefrl") as told:
+        for name, steps in recorded.items():
+            if steps.states is None:
+                raise FilmError(
+                    f"expected simulator states of {env_id} to film, got none; films need a "
+                    "MuJoCo environment, or one with get_state and set_state."
+                )
+            arrays: dict[str, Any] = {"states": steps.states, **as_arrays(steps.journals)}
+            write_arrays(Path(told) / f"{name}.npz", arrays)
+        about = (env_id, _as_json(env), told, str(folder), str(size))
+        _draw("films", *about, seconds=_SECONDS_TO_FILM)
+
+
+def film_pairs(run: RunDirectory) -> None:
+    """Draws the pairs on which the members of a run disagreed most as strips of frames.
+
+    Args:
+        run: Where the segments are and ``films/pairs.json`` goes.
+
+    Raises:
+        FilmError: If they cannot be drawn.
+    """
+    _draw("pairs", str(run.root), seconds=_SECONDS_TO_FILM)
+
+
+def _as_json(env: EnvConfig | None) -> str:
+    return json.dumps(asdict(env or EnvConfig()))
+
+
+def _draw(*arguments: str, seconds: float) -> None:
+    """Waits for ``python -m prefrl.control.films ARGUMENTS``."""
+    # The process shall find the modules that this one finds.
+    path = os.pathsep.join(filter(None, sys.path))
+    with tempfile.TemporaryDirectory(prefix="prefrl") as folder:
+        said = Path(folder) / "said"
+        command = [sys.executable, "-m", "prefrl.control.films", str(os.getpid()), str(said)]
+        try:
+            ended = subprocess.run(
+                [*command, *arguments],
+                env={**os.environ, "PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired:
+            raise FilmError(
+                f"expected the process that draws to be done within {seconds:.0f} s, but it was "
+                "not; look whether the environment draws on this machine at all."
+            ) from None
+        if said.is_file():
+            # What an environment says may have several lines.
+            sentence = " ".join(said.read_text(encoding="utf-8").split())
+            raise FilmError(f"{sentence.rstrip('.')}.")
+        if ended.returncode:
+            last = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise FilmError(
+                f"expected the process that draws to end well, but it ended by "
+                f"{_how(ended.returncode)}; it said last: {last or 'nothing'}."
+            )
+
+
+def _how(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"exit code {code}"
