@@ -79,6 +79,7 @@ def test_arguments_and_wrappers_of_the_environment_go_with_the_run(tmp_path, cap
     assert config["env"] == {
         "kwargs": {"continuous": True},
         "wrapper": ["gymnasium.wrappers:TimeAwareObservation"],
+        "processes": 0,
     }
     assert "(3,)" in run_of.read_json(run_of.spaces)["observations"]
     assert (path / "films" / "after.webm").stat().st_size > 1000

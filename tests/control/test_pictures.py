@@ -119,7 +119,7 @@ def test_the_callback_works_in_a_script_with_pictures_and_numbers():
 
 def test_a_small_budget_is_kept_by_a_run(tmp_path):
     """Of the candidates the oldest go; what was asked about is read from disk again."""
-    budget = 12_000
+    budget = 7_000
     net = dataclasses.replace(SMALL_NET, convolutions=((8, 4, 4), (4, 2, 4)))
     callback = PreferenceCallback(
         PreferenceConfig(

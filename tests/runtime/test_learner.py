@@ -52,7 +52,7 @@ class Linear(nn.Module):
     def standardize_inputs(self, items):
         pass
 
-    def calibrate(self, *groups):
+    def calibrate(self, *groups, fitted=()):
         self.groups = groups
         with torch.no_grad():
             stds = [self.score(self.collate(items)).std() for items in groups]
@@ -218,7 +218,7 @@ def test_fits_that_are_not_finite_are_taken_back_and_then_stop_the_run(store, ru
     good = weights_hash(role.model.state_dict())
     ask(store, 10, 20)
     monkeypatch.setattr(
-        Linear, "calibrate", lambda self, *groups: self.scale.data.fill_(float("nan"))
+        Linear, "calibrate", lambda self, *groups, fitted: self.scale.data.fill_(float("nan"))
     )
     for _ in range(2):
         assert role.step(sample) is None

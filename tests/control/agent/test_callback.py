@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from control.toys import counters, seen
-from stable_baselines3 import A2C, PPO
+from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 
 from prefrl import Answer, HideReward, PreferenceCallback, PreferenceConfig
@@ -17,8 +17,8 @@ from prefrl.errors import ConfigError, NotEnoughDataError
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 
 
-def dots(n_envs=8, seed=0):
-    return HideReward(make_vec_env(DOT, n_envs=n_envs, seed=seed))
+def dots(n_envs=8, seed=0, env_id=DOT):
+    return HideReward(make_vec_env(env_id, n_envs=n_envs, seed=seed))
 
 
 def quick(**options):
@@ -140,6 +140,32 @@ def test_a_reward_in_the_open_is_refused():
     model = PPO("MlpPolicy", counters(2), n_steps=16, batch_size=32)
     with pytest.raises(ConfigError, match=r"prefrl\.HideReward"):
         model.learn(64, callback=PreferenceCallback(labels=5))
+
+
+@pytest.mark.parametrize("algorithm", [PPO, SAC])
+def test_from_ties_alone_nothing_is_learned_and_half_of_the_labels_wait(algorithm):
+    """What a net says that was fitted to ties is chance."""
+    options = {"n_steps": 64, "batch_size": 64} if algorithm is PPO else {"learning_starts": 100}
+    callback = PreferenceCallback(quick(), oracle=lambda left, right: "tie")
+    venv = dots(env_id=DOT if algorithm is PPO else "prefrl_envs:prefrl/MovingDotContinuous-v0")
+    agent = algorithm("MlpPolicy", venv, seed=0, **options)
+    before = {name: t.clone() for name, t in agent.policy.state_dict().items()}
+    agent.learn(3_000, callback=callback)
+    newest = callback.rows[-1]
+    assert newest["reward_version"] >= 1
+    # More than half of the 60 were due when the first were asked; after that no more are.
+    assert 30 < newest["labels"] == callback.rows[0]["labels"] < 50
+    assert all(torch.equal(before[name], t) for name, t in agent.policy.state_dict().items())
+
+
+def test_one_answer_that_is_no_tie_is_enough():
+    answers = iter(["tie"] * 20)
+    callback = PreferenceCallback(quick(), oracle=lambda left, right: next(answers, "left"))
+    agent = PPO("MlpPolicy", dots(), n_steps=64, batch_size=64, seed=0)
+    before = {name: t.clone() for name, t in agent.policy.state_dict().items()}
+    agent.learn(3_000, callback=callback)
+    assert callback.rows[-1]["labels"] == 60
+    assert not all(torch.equal(before[name], t) for name, t in agent.policy.state_dict().items())
 
 
 def test_more_labels_than_pairs_are_refused():
