@@ -1,7 +1,5 @@
 """An environment that counts, and some that go wrong; without torch, as workers load it."""
 
-import time
-
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -45,12 +43,4 @@ class Careless(Counter):
     def step(self, action):
         if self.t == 2:
             raise RuntimeError("the simulator has gone")
-        return super().step(action)
-
-
-class Slow(Counter):
-    """Takes 20 ms for a step."""
-
-    def step(self, action):
-        time.sleep(0.02)
         return super().step(action)

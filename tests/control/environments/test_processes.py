@@ -2,14 +2,13 @@
 
 import os
 import signal
-import time
 from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from control.counter import Careless, Counter, Slow
+from control.counter import Careless, Counter
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from prefrl.control.environments.guard import FAULT_KEY
@@ -144,13 +143,3 @@ def test_ctrl_c_is_not_for_them(made):
     venv.reset()
     os.kill(venv._workers[0]._process.pid, signal.SIGINT)
     assert not venv.step(zeros(venv))[2].any()
-
-
-def test_slow_environments_work_side_by_side(made):
-    """Eight that sleep for 20 ms: one process takes 160 ms for a step of all."""
-    venv = made([Slow] * 8, 8)
-    venv.reset()
-    started = time.monotonic()
-    for _ in range(5):
-        venv.step(zeros(venv))
-    assert time.monotonic() - started < 5 * 0.16 * 0.75
