@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib import metadata
 from typing import Annotated, Any
 
 import tyro
@@ -37,7 +39,10 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``prefrl``. Exits with 2 on bad input, after one clear sentence."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if arguments == ["--version"]:
+        console.print(f"prefrl {metadata.version('prefrl')}")
+        return
     try:
         first = _named_preset(arguments) or _preset_of_model(arguments)
         command = _parse(arguments, first)
@@ -78,7 +83,7 @@ def _named_algorithm(arguments: Sequence[str]) -> Any:
 
 def _named(arguments: Sequence[str], option: str, names: Mapping[str, Any]) -> str:
     """The value of an option, if it is one of some names; else nothing."""
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, value in itertools.pairwise([*arguments, ""]):
         name = value if flag == option else flag.removeprefix(f"{option}=")
         if flag.startswith(option) and name in names:
             return name
@@ -116,7 +121,10 @@ def _parse(arguments: Sequence[str], preset: str) -> Any:
     return tyro.cli(
         commands,
         prog="prefrl",
-        description="Deep reinforcement learning from human preferences.",
+        description=(
+            "Deep reinforcement learning from human preferences. prefrl COMMAND --help explains a "
+            "command's options, prefrl --version prints the release."
+        ),
         args=arguments,
     )
 

@@ -2,6 +2,7 @@ import os
 import pty
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,18 @@ def test_bad_input_gets_one_clear_sentence_and_exit_code_2(
 def test_an_existing_run_is_refused(trained, capsys):
     assert run("train", DOT, *SHORT, "--run", str(trained)) == 2
     assert "exists and is not empty" in capsys.readouterr().err
+
+
+def test_without_a_command_there_is_help(capsys):
+    assert run() == 0
+    said = capsys.readouterr().out
+    for command in ("train", "align", "label", "status", "export", "doctor", "--version"):
+        assert command in said
+
+
+def test_version_names_the_release(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"prefrl {metadata.version('prefrl')}\n"
 
 
 def test_help_explains_every_option(capsys):

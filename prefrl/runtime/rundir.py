@@ -32,6 +32,7 @@
       viewer.db              who may come in, for the page alone
       films/                 before.webm, after.webm and the strips of informative pairs
       report/                index.html and a PNG per figure
+      export/                what prefrl export wrote
       tensorboard/
 """
 
