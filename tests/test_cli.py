@@ -1,3 +1,4 @@
+import json
 import os
 import pty
 import subprocess
@@ -61,6 +62,17 @@ def test_status_says_what_each_role_does(trained, capsys):
     said = capsys.readouterr().out
     for part in ("agent", "learner", "labeller", "finished", "version", "steps old", "12 answered"):
         assert part in said
+
+
+def test_labels_and_reward_version_are_the_same_everywhere(trained, capsys):
+    summary = json.loads((trained / "summary.json").read_text())
+    main(["status", str(trained)])
+    said = capsys.readouterr().out
+    assert f"version {summary['reward_version']}," in said
+    assert f"{summary['labels']} answered" in said
+    page = (trained / "report" / "index.html").read_text()
+    assert f"<b>{summary['labels']}</b><span>labels</span>" in page
+    assert f"<b>{summary['reward_version']}</b><span>reward version</span>" in page
 
 
 def test_replay_repeats_the_fits(trained, capsys):

@@ -24,6 +24,7 @@ from prefrl.control.films.drawing import Recorded, film, film_pairs
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.errors import ConfigError, PrefrlError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
+from prefrl.runtime.tally import tally_of
 from prefrl.runtime.troubles import Trouble, troubles_of
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 
@@ -174,13 +175,14 @@ def _summary(
     finite = [c for c in correlations if math.isfinite(c)]
     fits = _rows(run.fits) if run.fits.is_file() else []
     accuracy = float(fits[-1]["holdout_accuracy"]) if fits else math.nan
+    tally = tally_of(run)
     return {
         "env_id": config.env_id,
         "algo": config.algo,
         "agent_settings": config.agent.source,
         "seed": config.seed,
         "sync": config.sync,
-        "labels": int(rows[-1]["labels"]),
+        "labels": tally.labels,
         "dropped": int(rows[-1]["dropped"]),
         "env_steps": int(rows[-1]["env_steps"]),
         "wall_seconds": round(float(rows[-1]["wall_seconds"]), 1),
@@ -192,7 +194,7 @@ def _summary(
         "train_return_mean": float(rows[-1]["true_return_mean"]),
         "reward_correlation": float(np.mean(finite)) if finite else None,
         "reward_accuracy_holdout": accuracy if math.isfinite(accuracy) else None,
-        "reward_versions": len(fits),
+        "reward_version": tally.reward_version,
         "selection": config.preferences.query.selection,
         "members": config.preferences.members,
         "segment_length": config.preferences.segment_length,

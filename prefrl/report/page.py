@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -13,10 +14,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from prefrl.errors import NotEnoughDataError
+from prefrl.errors import NotEnoughDataError, StoreError
 from prefrl.report import figures
 from prefrl.report.tables import Pair, RunRecord, Table, column, find_setting, number, read_run
 from prefrl.runtime.rundir import RunDirectory, write_atomically
+from prefrl.runtime.tally import tally_of
 from prefrl.runtime.troubles import troubles_of
 
 __all__ = ["write_report"]
@@ -88,7 +90,7 @@ def write_report(run: RunDirectory) -> Path:
     """
     record = read_run(run)
     run.report.mkdir(exist_ok=True)
-    parts = [*_headline(record), *_troubles(run, record), *_notes(record), *_films(run)]
+    parts = [*_headline(run, record), *_troubles(run, record), *_notes(record), *_films(run)]
     for name, title, reading, draw in _SECTIONS:
         parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(reading)}</p>"]
         parts.append(_figure(run.report / f"{name}.png", title, partial(draw, record)))
@@ -112,7 +114,7 @@ def _name(record: RunRecord) -> str:
     return f"{env_id} from comparisons"
 
 
-def _headline(record: RunRecord) -> Iterator[str]:
+def _headline(run: RunDirectory, record: RunRecord) -> Iterator[str]:
     summary = record.summary
     algo = summary.get("algo") or find_setting(record.config, "algo")
     seed = summary.get("seed", find_setting(record.config, "seed"))
@@ -123,12 +125,12 @@ def _headline(record: RunRecord) -> Iterator[str]:
         agent += f" with {settings}"
     yield f'<p class="soft">{escape(agent)}, seed {"?" if seed is None else escape(str(seed))}</p>'
     yield '<div class="cards">'
-    for label, value in _cards(record):
+    for label, value in _cards(run, record):
         yield f'<div class="card"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
     yield "</div>"
 
 
-def _cards(record: RunRecord) -> list[tuple[str, str]]:
+def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
     """Label and value of each; while there is no summary, the newest that the tables have."""
     summary, metrics = record.summary, record.metrics
     after, spread = (number(summary, f"eval_return_{name}") for name in ("mean", "std"))
@@ -140,7 +142,7 @@ def _cards(record: RunRecord) -> list[tuple[str, str]]:
     value = _plain(after) + (f" ± {_plain(spread)}" if math.isfinite(spread) else "")
     if not math.isfinite(after):
         label, value = "true return in training", _plain(_newest(metrics, "true_return_mean"))
-    labels = _first(number(summary, "labels"), _newest(metrics, "labels"))
+    labels, version = _labels_and_version(run, record)
     steps = _first(number(summary, "env_steps"), _newest(metrics, "env_steps"))
     seconds = _first(number(summary, "wall_seconds"), _newest(metrics, "wall_seconds"))
     correlation, accuracy = (
@@ -154,10 +156,23 @@ def _cards(record: RunRecord) -> list[tuple[str, str]]:
         ("true return before", _plain(number(summary, "eval_return_before_mean"))),
         (label, value),
         ("labels", _plain(labels)),
+        ("reward version", _plain(version)),
         ("environment steps", _plain(steps)),
         ("correlation of rewards", _plain(correlation, 2)),
         ("hold-out accuracy", _plain(accuracy, 2)),
         ("training time", _duration(seconds)),
+    ]
+
+
+def _labels_and_version(run: RunDirectory, record: RunRecord) -> list[float]:
+    """As the summary has them; before there is one, as the label store and the weights do."""
+    if not record.summary and run.labels.is_file():
+        with contextlib.suppress(StoreError):  # a report is wanted most where something is broken
+            tally = tally_of(run)
+            return [tally.labels, tally.reward_version]
+    return [
+        _first(number(record.summary, name), _newest(record.metrics, name))
+        for name in ("labels", "reward_version")
     ]
 
 
