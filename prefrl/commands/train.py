@@ -18,6 +18,7 @@ from prefrl.commands.progress import TrainingProgress
 from prefrl.control.config import TrainConfig, config_from_json, with_settings
 from prefrl.control.evaluate import evaluate as run_episodes
 from prefrl.control.finish import Result, load_run
+from prefrl.control.policies import choose_policy
 from prefrl.control.train import resume as resume_training
 from prefrl.control.train import train as run_training
 from prefrl.errors import ConfigError
@@ -57,10 +58,14 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Runs a trained agent again and compares predicted with true reward."""
+    """Runs the agent of a run again and compares predicted with true reward."""
 
     run: tyro.conf.Positional[Path]
-    """Directory of a finished run."""
+    """Directory of the run, finished or not."""
+    checkpoint: str | None = None
+    """Which policy: best, of those that were evaluated in training (--evaluate-every); latest, also
+    of a run that was stopped or is under way; or the step at which it was kept. By default the
+    trained one, or else the latest."""
     episodes: int = 10
     """How many episodes."""
     seed: int = 0
@@ -153,6 +158,8 @@ def _show(config: TrainConfig, result: Result, watch: _Watch) -> None:
         f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s.\n"
     )
     shown = [("report", page), ("policy", result.run.policy)]
+    if config.evaluate_every is not None:
+        shown.append(("policies", result.run.policies))
     shown += [(f"film {p.stem}", p) for p in sorted(result.run.films.glob("*.webm"), reverse=True)]
     for what, path in shown:
         console.print(f"  {what:<12} {path}", soft_wrap=True)
@@ -179,7 +186,8 @@ def evaluate_agent(command: Evaluate) -> None:
             f"expected a run of an agent in an environment, but {run.root} is of a language model; "
             "its evaluation is in its summary.json and report."
         )
-    config, agent, net = load_run(run)
+    policy = choose_policy(run, command.checkpoint)
+    config, agent, net = load_run(run, policy=policy)
     evaluation = run_episodes(
         agent,
         config.env_id,
@@ -192,8 +200,11 @@ def evaluate_agent(command: Evaluate) -> None:
     )
     returns = evaluation.returns
     cut = f", {evaluation.n_cut} of them cut" if evaluation.n_cut else ""
+    judged = "no reward has been learned yet."
+    if net is not None:
+        judged = f"correlation of predicted with true reward {evaluation.correlation:.2f}."
     console.print(
-        f"{config.env_id}: true return {returns.mean():,.1f} ± {returns.std():,.1f} over "
-        f"{len(returns)} episodes{cut} (lowest {returns.min():,.1f}, highest {returns.max():,.1f});"
-        f" correlation of predicted with true reward {evaluation.correlation:.2f}."
+        f"{config.env_id}, {policy.name}: true return {returns.mean():,.1f} ± {returns.std():,.1f} "
+        f"over {len(returns)} episodes{cut} (lowest {returns.min():,.1f}, highest "
+        f"{returns.max():,.1f}); {judged}"
     )

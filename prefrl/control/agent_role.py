@@ -18,6 +18,7 @@ from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.agent.replay_files import ReplayFiles
 from prefrl.control.agent.rollback import Rollback
 from prefrl.control.config import TrainConfig, devices_of
+from prefrl.control.evaluations import Evaluations
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
@@ -69,12 +70,14 @@ class AgentRole:
         self.agent.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         buffer = self.agent.replay_buffer
         self._replay = None if buffer is None else ReplayFiles(run.replay, buffer)
+        self._evaluations = Evaluations(config, run, go_on=self._evaluating)
         checkpoint = load_checkpoint(run.checkpoints)
         if checkpoint is not None:
             self.agent.load_state_dict(checkpoint.state["agent"])
             if self._replay is not None:
                 self._replay.load(checkpoint.state["replay"])
             preferences.load_state_dict(checkpoint.state["preferences"])
+            self._evaluations.load_state_dict(checkpoint.state.get("evaluations", {}))
             _log.info("going on from checkpoint %d", checkpoint.number)
         # An update has no step of the environments.
         for optimizer in self.agent.optimizers():
@@ -91,6 +94,7 @@ class AgentRole:
         Returns:
             Whether there is more to do: not when all steps are taken, nor when it was told to stop.
         """
+        self._evaluations.step(self.agent)
         try:
             if not self.agent.iterate():
                 return False
@@ -120,6 +124,7 @@ class AgentRole:
         state = {
             "agent": self.agent.state_dict(),
             "preferences": self.preferences.state_dict(),
+            "evaluations": self._evaluations.state_dict(),
         }
         try:
             if self._replay is not None:
@@ -152,6 +157,10 @@ class AgentRole:
 
     def _seconds_unsaved(self) -> float:
         return time.monotonic() - self._saved_at
+
+    def _evaluating(self) -> bool:
+        self._heartbeat.beat("evaluating")
+        return not self._stop.requested
 
     def _pulse(self) -> bool:
         self._heartbeat.beat(

@@ -84,6 +84,9 @@ class TrainConfig:
     """Episodes of the final evaluation."""
     eval_max_steps: int = 10_000
     """Steps after which an episode of the evaluation is cut, if it has not ended."""
+    evaluate_every: int | None = None
+    """Steps between two evaluations on the true reward while the agent trains, which learns nothing
+    from them: a curve, and the policy of each, so that the best one can be had. By default none."""
     films: bool = True
     """Make films of the agent before and after, and of the most informative pairs."""
     threads: int = 1
@@ -103,7 +106,7 @@ class TrainConfig:
         for name in ("steps", "eval_episodes", "eval_max_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("horizon", "reset_after_fall"):
+        for name in ("horizon", "reset_after_fall", "evaluate_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}.")

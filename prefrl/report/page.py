@@ -36,6 +36,7 @@ _SECTIONS: list[tuple[str, str, str, Callable[[RunRecord], Figure]]] = [
             record.metrics,
             final_return=number(record.summary, "eval_return_mean"),
             final_std=number(record.summary, "eval_return_std"),
+            evaluations=record.evaluations,
         ),
     ),
     (
