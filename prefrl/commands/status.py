@@ -86,7 +86,8 @@ def _describe_loss(row: Mapping[str, float | int | str]) -> str:
 def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
     """What the roles of the run said last, and others that somebody started beside them."""
     config = run.read_json(run.config)
-    expected = set(_ROLES.get(config.get("oracle", ""), ()))
+    oracle = config.get("oracle", "")
+    expected = set(_ROLES.get(oracle, _ROLES["synthetic"] if ":" in oracle else ()))
     if "method" in config:  # texts are not filmed
         expected.discard("renderer")
     said = {role: read_status(run, role) for role in _ROLES["mixed"]}

@@ -5,27 +5,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.core.comparisons import Item, Query
 from prefrl.core.ensemble import RewardModel, member_preferences
-from prefrl.core.selection import SELECTIONS, Candidates, disagreement_scores
+from prefrl.core.selection import (
+    SELECTIONS,
+    Candidates,
+    Selection,
+    disagreement_scores,
+    selection_rule,
+)
 from prefrl.core.store import LabelStore
 
-__all__ = ["Asking", "Candidate", "CandidateSource", "Questioner", "SelectionName", "n_pairs"]
-
-SelectionName = Literal[
-    "uniform",
-    "disagreement",
-    "entropy",
-    "k_center",
-    "k_center_disagreement",
-    "k_center_entropy",
-]
-"""The names of ``prefrl.core.selection.SELECTIONS``."""
+__all__ = ["Asking", "Candidate", "CandidateSource", "Questioner", "n_pairs"]
 
 Candidate = tuple[Any, ...]
 """Items that might be asked about: two, or K that are ranked."""
@@ -44,7 +40,7 @@ class Asking(Protocol):
     """Settings that the questioner reads."""
 
     @property
-    def selection(self) -> SelectionName:
+    def selection(self) -> Selection:
         """How pairs are chosen among candidates."""
         ...
 
@@ -114,6 +110,9 @@ class Questioner:
         self._store = store
         self._config = config
         self._rng = rng
+        self._rule = selection_rule(config.selection)
+        name = config.selection
+        self._spreads_out = isinstance(name, str) and name.startswith("k_center")
 
     def recall(self, queries: Iterable[Query]) -> None:
         """Takes queries that were asked before as asked, so that no pair is asked twice."""
@@ -154,7 +153,7 @@ class Questioner:
             How many were asked: fewer when there are too few pairs.
         """
         first_round, size = not self.asked, self._config.ranked
-        uniform = first_round and not self._config.selection.startswith("k_center")
+        uniform = first_round and not self._spreads_out
         n //= n_pairs(size)
         drawn = n if uniform else n * self._config.oversampling
         if first_round:
@@ -179,7 +178,7 @@ class Questioner:
 
         B-Pref's first round is uniform. But to spread candidates out takes no ensemble.
         """
-        if not self._config.selection.startswith("k_center"):
+        if not self._spreads_out:
             return list(found[:n])
         nothing = np.full((1, len(found)), 0.5)
         candidates = Candidates(nothing, features=lambda: self._source.features(found))
@@ -191,14 +190,16 @@ class Questioner:
         pairs = [pair for one in found for pair in itertools.combinations(one, 2)]
         lefts, rights = [left for left, _ in pairs], [right for _, right in pairs]
         preferences = member_preferences(model, lefts, rights).numpy()  # (M, C * P)
-        preferences = preferences.reshape(len(preferences), len(found), -1)  # (M, C, P)
+        if len(pairs) > len(found):
+            preferences = preferences.reshape(len(preferences), len(found), -1)  # (M, C, P)
         source = self._source
         candidates = Candidates(
             preferences=preferences,
             features=lambda: source.features(found),
             labelled_features=lambda: source.features(self._asked_together()),
+            items=found,
         )
-        chosen = SELECTIONS[self._config.selection](candidates, n, self._rng)
+        chosen = self._rule(candidates, n, self._rng)
         priorities = disagreement_scores(preferences)[chosen]
         return [found[i] for i in chosen], priorities.astype(float).tolist()
 
