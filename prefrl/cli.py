@@ -28,6 +28,7 @@ from prefrl.commands.runs import (
 )
 from prefrl.commands.sft import Sft, start_sft
 from prefrl.commands.train import Evaluate, Train, evaluate_agent, start_train
+from prefrl.commands.watch import Watch, watch
 from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.presets import PRESETS, for_algorithm, preset_for
 from prefrl.errors import PrefrlError
@@ -114,6 +115,7 @@ def _parse(arguments: Sequence[str], preset: str) -> Any:
         | Annotated[Status, tyro.conf.subcommand("status")]
         | Annotated[Replay, tyro.conf.subcommand("replay")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Watch, tyro.conf.subcommand("watch")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
@@ -154,6 +156,7 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Status: status,
     Replay: replay,
     Evaluate: evaluate_agent,
+    Watch: watch,
     Report: report,
     Export: export,
     Doctor: doctor,
