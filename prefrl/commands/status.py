@@ -11,6 +11,7 @@ from rich.table import Table
 
 from prefrl.runtime.role import RoleStatus, read_status
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.saving import unsaved_of
 from prefrl.runtime.tables import last_row
 from prefrl.runtime.tally import Tally, tally_of
 from prefrl.runtime.troubles import troubles_of
@@ -23,7 +24,7 @@ _ROLES = {
     "mixed": ("agent", "learner", "labeller", "renderer", "viewer"),
 }
 _NOT_FITTED = "not fitted yet: the agent does not learn"
-_SAID_ELSEWHERE = {"answered", "labels", "reward_version", "troubles", "version"}
+_SAID_ELSEWHERE = {"answered", "labels", "reward_version", "troubles", "unsaved", "version"}
 """What roles say that has a line of its own: what they said last may be older than that."""
 _SERVE_PEOPLE = ("renderer", "viewer")  # also when there is no training any more
 
@@ -55,12 +56,14 @@ def describe_run(run: RunDirectory) -> Table:
 
 
 def _troubles(run: RunDirectory) -> list[str]:
-    """What keeps an agent's run from learning."""
+    """What keeps a run from being saved, and an agent's from learning."""
+    unsaved = unsaved_of(read_status(run, "agent"))
+    texts = [unsaved] if unsaved else []
     steps = run.read_json(run.config).get("steps")
     if "env_id" not in run.read_json(run.config) or not isinstance(steps, int):
-        return []
+        return texts
     found = troubles_of(run, total_steps=steps, finished=run.summary.is_file())
-    return [trouble.text for trouble in found]
+    return [*texts, *(trouble.text for trouble in found)]
 
 
 def _describe_reward(row: Mapping[str, float | int | str] | None, tally: Tally) -> str:

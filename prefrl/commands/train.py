@@ -15,16 +15,20 @@ import tyro
 from prefrl.commands.console import console, errors
 from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import TrainingProgress
+from prefrl.commands.stopping import show_stopped
 from prefrl.control.config import TrainConfig, config_from_json, with_settings
 from prefrl.control.evaluate import evaluate as run_episodes
 from prefrl.control.finish import Result, load_run
 from prefrl.control.policies import choose_policy
 from prefrl.control.train import resume as resume_training
 from prefrl.control.train import train as run_training
+from prefrl.core.store import Counts
 from prefrl.errors import ConfigError
 from prefrl.report import write_report
 from prefrl.runtime.parallel import check_alone
+from prefrl.runtime.role import RoleStatus
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.saving import unsaved_of
 from prefrl.runtime.supervisor import RoleCommand
 from prefrl.runtime.troubles import Trouble, troubles_of
 
@@ -110,7 +114,7 @@ def _work(begin: Callable[..., Result], config: TrainConfig, page: PageConfig | 
         if page is None:
             progress.start()
         watch = _Watch(config, progress)
-        result = begin(on_rollout=watch.update, on_agent=progress.hear, beside=beside)
+        result = begin(on_rollout=watch.update, on_agent=watch.hear, beside=beside)
     _show(config, result, watch)
 
 
@@ -131,6 +135,12 @@ class _Watch:
         run = RunDirectory.open(self._config.run_path)
         self.say(troubles_of(run, total_steps=self._config.steps, finished=False))
 
+    def hear(self, status: RoleStatus, counts: Counts | None) -> None:
+        """Takes in what the agent says of itself."""
+        self._progress.hear(status, counts)
+        if unsaved := unsaved_of(status):
+            self.say([Trouble("unsaved", unsaved, is_fatal=False)])
+
     def say(self, troubles: Sequence[Trouble]) -> None:
         """Prints those of a kind that was not there before."""
         for trouble in troubles:
@@ -141,10 +151,7 @@ class _Watch:
 
 def _show(config: TrainConfig, result: Result, watch: _Watch) -> None:
     if not result.finished:
-        console.print(
-            f"\nSaved and stopped. Go on with [bold]prefrl resume {result.run.root}[/].",
-            soft_wrap=True,
-        )
+        show_stopped(result.run)
         return
     page = write_report(result.run)
     for note in result.notes:

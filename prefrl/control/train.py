@@ -31,6 +31,7 @@ from prefrl.runtime.figures import check_figures
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.saving import HAS_STOPPED
 from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
 
@@ -186,6 +187,8 @@ def _in_one_process(
             pass
         if role.done:
             role.finish()
+        else:
+            heartbeat.beat(HAS_STOPPED)
         return role.done
 
 
