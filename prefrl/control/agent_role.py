@@ -17,8 +17,9 @@ from prefrl.control.agent.agent import Agent
 from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.agent.replay_files import ReplayFiles
 from prefrl.control.agent.rollback import Rollback
-from prefrl.control.config import TrainConfig, devices_of
+from prefrl.control.config import TrainConfig, config_as_json, devices_of
 from prefrl.control.evaluations import Evaluations
+from prefrl.control.tracking import start_tracking
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.role import Heartbeat, StopSignal, read_status
 from prefrl.runtime.rundir import RunDirectory
@@ -68,6 +69,7 @@ class AgentRole:
             limits=config.limits,
             env=config.env,
         )
+        self._end_tracking = start_tracking(config.track, run, config_as_json(config))
         self.agent.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         buffer = self.agent.replay_buffer
         self._replay = None if buffer is None else ReplayFiles(run.replay, buffer)
@@ -142,6 +144,7 @@ class AgentRole:
         self._check()
         self.agent.finish()
         self.agent.model.logger.close()
+        self._end_tracking()
         self.agent.save(self._run)
         self.agent.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import tyro
@@ -30,6 +30,7 @@ from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.segment_length import first_look
+from prefrl.control.tracking import Tracker
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.plugs import with_names
 from prefrl.core.trainer import FitConfig
@@ -94,6 +95,8 @@ class TrainConfig:
     figure: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A figure of your own for the report, as module:name: a function of the run's directory that
     returns a figure of matplotlib. Several are given one by one."""
+    track: Tracker = "none"
+    """Show the curves in a tracker, too, as they come: wandb, with the extra of that name."""
     films: bool = True
     """Make films of the agent before and after, and of the most informative pairs."""
     threads: int = 1
@@ -124,6 +127,10 @@ class TrainConfig:
             raise ConfigError(
                 f"expected oracle to be one of {', '.join(_ORACLES)}, or module:name, got "
                 f"{self.oracle!r}."
+            )
+        if self.track not in get_args(Tracker):
+            raise ConfigError(
+                f"expected track to be one of {', '.join(get_args(Tracker))}, got {self.track!r}."
             )
         if self.sync and self.asks_people:
             raise ConfigError(

@@ -23,6 +23,7 @@ from prefrl.control.environments.making import describe_spaces
 from prefrl.control.films.drawing import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
+from prefrl.control.tracking import check_tracker
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle, load_oracle
 from prefrl.core.store import LabelStore
@@ -134,6 +135,7 @@ def _check(config: TrainConfig, oracle: AnyOracle | None) -> None:
     if oracle is not None:
         as_oracle(oracle, true_rewards=lambda item: np.empty(0))
     check_figures(config.figure)
+    check_tracker(config.track)
     check_horizon(config)
     devices_of(config)
     if config.asks_people:
