@@ -73,7 +73,7 @@ def test_labels_never_fall_and_end_at_the_total(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "linear"}, "constant, hyperbolic, inverse_quadratic, got 'linear'"),
+        ({"kind": "linear"}, "inverse_quadratic, or module:name, got 'linear'"),
         ({"total_labels": 0}, "at least one label and one step, got 0 and 10"),
         ({"total_steps": 0}, "at least one label and one step, got 5 and 0"),
         ({"initial_fraction": 1.5}, r"share in \[0, 1\], got 1.5"),
