@@ -85,6 +85,13 @@ class CandidateSource(Protocol):
         """What k-center spreads out, shape (C, F)."""
         ...
 
+    def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
+        """The kind of each candidate, as a number, shape (C,).
+
+        Each kind is asked about as often as it is drawn; the selection chooses within it.
+        """
+        ...
+
 
 class Questioner:
     """Chooses items and stores their pairs as queries; who answers them is not its business.
@@ -121,12 +128,12 @@ class Questioner:
             self.asked[query.id] = query
             self._pairs.add(frozenset((query.left, query.right)))
 
-    def ask_due(self, due: int, model: RewardModel, *, run_steps: int) -> bool:
+    def ask_due(self, due: int, model: RewardModel | None, *, run_steps: int) -> bool:
         """Asks what is due; what finds no room among the open queries is dropped and counted.
 
         Args:
             due: Queries that should have been asked by now, all together.
-            model: Judges how informative a pair would be.
+            model: Judges how informative a pair would be; None as for ``ask``.
             run_steps: Steps of the run so far.
 
         Returns:
@@ -142,12 +149,13 @@ class Questioner:
         self._n_due = due
         return self.ask(min(missing, room), model, run_steps=run_steps) > 0
 
-    def ask(self, n: int, model: RewardModel, *, run_steps: int) -> int:
+    def ask(self, n: int, model: RewardModel | None, *, run_steps: int) -> int:
         """Stores up to n queries about candidates.
 
         Args:
             n: Queries wanted; of items that are ranked, all pairs or none.
-            model: Judges how informative a pair would be.
+            model: Judges how informative a pair would be; None where no answer has told anything
+                apart so far: then what is most unlike all that was asked is asked.
             run_steps: Steps of the run so far.
 
         Returns:
@@ -181,26 +189,71 @@ class Questioner:
         """
         if not self._config.selection.startswith("k_center"):
             return list(found[:n])
-        nothing = np.full((1, len(found)), 0.5)
-        candidates = Candidates(nothing, features=lambda: self._source.features(found))
+        return self._spread(found, [], n)
+
+    def _spread(
+        self, found: Sequence[Candidate], asked: Sequence[Candidate], n: int
+    ) -> list[Candidate]:
+        """Those that lie farthest from each other and from what was asked."""
+        source = self._source
+        candidates = Candidates(
+            np.full((1, len(found)), 0.5),
+            features=lambda: source.features(found),
+            labelled_features=(lambda: source.features(asked)) if asked else None,
+        )
         return [found[i] for i in SELECTIONS["k_center"](candidates, n, self._rng)]
 
     def _choose(
-        self, found: Sequence[Candidate], n: int, model: RewardModel
+        self, found: Sequence[Candidate], n: int, model: RewardModel | None
     ) -> tuple[list[Candidate], list[float]]:
+        if model is None:
+            unlike = self._spread(found, self._asked_together(), n)
+            return unlike, [0.0] * n
         pairs = [pair for one in found for pair in itertools.combinations(one, 2)]
         lefts, rights = [left for left, _ in pairs], [right for _, right in pairs]
         preferences = member_preferences(model, lefts, rights).numpy()  # (M, C * P)
         preferences = preferences.reshape(len(preferences), len(found), -1)  # (M, C, P)
+        chosen = np.concatenate(
+            [
+                self._choose_among(places, [found[i] for i in places], wanted, preferences)
+                for places, wanted in self._by_stratum(found, n)
+            ]
+        )
+        priorities = disagreement_scores(preferences)[chosen]
+        return [found[i] for i in chosen], priorities.astype(float).tolist()
+
+    def _by_stratum(self, found: Sequence[Candidate], n: int) -> list[tuple[NDArray[np.intp], int]]:
+        """The places of the candidates of each kind, and how many of the n come from there.
+
+        Members may agree on what is wrong, and a rule that looks for disagreement would not ask.
+        """
+        strata = self._source.strata(found)
+        kinds = np.unique(strata)
+        if len(kinds) == 1:
+            return [(np.arange(len(found)), n)]
+        drawn = strata[self._rng.choice(len(found), size=n, replace=False)]
+        counts = [int((drawn == kind).sum()) for kind in kinds]
+        return [
+            (np.flatnonzero(strata == kind), count)
+            for kind, count in zip(kinds, counts, strict=True)
+            if count
+        ]
+
+    def _choose_among(
+        self,
+        places: NDArray[np.intp],
+        found: Sequence[Candidate],
+        n: int,
+        preferences: NDArray[np.floating],
+    ) -> NDArray[np.intp]:
+        """The places of n of some candidates; preferences are those of all, shape (M, C, P)."""
         source = self._source
         candidates = Candidates(
-            preferences=preferences,
+            preferences=preferences[:, places],
             features=lambda: source.features(found),
             labelled_features=lambda: source.features(self._asked_together()),
         )
-        chosen = SELECTIONS[self._config.selection](candidates, n, self._rng)
-        priorities = disagreement_scores(preferences)[chosen]
-        return [found[i] for i in chosen], priorities.astype(float).tolist()
+        return places[SELECTIONS[self._config.selection](candidates, n, self._rng)]
 
     def _asked_together(self) -> list[Candidate]:
         """The items of those queries and groups so far that are as large as what is asked now."""

@@ -34,6 +34,13 @@ SUITES = {
         env="{}",
         episodes=100,
     ),
+    "finding": Suite(
+        ("FrozenLake8x8-v1", "minigrid:MiniGrid-Empty-8x8-v0"),
+        150_000,
+        {"true reward": Arm(), "200 labels": Arm(200)},
+        env="{}",
+        kwargs={"FrozenLake8x8-v1": {"is_slippery": False}},
+    ),
 }
 
 if __name__ == "__main__":

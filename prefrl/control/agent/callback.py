@@ -199,10 +199,12 @@ class PreferenceCallback(BaseCallback):
         if len(self.pool) < self.config.query.warmup_segments:
             return False
         due = self._schedule.due(self.num_timesteps - self._first_step)
-        if self.partners.used.only_ties and not self.pool.shows_endings:
+        only_ties = self.partners.used.only_ties
+        if only_ties and not self.pool.shows_endings:
             # Nothing tells the clips apart so far: half of the labels wait for what does.
             due = min(due, self.config.labels // 2)
-        return self.questioner.ask_due(due, self.net, run_steps=self.num_timesteps)
+        judge = None if only_ties else self.net
+        return self.questioner.ask_due(due, judge, run_steps=self.num_timesteps)
 
     def _row(self, used: UsedReward) -> Metrics:
         returns, counts = self.venv.finished_returns, self.store.counts()

@@ -23,9 +23,10 @@ __all__ = [
     "standardization",
 ]  # fmt: skip
 
-Inputs = Literal["state", "action", "transition"]
+Inputs = Literal["auto", "state", "action", "transition"]
 """What a step's reward may depend on: the observation; and the action; and what came of it, as the
-difference to the next observation and whether the episode ended there."""
+difference to the next observation and whether the episode ended there. Until somebody has looked at
+the environment, auto is action."""
 
 _SMALLEST = 1e-6
 
@@ -65,7 +66,7 @@ def _numbers(
 ) -> NDArray[np.float32]:
     if inputs == "state":
         return observations
-    if inputs == "action":
+    if inputs != "transition":
         return np.concatenate([observations, actions], axis=-1)
     assert next_observations is not None  # all that is recorded has them
     # A difference: two observations hardly differ, and what they differ in is what happened.
