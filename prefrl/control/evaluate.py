@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,7 @@ def evaluate(
     deterministic: bool = True,
     max_steps: int = 10_000,
     env: EnvConfig | None = None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Evaluation:
     """Runs whole episodes, or games, in fresh environments, side by side.
 
@@ -74,19 +76,25 @@ def evaluate(
         deterministic: Whether the agent takes its most likely action.
         max_steps: Steps after which an episode that has not ended is cut.
         env: Arguments and wrappers of the environments.
+        go_on: Asked before each step; False cuts all episodes there.
 
     Returns:
         True and predicted rewards, and states for a film.
     """
     venv = make_environments(env_id, n_envs=episodes, seed=seed, env=env)
     try:
-        return _run_episodes(agent, venv, net, deterministic, max_steps)
+        return _run_episodes(agent, venv, net, deterministic, max_steps, go_on)
     finally:
         venv.close()
 
 
 def _run_episodes(
-    agent: Agent, venv: VecEnv, net: StepReward | None, deterministic: bool, max_steps: int
+    agent: Agent,
+    venv: VecEnv,
+    net: StepReward | None,
+    deterministic: bool,
+    max_steps: int,
+    go_on: Callable[[], bool],
 ) -> Evaluation:
     true: list[NDArray[np.float64]] = []
     predicted: list[NDArray[np.float64]] = []
@@ -96,7 +104,7 @@ def _run_episodes(
     acting = stack_frames(venv, agent.frame_stack) or venv
     judge = None if net is None else _Judge(net, venv)
     seen, begins = acting.reset(), np.ones(venv.num_envs, np.bool_)
-    while running.any() and len(true) < max_steps:
+    while running.any() and len(true) < max_steps and (go_on() or not true):
         shown = last_observations(venv)
         actions = agent.act(seen, deterministic=deterministic, begins=begins)
         row = np.full(venv.num_envs, np.nan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from prefrl.control.items import Items, Truth
 from prefrl.control.pool import SegmentPool, SegmentReservoir
 from prefrl.control.segments import Segment
-from prefrl.core.selection import SELECTIONS
+from prefrl.core.selection import SELECTIONS, Selection, selection_rule
 from prefrl.errors import ConfigError
-from prefrl.runtime.questioner import Candidate, SelectionName, n_pairs
+from prefrl.runtime.options import named_option
+from prefrl.runtime.questioner import Candidate, n_pairs
 
 __all__ = ["QueryConfig", "SegmentSource", "disagreement_of_rollout", "segment_pool"]
 
@@ -25,8 +27,8 @@ _SMALLEST_SCALE = 1e-6
 class QueryConfig:
     """Which pairs are put to the labeller."""
 
-    selection: SelectionName = "disagreement"
-    """How pairs are chosen among candidates; k_center spreads them out."""
+    selection: Annotated[Selection, named_option(SELECTIONS)] = "disagreement"
+    """How pairs are chosen among candidates; k_center spreads them out. Or a rule of your own."""
     ranked: int = 2
     """Segments that are compared at once: a pair, or K that are ranked, which give K (K - 1) / 2
     labels."""
@@ -60,10 +62,7 @@ class QueryConfig:
     """Queries that wait for an answer at most; what is due beyond them is dropped and counted."""
 
     def __post_init__(self) -> None:
-        if self.selection not in SELECTIONS:
-            raise ConfigError(
-                f"expected selection to be one of {', '.join(SELECTIONS)}, got {self.selection!r}."
-            )
+        selection_rule(self.selection)
         for name in ("history_share", "early_share", "ending_share", "over_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share in [0, 1], got {getattr(self, name)}.")

@@ -5,27 +5,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.core.comparisons import Item, Query
 from prefrl.core.ensemble import RewardModel, member_preferences
-from prefrl.core.selection import SELECTIONS, Candidates, disagreement_scores
+from prefrl.core.selection import (
+    SELECTIONS,
+    Candidates,
+    Selection,
+    disagreement_scores,
+    selection_rule,
+)
 from prefrl.core.store import LabelStore
 
-__all__ = ["Asking", "Candidate", "CandidateSource", "Questioner", "SelectionName", "n_pairs"]
-
-SelectionName = Literal[
-    "uniform",
-    "disagreement",
-    "entropy",
-    "k_center",
-    "k_center_disagreement",
-    "k_center_entropy",
-]
-"""The names of ``prefrl.core.selection.SELECTIONS``."""
+__all__ = ["Asking", "Candidate", "CandidateSource", "Questioner", "n_pairs"]
 
 Candidate = tuple[Any, ...]
 """Items that might be asked about: two, or K that are ranked."""
@@ -44,7 +40,7 @@ class Asking(Protocol):
     """Settings that the questioner reads."""
 
     @property
-    def selection(self) -> SelectionName:
+    def selection(self) -> Selection:
         """How pairs are chosen among candidates."""
         ...
 
@@ -121,6 +117,12 @@ class Questioner:
         self._store = store
         self._config = config
         self._rng = rng
+        self._rule = selection_rule(config.selection)
+        name = config.selection
+        self._spreads_out = isinstance(name, str) and name.startswith("k_center")
+        # Before members have an opinion, rules that go by it have nothing to choose by.
+        at_a_loss = isinstance(name, str) and name.endswith(("disagreement", "entropy"))
+        self._blind_rule = SELECTIONS["k_center"] if at_a_loss else self._rule
 
     def recall(self, queries: Iterable[Query]) -> None:
         """Takes queries that were asked before as asked, so that no pair is asked twice."""
@@ -155,14 +157,15 @@ class Questioner:
         Args:
             n: Queries wanted; of items that are ranked, all pairs or none.
             model: Judges how informative a pair would be; None where no answer has told anything
-                apart so far: then what is most unlike all that was asked is asked.
+                apart so far: then rules that go by members ask what is most unlike all that was
+                asked before.
             run_steps: Steps of the run so far.
 
         Returns:
             How many were asked: fewer when there are too few pairs.
         """
         first_round, size = not self.asked, self._config.ranked
-        uniform = first_round and not self._config.selection.startswith("k_center")
+        uniform = first_round and not self._spreads_out
         n //= n_pairs(size)
         drawn = n if uniform else n * self._config.oversampling
         if first_round:
@@ -187,32 +190,29 @@ class Questioner:
 
         B-Pref's first round is uniform. But to spread candidates out takes no ensemble.
         """
-        if not self._config.selection.startswith("k_center"):
-            return list(found[:n])
-        return self._spread(found, [], n)
+        return self._choose_blindly(found, n) if self._spreads_out else list(found[:n])
 
-    def _spread(
-        self, found: Sequence[Candidate], asked: Sequence[Candidate], n: int
-    ) -> list[Candidate]:
-        """Those that lie farthest from each other and from what was asked."""
-        source = self._source
+    def _choose_blindly(self, found: Sequence[Candidate], n: int) -> list[Candidate]:
+        """Without members' opinions."""
+        source, asked = self._source, self._asked_together()
         candidates = Candidates(
             np.full((1, len(found)), 0.5),
             features=lambda: source.features(found),
             labelled_features=(lambda: source.features(asked)) if asked else None,
+            items=found,
         )
-        return [found[i] for i in SELECTIONS["k_center"](candidates, n, self._rng)]
+        return [found[i] for i in self._blind_rule(candidates, n, self._rng)]
 
     def _choose(
         self, found: Sequence[Candidate], n: int, model: RewardModel | None
     ) -> tuple[list[Candidate], list[float]]:
         if model is None:
-            unlike = self._spread(found, self._asked_together(), n)
-            return unlike, [0.0] * n
+            return self._choose_blindly(found, n), [0.0] * n
         pairs = [pair for one in found for pair in itertools.combinations(one, 2)]
         lefts, rights = [left for left, _ in pairs], [right for _, right in pairs]
         preferences = member_preferences(model, lefts, rights).numpy()  # (M, C * P)
-        preferences = preferences.reshape(len(preferences), len(found), -1)  # (M, C, P)
+        if len(pairs) > len(found):
+            preferences = preferences.reshape(len(preferences), len(found), -1)  # (M, C, P)
         chosen = np.concatenate(
             [
                 self._choose_among(places, [found[i] for i in places], wanted, preferences)
@@ -246,14 +246,15 @@ class Questioner:
         n: int,
         preferences: NDArray[np.floating],
     ) -> NDArray[np.intp]:
-        """The places of n of some candidates; preferences are those of all, shape (M, C, P)."""
+        """The places of n of some candidates; preferences are those of all, shape (M, C[, P])."""
         source = self._source
         candidates = Candidates(
             preferences=preferences[:, places],
             features=lambda: source.features(found),
             labelled_features=lambda: source.features(self._asked_together()),
+            items=found,
         )
-        return places[SELECTIONS[self._config.selection](candidates, n, self._rng)]
+        return places[self._rule(candidates, n, self._rng)]
 
     def _asked_together(self) -> list[Candidate]:
         """The items of those queries and groups so far that are as large as what is asked now."""

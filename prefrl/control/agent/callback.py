@@ -56,8 +56,9 @@ class PreferenceCallback(BaseCallback):
         config: Settings; ``labels`` overrides theirs.
         labels: Comparisons to ask for over the whole training.
         oracle: Who answers: an object with ``compare(left, right)``, or a plain function of two
-            segments that returns an Answer, its name, or True where the left one is better. None
-            compares true returns.
+            segments that returns an Answer, its name, or True where the left one is better. With a
+            parameter true_rewards it is given those of both, shape (T,) each. None compares true
+            returns.
         run: Directory for labels, segments, weights and tables; None keeps all in memory.
         seed: Of everything random in here.
         on_rollout: Called with each new row of metrics.
@@ -308,7 +309,7 @@ def _together(callback: PreferenceCallback) -> Together:
     oracle = (
         synthetic_oracle(items, config.teacher, seed=callback._seed)
         if callback._oracle is None
-        else as_oracle(callback._oracle)
+        else as_oracle(callback._oracle, true_rewards=items.true_rewards)
     )
     learner = RewardLearner(
         callback.net,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -237,11 +239,12 @@ def _widen_floors(model: Any) -> None:
                 model.mat_texrepeat[material] *= _FLOOR / size
 
 
-def write_film(frames: NDArray[np.uint8], path: Path, *, fps: int) -> Path:
+def write_film(frames: Iterable[NDArray[np.uint8]], path: Path, *, fps: int) -> Path:
     """Writes a film that browsers play.
 
     Args:
-        frames: Shape (T, H, W, 3); an odd last row or column is cut off.
+        frames: T pictures, shape (H, W, 3) each, at least one: an array, or made one by one. An odd
+            last row or column is cut off.
         path: ``.webm`` for VP9, ``.mp4`` for H.264.
         fps: Frames per second.
 
@@ -269,16 +272,20 @@ def encode_film(frames: NDArray[np.uint8], *, fps: int) -> bytes:
     return content.getvalue()
 
 
-def _encode(frames: NDArray[np.uint8], out: str | io.BytesIO, suffix: str, fps: int) -> None:
+def _encode(
+    frames: Iterable[NDArray[np.uint8]], out: str | io.BytesIO, suffix: str, fps: int
+) -> None:
     codec, options = _CODECS[suffix]
-    height, width = (side - side % 2 for side in frames.shape[1:3])
+    pictures = iter(frames)
+    first = next(pictures)
+    height, width = (side - side % 2 for side in first.shape[:2])
     # Matroska would write random names of its tracks.
     exact = {"fflags": "+bitexact"}
     with av.open(out, "w", format=suffix[1:], options=exact) as container:
         stream = container.add_stream(codec, rate=fps, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for picture in frames:
+        for picture in itertools.chain([first], pictures):
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(picture[:height, :width]), format="rgb24"
             )

@@ -61,7 +61,15 @@ class MlpStepReward(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        widths = [n_numbers(config.inputs, n_observation, n_action), *config.hidden, 1]
+        n_inputs = n_numbers(config.inputs, n_observation, n_action)
+        self._make_members(n_members, n_inputs)
+        self.register_buffer("input_shift", torch.zeros(n_inputs))
+        self.register_buffer("input_scale", torch.ones(n_inputs))
+        self.normalizer = MemberNormalizer(n_members, target_std=config.reward_std)
+        self.reset(torch.Generator().manual_seed(0))
+
+    def _make_members(self, n_members: int, n_inputs: int) -> None:
+        widths = [n_inputs, *self.config.hidden, 1]
         self.weights = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, fan_in, fan_out))
             for fan_in, fan_out in pairwise(widths)
@@ -69,10 +77,6 @@ class MlpStepReward(nn.Module):
         self.biases = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, 1, fan_out)) for fan_out in widths[1:]
         )
-        self.register_buffer("input_shift", torch.zeros(widths[0]))
-        self.register_buffer("input_scale", torch.ones(widths[0]))
-        self.normalizer = MemberNormalizer(n_members, target_std=config.reward_std)
-        self.reset(torch.Generator().manual_seed(0))
 
     @property
     def n_before(self) -> int:
@@ -130,13 +134,17 @@ class MlpStepReward(nn.Module):
         flat = (inputs.reshape(-1, inputs.shape[-1]) - self.input_shift) / self.input_scale
         if self.training and self.config.input_noise:
             flat = flat + self.config.input_noise * torch.randn_like(flat)
-        hidden = flat.expand(self.n_members, *flat.shape)  # (M, B, I)
+        return self._members(flat).view(self.n_members, *inputs.shape[:-1])
+
+    def _members(self, flat: Tensor) -> Tensor:
+        """Raw rewards of all members, shape (M, S), of standardised inputs of shape (S, I)."""
+        hidden = flat.expand(self.n_members, *flat.shape)  # (M, S, I)
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
             if layer < last:
                 hidden = functional.leaky_relu(hidden, 0.01)
-        return hidden.view(self.n_members, *inputs.shape[:-1])
+        return hidden.squeeze(-1)
 
     @torch.no_grad()
     def standardize_inputs(self, segments: Sequence[Segment]) -> None:
