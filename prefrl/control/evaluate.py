@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from prefrl.control.agent.agent import Agent
-from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY, Batched
+from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY
 from prefrl.control.environments.endings import ended_of, numbers_after
 from prefrl.control.environments.frames import History
-from prefrl.control.environments.journals import Journals
-from prefrl.control.environments.making import last_observations, make_environments
+from prefrl.control.environments.journals import JOURNAL_KEY, Journal, Journals
+from prefrl.control.environments.making import (
+    journals_under_way,
+    last_observations,
+    make_environments,
+)
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.source import EnvConfig
 from prefrl.control.environments.spaces import encode_actions, layout_of
@@ -36,9 +40,10 @@ class Evaluation:
     predicted_rewards: NDArray[np.float64]
     """The learned reward, shape (E, T); NaN where there was no reward model."""
     states: NDArray[np.float64] | None
-    """Simulator states of the first episode, shape (T, S), where they are known."""
+    """Simulator states of the first episode, shape (T, S), or its number and steps where it is
+    played again for films; None where neither is known."""
     journals: Journals
-    """The games in ``states``."""
+    """The episodes or games in ``states``."""
     n_cut: int = 0
     """Episodes that were cut before their end; more might have come."""
 
@@ -99,7 +104,7 @@ def _run_episodes(
     true: list[NDArray[np.float64]] = []
     predicted: list[NDArray[np.float64]] = []
     states: list[NDArray[np.float64]] = []
-    journals: dict[int, NDArray[np.uint8]] = {}
+    journals: dict[int, Journal] = {}
     running = np.ones(venv.num_envs, np.bool_)
     acting = stack_frames(venv, agent.frame_stack) or venv
     judge = None if net is None else _Judge(net, venv)
@@ -118,14 +123,14 @@ def _run_episodes(
         true.append(np.where(running, rewards, np.nan))
         if running[0] and STATE_KEY in infos[0]:
             states.append(infos[0][STATE_KEY])
-            if over[0]:
-                journals |= dict([infos[0][GAME_OVER_KEY]])
+            if JOURNAL_KEY in infos[0]:
+                journals |= dict([infos[0][JOURNAL_KEY]])
         begins = np.asarray(dones | over)
         running &= ~begins
         if judge is not None:
             judge.forget(dones)
-    if running[0] and isinstance(venv, Batched):
-        journals |= venv.journals()
+    if running[0]:
+        journals |= journals_under_way(venv)
     return Evaluation(
         true_rewards=np.stack(true, axis=1),
         predicted_rewards=np.stack(predicted, axis=1),
