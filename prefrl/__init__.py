@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from prefrl.control.environments.source import EnvConfig
     from prefrl.control.environments.states import RecordState
     from prefrl.control.finish import Result
+    from prefrl.control.learned.reward import Reward, load_reward
+    from prefrl.control.learned.wrapping import LearnedReward
+    from prefrl.control.policy import Policy, load_policy
     from prefrl.control.preferences import PreferenceConfig
     from prefrl.control.presets import preset
     from prefrl.control.segments import Segment
@@ -41,8 +44,10 @@ __all__ = [
     "EnvConfig",
     "HideReward",
     "LabelStore",
+    "LearnedReward",
     "Oracle",
     "OracleConfig",
+    "Policy",
     "PreferenceCallback",
     "PreferenceConfig",
     "PrefrlError",
@@ -50,10 +55,13 @@ __all__ = [
     "RecordState",
     "RelabelledReplayBuffer",
     "Result",
+    "Reward",
     "RunDirectory",
     "Segment",
     "TrainConfig",
     "adapt_spaces",
+    "load_policy",
+    "load_reward",
     "preset",
     "resume",
     "train",
@@ -64,6 +72,9 @@ _MODULES = {
     "prefrl.control.agent.replay_buffer": ("RelabelledReplayBuffer",),
     "prefrl.control.config": ("TrainConfig",),
     "prefrl.control.finish": ("Result",),
+    "prefrl.control.learned.reward": ("Reward", "load_reward"),
+    "prefrl.control.learned.wrapping": ("LearnedReward",),
+    "prefrl.control.policy": ("Policy", "load_policy"),
     "prefrl.control.environments.adapting": ("adapt_spaces",),
     "prefrl.control.environments.hide_reward": ("HideReward",),
     "prefrl.control.environments.source": ("EnvConfig",),
