@@ -141,6 +141,7 @@ class AgentRole:
         self._heartbeat.beat("finishing")
         self._check()
         self.agent.finish()
+        self.preferences.close()
         self.agent.model.logger.close()
         self.agent.save(self._run)
         self.agent.close()

@@ -153,6 +153,11 @@ class ReplayRewards:
         self._version = 0
         self._take_reward()
 
+    def start(self, used: UsedReward) -> None:
+        """Training begins, or another part of it, with the reward that the net holds."""
+        self._version = 0 if used.tells_nothing else used.version
+        self._take_reward()
+
     def is_due(self, n_recorded: int) -> bool:
         """Whether a stretch is whole, by the steps of each environment since the last."""
         return n_recorded >= self.n_steps

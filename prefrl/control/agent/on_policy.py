@@ -97,6 +97,10 @@ class RolloutRewards:
         self._before: NDArray[np.float32] | None = None
         self._version = 0
 
+    def start(self, used: UsedReward) -> None:
+        """Training begins, or another part of it, with the reward that the net holds."""
+        self._version = used.version
+
     def is_due(self, n_recorded: int) -> bool:
         """Whether a rollout is whole: each time that it ends."""
         return True

@@ -28,7 +28,7 @@ from prefrl.control.environments.spaces import (
 from prefrl.control.environments.states import FINAL_STATE_KEY, STATE_KEY
 from prefrl.errors import ConfigError
 
-__all__ = ["HideReward", "find_hide_reward"]
+__all__ = ["HideReward", "check_same_spaces", "find_hide_reward"]
 
 
 class HideReward(VecEnvWrapper):
@@ -63,6 +63,8 @@ class HideReward(VecEnvWrapper):
         self._lengths = np.zeros(self.num_envs, np.int64)
         self.n_faults = 0
         """How often an environment broke and was made anew."""
+        self.n_resets = 0
+        """How often all environments were reset from outside."""
         self.interrupted: set[int] = set()
         """Environments whose episode was cut when the run was resumed."""
         self._layout = layout_of(venv.observation_space)
@@ -141,6 +143,7 @@ class HideReward(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         """Resets all environments; episodes that were under way are not counted."""
+        self.n_resets += 1
         for sums in (self._returns, self._rewards, self._lengths):
             sums[:] = 0
         observations = self.venv.reset()
@@ -345,6 +348,21 @@ def _check_wrapped(venv: Any) -> None:
                 "wrap it once."
             )
         inner = inner.venv
+
+
+def check_same_spaces(before: VecEnv, now: VecEnv) -> None:
+    """Refuses environments for which a reward was not learned.
+
+    Raises:
+        ConfigError: If their observations or actions are others.
+    """
+    for name in ("observation_space", "action_space"):
+        there, here = getattr(before, name), getattr(now, name)
+        if there != here:
+            raise ConfigError(
+                f"expected an environment with the {name} {there}, as the one that this callback "
+                f"was used with before, got {here}; make a new PreferenceCallback for it."
+            )
 
 
 def find_hide_reward(venv: Any) -> HideReward:
