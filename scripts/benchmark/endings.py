@@ -26,11 +26,7 @@ SUITES = {
     "landing": Suite(
         ("LunarLander-v3",),
         500_000,
-        {
-            "true reward": Arm(),
-            "700 labels": Arm(700),
-            "700 labels, of transitions": Arm(700, preferences={"net": {"inputs": "transition"}}),
-        },
+        {"true reward": Arm(), "700 labels": Arm(700)},
         env="{}",
         episodes=100,
     ),
