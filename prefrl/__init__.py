@@ -17,7 +17,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefrl.control.agent.building import agent_settings
     from prefrl.control.agent.callback import PreferenceCallback
+    from prefrl.control.agent.config import AgentConfig
     from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer
     from prefrl.control.config import TrainConfig
     from prefrl.control.environments.adapting import adapt_spaces
@@ -25,56 +27,80 @@ if TYPE_CHECKING:
     from prefrl.control.environments.source import EnvConfig
     from prefrl.control.environments.states import RecordState
     from prefrl.control.finish import Result
+    from prefrl.control.learned.reward import Reward, load_reward
+    from prefrl.control.learned.wrapping import LearnedReward
+    from prefrl.control.policy import Policy, load_policy
     from prefrl.control.preferences import PreferenceConfig
     from prefrl.control.presets import preset
+    from prefrl.control.queries import QueryConfig
+    from prefrl.control.reward.config import RewardNetConfig
     from prefrl.control.segments import Segment
     from prefrl.control.train import resume, train
     from prefrl.core.comparisons import Answer, Comparison, Query
     from prefrl.core.oracle import Oracle, OracleConfig
     from prefrl.core.store import LabelStore
+    from prefrl.core.trainer import FitConfig
     from prefrl.errors import PrefrlError
     from prefrl.runtime.rundir import RunDirectory
 
 __all__ = [
+    "AgentConfig",
     "Answer",
     "Comparison",
     "EnvConfig",
+    "FitConfig",
     "HideReward",
     "LabelStore",
+    "LearnedReward",
     "Oracle",
     "OracleConfig",
+    "Policy",
     "PreferenceCallback",
     "PreferenceConfig",
     "PrefrlError",
     "Query",
+    "QueryConfig",
     "RecordState",
     "RelabelledReplayBuffer",
     "Result",
+    "Reward",
+    "RewardNetConfig",
     "RunDirectory",
     "Segment",
     "TrainConfig",
     "adapt_spaces",
+    "agent_settings",
+    "load_policy",
+    "load_reward",
     "preset",
     "resume",
     "train",
 ]
 
 _MODULES = {
+    "prefrl.control.agent.building": ("agent_settings",),
     "prefrl.control.agent.callback": ("PreferenceCallback",),
+    "prefrl.control.agent.config": ("AgentConfig",),
     "prefrl.control.agent.replay_buffer": ("RelabelledReplayBuffer",),
     "prefrl.control.config": ("TrainConfig",),
     "prefrl.control.finish": ("Result",),
+    "prefrl.control.learned.reward": ("Reward", "load_reward"),
+    "prefrl.control.learned.wrapping": ("LearnedReward",),
+    "prefrl.control.policy": ("Policy", "load_policy"),
     "prefrl.control.environments.adapting": ("adapt_spaces",),
     "prefrl.control.environments.hide_reward": ("HideReward",),
     "prefrl.control.environments.source": ("EnvConfig",),
     "prefrl.control.preferences": ("PreferenceConfig",),
     "prefrl.control.presets": ("preset",),
+    "prefrl.control.queries": ("QueryConfig",),
+    "prefrl.control.reward.config": ("RewardNetConfig",),
     "prefrl.control.segments": ("Segment",),
     "prefrl.control.environments.states": ("RecordState",),
     "prefrl.control.train": ("resume", "train"),
     "prefrl.core.comparisons": ("Answer", "Comparison", "Query"),
     "prefrl.core.oracle": ("Oracle", "OracleConfig"),
     "prefrl.core.store": ("LabelStore",),
+    "prefrl.core.trainer": ("FitConfig",),
     "prefrl.errors": ("PrefrlError",),
     "prefrl.runtime.rundir": ("RunDirectory",),
 }

@@ -16,6 +16,7 @@ from prefrl.commands.console import console, errors
 from prefrl.commands.doctor import Doctor, doctor
 from prefrl.commands.export import Export, export
 from prefrl.commands.label import Label, label
+from prefrl.commands.reward import SaveReward, save_reward
 from prefrl.commands.runs import (
     Replay,
     Report,
@@ -118,6 +119,7 @@ def _parse(arguments: Sequence[str], preset: str) -> Any:
         | Annotated[Watch, tyro.conf.subcommand("watch")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[SaveReward, tyro.conf.subcommand("reward")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     )
     return tyro.cli(
@@ -159,5 +161,6 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Watch: watch,
     Report: report,
     Export: export,
+    SaveReward: save_reward,
     Doctor: doctor,
 }

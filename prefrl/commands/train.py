@@ -47,6 +47,12 @@ NOTHING_LEARNED = 3
 _SECONDS_BETWEEN_LOOKS = 5.0
 
 
+_READ = {
+    "action": "observation and action",
+    "transition": "observation, action and what came of them, since episodes end here",
+}
+
+
 @dataclass(frozen=True)
 class Train:
     """Trains an agent from comparisons of clips."""
@@ -82,12 +88,14 @@ def start_train(command: Train) -> None:
     """Trains an agent, and shows what it came to."""
     config = command.config
     page = page_for(command.page, asks_people=config.asks_people)
-    chosen = config.preferences.segment_length == "auto"
+    asked = config.preferences
     config, settings = with_settings(config)
     console.print(f"agent: {settings.line}", style="dim", markup=False, soft_wrap=True)
-    if chosen:
+    if asked.segment_length == "auto":
         length = config.preferences.segment_length
         console.print(f"segments: {length} steps each", style="dim", markup=False)
+    if asked.net.inputs == "auto":
+        console.print(f"reward: of a step's {_READ[config.preferences.net.inputs]}", style="dim")
     if n := config.env.processes:
         console.print(f"environments: in {n} processes", style="dim", markup=False)
     for note in settings.notes:

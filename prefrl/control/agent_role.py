@@ -143,6 +143,7 @@ class AgentRole:
         self._heartbeat.beat("finishing")
         self._check()
         self.agent.finish()
+        self.preferences.close()
         self.agent.model.logger.close()
         self._end_tracking()
         self.agent.save(self._run)

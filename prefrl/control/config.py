@@ -230,7 +230,7 @@ def check_spaces_of_run(config: TrainConfig, run: RunDirectory) -> None:
 
 
 def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
-    """Fills in the agent's settings, wherever they are from, and how long segments are.
+    """Fills in the agent's settings, wherever they are from, and what a first look decides.
 
     Args:
         config: A training.
@@ -261,11 +261,15 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
 def _with_first_look(config: TrainConfig) -> TrainConfig:
     """Chooses what can only be chosen once some episodes were played."""
     preferences, env = config.preferences, config.env
-    if preferences.segment_length != "auto" and env.processes != "auto":
+    net = preferences.net
+    if "auto" not in (preferences.segment_length, env.processes, net.inputs):
         return config
     look = first_look(config.env_id, config.limits, seed=config.seed, env=env)
     if preferences.segment_length == "auto":
         preferences = dataclasses.replace(preferences, segment_length=look.segment_length)
+    if net.inputs == "auto":
+        net = dataclasses.replace(net, inputs="transition" if look.ends else "action")
+        preferences = dataclasses.replace(preferences, net=net)
     if env.processes == "auto":
         assert config.agent.n_envs is not None  # all settings are filled in
         games = can_be_played_again(config.env_id)

@@ -49,9 +49,10 @@ class QueryConfig:
     ending_share: float = 0.5
     """At least this share of the candidates' segments, on average, show how an episode ended, as
     far as there are such segments: what people judge by is often the end."""
-    over_share: float = 0.1
-    """Share of the candidates, where episodes end, of which one side is that all is over: it is
-    worth nothing, so the answer says whether the other one is better than that."""
+    over_share: float = 0.3
+    """Share of the queries, on average, where episodes end, of which one side is that all is over:
+    it is worth nothing, so the answer says whether the other one is better than that. They are
+    asked even where all members agree, since they may agree on what is wrong."""
     standardize_features: bool = False
     """Divide what k_center spreads out by its standard deviation over the newest segments: else
     what is measured in large numbers, such as velocities, decides. Not for pictures."""
@@ -149,6 +150,10 @@ class SegmentSource:
         scale = self._scale() if self._config.standardize_features else np.float32(1)
         rows = [np.concatenate([_features_of(s, scale) for s in one]) for one in candidates]
         return np.stack(rows)
+
+    def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
+        """Whether one side is that all is over, shape (C,)."""
+        return np.array([any(s.is_over for s in one) for one in candidates], np.intp)
 
     def _scale(self) -> NDArray[np.float32]:
         """Standard deviation of each number of the newest segments' observations, shape (O,)."""

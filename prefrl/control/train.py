@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from prefrl.control.environments.making import describe_spaces
 from prefrl.control.films.drawing import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
+from prefrl.control.shortening import most_steps
 from prefrl.control.tracking import check_tracker
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle, load_oracle
@@ -80,6 +82,8 @@ def train(
         PrefrlError: Before anything starts, if the config cannot work.
         RoleError: If a role of the asynchronous run cannot go on.
     """
+    if (most := most_steps()) is not None:
+        config = dataclasses.replace(config, steps=min(config.steps, most))
     _check(config, oracle)
     config, _ = with_settings(config)
     content = config_as_json(config)

@@ -155,6 +155,10 @@ class ResponseSource:
         """How often tokens occur in each response, by their ids modulo 64: shape (C, K * 64)."""
         return np.stack([np.concatenate(list(map(_counts, one))) for one in candidates])
 
+    def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
+        """All are of one kind, shape (C,)."""
+        return np.zeros(len(candidates), np.intp)
+
 
 def _counts(response: Response) -> NDArray[np.floating]:
     places = np.array(response.tokens, np.int64) % _FEATURES

@@ -16,13 +16,15 @@ from stable_baselines3.common.noise import (
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from prefrl.control.agent.algorithms import ALGORITHMS, Algorithm
+from prefrl.control.agent.algorithms import ALGORITHMS, Algo, Algorithm, check_algorithm
 from prefrl.control.agent.config import AgentConfig
 from prefrl.control.agent.mixed_cnn import MixedNatureCNN
+from prefrl.control.agent.settings import resolve
 from prefrl.control.agent.small_pictures import SmallCNN, SmallCombined, is_small
-from prefrl.control.environments.spaces import Layout
+from prefrl.control.environments.source import EnvConfig, make_env
+from prefrl.control.environments.spaces import Layout, layout_of
 
-__all__ = ["build_algorithm"]
+__all__ = ["agent_settings", "build_algorithm"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU,
@@ -63,21 +65,66 @@ def build_algorithm(
         The algorithm, untrained.
     """
     algorithm = ALGORITHMS[algo]
-    named = [name for name in algorithm.own if name not in _OF_POLICY | _PUT_TOGETHER]
-    arguments = {
-        **{name: getattr(config, name) for name in named},
-        **_put_together(algorithm, config, venv.action_space),
-        **(options or {}),
-    }
+    arguments = _arguments(algorithm, config, layout, venv.action_space) | dict(options or {})
     made: BaseAlgorithm = algorithm.load()(
         _policy_name(algorithm, venv.observation_space, layout),
         venv,
-        policy_kwargs=_policy_kwargs(algorithm, config, layout),
         seed=seed,
         device=device,
-        **{name: value for name, value in arguments.items() if value is not None},
+        **arguments,
     )
     return made
+
+
+def agent_settings(
+    env_id: str,
+    algo: Algo = "ppo",
+    *,
+    agent: AgentConfig | None = None,
+    env: EnvConfig | None = None,
+) -> dict[str, Any]:
+    """The keyword arguments with which ``prefrl train`` makes an algorithm for an environment.
+
+    ::
+
+        PPO("MlpPolicy", venv, **prefrl.agent_settings("HalfCheetah-v5"))
+
+    They are meant for observations that ``VecNormalize`` standardises and, with PPO, for eight
+    environments side by side. ``prefrl train`` prints what an environment's settings are.
+
+    Args:
+        env_id: A Gymnasium id.
+        algo: The algorithm that they are for, as ``--algo`` names it.
+        agent: Settings that you choose yourself; the rest is filled in.
+        env: Arguments and wrappers of the environment.
+
+    Returns:
+        Arguments by name, new at each call: change what you like.
+
+    Raises:
+        ConfigError: If the environment cannot be made, or the algorithm does not take a setting.
+        UnsupportedSpaceError: If the algorithm does not fit the environment.
+    """
+    made = make_env(env_id, env)
+    made.close()
+    check_algorithm(algo, env_id, made.observation_space, made.action_space)
+    layout = layout_of(made.observation_space)
+    pictures = layout.picture is not None
+    config = resolve(env_id, algo, agent or AgentConfig(), pictures=pictures, env=env).config
+    return _arguments(ALGORITHMS[algo], config, layout, made.action_space)
+
+
+def _arguments(
+    algorithm: Algorithm, config: AgentConfig, layout: Layout, action_space: spaces.Space[Any]
+) -> dict[str, Any]:
+    """The arguments of an algorithm's class, but for policy, environment, seed and device."""
+    named = [name for name in algorithm.own if name not in _OF_POLICY | _PUT_TOGETHER]
+    arguments = {
+        **{name: getattr(config, name) for name in named},
+        **_put_together(algorithm, config, action_space),
+        "policy_kwargs": _policy_kwargs(algorithm, config, layout),
+    }
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _put_together(

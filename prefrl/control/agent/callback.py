@@ -10,24 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from prefrl.control.agent.episodes import check_lengths, typical_return
 from prefrl.control.agent.off_policy import ReplayRewards
 from prefrl.control.agent.on_policy import RolloutRewards
 from prefrl.control.agent.stretch import Stretch
-from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
+from prefrl.control.agent.surroundings import advise_normalization, match_evaluations
+from prefrl.control.environments.hide_reward import (
+    HideReward,
+    check_same_spaces,
+    find_hide_reward,
+)
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import SegmentSource, segment_pool
 from prefrl.control.recent import SegmentSamples
 from prefrl.control.segment_length import MOST, chosen_length
 from prefrl.control.segments import Segment, SegmentSampler
+from prefrl.control.shortening import most_steps
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.errors import ConfigError
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.partners import Partners, Together, UsedReward
@@ -52,9 +60,16 @@ class PreferenceCallback(BaseCallback):
         venv = prefrl.HideReward(venv)
         PPO("MlpPolicy", venv).learn(500_000, callback=prefrl.PreferenceCallback(labels=700))
 
+    A second ``learn()`` goes on where the first one ended: with the same labels, segments and
+    reward. The budget of labels counts over all of them together. An agent that is trained in parts
+    asks as one that is trained at once if ``total_steps`` says how many steps there will be; else
+    all labels are asked during the first part.
+
     Args:
         config: Settings; ``labels`` overrides theirs.
-        labels: Comparisons to ask for over the whole training.
+        labels: Comparisons to ask for over the whole training, in however many parts.
+        total_steps: Environment steps of the whole training, over which the labels are spread; None
+            takes what has been done and what the current ``learn()`` adds.
         oracle: Who answers: an object with ``compare(left, right)``, or a plain function of two
             segments that returns an Answer, its name, or True where the left one is better. With a
             parameter true_rewards it is given those of both, shape (T,) each. None compares true
@@ -67,7 +82,8 @@ class PreferenceCallback(BaseCallback):
 
     Raises:
         ConfigError: From ``learn()``, if the reward is not hidden, the algorithm or its replay
-            buffer is none that rewards can reach, or the steps cannot give the labels.
+            buffer is none that rewards can reach, the steps cannot give the labels, or an
+            ``EvalCallback`` beside it has environments that are wrapped in another way.
         NotEnoughDataError: From ``learn()``, if episodes turn out shorter than a segment.
     """
 
@@ -76,6 +92,7 @@ class PreferenceCallback(BaseCallback):
         config: PreferenceConfig | None = None,
         *,
         labels: int | None = None,
+        total_steps: int | None = None,
         oracle: Oracle | Callable[[Segment, Segment], Answer | str | bool] | None = None,
         run: RunDirectory | str | Path | None = None,
         seed: int = 0,
@@ -83,6 +100,8 @@ class PreferenceCallback(BaseCallback):
         partners: Callable[[PreferenceCallback], Partners] | None = None,
     ) -> None:
         super().__init__()
+        if total_steps is not None and total_steps < 1:
+            raise ConfigError(f"total_steps must be at least 1, got {total_steps}.")
         config = config or PreferenceConfig()
         if labels is not None:
             config = dataclasses.replace(config, labels=labels)
@@ -92,34 +111,100 @@ class PreferenceCallback(BaseCallback):
         where rollouts are shorter than a segment."""
         self.run = RunDirectory.create(run) if isinstance(run, str | Path) else run
         """Where all is written, if anywhere."""
+        self.run_steps = 0
+        """Environment steps so far, those of earlier calls of ``learn()`` included."""
+        self._total_steps, self._most_steps = total_steps, most_steps()
         self._oracle = oracle
         self._seed = seed
         self._rng = np.random.default_rng(seed)
         self._on_rollout = on_rollout or (lambda row: None)
-        self._make_partners = partners or _together
+        self._make_partners = partners or PreferenceCallback._partners_in_here
         self._resumed: Mapping[str, Any] | None = None
         self._n_rollouts, self._n_rows = 0, 0
-        self._first_step, self._earlier_seconds = 0, 0.0
+        self._first_step: int | None = None
+        self._steps_before, self._earlier_seconds = 0, 0.0
+        self._taught: tuple[BaseAlgorithm, HideReward] | None = None
+        self._n_resets = 0
+        self._started: float | None = None
 
     def _init_callback(self) -> None:
-        config, run = self.config, self.run
+        before = self._taught
         self.venv: HideReward = find_hide_reward(self.model.get_env())
-        self.net = step_reward(self.venv, config).to(self.model.device)
+        if before is None:
+            self.net = step_reward(self.venv, self.config).to(self.model.device)
+        elif before[1] is not self.venv:
+            check_same_spaces(before[1], self.venv)
+        if before is None or before[0] is not self.model or before[1] is not self.venv:
+            self._attach()
+        if before is None:
+            self._begin()
+        elif before == self._taught:
+            self._go_on()
+        self._rewards.start(self.partners.used)
+        if self._resumed is not None:
+            self._go_back(self._resumed)
+            self._resumed = None
+        self._n_resets = self.venv.n_resets
+
+    def _attach(self) -> None:
+        """Connects to an agent and its environments that are new to it."""
+        self._taught = self.model, self.venv
+        self.net.to(self.model.device)
         self._rewards = self._way_to_the_agent()
         off_policy = isinstance(self._rewards, ReplayRewards)
         self.venv.record(self._rewards.n_steps, n_before=self.net.n_before, grows=off_policy)
+        if self.config.segment_length != "auto":
+            self._cut_into(self.config.segment_length)
+
+    def _begin(self) -> None:
+        """Makes all that outlives a call of ``learn()``."""
+        config, run = self.config, self.run
         self.pool = segment_pool(config.query, self._rng)
         self.items = Items(run, max_bytes=config.query.pool_bytes)
-        if config.segment_length != "auto":
-            self._cut_into(config.segment_length)
         self.store = LabelStore("sqlite://" if run is None else run.labels)
         self.samples = SegmentSamples(self.pool, run)
-        source = SegmentSource(self.pool, self.items, config.query, self._typical_return)
+        source = SegmentSource(
+            self.pool,
+            self.items,
+            config.query,
+            lambda: typical_return(self.venv, self.config.steps_per_segment),
+        )
         self.questioner = Questioner(source, self.store, config=config.query, rng=self._rng)
         self.partners = self._make_partners(self)
-        if self._resumed is not None:
-            self._go_back(self._resumed)
-        self._metrics = None if run is None else CsvTable(run.metrics, keep=self._n_rows)
+        self._metrics: CsvTable | None = None
+
+    def _partners_in_here(self) -> Partners:
+        learner = RewardLearner(
+            self.net,
+            self.store,
+            self.items,
+            config=self.config.learner,
+            seed=self._seed,
+            run=self.run,
+        )
+        oracle = (
+            synthetic_oracle(self.items, self.config.teacher, seed=self._seed)
+            if self._oracle is None
+            else as_oracle(self._oracle, true_rewards=self.items.true_rewards)
+        )
+        labeller = Labeller(self.store, self.items, oracle)
+        return Together(labeller, learner, self.questioner, self.samples)
+
+    def _go_on(self) -> None:
+        """Begins another part of the training of the same agent."""
+        # Nobody learned from the steps of a rollout that was broken off.
+        broken_off = isinstance(self._rewards, RolloutRewards) and self.venv.n_recorded > 0
+        if broken_off:
+            self.venv.take()
+        if broken_off or (self.venv.n_resets > self._n_resets and not self.venv.n_recorded):
+            for env in range(self.venv.num_envs):
+                self._forget(env)
+
+    def _forget(self, env: int) -> None:
+        """The episode under way in an environment was cut."""
+        if self.config.segment_length != "auto":
+            self._sampler.drop(env)
+        self._rewards.forget(env)
 
     def _way_to_the_agent(self) -> RolloutRewards | ReplayRewards:
         """How rewards reach the agent."""
@@ -140,17 +225,29 @@ class PreferenceCallback(BaseCallback):
         )
 
     def _on_training_start(self) -> None:
-        if self._resumed is None:
-            self._first_step = self.num_timesteps
-        n_steps = int(self.locals["total_timesteps"]) - self._first_step
+        if self._first_step is None:
+            self._first_step = self.run_steps = self.num_timesteps
+        self._steps_before = self.run_steps - self.num_timesteps
+        n_steps = self._n_steps_in_all()
         if self.config.segment_length != "auto":
             self.config.check_budget(n_steps)
         steps_between = self._rewards.n_steps * self.venv.num_envs
         self._schedule = self.config.label_schedule(n_steps, steps_between=steps_between)
+        if self.run is not None and self._metrics is None:
+            self._metrics = CsvTable(self.run.metrics, keep=self._n_rows)
+        advise_normalization(self.model)
+        match_evaluations(self.locals.get("callback"), self.model)
         self._started = time.monotonic()
 
+    def _n_steps_in_all(self) -> int:
+        """Steps over which the labels are spread."""
+        assert self._first_step is not None  # training has started
+        here = self._steps_before + int(self.locals["total_timesteps"]) - self._first_step
+        return max(self._total_steps or 0, here)
+
     def _on_step(self) -> bool:
-        return True
+        self.run_steps = self._steps_before + self.num_timesteps
+        return self._most_steps is None or self.run_steps < self._most_steps
 
     def _on_rollout_end(self) -> None:
         if not self._rewards.is_due(self.venv.n_recorded):
@@ -159,14 +256,14 @@ class PreferenceCallback(BaseCallback):
         rollout = self.venv.take()
         if self.config.segment_length == "auto":
             self._choose_length(len(rollout.dones))
-        for segment, true_rewards in self._sampler.cut(rollout, env_steps=self.num_timesteps):
+        for segment, true_rewards in self._sampler.cut(rollout, env_steps=self.run_steps):
             self.pool.add(segment, true_rewards)
-        self._check_segments()
+        check_lengths(self.venv, self.config.steps_per_segment, len(self.pool))
 
         # ask, and hear what the partners have made of the answers
         asked = self._ask()
         self._rewards.before_update(rollout)
-        used = self.partners.update(self.num_timesteps, asked=asked)
+        used = self.partners.update(self.run_steps, asked=asked)
 
         # score and relabel
         reward, raw = self.net.predict(rollout)
@@ -187,23 +284,31 @@ class PreferenceCallback(BaseCallback):
         lengths = list(self.venv.finished_lengths) or [max(MOST, n_recorded)]
         fps = (self.venv.get_attr("metadata")[0] or {}).get("render_fps", 30)
         self._cut_into(chosen_length(float(fps), lengths))
-        self.config.check_budget(int(self.locals["total_timesteps"]) - self._first_step)
+        self.config.check_budget(self._n_steps_in_all())
 
     def _on_training_end(self) -> None:
         if self.config.segment_length != "auto" and self._stretch.n_steps:
             self._log(self._row(self.partners.used), self.partners.used)
         self._rewards.finish()
+        self._earlier_seconds = self._seconds()
+        self._started = None
+
+    def close(self) -> None:
+        """Closes the label store, after which this callback cannot be used again."""
         self.store.close()
 
     def _ask(self) -> bool:
         """Asks what is due."""
         if len(self.pool) < self.config.query.warmup_segments:
             return False
-        due = self._schedule.due(self.num_timesteps - self._first_step)
-        if self.partners.used.only_ties and not self.pool.shows_endings:
+        assert self._first_step is not None  # training has started
+        due = self._schedule.due(self.run_steps - self._first_step)
+        only_ties = self.partners.used.only_ties
+        if only_ties and not self.pool.shows_endings:
             # Nothing tells the clips apart so far: half of the labels wait for what does.
             due = min(due, self.config.labels // 2)
-        return self.questioner.ask_due(due, self.net, run_steps=self.num_timesteps)
+        judge = None if only_ties else self.net
+        return self.questioner.ask_due(due, judge, run_steps=self.run_steps)
 
     def _row(self, used: UsedReward) -> Metrics:
         returns, counts = self.venv.finished_returns, self.store.counts()
@@ -211,7 +316,7 @@ class PreferenceCallback(BaseCallback):
         fit_steps = measured.pop("fit_steps")
         return {
             "rollout": self._n_rollouts,
-            "env_steps": self.num_timesteps,
+            "env_steps": self.run_steps,
             # Not of all in the store: after a kill that knows of what is still to be asked.
             "labels": len(self.questioner.asked) - counts.open,
             "open": counts.open,
@@ -222,7 +327,7 @@ class PreferenceCallback(BaseCallback):
             **measured,
             "reward_version": used.version,
             # An agent that went back to a checkpoint may be behind the newest fit.
-            "reward_age": max(0, self.num_timesteps - used.run_steps),
+            "reward_age": max(0, self.run_steps - used.run_steps),
             "fit_steps": fit_steps,
             "wall_seconds": self._seconds(),
         }
@@ -242,26 +347,8 @@ class PreferenceCallback(BaseCallback):
         self._on_rollout(row)
 
     def _seconds(self) -> float:
-        return self._earlier_seconds + time.monotonic() - self._started
-
-    def _typical_return(self) -> float:
-        """B-Pref's margin: mean true return of ten episodes, for one segment's share of steps.
-
-        In the oracle's own reward: the scores of games, which people read, are other numbers.
-        """
-        returns, lengths = list(self.venv.finished_rewards)[-10:], self.venv.finished_lengths
-        if not returns:
-            return 0.0
-        return float(np.mean(returns)) * self.config.steps_per_segment / max(lengths)
-
-    def _check_segments(self) -> None:
-        longest = max(self.venv.finished_lengths, default=0)
-        if self.venv.n_finished >= 20 and len(self.pool) == 0:
-            raise NotEnoughDataError(
-                f"segment_length is {self.config.steps_per_segment}, but the longest of "
-                f"{self.venv.n_finished} episodes had {longest} steps; lower segment_length or "
-                "raise max_episode_steps."
-            )
+        now = 0.0 if self._started is None else time.monotonic() - self._started
+        return self._earlier_seconds + now
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the agent's half, between two rollouts."""
@@ -275,6 +362,7 @@ class PreferenceCallback(BaseCallback):
             "n_rows": self._n_rows,
             "stretch": self._stretch.state_dict(),
             "first_step": self._first_step,
+            "run_steps": self.run_steps,
             "seconds": self._seconds(),
             "rewards": self._rewards.state_dict(),
             "partners": self.partners.state_dict(),
@@ -290,32 +378,12 @@ class PreferenceCallback(BaseCallback):
         self._sampler.load_state_dict(state["sampler"])
         self._rewards.load_state_dict(state["rewards"])
         for env in self.venv.interrupted:
-            self._sampler.drop(env)
-            self._rewards.forget(env)
+            self._forget(env)
         self.pool.load_state_dict(state["pool"])
         self.questioner.load_state_dict(state["questioner"])
         self._n_rollouts, self._first_step = state["n_rollouts"], state["first_step"]
+        self.run_steps = state.get("run_steps", self.model.num_timesteps)  # earlier releases
         self._n_rows = state["n_rows"]
         self._stretch.load_state_dict(state["stretch"])
         self._earlier_seconds = state["seconds"]
         self.partners.load_state_dict(state["partners"])
-
-
-def _together(callback: PreferenceCallback) -> Together:
-    """Labeller and learner in the callback's own process."""
-    store, items, config = callback.store, callback.items, callback.config
-    oracle = (
-        synthetic_oracle(items, config.teacher, seed=callback._seed)
-        if callback._oracle is None
-        else as_oracle(callback._oracle, true_rewards=items.true_rewards)
-    )
-    learner = RewardLearner(
-        callback.net,
-        store,
-        items,
-        config=config.learner,
-        seed=callback._seed,
-        run=callback.run,
-    )
-    labeller = Labeller(store, items, oracle)
-    return Together(labeller, learner, callback.questioner, callback.samples)

@@ -21,7 +21,12 @@ from numpy.typing import NDArray
 
 from prefrl.control.environments.journals import Journals
 from prefrl.control.environments.source import EnvConfig, make_env
-from prefrl.control.environments.states import log_mujoco_warnings, read_state, write_state
+from prefrl.control.environments.states import (
+    log_mujoco_warnings,
+    read_state,
+    tells_state,
+    write_state,
+)
 from prefrl.errors import FilmError
 
 __all__ = [
@@ -31,6 +36,7 @@ __all__ = [
     "encode_film",
     "film_strip",
     "make_drawable",
+    "need_gl",
     "write_film",
     "write_png",
 ]
@@ -77,6 +83,16 @@ def choose_gl() -> str | None:
     return None
 
 
+def need_gl() -> None:
+    """Makes sure that MuJoCo can draw.
+
+    Raises:
+        FilmError: If it cannot.
+    """
+    if choose_gl() is None:
+        raise FilmError(f"expected EGL or OSMesa to draw films with, found neither; {_ADVICE}.")
+
+
 class ClipRenderer:
     """Draws states of an environment, at any later time.
 
@@ -96,13 +112,14 @@ class ClipRenderer:
     def __init__(self, env_id: str, *, size: int = 256, env: EnvConfig | None = None) -> None:
         log_mujoco_warnings()
         self._env = make_drawable(env_id, env)
-        state = read_state(self._env)
-        if state is None:
+        if not tells_state(self._env):
             self._env.close()
             raise FilmError(
                 f"expected {env_id} to be a MuJoCo environment or to have get_state and set_state, "
-                "got neither; films are re-made from simulator states."
+                "got neither; films of others are made by EpisodeRenderer."
             )
+        state = read_state(self._env)
+        assert state is not None  # it tells its state
         self._first_state = state
         self._viewer: Any = None
         if hasattr(self._env.unwrapped, "mujoco_renderer"):
@@ -170,9 +187,11 @@ class ClipRenderer:
         return as_picture(picture)
 
     def _mujoco_viewer(self, size: int) -> Any:
-        if choose_gl() is None:
+        try:
+            need_gl()
+        except FilmError:
             self._env.close()
-            raise FilmError(f"expected EGL or OSMesa to draw films with, found neither; {_ADVICE}.")
+            raise
         import mujoco
 
         inner: Any = self._env.unwrapped
@@ -214,6 +233,7 @@ def make_drawable(env_id: str, env: EnvConfig | None = None) -> gym.Env[Any, Any
     Raises:
         FilmError: If that cannot be done.
     """
+    _draw_without_screen()
     try:
         made = make_env(env_id, env, render_mode="rgb_array")
         made.reset(seed=0)
@@ -225,6 +245,14 @@ def make_drawable(env_id: str, env: EnvConfig | None = None) -> gym.Env[Any, Any
             "module registers it."
         ) from error
     return made
+
+
+def _draw_without_screen() -> None:
+    """Keeps SDL, which pygame draws with, from opening windows and sound devices."""
+    # highway-env draws nothing where the driver is "dummy" and no other.
+    if os.environ.get("SDL_VIDEODRIVER", "dummy") == "dummy":
+        os.environ["SDL_VIDEODRIVER"] = "offscreen,dummy"
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 
 
 def _widen_floors(model: Any) -> None:

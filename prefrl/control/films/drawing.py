@@ -39,9 +39,10 @@ class Recorded:
     """What was recorded of some steps, so that they can be filmed."""
 
     states: NDArray[np.float64] | None
-    """Simulator states, shape (T, S); None where they are not known."""
+    """Simulator states, shape (T, S), or number and step of an episode or a game, shape (T, 2);
+    None where they are not known."""
     journals: Journals = field(default_factory=dict)
-    """The games that the states are of, if they are of games."""
+    """The episodes or games that ``states`` names, if it does."""
 
 
 def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
@@ -121,8 +122,8 @@ def _write_recorded(env_id: str, recorded: Mapping[str, Recorded], folder: str) 
     for name, steps in recorded.items():
         if steps.states is None:
             raise FilmError(
-                f"expected simulator states of {env_id} to film, got none; films need a "
-                "MuJoCo environment, or one with get_state and set_state."
+                f"expected {env_id} to be recorded for films, but it was not; films need an "
+                "environment whose metadata names the render mode rgb_array."
             )
         arrays: dict[str, Any] = {"states": steps.states, **as_arrays(steps.journals)}
         write_arrays(Path(folder) / f"{name}.npz", arrays)

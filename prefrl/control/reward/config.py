@@ -31,10 +31,11 @@ class RewardNetConfig:
     input_noise: float = 0.0
     """Standard deviation of noise added to the standardised inputs, or to pictures in [0, 1], while
     fitting."""
-    inputs: Inputs = "action"
+    inputs: Inputs = "auto"
     """What a step's reward may depend on: state, the observation; action, that and the action;
     transition, these and what came of it: how the observation changed (but for pictures), and
-    whether the episode ended."""
+    whether the episode ended. By default transition, where one of some episodes that are played at
+    random before the training ends by itself, and action elsewhere and in a script's callback."""
     convolutions: tuple[tuple[int, int, int], ...] = (
         (7, 3, 16),
         (5, 2, 16),

@@ -16,12 +16,12 @@ from torch.nn import functional
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.reward.inputs import (
-    ends_within,
     n_numbers,
     numbers_of,
     numbers_of_rollout,
     real_steps,
     standardization,
+    zero_is_arbitrary,
 )
 from prefrl.control.segments import Segment
 from prefrl.core.ensemble import aggregate, as_judge
@@ -110,7 +110,7 @@ class MlpStepReward(nn.Module):
         self.biases[-1].zero_()
 
     def collate(self, items: Sequence[Segment]) -> Steps:
-        """What is read of B segments of equal length."""
+        """What is read of B segments."""
         device, real = self.input_shift.device, real_steps(items)
         inputs = torch.from_numpy(numbers_of(self.config.inputs, items)).to(device)
         return Steps(inputs, None if real is None else real.to(device))
@@ -147,9 +147,10 @@ class MlpStepReward(nn.Module):
         return hidden.squeeze(-1)
 
     @torch.no_grad()
-    def standardize_inputs(self, segments: Sequence[Segment]) -> None:
-        """Takes mean and standard deviation of the inputs from segments."""
-        shift, scale = standardization(self.config.inputs, self._real_inputs(segments))
+    def standardize_inputs(self, *groups: Sequence[Segment]) -> None:
+        """Takes mean and standard deviation of the inputs from groups of segments."""
+        inputs = torch.cat([self._real_inputs(segments) for segments in groups])
+        shift, scale = standardization(self.config.inputs, inputs)
         self.input_shift.copy_(shift)
         self.input_scale.copy_(scale)
 
@@ -157,13 +158,14 @@ class MlpStepReward(nn.Module):
         """Takes the constants of the reward's normalisation from segments.
 
         Args:
-            *groups: Segments of equal length each; every group counts the same.
-            fitted: Segments that it was fitted to. Where an episode ended in one of them, the mean
-                stays: steps after an ending are worth 0, so 0 is not arbitrary.
+            *groups: Segments; every group counts the same.
+            fitted: Segments that it was fitted to. Where an episode ended in one of them, or they
+                differ in length, the mean stays: steps that are not there are worth 0, so 0 is not
+                arbitrary.
         """
         with as_judge(self):
             rewards = [self.step_rewards(self._real_inputs(segments)) for segments in groups]
-            self.normalizer.calibrate(*rewards, centre=not ends_within(fitted))
+            self.normalizer.calibrate(*rewards, centre=zero_is_arbitrary(fitted))
 
     def _real_inputs(self, segments: Sequence[Segment]) -> Tensor:
         """What is read of all steps that count, shape (S, I)."""
