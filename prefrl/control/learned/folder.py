@@ -62,8 +62,14 @@ def write_folder(folder: Path, kept: RewardFile) -> Path:
     """Writes a reward into a new folder, which is whole once its ``reward.json`` is there.
 
     Raises:
-        ConfigError: If something is there already.
+        ConfigError: If something is there already, or the nets are of the user's own: a folder that
+            may come from others names no code.
     """
+    if kept.net.member is not None:
+        raise ConfigError(
+            "expected a reward of prefrl's own nets to save, got one with net.member; load it from "
+            "its run, or save the weights of its nets yourself."
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(
             f"expected a new folder for the reward, but {folder} exists and is not empty; choose "
@@ -100,6 +106,8 @@ def read_folder(folder: Path) -> RewardFile | None:
         told = json.loads(path.read_text())
         if told["format"] != _FORMAT:
             raise ValueError(f"its format is {told['format']}, and this release reads {_FORMAT}")
+        if told["net"].get("member") is not None:
+            raise ValueError("it names code to run, which no saved reward does")
         content = (folder / _TENSORS).read_bytes()
         if hashlib.sha256(content).hexdigest() != told["sha256"]:
             raise ValueError("the tensors are not those that it tells of")

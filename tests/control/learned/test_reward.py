@@ -249,3 +249,24 @@ def test_a_wrapper_refuses_what_the_reward_has_never_seen(run):
         prefrl.LearnedReward(VecNormalize(make_vec_env(DOT)), reward)
     with pytest.raises(ConfigError, match=r"a gymnasium.Env or a VecEnv .* got str"):
         prefrl.LearnedReward("Pendulum-v1", reward)
+
+
+class Own(torch.nn.Linear):
+    """A net of the user's own."""
+
+    def __init__(self, n_inputs):
+        super().__init__(n_inputs, 1)
+
+
+def test_nets_of_ones_own_are_loaded_from_runs_alone(tmp_path):
+    """A folder may come from others, and must not say what is run."""
+    own = made(box(2), box(1), member=Own)
+    assert own.predict(np.ones((3, 2)), np.ones((3, 1))).shape == (3,)
+    with pytest.raises(ConfigError, match=r"net\.member"):
+        own.save(tmp_path / "own")
+    folder = made(box(2), box(1)).save(tmp_path / "plain")
+    told = json.loads((folder / "reward.json").read_text())
+    told["net"]["member"] = "os:abort"
+    (folder / "reward.json").write_text(json.dumps(told))
+    with pytest.raises(RunDirectoryError, match="names code to run"):
+        load_reward(folder)
