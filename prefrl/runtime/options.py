@@ -23,5 +23,10 @@ def named_option(names: Iterable[str] = ()) -> tyro.constructors.PrimitiveConstr
         metavar="|".join([*names, "MODULE:NAME"]),
         instance_from_str=lambda told: told[0],
         is_instance=lambda told: isinstance(told, str) or callable(told),
-        str_from_instance=lambda told: [told if isinstance(told, str) else name_of_plug(told)],
+        str_from_instance=lambda told: [_as_told(told)],
     )
+
+
+def _as_told(value: Any) -> str:
+    """A value as it is written on the command line; help names the default, which may be None."""
+    return str(value) if value is None or isinstance(value, str) else name_of_plug(value)

@@ -246,10 +246,11 @@ class PreferenceCallback(BaseCallback):
         return max(self._total_steps or 0, here)
 
     def _on_step(self) -> bool:
-        self.run_steps = self._steps_before + self.num_timesteps
-        return self._most_steps is None or self.run_steps < self._most_steps
+        n_steps = self._steps_before + self.num_timesteps
+        return self._most_steps is None or n_steps < self._most_steps
 
     def _on_rollout_end(self) -> None:
+        self.run_steps = self._steps_before + self.num_timesteps
         if not self._rewards.is_due(self.venv.n_recorded):
             return
         # cut
