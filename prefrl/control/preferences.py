@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import tyro
 from gymnasium import spaces
@@ -26,13 +27,33 @@ from prefrl.runtime.options import named_option
 
 __all__ = ["HasSpaces", "PreferenceConfig", "StepReward", "step_reward"]
 
+_Config = TypeVar("_Config")
 _TOO_LATE = 0.05
 """Share of the training in its end in which no more labels fall due."""
 
 
+def _takes_query_settings(made: type[_Config]) -> type[_Config]:
+    """Lets a config be made with the fields of its ``query``, too, as on the command line."""
+    plain, names = made.__init__, {field.name for field in fields(QueryConfig)}
+
+    @functools.wraps(plain)
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        told = {name: options.pop(name) for name in names & set(options)}
+        if told:
+            options["query"] = replace(options.get("query") or QueryConfig(), **told)
+        plain(self, *args, **options)
+
+    made.__init__ = init  # type: ignore[method-assign]
+    return made
+
+
+@_takes_query_settings
 @dataclass(frozen=True)
 class PreferenceConfig:
-    """How a reward is learned from comparisons of segments."""
+    """How a reward is learned from comparisons of segments.
+
+    The fields of ``query`` may be given directly, too: ``PreferenceConfig(selection="uniform")``.
+    """
 
     labels: int = 700
     """Comparisons to ask for over the whole training."""

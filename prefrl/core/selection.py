@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.core.plugs import check_takes, load_plug
-from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.errors import ConfigError, NonFiniteError, NotEnoughDataError
 
 __all__ = [
     "SELECTIONS",
@@ -37,11 +37,13 @@ class Candidates:
     is computed for the others.
 
     Raises:
-        ValueError: If the preferences are not of shape (M, C) or (M, C, P) and in [0, 1].
+        NonFiniteError: If a preference is NaN.
+        ConfigError: If the preferences are not of shape (M, C) or (M, C, P) and in [0, 1].
     """
 
     preferences: Floats
-    """P(left is better) of each member, in [0, 1], shape (M, C), or (M, C, P) for rankings."""
+    """P(left is better) of each member, in [0, 1]: shape (M, C) for pairs, (M, C, P) for rankings
+    of more than two items."""
     features: Floats | Callable[[], Floats] | None = None
     """Raw observations of all items of each candidate in one row, shape (C, F)."""
     labelled_features: Floats | Callable[[], Floats] | None = None
@@ -52,11 +54,16 @@ class Candidates:
 
     def __post_init__(self) -> None:
         p = self.preferences
+        if bool(np.isnan(p).any()):
+            raise NonFiniteError(
+                "expected a finite reward for the items that might be asked about, got NaN; look "
+                "for numbers in the observations that are not finite, or lower fit.learning_rate."
+            )
         if p.ndim not in (2, 3) or not bool(np.all((p >= 0) & (p <= 1))):
-            raise ValueError(
+            raise ConfigError(
                 "expected preferences of shape (members, candidates) in [0, 1], got shape "
-                f"{p.shape} from {p.min(initial=np.inf)} to {p.max(initial=-np.inf)}; look for NaN "
-                "in the reward model."
+                f"{p.shape} from {p.min(initial=np.inf)} to {p.max(initial=-np.inf)}; give "
+                "probabilities, one row for each member."
             )
 
     def __len__(self) -> int:

@@ -1,8 +1,23 @@
 """Settings of the preference loop: when labels are due."""
 
+import dataclasses
+
 import pytest
 
-from prefrl.control.preferences import PreferenceConfig
+from prefrl import PreferenceConfig, QueryConfig
+from prefrl.errors import ConfigError
+
+
+def test_settings_of_queries_may_be_given_directly():
+    config = PreferenceConfig(labels=7, selection="uniform", query=QueryConfig(warmup_segments=9))
+    assert config == PreferenceConfig(
+        labels=7, query=QueryConfig(selection="uniform", warmup_segments=9)
+    )
+    assert dataclasses.replace(config, max_open=3).query == dataclasses.replace(
+        config.query, max_open=3
+    )
+    with pytest.raises(ConfigError, match="got 'nonsense'"):
+        PreferenceConfig(selection="nonsense")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefrl.core.selection import SELECTIONS, Candidates, disagreement_scores, entropy_scores
-from prefrl.errors import ConfigError, NotEnoughDataError
+from prefrl.errors import ConfigError, NonFiniteError, NotEnoughDataError
 
 
 @pytest.fixture
@@ -132,7 +132,12 @@ def test_k_center_without_fitting_features_is_refused(features, rng):
         choose("k_center", rng, 1, np.full((1, 2), 0.5), features)
 
 
-@pytest.mark.parametrize("preferences", [[0.5, 0.5], [[0.5, 1.1]], [[math.nan, 0.5]]])
+@pytest.mark.parametrize("preferences", [[0.5, 0.5], [[0.5, 1.1]]])
 def test_preferences_that_are_none_are_refused(preferences):
-    with pytest.raises(ValueError, match="expected preferences of shape"):
+    with pytest.raises(ConfigError, match="expected preferences of shape"):
         Candidates(np.array(preferences))
+
+
+def test_a_reward_that_is_nan_is_named():
+    with pytest.raises(NonFiniteError, match="a finite reward for the items"):
+        Candidates(np.array([[math.nan, 0.5]]))
