@@ -52,7 +52,7 @@ def test_off_policy_agents_and_single_observations_act(tmp_path):
     config = TrainConfig(
         DOT,
         algo="dqn",
-        steps=600,
+        steps=2_000,
         sync=True,
         films=False,
         run=tmp_path / "run",
