@@ -82,6 +82,8 @@ def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
     """What the roles of the run said last, and others that somebody started beside them."""
     config = run.read_json(run.config)
     expected = set(_ROLES.get(config.get("oracle", ""), ()))
+    if config.get("sync"):  # all in the agent's process
+        expected &= {"agent"}
     if "method" in config:  # texts are not filmed
         expected.discard("renderer")
     said = {role: read_status(run, role) for role in _ROLES["mixed"]}
