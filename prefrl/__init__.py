@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from prefrl.control.environments.source import EnvConfig
     from prefrl.control.environments.states import RecordState
     from prefrl.control.finish import Result
+    from prefrl.control.learned.reward import Reward, load_reward
+    from prefrl.control.learned.wrapping import LearnedReward
+    from prefrl.control.policy import Policy, load_policy
     from prefrl.control.preferences import PreferenceConfig
     from prefrl.control.presets import preset
     from prefrl.control.queries import QueryConfig
@@ -49,8 +52,10 @@ __all__ = [
     "FitConfig",
     "HideReward",
     "LabelStore",
+    "LearnedReward",
     "Oracle",
     "OracleConfig",
+    "Policy",
     "PreferenceCallback",
     "PreferenceConfig",
     "PrefrlError",
@@ -59,12 +64,15 @@ __all__ = [
     "RecordState",
     "RelabelledReplayBuffer",
     "Result",
+    "Reward",
     "RewardNetConfig",
     "RunDirectory",
     "Segment",
     "TrainConfig",
     "adapt_spaces",
     "agent_settings",
+    "load_policy",
+    "load_reward",
     "preset",
     "resume",
     "resume_script",
@@ -79,6 +87,9 @@ _MODULES = {
     "prefrl.control.agent.script_run": ("resume_script",),
     "prefrl.control.config": ("TrainConfig",),
     "prefrl.control.finish": ("Result",),
+    "prefrl.control.learned.reward": ("Reward", "load_reward"),
+    "prefrl.control.learned.wrapping": ("LearnedReward",),
+    "prefrl.control.policy": ("Policy", "load_policy"),
     "prefrl.control.environments.adapting": ("adapt_spaces",),
     "prefrl.control.environments.hide_reward": ("HideReward",),
     "prefrl.control.environments.source": ("EnvConfig",),

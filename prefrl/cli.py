@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib import metadata
 from typing import Annotated, Any
 
 import tyro
@@ -14,6 +16,7 @@ from prefrl.commands.console import console, errors
 from prefrl.commands.doctor import Doctor, doctor
 from prefrl.commands.export import Export, export
 from prefrl.commands.label import Label, label
+from prefrl.commands.reward import SaveReward, save_reward
 from prefrl.commands.runs import (
     Replay,
     Report,
@@ -26,6 +29,7 @@ from prefrl.commands.runs import (
 )
 from prefrl.commands.sft import Sft, start_sft
 from prefrl.commands.train import Evaluate, Train, evaluate_agent, start_train
+from prefrl.commands.watch import Watch, watch
 from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.presets import PRESETS, for_algorithm, preset_for
 from prefrl.errors import PrefrlError
@@ -37,7 +41,10 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``prefrl``. Exits with 2 on bad input, after one clear sentence."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if arguments == ["--version"]:
+        console.print(f"prefrl {metadata.version('prefrl')}")
+        return
     try:
         first = _named_preset(arguments) or _preset_of_model(arguments)
         command = _parse(arguments, first)
@@ -78,7 +85,7 @@ def _named_algorithm(arguments: Sequence[str]) -> Any:
 
 def _named(arguments: Sequence[str], option: str, names: Mapping[str, Any]) -> str:
     """The value of an option, if it is one of some names; else nothing."""
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, value in itertools.pairwise([*arguments, ""]):
         name = value if flag == option else flag.removeprefix(f"{option}=")
         if flag.startswith(option) and name in names:
             return name
@@ -109,14 +116,19 @@ def _parse(arguments: Sequence[str], preset: str) -> Any:
         | Annotated[Status, tyro.conf.subcommand("status")]
         | Annotated[Replay, tyro.conf.subcommand("replay")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Watch, tyro.conf.subcommand("watch")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[SaveReward, tyro.conf.subcommand("reward")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     )
     return tyro.cli(
         commands,
         prog="prefrl",
-        description="Deep reinforcement learning from human preferences.",
+        description=(
+            "Deep reinforcement learning from human preferences. prefrl COMMAND --help explains a "
+            "command's options, prefrl --version prints the release."
+        ),
         args=arguments,
     )
 
@@ -146,7 +158,9 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Status: status,
     Replay: replay,
     Evaluate: evaluate_agent,
+    Watch: watch,
     Report: report,
     Export: export,
+    SaveReward: save_reward,
     Doctor: doctor,
 }

@@ -1,7 +1,9 @@
+import json
 import os
 import pty
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,17 @@ def test_status_says_what_each_role_does(trained, capsys):
     said = capsys.readouterr().out
     for part in ("agent", "learner", "labeller", "finished", "version", "steps old", "12 answered"):
         assert part in said
+
+
+def test_labels_and_reward_version_are_the_same_everywhere(trained, capsys):
+    summary = json.loads((trained / "summary.json").read_text())
+    main(["status", str(trained)])
+    said = capsys.readouterr().out
+    assert f"version {summary['reward_version']}," in said
+    assert f"{summary['labels']} answered" in said
+    page = (trained / "report" / "index.html").read_text()
+    assert f"<b>{summary['labels']}</b><span>labels</span>" in page
+    assert f"<b>{summary['reward_version']}</b><span>reward version</span>" in page
 
 
 def test_replay_repeats_the_fits(trained, capsys):
@@ -156,6 +169,18 @@ def test_bad_input_gets_one_clear_sentence_and_exit_code_2(
 def test_an_existing_run_is_refused(trained, capsys):
     assert run("train", DOT, *SHORT, "--run", str(trained)) == 2
     assert "exists and is not empty" in capsys.readouterr().err
+
+
+def test_without_a_command_there_is_help(capsys):
+    assert run() == 0
+    said = capsys.readouterr().out
+    for command in ("train", "align", "label", "status", "export", "doctor", "--version"):
+        assert command in said
+
+
+def test_version_names_the_release(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"prefrl {metadata.version('prefrl')}\n"
 
 
 def test_help_explains_every_option(capsys):

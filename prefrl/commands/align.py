@@ -12,6 +12,7 @@ import tyro
 from prefrl.commands.console import console, errors
 from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import AlignProgress
+from prefrl.commands.stopping import show_stopped
 from prefrl.report.text_page import write_text_report
 from prefrl.runtime.parallel import launched_as
 from prefrl.runtime.rundir import RunDirectory
@@ -89,9 +90,7 @@ def _work(begin: Callable[..., AlignResult], config: AlignConfig, page: PageConf
 def _show(config: AlignConfig, result: AlignResult) -> None:
     root = result.run.root
     if not result.finished:
-        console.print(
-            f"\nSaved and stopped. Go on with [bold]prefrl resume {root}[/].", soft_wrap=True
-        )
+        show_stopped(result.run)
         return
     page, summary = write_text_report(result.run), result.summary
     console.print(

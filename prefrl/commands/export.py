@@ -6,11 +6,12 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import tyro
 
 from prefrl.commands.align import is_text
-from prefrl.commands.console import errors
+from prefrl.commands.console import console, errors
 from prefrl.control.export import export_segments
 from prefrl.core.disk import whole_file
 from prefrl.errors import ConfigError
@@ -31,13 +32,20 @@ class Export:
     """A row for each pair with chosen and rejected; for each pair or group with ranks; or, of a
     language model, for each response with a label."""
     output: Path | None = None
-    """File to write, which is whole or not there; by default standard output."""
+    """File to write, which is whole or not there; - is standard output. By default it lies in the
+    run's folder export and is named after the form, as preference.jsonl."""
     annotator: str | None = None
     """Whose answers alone; by default what most have answered to each query."""
 
 
+_STANDARD_OUTPUT = Path("-")
+
+
 def export(command: Export) -> None:
-    """Writes the answers, and says on standard error what they are and what is left out."""
+    """Writes the answers to a file, and says where they are and what is left out.
+
+    On standard output are the path of the file or, if they go there, the answers alone.
+    """
     run = RunDirectory.open(command.run)
     if command.output is not None and command.output.is_dir():
         raise ConfigError(f"expected a file to write, but {command.output} is a folder.")
@@ -50,7 +58,7 @@ def export(command: Export) -> None:
             f"expected a run of an agent or of a language model, but {run.root} is neither; what "
             "is in it was made to try the labelling page."
         )
-    if command.output is None:
+    if command.output == _STANDARD_OUTPUT:
         try:
             sys.stdout.writelines(made.lines())
             sys.stdout.flush()
@@ -58,6 +66,22 @@ def export(command: Export) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
     else:
-        with whole_file(command.output) as part, part.open("w", encoding="utf-8") as file:
+        path = command.output or _default_output(run, command)
+        with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
             file.writelines(made.lines())
+        console.print(str(path), markup=False, soft_wrap=True)
     errors.print(f"wrote {made}", markup=False, soft_wrap=True)
+
+
+def _default_output(run: RunDirectory, command: Export) -> Path:
+    """A file in the run, one for each form and annotator."""
+    of = "" if command.annotator is None else f"-{quote(command.annotator, safe=' ')}"
+    folder = run.root / "export"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"expected to write into {folder}, but {error.strerror}; choose another place with "
+            "--output FILE, or --output - for standard output."
+        ) from error
+    return folder / f"{command.format}{of}.jsonl"

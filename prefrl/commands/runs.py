@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -55,6 +56,9 @@ class Report:
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
+    figure: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A figure of your own, of an agent's run, as module:name, beside those that the training was
+    given."""
 
 
 def resume(command: Resume) -> None:
@@ -104,5 +108,8 @@ def replay(command: Replay) -> None:
 def report(command: Report) -> None:
     """Draws the report of a run of any kind."""
     run = RunDirectory(command.run)
-    write = write_text_report if run.config.is_file() and is_text(run) else write_report
-    console.print(str(write(run)), soft_wrap=True)
+    if run.config.is_file() and is_text(run):
+        page = write_text_report(run)
+    else:
+        page = write_report(run, figures=command.figure)
+    console.print(str(page), soft_wrap=True)

@@ -11,6 +11,7 @@ import tyro
 
 from prefrl.commands.console import console
 from prefrl.commands.progress import SftProgress
+from prefrl.commands.stopping import show_stopped
 from prefrl.report.text_page import write_text_report
 from prefrl.runtime.parallel import check_alone
 from prefrl.runtime.rundir import RunDirectory
@@ -73,9 +74,7 @@ def _describe(amounts: Amounts, config: SftConfig) -> str:
 def _show(config: SftConfig, result: SftResult) -> None:
     root = result.run.root
     if not result.finished:
-        console.print(
-            f"\nSaved and stopped. Go on with [bold]prefrl resume {root}[/].", soft_wrap=True
-        )
+        show_stopped(result.run)
         return
     page, summary = write_text_report(result.run), result.summary
     loss = f"loss {summary['loss']:.3f} in the last epoch"

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from rich.markup import escape
 from rich.table import Table
 
-from prefrl.core.store import LabelStore
 from prefrl.runtime.role import RoleStatus, read_status
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.saving import unsaved_of
 from prefrl.runtime.tables import last_row
+from prefrl.runtime.tally import Tally, tally_of
 from prefrl.runtime.troubles import troubles_of
 
 __all__ = ["describe_run"]
@@ -22,6 +23,9 @@ _ROLES = {
     "human": ("agent", "learner", "renderer", "viewer"),
     "mixed": ("agent", "learner", "labeller", "renderer", "viewer"),
 }
+_NOT_FITTED = "not fitted yet: the agent does not learn"
+_SAID_ELSEWHERE = {"answered", "labels", "reward_version", "troubles", "unsaved", "version"}
+"""What roles say that has a line of its own: what they said last may be older than that."""
 _SERVE_PEOPLE = ("renderer", "viewer")  # also when there is no training any more
 
 
@@ -34,14 +38,13 @@ def describe_run(run: RunDirectory) -> Table:
     for role, status in roles.items():
         finished = run.summary.is_file() and role not in _SERVE_PEOPLE
         table.add_row(role, _describe(status, finished=finished))
-    row = last_row(run.metrics)
+    row, tally = last_row(run.metrics), tally_of(run)
     if row and "eval_loss" in row:
         table.add_row("loss", _describe_loss(row))
     elif "agent" in roles and "oracle" in run.read_json(run.config):
-        table.add_row("reward", _describe_reward(row))
+        table.add_row("reward", _describe_reward(row, tally))
     if run.labels.is_file():
-        with LabelStore(run.labels) as store:
-            counts = store.counts()
+        counts = tally.counts
         dropped = f", {row['dropped']:.0f} dropped" if row and row["dropped"] else ""
         table.add_row(
             "labels",
@@ -53,23 +56,28 @@ def describe_run(run: RunDirectory) -> Table:
 
 
 def _troubles(run: RunDirectory) -> list[str]:
-    """What keeps an agent's run from learning."""
+    """What keeps a run from being saved, and an agent's from learning."""
+    unsaved = unsaved_of(read_status(run, "agent"))
+    texts = [unsaved] if unsaved else []
     steps = run.read_json(run.config).get("steps")
     if "env_id" not in run.read_json(run.config) or not isinstance(steps, int):
-        return []
+        return texts
     found = troubles_of(run, total_steps=steps, finished=run.summary.is_file())
-    return [trouble.text for trouble in found]
+    return [*texts, *(trouble.text for trouble in found)]
 
 
-def _describe_reward(row: Mapping[str, float | int | str] | None) -> str:
+def _describe_reward(row: Mapping[str, float | int | str] | None, tally: Tally) -> str:
+    if not tally.reward_version:
+        return "no rollout has ended yet" if row is None else _NOT_FITTED
+    told = f"version {tally.reward_version}"
     if row is None:
-        return "no rollout has ended yet"
-    if not row["reward_version"]:
-        return "not fitted yet: the agent does not learn"
-    freshness = f"version {row['reward_version']:.0f}, {row['reward_age']:,.0f} steps old"
+        return told
+    steps = float(row.get("env_steps", row.get("responses", 0)))
+    # An agent that went back to a checkpoint may be behind the newest fit.
+    told += f", {max(0, steps - tally.reward_steps):,.0f} steps old"
     if "reward_correlation" not in row:
-        return f"{freshness}, hold-out accuracy {float(row['holdout_accuracy']):.2f}"
-    return f"{freshness}, correlation with the true reward {float(row['reward_correlation']):.2f}"
+        return f"{told}, hold-out accuracy {float(row['holdout_accuracy']):.2f}"
+    return f"{told}, correlation with the true reward {float(row['reward_correlation']):.2f}"
 
 
 def _describe_loss(row: Mapping[str, float | int | str]) -> str:
@@ -81,7 +89,8 @@ def _describe_loss(row: Mapping[str, float | int | str]) -> str:
 def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
     """What the roles of the run said last, and others that somebody started beside them."""
     config = run.read_json(run.config)
-    expected = set(_ROLES.get(config.get("oracle", ""), ()))
+    oracle = config.get("oracle", "")
+    expected = set(_ROLES.get(oracle, _ROLES["synthetic"] if ":" in oracle else ()))
     if config.get("sync"):  # all in the agent's process
         expected &= {"agent"}
     if "method" in config:  # texts are not filmed
@@ -93,7 +102,7 @@ def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
 def _describe(status: RoleStatus | None, *, finished: bool) -> str:
     if status is None:
         return "never started"
-    numbers = {name: v for name, v in status.about.items() if name != "troubles"}  # said below
+    numbers = {name: v for name, v in status.about.items() if name not in _SAID_ELSEWHERE}
     about = "  ".join(f"{name} {_plain(value)}" for name, value in numbers.items())
     silent = time.time() - status.beat_at
     if finished:

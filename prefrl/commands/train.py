@@ -15,15 +15,20 @@ import tyro
 from prefrl.commands.console import console, errors
 from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import TrainingProgress
+from prefrl.commands.stopping import show_stopped
 from prefrl.control.config import TrainConfig, config_from_json, with_settings
 from prefrl.control.evaluate import evaluate as run_episodes
 from prefrl.control.finish import Result, load_run
+from prefrl.control.policies import choose_policy
 from prefrl.control.train import resume as resume_training
 from prefrl.control.train import train as run_training
+from prefrl.core.store import Counts
 from prefrl.errors import ConfigError
 from prefrl.report import write_report
 from prefrl.runtime.parallel import check_alone
+from prefrl.runtime.role import RoleStatus
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.saving import unsaved_of
 from prefrl.runtime.supervisor import RoleCommand
 from prefrl.runtime.troubles import Trouble, troubles_of
 
@@ -42,6 +47,12 @@ NOTHING_LEARNED = 3
 _SECONDS_BETWEEN_LOOKS = 5.0
 
 
+_READ = {
+    "action": "observation and action",
+    "transition": "observation, action and what came of them, since episodes end here",
+}
+
+
 @dataclass(frozen=True)
 class Train:
     """Trains an agent from comparisons of clips."""
@@ -57,10 +68,14 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Runs a trained agent again and compares predicted with true reward."""
+    """Runs the agent of a run again and compares predicted with true reward."""
 
     run: tyro.conf.Positional[Path]
-    """Directory of a finished run."""
+    """Directory of the run, finished or not."""
+    checkpoint: str | None = None
+    """Which policy: best, of those that were evaluated in training (--evaluate-every); latest, also
+    of a run that was stopped or is under way; or the step at which it was kept. By default the
+    trained one, or else the latest."""
     episodes: int = 10
     """How many episodes."""
     seed: int = 0
@@ -73,12 +88,14 @@ def start_train(command: Train) -> None:
     """Trains an agent, and shows what it came to."""
     config = command.config
     page = page_for(command.page, asks_people=config.asks_people)
-    chosen = config.preferences.segment_length == "auto"
+    asked = config.preferences
     config, settings = with_settings(config)
     console.print(f"agent: {settings.line}", style="dim", markup=False, soft_wrap=True)
-    if chosen:
+    if asked.segment_length == "auto":
         length = config.preferences.segment_length
         console.print(f"segments: {length} steps each", style="dim", markup=False)
+    if asked.net.inputs == "auto":
+        console.print(f"reward: of a step's {_READ[config.preferences.net.inputs]}", style="dim")
     if n := config.env.processes:
         console.print(f"environments: in {n} processes", style="dim", markup=False)
     for note in settings.notes:
@@ -105,7 +122,7 @@ def _work(begin: Callable[..., Result], config: TrainConfig, page: PageConfig | 
         if page is None:
             progress.start()
         watch = _Watch(config, progress)
-        result = begin(on_rollout=watch.update, on_agent=progress.hear, beside=beside)
+        result = begin(on_rollout=watch.update, on_agent=watch.hear, beside=beside)
     _show(config, result, watch)
 
 
@@ -126,6 +143,12 @@ class _Watch:
         run = RunDirectory.open(self._config.run_path)
         self.say(troubles_of(run, total_steps=self._config.steps, finished=False))
 
+    def hear(self, status: RoleStatus, counts: Counts | None) -> None:
+        """Takes in what the agent says of itself."""
+        self._progress.hear(status, counts)
+        if unsaved := unsaved_of(status):
+            self.say([Trouble("unsaved", unsaved, is_fatal=False)])
+
     def say(self, troubles: Sequence[Trouble]) -> None:
         """Prints those of a kind that was not there before."""
         for trouble in troubles:
@@ -136,10 +159,7 @@ class _Watch:
 
 def _show(config: TrainConfig, result: Result, watch: _Watch) -> None:
     if not result.finished:
-        console.print(
-            f"\nSaved and stopped. Go on with [bold]prefrl resume {result.run.root}[/].",
-            soft_wrap=True,
-        )
+        show_stopped(result.run)
         return
     page = write_report(result.run)
     for note in result.notes:
@@ -153,6 +173,8 @@ def _show(config: TrainConfig, result: Result, watch: _Watch) -> None:
         f"{summary['env_steps']:,} steps in {summary['wall_seconds']:.0f} s.\n"
     )
     shown = [("report", page), ("policy", result.run.policy)]
+    if config.evaluate_every is not None:
+        shown.append(("policies", result.run.policies))
     shown += [(f"film {p.stem}", p) for p in sorted(result.run.films.glob("*.webm"), reverse=True)]
     for what, path in shown:
         console.print(f"  {what:<12} {path}", soft_wrap=True)
@@ -179,7 +201,8 @@ def evaluate_agent(command: Evaluate) -> None:
             f"expected a run of an agent in an environment, but {run.root} is of a language model; "
             "its evaluation is in its summary.json and report."
         )
-    config, agent, net = load_run(run)
+    policy = choose_policy(run, command.checkpoint)
+    config, agent, net = load_run(run, policy=policy)
     evaluation = run_episodes(
         agent,
         config.env_id,
@@ -192,8 +215,11 @@ def evaluate_agent(command: Evaluate) -> None:
     )
     returns = evaluation.returns
     cut = f", {evaluation.n_cut} of them cut" if evaluation.n_cut else ""
+    judged = "no reward has been learned yet."
+    if net is not None:
+        judged = f"correlation of predicted with true reward {evaluation.correlation:.2f}."
     console.print(
-        f"{config.env_id}: true return {returns.mean():,.1f} ± {returns.std():,.1f} over "
-        f"{len(returns)} episodes{cut} (lowest {returns.min():,.1f}, highest {returns.max():,.1f});"
-        f" correlation of predicted with true reward {evaluation.correlation:.2f}."
+        f"{config.env_id}, {policy.name}: true return {returns.mean():,.1f} ± {returns.std():,.1f} "
+        f"over {len(returns)} episodes{cut} (lowest {returns.min():,.1f}, highest "
+        f"{returns.max():,.1f}); {judged}"
     )

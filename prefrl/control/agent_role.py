@@ -18,9 +18,11 @@ from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.agent.replay_files import ReplayFiles
 from prefrl.control.agent.rollback import Rollback
 from prefrl.control.config import TrainConfig, devices_of
+from prefrl.control.evaluations import Evaluations
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
-from prefrl.runtime.role import Heartbeat, StopSignal
+from prefrl.runtime.role import Heartbeat, StopSignal, read_status
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.saving import saving, unsaved_of
 from prefrl.runtime.troubles import troubles_of
 
 __all__ = ["AgentRole"]
@@ -69,12 +71,15 @@ class AgentRole:
         self.agent.model.set_logger(configure(str(run.tensorboard), ["tensorboard"]))
         buffer = self.agent.replay_buffer
         self._replay = None if buffer is None else ReplayFiles(run.replay, buffer)
+        self._evaluations = Evaluations(config, run, go_on=self._evaluating)
         checkpoint = load_checkpoint(run.checkpoints)
         if checkpoint is not None:
             self.agent.load_state_dict(checkpoint.state["agent"])
             if self._replay is not None:
                 self._replay.load(checkpoint.state["replay"])
             preferences.load_state_dict(checkpoint.state["preferences"])
+            self._evaluations.load_state_dict(checkpoint.state.get("evaluations", {}))
+            heartbeat.beat(saved=self._place)
             _log.info("going on from checkpoint %d", checkpoint.number)
         # An update has no step of the environments.
         for optimizer in self.agent.optimizers():
@@ -91,6 +96,7 @@ class AgentRole:
         Returns:
             Whether there is more to do: not when all steps are taken, nor when it was told to stop.
         """
+        self._evaluations.step(self.agent)
         try:
             if not self.agent.iterate():
                 return False
@@ -115,20 +121,19 @@ class AgentRole:
 
     def save(self) -> None:
         """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
-        self._heartbeat.beat("saving")
+        self._heartbeat.beat("saving")  # to look at the policy may take its time
         self._check()
         state = {
             "agent": self.agent.state_dict(),
             "preferences": self.preferences.state_dict(),
+            "evaluations": self._evaluations.state_dict(),
         }
-        try:
+        with saving(self._heartbeat, self._place):
             if self._replay is not None:
                 state["replay"] = self._replay.save()
             save_checkpoint(self._run.checkpoints, state)
             if self._replay is not None:
                 self._replay.tidy()
-        except OSError as error:
-            _log.warning("no checkpoint: %s; training goes on from the older ones.", error)
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
@@ -144,7 +149,12 @@ class AgentRole:
     def _say_what_is_wrong(self) -> None:
         self._looked_at = time.monotonic()
         found = troubles_of(self._run, total_steps=self._config.steps, finished=False)
-        self._heartbeat.beat(troubles=[trouble.text for trouble in found])
+        texts = [unsaved_of(read_status(self._run, "agent")), *(one.text for one in found)]
+        self._heartbeat.beat(troubles=[text for text in texts if text])
+
+    @property
+    def _place(self) -> str:
+        return f"step {self.agent.model.num_timesteps:,}"
 
     def _check(self) -> bool:
         """Takes the policy back to where it was last looked at, if it is not finite."""
@@ -153,6 +163,10 @@ class AgentRole:
 
     def _seconds_unsaved(self) -> float:
         return time.monotonic() - self._saved_at
+
+    def _evaluating(self) -> bool:
+        self._heartbeat.beat("evaluating")
+        return not self._stop.requested
 
     def _pulse(self) -> bool:
         self._heartbeat.beat(

@@ -31,9 +31,11 @@ from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.segment_length import first_look
 from prefrl.core.oracle import OracleConfig
+from prefrl.core.plugs import with_names
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.devices import choose_devices
+from prefrl.runtime.options import named_option
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "with_settings",
 ]
 
+_ORACLES = ("synthetic", "human", "mixed")
 _FEWEST_UNANSWERED = 5  # a page fetches some pairs ahead
 
 
@@ -59,9 +62,10 @@ class TrainConfig:
     """Environment steps."""
     algo: Algo = "ppo"
     """How the agent learns from the reward."""
-    oracle: Literal["synthetic", "human", "mixed"] = "synthetic"
+    oracle: Annotated[str, named_option(_ORACLES)] = "synthetic"
     """Who answers: synthetic compares true returns, with the errors set under teacher; human is
-    whoever opens the labelling page; mixed is people, and synthetic while nobody is there."""
+    whoever opens the labelling page; mixed is people, and synthetic while nobody is there. Or an
+    oracle of your own: a function of two segments, or a class with compare."""
     sync: bool = False
     """Agent, reward learner and labeller take turns in one process: slower, and repeatable."""
     device: str = "auto"
@@ -84,6 +88,12 @@ class TrainConfig:
     """Episodes of the final evaluation."""
     eval_max_steps: int = 10_000
     """Steps after which an episode of the evaluation is cut, if it has not ended."""
+    evaluate_every: int | None = None
+    """Steps between two evaluations on the true reward while the agent trains, which learns nothing
+    from them: a curve, and the policy of each, so that the best one can be had. By default none."""
+    figure: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A figure of your own for the report, as module:name: a function of the run's directory that
+    returns a figure of matplotlib. Several are given one by one."""
     films: bool = True
     """Make films of the agent before and after, and of the most informative pairs."""
     threads: int = 1
@@ -103,16 +113,17 @@ class TrainConfig:
         for name in ("steps", "eval_episodes", "eval_max_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("horizon", "reset_after_fall"):
+        for name in ("horizon", "reset_after_fall", "evaluate_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}.")
         self.agent.check_for(self.algo)
         if self.endings not in ("shown", "hidden"):
             raise ConfigError(f"expected endings to be shown or hidden, got {self.endings!r}.")
-        if self.oracle not in ("synthetic", "human", "mixed"):
+        if self.oracle not in _ORACLES and ":" not in self.oracle:
             raise ConfigError(
-                f"expected oracle to be synthetic, human or mixed, got {self.oracle!r}."
+                f"expected oracle to be one of {', '.join(_ORACLES)}, or module:name, got "
+                f"{self.oracle!r}."
             )
         if self.sync and self.asks_people:
             raise ConfigError(
@@ -129,7 +140,12 @@ class TrainConfig:
     @property
     def asks_people(self) -> bool:
         """Whether people answer."""
-        return self.oracle != "synthetic"
+        return self.oracle in ("human", "mixed")
+
+    @property
+    def own_oracle(self) -> str | None:
+        """The name of an oracle of the user's own, if such a one answers."""
+        return self.oracle if ":" in self.oracle else None
 
     @property
     def limits(self) -> Limits:
@@ -207,7 +223,7 @@ def check_spaces_of_run(config: TrainConfig, run: RunDirectory) -> None:
 
 
 def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
-    """Fills in the agent's settings, wherever they are from, and how long segments are.
+    """Fills in the agent's settings, wherever they are from, and what a first look decides.
 
     Args:
         config: A training.
@@ -238,11 +254,15 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
 def _with_first_look(config: TrainConfig) -> TrainConfig:
     """Chooses what can only be chosen once some episodes were played."""
     preferences, env = config.preferences, config.env
-    if preferences.segment_length != "auto" and env.processes != "auto":
+    net = preferences.net
+    if "auto" not in (preferences.segment_length, env.processes, net.inputs):
         return config
     look = first_look(config.env_id, config.limits, seed=config.seed, env=env)
     if preferences.segment_length == "auto":
         preferences = dataclasses.replace(preferences, segment_length=look.segment_length)
+    if net.inputs == "auto":
+        net = dataclasses.replace(net, inputs="transition" if look.ends else "action")
+        preferences = dataclasses.replace(preferences, net=net)
     if env.processes == "auto":
         assert config.agent.n_envs is not None  # all settings are filled in
         games = can_be_played_again(config.env_id)
@@ -270,8 +290,12 @@ def devices_of(config: TrainConfig) -> tuple[str, str]:
 
 
 def config_as_json(config: TrainConfig) -> dict[str, Any]:
-    """The config as JSON can hold it."""
-    content = dataclasses.asdict(config)
+    """The config as JSON can hold it.
+
+    Raises:
+        ConfigError: If it holds a function or class that other processes could not import.
+    """
+    content: dict[str, Any] = with_names(dataclasses.asdict(config))
     content["run"] = str(config.run_path)
     return content
 
@@ -283,6 +307,7 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
         RunDirectoryError: If it is not one of this release.
     """
     try:
+        content["figure"] = tuple(content.get("figure", ()))
         agent = AgentConfig(**_tuples(content.pop("agent")))
         env = EnvConfig.from_json(content.pop("env", {"kwargs": {}, "wrapper": []}))
         told = content.pop("preferences")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from prefrl.control.agent.agent import Agent
-from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY, Batched
-from prefrl.control.environments.endings import ended_of, numbers_after
-from prefrl.control.environments.frames import History
-from prefrl.control.environments.journals import Journals
-from prefrl.control.environments.making import last_observations, make_environments
-from prefrl.control.environments.rollout import Rollout
+from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY
+from prefrl.control.environments.journals import JOURNAL_KEY, Journal, Journals
+from prefrl.control.environments.making import (
+    journals_under_way,
+    last_observations,
+    make_environments,
+)
 from prefrl.control.environments.source import EnvConfig
-from prefrl.control.environments.spaces import encode_actions, layout_of
 from prefrl.control.environments.stacking import stack_frames
 from prefrl.control.environments.states import STATE_KEY
+from prefrl.control.learned.judge import Judge
 from prefrl.control.preferences import StepReward
 from prefrl.control.reward.correlation import correlation
 
@@ -35,9 +36,10 @@ class Evaluation:
     predicted_rewards: NDArray[np.float64]
     """The learned reward, shape (E, T); NaN where there was no reward model."""
     states: NDArray[np.float64] | None
-    """Simulator states of the first episode, shape (T, S), where they are known."""
+    """Simulator states of the first episode, shape (T, S), or its number and steps where it is
+    played again for films; None where neither is known."""
     journals: Journals
-    """The games in ``states``."""
+    """The episodes or games in ``states``."""
     n_cut: int = 0
     """Episodes that were cut before their end; more might have come."""
 
@@ -62,6 +64,7 @@ def evaluate(
     deterministic: bool = True,
     max_steps: int = 10_000,
     env: EnvConfig | None = None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Evaluation:
     """Runs whole episodes, or games, in fresh environments, side by side.
 
@@ -74,29 +77,37 @@ def evaluate(
         deterministic: Whether the agent takes its most likely action.
         max_steps: Steps after which an episode that has not ended is cut.
         env: Arguments and wrappers of the environments.
+        go_on: Asked before each step; False cuts all episodes there.
 
     Returns:
         True and predicted rewards, and states for a film.
     """
     venv = make_environments(env_id, n_envs=episodes, seed=seed, env=env)
     try:
-        return _run_episodes(agent, venv, net, deterministic, max_steps)
+        return _run_episodes(agent, venv, net, deterministic, max_steps, go_on)
     finally:
         venv.close()
 
 
 def _run_episodes(
-    agent: Agent, venv: VecEnv, net: StepReward | None, deterministic: bool, max_steps: int
+    agent: Agent,
+    venv: VecEnv,
+    net: StepReward | None,
+    deterministic: bool,
+    max_steps: int,
+    go_on: Callable[[], bool],
 ) -> Evaluation:
     true: list[NDArray[np.float64]] = []
     predicted: list[NDArray[np.float64]] = []
     states: list[NDArray[np.float64]] = []
-    journals: dict[int, NDArray[np.uint8]] = {}
+    journals: dict[int, Journal] = {}
     running = np.ones(venv.num_envs, np.bool_)
     acting = stack_frames(venv, agent.frame_stack) or venv
-    judge = None if net is None else _Judge(net, venv)
+    judge = None
+    if net is not None:
+        judge = Judge(net, venv.observation_space, venv.action_space, venv.num_envs)
     seen, begins = acting.reset(), np.ones(venv.num_envs, np.bool_)
-    while running.any() and len(true) < max_steps:
+    while running.any() and len(true) < max_steps and (go_on() or not true):
         shown = last_observations(venv)
         actions = agent.act(seen, deterministic=deterministic, begins=begins)
         row = np.full(venv.num_envs, np.nan)
@@ -110,14 +121,14 @@ def _run_episodes(
         true.append(np.where(running, rewards, np.nan))
         if running[0] and STATE_KEY in infos[0]:
             states.append(infos[0][STATE_KEY])
-            if over[0]:
-                journals |= dict([infos[0][GAME_OVER_KEY]])
+            if JOURNAL_KEY in infos[0]:
+                journals |= dict([infos[0][JOURNAL_KEY]])
         begins = np.asarray(dones | over)
         running &= ~begins
         if judge is not None:
             judge.forget(dones)
-    if running[0] and isinstance(venv, Batched):
-        journals |= venv.journals()
+    if running[0]:
+        journals |= journals_under_way(venv)
     return Evaluation(
         true_rewards=np.stack(true, axis=1),
         predicted_rewards=np.stack(predicted, axis=1),
@@ -125,46 +136,3 @@ def _run_episodes(
         journals=journals,
         n_cut=int(running.sum()),
     )
-
-
-class _Judge:
-    """The learned reward step by step, with the pictures that it looks back on."""
-
-    def __init__(self, net: StepReward, venv: VecEnv) -> None:
-        self._net = net
-        self._layout = layout_of(venv.observation_space)
-        self._action_space = venv.action_space
-        self._history: History | None = None
-        if self._layout.picture is not None:
-            self._history = History(net.n_before + 1, venv.num_envs, self._layout.picture)
-
-    def rewards(
-        self,
-        observations: Any,
-        actions: NDArray[Any],
-        after: Any,
-        dones: NDArray[Any],
-        infos: list[dict[str, Any]],
-    ) -> NDArray[np.float32]:
-        """For one step of each environment, given with what it returned, shape (N,)."""
-        numbers, pictures = self._layout.split(observations)
-        if self._history is not None and pictures is not None:
-            self._history.push(pictures)
-        nothing = np.zeros((1, len(numbers)))
-        step = Rollout(
-            observations=numbers[None],
-            actions=encode_actions(actions, self._action_space)[None],
-            true_rewards=nothing,
-            dones=nothing.astype(np.bool_),
-            states=None,
-            frames=None if self._history is None else self._history.frames,
-            next_observations=numbers_after(self._layout, after, dones, infos)[None],
-            ended=ended_of(dones, infos)[None],
-        )
-        reward, _ = self._net.predict(step)
-        return np.asarray(reward[0])
-
-    def forget(self, dones: NDArray[Any]) -> None:
-        """Some episodes have ended."""
-        if self._history is not None:
-            self._history.forget(np.flatnonzero(dones))

@@ -17,13 +17,16 @@ __all__ = ["Exploration", "ExplorationConfig", "rank_correlation"]
 
 @dataclass(frozen=True)
 class ExplorationConfig:
-    """What keeps an on-policy agent with continuous actions from settling too early."""
+    """What keeps an on-policy agent from settling too early."""
 
     min_std: float = 0.0
-    """Standard deviation that the noise of actions does not fall below."""
+    """Standard deviation that the noise of continuous actions does not fall below."""
     renew_below: float | None = None
     """Give the noise its first deviation back when a new reward ranks the steps of the newest
     rollout otherwise than the one before: when Spearman's correlation of the two is below this."""
+    novelty: bool = True
+    """As long as all answers are ties, reward states by how far they are from those seen before, so
+    that something happens that answers can be about. Not with pictures."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_std < math.inf:

@@ -21,9 +21,11 @@ from prefrl.control.config import (
 from prefrl.control.environments.making import check_environment
 from prefrl.control.evaluate import Evaluation, evaluate
 from prefrl.control.films.drawing import Recorded, film, film_pairs
+from prefrl.control.policies import KeptPolicy, choose_policy
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.errors import ConfigError, PrefrlError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
+from prefrl.runtime.tally import tally_of
 from prefrl.runtime.troubles import Trouble, troubles_of
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 
@@ -61,13 +63,20 @@ class Result:
         return float(self.summary["eval_return_mean"])
 
 
-def load_run(run: RunDirectory) -> tuple[TrainConfig, Agent, StepReward]:
-    """Loads a trained run: its config, its agent, and its newest reward model.
+def load_run(
+    run: RunDirectory, *, policy: KeptPolicy | None = None
+) -> tuple[TrainConfig, Agent, StepReward | None]:
+    """Loads a run: its config, its agent, and its newest reward model, if it has one.
 
     They are on the agent's device, or on the CPU of a machine that has no such device.
 
+    Args:
+        run: Which run.
+        policy: What the agent acts by; None takes the trained policy, or where the run has not come
+            to its end that of its latest checkpoint.
+
     Raises:
-        RunDirectoryError: If a part is missing or does not fit.
+        RunDirectoryError: If there is no policy yet, or a part is damaged or does not fit.
     """
     config = config_from_json(run.read_json(run.config))
     check_environment(config.env_id, config.env)
@@ -77,7 +86,9 @@ def load_run(run: RunDirectory) -> tuple[TrainConfig, Agent, StepReward]:
     except ConfigError:
         device = "cpu"  # trained elsewhere
     agent = _agent(config, device)
-    agent.restore(run)
+    (policy or choose_policy(run)).load(agent)
+    if newest_version(run.reward) is None:
+        return config, agent, None
     return config, agent, _reward_net(run, config, agent)
 
 
@@ -174,13 +185,14 @@ def _summary(
     finite = [c for c in correlations if math.isfinite(c)]
     fits = _rows(run.fits) if run.fits.is_file() else []
     accuracy = float(fits[-1]["holdout_accuracy"]) if fits else math.nan
+    tally = tally_of(run)
     return {
         "env_id": config.env_id,
         "algo": config.algo,
         "agent_settings": config.agent.source,
         "seed": config.seed,
         "sync": config.sync,
-        "labels": int(rows[-1]["labels"]),
+        "labels": tally.labels,
         "dropped": int(rows[-1]["dropped"]),
         "env_steps": int(rows[-1]["env_steps"]),
         "wall_seconds": round(float(rows[-1]["wall_seconds"]), 1),
@@ -192,7 +204,7 @@ def _summary(
         "train_return_mean": float(rows[-1]["true_return_mean"]),
         "reward_correlation": float(np.mean(finite)) if finite else None,
         "reward_accuracy_holdout": accuracy if math.isfinite(accuracy) else None,
-        "reward_versions": len(fits),
+        "reward_version": tally.reward_version,
         "selection": config.preferences.query.selection,
         "members": config.preferences.members,
         "segment_length": config.preferences.segment_length,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.environments.frames import PackedFrames
+from prefrl.control.environments.journals import from_state, shared_from_state, shared_state
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Item
 
@@ -282,7 +283,7 @@ def _as_state(rewarded: Sequence[_Rewarded]) -> dict[str, Any]:
         "n_held": [segment.n_held for segment in segments],
         "true_rewards": np.stack([rewards for _, rewards in rewarded]),
         "frames": [[list(f.shape), np.frombuffer(f.content, np.uint8)] for f in frames],
-        "journals": [[list(game) for game in s.journals.items()] for s in segments],
+        "journals": shared_state([segment.journals for segment in segments]),
     }
 
 
@@ -293,6 +294,10 @@ def _from_state(state: Mapping[str, Any]) -> list[_Rewarded]:
     starts = state.get("episode_steps", [None] * len(ids))  # earlier releases did not count
     after, held = state.get("next_observations"), state.get("n_held", [0] * len(ids))
     packed = [PackedFrames(tuple(shape), c.tobytes()) for shape, c in state.get("frames", ())]
+    kept = state.get("journals", ())
+    # Earlier releases wrote them segment by segment.
+    shared = isinstance(kept, Mapping)
+    journals = shared_from_state(kept) if shared else [from_state(one) for one in kept]
     for i, item_id in enumerate(ids):
         # Copies: one segment that stays must not keep all others alive.
         segment = Segment(
@@ -303,7 +308,7 @@ def _from_state(state: Mapping[str, Any]) -> list[_Rewarded]:
             env_steps=state["env_steps"][i],
             episode_step=starts[i],
             frames=packed[i] if packed else None,
-            journals={game: actions.copy() for game, actions in state["journals"][i]},
+            journals=journals[i],
             next_observations=None if after is None else after[i].copy(),
             n_held=held[i],
         )

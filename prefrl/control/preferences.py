@@ -16,11 +16,13 @@ from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.cnn import CnnStepReward
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.reward.mlp import MlpStepReward
+from prefrl.control.reward.own import OwnStepReward
 from prefrl.core.oracle import OracleConfig
-from prefrl.core.schedule import LabelSchedule
+from prefrl.core.schedule import SCHEDULES, LabelSchedule, Schedule, check_schedule
 from prefrl.core.trainer import FitConfig
-from prefrl.errors import ConfigError
+from prefrl.errors import ConfigError, UnsupportedSpaceError
 from prefrl.runtime.learner import CalibrateOn, LearnerConfig
+from prefrl.runtime.options import named_option
 
 __all__ = ["HasSpaces", "PreferenceConfig", "StepReward", "step_reward"]
 
@@ -39,8 +41,9 @@ class PreferenceConfig:
     more than three quarters of the first episodes are long."""
     members: int = 3
     """Members of the reward ensemble."""
-    schedule: Literal["constant", "hyperbolic", "inverse_quadratic"] = "hyperbolic"
-    """How the rate of labels falls over the training; all are due when 95 % of it are over."""
+    schedule: Annotated[Schedule, named_option(SCHEDULES)] = "hyperbolic"
+    """How the rate of labels falls over the training; all are due when 95 % of it are over. Or a
+    function of your own, from the share of these 95 % to the share of the labels."""
     decay_steps: float | None = None
     """Steps after which a hyperbolic rate has halved; by default a fifth of the training."""
     initial_fraction: float = 0.25
@@ -90,6 +93,7 @@ class PreferenceConfig:
             )
         if self.scale not in ("return", "step"):
             raise ConfigError(f"expected scale to be return or step, got {self.scale!r}.")
+        check_schedule(self.schedule)
         _ = self.learner  # checks what it takes
 
     @property
@@ -167,8 +171,20 @@ StepReward = MlpStepReward | CnnStepReward
 
 
 def step_reward(env: HasSpaces, config: PreferenceConfig) -> StepReward:
-    """The reward ensemble for an environment, before any fit."""
+    """The reward ensemble for an environment, before any fit.
+
+    Raises:
+        ConfigError: If the user's own nets cannot be made, or do not give a number for each step.
+        UnsupportedSpaceError: If there are such nets, and the environment shows pictures.
+    """
     layout, n_action = layout_of(env.observation_space), action_width(env.action_space)
+    if config.net.member is not None:
+        if layout.picture is not None:
+            raise UnsupportedSpaceError(
+                "expected observations of numbers for net.member, got pictures; leave it out: for "
+                "pictures there are the layers of net.convolutions."
+            )
+        return OwnStepReward(layout.width, n_action, n_members=config.members, config=config.net)
     if layout.picture is not None:
         return CnnStepReward(layout, n_action, n_members=config.members, config=config.net)
     return MlpStepReward(layout.width, n_action, n_members=config.members, config=config.net)

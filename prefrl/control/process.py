@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from prefrl.control.items import Items, synthetic_oracle
-from prefrl.core.oracle import OracleConfig
+from prefrl.core.oracle import Oracle, OracleConfig, as_oracle, load_oracle
 from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.presence import Attendance, n_people_present
@@ -109,8 +109,12 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     config = run.read_json(run.config)
     items = Items(run, states=False)
-    teacher = OracleConfig(**config["preferences"]["teacher"])
-    oracle = synthetic_oracle(items, teacher, seed=config["seed"])
+    oracle: Oracle
+    if ":" in config["oracle"]:
+        oracle = as_oracle(load_oracle(config["oracle"]), true_rewards=items.true_rewards)
+    else:
+        teacher = OracleConfig(**config["preferences"]["teacher"])
+        oracle = synthetic_oracle(items, teacher, seed=config["seed"])
     with LabelStore(run.labels) as store:
         people = Attendance(run, store) if config["oracle"] == "mixed" else None
         serve_labeller(Labeller(store, items, oracle), heartbeat, stop, people=people)

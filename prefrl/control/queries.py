@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from prefrl.control.items import Items, Truth
 from prefrl.control.pool import SegmentPool, SegmentReservoir
 from prefrl.control.segments import Segment
-from prefrl.core.selection import SELECTIONS
+from prefrl.core.selection import SELECTIONS, Selection, selection_rule
 from prefrl.errors import ConfigError
-from prefrl.runtime.questioner import Candidate, SelectionName, n_pairs
+from prefrl.runtime.options import named_option
+from prefrl.runtime.questioner import Candidate, n_pairs
 
 __all__ = ["QueryConfig", "SegmentSource", "disagreement_of_rollout", "segment_pool"]
 
@@ -25,8 +27,8 @@ _SMALLEST_SCALE = 1e-6
 class QueryConfig:
     """Which pairs are put to the labeller."""
 
-    selection: SelectionName = "disagreement"
-    """How pairs are chosen among candidates; k_center spreads them out."""
+    selection: Annotated[Selection, named_option(SELECTIONS)] = "disagreement"
+    """How pairs are chosen among candidates; k_center spreads them out. Or a rule of your own."""
     ranked: int = 2
     """Segments that are compared at once: a pair, or K that are ranked, which give K (K - 1) / 2
     labels."""
@@ -47,9 +49,10 @@ class QueryConfig:
     ending_share: float = 0.5
     """At least this share of the candidates' segments, on average, show how an episode ended, as
     far as there are such segments: what people judge by is often the end."""
-    over_share: float = 0.1
-    """Share of the candidates, where episodes end, of which one side is that all is over: it is
-    worth nothing, so the answer says whether the other one is better than that."""
+    over_share: float = 0.3
+    """Share of the queries, on average, where episodes end, of which one side is that all is over:
+    it is worth nothing, so the answer says whether the other one is better than that. They are
+    asked even where all members agree, since they may agree on what is wrong."""
     standardize_features: bool = False
     """Divide what k_center spreads out by its standard deviation over the newest segments: else
     what is measured in large numbers, such as velocities, decides. Not for pictures."""
@@ -59,10 +62,7 @@ class QueryConfig:
     """Queries that wait for an answer at most; what is due beyond them is dropped and counted."""
 
     def __post_init__(self) -> None:
-        if self.selection not in SELECTIONS:
-            raise ConfigError(
-                f"expected selection to be one of {', '.join(SELECTIONS)}, got {self.selection!r}."
-            )
+        selection_rule(self.selection)
         for name in ("history_share", "early_share", "ending_share", "over_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share in [0, 1], got {getattr(self, name)}.")
@@ -150,6 +150,10 @@ class SegmentSource:
         scale = self._scale() if self._config.standardize_features else np.float32(1)
         rows = [np.concatenate([_features_of(s, scale) for s in one]) for one in candidates]
         return np.stack(rows)
+
+    def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
+        """Whether one side is that all is over, shape (C,)."""
+        return np.array([any(s.is_over for s in one) for one in candidates], np.intp)
 
     def _scale(self) -> NDArray[np.float32]:
         """Standard deviation of each number of the newest segments' observations, shape (O,)."""

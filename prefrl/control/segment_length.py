@@ -1,4 +1,4 @@
-"""A first look at an environment: how long a segment is, where nobody says, and who steps it.
+"""A first look at an environment: how long a segment is, who steps it, and whether episodes end.
 
 A segment is what people see in two seconds, if episodes last so long.
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from prefrl.control.environments.endings import ended_of
 from prefrl.control.environments.limits import Limits
 from prefrl.control.environments.making import make_environments
 from prefrl.control.environments.source import EnvConfig
@@ -58,6 +59,8 @@ class FirstLook:
     """What a step takes."""
     busy: float
     """How much of that the processor worked, from 0 to 1."""
+    ends: bool
+    """Whether the environment ended one of the episodes, and no time limit cut it."""
 
     @property
     def segment_length(self) -> int:
@@ -84,18 +87,19 @@ def first_look(
     """
     here = replace(env or EnvConfig(), processes=0)
     venv = make_environments(env_id, n_envs=1, seed=seed, limits=limits, env=here)
-    lengths, now, n_steps = list[int](), 0, 0
+    lengths, now, n_steps, ends = list[int](), 0, 0, False
     try:
         metadata = venv.get_attr("metadata")[0] or {}
         venv.action_space.seed(seed)
         venv.reset()
         began, began_busy = time.monotonic(), time.process_time()
         while len(lengths) < _EPISODES and n_steps < _STEPS:
-            _, _, dones, _ = venv.step(np.array([venv.action_space.sample()]))
+            _, _, dones, infos = venv.step(np.array([venv.action_space.sample()]))
             now, n_steps = now + 1, n_steps + 1
             if dones[0]:
                 lengths.append(now)
                 now = 0
+                ends = ends or bool(ended_of(dones, infos)[0])
             if time.monotonic() - began > _PATIENCE:
                 break
         taken, busy = time.monotonic() - began, time.process_time() - began_busy
@@ -104,4 +108,4 @@ def first_look(
     if now >= MOST or not lengths:
         lengths.append(max(now, MOST))  # it went on
     fps = float(metadata.get("render_fps") or 30)
-    return FirstLook(fps, lengths, taken / n_steps, min(1.0, busy / taken))
+    return FirstLook(fps, lengths, taken / n_steps, min(1.0, busy / taken), ends)

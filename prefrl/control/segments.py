@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.environments.frames import PackedFrames
-from prefrl.control.environments.journals import Journals
+from prefrl.control.environments.journals import Journals, as_state, from_state
 from prefrl.control.environments.rollout import Rollout
 
 __all__ = ["Segment", "SegmentSampler"]
@@ -45,7 +45,7 @@ class Segment:
     """Pictures before each action, shape (K + T, C, H, W), after those of the K steps before; None
     without pictures."""
     journals: Journals = field(default_factory=dict)
-    """The games in ``states``, as far as the segment goes, for films."""
+    """The episodes or games in ``states``, as far as the segment goes, for films."""
     episode_step: int | None = None
     """Steps of its episode before its first one; None where that is not known."""
     next_observations: NDArray[np.float32] | None = None
@@ -228,7 +228,7 @@ class _Trail:
         """Goes back to a state."""
         self.n_cut, self._before, self._parts = state["n_cut"], state["before"], []
         if (steps := state["steps"]) is not None:
-            rollout = Rollout(**{**steps, "journals": dict(steps["journals"])})
+            rollout = Rollout(**{**steps, "journals": from_state(steps["journals"])})
             self._parts = [_Stretch(rollout, 0, 0, len(rollout.dones))]
 
 
@@ -290,7 +290,7 @@ def _as_one(stretches: list[_Stretch]) -> _Stretch:
         true_rewards=np.concatenate([part.true_rewards for part in parts]),
         dones=np.concatenate([part.dones for part in parts]),
         frames=np.concatenate(frames) if frames else None,
-        journals={game: actions for p in parts for game, actions in p.journals.items()},
+        journals={number: journal for p in parts for number, journal in p.journals.items()},
         **{name: _joined([getattr(part, name) for part in parts]) for name in named},
     )
     return _Stretch(rollout, 0, 0, len(rollout.dones))
@@ -316,7 +316,8 @@ class _Stretch:
 
     def copied(self) -> _Stretch:
         """The same steps as a rollout of their own."""
-        r, states = self.rollout, self._own(self.rollout.states)
+        r = self.rollout
+        states, ended, final = self._own(r.states), self._own(r.ended), self._own(r.final_states)
         own = Rollout(
             observations=self._own(r.observations),
             actions=self._own(r.actions),
@@ -324,10 +325,10 @@ class _Stretch:
             dones=self._own(r.dones),
             states=states,
             frames=self._frames(),
-            journals=_journals(states, r.journals),
+            journals=_journals(states, ended, final, r.journals) if r.journals else {},
             next_observations=self._own(r.next_observations),
-            ended=self._own(r.ended),
-            final_states=self._own(r.final_states),
+            ended=ended,
+            final_states=final,
         )
         return _Stretch(own, 0, 0, len(self))
 
@@ -348,17 +349,25 @@ class _Stretch:
         return frames
 
 
-def _journals(states: NDArray[np.float64] | None, journals: Journals) -> Journals:
-    """The games that states are of, as far as those go."""
-    if states is None or not journals:
+def _journals(
+    states: NDArray[np.float64] | None,
+    ended: NDArray[np.bool_] | None,
+    final: NDArray[np.float64] | None,
+    journals: Journals,
+) -> Journals:
+    """The episodes or games of one environment's states and endings, as far as those go."""
+    if states is None:
         return {}
-    numbers, steps = states[:, 0, 0].astype(int), states[:, 0, 1].astype(int)
+    moments = states[:, 0]
+    if ended is not None and final is not None:
+        moments = np.concatenate([moments, final[ended]])
+    numbers, steps = moments[~np.isnan(moments[:, 0])].astype(int).T
     return {
-        game: journals[game][: int(steps[numbers == game].max())]
-        for game in np.unique(numbers).tolist()
-        if game in journals
+        number: journals[number].until(int(steps[numbers == number].max()))
+        for number in np.unique(numbers).tolist()
+        if number in journals
     }
 
 
 def _as_state(rollout: Rollout) -> dict[str, Any]:
-    return {**vars(rollout), "journals": [list(game) for game in rollout.journals.items()]}
+    return {**vars(rollout), "journals": as_state(rollout.journals)}

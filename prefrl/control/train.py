@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from prefrl.control.agent.callback import Metrics, PreferenceCallback
 from prefrl.control.agent_role import AgentRole
 from prefrl.control.config import (
@@ -22,22 +24,23 @@ from prefrl.control.environments.making import describe_spaces
 from prefrl.control.films.drawing import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
-from prefrl.control.segments import Segment
 from prefrl.control.shortening import most_steps
 from prefrl.core.comparisons import Answer
-from prefrl.core.oracle import Oracle, as_oracle
+from prefrl.core.oracle import Oracle, as_oracle, load_oracle
 from prefrl.core.store import LabelStore
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.devices import use_cpu
+from prefrl.runtime.figures import check_figures
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.saving import HAS_STOPPED
 from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
 
 __all__ = ["Result", "resume", "role_command", "train"]
 
-AnyOracle = Oracle | Callable[[Segment, Segment], Answer | str | bool]
+AnyOracle = Oracle | Callable[..., Answer | str | bool]
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,12 @@ def train(
     """
     if (most := most_steps()) is not None:
         config = dataclasses.replace(config, steps=min(config.steps, most))
-    _check(config)
+    _check(config, oracle)
     config, _ = with_settings(config)
+    content = config_as_json(config)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
-    run.write_json(run.config, config_as_json(config))
+    run.write_json(run.config, content)
     run.write_json(run.spaces, describe_spaces(config.env_id, config.env))
     return _work(config, run, _caller(oracle, on_rollout, on_agent, beside))
 
@@ -121,7 +125,7 @@ def resume(
             "again, with prefrl.resume_script before learn()."
         )
     config = config_from_json(run.read_json(run.config))
-    _check(config)
+    _check(config, oracle)
     check_spaces_of_run(config, run)
     run.make_folders()
     return _work(config, run, _caller(oracle, on_rollout, on_agent, beside))
@@ -134,7 +138,12 @@ def role_command(role: str, run: RunDirectory, *, essential: bool = True) -> Rol
     return RoleCommand(role, argv, essential, saves=saves)
 
 
-def _check(config: TrainConfig) -> None:
+def _check(config: TrainConfig, oracle: AnyOracle | None) -> None:
+    if oracle is None and config.own_oracle is not None:
+        oracle = load_oracle(config.own_oracle)
+    if oracle is not None:
+        as_oracle(oracle, true_rewards=lambda item: np.empty(0))
+    check_figures(config.figure)
     check_horizon(config)
     devices_of(config)
     if config.asks_people:
@@ -171,9 +180,12 @@ def _in_one_process(
     config: TrainConfig, run: RunDirectory, caller: _Caller, stop: StopSignal
 ) -> bool:
     """Agent, learner and labeller take turns; says whether the training came to its end."""
+    oracle = caller.oracle
+    if oracle is None and config.own_oracle is not None:
+        oracle = load_oracle(config.own_oracle)
     preferences = PreferenceCallback(
         config.preferences,
-        oracle=caller.oracle,
+        oracle=oracle,
         run=run,
         seed=config.seed,
         on_rollout=caller.on_rollout,
@@ -185,6 +197,8 @@ def _in_one_process(
             pass
         if role.done:
             role.finish()
+        else:
+            heartbeat.beat(HAS_STOPPED)
         return role.done
 
 
@@ -195,7 +209,10 @@ def _side_by_side(
     oracle = caller.oracle
     with LabelStore(run.labels) as store:  # made, or checked, before the roles open it
         items = Items(run, states=False)
-        labeller = None if oracle is None else Labeller(store, items, as_oracle(oracle))
+        labeller = None
+        if oracle is not None:
+            judge = as_oracle(oracle, true_rewards=items.true_rewards)
+            labeller = Labeller(store, items, judge)
         roles = [*_roles(config, run, labels_here=oracle is not None), *caller.beside(run)]
         return work_side_by_side(
             run,

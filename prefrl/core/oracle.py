@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,9 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.core.comparisons import Answer, Item
-from prefrl.errors import ConfigError
+from prefrl.core.plugs import check_takes, load_plug
+from prefrl.errors import ConfigError, PrefrlError
 
-__all__ = ["TEACHERS", "Oracle", "OracleConfig", "SyntheticOracle", "as_oracle"]
+__all__ = [
+    "TEACHERS",
+    "Oracle",
+    "OracleConfig",
+    "SyntheticOracle",
+    "as_oracle",
+    "load_oracle",
+]
 
 
 @runtime_checkable
@@ -33,7 +43,14 @@ class _CheckedOracle:
     function: Callable[[Any, Any], Answer | str | bool]
 
     def compare(self, left: Any, right: Any) -> Answer:
-        said = self.function(left, right)
+        try:
+            said = self.function(left, right)
+        except PrefrlError:
+            raise
+        except Exception as error:  # whatever a user's function raises
+            raise ConfigError(
+                f"the oracle raised {type(error).__name__}: {error}; mend it, and resume."
+            ) from error
         if isinstance(said, Answer):
             return said
         if isinstance(said, bool | np.bool_):
@@ -46,29 +63,84 @@ class _CheckedOracle:
         )
 
 
-def as_oracle(thing: Oracle | Callable[[Any, Any], Answer | str | bool]) -> Oracle:
+def load_oracle(name: str) -> Any:
+    """Imports an oracle: a function, an object, or a class that is made without arguments.
+
+    Args:
+        name: ``module:name`` or ``FILE.py:name``.
+
+    Raises:
+        ConfigError: If there is none, or it cannot be made.
+    """
+    found = load_plug(name, option="oracle")
+    if not isinstance(found, type):
+        return found
+    try:
+        return found()
+    except Exception as error:  # whatever a user's class raises
+        raise ConfigError(
+            f"expected oracle {name} to be made without arguments, but it raised "
+            f"{type(error).__name__}: {error}."
+        ) from error
+
+
+def as_oracle(
+    thing: Oracle | Callable[..., Answer | str | bool],
+    *,
+    true_rewards: Callable[[Any], NDArray[np.floating]] | None = None,
+) -> Oracle:
     """Makes an oracle of a plain function of two items, or checks the answers of an oracle.
+
+    An oracle that has a parameter named ``true_rewards`` is given a pair there: the true step
+    rewards of the left and of the right item, shape (T,) each.
 
     Args:
         thing: An object with ``compare``, or a function that returns an Answer, the name of one
             ("left", "right", "tie", "skip"), or a bool: whether the left item is better. What the
             method of an object returns is read in the same way.
+        true_rewards: Gives the true step rewards of an item; None where there are none.
 
     Returns:
         An oracle whose ``compare`` returns an Answer, or raises ConfigError naming what came back.
 
     Raises:
-        ConfigError: If it is neither, or a class instead of an object.
+        ConfigError: If it is neither, a class instead of an object, or asks for true rewards where
+            there are none.
     """
     if not isinstance(thing, type):
-        if isinstance(thing, Oracle):
-            return _CheckedOracle(thing.compare)
-        if callable(thing):
-            return _CheckedOracle(thing)
+        function: Any = getattr(thing, "compare", thing)
+        if callable(function):
+            return _CheckedOracle(_with_rewards(function, true_rewards))
     raise ConfigError(
         "expected an object with a compare(left, right) method, or a function of two items, got "
         f"{thing!r}; pass one of these."
     )
+
+
+def _with_rewards(
+    function: Callable[..., Any], true_rewards: Callable[[Any], NDArray[np.floating]] | None
+) -> Callable[[Any, Any], Any]:
+    """The function of two items, given their true rewards if it asks for them."""
+    if "true_rewards" not in _parameters(function):
+        check_takes(function, "left", "right", option="the oracle")
+        return function
+    check_takes(functools.partial(function, true_rewards=()), "left", "right", option="the oracle")
+    if true_rewards is None:
+        raise ConfigError(
+            "the oracle asks for true_rewards, but responses of a language model have none; take "
+            "an oracle of two items alone."
+        )
+    rewards_of = true_rewards
+    return lambda left, right: function(
+        left, right, true_rewards=(rewards_of(left), rewards_of(right))
+    )
+
+
+def _parameters(function: Callable[..., Any]) -> Collection[str]:
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:  # written in C
+        return ()
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prefrl.core.plugs import check_takes, load_plug
 from prefrl.errors import ConfigError
 
-__all__ = ["SCHEDULES", "LabelSchedule"]
+__all__ = ["SCHEDULES", "LabelSchedule", "Schedule", "ScheduleFunction", "check_schedule"]
+
+ScheduleFunction = Callable[[float], float]
+"""From the share of the training that is over to the share of the labels that are due by then, both
+in [0, 1]: it does not fall, and ends at 1."""
+
+Schedule = str | ScheduleFunction
+"""A name of ``SCHEDULES``, ``module:name`` or ``FILE.py:name``, or such a function."""
 
 
 def _constant(step: float, decay_steps: float) -> float:
@@ -29,6 +37,48 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "inverse_quadratic": _inverse_quadratic,
 }
 """By name, the integral of the label rate from 0 to a step, for a rate of 1 at step 0."""
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Refuses what is no schedule.
+
+    Raises:
+        ConfigError: If there is none of that name, or the function gives other numbers than a
+            schedule does.
+    """
+    if isinstance(schedule, str) and schedule in SCHEDULES:
+        return
+    shares = [_share(schedule, step / 20) for step in range(21)]
+    if shares != sorted(shares) or not math.isclose(shares[-1], 1.0):
+        raise ConfigError(
+            f"expected schedule {schedule!r} to rise to 1 and never to fall, got "
+            f"{', '.join(f'{share:.2f}' for share in shares)} for 0 to 1 in steps of 0.05."
+        )
+
+
+def _share(schedule: Schedule, over: float) -> float:
+    """The share of the labels that a schedule of the user's own has due."""
+    if isinstance(schedule, str) and ":" not in schedule:
+        raise ConfigError(
+            f"expected schedule to be one of {', '.join(SCHEDULES)}, or module:name, got "
+            f"{schedule!r}."
+        )
+    found = load_plug(schedule, option="schedule") if isinstance(schedule, str) else schedule
+    if not callable(found) or isinstance(found, type):
+        raise ConfigError(f"expected schedule {schedule!r} to be a function, got {found!r}.")
+    check_takes(found, "share of the training", option=f"schedule {schedule!r}")
+    try:
+        share = float(found(over))
+    except Exception as error:  # whatever a user's function raises
+        raise ConfigError(
+            f"expected a number from schedule {schedule!r} for {over}, but it raised "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    if not 0 <= share <= 1:
+        raise ConfigError(
+            f"expected a share in [0, 1] from schedule {schedule!r} for {over}, got {share}."
+        )
+    return share
 
 
 @dataclass(frozen=True)
@@ -52,18 +102,15 @@ class LabelSchedule:
     """Labels due at the end."""
     total_steps: int
     """Steps after which all labels are due: those of the training, or fewer."""
-    kind: str = "hyperbolic"
-    """How the rate falls."""
+    kind: Schedule = "hyperbolic"
+    """How the rate falls; or a function, which says the share of all labels itself."""
     initial_fraction: float = 0.25
     """Share of the labels that is due at step 0 (Christiano et al. 2017, appendix A.1)."""
     decay_steps: float | None = None
     """k; a fifth of the training if None, the paper's proportion for 1e7 steps."""
 
     def __post_init__(self) -> None:
-        if self.kind not in SCHEDULES:
-            raise ConfigError(
-                f"expected schedule to be one of {', '.join(SCHEDULES)}, got {self.kind!r}."
-            )
+        check_schedule(self.kind)
         if self.total_labels < 1 or self.total_steps < 1:
             raise ConfigError(
                 "expected at least one label and one step, got "
@@ -87,6 +134,9 @@ class LabelSchedule:
         """
         if step >= self.total_steps:
             return self.total_labels
+        if not (isinstance(self.kind, str) and self.kind in SCHEDULES):
+            share = _share(self.kind, max(0, step) / self.total_steps)
+            return math.floor(self.total_labels * share + 1e-9)
         initial = max(1, round(self.total_labels * self.initial_fraction))
         decay_steps = self.decay_steps or self.total_steps / 5
         integral = SCHEDULES[self.kind]

@@ -6,20 +6,24 @@ others report disagreement as neutral or harmful in some tasks. All rules share 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl.core.plugs import check_takes, load_plug
 from prefrl.errors import ConfigError, NotEnoughDataError
 
 __all__ = [
     "SELECTIONS",
     "Candidates",
+    "Selection",
     "SelectionFunction",
     "disagreement_scores",
     "entropy_scores",
+    "selection_rule",
 ]
 
 Floats = NDArray[np.floating]
@@ -42,6 +46,9 @@ class Candidates:
     """Raw observations of all items of each candidate in one row, shape (C, F)."""
     labelled_features: Floats | Callable[[], Floats] | None = None
     """The same for those that were asked already, shape (L, F); None for L = 0."""
+    items: Sequence[tuple[Any, ...]] = ()
+    """The items of each candidate, C tuples of two, or of K that are ranked: segments of an agent's
+    run, responses of a language model's."""
 
     def __post_init__(self) -> None:
         p = self.preferences
@@ -58,6 +65,9 @@ class Candidates:
 
 SelectionFunction = Callable[[Candidates, int, np.random.Generator], NDArray[np.intp]]
 """From candidates and n to n different positions, the most wanted first."""
+
+Selection = str | SelectionFunction
+"""A name of ``SELECTIONS``, ``module:name`` or ``FILE.py:name``, or such a function."""
 
 
 def disagreement_scores(preferences: Floats) -> Floats:
@@ -131,6 +141,48 @@ SELECTIONS: dict[str, SelectionFunction] = {
     "k_center_entropy": _k_center_entropy,
 }
 """Rules by name."""
+
+
+def selection_rule(selection: Selection) -> SelectionFunction:
+    """The rule that a setting names; what one of the user's own returns is checked.
+
+    Args:
+        selection: A name of ``SELECTIONS``, ``module:name``, or a function.
+
+    Raises:
+        ConfigError: If there is none of that name, or it cannot be called as a rule is. From the
+            rule, if it raises, or returns what are not n different positions.
+    """
+    if isinstance(selection, str) and selection in SELECTIONS:
+        return SELECTIONS[selection]
+    if isinstance(selection, str) and ":" not in selection:
+        raise ConfigError(
+            f"expected selection to be one of {', '.join(SELECTIONS)}, or module:name, got "
+            f"{selection!r}."
+        )
+    name = selection if isinstance(selection, str) else repr(selection)
+    rule = load_plug(selection, option="selection") if isinstance(selection, str) else selection
+    if not callable(rule) or isinstance(rule, type):
+        raise ConfigError(f"expected selection {name} to be a function, got {rule!r}.")
+    check_takes(rule, "candidates", "n", "rng", option=f"selection {name}")
+
+    def checked(candidates: Candidates, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+        _check(candidates, n)
+        try:
+            chosen = np.asarray(rule(candidates, n, rng))
+        except Exception as error:  # whatever a user's function raises
+            raise ConfigError(
+                f"selection {name} raised {type(error).__name__}: {error}; mend it, and resume."
+            ) from error
+        is_position = chosen.dtype.kind in "iu" and chosen.shape == (n,)
+        if not is_position or len({*chosen.tolist()} & {*range(len(candidates))}) != n:
+            raise ConfigError(
+                f"expected selection {name} to return {n} different positions below "
+                f"{len(candidates)}, got {chosen!r}; mend it, and resume."
+            )
+        return chosen.astype(np.intp)
+
+    return checked
 
 
 def _check(candidates: Candidates, n: int) -> None:

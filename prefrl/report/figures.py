@@ -42,7 +42,11 @@ _CLOSE_UP = 100
 
 
 def learning_curve(
-    metrics: Table, *, final_return: float = math.nan, final_std: float = math.nan
+    metrics: Table,
+    *,
+    final_return: float = math.nan,
+    final_std: float = math.nan,
+    evaluations: Table | None = None,
 ) -> Figure:
     """True return against environment steps and against labels.
 
@@ -50,6 +54,8 @@ def learning_curve(
         metrics: The columns `env_steps`, `labels` and `true_return_mean`, (rollouts,) each.
         final_return: Mean true return of the evaluation after training; NaN if there was none.
         final_std: Its std over episodes.
+        evaluations: Those in training, the columns `env_steps` and `return_mean`, (evaluations,)
+            each.
 
     Returns:
         Two panels; ticks along the bottom of the first mark the rollouts that brought labels.
@@ -63,6 +69,9 @@ def learning_curve(
         raise NotEnoughDataError("No episode has finished yet, so there is no true return to show.")
     figure, (top, bottom) = _panels(2)
     _line(top, steps, returns, TRUE, "while training, newest 20 episodes")
+    if evaluations:
+        found = column(evaluations, "env_steps"), column(evaluations, "return_mean")
+        top.plot(*found, "s--", color=PREDICTED, ms=5, lw=1.4, label="evaluations in training")
     if math.isfinite(final_return):
         spread = final_std if math.isfinite(final_std) else None
         end = np.nanmax(steps)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from html import escape
 from importlib.resources import files
@@ -13,10 +14,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from prefrl.errors import NotEnoughDataError
-from prefrl.report import figures
+from prefrl.errors import ConfigError, NotEnoughDataError, StoreError
+from prefrl.report import figures as drawn
 from prefrl.report.tables import Pair, RunRecord, Table, column, find_setting, number, read_run
+from prefrl.runtime.figures import FigureFunction, own_figures
 from prefrl.runtime.rundir import RunDirectory, write_atomically
+from prefrl.runtime.tally import tally_of
 from prefrl.runtime.troubles import troubles_of
 
 __all__ = ["write_report"]
@@ -30,10 +33,11 @@ _SECTIONS: list[tuple[str, str, str, Callable[[RunRecord], Figure]]] = [
         "Does it learn?",
         "The true return, which the agent never sees. It should rise. A fall while the predicted "
         "reward rises means that the agent exploits a mistake of the reward.",
-        lambda record: figures.learning_curve(
+        lambda record: drawn.learning_curve(
             record.metrics,
             final_return=number(record.summary, "eval_return_mean"),
             final_std=number(record.summary, "eval_return_std"),
+            evaluations=record.evaluations,
         ),
     ),
     (
@@ -41,57 +45,64 @@ _SECTIONS: list[tuple[str, str, str, Callable[[RunRecord], Figure]]] = [
         "Is the learned reward the true one?",
         "Each point is a step of an evaluation episode. The closer to a rising line, the better; "
         "scale and shift do not matter, since comparisons do not fix them.",
-        lambda record: figures.predicted_against_true(record.evaluation),
+        lambda record: drawn.predicted_against_true(record.evaluation),
     ),
     (
         "along_episode",
         "Along one episode",
         "Both rewards should rise and fall together. Stretches where only the prediction is high "
         "are what an agent would learn to exploit.",
-        lambda record: figures.along_episode(record.evaluation),
+        lambda record: drawn.along_episode(record.evaluation),
     ),
     (
         "holdout",
         "Does the reward generalise?",
         "Each member is judged on comparisons that it was not trained on. Accuracy should stay "
         "well above one half. Pairs are chosen to be hard, so it need not come near one.",
-        lambda record: figures.holdout(record.fits),
+        lambda record: drawn.holdout(record.fits),
     ),
     (
         "calibration",
         "Are its probabilities honest?",
         "When the members say 80 per cent, four of five answers should agree. Points below the "
         "diagonal on the right mean overconfidence.",
-        lambda record: figures.calibration(record.evaluation),
+        lambda record: drawn.calibration(record.evaluation),
     ),
     (
         "disagreement",
         "How sure are the members?",
         "Disagreement should fall as labels come in. A sudden rise means that the agent reached "
         "behaviour that nobody has compared yet.",
-        lambda record: figures.disagreement(record.metrics),
+        lambda record: drawn.disagreement(record.metrics),
     ),
 ]
 
 
-def write_report(run: RunDirectory) -> Path:
+def write_report(run: RunDirectory, *, figures: Sequence[str | FigureFunction] = ()) -> Path:
     """Draws all figures of a run and writes its page. The run may be under way or cut short.
 
     Args:
         run: The run.
+        figures: Of the user's own, beside those that its config names: functions of the run that
+            return a figure of matplotlib, or their names as ``module:name``.
 
     Returns:
         The path of the page. Each figure lies beside it as a PNG.
 
     Raises:
+        ConfigError: If a figure of the user's own cannot be found.
         RunDirectoryError: If the directory holds nothing of a run at all.
     """
-    record = read_run(run)
+    record, own = read_run(run), own_figures(run, figures)
     run.report.mkdir(exist_ok=True)
-    parts = [*_headline(record), *_troubles(run, record), *_notes(record), *_films(run)]
+    parts = [*_headline(run, record), *_troubles(run, record), *_notes(record), *_films(run)]
     for name, title, reading, draw in _SECTIONS:
         parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(reading)}</p>"]
         parts.append(_figure(run.report / f"{name}.png", title, partial(draw, record)))
+    for figure in own:
+        parts += [f"<h2>{escape(figure.title)}</h2>", f"<p>{escape(figure.reading)}</p>"]
+        path = run.report / f"own_{figure.name}.png"
+        parts.append(_figure(path, figure.title, partial(figure.draw, run)))
     parts += [*_pairs(run, record.pairs), *_settings(run, record)]
     page = run.report / "index.html"
     write_atomically(page, _page(_name(record), "\n".join(parts)).encode())
@@ -112,7 +123,7 @@ def _name(record: RunRecord) -> str:
     return f"{env_id} from comparisons"
 
 
-def _headline(record: RunRecord) -> Iterator[str]:
+def _headline(run: RunDirectory, record: RunRecord) -> Iterator[str]:
     summary = record.summary
     algo = summary.get("algo") or find_setting(record.config, "algo")
     seed = summary.get("seed", find_setting(record.config, "seed"))
@@ -123,12 +134,12 @@ def _headline(record: RunRecord) -> Iterator[str]:
         agent += f" with {settings}"
     yield f'<p class="soft">{escape(agent)}, seed {"?" if seed is None else escape(str(seed))}</p>'
     yield '<div class="cards">'
-    for label, value in _cards(record):
+    for label, value in _cards(run, record):
         yield f'<div class="card"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
     yield "</div>"
 
 
-def _cards(record: RunRecord) -> list[tuple[str, str]]:
+def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
     """Label and value of each; while there is no summary, the newest that the tables have."""
     summary, metrics = record.summary, record.metrics
     after, spread = (number(summary, f"eval_return_{name}") for name in ("mean", "std"))
@@ -140,7 +151,7 @@ def _cards(record: RunRecord) -> list[tuple[str, str]]:
     value = _plain(after) + (f" ± {_plain(spread)}" if math.isfinite(spread) else "")
     if not math.isfinite(after):
         label, value = "true return in training", _plain(_newest(metrics, "true_return_mean"))
-    labels = _first(number(summary, "labels"), _newest(metrics, "labels"))
+    labels, version = _labels_and_version(run, record)
     steps = _first(number(summary, "env_steps"), _newest(metrics, "env_steps"))
     seconds = _first(number(summary, "wall_seconds"), _newest(metrics, "wall_seconds"))
     correlation, accuracy = (
@@ -154,10 +165,23 @@ def _cards(record: RunRecord) -> list[tuple[str, str]]:
         ("true return before", _plain(number(summary, "eval_return_before_mean"))),
         (label, value),
         ("labels", _plain(labels)),
+        ("reward version", _plain(version)),
         ("environment steps", _plain(steps)),
         ("correlation of rewards", _plain(correlation, 2)),
         ("hold-out accuracy", _plain(accuracy, 2)),
         ("training time", _duration(seconds)),
+    ]
+
+
+def _labels_and_version(run: RunDirectory, record: RunRecord) -> list[float]:
+    """As the summary has them; before there is one, as the label store and the weights do."""
+    if not record.summary and run.labels.is_file():
+        with contextlib.suppress(StoreError):  # a report is wanted most where something is broken
+            tally = tally_of(run)
+            return [tally.labels, tally.reward_version]
+    return [
+        _first(number(record.summary, name), _newest(record.metrics, name))
+        for name in ("labels", "reward_version")
     ]
 
 
@@ -202,7 +226,7 @@ def _films(run: RunDirectory) -> Iterator[str]:
 def _figure(path: Path, title: str, draw: Callable[[], Figure]) -> str:
     try:
         figure = draw()
-    except NotEnoughDataError as error:
+    except (NotEnoughDataError, ConfigError) as error:
         path.unlink(missing_ok=True)
         return f'<p class="soft">{escape(str(error))}</p>'
     figure.savefig(path, dpi=_DPI)

@@ -100,6 +100,8 @@ class RunRecord:
     """`films/pairs.json`."""
     notes: list[str]
     """One sentence for each file that is missing or damaged."""
+    evaluations: Table = field(default_factory=dict)
+    """`evaluations.csv`: one row per evaluation in training; empty where there were none."""
 
 
 def read_csv(path: Path) -> Table:
@@ -290,7 +292,14 @@ def read_run(run: RunDirectory) -> RunRecord:
     pairs: list[Pair] = files.read(
         read_pairs, run.films / "pairs.json", [], "no film strips can be shown."
     )
-    return RunRecord(metrics, fits, evaluation, summary, config, versions, pairs, notes)
+    evaluations: Table = {}
+    if run.evaluations.is_file():  # most runs have none
+        evaluations = files.read(
+            read_csv, run.evaluations, {}, "the evaluations in training are not shown."
+        )
+    return RunRecord(
+        metrics, fits, evaluation, summary, config, versions, pairs, notes, evaluations
+    )
 
 
 @dataclass(frozen=True)

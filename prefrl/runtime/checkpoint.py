@@ -21,7 +21,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from prefrl.errors import RunDirectoryError
 from prefrl.failpoints import fail_point
 from prefrl.runtime.rundir import sync_folder
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "whole_checkpoints"]
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"\d{6,}")
@@ -109,21 +109,33 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         RunDirectoryError: If there are checkpoints, and all are damaged.
     """
+    return next(whole_checkpoints(folder), None)
+
+
+def whole_checkpoints(folder: Path) -> Iterator[Checkpoint]:
+    """Reads the checkpoints that are whole, the newest first, each when it is asked for.
+
+    Raises:
+        RunDirectoryError: If there are checkpoints, and all are damaged.
+    """
     found = _checkpoints(folder)
     refused: list[str] = []
+    n_whole = 0
     for number in sorted(found, reverse=True):
         try:
-            return Checkpoint(number, _read(found[number]), tuple(refused))
+            state = _read(found[number])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             refused.append(f"checkpoint {number} is damaged ({type(error).__name__}: {error})")
             _log.error("CHECKPOINT %s IS DAMAGED AND REFUSED: %s", found[number], error)
-    if found:
+            continue
+        n_whole += 1
+        yield Checkpoint(number, state, tuple(refused))
+    if found and not n_whole:
         raise RunDirectoryError(
             f"expected a whole checkpoint in {folder}, got {len(found)} and all damaged: "
             f"{'; '.join(refused)}. Take the folder from a backup, or move it away to train anew "
             "with the labels that are there."
         )
-    return None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,27 +5,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.core.comparisons import Item, Query
 from prefrl.core.ensemble import RewardModel, member_preferences
-from prefrl.core.selection import SELECTIONS, Candidates, disagreement_scores
+from prefrl.core.selection import (
+    SELECTIONS,
+    Candidates,
+    Selection,
+    disagreement_scores,
+    selection_rule,
+)
 from prefrl.core.store import LabelStore
 
-__all__ = ["Asking", "Candidate", "CandidateSource", "Questioner", "SelectionName", "n_pairs"]
-
-SelectionName = Literal[
-    "uniform",
-    "disagreement",
-    "entropy",
-    "k_center",
-    "k_center_disagreement",
-    "k_center_entropy",
-]
-"""The names of ``prefrl.core.selection.SELECTIONS``."""
+__all__ = ["Asking", "Candidate", "CandidateSource", "Questioner", "n_pairs"]
 
 Candidate = tuple[Any, ...]
 """Items that might be asked about: two, or K that are ranked."""
@@ -44,7 +40,7 @@ class Asking(Protocol):
     """Settings that the questioner reads."""
 
     @property
-    def selection(self) -> SelectionName:
+    def selection(self) -> Selection:
         """How pairs are chosen among candidates."""
         ...
 
@@ -85,6 +81,13 @@ class CandidateSource(Protocol):
         """What k-center spreads out, shape (C, F)."""
         ...
 
+    def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
+        """The kind of each candidate, as a number, shape (C,).
+
+        Each kind is asked about as often as it is drawn; the selection chooses within it.
+        """
+        ...
+
 
 class Questioner:
     """Chooses items and stores their pairs as queries; who answers them is not its business.
@@ -114,6 +117,12 @@ class Questioner:
         self._store = store
         self._config = config
         self._rng = rng
+        self._rule = selection_rule(config.selection)
+        name = config.selection
+        self._spreads_out = isinstance(name, str) and name.startswith("k_center")
+        # Before members have an opinion, rules that go by it have nothing to choose by.
+        at_a_loss = isinstance(name, str) and name.endswith(("disagreement", "entropy"))
+        self._blind_rule = SELECTIONS["k_center"] if at_a_loss else self._rule
 
     def recall(self, queries: Iterable[Query]) -> None:
         """Takes queries that were asked before as asked, so that no pair is asked twice."""
@@ -121,12 +130,12 @@ class Questioner:
             self.asked[query.id] = query
             self._pairs.add(frozenset((query.left, query.right)))
 
-    def ask_due(self, due: int, model: RewardModel, *, run_steps: int) -> bool:
+    def ask_due(self, due: int, model: RewardModel | None, *, run_steps: int) -> bool:
         """Asks what is due; what finds no room among the open queries is dropped and counted.
 
         Args:
             due: Queries that should have been asked by now, all together.
-            model: Judges how informative a pair would be.
+            model: Judges how informative a pair would be; None as for ``ask``.
             run_steps: Steps of the run so far.
 
         Returns:
@@ -142,19 +151,21 @@ class Questioner:
         self._n_due = due
         return self.ask(min(missing, room), model, run_steps=run_steps) > 0
 
-    def ask(self, n: int, model: RewardModel, *, run_steps: int) -> int:
+    def ask(self, n: int, model: RewardModel | None, *, run_steps: int) -> int:
         """Stores up to n queries about candidates.
 
         Args:
             n: Queries wanted; of items that are ranked, all pairs or none.
-            model: Judges how informative a pair would be.
+            model: Judges how informative a pair would be; None where no answer has told anything
+                apart so far: then rules that go by members ask what is most unlike all that was
+                asked before.
             run_steps: Steps of the run so far.
 
         Returns:
             How many were asked: fewer when there are too few pairs.
         """
         first_round, size = not self.asked, self._config.ranked
-        uniform = first_round and not self._config.selection.startswith("k_center")
+        uniform = first_round and not self._spreads_out
         n //= n_pairs(size)
         drawn = n if uniform else n * self._config.oversampling
         if first_round:
@@ -179,28 +190,71 @@ class Questioner:
 
         B-Pref's first round is uniform. But to spread candidates out takes no ensemble.
         """
-        if not self._config.selection.startswith("k_center"):
-            return list(found[:n])
-        nothing = np.full((1, len(found)), 0.5)
-        candidates = Candidates(nothing, features=lambda: self._source.features(found))
-        return [found[i] for i in SELECTIONS["k_center"](candidates, n, self._rng)]
+        return self._choose_blindly(found, n) if self._spreads_out else list(found[:n])
+
+    def _choose_blindly(self, found: Sequence[Candidate], n: int) -> list[Candidate]:
+        """Without members' opinions."""
+        source, asked = self._source, self._asked_together()
+        candidates = Candidates(
+            np.full((1, len(found)), 0.5),
+            features=lambda: source.features(found),
+            labelled_features=(lambda: source.features(asked)) if asked else None,
+            items=found,
+        )
+        return [found[i] for i in self._blind_rule(candidates, n, self._rng)]
 
     def _choose(
-        self, found: Sequence[Candidate], n: int, model: RewardModel
+        self, found: Sequence[Candidate], n: int, model: RewardModel | None
     ) -> tuple[list[Candidate], list[float]]:
+        if model is None:
+            return self._choose_blindly(found, n), [0.0] * n
         pairs = [pair for one in found for pair in itertools.combinations(one, 2)]
         lefts, rights = [left for left, _ in pairs], [right for _, right in pairs]
         preferences = member_preferences(model, lefts, rights).numpy()  # (M, C * P)
-        preferences = preferences.reshape(len(preferences), len(found), -1)  # (M, C, P)
-        source = self._source
-        candidates = Candidates(
-            preferences=preferences,
-            features=lambda: source.features(found),
-            labelled_features=lambda: source.features(self._asked_together()),
+        if len(pairs) > len(found):
+            preferences = preferences.reshape(len(preferences), len(found), -1)  # (M, C, P)
+        chosen = np.concatenate(
+            [
+                self._choose_among(places, [found[i] for i in places], wanted, preferences)
+                for places, wanted in self._by_stratum(found, n)
+            ]
         )
-        chosen = SELECTIONS[self._config.selection](candidates, n, self._rng)
         priorities = disagreement_scores(preferences)[chosen]
         return [found[i] for i in chosen], priorities.astype(float).tolist()
+
+    def _by_stratum(self, found: Sequence[Candidate], n: int) -> list[tuple[NDArray[np.intp], int]]:
+        """The places of the candidates of each kind, and how many of the n come from there.
+
+        Members may agree on what is wrong, and a rule that looks for disagreement would not ask.
+        """
+        strata = self._source.strata(found)
+        kinds = np.unique(strata)
+        if len(kinds) == 1:
+            return [(np.arange(len(found)), n)]
+        drawn = strata[self._rng.choice(len(found), size=n, replace=False)]
+        counts = [int((drawn == kind).sum()) for kind in kinds]
+        return [
+            (np.flatnonzero(strata == kind), count)
+            for kind, count in zip(kinds, counts, strict=True)
+            if count
+        ]
+
+    def _choose_among(
+        self,
+        places: NDArray[np.intp],
+        found: Sequence[Candidate],
+        n: int,
+        preferences: NDArray[np.floating],
+    ) -> NDArray[np.intp]:
+        """The places of n of some candidates; preferences are those of all, shape (M, C[, P])."""
+        source = self._source
+        candidates = Candidates(
+            preferences=preferences[:, places],
+            features=lambda: source.features(found),
+            labelled_features=lambda: source.features(self._asked_together()),
+            items=found,
+        )
+        return places[self._rule(candidates, n, self._rng)]
 
     def _asked_together(self) -> list[Candidate]:
         """The items of those queries and groups so far that are as large as what is asked now."""

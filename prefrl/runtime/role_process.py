@@ -17,7 +17,8 @@ from prefrl.errors import (
 )
 from prefrl.runtime.role import Heartbeat, StopSignal, die_with_parent, only_one
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import BAD_INPUT, GAVE_UP
+from prefrl.runtime.saving import HAS_STOPPED
+from prefrl.runtime.supervisor import BAD_INPUT, GAVE_UP, STOPPED
 
 __all__ = ["RoleWork", "run_role"]
 
@@ -59,7 +60,11 @@ def run_role(
         try:
             run = RunDirectory.open(told.run)
             with only_one(run, told.role, patience=patience, stop=stop):
-                return roles[told.role](run, Heartbeat(run, told.role), stop)
+                heartbeat = Heartbeat(run, told.role)
+                code = roles[told.role](run, heartbeat, stop)
+                if code == STOPPED:
+                    heartbeat.beat(HAS_STOPPED)
+                return code
         except StoreError as error:
             # A full disk or a lock may pass: the supervisor tries again, a few times.
             _log.error("%s", error)

@@ -23,6 +23,8 @@
       locks/                 who works on this run
       policy.zip             the agent, as Stable-Baselines3 saves it
       observation_stats.npz  mean and variance with which the policy sees observations
+      evaluations.csv        one row per evaluation in training
+      policies/STEP/         the policies that were evaluated then, as policy.zip
       evaluation.npz         predicted against true reward along evaluation episodes
       summary.json           the result in a few numbers: written last
       model/                 of a language model: it, as Hugging Face folders are
@@ -33,6 +35,7 @@
       viewer.db              who may come in, for the page alone
       films/                 before.webm, after.webm and the strips of informative pairs
       report/                index.html and a PNG per figure
+      export/                what prefrl export wrote
       tensorboard/
 """
 
@@ -245,6 +248,16 @@ class RunDirectory:
     def observation_stats(self) -> Path:
         """Mean and variance with which the policy sees observations."""
         return self.root / "observation_stats.npz"
+
+    @property
+    def evaluations(self) -> Path:
+        """One row per evaluation in training."""
+        return self.root / "evaluations.csv"
+
+    @property
+    def policies(self) -> Path:
+        """The folder of the policies that were evaluated in training."""
+        return self.root / "policies"
 
     @property
     def evaluation(self) -> Path:

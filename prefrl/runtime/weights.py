@@ -20,7 +20,14 @@ from prefrl.errors import RunDirectoryError
 from prefrl.failpoints import fail_point
 from prefrl.runtime.rundir import write_atomically
 
-__all__ = ["Weights", "latest_weights", "newest_version", "publish_weights", "put_into"]
+__all__ = [
+    "Weights",
+    "latest_weights",
+    "newest_published",
+    "newest_version",
+    "publish_weights",
+    "put_into",
+]
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"v(\d{6})\.safetensors")
@@ -91,6 +98,20 @@ def newest_version(folder: Path) -> int | None:
     It looks at names alone: ``latest_weights`` may find that version damaged and give an older one.
     """
     return max(_numbers(folder), default=None)
+
+
+def newest_published(folder: Path) -> tuple[int, dict[str, Any]]:
+    """The number of the newest version and what was said of it; the tensors are not read.
+
+    Returns:
+        0 and nothing where none was published; nothing, too, where its JSON is damaged.
+    """
+    version = newest_version(folder) or 0
+    try:
+        told = json.loads((folder / f"v{version:06d}.json").read_text())
+        return version, dict(told["about"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return version, {}
 
 
 def latest_weights(folder: Path) -> Weights:

@@ -19,6 +19,7 @@ from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Partners, UsedReward
 from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.saving import saving
 from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.text import rows
 from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
@@ -302,10 +303,8 @@ class TextAgent:
             "examples": [[example.ids, example.ranks] for example in self._examples],
             "seconds": self._seconds(),
         } | self._work.state_dict()
-        try:
+        with saving(self._heartbeat, self._place):
             save_checkpoint(self.run.checkpoints, state)
-        except OSError as error:
-            _log.warning("no checkpoint: %s; training goes on from the older ones.", error)
         self._saved_at = time.monotonic()
 
     def _take_up(self) -> None:
@@ -322,7 +321,12 @@ class TextAgent:
         self._earlier_seconds = state["seconds"]
         self._examples = [Example(tuple(ids), tuple(ranks)) for ids, ranks in state["examples"]]
         self._work.load_state_dict(state, self._examples)
+        self._heartbeat.beat(saved=self._place)
         _log.info("going on from checkpoint %d", checkpoint.number)
+
+    @property
+    def _place(self) -> str:
+        return f"response {self.n_sampled:,}"
 
     def _beat(self, state: str) -> None:
         self._heartbeat.beat(

@@ -7,15 +7,16 @@ import json
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.core.selection import SELECTIONS
+from prefrl.core.selection import SELECTIONS, Selection, selection_rule
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.learner import Recent
-from prefrl.runtime.questioner import Candidate, SelectionName, n_pairs
+from prefrl.runtime.options import named_option
+from prefrl.runtime.questioner import Candidate, n_pairs
 from prefrl.runtime.rundir import RunDirectory, replace_file
 from prefrl.text.responses import Response, Responses, response_from
 
@@ -29,7 +30,7 @@ _FEATURES = 64
 class TextQueryConfig:
     """Which responses are put to the labeller."""
 
-    selection: SelectionName = "disagreement"
+    selection: Annotated[Selection, named_option(SELECTIONS)] = "disagreement"
     """How pairs are chosen among candidates."""
     ranked: int = 2
     """Responses to a prompt that are compared at once: a pair, or K that are ranked, which give
@@ -42,10 +43,7 @@ class TextQueryConfig:
     """Queries that wait for an answer at most; what is due beyond them is dropped and counted."""
 
     def __post_init__(self) -> None:
-        if self.selection not in SELECTIONS:
-            raise ConfigError(
-                f"expected selection to be one of {', '.join(SELECTIONS)}, got {self.selection!r}."
-            )
+        selection_rule(self.selection)
         for name in ("oversampling", "max_open"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -156,6 +154,10 @@ class ResponseSource:
     def features(self, candidates: Sequence[Candidate]) -> NDArray[np.floating]:
         """How often tokens occur in each response, by their ids modulo 64: shape (C, K * 64)."""
         return np.stack([np.concatenate(list(map(_counts, one))) for one in candidates])
+
+    def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
+        """All are of one kind, shape (C,)."""
+        return np.zeros(len(candidates), np.intp)
 
 
 def _counts(response: Response) -> NDArray[np.floating]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from prefrl.core.oracle import OracleConfig
+from prefrl.core.plugs import with_names
 from prefrl.core.schedule import LabelSchedule
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
@@ -273,8 +274,12 @@ class AlignConfig:
 
 
 def config_as_json(config: AlignConfig) -> dict[str, Any]:
-    """The config as JSON can hold it."""
-    content = dataclasses.asdict(config) | {"run": str(config.run_path)}
+    """The config as JSON can hold it.
+
+    Raises:
+        ConfigError: If it holds a function or class that other processes could not import.
+    """
+    content: dict[str, Any] = with_names(dataclasses.asdict(config)) | {"run": str(config.run_path)}
     content["model"] = absolute_model(config.model)
     content["gold"] = None if config.gold is None else _absolute_gold(config.gold)
     content["prompts"] = str(config.prompts.absolute())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from prefrl.core.store import LabelStore
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
+from prefrl.runtime.tally import tally_of
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 from prefrl.text.card import card
 from prefrl.text.config import AlignConfig
@@ -186,18 +187,18 @@ def _summary(
     with run.metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
     n_prompts = len(before.responses) // config.eval_responses
-    row = rows[-1]
+    row, tally = rows[-1], tally_of(run)
     summary: dict[str, Any] = {
         "model": config.model,
         "method": config.method,
         "seed": config.seed,
         "sync": config.sync,
         "gold": config.gold_name,
-        "labels": int(row["labels"]),
+        "labels": tally.labels,
         "given": _n_given(run),
         "dropped": int(row["dropped"]),
         "responses": int(row["responses"]),
-        "reward_version": int(float(row["reward_version"])),
+        "reward_version": tally.reward_version,
         "wall_seconds": round(float(row["wall_seconds"]), 1),
         "eval_prompts": n_prompts,
     }

@@ -18,6 +18,7 @@ from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
+from prefrl.runtime.saving import HAS_STOPPED, saving
 from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.text.card import Example, sft_card
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
@@ -258,6 +259,7 @@ class _Loop:
                 self._save()
         if not steps.done:
             self._save()
+            self._heartbeat.beat(HAS_STOPPED)
 
     def _log(self, loss: float) -> None:
         training, steps = self._training, self._training.steps
@@ -286,10 +288,8 @@ class _Loop:
         """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
         self._heartbeat.beat("saving")
         about = {"n_rows": self._n_rows, "seconds": self._seconds()}
-        try:
+        with saving(self._heartbeat, f"step {self._training.steps.n_steps:,}"):
             save_checkpoint(self._run.checkpoints, self._training.state_dict() | about)
-        except OSError as error:
-            _log.warning("no checkpoint: %s; training goes on from the older ones.", error)
         self._saved_at = time.monotonic()
 
     def _take_up(self) -> None:
@@ -299,6 +299,7 @@ class _Loop:
         state = checkpoint.state
         self._training.load_state_dict(state)
         self._n_rows, self._earlier_seconds = state["n_rows"], state["seconds"]
+        self._heartbeat.beat(saved=f"step {self._training.steps.n_steps:,}")
         _log.info("going on from checkpoint %d", checkpoint.number)
 
     def _seconds(self) -> float:

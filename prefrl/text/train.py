@@ -22,6 +22,7 @@ from prefrl.runtime.parallel import join_workers, launched_as, own_device
 from prefrl.runtime.partners import Together
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.saving import HAS_STOPPED
 from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
 from prefrl.runtime.tables import Metrics
@@ -177,6 +178,7 @@ def _in_one_process(
         labeller = Labeller(agent.store, responses, oracle)
         return Together(labeller, learner, agent.questioner, agent.samples)
 
+    heartbeat = Heartbeat(run, "agent")
     with (
         only_one(run, "agent"),
         LabelStore(run.labels) as store,
@@ -188,7 +190,7 @@ def _in_one_process(
             store,
             partners=partners,
             stop=stop,
-            heartbeat=Heartbeat(run, "agent"),
+            heartbeat=heartbeat,
             on_rollout=caller.on_rollout,
             workers=workers,
         )
@@ -196,6 +198,8 @@ def _in_one_process(
             pass
         if agent.done:
             save_policy(agent.result(), run)
+        else:
+            heartbeat.beat(HAS_STOPPED)
         return agent.done
 
 

@@ -26,13 +26,16 @@ SUITES = {
     "landing": Suite(
         ("LunarLander-v3",),
         500_000,
-        {
-            "true reward": Arm(),
-            "700 labels": Arm(700),
-            "700 labels, of transitions": Arm(700, preferences={"net": {"inputs": "transition"}}),
-        },
+        {"true reward": Arm(), "700 labels": Arm(700)},
         env="{}",
         episodes=100,
+    ),
+    "finding": Suite(
+        ("FrozenLake8x8-v1", "minigrid:MiniGrid-Empty-8x8-v0"),
+        150_000,
+        {"true reward": Arm(), "200 labels": Arm(200)},
+        env="{}",
+        kwargs={"FrozenLake8x8-v1": {"is_slippery": False}},
     ),
 }
 

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import multiprocessing
+import re
 import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 
 from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.control.config import TrainConfig
+from prefrl.control.environments.source import EnvConfig
 from prefrl.control.evaluate import evaluate
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.reward.config import RewardNetConfig
@@ -48,6 +50,7 @@ class Suite:
     arms: dict[str, Arm]
     env: str = "prefrl_envs:prefrl/{}-v0"  # the id of a task
     episodes: int = 10  # of the final evaluation
+    kwargs: dict = field(default_factory=dict)  # arguments of the environment, by task
 
 
 @dataclass(frozen=True)
@@ -92,14 +95,19 @@ class Job:
         return self.about.env.format(self.task)
 
     @property
+    def env(self):
+        return EnvConfig(kwargs=self.about.kwargs.get(self.task, {}))
+
+    @property
     def path(self):
-        name = "-".join(self.key).replace(" ", "-").replace(",", "").replace("/", "-")
+        name = re.sub("[ /:]", "-", "-".join(self.key).replace(",", ""))
         return Path("runs/benchmark") / self.benchmark / name
 
 
 def on_true_reward(job, arm):
     """The agent, its wall seconds, and what is known of a reward model: nothing."""
-    agent = Agent(job.env_id, arm.algo, AgentConfig(**arm.agent), seed=job.seed, hide_reward=False)
+    settings = AgentConfig(**arm.agent)
+    agent = Agent(job.env_id, arm.algo, settings, seed=job.seed, hide_reward=False, env=job.env)
     started = time.monotonic()
     agent.start(job.steps, [])
     while agent.iterate():
@@ -126,11 +134,12 @@ def on_comparisons(job, arm):
         seed=job.seed,
         run=job.path,
         films=False,
+        env=job.env,
         preferences=PreferenceConfig(labels=arm.labels, **told),
         agent=AgentConfig(**arm.agent),
     )
     summary = train(config).summary
-    agent = Agent(job.env_id, arm.algo, config.agent, seed=job.seed)
+    agent = Agent(job.env_id, arm.algo, config.agent, seed=job.seed, env=job.env)
     agent.restore(RunDirectory.open(job.path))
     return agent, summary["wall_seconds"], summary["train_return_mean"], summary
 
@@ -142,8 +151,8 @@ def run(job):
     way = on_comparisons if arm.labels else on_true_reward
     agent, seconds, training_return, about = way(job, arm)
     seed, n = job.seed + EVALUATION_SEED, job.about.episodes
-    after = evaluate(agent, job.env_id, episodes=n, seed=seed)
-    drawn = evaluate(agent, job.env_id, episodes=n, seed=seed, deterministic=False)
+    after = evaluate(agent, job.env_id, episodes=n, seed=seed, env=job.env)
+    drawn = evaluate(agent, job.env_id, episodes=n, seed=seed, env=job.env, deterministic=False)
     agent.close()
     return {
         **dict(zip(KEY, job.key, strict=True)),

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def labelled(run, pairs, answers, **more):
 
 def test_segments_are_written_as_numbers_and_the_true_reward_is_not(run, capsys):
     labelled(run, ["ab", "cd", "ef"], ["right", "tie", "skip"])
-    main(["export", str(run.root)])
+    main(["export", str(run.root), "--output", "-"])
     shown = capsys.readouterr()
     (row,) = map(json.loads, shown.out.splitlines())
     assert row == {
@@ -50,13 +51,27 @@ def test_segments_are_written_as_numbers_and_the_true_reward_is_not(run, capsys)
         "rejected": {"observations": [[97.0, 97.0]] * 3, "actions": [[-97.0]] * 3},
     }
     assert shown.err == "wrote 1 row; left out: 1 skipped, 1 tied\n"
-    main(["export", str(run.root), "--format", "ranking"])
+    main(["export", str(run.root), "--format", "ranking", "--output", "-"])
     shown = capsys.readouterr().out
     ranks = {row["query"]: row for row in map(json.loads, shown.splitlines())}
     assert ranks["ab"]["ranks"] == [2, 1]
     assert ranks["cd"]["ranks"] == [1, 1]
     assert ranks["ab"]["segments"][1]["observations"] == [[98.0, 98.0]] * 3
     assert str(TRUE_REWARD) not in shown
+
+
+def test_by_default_it_goes_to_a_file_in_the_run_which_is_named(run, capsys):
+    labelled(run, ["ab", "cd"], ["right", "tie"])
+    main(["export", str(run.root)])
+    shown = capsys.readouterr()
+    assert shown.out == f"{run.root / 'export' / 'preference.jsonl'}\n"
+    assert "wrote 1 row" in shown.err
+    (row,) = Path(shown.out.strip()).read_text().splitlines()
+    assert json.loads(row)["query"] == "ab"
+    main(["export", str(run.root), "--annotator", "ann", "--format", "ranking"])
+    path = Path(capsys.readouterr().out.strip())
+    assert path == run.root / "export" / "ranking-ann.jsonl"
+    assert len(path.read_text().splitlines()) == 2
 
 
 def test_what_only_oracles_may_know_is_not_even_read(run):

@@ -1,8 +1,12 @@
 import os
+from dataclasses import replace
 
 import pytest
 
+from prefrl.control.config import TrainConfig, with_settings
 from prefrl.control.environments.limits import Limits
+from prefrl.control.preferences import PreferenceConfig
+from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.segment_length import FirstLook, chosen_length, first_look
 
 
@@ -39,8 +43,27 @@ def test_some_episodes_are_played_to_see_how_long_they_are(env_id, limits, low, 
 
 
 def test_slow_environments_get_processes():
+    def n_processes(n_envs, step_seconds, busy):
+        return FirstLook(30, [50], step_seconds, busy, ends=False).n_processes(n_envs)
+
     cores = os.cpu_count()
-    assert FirstLook(30, [50], step_seconds=0.05, busy=0.1).n_processes(8) == 8  # they sleep
-    assert FirstLook(30, [50], step_seconds=0.05, busy=0.9).n_processes(8) == min(8, cores)
-    assert FirstLook(30, [50], step_seconds=0.05, busy=0.9).n_processes(1) == 1
-    assert FirstLook(30, [50], step_seconds=0.0005, busy=0.1).n_processes(8) == 0
+    assert n_processes(8, 0.05, busy=0.1) == 8  # they sleep
+    assert n_processes(8, 0.05, busy=0.9) == min(8, cores)
+    assert n_processes(1, 0.05, busy=0.9) == 1
+    assert n_processes(8, 0.0005, busy=0.1) == 0
+
+
+@pytest.mark.parametrize(
+    ("env_id", "endings", "inputs"),
+    [
+        ("CartPole-v1", "shown", "transition"),
+        ("CartPole-v1", "hidden", "action"),
+        ("Pendulum-v1", "shown", "action"),  # cut by a time limit
+    ],
+)
+def test_a_reward_reads_what_came_of_a_step_where_episodes_end(env_id, endings, inputs):
+    config = TrainConfig(env_id, endings=endings)
+    assert with_settings(config)[0].preferences.net.inputs == inputs
+    told = PreferenceConfig(net=RewardNetConfig(inputs="state"))
+    config = replace(config, preferences=told)
+    assert with_settings(config)[0].preferences.net.inputs == "state"

@@ -162,10 +162,10 @@ def test_spaces_that_are_not_supported_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unfinished_run_cannot_be_loaded(tmp_path):
+def test_a_run_that_has_saved_nothing_cannot_be_loaded(tmp_path):
     run = RunDirectory.create(tmp_path / "run")
     run.write_json(run.config, config_as_json(short(tmp_path / "run")))
-    with pytest.raises(RunDirectoryError, match="trained to its end"):
+    with pytest.raises(RunDirectoryError, match="expected a policy or a checkpoint"):
         load_run(run)
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
+from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
 from prefrl.runtime.questioner import Questioner
 
@@ -47,6 +49,9 @@ class Dots:
     def features(self, candidates):
         return np.array([[dot.x for dot in one] for one in candidates])
 
+    def strata(self, candidates):
+        return np.zeros(len(candidates), int)
+
 
 def first_round(selection, n=20):
     source = Dots(200, 20)
@@ -83,3 +88,41 @@ def test_of_a_large_first_round_no_more_candidates_are_drawn_than_fit_into_memor
         questioner = Questioner(source, store, config=settings, rng=np.random.default_rng(0))
         assert questioner.ask(300, None, run_steps=0) == 300
     assert source.n_drawn == 2000
+
+
+class Agreed(Dots):
+    """Dots of which every fifth candidate has one at 0, about which all members agree."""
+
+    def random_candidates(self, n, size, asked, rng):
+        return [(Dot(f"l{i}", float(i % 5)), Dot(f"r{i}", 0.0)) for i in range(n)]
+
+    def strata(self, candidates):
+        return np.array([left.x == 0 for left, _ in candidates], int)
+
+
+class Disagreeing:
+    """Two members, which see the same in nothing but 0."""
+
+    n_members = 2
+
+    def collate(self, items):
+        return torch.tensor([item.x for item in items])
+
+    def score(self, batch):
+        return torch.stack([batch, -batch])
+
+    def module(self):
+        return torch.nn.Identity()
+
+
+@pytest.mark.parametrize("selection", ["uniform", "disagreement", "entropy", "k_center_entropy"])
+def test_what_all_members_agree_about_is_asked_as_often_as_it_is_drawn(selection):
+    with LabelStore("sqlite://") as store:
+        settings = Settings(selection, oversampling=2, max_open=1000)
+        questioner = Questioner(Agreed(2, 2), store, config=settings, rng=np.random.default_rng(0))
+        questioner.recall([Query("q", "d0", "d1")])  # this is not the first round
+        assert questioner.ask(500, Disagreeing(), run_steps=0) == 500
+        asked = list(questioner.asked.values())[1:]
+    agreed = sum(int(query.left[1:]) % 5 == 0 for query in asked)
+    assert 70 <= agreed <= 130  # a fifth of 500
+    assert len(asked) == len({query.left for query in asked})

@@ -29,6 +29,7 @@ from prefrl.control.agent.state import (
     agent_state,
     observation_statistics,
     restore_agent,
+    restore_policy,
     restore_random_state,
     save_policy,
 )
@@ -197,6 +198,17 @@ class Agent:
         notes = restore_agent(self, state)
         self._resumed = {"random": state["random"], "loop": copy.deepcopy(state["loop"])}
         return notes
+
+    def restore_policy(self, state: Mapping[str, Any]) -> None:
+        """Takes the policy from a state, so that it acts as then; not to go on from it.
+
+        Args:
+            state: What ``state_dict`` gave, of an agent with the same settings.
+
+        Raises:
+            RunDirectoryError: If the state is that of an agent with other settings.
+        """
+        restore_policy(self, state)
 
     def act(
         self,

@@ -71,8 +71,9 @@ class PreferenceCallback(BaseCallback):
         total_steps: Environment steps of the whole training, over which the labels are spread; None
             takes what has been done and what the current ``learn()`` adds.
         oracle: Who answers: an object with ``compare(left, right)``, or a plain function of two
-            segments that returns an Answer, its name, or True where the left one is better. None
-            compares true returns.
+            segments that returns an Answer, its name, or True where the left one is better. With a
+            parameter true_rewards it is given those of both, shape (T,) each. None compares true
+            returns.
         run: Directory for labels, segments, weights and tables, as ``prefrl train`` leaves it. One
             that an earlier callback has written to is gone on with. None keeps all in memory.
         seed: Of everything random in here.
@@ -188,7 +189,7 @@ class PreferenceCallback(BaseCallback):
         oracle = (
             synthetic_oracle(self.items, self.config.teacher, seed=self._seed)
             if self._oracle is None
-            else as_oracle(self._oracle)
+            else as_oracle(self._oracle, true_rewards=self.items.true_rewards)
         )
         labeller = Labeller(self.store, self.items, oracle)
         keeps = self._script is not None
@@ -313,10 +314,12 @@ class PreferenceCallback(BaseCallback):
             return False
         assert self._first_step is not None  # training has started
         due = self._schedule.due(self.run_steps - self._first_step)
-        if self.partners.used.only_ties and not self.pool.shows_endings:
+        only_ties = self.partners.used.only_ties
+        if only_ties and not self.pool.shows_endings:
             # Nothing tells the clips apart so far: half of the labels wait for what does.
             due = min(due, self.config.labels // 2)
-        return self.questioner.ask_due(due, self.net, run_steps=self.run_steps)
+        judge = None if only_ties else self.net
+        return self.questioner.ask_due(due, judge, run_steps=self.run_steps)
 
     def _row(self, used: UsedReward) -> Metrics:
         returns, counts = self.venv.finished_returns, self.store.counts()

@@ -6,19 +6,19 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack
 
-from prefrl.control.agent.algorithms import ALGORITHMS, Algo, Algorithm
+from prefrl.control.agent.algorithms import ALGORITHMS, Algorithm
 from prefrl.control.agent.building import ACTIVATIONS
 from prefrl.control.agent.config import FOLLOWERS, AgentConfig
-from prefrl.control.config import TrainConfig
 from prefrl.control.environments.source import EnvConfig
 from prefrl.control.preferences import PreferenceConfig
+from prefrl.core.plugs import with_names
 from prefrl.errors import ConfigError
 
 __all__ = ["describe_script"]
@@ -35,9 +35,8 @@ def describe_script(
     run: Path,
     steps: int,
     seed: int,
-    oracle: Literal["synthetic", "human", "mixed"] = "synthetic",
-) -> TrainConfig:
-    """The config with which ``prefrl train`` would do nearly the same.
+) -> dict[str, Any]:
+    """The content of ``config.json``, with which ``prefrl train`` would do nearly the same.
 
     What a config cannot say, such as nets of the script's own, is left out: then what builds the
     agent anew refuses its policy, and everything else works.
@@ -49,27 +48,29 @@ def describe_script(
         run: Where the run is written.
         steps: Environment steps.
         seed: Of the callback.
-        oracle: Who answers.
 
     Raises:
-        ConfigError: If the algorithm is none that prefrl knows.
+        ConfigError: If the algorithm is none that prefrl knows, or the settings hold a function
+            that other processes could not import.
     """
     algorithm = _algorithm_of(model)
     env_id, env = _environment_of(venv)
-    return TrainConfig(
-        env_id=env_id,
-        steps=steps,
-        algo=cast(Algo, algorithm.name),
-        oracle=oracle,
-        sync=oracle == "synthetic",
-        device=str(model.device),
-        seed=seed,
-        run=run,
-        threads=torch.get_num_threads(),
-        preferences=preferences,
-        agent=_agent_of(model, algorithm),
-        env=env,
-    )
+    content = {
+        "env_id": env_id,
+        "steps": steps,
+        "algo": algorithm.name,
+        "oracle": "synthetic",
+        "sync": True,
+        "device": str(model.device),
+        "seed": seed,
+        "run": str(run),
+        "threads": torch.get_num_threads(),
+        "preferences": dataclasses.asdict(preferences),
+        "agent": dataclasses.asdict(_agent_of(model, algorithm)),
+        "env": dataclasses.asdict(env),
+    }
+    named: dict[str, Any] = with_names(content)
+    return named
 
 
 def _algorithm_of(model: BaseAlgorithm) -> Algorithm:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,23 +10,54 @@ from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer
+from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.spaces import Layout
 from prefrl.errors import UnsupportedSpaceError
 
-__all__ = ["Novelty", "distance_to_nearest"]
+__all__ = ["BufferNovelty", "RolloutNovelty", "distance_to_nearest"]
 
 _K = 5
 _SEEN = 1000
+_AT_ONCE = 1000  # states, for memory's sake
 _SMALLEST = 1e-6
 _NOTHING = 1e-9
 
 
-class Novelty:
-    """Rewards a state by its distance to the 5th nearest of those in the buffer.
+class _Distances:
+    """Distances to what was seen, brought to a standard deviation of 1.
 
-    PEBBLE (Lee et al. 2021, section 4.1 and appendix B): the distance estimates the entropy of the
-    states visited, and is divided by its running standard deviation. Distances are to a thousand of
-    the stored states, drawn evenly, whose numbers are standardised first.
+    PEBBLE (Lee et al. 2021, section 4.1 and appendix B): the distance of a state to the 5th nearest
+    of those that were visited estimates their entropy, and is divided by its running standard
+    deviation. Numbers are standardised first, over both: one that never varied until now has a
+    scale, too.
+    """
+
+    def __init__(self) -> None:
+        self._moments = RunningMeanStd(shape=())
+
+    def __call__(
+        self, states: NDArray[np.floating], seen: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        """Rewards of states, shape (B,), for what was seen, shape (S, O)."""
+        scale = np.maximum(np.concatenate([states, seen]).std(0), _SMALLEST)
+        distances = distance_to_nearest(states / scale, seen / scale)
+        self._moments.update(distances)
+        return (distances / np.sqrt(self._moments.var + _SMALLEST)).astype(np.float32)
+
+    def state_dict(self) -> list[float]:
+        """What a checkpoint keeps."""
+        m = self._moments
+        return [float(m.mean), float(m.var), m.count]
+
+    def load_state_dict(self, state: Sequence[float]) -> None:
+        """Goes back to a state."""
+        mean, var, count = state
+        self._moments.mean, self._moments.var = np.asarray(mean), np.asarray(var)
+        self._moments.count = count
+
+
+class BufferNovelty:
+    """Rewards stored states by their distance to a thousand of all that are stored, drawn evenly.
 
     Args:
         buffer: What the agent has seen.
@@ -44,7 +75,7 @@ class Novelty:
             )
         self._buffer = buffer
         self._layout = layout
-        self._moments = RunningMeanStd(shape=())
+        self._distances = _Distances()
 
     def rewards(self, observations: Any, *rest: Any) -> NDArray[np.float32]:
         """The reward of stored transitions.
@@ -60,22 +91,58 @@ class Novelty:
         rows = np.unique(np.linspace(0, n - 1, min(n, _SEEN)).astype(int))
         envs = np.arange(len(rows)) % self._buffer.n_envs
         stored = self._buffer.stored(self._buffer.observations, (rows, envs))
-        seen = self._layout.numbers(stored)
-        scale = np.maximum(seen.std(0), _SMALLEST)
-        distances = distance_to_nearest(self._layout.numbers(observations) / scale, seen / scale)
-        self._moments.update(distances)
-        return (distances / np.sqrt(self._moments.var + _SMALLEST)).astype(np.float32)
+        return self._distances(self._layout.numbers(observations), self._layout.numbers(stored))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        m = self._moments
-        return {"moments": [float(m.mean), float(m.var), m.count]}
+        return {"moments": self._distances.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state."""
-        mean, var, count = state["moments"]
-        self._moments.mean, self._moments.var = np.asarray(mean), np.asarray(var)
-        self._moments.count = count
+        self._distances.load_state_dict(state["moments"])
+
+
+class RolloutNovelty:
+    """Rewards the steps of a rollout by how far what came of them is from all that came before.
+
+    Of all states so far a thousand to two thousand are kept, drawn evenly.
+    """
+
+    def __init__(self) -> None:
+        self._distances = _Distances()
+        self._seen: NDArray[np.float32] | None = None
+        self._stride, self._next = 1, 0  # of what comes, each how manieth is kept, from where on
+
+    def __call__(self, rollout: Rollout) -> NDArray[np.float32]:
+        """Takes a rollout in, and gives the reward of its steps, shape (T, N)."""
+        after = rollout.next_observations
+        states = rollout.observations if after is None else after
+        flat = states.reshape(-1, states.shape[-1])
+        self._take_in(flat)
+        assert self._seen is not None
+        return self._distances(flat, self._seen).reshape(rollout.dones.shape)
+
+    def _take_in(self, states: NDArray[np.float32]) -> None:
+        kept = states[self._next :: self._stride]
+        self._next = (self._next - len(states)) % self._stride
+        self._seen = kept if self._seen is None else np.concatenate([self._seen, kept])
+        while len(self._seen) > 2 * _SEEN:
+            # Every second one, the newest among the kept, so that what comes next is one stride on.
+            self._seen = self._seen[len(self._seen) % 2 == 0 :: 2].copy()
+            self._next, self._stride = self._next + self._stride, 2 * self._stride
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "seen": self._seen,
+            "stride": [self._stride, self._next],
+            "moments": self._distances.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        self._seen, (self._stride, self._next) = state["seen"], state["stride"]
+        self._distances.load_state_dict(state["moments"])
 
 
 def distance_to_nearest(
@@ -91,6 +158,9 @@ def distance_to_nearest(
     Returns:
         Shape (B,).
     """
+    if len(states) > _AT_ONCE:
+        parts = np.array_split(states, -(-len(states) // _AT_ONCE))
+        return np.concatenate([distance_to_nearest(part, seen, k) for part in parts])
     a, b = states.astype(np.float64), seen.astype(np.float64)
     squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T  # (B, S)
     last = min(k, len(b) - 1)

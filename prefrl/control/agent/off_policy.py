@@ -17,7 +17,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq
 from torch import nn
 
-from prefrl.control.agent.novelty import Novelty
+from prefrl.control.agent.novelty import BufferNovelty
 from prefrl.control.agent.replay_buffer import relabelled
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.rollout import Rollout
@@ -148,7 +148,7 @@ class ReplayRewards:
             nowhere = np.zeros(1, int), np.zeros(1, int)
             seen = self._buffer.stored(self._buffer.observations, nowhere)
             self._layout.unstacked(seen, net.n_before + 1)  # raises now, not at the first fit
-        self._novelty = Novelty(self._buffer, self._layout) if config.explore_steps else None
+        self._novelty = BufferNovelty(self._buffer, self._layout) if config.explore_steps else None
         self._critic = _critic_of(model) if config.reset_critic else None
         self._version = 0
         self._take_reward()

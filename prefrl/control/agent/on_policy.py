@@ -12,6 +12,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from prefrl.control.agent.novelty import RolloutNovelty
 from prefrl.control.agent.scale import ReturnScale
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.exploration import Exploration
@@ -90,6 +91,8 @@ class RolloutRewards:
         self.n_steps = model.n_steps
         """Steps of each environment between two looks."""
         self._scale = ReturnScale(n_envs, model.gamma)
+        # Of another reward, so with constants of its own.
+        self._novelty, self._scale_of_novelty = RolloutNovelty(), ReturnScale(n_envs, model.gamma)
         self._exploration = Exploration(model, config.exploration)
         self._before: NDArray[np.float32] | None = None
         self._version = 0
@@ -127,31 +130,38 @@ class RolloutRewards:
         self._version = used.version
         self._exploration.keep_noise()
         buffer = self._model.rollout_buffer
-        if used.tells_nothing:
+        if used.only_ties and self._config.exploration.novelty and rollout.frames is None:
+            reward = self._scale_of_novelty(self._novelty(rollout), rollout.dones)
+        elif used.tells_nothing:
             forget_rollout(buffer)
             return
-        scaled = self._config.scale == "return"
-        write_rewards(
-            buffer,
-            self._scale(reward, rollout.dones) if scaled else reward,
-            last_values=last_values_of(buffer),
-            dones=told["dones"],
-        )
+        elif self._config.scale == "return":
+            reward = self._scale(reward, rollout.dones)
+        last_values = last_values_of(buffer)
+        write_rewards(buffer, reward, last_values=last_values, dones=told["dones"])
 
     def forget(self, env: int) -> None:
         """The episode of an environment was cut."""
         self._scale.forget(env)
+        self._scale_of_novelty.forget(env)
 
     def finish(self) -> None:
         """Training is over."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"scale": self._scale.state_dict(), "version": self._version}
+        return {
+            "scale": self._scale.state_dict(),
+            "novelty": self._novelty.state_dict(),
+            "scale_of_novelty": self._scale_of_novelty.state_dict(),
+            "version": self._version,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state."""
         self._scale.load_state_dict(state["scale"])
+        self._novelty.load_state_dict(state["novelty"])
+        self._scale_of_novelty.load_state_dict(state["scale_of_novelty"])
         self._version = state["version"]
 
 

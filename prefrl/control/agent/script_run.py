@@ -15,7 +15,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl.control.agent.described import describe_script
 from prefrl.control.agent.state import model_state, restore_model, save_policy
-from prefrl.control.config import config_as_json
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.recent import newest_recent
@@ -104,7 +103,7 @@ class ScriptRun:
             steps=steps,
             seed=self._seed,
         )
-        self.run.write_json(self.run.config, config_as_json(config))
+        self.run.write_json(self.run.config, config)
 
     def beat(self, state: str, **about: Any) -> None:
         """Says what the agent is doing, for ``prefrl status``."""

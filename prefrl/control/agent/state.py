@@ -36,6 +36,7 @@ __all__ = [
     "restore_agent",
     "restore_learner",
     "restore_model",
+    "restore_policy",
     "restore_random_state",
     "save_policy",
 ]
@@ -192,6 +193,21 @@ def restore_agent(agent: HasState, state: Mapping[str, Any]) -> list[str]:
     if (hide_reward := _hide_reward(agent)) is not None:
         hide_reward.load_state_dict(state["hide_reward"])
     return _restore_environments(agent, state)
+
+
+def restore_policy(agent: HasState, state: Mapping[str, Any]) -> None:
+    """Brings nets and statistics to a state, for an agent that is to act and not to go on.
+
+    Args:
+        agent: With the settings of the one that the state is of.
+        state: What ``agent_state`` gave.
+
+    Raises:
+        RunDirectoryError: If the state is that of an agent with other settings.
+    """
+    _check_fit(agent, state)
+    restore_learner(agent.model, state["learner"])
+    _restore_normalizer(agent.normalizer, state["normalizer"])
 
 
 def _check_fit(agent: HasState, state: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from prefrl.control.environments.journals import JOURNAL_KEY, Journal
 from prefrl.control.environments.states import STATE_KEY
 
 __all__ = ["GAME_OVER_KEY", "SCORE_KEY", "Batched", "Games"]
@@ -23,7 +24,7 @@ __all__ = ["GAME_OVER_KEY", "SCORE_KEY", "Batched", "Games"]
 SCORE_KEY = "prefrl/score"
 """Where a step's info has the points of the game, which people read; the reward is the oracle's."""
 GAME_OVER_KEY = "prefrl/game_over"
-"""Where the info of a game's last step has its number and all its actions, shape (n,)."""
+"""What the info of a game's last step has; its journal goes with it."""
 
 
 class Games(Protocol):
@@ -104,15 +105,17 @@ class Batched(VecEnv):
         ]
         for i in np.flatnonzero(told["game_over"]):
             actions = told["journals"][i]
-            infos[i][GAME_OVER_KEY] = (int(told["game"][i]), actions)
+            infos[i][GAME_OVER_KEY] = True
+            infos[i][JOURNAL_KEY] = (int(told["game"][i]), Journal(actions))
             # As Stable-Baselines3's Monitor says it, for its own log.
             seconds = round(time.monotonic() - self._started, 6)
             infos[i]["episode"] = {"r": told["final_score"][i], "l": len(actions), "t": seconds}
         return observations, rewards.astype(np.float32), terminated | truncated, infos
 
-    def journals(self) -> dict[int, NDArray[np.uint8]]:
-        """The games under way: all their actions, by number."""
-        return dict(self._games.journal(i) for i in range(self.num_envs))
+    def journals(self) -> dict[int, Journal]:
+        """The games under way, by number."""
+        told = [self._games.journal(i) for i in range(self.num_envs)]
+        return {game: Journal(actions) for game, actions in told}
 
     def snapshots(self) -> list[dict[str, Any]]:
         """What ``restore`` needs."""

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY, Batched
+from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY
 from prefrl.control.environments.endings import ended_of, numbers_after
 from prefrl.control.environments.guard import FAULT_KEY
+from prefrl.control.environments.journals import JOURNAL_KEY, Journal
+from prefrl.control.environments.making import journals_under_way
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.spaces import (
     Layout,
@@ -95,10 +97,8 @@ class HideReward(VecEnvWrapper):
         if self._tape is None:
             raise ConfigError("expected a recording; call record(n_steps) before take().")
         rollout = self._tape.take()
-        if isinstance(self.unwrapped, Batched):
-            games = {**rollout.journals, **self.unwrapped.journals()}
-            return replace(rollout, journals=games)
-        return rollout
+        under_way = journals_under_way(self.unwrapped)
+        return replace(rollout, journals={**rollout.journals, **under_way})
 
     def state_dict(self) -> dict[str, Any]:
         """What it counts; between two rollouts nothing is recorded."""
@@ -226,7 +226,7 @@ class _Tape:
         self._frames: NDArray[np.uint8] | None = None
         if layout.picture is not None:
             self._frames = np.zeros((n_before + n_steps, n_envs, *layout.picture), np.uint8)
-        self._journals: dict[int, NDArray[np.uint8]] = {}
+        self._journals: dict[int, Journal] = {}
         self._t = 0
 
     def write(
@@ -254,20 +254,22 @@ class _Tape:
         self._dones[t] = dones
         self._next_observations[t] = numbers_after(self._layout, after, dones, infos)
         self._ended[t] = ended_of(dones, infos)
-        if STATE_KEY in infos[0]:
+        if self._states is not None or any(STATE_KEY in info for info in infos):
             self._write_states(infos)
         self._t += 1
 
     def _write_states(self, infos: list[dict[str, Any]]) -> None:
         if self._states is None or self._final_states is None:
-            shape = (*self._dones.shape, len(infos[0][STATE_KEY]))
-            self._states, self._final_states = np.empty(shape), np.zeros(shape)
+            width = next(len(info[STATE_KEY]) for info in infos if STATE_KEY in info)
+            shape = (*self._dones.shape, width)
+            self._states, self._final_states = np.full(shape, np.nan), np.zeros(shape)
         for i, info in enumerate(infos):
-            self._states[self._t, i] = info[STATE_KEY]
+            # One whose process died tells nothing.
+            self._states[self._t, i] = info.get(STATE_KEY, np.nan)
             self._final_states[self._t, i] = info.get(FINAL_STATE_KEY, 0.0)
-            if GAME_OVER_KEY in info:
-                game, taken = info[GAME_OVER_KEY]
-                self._journals[game] = taken
+            if JOURNAL_KEY in info:
+                number, journal = info[JOURNAL_KEY]
+                self._journals[number] = journal
 
     @property
     def n_written(self) -> int:

@@ -1,30 +1,112 @@
-"""Journals of episodes: what was done in them, so that they can be played again."""
+"""Journals of episodes: how they began and what was done in them, to play them again for films."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Journals", "as_arrays", "from_arrays"]
+__all__ = [
+    "JOURNAL_KEY",
+    "Journal",
+    "Journals",
+    "as_arrays",
+    "as_state",
+    "from_arrays",
+    "from_state",
+    "shared_from_state",
+    "shared_state",
+]
 
-Journals = Mapping[int, NDArray[np.uint8]]
-"""Games by their number: all actions, shape (n,), as far as they are known."""
+JOURNAL_KEY = "prefrl/journal"
+"""Where the info of an episode's last step has its number and its journal."""
 
-_NAME = "journal_"
+
+@dataclass(frozen=True, eq=False)
+class Journal:
+    """An episode, or a game, as far as it is known."""
+
+    actions: NDArray[Any]
+    """All actions since it began, shape (n, ...)."""
+    beginning: str = ""
+    """How it began, as JSON; empty for a game, whose number says so."""
+    seen: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    """Checksums of everything that was observed up to each step, shape (n + 1,); empty for a
+    game."""
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return self.actions.nbytes + len(self.beginning) + self.seen.nbytes
+
+    def until(self, step: int) -> Journal:
+        """The same journal up to a step, which is as many actions; it shares their memory."""
+        return Journal(self.actions[:step], self.beginning, self.seen[: step + 1])
+
+
+Journals = Mapping[int, Journal]
+"""Episodes or games by number. Numbers are unique within a run."""
+
+_ACTIONS, _BEGINNING, _SEEN = "journal_", "beginning_", "seen_"
 
 
 def as_arrays(journals: Journals) -> dict[str, NDArray[Any]]:
     """Journals as named arrays, for a file."""
-    return {f"{_NAME}{game}": actions for game, actions in journals.items()}
+    arrays = dict[str, NDArray[Any]]()
+    for number, journal in journals.items():
+        arrays[f"{_ACTIONS}{number}"] = journal.actions
+        if journal.beginning:
+            arrays[f"{_BEGINNING}{number}"] = np.frombuffer(journal.beginning.encode(), np.uint8)
+            arrays[f"{_SEEN}{number}"] = journal.seen
+    return arrays
 
 
-def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Journals:
-    """What ``as_arrays`` gave, among other arrays."""
+def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[int, Journal]:
+    """Reads what ``as_arrays`` gave, among other arrays."""
+    journals = dict[int, Journal]()
+    for number in [n.removeprefix(_ACTIONS) for n in arrays if n.startswith(_ACTIONS)]:
+        actions = arrays[f"{_ACTIONS}{number}"]
+        if (beginning := arrays.get(f"{_BEGINNING}{number}")) is None:
+            journals[int(number)] = Journal(actions)
+        else:
+            seen = arrays[f"{_SEEN}{number}"]
+            journals[int(number)] = Journal(actions, beginning.tobytes().decode(), seen)
+    return journals
+
+
+def as_state(journals: Journals) -> list[list[Any]]:
+    """Journals as lists, for a checkpoint."""
+    return [[n, one.actions, one.beginning, one.seen] for n, one in journals.items()]
+
+
+def from_state(state: Iterable[Sequence[Any]]) -> dict[int, Journal]:
+    """Reads what ``as_state`` gave, copied. Earlier releases wrote numbers and actions alone."""
     return {
-        int(name.removeprefix(_NAME)): actions
-        for name, actions in arrays.items()
-        if name.startswith(_NAME)
+        number: Journal(actions.copy(), *beginning, *(seen.copy() for seen in checked))
+        for number, actions, beginning, checked in (
+            (one[0], one[1], one[2:3], one[3:4]) for one in state
+        )
     }
+
+
+def shared_state(many: Sequence[Journals]) -> dict[str, Any]:
+    """The journals of many segments for a checkpoint, with each episode written only once."""
+    longest = dict[int, Journal]()
+    for journals in many:
+        for number, journal in journals.items():
+            if number not in longest or len(journal) > len(longest[number]):
+                longest[number] = journal
+    lengths = [[[number, len(one)] for number, one in journals.items()] for journals in many]
+    return {"episodes": as_state(longest), "lengths": lengths}
+
+
+def shared_from_state(state: Mapping[str, Any]) -> list[dict[int, Journal]]:
+    """Reads what ``shared_state`` gave."""
+    longest = from_state(state["episodes"])
+    return [{number: longest[number].until(n) for number, n in row} for row in state["lengths"]]

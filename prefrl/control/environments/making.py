@@ -12,6 +12,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from prefrl.control.environments.batched import Batched
+from prefrl.control.environments.journals import Journal
 from prefrl.control.environments.limits import Limits, knows_health
 from prefrl.control.environments.one import OneEnvironment
 from prefrl.control.environments.processes import Processes, stacked
@@ -31,6 +32,7 @@ __all__ = [
     "check_first_step",
     "check_limits",
     "describe_spaces",
+    "journals_under_way",
     "last_observations",
     "make_environments",
     "restore",
@@ -165,8 +167,8 @@ def make_environments(
     """N environments side by side, in this process or in others.
 
     Games that can be played again are stepped together, by threads of their own. Others are stepped
-    one by one: each is made anew when it breaks, records simulator states for films, and can be
-    rewound.
+    one by one: each is made anew when it breaks, records what films need (simulator states, or a
+    journal of the episode), and can be rewound.
 
     Args:
         env_id: A Gymnasium id.
@@ -216,6 +218,19 @@ def restore(venv: VecEnv, told: Sequence[Mapping[str, Any]], *, seeds: Sequence[
         return troubles
     rows = zip(_rewinds(inner), told, seeds, strict=True)
     return [rewind.restore(snapshot, seed) for rewind, snapshot, seed in rows]
+
+
+def journals_under_way(venv: VecEnv) -> dict[int, Journal]:
+    """The episodes, or games, that have not ended, by number, where they are recorded for films."""
+    inner = venv.unwrapped
+    if isinstance(inner, Batched):
+        return inner.journals()
+    if isinstance(inner, Processes):
+        told = inner.call("journals")
+    else:
+        envs = inner.envs if isinstance(inner, DummyVecEnv) else []
+        told = [env.journals() for env in envs if isinstance(env, Rewind)]
+    return {number: journal for one in told for number, journal in one.items()}
 
 
 def last_observations(venv: VecEnv) -> Any:

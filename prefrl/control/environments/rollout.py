@@ -26,13 +26,14 @@ class Rollout:
     dones: NDArray[np.bool_]
     """Whether the step was the last of its episode, shape (T, N)."""
     states: NDArray[np.float64] | None
-    """Simulator states before each action, shape (T, N, S), where they are known; of a game that
-    can be played again its number and step, so S is 2."""
+    """Simulator states before each action, shape (T, N, S), where they are known; for an episode or
+    a game that is played again for films, its number and step, so S is 2. NaN where a step is
+    unknown."""
     frames: NDArray[np.uint8] | None = None
     """Pictures before each action, shape (K + T, N, C, H, W), after K of the steps before, which
     are black where the episode had not begun; None without pictures."""
     journals: Journals = field(default_factory=dict)
-    """The games in ``states``."""
+    """The episodes or games in ``states``."""
     next_observations: NDArray[np.float32] | None = None
     """What it saw after each action, of an episode's last one too, shape (T, N, O); None where
     nobody asks."""

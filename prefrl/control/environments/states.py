@@ -19,6 +19,7 @@ __all__ = [
     "RecordState",
     "log_mujoco_warnings",
     "read_state",
+    "tells_state",
     "write_state",
 ]
 
@@ -40,12 +41,23 @@ def read_state(env: gym.Env[Any, Any]) -> NDArray[np.float64] | None:
         Shape (S,), a copy; None where it is not known how to ask.
     """
     inner: Any = env.unwrapped
+    if not hasattr(inner, "set_state"):
+        return None
     data = getattr(inner, "data", None)
     if data is not None and hasattr(data, "qpos"):
         return np.concatenate([data.qpos, data.qvel])
-    if hasattr(inner, "get_state") and hasattr(inner, "set_state"):
+    if hasattr(inner, "get_state"):
         return np.array(inner.get_state(), np.float64)
     return None
+
+
+def tells_state(env: gym.Env[Any, Any]) -> bool:
+    """Whether ``RecordState`` can record the states of an environment, which was reset."""
+    try:
+        return read_state(env) is not None
+    except Exception:
+        # Nobody can know how an environment breaks.
+        return False
 
 
 def write_state(env: gym.Env[Any, Any], state: NDArray[np.float64]) -> None:
@@ -73,7 +85,7 @@ class RecordState(gym.Wrapper[Any, Any, Any, Any]):
         if state is not None:
             info[STATE_KEY] = state
             if terminated:
-                info[FINAL_STATE_KEY] = read_state(self.env)
+                info[FINAL_STATE_KEY] = self._read()
         return observation, reward, terminated, truncated, info
 
     def _read(self) -> NDArray[np.float64] | None:

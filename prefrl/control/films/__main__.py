@@ -1,8 +1,9 @@
 """The process that draws: ``python -m prefrl.control.films PARENT SAID WHAT ...``.
 
 PARENT is the process that waits for it, SAID a file for the one sentence about what went wrong.
-WHAT is ``check ENV_ID ENV``, ``films ENV_ID ENV FROM TO SIZE`` or ``pairs RUN``, where ENV is JSON:
-the environment's arguments and wrappers. It is started by ``drawing``.
+WHAT is ``check ENV_ID ENV``, ``films ENV_ID ENV FROM TO SIZE``, ``reel ENV_ID ENV FROM FILM SIZE``
+or ``pairs RUN``, where ENV is JSON: the environment's arguments and wrappers. It is started by
+``drawing``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prefrl.control.environments.journals import from_arrays
 from prefrl.control.environments.source import EnvConfig
@@ -21,11 +23,13 @@ from prefrl.control.films.clips import write_film
 from prefrl.control.films.games import open_renderer
 from prefrl.control.films.renderer import FILM_SIZE
 from prefrl.control.films.report import draw_pairs
+from prefrl.core.disk import whole_file
 from prefrl.errors import PrefrlError
 from prefrl.runtime.role import die_with_parent
 from prefrl.runtime.rundir import RunDirectory
 
 _LONGEST_FILM = 300  # steps
+_AT_ONCE = 200  # steps whose pictures are in memory together
 
 
 def main(arguments: list[str]) -> int:
@@ -61,6 +65,25 @@ def _films(env_id: str, env: str, told: str, folder: str, size: str) -> None:
             write_film(frames, Path(folder) / f"{path.stem}.webm", fps=renderer.fps)
 
 
+def _reel(env_id: str, env: str, told: str, film: str, size: str) -> None:
+    with open_renderer(env_id, size=int(size), env=_config(env)) as renderer:
+
+        def pictures() -> Iterator[NDArray[np.uint8]]:
+            for path in sorted(Path(told).glob("*.npz")):
+                with np.load(path, allow_pickle=False) as arrays:
+                    content = dict(arrays)
+                states, journals = content["states"], from_arrays(content)
+                for start in range(0, len(states), _AT_ONCE):
+                    yield from renderer.frames(states[start : start + _AT_ONCE], journals)
+
+        with whole_file(Path(film)) as part:
+            made = part.with_suffix(Path(film).suffix)  # which says how it is encoded
+            try:
+                write_film(pictures(), made, fps=renderer.fps).replace(part)
+            finally:
+                made.unlink(missing_ok=True)
+
+
 def _config(told: str) -> EnvConfig:
     return EnvConfig.from_json(json.loads(told))
 
@@ -69,7 +92,12 @@ def _pairs(run: str) -> None:
     draw_pairs(RunDirectory.open(Path(run)))
 
 
-_WORK: dict[str, Callable[..., None]] = {"check": _check, "films": _films, "pairs": _pairs}
+_WORK: dict[str, Callable[..., None]] = {
+    "check": _check,
+    "films": _films,
+    "reel": _reel,
+    "pairs": _pairs,
+}
 
 
 if __name__ == "__main__":

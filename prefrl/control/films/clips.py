@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +21,12 @@ from numpy.typing import NDArray
 
 from prefrl.control.environments.journals import Journals
 from prefrl.control.environments.source import EnvConfig, make_env
-from prefrl.control.environments.states import log_mujoco_warnings, read_state, write_state
+from prefrl.control.environments.states import (
+    log_mujoco_warnings,
+    read_state,
+    tells_state,
+    write_state,
+)
 from prefrl.errors import FilmError
 
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
     "encode_film",
     "film_strip",
     "make_drawable",
+    "need_gl",
     "write_film",
     "write_png",
 ]
@@ -75,6 +83,16 @@ def choose_gl() -> str | None:
     return None
 
 
+def need_gl() -> None:
+    """Makes sure that MuJoCo can draw.
+
+    Raises:
+        FilmError: If it cannot.
+    """
+    if choose_gl() is None:
+        raise FilmError(f"expected EGL or OSMesa to draw films with, found neither; {_ADVICE}.")
+
+
 class ClipRenderer:
     """Draws states of an environment, at any later time.
 
@@ -94,13 +112,14 @@ class ClipRenderer:
     def __init__(self, env_id: str, *, size: int = 256, env: EnvConfig | None = None) -> None:
         log_mujoco_warnings()
         self._env = make_drawable(env_id, env)
-        state = read_state(self._env)
-        if state is None:
+        if not tells_state(self._env):
             self._env.close()
             raise FilmError(
                 f"expected {env_id} to be a MuJoCo environment or to have get_state and set_state, "
-                "got neither; films are re-made from simulator states."
+                "got neither; films of others are made by EpisodeRenderer."
             )
+        state = read_state(self._env)
+        assert state is not None  # it tells its state
         self._first_state = state
         self._viewer: Any = None
         if hasattr(self._env.unwrapped, "mujoco_renderer"):
@@ -168,9 +187,11 @@ class ClipRenderer:
         return as_picture(picture)
 
     def _mujoco_viewer(self, size: int) -> Any:
-        if choose_gl() is None:
+        try:
+            need_gl()
+        except FilmError:
             self._env.close()
-            raise FilmError(f"expected EGL or OSMesa to draw films with, found neither; {_ADVICE}.")
+            raise
         import mujoco
 
         inner: Any = self._env.unwrapped
@@ -212,6 +233,7 @@ def make_drawable(env_id: str, env: EnvConfig | None = None) -> gym.Env[Any, Any
     Raises:
         FilmError: If that cannot be done.
     """
+    _draw_without_screen()
     try:
         made = make_env(env_id, env, render_mode="rgb_array")
         made.reset(seed=0)
@@ -223,6 +245,14 @@ def make_drawable(env_id: str, env: EnvConfig | None = None) -> gym.Env[Any, Any
             "module registers it."
         ) from error
     return made
+
+
+def _draw_without_screen() -> None:
+    """Keeps SDL, which pygame draws with, from opening windows and sound devices."""
+    # highway-env draws nothing where the driver is "dummy" and no other.
+    if os.environ.get("SDL_VIDEODRIVER", "dummy") == "dummy":
+        os.environ["SDL_VIDEODRIVER"] = "offscreen,dummy"
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 
 
 def _widen_floors(model: Any) -> None:
@@ -237,11 +267,12 @@ def _widen_floors(model: Any) -> None:
                 model.mat_texrepeat[material] *= _FLOOR / size
 
 
-def write_film(frames: NDArray[np.uint8], path: Path, *, fps: int) -> Path:
+def write_film(frames: Iterable[NDArray[np.uint8]], path: Path, *, fps: int) -> Path:
     """Writes a film that browsers play.
 
     Args:
-        frames: Shape (T, H, W, 3); an odd last row or column is cut off.
+        frames: T pictures, shape (H, W, 3) each, at least one: an array, or made one by one. An odd
+            last row or column is cut off.
         path: ``.webm`` for VP9, ``.mp4`` for H.264.
         fps: Frames per second.
 
@@ -269,16 +300,20 @@ def encode_film(frames: NDArray[np.uint8], *, fps: int) -> bytes:
     return content.getvalue()
 
 
-def _encode(frames: NDArray[np.uint8], out: str | io.BytesIO, suffix: str, fps: int) -> None:
+def _encode(
+    frames: Iterable[NDArray[np.uint8]], out: str | io.BytesIO, suffix: str, fps: int
+) -> None:
     codec, options = _CODECS[suffix]
-    height, width = (side - side % 2 for side in frames.shape[1:3])
+    pictures = iter(frames)
+    first = next(pictures)
+    height, width = (side - side % 2 for side in first.shape[:2])
     # Matroska would write random names of its tracks.
     exact = {"fflags": "+bitexact"}
     with av.open(out, "w", format=suffix[1:], options=exact) as container:
         stream = container.add_stream(codec, rate=fps, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for picture in frames:
+        for picture in itertools.chain([first], pictures):
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(picture[:height, :width]), format="rgb24"
             )

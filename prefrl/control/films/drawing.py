@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,11 @@ from prefrl.control.environments.source import EnvConfig
 from prefrl.errors import ConfigError, FilmError
 from prefrl.runtime.rundir import RunDirectory, write_arrays
 
-__all__ = ["Recorded", "check_drawable", "film", "film_pairs"]
+__all__ = ["Recorded", "check_drawable", "film", "film_pairs", "film_reel"]
 
 _SECONDS_TO_CHECK = 180.0
 _SECONDS_TO_FILM = 900.0
+_SECONDS_A_STEP = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +39,10 @@ class Recorded:
     """What was recorded of some steps, so that they can be filmed."""
 
     states: NDArray[np.float64] | None
-    """Simulator states, shape (T, S); None where they are not known."""
+    """Simulator states, shape (T, S), or number and step of an episode or a game, shape (T, 2);
+    None where they are not known."""
     journals: Journals = field(default_factory=dict)
-    """The games that the states are of, if they are of games."""
+    """The episodes or games that ``states`` names, if it does."""
 
 
 def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
@@ -83,16 +85,50 @@ def film(
         FilmError: If it cannot be filmed.
     """
     with tempfile.TemporaryDirectory(prefix="prefrl") as told:
-        for name, steps in recorded.items():
-            if steps.states is None:
-                raise FilmError(
-                    f"expected simulator states of {env_id} to film, got none; films need a "
-                    "MuJoCo environment, or one with get_state and set_state."
-                )
-            arrays: dict[str, Any] = {"states": steps.states, **as_arrays(steps.journals)}
-            write_arrays(Path(told) / f"{name}.npz", arrays)
+        _write_recorded(env_id, recorded, told)
         about = (env_id, _as_json(env), told, str(folder), str(size))
         _draw("films", *about, seconds=_SECONDS_TO_FILM)
+
+
+def film_reel(
+    env_id: str,
+    recorded: Sequence[Recorded],
+    path: Path,
+    *,
+    size: int = 256,
+    env: EnvConfig | None = None,
+) -> None:
+    """Films episodes one after another, all steps of each, in one film.
+
+    Args:
+        env_id: Which environment they are of.
+        recorded: The episodes.
+        path: The film, ``.webm`` or ``.mp4``; one that is there is replaced.
+        size: Side of the pictures in pixels, about.
+        env: Arguments and wrappers of the environment.
+
+    Raises:
+        FilmError: If they cannot be filmed.
+    """
+    with tempfile.TemporaryDirectory(prefix="prefrl") as told:
+        n_steps = _write_recorded(env_id, {f"{n:06d}": one for n, one in enumerate(recorded)}, told)
+        about = (env_id, _as_json(env), told, str(path), str(size))
+        _draw("reel", *about, seconds=_SECONDS_TO_FILM + n_steps * _SECONDS_A_STEP)
+
+
+def _write_recorded(env_id: str, recorded: Mapping[str, Recorded], folder: str) -> int:
+    """Writes what was recorded for the process that draws; gives the steps of all together."""
+    n_steps = 0
+    for name, steps in recorded.items():
+        if steps.states is None:
+            raise FilmError(
+                f"expected {env_id} to be recorded for films, but it was not; films need an "
+                "environment whose metadata names the render mode rgb_array."
+            )
+        arrays: dict[str, Any] = {"states": steps.states, **as_arrays(steps.journals)}
+        write_arrays(Path(folder) / f"{name}.npz", arrays)
+        n_steps += len(steps.states)
+    return n_steps
 
 
 def film_pairs(run: RunDirectory) -> None:

@@ -39,7 +39,11 @@ def _written(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     scale = _WIDTH * width / wide
     at = (round((width - wide * scale) / 2), round(height / 2 + high * scale / 2))
     drawn = np.ascontiguousarray(picture)
-    for colour, thick in ((_BLACK, 4), (_WHITE, 1)):
-        weight = max(1, round(thick * scale))
-        cv2.putText(drawn, _WORD, at, font, scale, colour, weight, cv2.LINE_AA)
+    weight = max(1, round(scale))
+    # A thicker letter is a wider one, so the rim is the same word all around.
+    around = [(x, y) for x in (-weight, 0, weight) for y in (-weight, 0, weight)]
+    for colour, moves in ((_BLACK, around), (_WHITE, [(0, 0)])):
+        for x, y in moves:
+            place = (at[0] + x, at[1] + y)
+            cv2.putText(drawn, _WORD, place, font, scale, colour, weight, cv2.LINE_AA)
     return drawn

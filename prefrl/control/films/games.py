@@ -10,12 +10,14 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from prefrl.control.environments.journals import Journals
+from prefrl.control.environments.journals import Journal, Journals
 from prefrl.control.environments.source import EnvConfig, make_env, spec_of
-from prefrl.control.films.clips import ClipRenderer
+from prefrl.control.environments.states import tells_state
+from prefrl.control.films.clips import ClipRenderer, make_drawable
+from prefrl.control.films.episodes import EpisodeRenderer
 from prefrl.errors import FilmError
 
-__all__ = ["GameRenderer", "open_renderer"]
+__all__ = ["GameRenderer", "Renderer", "open_renderer"]
 
 
 class GameRenderer:
@@ -68,20 +70,20 @@ class GameRenderer:
         pictures: list[NDArray[np.uint8]] = []
         for game in dict.fromkeys(games.tolist()):  # in the order in which they were played
             moments = steps[games == game]
-            actions = journals.get(game)
-            if actions is None or len(actions) < moments[-1]:
+            journal = journals.get(game)
+            if journal is None or len(journal) < moments[-1]:
                 raise FilmError(
                     f"expected the {moments[-1]} actions of game {game} up to here, got "
-                    f"{'none' if actions is None else len(actions)}."
+                    f"{'none' if journal is None else len(journal)}."
                 )
             env: Any = self._env.unwrapped
-            drawn = env.draw(game, actions[: moments[-1]], first=int(moments[0]))
+            drawn = env.draw(game, journal.actions[: moments[-1]], first=int(moments[0]))
             pictures += [self._enlarged(drawn[step - moments[0]]) for step in moments]
         return np.stack(pictures)
 
     def first_frame(self) -> NDArray[np.uint8]:
         """Draws the start of a game, shape (H, W, 3)."""
-        return np.asarray(self.frames(np.zeros((1, 2)), {0: np.empty(0, np.uint8)})[0])
+        return np.asarray(self.frames(np.zeros((1, 2)), {0: Journal(np.empty(0, np.uint8))})[0])
 
     def _enlarged(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         times = max(1, round(self._size / picture.shape[1]))
@@ -89,10 +91,12 @@ class GameRenderer:
         return np.asarray(larger, np.uint8)
 
 
-def open_renderer(
-    env_id: str, *, size: int = 256, env: EnvConfig | None = None
-) -> ClipRenderer | GameRenderer:
-    """What draws an environment.
+Renderer = ClipRenderer | EpisodeRenderer | GameRenderer
+"""Whatever draws an environment."""
+
+
+def open_renderer(env_id: str, *, size: int = 256, env: EnvConfig | None = None) -> Renderer:
+    """What draws an environment: from states where they are recorded, else by playing again.
 
     Args:
         env_id: A Gymnasium id.
@@ -107,4 +111,8 @@ def open_renderer(
         if hasattr(made.unwrapped, "draw"):
             return GameRenderer(made, size=size)
         made.close()
-    return ClipRenderer(env_id, size=size, env=env)
+    drawable = make_drawable(env_id, env)
+    has_states = tells_state(drawable)
+    drawable.close()
+    kind = ClipRenderer if has_states else EpisodeRenderer
+    return kind(env_id, size=size, env=env)

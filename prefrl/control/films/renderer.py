@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefrl.control.films.clips import ClipRenderer, encode_film
+from prefrl.control.films.clips import encode_film
 from prefrl.control.films.ending import mark_ended
-from prefrl.control.films.games import GameRenderer
+from prefrl.control.films.games import Renderer
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.labels import RENDERER
@@ -42,7 +42,7 @@ class FilmMaker:
         store: LabelStore,
         segments: Mapping[str, Segment],
         media: Path,
-        clips: ClipRenderer | GameRenderer,
+        clips: Renderer,
     ) -> None:
         self.n_films = 0
         """Films that this object has made."""
@@ -86,7 +86,9 @@ class FilmMaker:
         try:
             segment = self._segments[item_id]
             if segment.states is None:
-                raise FilmError(f"expected simulator states in segment {item_id}, got none.")
+                raise FilmError(
+                    f"expected segment {item_id} to be recorded for films, but it was not."
+                )
             frames = self._clips.frames(segment.states, segment.journals)
             frames = mark_ended(frames, segment.n_held)
         except (FilmError, RunDirectoryError) as error:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.environments.source import EnvConfig
-from prefrl.control.films.clips import ClipRenderer, film_strip, write_png
+from prefrl.control.films.clips import film_strip, write_png
 from prefrl.control.films.ending import mark_ended
-from prefrl.control.films.games import GameRenderer, open_renderer
+from prefrl.control.films.games import Renderer, open_renderer
 from prefrl.control.items import Items
 from prefrl.control.segments import Segment
 from prefrl.core.store import LabelStore
@@ -59,9 +59,9 @@ def draw_pairs(run: RunDirectory, *, n_pairs: int = 4) -> None:
     (run.films / "pairs.json").write_text(json.dumps(described, indent=2))
 
 
-def _strip(renderer: ClipRenderer | GameRenderer, segment: Segment) -> NDArray[np.uint8]:
+def _strip(renderer: Renderer, segment: Segment) -> NDArray[np.uint8]:
     if segment.states is None:
-        raise FilmError(f"expected simulator states in segment {segment.id}, got none.")
+        raise FilmError(f"expected segment {segment.id} to be recorded for films, but it was not.")
     steps = np.linspace(0, len(segment) - 1, 6).round().astype(int)
     frames = renderer.frames(segment.states[steps], segment.journals)
     return film_strip(mark_ended(frames, int((steps >= segment.n_real).sum())))

@@ -23,12 +23,13 @@ from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.spaces import Layout
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.reward.inputs import (
-    ends_within,
     n_numbers,
     numbers_of,
     numbers_of_rollout,
     real_steps,
+    stacked,
     standardization,
+    zero_is_arbitrary,
 )
 from prefrl.control.segments import Segment
 from prefrl.core.ensemble import aggregate, as_judge
@@ -146,9 +147,9 @@ class CnnStepReward(nn.Module):
         self.biases[-1].zero_()
 
     def collate(self, items: Sequence[Segment]) -> Pictures:
-        """Pictures and numbers of B segments of equal length."""
+        """Pictures and numbers of B segments."""
         unpacked = [segment.frames.unpack() for segment in items if segment.frames is not None]
-        frames = torch.from_numpy(np.stack(unpacked))
+        frames = torch.from_numpy(stacked(unpacked))
         numbers = torch.from_numpy(numbers_of(self.config.inputs, items))
         device, real = self.input_shift.device, real_steps(items)
         if real is not None:
@@ -219,13 +220,15 @@ class CnnStepReward(nn.Module):
         return hidden.squeeze(-1)
 
     @torch.no_grad()
-    def standardize_inputs(self, segments: Sequence[Segment]) -> None:
-        """Takes mean and standard deviation of the numbers from segments."""
+    def standardize_inputs(self, *groups: Sequence[Segment]) -> None:
+        """Takes mean and standard deviation of the numbers from groups of segments."""
         if not len(self.input_shift):
             return
-        batch = self.collate(segments)
-        numbers = batch.numbers.flatten(0, 1) if batch.real is None else batch.numbers[batch.real]
-        shift, scale = standardization(self.config.inputs, numbers)
+        found = []
+        for batch in map(self.collate, groups):
+            real = batch.real
+            found.append(batch.numbers.flatten(0, 1) if real is None else batch.numbers[real])
+        shift, scale = standardization(self.config.inputs, torch.cat(found))
         self.input_shift.copy_(shift)
         self.input_scale.copy_(scale)
 
@@ -233,7 +236,7 @@ class CnnStepReward(nn.Module):
         """Takes the constants of the reward's normalisation from segments.
 
         Args:
-            *groups: Segments of equal length each; every group counts the same.
+            *groups: Segments; every group counts the same.
             fitted: Segments that it was fitted to, as of ``MlpStepReward.calibrate``.
         """
         with as_judge(self):
@@ -241,7 +244,7 @@ class CnnStepReward(nn.Module):
             for batch in map(self.collate, groups):
                 rewards = self.step_rewards(batch)
                 found.append(rewards if batch.real is None else rewards[:, batch.real])
-            self.normalizer.calibrate(*found, centre=not ends_within(fitted))
+            self.normalizer.calibrate(*found, centre=zero_is_arbitrary(fitted))
 
     def predict(self, rollout: Rollout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Rewards for the agent, normalised per member and aggregated.

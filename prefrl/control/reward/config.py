@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated, Any, get_args
 
 from prefrl.control.reward.inputs import Inputs
 from prefrl.core.ensemble import Aggregate
 from prefrl.errors import ConfigError
+from prefrl.runtime.options import named_option
 
-__all__ = ["RewardNetConfig"]
+__all__ = ["MemberFactory", "RewardNetConfig"]
+
+MemberFactory = Callable[[int], Any]
+"""From the number of inputs (I) to a module of torch, from inputs of shape (S, I) to a raw reward
+for each of S steps, shape (S,) or (S, 1)."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +25,17 @@ class RewardNetConfig:
     hidden: tuple[int, ...] = (32, 32)
     """Units of each hidden layer; few units generalise better from few labels. Behind convolutions
     it is the layers between them and the reward."""
+    member: Annotated[str | MemberFactory | None, named_option(["none"])] = None
+    """What makes the net of a member in the place of the layers above: called with the number of
+    inputs I, it returns a module of torch from (S, I) to (S,) or (S, 1). Not for pictures."""
     input_noise: float = 0.0
     """Standard deviation of noise added to the standardised inputs, or to pictures in [0, 1], while
     fitting."""
-    inputs: Inputs = "action"
+    inputs: Inputs = "auto"
     """What a step's reward may depend on: state, the observation; action, that and the action;
     transition, these and what came of it: how the observation changed (but for pictures), and
-    whether the episode ended."""
+    whether the episode ended. By default transition, where one of some episodes that are played at
+    random before the training ends by itself, and action elsewhere and in a script's callback."""
     convolutions: tuple[tuple[int, int, int], ...] = (
         (7, 3, 16),
         (5, 2, 16),

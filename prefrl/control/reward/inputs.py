@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,17 +15,19 @@ from prefrl.control.segments import Segment
 
 __all__ = [
     "Inputs",
-    "ends_within",
-    "n_numbers",
+        "n_numbers",
     "numbers_of",
     "numbers_of_rollout",
     "real_steps",
+    "stacked",
     "standardization",
+    "zero_is_arbitrary",
 ]  # fmt: skip
 
-Inputs = Literal["state", "action", "transition"]
+Inputs = Literal["auto", "state", "action", "transition"]
 """What a step's reward may depend on: the observation; and the action; and what came of it, as the
-difference to the next observation and whether the episode ended there."""
+difference to the next observation and whether the episode ended there. Until somebody has looked at
+the environment, auto is action."""
 
 _SMALLEST = 1e-6
 
@@ -37,16 +39,25 @@ def n_numbers(inputs: Inputs, n_observation: int, n_action: int) -> int:
 
 
 def numbers_of(inputs: Inputs, segments: Sequence[Segment]) -> NDArray[np.float32]:
-    """What is read of segments of equal length, shape (B, T, I)."""
+    """What is read of segments, shape (B, T, I); shorter ones are filled up to T steps."""
     after = [segment.next_observations for segment in segments]
     there = [part for part in after if part is not None]
     return _numbers(
         inputs,
-        np.stack([segment.observations for segment in segments]),
-        np.stack([segment.actions for segment in segments]),
-        np.stack(there) if there and len(there) == len(after) else None,
-        np.stack([segment.ended for segment in segments]),
+        stacked([segment.observations for segment in segments]),
+        stacked([segment.actions for segment in segments]),
+        stacked(there) if there and len(there) == len(after) else None,
+        stacked([segment.ended for segment in segments]),
     )
+
+
+def stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays of B segments as one, shape (B, T, ...): the last step of shorter ones is repeated."""
+    longest = max(map(len, parts))
+    if all(len(part) == longest for part in parts):
+        return np.stack(parts)
+    places = np.arange(longest)
+    return np.stack([part[np.minimum(places, len(part) - 1)] for part in parts])
 
 
 def numbers_of_rollout(inputs: Inputs, rollout: Rollout) -> NDArray[np.float32]:
@@ -65,7 +76,7 @@ def _numbers(
 ) -> NDArray[np.float32]:
     if inputs == "state":
         return observations
-    if inputs == "action":
+    if inputs != "transition":
         return np.concatenate([observations, actions], axis=-1)
     assert next_observations is not None  # all that is recorded has them
     # A difference: two observations hardly differ, and what they differ in is what happened.
@@ -75,16 +86,21 @@ def _numbers(
 
 
 def real_steps(segments: Sequence[Segment]) -> Tensor | None:
-    """Which steps were taken and not held, shape (B, T); None where all were."""
-    if not ends_within(segments):
+    """Which steps were taken, and neither held nor filled up, shape (B, T); None where all were."""
+    if zero_is_arbitrary(segments):
         return None
     n_real = torch.tensor([segment.n_real for segment in segments])
-    return torch.arange(len(segments[0])) < n_real[:, None]
+    return torch.arange(max(map(len, segments))) < n_real[:, None]
 
 
-def ends_within(segments: Sequence[Segment]) -> bool:
-    """Whether an episode ended by itself in any of the segments."""
-    return any(segment.n_held for segment in segments)
+def zero_is_arbitrary(segments: Sequence[Segment]) -> bool:
+    """Whether comparisons of such segments say nothing of what a reward of 0 is.
+
+    They do where an episode ended by itself in any of them, or they differ in length: then some are
+    shorter than others, and a constant that is added to each step changes who is better.
+    """
+    longest = max(map(len, segments), default=0)
+    return all(segment.n_real == longest for segment in segments)
 
 
 def standardization(inputs: Inputs, numbers: Tensor) -> tuple[Tensor, Tensor]:

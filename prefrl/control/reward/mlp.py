@@ -16,12 +16,12 @@ from torch.nn import functional
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.reward.inputs import (
-    ends_within,
     n_numbers,
     numbers_of,
     numbers_of_rollout,
     real_steps,
     standardization,
+    zero_is_arbitrary,
 )
 from prefrl.control.segments import Segment
 from prefrl.core.ensemble import aggregate, as_judge
@@ -61,7 +61,15 @@ class MlpStepReward(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        widths = [n_numbers(config.inputs, n_observation, n_action), *config.hidden, 1]
+        n_inputs = n_numbers(config.inputs, n_observation, n_action)
+        self._make_members(n_members, n_inputs)
+        self.register_buffer("input_shift", torch.zeros(n_inputs))
+        self.register_buffer("input_scale", torch.ones(n_inputs))
+        self.normalizer = MemberNormalizer(n_members, target_std=config.reward_std)
+        self.reset(torch.Generator().manual_seed(0))
+
+    def _make_members(self, n_members: int, n_inputs: int) -> None:
+        widths = [n_inputs, *self.config.hidden, 1]
         self.weights = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, fan_in, fan_out))
             for fan_in, fan_out in pairwise(widths)
@@ -69,10 +77,6 @@ class MlpStepReward(nn.Module):
         self.biases = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, 1, fan_out)) for fan_out in widths[1:]
         )
-        self.register_buffer("input_shift", torch.zeros(widths[0]))
-        self.register_buffer("input_scale", torch.ones(widths[0]))
-        self.normalizer = MemberNormalizer(n_members, target_std=config.reward_std)
-        self.reset(torch.Generator().manual_seed(0))
 
     @property
     def n_before(self) -> int:
@@ -106,7 +110,7 @@ class MlpStepReward(nn.Module):
         self.biases[-1].zero_()
 
     def collate(self, items: Sequence[Segment]) -> Steps:
-        """What is read of B segments of equal length."""
+        """What is read of B segments."""
         device, real = self.input_shift.device, real_steps(items)
         inputs = torch.from_numpy(numbers_of(self.config.inputs, items)).to(device)
         return Steps(inputs, None if real is None else real.to(device))
@@ -130,18 +134,23 @@ class MlpStepReward(nn.Module):
         flat = (inputs.reshape(-1, inputs.shape[-1]) - self.input_shift) / self.input_scale
         if self.training and self.config.input_noise:
             flat = flat + self.config.input_noise * torch.randn_like(flat)
-        hidden = flat.expand(self.n_members, *flat.shape)  # (M, B, I)
+        return self._members(flat).view(self.n_members, *inputs.shape[:-1])
+
+    def _members(self, flat: Tensor) -> Tensor:
+        """Raw rewards of all members, shape (M, S), of standardised inputs of shape (S, I)."""
+        hidden = flat.expand(self.n_members, *flat.shape)  # (M, S, I)
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
             if layer < last:
                 hidden = functional.leaky_relu(hidden, 0.01)
-        return hidden.view(self.n_members, *inputs.shape[:-1])
+        return hidden.squeeze(-1)
 
     @torch.no_grad()
-    def standardize_inputs(self, segments: Sequence[Segment]) -> None:
-        """Takes mean and standard deviation of the inputs from segments."""
-        shift, scale = standardization(self.config.inputs, self._real_inputs(segments))
+    def standardize_inputs(self, *groups: Sequence[Segment]) -> None:
+        """Takes mean and standard deviation of the inputs from groups of segments."""
+        inputs = torch.cat([self._real_inputs(segments) for segments in groups])
+        shift, scale = standardization(self.config.inputs, inputs)
         self.input_shift.copy_(shift)
         self.input_scale.copy_(scale)
 
@@ -149,13 +158,14 @@ class MlpStepReward(nn.Module):
         """Takes the constants of the reward's normalisation from segments.
 
         Args:
-            *groups: Segments of equal length each; every group counts the same.
-            fitted: Segments that it was fitted to. Where an episode ended in one of them, the mean
-                stays: steps after an ending are worth 0, so 0 is not arbitrary.
+            *groups: Segments; every group counts the same.
+            fitted: Segments that it was fitted to. Where an episode ended in one of them, or they
+                differ in length, the mean stays: steps that are not there are worth 0, so 0 is not
+                arbitrary.
         """
         with as_judge(self):
             rewards = [self.step_rewards(self._real_inputs(segments)) for segments in groups]
-            self.normalizer.calibrate(*rewards, centre=not ends_within(fitted))
+            self.normalizer.calibrate(*rewards, centre=zero_is_arbitrary(fitted))
 
     def _real_inputs(self, segments: Sequence[Segment]) -> Tensor:
         """What is read of all steps that count, shape (S, I)."""

@@ -1,5 +1,6 @@
 import math
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -7,8 +8,9 @@ from control.toys import counters, seen
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 
-from prefrl import Answer, HideReward, PreferenceCallback, PreferenceConfig
+from prefrl import Answer, HideReward, PreferenceCallback, PreferenceConfig, adapt_spaces
 from prefrl.control.config import TrainConfig
+from prefrl.control.exploration import ExplorationConfig
 from prefrl.control.queries import QueryConfig
 from prefrl.control.train import train
 from prefrl.core.trainer import FitConfig
@@ -146,7 +148,8 @@ def test_a_reward_in_the_open_is_refused():
 def test_from_ties_alone_nothing_is_learned_and_half_of_the_labels_wait(algorithm):
     """What a net says that was fitted to ties is chance."""
     options = {"n_steps": 64, "batch_size": 64} if algorithm is PPO else {"learning_starts": 100}
-    callback = PreferenceCallback(quick(), oracle=lambda left, right: "tie")
+    config = quick(exploration=ExplorationConfig(novelty=False))
+    callback = PreferenceCallback(config, oracle=lambda left, right: "tie")
     venv = dots(env_id=DOT if algorithm is PPO else "prefrl_envs:prefrl/MovingDotContinuous-v0")
     agent = algorithm("MlpPolicy", venv, seed=0, **options)
     before = {name: t.clone() for name, t in agent.policy.state_dict().items()}
@@ -156,6 +159,36 @@ def test_from_ties_alone_nothing_is_learned_and_half_of_the_labels_wait(algorith
     # More than half of the 60 were due when the first were asked; after that no more are.
     assert 30 < newest["labels"] == callback.rows[0]["labels"] < 50
     assert all(torch.equal(before[name], t) for name, t in agent.policy.state_dict().items())
+
+
+class Corridor(gym.Env):
+    """Forty places in a row, shown as one-hot codes; sixty steps to the left or to the right."""
+
+    observation_space = gym.spaces.Discrete(40)
+    action_space = gym.spaces.Discrete(2)
+    farthest = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.n_steps = 0, 0
+        return 0, {}
+
+    def step(self, action):
+        self.place = min(39, max(0, self.place + (1 if action else -1)))
+        Corridor.farthest = max(Corridor.farthest, self.place)
+        self.n_steps += 1
+        return self.place, 0.0, False, self.n_steps == 60, {}
+
+
+@pytest.mark.parametrize("novelty", [False, True])
+def test_as_long_as_all_answers_are_ties_an_agent_looks_for_what_is_new(novelty):
+    Corridor.farthest = 0
+    venv = HideReward(make_vec_env(Corridor, 4, seed=0, wrapper_class=adapt_spaces))
+    agent = PPO("MlpPolicy", venv, n_steps=128, batch_size=128, learning_rate=1e-3, seed=0)
+    config = quick(exploration=ExplorationConfig(novelty=novelty))
+    agent.learn(8_000, callback=PreferenceCallback(config))
+    # A random walk of sixty steps seldom comes farther than twenty, in one of a thousand to thirty.
+    assert (Corridor.farthest == 39) == novelty
 
 
 def test_one_answer_that_is_no_tie_is_enough():

@@ -42,7 +42,7 @@ def test_a_training_on_small_pictures_comes_to_its_end(tmp_path, env_id):
     )
     result = train(config)
     assert result.finished
-    assert result.summary["reward_versions"] >= 1
+    assert result.summary["reward_version"] >= 1
 
 
 @pytest.mark.parametrize("name", SHAPES)

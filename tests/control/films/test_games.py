@@ -58,7 +58,8 @@ def test_films_show_what_the_agent_saw(played):
 
 def test_a_segment_carries_the_games_as_far_as_it_goes(played):
     for segment in played:
-        for seed, actions in segment.journals.items():
+        for seed, journal in segment.journals.items():
+            actions = journal.actions
             own = segment.states[segment.states[:, 0] == seed]
             assert len(actions) == own[:, 1].max()
             # Its own actions are the end of the journal.
@@ -80,8 +81,8 @@ def test_segments_come_back_from_disk_and_from_a_checkpoint(played, tmp_path):
             assert (back.frames.unpack() == segment.frames.unpack()).all()
             assert (back.states == segment.states).all()
             assert back.journals.keys() == segment.journals.keys()
-            for seed, actions in segment.journals.items():
-                assert (back.journals[seed] == actions).all()
+            for seed, journal in segment.journals.items():
+                assert (back.journals[seed].actions == journal.actions).all()
         plain = Items(run, states=False)[segment.id]
         assert plain.states is None
         assert not plain.journals
@@ -105,7 +106,7 @@ def test_a_game_that_is_not_known_is_refused(played):
     with open_renderer(BREAKOUT) as renderer:
         with pytest.raises(FilmError, match="got none"):
             renderer.frames(segment.states, {})
-        short = {seed: actions[:-1] for seed, actions in segment.journals.items()}
+        short = {n: game.until(len(game) - 1) for n, game in segment.journals.items()}
         with pytest.raises(FilmError, match="actions of game"):
             renderer.frames(segment.states, short)
         with pytest.raises(FilmError, match="shape"):

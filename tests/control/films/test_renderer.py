@@ -123,4 +123,4 @@ def test_segments_without_states_are_left_out_with_a_word(run, store, films, cap
     ask(run, store, 1, states=False)
     assert films.step()
     assert not films.step()
-    assert "expected simulator states in segment left0" in caplog.text
+    assert "expected segment left0 to be recorded" in caplog.text

@@ -187,5 +187,5 @@ def test_the_same_transitions_have_the_same_reward_in_rollouts_and_segments(rng)
 
 
 def test_unknown_inputs_are_refused():
-    with pytest.raises(ConfigError, match=r"expected net.inputs to be one of state, action, trans"):
+    with pytest.raises(ConfigError, match=r"expected net\.inputs to be one of auto, state"):
         RewardNetConfig(inputs="pictures")

@@ -159,19 +159,19 @@ def test_what_is_left_out_is_counted_and_said(run, language, capsys):
     answer(run, "drawn", "right", annotator="bob")
     with LabelStore(run.labels) as store:
         store.add_queries([Query("open", c, d)])
-    main(["export", str(run.root)])
+    main(["export", str(run.root), "--output", "-"])
     shown = capsys.readouterr()
     assert [json.loads(line)["chosen"] for line in shown.out.splitlines()] == ["a", "c"]
     assert shown.err == (
         "wrote 2 rows; left out: 1 skipped, 1 on which annotators differ, 1 without an answer, "
         "1 tied\n"
     )
-    main(["export", str(run.root), "--format", "unpaired", "--annotator", "ann"])
+    main(["export", str(run.root), "--format", "unpaired", "--annotator", "ann", "--output", "-"])
     shown = capsys.readouterr()
     labels = {row["completion"]: row["label"] for row in map(json.loads, shown.out.splitlines())}
     assert labels == {"c": True, "f": False}  # b lost to a and won over f
     assert "4 responses that won as often as they lost, 1 tied" in shown.err
-    main(["export", str(run.root), "--format", "ranking", "--annotator", "bob"])
+    main(["export", str(run.root), "--format", "ranking", "--annotator", "bob", "--output", "-"])
     assert capsys.readouterr().err == "wrote 1 row; left out: 5 without an answer\n"
 
 
@@ -255,7 +255,7 @@ def test_bad_options_get_one_clear_sentence(run, language, options, message, cap
 
 def test_who_has_read_enough_may_go(run, language):
     labelled(run, language, [Ranking("p", ("a" * 90, f"b{n}"), (1, 2)) for n in range(600)])
-    command = f"{sys.executable} -m prefrl export {run.root} | head -n 1"
+    command = f"{sys.executable} -m prefrl export {run.root} --output - | head -n 1"
     shown = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert json.loads(shown.stdout)["prompt"] == "p"
     assert not shown.stderr

@@ -1,0 +1,39 @@
+"""``prefrl reward``: what a run has learned, as a folder that can be taken elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from prefrl.commands.console import console
+from prefrl.control.learned.reward import load_reward
+
+__all__ = ["SaveReward", "save_reward"]
+
+
+@dataclass(frozen=True)
+class SaveReward:
+    """Saves the newest learned reward of a run as a folder: tensors, their description, a card."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run, finished or not."""
+    output: Path
+    """The folder to write: a new one."""
+
+
+def save_reward(command: SaveReward) -> None:
+    """Writes the folder, and says how to use it."""
+    reward = load_reward(command.run)
+    folder = reward.save(command.output)
+    about = reward.about
+    right = about.get("holdout_accuracy")
+    accuracy = "" if right is None else f", right on {right:.0%} of those held out"
+    console.print(
+        f"{folder}: the reward of {about.get('env_id')}, from {about.get('labels')} comparisons"
+        f"{accuracy}.\nUse it: prefrl.load_reward({str(folder)!r}) in Python, or prefrl train ENV "
+        f"--reward {folder}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,96 @@
+"""``prefrl watch``: a film of an agent, of any length."""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from prefrl.commands.console import console, errors
+from prefrl.control.evaluate import Evaluation, evaluate
+from prefrl.control.films.drawing import Recorded, film_reel
+from prefrl.control.finish import load_run
+from prefrl.control.policies import choose_policy
+from prefrl.errors import ConfigError
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["Watch", "watch"]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Films whole episodes of an agent, one after another, and shows the film on a screen."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run, finished or not."""
+    episodes: int = 1
+    """How many episodes."""
+    steps: int | None = None
+    """Steps after which an episode is cut, if it has not ended; by default as in the run's
+    evaluation."""
+    checkpoint: str | None = None
+    """Which policy, as of prefrl evaluate: best, latest, or a step."""
+    seed: int = 0
+    """Of the environments."""
+    stochastic: bool = False
+    """Let the agent draw its actions instead of taking the most likely ones."""
+    size: int = 480
+    """Side of the pictures in pixels, of MuJoCo and of games; others have their own."""
+    output: Path | None = None
+    """The film, .webm or .mp4; by default films/watch.webm in the run."""
+    show: bool = True
+    """Open the film where there is a screen."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "steps", "size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}.")
+        if self.output is not None and self.output.suffix not in (".webm", ".mp4"):
+            raise ConfigError(f"expected output to end in .webm or .mp4, got {self.output}.")
+        if self.output is not None and not self.output.absolute().parent.is_dir():
+            raise ConfigError(
+                f"expected to write {self.output}, but there is no folder "
+                f"{self.output.absolute().parent}; make it, or choose another place."
+            )
+
+
+def watch(command: Watch) -> None:
+    """Runs episodes, has them drawn, and says where the film is."""
+    run = RunDirectory.open(command.run)
+    if "env_id" not in run.read_json(run.config):
+        raise ConfigError(
+            f"expected a run of an agent in an environment, but {run.root} is of a language model; "
+            "what it writes is in its report."
+        )
+    policy = choose_policy(run, command.checkpoint)
+    config, agent, _ = load_run(run, policy=policy)
+    played: list[Evaluation] = []
+    for number in range(command.episodes):
+        played.append(
+            evaluate(
+                agent,
+                config.env_id,
+                episodes=1,
+                seed=command.seed + number,
+                deterministic=not command.stochastic,
+                max_steps=command.steps or config.eval_max_steps,
+                env=config.env,
+            )
+        )
+        found = played[-1]
+        cut = ", cut" if found.n_cut else ""
+        told = f"episode {number + 1}: true return {found.returns[0]:,.1f}"
+        console.print(f"{told}, {found.true_rewards.shape[1]:,} steps{cut}", markup=False)
+    agent.close()
+    path = command.output or run.films / "watch.webm"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recorded = [Recorded(one.states, one.journals) for one in played]
+    film_reel(config.env_id, recorded, path, size=command.size, env=config.env)
+    console.print(f"{policy.name}: {path}", markup=False, soft_wrap=True)
+    if command.show and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        if not webbrowser.open(path.absolute().as_uri()):
+            errors.print("There is nothing here to show it with; open the file.", style="yellow")

@@ -1,0 +1,93 @@
+"""Evaluating the agent on the true reward while it trains; it does not learn from that."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from prefrl.control.agent.agent import Agent
+from prefrl.control.agent.state import random_state, restore_random_state
+from prefrl.control.config import TrainConfig
+from prefrl.control.evaluate import evaluate
+from prefrl.control.policies import keep_policy
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.tables import CsvTable
+
+__all__ = ["Evaluations"]
+
+_log = logging.getLogger(__name__)
+_SEED = 2_000_003  # neither the episodes of the training nor those of the evaluation at the end
+
+
+class Evaluations:
+    """Every so many steps, some whole episodes in environments of their own.
+
+    Each is a row of ``evaluations.csv``, and its policy is kept. The training is the same with and
+    without them: they draw no random number of it.
+
+    Args:
+        config: How often, and how many episodes.
+        run: Where rows and policies go.
+        go_on: Asked at each step of an evaluation; False ends it, and nothing is written.
+    """
+
+    def __init__(
+        self, config: TrainConfig, run: RunDirectory, *, go_on: Callable[[], bool]
+    ) -> None:
+        self._config, self._run, self._go_on = config, run, go_on
+        self._n_rows, self._next = 0, config.evaluate_every
+        self._table: CsvTable | None = None
+
+    def step(self, agent: Agent) -> None:
+        """Evaluates the agent if that is due, between two of its iterations."""
+        steps, every = agent.model.num_timesteps, self._config.evaluate_every
+        if every is None or self._next is None or steps < self._next:
+            return
+        started, random = time.monotonic(), random_state()
+        config = self._config
+        try:
+            found = evaluate(
+                agent,
+                config.env_id,
+                episodes=config.eval_episodes,
+                seed=config.seed + _SEED,
+                max_steps=config.eval_max_steps,
+                env=config.env,
+                go_on=self._go_on,
+            )
+        finally:
+            restore_random_state(random)
+        if not self._go_on():  # told to stop: after a resume it is due again
+            return
+        self._next = (steps // every + 1) * every
+        try:
+            keep_policy(self._run, agent, steps)
+        except OSError as error:
+            _log.warning("the policy of step %d is not kept: %s", steps, error)
+        if self._table is None:
+            self._table = CsvTable(self._run.evaluations, keep=self._n_rows)
+        self._n_rows += 1
+        mean, std = float(found.returns.mean()), float(found.returns.std())
+        self._table.append(
+            {
+                "env_steps": steps,
+                "return_mean": mean,
+                "return_std": std,
+                "episodes": len(found.returns),
+                "episodes_cut": found.n_cut,
+                "seconds": time.monotonic() - started,
+            }
+        )
+        # The names of Stable-Baselines3's EvalCallback.
+        agent.model.logger.record("eval/mean_reward", mean)
+        agent.model.logger.record("eval/std_reward", std)
+
+    def state_dict(self) -> dict[str, int | None]:
+        """What a checkpoint keeps."""
+        return {"n_rows": self._n_rows, "next": self._next}
+
+    def load_state_dict(self, state: Mapping[str, int | None]) -> None:
+        """Goes back to a state; rows that are there from after it are written again."""
+        self._n_rows = state.get("n_rows") or 0
+        self._next = state.get("next") or self._next

@@ -1,0 +1,224 @@
+"""A learned reward on disk: tensors, their description, and a card for people.
+
+::
+
+    FOLDER/
+      reward.safetensors     parameters, and the constants of the normalisation
+      reward.json            the net, the spaces that it reads, where it is from
+      README.md              the same in words
+
+No pickle is written or read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gymnasium import spaces
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from prefrl.control.environments.source import EnvConfig, make_env
+from prefrl.control.environments.space_files import space_as_json, space_from_json
+from prefrl.control.reward.config import RewardNetConfig
+from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory, write_atomically
+from prefrl.runtime.weights import latest_weights
+
+__all__ = ["RewardFile", "read_folder", "read_run", "write_folder"]
+
+_FORMAT = 1
+_TENSORS, _ABOUT, _CARD = "reward.safetensors", "reward.json", "README.md"
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
+
+
+@dataclass(frozen=True)
+class RewardFile:
+    """All that a learned reward consists of."""
+
+    observation_space: spaces.Space[Any]
+    """What it reads of observations."""
+    action_space: spaces.Space[Any]
+    """What it reads of actions."""
+    members: int
+    """Members of the ensemble."""
+    net: RewardNetConfig
+    """What the nets look like."""
+    tensors: dict[str, Tensor]
+    """Parameters, and the constants of the normalisation."""
+    about: Mapping[str, Any]
+    """Where it is from."""
+
+
+def write_folder(folder: Path, kept: RewardFile) -> Path:
+    """Writes a reward into a new folder, which is whole once its ``reward.json`` is there.
+
+    Raises:
+        ConfigError: If something is there already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"expected a new folder for the reward, but {folder} exists and is not empty; choose "
+            "another one."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({name: t.detach().cpu().contiguous() for name, t in kept.tensors.items()})
+    told = {
+        "format": _FORMAT,
+        "prefrl": metadata.version("prefrl"),
+        "observation_space": space_as_json(kept.observation_space),
+        "action_space": space_as_json(kept.action_space),
+        "members": kept.members,
+        "net": asdict(kept.net),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "about": {name: _plain(value) for name, value in kept.about.items()},
+    }
+    write_atomically(folder / _TENSORS, content)
+    write_atomically(folder / _CARD, _card(kept).encode())
+    write_atomically(folder / _ABOUT, (json.dumps(told, indent=2) + "\n").encode())
+    return folder
+
+
+def read_folder(folder: Path) -> RewardFile | None:
+    """What ``write_folder`` wrote; None where there is no such thing.
+
+    Raises:
+        RunDirectoryError: If it is damaged, or of a newer release.
+    """
+    path = folder / _ABOUT
+    if not path.is_file():
+        return None
+    try:
+        told = json.loads(path.read_text())
+        if told["format"] != _FORMAT:
+            raise ValueError(f"its format is {told['format']}, and this release reads {_FORMAT}")
+        content = (folder / _TENSORS).read_bytes()
+        if hashlib.sha256(content).hexdigest() != told["sha256"]:
+            raise ValueError("the tensors are not those that it tells of")
+        return RewardFile(
+            space_from_json(told["observation_space"]),
+            space_from_json(told["action_space"]),
+            int(told["members"]),
+            _net(told["net"]),
+            load(content),
+            told["about"],
+        )
+    except _DAMAGED as error:
+        raise RunDirectoryError(
+            f"expected a learned reward in {folder}, but {error}; save it again, or use the "
+            "release that wrote it."
+        ) from error
+
+
+def read_run(run: RunDirectory) -> RewardFile:
+    """The newest reward of a run.
+
+    Raises:
+        RunDirectoryError: If there is none, it is damaged, or the run is not of an agent.
+        ConfigError: If the run's environment cannot be made.
+    """
+    told = run.read_json(run.config)
+    if "env_id" not in told or "preferences" not in told:
+        raise RunDirectoryError(
+            f"expected a run of an agent in an environment, or the folder of a learned reward, but "
+            f"{run.root} is neither; of a language model, see prefrl.text.trl."
+        )
+    weights = latest_weights(run.reward)
+    try:
+        env = EnvConfig.from_json(told.get("env", {}))
+        members, net = int(told["preferences"]["members"]), _net(told["preferences"]["net"])
+    except _DAMAGED as error:
+        raise RunDirectoryError(
+            f"expected a config.json of this release of prefrl in {run.root}, but {error}; read "
+            "the run with the release in its versions.json."
+        ) from error
+    made = make_env(told["env_id"], env)
+    made.close()
+    about = {
+        "env_id": told["env_id"],
+        "env_kwargs": dict(env.kwargs),
+        "env_wrapper": list(env.wrapper),
+        "run": run.root.name,
+        "version": weights.version,
+        "labels": weights.about.get("labels"),
+        "env_steps": weights.about.get("run_steps"),
+        "holdout_accuracy": weights.about.get("holdout_accuracy"),
+        "holdout_loss": weights.about.get("holdout_loss"),
+        "segment_length": told["preferences"].get("segment_length"),
+    }
+    spaces_of = made.observation_space, made.action_space
+    return RewardFile(*spaces_of, members, net, weights.tensors, about)
+
+
+def _net(told: Mapping[str, Any]) -> RewardNetConfig:
+    return RewardNetConfig(**{name: _tuple(value) for name, value in told.items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(part) for part in value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _card(kept: RewardFile) -> str:
+    about = {name: value for name, value in kept.about.items() if _plain(value) not in (None, {})}
+    env_id = about.get("env_id")
+    title = f"Learned reward for {env_id}" if env_id else "Learned reward"
+    rows = {"environment": env_id, "comparisons": about.get("labels")}
+    if "holdout_accuracy" in about:
+        rows["hold-out accuracy"] = f"{about['holdout_accuracy']:.1%}"
+    if "calibration_error" in about:
+        rows["calibration error"] = f"{about['calibration_error']:.3f}"
+    rows |= {
+        "environment steps of the run": about.get("env_steps"),
+        "steps per compared segment": about.get("segment_length"),
+        "members of the ensemble": kept.members,
+        "reads": _READS[kept.net.inputs],
+        "observations": str(kept.observation_space)[:200],
+        "actions": str(kept.action_space)[:200],
+    }
+    lines = [f"| {name} | {value} |" for name, value in rows.items() if value is not None]
+    extra = ", next_observations=after, ended=ended" if kept.net.inputs == "transition" else ""
+    return f"""---
+library_name: prefrl
+tags: [reinforcement-learning, reward-model, preferences]
+---
+
+# {title}
+
+A reward that prefrl has learned from comparisons of segments. It says what labellers preferred in
+what they were shown, and little about what they never saw: where the members differ, do not trust
+it. Its mean and standard deviation are those over the data that it was fitted with.
+
+| | |
+|---|---|
+{chr(10).join(lines)}
+
+```python
+import prefrl
+
+reward = prefrl.load_reward("this/folder")
+reward.predict(observations, actions{extra})   # one number per step
+env = prefrl.LearnedReward(env, reward)        # for any trainer
+```
+
+Train a new agent on it: `prefrl train ENV --reward this/folder`.
+"""
+
+
+_READS = {
+    "state": "observations",
+    "action": "observations and actions",
+    "transition": "observations, actions, next observations, and whether the episode ended",
+}

@@ -1,0 +1,73 @@
+"""The learned reward of an environment, step by step as it is stepped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from prefrl.control.environments.endings import ended_of, numbers_after
+from prefrl.control.environments.frames import History
+from prefrl.control.environments.rollout import Rollout
+from prefrl.control.environments.spaces import encode_actions, layout_of
+from prefrl.control.preferences import StepReward
+
+__all__ = ["Judge"]
+
+
+class Judge:
+    """Gives rewards step by step, with the pictures that the net looks back on.
+
+    Args:
+        net: The reward.
+        observation_space: Of one environment.
+        action_space: Of one environment.
+        n_envs: Environments side by side (N).
+    """
+
+    def __init__(
+        self,
+        net: StepReward,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        n_envs: int,
+    ) -> None:
+        self._net = net
+        self._layout = layout_of(observation_space)
+        self._action_space = action_space
+        self._history: History | None = None
+        if self._layout.picture is not None:
+            self._history = History(net.n_before + 1, n_envs, self._layout.picture)
+
+    def rewards(
+        self,
+        observations: Any,
+        actions: NDArray[Any],
+        after: Any,
+        dones: NDArray[Any],
+        infos: list[dict[str, Any]],
+    ) -> NDArray[np.float32]:
+        """For one step of each environment, given with what it returned, shape (N,)."""
+        numbers, pictures = self._layout.split(observations)
+        if self._history is not None and pictures is not None:
+            self._history.push(pictures)
+        nothing = np.zeros((1, len(numbers)))
+        step = Rollout(
+            observations=numbers[None],
+            actions=encode_actions(actions, self._action_space)[None],
+            true_rewards=nothing,
+            dones=nothing.astype(np.bool_),
+            states=None,
+            frames=None if self._history is None else self._history.frames,
+            next_observations=numbers_after(self._layout, after, dones, infos)[None],
+            ended=ended_of(dones, infos)[None],
+        )
+        reward, _ = self._net.predict(step)
+        return np.asarray(reward[0])
+
+    def forget(self, dones: NDArray[Any]) -> None:
+        """Some episodes have ended."""
+        if self._history is not None:
+            self._history.forget(np.flatnonzero(dones))

@@ -1,0 +1,157 @@
+"""Segments made from arrays that come from elsewhere, as an environment gives them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from prefrl.control.environments.frames import PackedFrames
+from prefrl.control.environments.spaces import Layout, encode_actions
+from prefrl.control.segments import Segment
+from prefrl.errors import ConfigError
+
+__all__ = ["leading_shape", "segment_of"]
+
+_PARTS = {"observations", "actions", "next_observations", "ended", "held"}
+
+
+def leading_shape(values: Any, space: spaces.Space[Any], name: str) -> tuple[int, ...]:
+    """The axes of a batch of values of a space, before those of the space itself.
+
+    Raises:
+        ConfigError: If they are no values of that space.
+    """
+    if isinstance(space, spaces.Dict):
+        if not isinstance(values, Mapping) or not set(space.spaces) <= set(values):
+            got = f"with {sorted(values)}" if isinstance(values, Mapping) else type(values).__name__
+            raise ConfigError(
+                f"expected {name} as a dict with {sorted(space.spaces)}, got {got}; give them as "
+                "the environment does."
+            )
+        shapes = {key: leading_shape(values[key], p, name) for key, p in space.spaces.items()}
+        if len(set(shapes.values())) > 1:
+            raise ConfigError(f"expected the parts of {name} to be as many each, got {shapes}.")
+        return next(iter(shapes.values()))
+    shape, own = np.shape(values), space.shape or ()
+    n = len(shape) - len(own)
+    if n < 0 or shape[n:] != own:
+        raise ConfigError(
+            f"expected {name} of shape {own}, or (..., {', '.join(map(str, own))}) for many, got "
+            f"{shape}; give them as the environment does, whose space is {space}."
+        )
+    return tuple(shape[:n])
+
+
+def segment_of(
+    told: Mapping[str, Any], layout: Layout, spaces_of: tuple[Any, Any], *, n_before: int = 0
+) -> Segment:
+    """A segment of T steps, from arrays by name.
+
+    Args:
+        told: ``observations`` (T, ...) and ``actions`` (T, ...), and where they are known
+            ``next_observations`` (T, ...), ``ended`` (T,), whether the environment ended the
+            episode with the step, or ``held``, how many steps at the end were not taken. Numbers
+            may be encoded already, as ``prefrl export`` writes them: (T, O) and (T, A).
+        layout: Of the observations.
+        spaces_of: Those of observations and actions.
+        n_before: Pictures before a step that its reward depends on; before the first, all is black.
+
+    Raises:
+        ConfigError: If something is missing, or does not fit the spaces.
+    """
+    if not {"observations", "actions"} <= set(told) or not set(told) <= _PARTS:
+        raise ConfigError(
+            "expected a segment with observations and actions, and if known with "
+            f"next_observations and ended, got {sorted(told)}."
+        )
+    numbers, pictures = _observations(told["observations"], layout, spaces_of[0])
+    actions = _actions(told["actions"], spaces_of[1])
+    after = None
+    if told.get("next_observations") is not None:
+        after, _ = _observations(told["next_observations"], layout, spaces_of[0])
+    n_held = int(told.get("held", 0))
+    ended = told.get("ended")
+    lengths = {len(part) for part in (numbers, actions, after, ended) if part is not None}
+    if len(lengths) > 1 or not len(numbers):
+        raise ConfigError(
+            f"expected as many actions as observations in a segment, and at least one, got "
+            f"{sorted(lengths)} of them."
+        )
+    for name, part in (("observations", numbers), ("actions", actions), ("next ones", after)):
+        if part is not None and not np.isfinite(part).all():
+            raise ConfigError(f"expected finite numbers in a segment, but its {name} have others.")
+    if ended is not None and np.any(ended):
+        n_held = len(numbers) - 1 - int(np.argmax(ended))
+        if not n_held:  # the ending shows by a step that is held
+            numbers, n_held = np.concatenate([numbers, numbers[-1:]]), 1
+            actions = np.concatenate([actions, np.zeros_like(actions[-1:])])
+            after = None if after is None else np.concatenate([after, after[-1:]])
+            pictures = None if pictures is None else np.concatenate([pictures, pictures[-1:]])
+    return _named(numbers, actions, after, n_held, _with_past(pictures, n_before))
+
+
+def _with_past(pictures: NDArray[np.uint8] | None, n_before: int) -> NDArray[np.uint8] | None:
+    if pictures is None:
+        return None
+    return np.concatenate([np.zeros((n_before, *pictures.shape[1:]), np.uint8), pictures])
+
+
+def _named(
+    numbers: NDArray[np.float32],
+    actions: NDArray[np.float32],
+    after: NDArray[np.float32] | None,
+    n_held: int,
+    frames: NDArray[np.uint8] | None,
+) -> Segment:
+    """A segment whose name says what is in it."""
+    digest = hashlib.blake2b(f"{n_held}".encode(), digest_size=8)
+    for part in (numbers, actions, after, frames):
+        if part is not None:
+            digest.update(np.ascontiguousarray(part).tobytes())
+    packed = None if frames is None else PackedFrames.pack(frames)
+    return Segment(
+        id=f"d{digest.hexdigest()}",
+        observations=numbers,
+        actions=actions,
+        frames=packed,
+        next_observations=after,
+        n_held=n_held,
+    )
+
+
+def _observations(
+    values: Any, layout: Layout, space: spaces.Space[Any]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    if not isinstance(values, Mapping):
+        values = np.asarray(values)
+        encoded = (layout.width,)
+        if layout.picture is None and values.shape[1:] == encoded != space.shape:
+            return values.astype(np.float32), None
+    lead = leading_shape(values, space, "observations")
+    if len(lead) != 1:
+        raise ConfigError(
+            f"expected the observations of a segment one after the other, (T, ...), got "
+            f"{len(lead)} axes before those of {space}."
+        )
+    if isinstance(values, Mapping):
+        values = {key: np.asarray(values[key]) for key in getattr(space, "spaces", values)}
+    try:
+        return layout.split(values)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _actions(values: Any, space: spaces.Space[Any]) -> NDArray[np.float32]:
+    given: NDArray[Any] = np.asarray(values)
+    if given.shape[1:] == (spaces.flatdim(space),) != space.shape:
+        return given.astype(np.float32)
+    leading_shape(given, space, "actions")
+    try:
+        return encode_actions(given, space)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,293 @@
+"""A learned reward on its own: it scores steps, compares segments, and is saved as a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from prefrl.control.environments.rollout import Rollout
+from prefrl.control.environments.spaces import encode_actions, layout_of
+from prefrl.control.learned.folder import RewardFile, read_folder, read_run, write_folder
+from prefrl.control.learned.raw_segments import leading_shape, segment_of
+from prefrl.control.preferences import PreferenceConfig, StepReward, step_reward
+from prefrl.control.segments import Segment
+from prefrl.core.ensemble import as_judge, member_preferences
+from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["Reward", "SegmentLike", "load_reward"]
+
+SegmentLike = Segment | Mapping[str, Any] | tuple[Any, ...]
+"""A Segment; or a dict of its arrays, ``observations`` (T, ...), ``actions`` (T, ...), and where
+the reward reads them ``next_observations`` (T, ...) and ``ended`` (T,); or a tuple of these in that
+order."""
+
+_ORDER = ("observations", "actions", "next_observations", "ended")
+
+
+class Reward:
+    """A reward that was learned from comparisons, with all that it takes to use it.
+
+    It reads observations and actions as the environment gives and takes them, not normalised. Of
+    pictures, the first axis is time: each step is judged by the pictures before it, too, which are
+    black before the first.
+
+    Args:
+        net: The ensemble, fitted.
+        observation_space: Of one environment.
+        action_space: Of one environment.
+        about: Where it is from: what its card and ``reward.json`` say.
+    """
+
+    def __init__(
+        self,
+        net: StepReward,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.net = net
+        """The ensemble as a module of torch."""
+        self.observation_space = observation_space
+        """What it reads of observations."""
+        self.action_space = action_space
+        """What it reads of actions."""
+        self.about: dict[str, Any] = dict(about or {})
+        """Where it is from, how many labels it was fitted to, and how often it was right."""
+        self._layout = layout_of(observation_space)
+
+    @property
+    def inputs(self) -> str:
+        """What a step's reward depends on: state, action, or transition."""
+        return self.net.config.inputs
+
+    def predict(
+        self,
+        observations: Any,
+        actions: Any,
+        *,
+        next_observations: Any = None,
+        ended: Any = None,
+    ) -> NDArray[np.float32]:
+        """Rewards of steps: the mean of the members, or what else the net's settings say.
+
+        Args:
+            observations: Before each step, shape (..., *space), or a dict of such arrays. One step
+                or any number of them; pictures have the axes (T,) or (T, N).
+            actions: Taken there, shape (..., *space).
+            next_observations: What was seen after each step, an episode's last one included; only a
+                reward of transitions reads them.
+            ended: Whether the environment itself ended the episode with the step, not a time
+                limit, shape (...); only a reward of transitions reads it.
+
+        Returns:
+            Rewards, shape (...), with the mean and standard deviation that the agent got.
+
+        Raises:
+            ConfigError: If the shapes do not fit the spaces, or what the reward reads is missing.
+        """
+        rollout, lead = self._steps(observations, actions, next_observations, ended)
+        reward, _ = self.net.predict(rollout)
+        return reward.reshape(lead)
+
+    def members(
+        self,
+        observations: Any,
+        actions: Any,
+        *,
+        next_observations: Any = None,
+        ended: Any = None,
+    ) -> NDArray[np.float32]:
+        """Rewards of steps by each member, normalised as for ``predict``.
+
+        Args:
+            observations: As for ``predict``.
+            actions: As for ``predict``.
+            next_observations: As for ``predict``.
+            ended: As for ``predict``.
+
+        Returns:
+            Shape (M, ...). Where members differ, the reward has seen little.
+
+        Raises:
+            ConfigError: As ``predict``.
+        """
+        rollout, lead = self._steps(observations, actions, next_observations, ended)
+        _, raw = self.net.predict(rollout)
+        with as_judge(self.net):
+            device = self.net.input_shift.device
+            normal = self.net.normalizer(torch.from_numpy(raw).to(device))
+        return np.asarray(normal.cpu().numpy().reshape(len(raw), *lead))
+
+    def compare(
+        self,
+        left: SegmentLike | Sequence[SegmentLike],
+        right: SegmentLike | Sequence[SegmentLike],
+    ) -> NDArray[np.float64]:
+        """P(left is better) by the Bradley-Terry model, the mean over members.
+
+        Args:
+            left: A segment, or a list of B segments; they may differ in length.
+            right: What to compare it with, as many.
+
+        Returns:
+            A number in [0, 1], or B of them.
+
+        Raises:
+            ConfigError: If a segment does not fit the spaces, or what the reward reads is missing.
+        """
+        several = isinstance(left, list)
+        if several is not isinstance(right, list) or (several and len(left) != len(right)):
+            raise ConfigError("expected as many segments on the left as on the right, in lists.")
+        lefts = [self.segment(one) for one in (left if isinstance(left, list) else [left])]
+        rights = [self.segment(one) for one in (right if isinstance(right, list) else [right])]
+        if not lefts:
+            return np.empty(0)
+        preferences = member_preferences(self.net, lefts, rights).double().mean(0).numpy()
+        return np.asarray(preferences if several else preferences[0])
+
+    def segment(self, told: SegmentLike | Sequence[SegmentLike]) -> Segment:
+        """A segment as the net reads it.
+
+        Raises:
+            ConfigError: If it does not fit, or what the reward reads is missing.
+        """
+        if isinstance(told, tuple):
+            told = dict(zip(_ORDER, told, strict=False))
+        if isinstance(told, Mapping):
+            spaces_of = self.observation_space, self.action_space
+            told = segment_of(told, self._layout, spaces_of, n_before=self.net.n_before)
+        if not isinstance(told, Segment):
+            raise ConfigError(f"expected a Segment, a dict of arrays or a tuple, got {told!r:.60}.")
+        if self.inputs == "transition":
+            _check_transition(told.next_observations)
+        return told
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes a folder that ``load_reward`` reads: tensors, their description, and a card.
+
+        Args:
+            folder: A new or empty one.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: If something is there already.
+        """
+        kept = RewardFile(
+            self.observation_space,
+            self.action_space,
+            self.net.n_members,
+            self.net.config,
+            dict(self.net.state_dict()),
+            self.about,
+        )
+        return write_folder(Path(folder), kept)
+
+    def _steps(
+        self, observations: Any, actions: Any, next_observations: Any, ended: Any
+    ) -> tuple[Rollout, tuple[int, ...]]:
+        """Steps as the net takes them, and the axes of the batch."""
+        lead = leading_shape(observations, self.observation_space, "observations")
+        self._check_axes(lead, leading_shape(actions, self.action_space, "actions"), "actions")
+        pictures = self._layout.picture is not None
+        if pictures and len(lead) > 2:
+            raise ConfigError(
+                f"expected pictures of T steps, (T, ...), or of N episodes side by side, "
+                f"(T, N, ...), got {len(lead)} axes; the reward of a step depends on those before."
+            )
+        # Pictures follow each other in time; numbers are each on their own.
+        axes = (*lead, 1, 1)[:2] if pictures else (1, int(np.prod(lead)))
+        numbers, frames = self._layout.split(_flat(observations, self.observation_space))
+        after = over = None
+        if self.inputs == "transition":
+            _check_transition(next_observations, ended)
+            space = self.observation_space
+            self._check_axes(lead, leading_shape(next_observations, space, "next ones"), "next")
+            self._check_axes(lead, np.shape(ended), "ended")
+            after = self._layout.numbers(_flat(next_observations, space)).reshape(*axes, -1)
+            over = np.asarray(ended, np.bool_).reshape(axes)
+        if frames is not None:
+            frames = frames.reshape(*axes, *frames.shape[1:])
+            past = np.zeros((self.net.n_before, *frames.shape[1:]), np.uint8)
+            frames = np.concatenate([past, frames])
+        try:
+            done = encode_actions(_flat(actions, self.action_space), self.action_space)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        nothing = np.zeros(axes)
+        rollout = Rollout(
+            observations=numbers.reshape(*axes, -1),
+            actions=done.reshape(*axes, -1),
+            true_rewards=nothing,
+            dones=nothing.astype(np.bool_),
+            states=None,
+            frames=frames,
+            next_observations=after,
+            ended=over,
+        )
+        return rollout, lead
+
+    @staticmethod
+    def _check_axes(lead: tuple[int, ...], own: tuple[int, ...], name: str) -> None:
+        if lead != own:
+            raise ConfigError(
+                f"expected as many {name} as observations, whose batch has the shape {lead}, got "
+                f"{own}."
+            )
+
+
+def load_reward(
+    source: RunDirectory | str | os.PathLike[str], *, device: str | torch.device = "cpu"
+) -> Reward:
+    """Loads a learned reward.
+
+    Args:
+        source: A run of an agent, finished or not, whose newest reward is taken; or a folder that
+            ``Reward.save`` or ``prefrl reward`` wrote.
+        device: Where the net is computed.
+
+    Raises:
+        RunDirectoryError: If there is none, or it is damaged or does not fit.
+        ConfigError: If the environment of a run cannot be made, whose spaces the reward needs.
+    """
+    if isinstance(source, RunDirectory):
+        source = source.root
+    path = Path(source)
+    kept = read_folder(path)
+    if kept is None:
+        kept = read_run(RunDirectory.open(path))
+    settings = PreferenceConfig(members=kept.members, net=kept.net)
+    try:
+        net = step_reward(kept, settings)
+        net.load_state_dict(kept.tensors)
+    except RuntimeError as error:
+        raise RunDirectoryError(
+            f"expected weights in {path} that fit their description, but "
+            f"{' '.join(str(error).split())}; take the folder from where it was saved."
+        ) from error
+    return Reward(net.to(device), kept.observation_space, kept.action_space, kept.about)
+
+
+def _check_transition(next_observations: Any, ended: Any = ()) -> None:
+    for name, part in (("next_observations", next_observations), ("ended", ended)):
+        if part is None:
+            raise ConfigError(
+                f"expected {name}, since this reward reads transitions (net.inputs), got none; "
+                "give what was seen after each step, and whether the episode ended there."
+            )
+
+
+def _flat(values: Any, space: spaces.Space[Any]) -> Any:
+    """All axes of a batch as one."""
+    if isinstance(space, spaces.Dict):
+        return {key: _flat(values[key], part) for key, part in space.spaces.items()}
+    return np.asarray(values).reshape(-1, *(space.shape or ()))

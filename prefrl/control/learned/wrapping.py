@@ -1,0 +1,175 @@
+"""A learned reward in the place of an environment's own, for any trainer."""
+
+from __future__ import annotations
+
+from typing import Any, overload
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from prefrl.control.environments.spaces import layout_of
+from prefrl.control.learned.judge import Judge
+from prefrl.control.learned.reward import Reward
+from prefrl.errors import ConfigError
+
+__all__ = ["TRUE_REWARD_KEY", "LearnedReward", "LearnedRewardEnv", "LearnedRewardVecEnv"]
+
+TRUE_REWARD_KEY = "true_reward"
+"""Under which ``info`` has the environment's own reward."""
+
+
+@overload
+def LearnedReward(env: VecEnv, reward: Reward) -> LearnedRewardVecEnv: ...
+@overload
+def LearnedReward(env: gym.Env[Any, Any], reward: Reward) -> LearnedRewardEnv: ...
+def LearnedReward(
+    env: gym.Env[Any, Any] | VecEnv, reward: Reward
+) -> LearnedRewardEnv | LearnedRewardVecEnv:
+    """Puts a learned reward in the place of an environment's own.
+
+    The environment's own reward is in ``info["true_reward"]``. Put this inside of what normalises
+    or stacks observations, and outside of a ``Monitor`` that is to log the true return.
+
+    Args:
+        env: An environment of Gymnasium, or a vectorised one of Stable-Baselines3.
+        reward: From ``load_reward`` or ``fit_reward``.
+
+    Returns:
+        The same with the learned reward.
+
+    Raises:
+        ConfigError: If the reward was learned on other observations or actions, or the environment
+            is of another kind or normalises already.
+    """
+    if isinstance(env, VecEnv):
+        return LearnedRewardVecEnv(env, reward)
+    if isinstance(env, gym.Env):
+        return LearnedRewardEnv(env, reward)
+    raise ConfigError(
+        f"expected a gymnasium.Env or a VecEnv of Stable-Baselines3, got {type(env).__name__}; "
+        "wrap each environment before they are vectorised."
+    )
+
+
+class LearnedRewardEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """One environment with a learned reward.
+
+    Args:
+        env: The environment.
+        reward: The reward.
+
+    Raises:
+        ConfigError: If the reward was learned on other observations or actions.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], reward: Reward) -> None:
+        _check_spaces(env, reward)
+        super().__init__(env)
+        self._judge = Judge(reward.net, env.observation_space, env.action_space, 1)
+        self._seen: Any = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begins an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._judge.forget(np.ones(1, np.bool_))
+        self._seen = _batch_of_one(observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Takes a step, with the learned reward for it."""
+        observation, true_reward, terminated, truncated, info = self.env.step(action)
+        after = _batch_of_one(observation)
+        cut = {"TimeLimit.truncated": truncated and not terminated}
+        done = np.array([terminated or truncated])
+        taken = np.asarray(action)[None]
+        reward = float(self._judge.rewards(self._seen, taken, after, done, [cut])[0])
+        self._seen = after
+        return observation, reward, terminated, truncated, {**info, TRUE_REWARD_KEY: true_reward}
+
+
+class LearnedRewardVecEnv(VecEnvWrapper):
+    """A vectorised environment of Stable-Baselines3 with a learned reward.
+
+    Args:
+        venv: The environment.
+        reward: The reward.
+
+    Raises:
+        ConfigError: If the reward was learned on other observations or actions, or observations are
+            normalised or stacked already.
+    """
+
+    def __init__(self, venv: VecEnv, reward: Reward) -> None:
+        inner: Any = venv
+        while isinstance(inner, VecEnvWrapper):
+            if isinstance(inner, VecNormalize | VecFrameStack):
+                name = type(inner).__name__
+                raise ConfigError(
+                    f"expected LearnedReward inside of {name}, got a {name} inside; write "
+                    f"{name}(LearnedReward(venv, reward), ...)."
+                )
+            inner = inner.venv
+        _check_spaces(venv, reward)
+        super().__init__(venv)
+        self._judge = Judge(reward.net, venv.observation_space, venv.action_space, venv.num_envs)
+        self._seen: Any = None
+        self._actions: NDArray[Any] = np.empty(0)
+
+    def reset(self) -> VecEnvObs:
+        """Begins an episode in each environment."""
+        observations = self.venv.reset()
+        self._judge.forget(np.ones(self.num_envs, np.bool_))
+        self._seen = _copied(observations)
+        return observations
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Begins a step."""
+        self._actions = np.array(actions)
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Ends it, with the learned rewards for it."""
+        observations, true_rewards, dones, infos = self.venv.step_wait()
+        rewards = self._judge.rewards(self._seen, self._actions, observations, dones, infos)
+        self._judge.forget(dones)
+        self._seen = _copied(observations)
+        told = [
+            {**info, TRUE_REWARD_KEY: float(own)}
+            for info, own in zip(infos, true_rewards, strict=True)
+        ]
+        return observations, rewards, dones, told
+
+
+def _check_spaces(env: Any, reward: Reward) -> None:
+    """Refuses an environment that shows or takes something else than the reward has learned on."""
+    pairs = {
+        "observations": (layout_of(reward.observation_space), layout_of(env.observation_space)),
+        "actions": (reward.action_space, env.action_space),
+    }
+    for name, (learned, here) in pairs.items():
+        if learned != here:
+            own = reward.observation_space if name == "observations" else reward.action_space
+            given = env.observation_space if name == "observations" else env.action_space
+            raise ConfigError(
+                f"expected {name} as the reward was learned on, {own}, got {given}; use the same "
+                "environment with the same wrappers, prefrl.adapt_spaces among them, or learn "
+                "another reward."
+            )
+
+
+def _batch_of_one(observation: Any) -> Any:
+    if isinstance(observation, dict):
+        return {key: np.array(part)[None] for key, part in observation.items()}
+    return np.array(observation)[None]
+
+
+def _copied(observations: Any) -> Any:
+    """Environments may write the next observations into the same array."""
+    if isinstance(observations, dict):
+        return {key: np.array(part) for key, part in observations.items()}
+    return np.array(observations)

@@ -1,0 +1,121 @@
+"""The trained agent of a run, for whoever wants to use it or to go on with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from prefrl.control.agent.agent import Agent
+from prefrl.control.config import check_spaces_of_run, config_from_json, devices_of
+from prefrl.control.environments.making import check_environment
+from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["Policy", "load_policy"]
+
+
+class Policy:
+    """A trained agent: it acts, and it is a model of Stable-Baselines3 with its ``VecNormalize``.
+
+    ::
+
+        policy = prefrl.load_policy("runs/quickstart")
+        action, _ = policy.predict(observation)               # as the environment shows it
+        evaluate_policy(policy, policy.get_env())             # Stable-Baselines3's own
+        evaluate_policy(policy.model, policy.venv)            # the same, by its model
+        policy.model.learn(100_000)                           # goes on, on the true reward
+
+    Args:
+        agent: The agent, its parameters loaded.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self.model: BaseAlgorithm = agent.model
+        """The model of Stable-Baselines3. It reads observations that ``venv`` has normalised."""
+        self.venv: VecNormalize = agent.normalizer
+        """Environments with the statistics that the policy was trained with: they stay as they are,
+        and rewards are the environment's own."""
+        self.venv.training = False
+        self.venv.norm_reward = False
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
+        """Actions, as ``model.predict`` gives them, for observations that are not normalised.
+
+        Args:
+            observation: One, or a batch, as the environment shows it, pictures stacked as in
+                training.
+            state: What a recurrent policy remembers.
+            episode_start: Where an episode begins, shape (B,).
+            deterministic: Whether the most likely actions are taken.
+
+        Returns:
+            The actions, and what a recurrent policy remembers.
+        """
+        seen = self.venv.normalize_obs(observation)
+        return self.model.predict(seen, state, episode_start, deterministic)
+
+    def get_env(self) -> VecEnv:
+        """The environments as ``predict`` reads them: not normalised, pictures stacked."""
+        return self.venv.venv
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self._agent.close()
+
+
+def load_policy(run: RunDirectory | str | os.PathLike[str]) -> Policy:
+    """Loads the trained agent of a finished run.
+
+    No pickle is read: tensors come from ``policy.zip``, the statistics of observations from
+    ``observation_stats.npz``, all else from ``config.json``.
+
+    Args:
+        run: The run's directory.
+
+    Raises:
+        RunDirectoryError: If there is no such run, or it has no policy yet.
+        ConfigError: If its environment cannot be made, or is another one by now.
+    """
+    if not isinstance(run, RunDirectory):
+        run = RunDirectory.open(Path(run))
+    told = run.read_json(run.config)
+    if "env_id" not in told:
+        raise RunDirectoryError(
+            f"expected a run of an agent in an environment, got {run.root}, which is of a language "
+            "model; load its model/ folder with transformers."
+        )
+    config = config_from_json(told)
+    check_environment(config.env_id, config.env)
+    check_spaces_of_run(config, run)
+    try:
+        device, _ = devices_of(config)
+    except ConfigError:
+        device = "cpu"  # trained elsewhere
+    agent = Agent(
+        config.env_id,
+        config.algo,
+        config.agent,
+        seed=config.seed,
+        hide_reward=False,
+        device=device,
+        env=config.env,
+    )
+    try:
+        agent.restore(run)
+    except RunDirectoryError:
+        agent.close()
+        raise
+    return Policy(agent)

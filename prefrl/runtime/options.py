@@ -1,0 +1,27 @@
+"""Options of the command line whose value is a name, or the name of something of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import tyro
+
+from prefrl.core.plugs import name_of_plug
+
+__all__ = ["named_option"]
+
+
+def named_option(names: Iterable[str] = ()) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
+    """How tyro reads a field that takes some names, ``module:name``, or from Python an object.
+
+    Args:
+        names: Those that are known.
+    """
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="|".join([*names, "MODULE:NAME"]),
+        instance_from_str=lambda told: told[0],
+        is_instance=lambda told: isinstance(told, str) or callable(told),
+        str_from_instance=lambda told: [told if isinstance(told, str) else name_of_plug(told)],
+    )
