@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Annotated, Any, Literal, Protocol
 
 import tyro
@@ -19,6 +19,7 @@ from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.control.reward.own import OwnStepReward
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.schedule import SCHEDULES, LabelSchedule, Schedule, check_schedule
+from prefrl.core.selection import Selection
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, UnsupportedSpaceError
 from prefrl.runtime.learner import CalibrateOn, LearnerConfig
@@ -80,7 +81,12 @@ class PreferenceConfig:
     teacher: OracleConfig = field(default_factory=OracleConfig)
     """How the synthetic oracle errs."""
 
-    def __post_init__(self) -> None:
+    selection: InitVar[Annotated[Selection | None, tyro.conf.Suppress]] = None
+    """Short for ``query=QueryConfig(selection=...)``; read it as ``query.selection``."""
+
+    def __post_init__(self, selection: Selection | None) -> None:
+        if selection is not None:
+            object.__setattr__(self, "query", replace(self.query, selection=selection))
         for name in ("labels", "members", "max_stale_rollouts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
