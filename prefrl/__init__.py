@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prefrl.control.agent.callback import PreferenceCallback
     from prefrl.control.agent.config import AgentConfig
     from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer
+    from prefrl.control.agent.script_run import resume_script
     from prefrl.control.config import TrainConfig
     from prefrl.control.environments.adapting import adapt_spaces
     from prefrl.control.environments.hide_reward import HideReward
@@ -74,6 +75,7 @@ __all__ = [
     "load_reward",
     "preset",
     "resume",
+    "resume_script",
     "train",
 ]
 
@@ -82,6 +84,7 @@ _MODULES = {
     "prefrl.control.agent.callback": ("PreferenceCallback",),
     "prefrl.control.agent.config": ("AgentConfig",),
     "prefrl.control.agent.replay_buffer": ("RelabelledReplayBuffer",),
+    "prefrl.control.agent.script_run": ("resume_script",),
     "prefrl.control.config": ("TrainConfig",),
     "prefrl.control.finish": ("Result",),
     "prefrl.control.learned.reward": ("Reward", "load_reward"),

@@ -91,6 +91,8 @@ def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
     config = run.read_json(run.config)
     oracle = config.get("oracle", "")
     expected = set(_ROLES.get(oracle, _ROLES["synthetic"] if ":" in oracle else ()))
+    if config.get("sync"):  # all in the agent's process
+        expected &= {"agent"}
     if "method" in config:  # texts are not filmed
         expected.discard("renderer")
     said = {role: read_status(run, role) for role in _ROLES["mixed"]}

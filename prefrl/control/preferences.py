@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from dataclasses import InitVar, dataclass, field, replace
+from typing import Annotated, Any, Literal, Protocol
 
 import tyro
 from gymnasium import spaces
@@ -20,6 +19,7 @@ from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.control.reward.own import OwnStepReward
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.schedule import SCHEDULES, LabelSchedule, Schedule, check_schedule
+from prefrl.core.selection import Selection
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, UnsupportedSpaceError
 from prefrl.runtime.learner import CalibrateOn, LearnerConfig
@@ -27,33 +27,13 @@ from prefrl.runtime.options import named_option
 
 __all__ = ["HasSpaces", "PreferenceConfig", "StepReward", "step_reward"]
 
-_Config = TypeVar("_Config")
 _TOO_LATE = 0.05
 """Share of the training in its end in which no more labels fall due."""
 
 
-def _takes_query_settings(made: type[_Config]) -> type[_Config]:
-    """Lets a config be made with the fields of its ``query``, too, as on the command line."""
-    plain, names = made.__init__, {field.name for field in fields(QueryConfig)}
-
-    @functools.wraps(plain)
-    def init(self: Any, *args: Any, **options: Any) -> None:
-        told = {name: options.pop(name) for name in names & set(options)}
-        if told:
-            options["query"] = replace(options.get("query") or QueryConfig(), **told)
-        plain(self, *args, **options)
-
-    made.__init__ = init  # type: ignore[method-assign]
-    return made
-
-
-@_takes_query_settings
 @dataclass(frozen=True)
 class PreferenceConfig:
-    """How a reward is learned from comparisons of segments.
-
-    The fields of ``query`` may be given directly, too: ``PreferenceConfig(selection="uniform")``.
-    """
+    """How a reward is learned from comparisons of segments."""
 
     labels: int = 700
     """Comparisons to ask for over the whole training."""
@@ -101,7 +81,12 @@ class PreferenceConfig:
     teacher: OracleConfig = field(default_factory=OracleConfig)
     """How the synthetic oracle errs."""
 
-    def __post_init__(self) -> None:
+    selection: InitVar[Annotated[Selection | None, tyro.conf.Suppress]] = None
+    """Short for ``query=QueryConfig(selection=...)``; read it as ``query.selection``."""
+
+    def __post_init__(self, selection: Selection | None) -> None:
+        if selection is not None:
+            object.__setattr__(self, "query", replace(self.query, selection=selection))
         for name in ("labels", "members", "max_stale_rollouts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")

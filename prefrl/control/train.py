@@ -29,6 +29,7 @@ from prefrl.control.tracking import check_tracker
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle, load_oracle
 from prefrl.core.store import LabelStore
+from prefrl.errors import RunDirectoryError
 from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.figures import check_figures
 from prefrl.runtime.labeller import Labeller
@@ -115,10 +116,15 @@ def resume(
         The run directory and its summary.
 
     Raises:
-        RunDirectoryError: If the run has come to its end already.
+        RunDirectoryError: If the run has come to its end already, or a script made it.
         RoleError: If another process works on it.
     """
     run.check_unfinished()
+    if run.script.is_file():
+        raise RunDirectoryError(
+            f"expected a run of prefrl train, but {run.root} was made by a script; run the script "
+            "again, with prefrl.resume_script before learn()."
+        )
     config = config_from_json(run.read_json(run.config))
     _check(config, oracle)
     check_spaces_of_run(config, run)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from prefrl.core.comparisons import Answer, Item
 from prefrl.core.plugs import check_takes, load_plug
-from prefrl.errors import ConfigError, PrefrlError
+from prefrl.errors import ConfigError, NonFiniteError, PrefrlError
 
 __all__ = [
     "TEACHERS",
@@ -242,7 +242,7 @@ class SyntheticOracle:
         """Answers from the true returns of the two items.
 
         Raises:
-            ValueError: If a return is not finite.
+            NonFiniteError: If a return is not finite.
         """
         config, rng = self._config, self._rng(left, right)
         margin = (self._margin(left) + self._margin(right)) / 2
@@ -250,7 +250,7 @@ class SyntheticOracle:
         rewards_left, rewards_right = self._step_rewards(left), self._step_rewards(right)
         sum_left, sum_right = float(rewards_left.sum()), float(rewards_right.sum())
         if not math.isfinite(sum_left - sum_right):
-            raise ValueError(
+            raise NonFiniteError(
                 f"expected finite true returns, got {sum_left} for {left.id} and {sum_right} for "
                 f"{right.id}; look for NaN in the environment's reward."
             )

@@ -39,8 +39,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-_MOST_FAILURES = 3
-_BATCH, _MOST_LABELLED = 10_000, 200
+_MOST_FAILURES, _BATCH, _MOST_LABELLED = 3, 10_000, 200
 
 CalibrateOn = Literal["newest", "labelled", "both"]
 """What the reward is normalised over: a sample of what the agent did lately, the items that the fit
@@ -173,10 +172,10 @@ class RewardLearner:
         """Current answers that were read from the store, skips included."""
         return len(self._answers)
 
-    def resume(self) -> None:
-        """Takes up what was published last, if anything was: for a process that starts anew."""
+    def resume(self) -> Mapping[str, Any] | None:
+        """Takes up what was published last, and gives its row, if there is one."""
         if self._run is None or newest_version(self._run.reward) is None:
-            return
+            return None
         weights = latest_weights(self._run.reward)
         put_into(self.model.module(), weights)
         row = weights.about
@@ -185,6 +184,7 @@ class RewardLearner:
         # Weights are published before their row: it may be missing, and nothing else.
         self._fits = CsvTable(self._run.fits, keep=self.n_fits - 1)
         self._fits.append(row)
+        return row
 
     def step(
         self,
@@ -316,9 +316,9 @@ class RewardLearner:
         _log.warning("fit %d: %s; the reward stays as it was.", self.n_fits + 1, trouble)
         if self._n_failures == _MOST_FAILURES:
             if self._run is not None:
-                where = {"role": "learner", "fit": self.n_fits + 1, "trouble": trouble}
-                about = {"recent": sample.number, "last_event": self._cursor}
-                self._run.write_json(self._run.dump("learner"), where | about)
+                told = {"role": "learner", "fit": self.n_fits + 1, "trouble": trouble}
+                told |= {"recent": sample.number, "last_event": self._cursor}
+                self._run.write_json(self._run.dump("learner"), told)
             raise NonFiniteError(
                 f"expected finite numbers from fit {self.n_fits + 1}, but {_MOST_FAILURES} times "
                 f"{trouble}; look for huge or missing numbers in observations, or lower "

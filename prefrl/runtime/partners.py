@@ -136,6 +136,8 @@ class Together:
         learner: Fits the very net that the agent's loop scores with.
         questioner: Knows what was asked.
         samples: What the agent did lately.
+        keeps_samples: Whether the samples that fits used are left in the run directory, so that
+            the fits can be repeated.
     """
 
     def __init__(
@@ -144,6 +146,8 @@ class Together:
         learner: RewardLearner,
         questioner: Questioner,
         samples: Samples,
+        *,
+        keeps_samples: bool = False,
     ) -> None:
         self.labeller = labeller
         self.learner = learner
@@ -151,7 +155,25 @@ class Together:
         """What the net holds."""
         self._questioner = questioner
         self._samples = samples
+        self._keeps_samples = keeps_samples
         self._n_updates = 0
+
+    def resume(self, n_updates: int) -> None:
+        """Takes up what an earlier process asked and published.
+
+        Args:
+            n_updates: How often it asked for the newest reward, or more.
+        """
+        self._n_updates = n_updates
+        if (about := self.learner.resume()) is not None:
+            self.used = UsedReward(
+                version=self.learner.n_fits,
+                run_steps=about["run_steps"],
+                labels=about["labels"],
+                holdout_loss=about["holdout_loss"],
+                holdout_accuracy=about["holdout_accuracy"],
+                only_ties=about.get("ties", 0) >= about["labels"],
+            )
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
         """Answers all open queries, and fits if that is due."""
@@ -167,12 +189,16 @@ class Together:
         return True
 
     def _fit(self, run_steps: int, *, wanted: int = 0) -> UsedReward:
-        report = self.learner.step(
-            lambda: Recent(self._n_updates, run_steps, self._samples.take()),
-            known=self._questioner.asked,
-            wanted=wanted,
-        )
+        taken: list[Any] = []
+
+        def recent() -> Recent:
+            taken.extend(self._samples.take())
+            return Recent(self._n_updates, run_steps, taken)
+
+        report = self.learner.step(recent, known=self._questioner.asked, wanted=wanted)
         if report is not None:
+            if self._keeps_samples:
+                self._samples.save(self._n_updates, taken, run_steps=run_steps)
             self.used = UsedReward(
                 version=self.learner.n_fits,
                 run_steps=run_steps,

@@ -6,6 +6,7 @@
       config.json            what was asked for, whole
       spaces.json            what an agent sees and does there, as it was at the start
       versions.json          what it ran with
+      script.json            only where a script made the run, and not prefrl train
       metrics.csv            one row per rollout, or per 1,000 steps where rollouts are short
       fits.csv               one row per fit of the reward ensemble
       labels.db              queries and answers (core.store)
@@ -138,6 +139,11 @@ class RunDirectory:
     def spaces(self) -> Path:
         """What an agent sees and does there, as it was at the start."""
         return self.root / "spaces.json"
+
+    @property
+    def script(self) -> Path:
+        """There where a script of the user's made the run, and not ``prefrl train``."""
+        return self.root / "script.json"
 
     @property
     def versions(self) -> Path:

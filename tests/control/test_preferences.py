@@ -1,23 +1,12 @@
 """Settings of the preference loop: when labels are due."""
 
-import dataclasses
+from dataclasses import asdict, replace
 
 import pytest
 
-from prefrl import PreferenceConfig, QueryConfig
+from prefrl.control.preferences import PreferenceConfig
+from prefrl.control.queries import QueryConfig
 from prefrl.errors import ConfigError
-
-
-def test_settings_of_queries_may_be_given_directly():
-    config = PreferenceConfig(labels=7, selection="uniform", query=QueryConfig(warmup_segments=9))
-    assert config == PreferenceConfig(
-        labels=7, query=QueryConfig(selection="uniform", warmup_segments=9)
-    )
-    assert dataclasses.replace(config, max_open=3).query == dataclasses.replace(
-        config.query, max_open=3
-    )
-    with pytest.raises(ConfigError, match="got 'nonsense'"):
-        PreferenceConfig(selection="nonsense")
 
 
 @pytest.mark.parametrize(
@@ -36,3 +25,12 @@ def test_all_labels_are_due_before_the_last_rollout_and_the_last_steps(
     config = PreferenceConfig(labels=1000)
     schedule = config.label_schedule(total_steps, steps_between=steps_between)
     assert schedule.due(all_due) == 1000 > schedule.due(all_due - 1)
+
+
+def test_the_selection_may_be_given_by_its_name():
+    config = PreferenceConfig(selection="uniform", query=QueryConfig(oversampling=3))
+    assert (config.query.selection, config.query.oversampling) == ("uniform", 3)
+    assert replace(config, labels=5).query == config.query
+    assert "selection" not in asdict(config)
+    with pytest.raises(ConfigError, match="expected selection to be one of"):
+        PreferenceConfig(selection="best")

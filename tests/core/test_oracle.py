@@ -7,7 +7,7 @@ import pytest
 
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import TEACHERS, Oracle, OracleConfig, SyntheticOracle, as_oracle
-from prefrl.errors import ConfigError
+from prefrl.errors import ConfigError, NonFiniteError
 
 LEFT, RIGHT, TIE, SKIP = Answer
 
@@ -157,7 +157,7 @@ def test_an_answer_depends_on_the_seed_and_the_pair_alone():
 
 @pytest.mark.parametrize("rewards", [(math.nan,), (math.inf,)])
 def test_returns_that_are_no_numbers_are_refused(rewards):
-    with pytest.raises(ValueError, match="expected finite true returns"):
+    with pytest.raises(NonFiniteError, match="expected finite true returns"):
         synthetic().compare(item(*rewards), item(1))
 
 

@@ -31,6 +31,7 @@ from prefrl.control.agent.state import (
     restore_agent,
     restore_policy,
     restore_random_state,
+    save_policy,
 )
 from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.limits import Limits
@@ -234,14 +235,7 @@ class Agent:
 
     def save(self, run: RunDirectory) -> None:
         """Writes ``policy.zip`` and the observation statistics, with no pickle of ours."""
-        self.model.save(run.policy)
-        if self.normalizer.norm_obs:
-            arrays = {
-                f"{name}.{part}": getattr(statistics, part)
-                for name, statistics in observation_statistics(self.normalizer).items()
-                for part in ("mean", "var", "count")
-            }
-            np.savez(run.observation_stats, **arrays)
+        save_policy(self.model, self.normalizer, run)
 
     def restore(self, run: RunDirectory) -> None:
         """Reads the parameters and statistics of a finished run.

@@ -24,9 +24,9 @@ from prefrl.control.agent.small_pictures import SmallCNN, SmallCombined, is_smal
 from prefrl.control.environments.source import EnvConfig, make_env
 from prefrl.control.environments.spaces import Layout, layout_of
 
-__all__ = ["agent_settings", "build_algorithm"]
+__all__ = ["ACTIVATIONS", "agent_settings", "build_algorithm"]
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
+ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU,
 }  # fmt: skip
 _OF_POLICY = {
@@ -177,7 +177,7 @@ def _policy_kwargs(algorithm: Algorithm, config: AgentConfig, layout: Layout) ->
     if algorithm.critic_key is not None:
         critic = hidden if config.critic_hidden is None else list(config.critic_hidden)
         kwargs["net_arch"] = {"pi": hidden, algorithm.critic_key: critic}
-    kwargs["activation_fn"] = _ACTIVATIONS[config.activation]
+    kwargs["activation_fn"] = ACTIVATIONS[config.activation]
     if layout.picture is None:
         return kwargs
     in_dict = layout.picture_key is not None

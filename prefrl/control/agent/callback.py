@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from prefrl.control.agent.delivery import delivery_to
 from prefrl.control.agent.episodes import check_lengths, typical_return
 from prefrl.control.agent.off_policy import ReplayRewards
 from prefrl.control.agent.on_policy import RolloutRewards
+from prefrl.control.agent.script_run import ScriptRun
 from prefrl.control.agent.stretch import Stretch
 from prefrl.control.agent.surroundings import advise_normalization, match_evaluations
 from prefrl.control.environments.hide_reward import (
@@ -74,7 +74,8 @@ class PreferenceCallback(BaseCallback):
             segments that returns an Answer, its name, or True where the left one is better. With a
             parameter true_rewards it is given those of both, shape (T,) each. None compares true
             returns.
-        run: Directory for labels, segments, weights and tables; None keeps all in memory.
+        run: Directory for labels, segments, weights and tables, as ``prefrl train`` leaves it. One
+            that an earlier callback has written to is gone on with. None keeps all in memory.
         seed: Of everything random in here.
         on_rollout: Called with each new row of metrics.
         partners: Makes the labeller and the reward learner as the agent sees them; None has both
@@ -109,7 +110,8 @@ class PreferenceCallback(BaseCallback):
         self.rows: list[Metrics] = []
         """The newest 10,000 rows of metrics of this process, one per rollout; or per 1,000 steps,
         where rollouts are shorter than a segment."""
-        self.run = RunDirectory.create(run) if isinstance(run, str | Path) else run
+        self._script = ScriptRun(run, seed) if isinstance(run, str | Path) else None
+        self.run = run if isinstance(run, RunDirectory | None) else RunDirectory(run)
         """Where all is written, if anywhere."""
         self.run_steps = 0
         """Environment steps so far, those of earlier calls of ``learn()`` included."""
@@ -138,6 +140,8 @@ class PreferenceCallback(BaseCallback):
             self._attach()
         if before is None:
             self._begin()
+            if self._script is not None and not self._script.is_new:
+                self._take_up(self._script)
         elif before == self._taught:
             self._go_on()
         self._rewards.start(self.partners.used)
@@ -150,7 +154,7 @@ class PreferenceCallback(BaseCallback):
         """Connects to an agent and its environments that are new to it."""
         self._taught = self.model, self.venv
         self.net.to(self.model.device)
-        self._rewards = self._way_to_the_agent()
+        self._rewards = delivery_to(self.model, self.venv, self.net, self.config)
         off_policy = isinstance(self._rewards, ReplayRewards)
         self.venv.record(self._rewards.n_steps, n_before=self.net.n_before, grows=off_policy)
         if self.config.segment_length != "auto":
@@ -188,13 +192,27 @@ class PreferenceCallback(BaseCallback):
             else as_oracle(self._oracle, true_rewards=self.items.true_rewards)
         )
         labeller = Labeller(self.store, self.items, oracle)
-        return Together(labeller, learner, self.questioner, self.samples)
+        keeps = self._script is not None
+        return Together(labeller, learner, self.questioner, self.samples, keeps_samples=keeps)
+
+    def _take_up(self, script: ScriptRun) -> None:
+        """Goes on from what an earlier callback left in the run."""
+        left = script.left()
+        self._n_rows, self._n_rollouts, self.run_steps = left.n_rows, left.n_rollouts, left.steps
+        self._first_step, self._earlier_seconds = 0, left.seconds
+        if (state := left.checkpoint) is not None:
+            self._cut_into(state["segment_length"])
+            self._rng.bit_generator.state = state["rng"]
+            self.pool.load_state_dict(state["pool"])
+            self._first_step = state["first_step"]
+        self.questioner.recall(self.store.queries())
+        if isinstance(self.partners, Together):
+            self.partners.resume(left.n_updates)
 
     def _go_on(self) -> None:
         """Begins another part of the training of the same agent."""
         # Nobody learned from the steps of a rollout that was broken off.
-        broken_off = isinstance(self._rewards, RolloutRewards) and self.venv.n_recorded > 0
-        if broken_off:
+        if broken_off := isinstance(self._rewards, RolloutRewards) and self.venv.n_recorded > 0:
             self.venv.take()
         if broken_off or (self.venv.n_resets > self._n_resets and not self.venv.n_recorded):
             for env in range(self.venv.num_envs):
@@ -206,24 +224,6 @@ class PreferenceCallback(BaseCallback):
             self._sampler.drop(env)
         self._rewards.forget(env)
 
-    def _way_to_the_agent(self) -> RolloutRewards | ReplayRewards:
-        """How rewards reach the agent."""
-        n_envs = self.venv.num_envs
-        if isinstance(self.model, OnPolicyAlgorithm):
-            return RolloutRewards(self.model, self.net, self.config, n_envs=n_envs)
-        if isinstance(self.model, OffPolicyAlgorithm):
-            return ReplayRewards(
-                self.model,
-                self.venv,
-                self.net,
-                self.config.off_policy,
-                segment_length=MOST if (length := self.config.segment_length) == "auto" else length,
-            )
-        raise ConfigError(
-            "expected an algorithm of Stable-Baselines3 that learns by rollouts or from a replay "
-            f"buffer, as PPO or SAC, got {type(self.model).__name__}."
-        )
-
     def _on_training_start(self) -> None:
         if self._first_step is None:
             self._first_step = self.run_steps = self.num_timesteps
@@ -233,6 +233,8 @@ class PreferenceCallback(BaseCallback):
             self.config.check_budget(n_steps)
         steps_between = self._rewards.n_steps * self.venv.num_envs
         self._schedule = self.config.label_schedule(n_steps, steps_between=steps_between)
+        if self._script is not None:
+            self._script.start(self, n_steps)
         if self.run is not None and self._metrics is None:
             self._metrics = CsvTable(self.run.metrics, keep=self._n_rows)
         advise_normalization(self.model)
@@ -247,13 +249,14 @@ class PreferenceCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         n_steps = self._steps_before + self.num_timesteps
+        if self._script is not None:
+            self._script.beat("acting", env_steps=n_steps)
         return self._most_steps is None or n_steps < self._most_steps
 
     def _on_rollout_end(self) -> None:
         self.run_steps = self._steps_before + self.num_timesteps
         if not self._rewards.is_due(self.venv.n_recorded):
             return
-        # cut
         rollout = self.venv.take()
         if self.config.segment_length == "auto":
             self._choose_length(len(rollout.dones))
@@ -273,6 +276,8 @@ class PreferenceCallback(BaseCallback):
         self._stretch.add(rollout.true_rewards, reward, raw, fit_steps=used.fit_steps)
         if self._stretch.is_whole:
             self._log(self._row(used), used)
+        if self._script is not None:
+            self._script.save(self)
 
     def _cut_into(self, segment_length: int) -> None:
         """From here on it is known how long segments are."""
@@ -286,11 +291,16 @@ class PreferenceCallback(BaseCallback):
         fps = (self.venv.get_attr("metadata")[0] or {}).get("render_fps", 30)
         self._cut_into(chosen_length(float(fps), lengths))
         self.config.check_budget(self._n_steps_in_all())
+        if self._script is not None:
+            self._script.describe(self, self._n_steps_in_all())
 
     def _on_training_end(self) -> None:
+        self.run_steps = self._steps_before + self.num_timesteps
         if self.config.segment_length != "auto" and self._stretch.n_steps:
             self._log(self._row(self.partners.used), self.partners.used)
         self._rewards.finish()
+        if self._script is not None:
+            self._script.stop(self)
         self._earlier_seconds = self._seconds()
         self._started = None
 

@@ -24,17 +24,21 @@ from prefrl.control.environments.hide_reward import HideReward
 from prefrl.control.environments.making import last_observations, restore, snapshots
 from prefrl.control.environments.stacking import StackFrames
 from prefrl.errors import RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory
 
 __all__ = [
     "HasState",
     "agent_state",
     "learner_state",
+    "model_state",
     "observation_statistics",
     "random_state",
     "restore_agent",
     "restore_learner",
+    "restore_model",
     "restore_policy",
     "restore_random_state",
+    "save_policy",
 ]
 
 _log = logging.getLogger(__name__)
@@ -85,6 +89,47 @@ def restore_learner(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
             own.copy_(tensor)  # the optimiser holds this very tensor
         else:
             recursive_setattr(model, name, tensor)
+
+
+def model_state(model: BaseAlgorithm) -> dict[str, Any]:
+    """Nets, optimisers, counters and statistics of observations: what a script goes on from."""
+    normalizer = model.get_vec_normalize_env()
+    state = {
+        "learner": learner_state(model),
+        "counters": {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)},
+        "normalizer": None if normalizer is None else _normalizer_state(normalizer),
+    }
+    return copy.deepcopy(state)
+
+
+def restore_model(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
+    """Brings a model and its ``VecNormalize`` to a state that ``model_state`` gave.
+
+    Raises:
+        RuntimeError: If it has other nets.
+        ValueError: If its observations are not normalised as they were.
+    """
+    normalizer = model.get_vec_normalize_env()
+    if (normalizer is None) != (state["normalizer"] is None):
+        raise ValueError("one has its environments in VecNormalize, and the other has not")
+    restore_learner(model, state["learner"])
+    for name, value in state["counters"].items():
+        setattr(model, name, value)
+    if normalizer is not None:
+        statistics = {**state["normalizer"], "returns": normalizer.returns}
+        _restore_normalizer(normalizer, {**statistics, "old_reward": normalizer.old_reward})
+
+
+def save_policy(model: BaseAlgorithm, normalizer: VecNormalize | None, run: RunDirectory) -> None:
+    """Writes ``policy.zip`` and the observation statistics, with no pickle of ours."""
+    model.save(run.policy)
+    if normalizer is not None and normalizer.norm_obs:
+        arrays = {
+            f"{name}.{part}": getattr(statistics, part)
+            for name, statistics in observation_statistics(normalizer).items()
+            for part in ("mean", "var", "count")
+        }
+        np.savez(run.observation_stats, **arrays)
 
 
 def agent_state(agent: HasState) -> dict[str, Any]:

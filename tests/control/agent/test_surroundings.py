@@ -24,14 +24,14 @@ def small_ppo(venv):
     return PPO("MlpPolicy", venv, n_steps=256, batch_size=128, n_epochs=1, seed=0)
 
 
-def evaluating(venv, **options):
-    return EvalCallback(venv, eval_freq=250, n_eval_episodes=1, verbose=0, **options)
+def evaluating(venv, *, eval_freq=250):
+    return EvalCallback(venv, eval_freq=eval_freq, n_eval_episodes=1, verbose=0)
 
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_an_evaluation_beside_it_needs_no_wrapper_of_ours(nested):
     evaluation = VecNormalize(make_vec_env("Pendulum-v1"), training=False, norm_reward=False)
-    evaluated = evaluating(evaluation)
+    evaluated = evaluating(evaluation, eval_freq=1 if nested else 250)
     beside = CallbackList([EveryNTimesteps(500, evaluated)]) if nested else evaluated
     model = small_ppo(normalized())
     model.learn(1024, callback=[PreferenceCallback(CONFIG), beside])

@@ -1,0 +1,197 @@
+"""What a script's training leaves on disk, so that it is a run like those of the shell."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from prefrl.control.agent.described import describe_script
+from prefrl.control.agent.state import model_state, restore_model, save_policy
+from prefrl.errors import RunDirectoryError
+from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.recent import newest_recent
+from prefrl.runtime.role import Heartbeat, only_one
+from prefrl.runtime.rundir import RunDirectory, installed_versions
+
+if TYPE_CHECKING:
+    from prefrl.control.agent.callback import PreferenceCallback
+
+__all__ = ["Left", "ScriptRun", "resume_script"]
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+@dataclass(frozen=True)
+class Left:
+    """What earlier callbacks left in a run."""
+
+    n_rows: int
+    """Rows of ``metrics.csv``."""
+    n_rollouts: int
+    """Rollouts, or stretches."""
+    steps: int
+    """Environment steps."""
+    seconds: float
+    """How long they trained."""
+    n_updates: int
+    """A number that is not below that of any sample of the agent's steps."""
+    checkpoint: Mapping[str, Any] | None
+    """State of the newest callback at its newest checkpoint; None without one."""
+
+
+class ScriptRun:
+    """The run directory of a script.
+
+    Args:
+        root: The directory: one that is not there yet, an empty one, or one that an earlier
+            ``PreferenceCallback`` has written to.
+        seed: Of the callback.
+
+    Raises:
+        RunDirectoryError: If something else is there.
+    """
+
+    def __init__(self, root: str | Path, seed: int) -> None:
+        self._seed = seed
+        self.run = RunDirectory(root)
+        self.is_new = not self.run.script.is_file()
+        """Whether nobody has trained with it."""
+        if self.is_new:
+            RunDirectory.create(root)
+        self._heartbeat: Heartbeat | None = None
+        self._held = contextlib.ExitStack()
+        self._saved_at = 0.0
+
+    def start(self, callback: PreferenceCallback, steps: int) -> None:
+        """Training begins, or another part of it.
+
+        Args:
+            callback: What trains.
+            steps: Environment steps of the whole training, as far as is known.
+
+        Raises:
+            RoleError: If another process trains with this run.
+        """
+        self._held.close()  # of a training that was broken off
+        self.run.make_folders()
+        self._held.enter_context(only_one(self.run, "agent"))
+        venv = callback.venv
+        spaces = {"observations": str(venv.observation_space), "actions": str(venv.action_space)}
+        self.run.write_json(self.run.versions, installed_versions())
+        self.run.write_json(self.run.spaces, spaces)
+        self.describe(callback, steps)
+        self.run.write_json(self.run.script, {"made_by": "prefrl.PreferenceCallback"})
+        self._heartbeat = Heartbeat(self.run, "agent")
+        self._saved_at = time.monotonic()
+
+    def describe(self, callback: PreferenceCallback, steps: int) -> None:
+        """Writes ``config.json``."""
+        config = describe_script(
+            callback.model,
+            callback.venv,
+            callback.config,
+            run=self.run.root,
+            steps=steps,
+            seed=self._seed,
+        )
+        self.run.write_json(self.run.config, config)
+
+    def beat(self, state: str, **about: Any) -> None:
+        """Says what the agent is doing, for ``prefrl status``."""
+        if self._heartbeat is not None:
+            self._heartbeat.beat(state, **about)
+
+    def save(self, callback: PreferenceCallback, *, forced: bool = False) -> None:
+        """Writes a checkpoint if one is due, or in any case. A full disk is no reason to stop."""
+        if not forced and time.monotonic() < self._saved_at + _SECONDS_BETWEEN_CHECKPOINTS:
+            return
+        state = {"agent": model_state(callback.model), "preferences": callback.state_dict()}
+        try:
+            save_checkpoint(self.run.checkpoints, state)
+        except OSError as error:
+            _log.warning("no checkpoint: %s; training goes on from the older ones.", error)
+        self._saved_at = time.monotonic()
+
+    def stop(self, callback: PreferenceCallback) -> None:
+        """Training ends, or a part of it: the policy is written, and others may use the run."""
+        if callback.config.segment_length != "auto":
+            self.save(callback, forced=True)
+        save_policy(callback.model, callback.model.get_vec_normalize_env(), self.run)
+        self.beat("stopped", env_steps=callback.run_steps)
+        self._held.close()
+
+    def left(self) -> Left:
+        """What earlier callbacks left."""
+        rows: list[dict[str, str]] = []
+        if self.run.metrics.is_file():
+            with self.run.metrics.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+        row: Mapping[str, str] = rows[-1] if rows else {}
+        checkpoint = load_checkpoint(self.run.checkpoints)
+        state = None if checkpoint is None else checkpoint.state["preferences"]
+        rollouts, steps = int(row.get("rollout", 0)), int(row.get("env_steps", 0))
+        if state is not None:
+            rollouts, steps = max(rollouts, state["n_rollouts"]), max(steps, state["run_steps"])
+        return Left(
+            n_rows=len(rows),
+            n_rollouts=rollouts,
+            steps=steps,
+            seconds=float(row.get("wall_seconds", 0.0)),
+            n_updates=max(rollouts, newest_recent(self.run)),
+            checkpoint=state,
+        )
+
+
+def resume_script(model: BaseAlgorithm, run: str | Path) -> bool:
+    """Brings a model, and the ``VecNormalize`` around its environments, back to where a run was.
+
+    ::
+
+        model = PPO("MlpPolicy", venv, **settings)
+        prefrl.resume_script(model, "runs/mine")
+        callback = prefrl.PreferenceCallback(labels=100, run="runs/mine")
+        model.learn(300_000, callback=callback, reset_num_timesteps=False)
+
+    So a script may simply be run again: at its first start there is nothing to bring back. The
+    callback goes on from the run by itself. The environments begin new episodes, and the replay
+    buffer of an off-policy algorithm begins empty, unless you load one that you saved.
+
+    Args:
+        model: Made as in the script that began the run.
+        run: Its directory.
+
+    Returns:
+        Whether there was anything to bring back.
+
+    Raises:
+        RunDirectoryError: If the run was not made by a script, all its checkpoints are damaged, or
+            the model has other nets.
+    """
+    directory = RunDirectory(run)
+    if not directory.script.is_file():
+        if directory.config.is_file():
+            raise RunDirectoryError(
+                f"expected a run of a script, but {run} was made by prefrl train; go on with it "
+                f"by prefrl resume {run}."
+            )
+        return False
+    checkpoint = load_checkpoint(directory.checkpoints)
+    if checkpoint is None:
+        return False
+    try:
+        restore_model(model, checkpoint.state["agent"])
+    except (KeyError, ValueError, RuntimeError, AttributeError) as error:
+        raise RunDirectoryError(
+            f"expected a model like the one that {run} was trained with, but "
+            f"{' '.join(str(error).split())}; make it with the same settings and environments."
+        ) from error
+    return True
