@@ -68,7 +68,7 @@ def test_people_see_how_cartpole_ends(tmp_path):
     run, events = labelled("CartPole-v1", tmp_path, settings)
     assert len(events) >= 8
     with LabelStore(run.labels) as store:
-        queries = [comparison.query for comparison in store.comparisons()]
+        queries = [one.query for one, _ in store.most_urgent_answers(99)]
         asked = {item for query in queries for item in (query.left, query.right)}
         media = store.media.of(asked)
     assert asked == media.keys()
