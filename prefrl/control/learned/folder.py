@@ -192,7 +192,7 @@ def _card(kept: RewardFile) -> str:
         "environment steps of the run": about.get("env_steps"),
         "steps per compared segment": about.get("segment_length"),
         "members of the ensemble": kept.members,
-        "reads": _READS[kept.net.inputs],
+        "reads": _READS.get(kept.net.inputs, _READS["action"]),  # auto, in a script
         "observations": str(kept.observation_space)[:200],
         "actions": str(kept.action_space)[:200],
     }

@@ -59,8 +59,10 @@ def test_the_budget_counts_over_all_parts(reset):
 
 def small_sac():
     venv = HideReward(make_vec_env(CONTINUOUS_DOT, n_envs=1, seed=0))
-    net = {"net_arch": [8]}
-    return SAC("MlpPolicy", venv, learning_starts=100, batch_size=8, seed=0, policy_kwargs=net)
+    return SAC(
+        "MlpPolicy", venv, learning_starts=100, train_freq=8, batch_size=8, seed=0,
+        policy_kwargs={"net_arch": [8]},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("make", "n_steps"), [(ppo, 2048), (small_sac, 4000)])

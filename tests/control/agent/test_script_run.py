@@ -97,7 +97,7 @@ def test_the_commands_work_on_it(run, arguments, capsys):
     if command == "status":
         assert "24 answered" in shown
     if command == "evaluate":
-        assert "Pendulum-v1: true return" in shown
+        assert "Pendulum-v1, the trained policy: true return" in shown
 
 
 def test_what_is_loaded_acts_as_the_script_does(tmp_path):
