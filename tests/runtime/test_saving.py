@@ -19,7 +19,7 @@ DOT = "prefrl_envs:prefrl/MovingDot-v0"
 @pytest.fixture
 def run(tmp_path):
     made = RunDirectory.create(tmp_path / "run")
-    made.write_json(made.config, {"env_id": "x", "oracle": "synthetic", "steps": 1000})
+    made.write_json(made.config, {"env_id": "x", "oracle": "synthetic", "steps": 100_000})
     made.metrics.write_text("env_steps\n400\n")
     return made
 

@@ -260,11 +260,11 @@ class Own(torch.nn.Linear):
 
 def test_nets_of_ones_own_are_loaded_from_runs_alone(tmp_path):
     """A folder may come from others, and must not say what is run."""
-    own = made(box(2), box(1), member=Own)
+    own = made(box(2), box(1), inputs="action", member=Own)
     assert own.predict(np.ones((3, 2)), np.ones((3, 1))).shape == (3,)
     with pytest.raises(ConfigError, match=r"net\.member"):
         own.save(tmp_path / "own")
-    folder = made(box(2), box(1)).save(tmp_path / "plain")
+    folder = made(box(2), box(1), inputs="action").save(tmp_path / "plain")
     told = json.loads((folder / "reward.json").read_text())
     told["net"]["member"] = "os:abort"
     (folder / "reward.json").write_text(json.dumps(told))
