@@ -41,6 +41,8 @@ ENVIRONMENTS = {  # by the library that they need besides Gymnasium
 }
 NOT_REPEATABLE = {"BipedalWalker-v3"}
 """Those that go another way from the same seed and actions, so that nothing can be filmed."""
+ALL_TIES = {"Acrobot-v1", "MountainCar-v0"}
+"""Those whose end random play does not find in so few steps: labels that are due late are kept."""
 CASES = [(library, env_id) for library, ids in ENVIRONMENTS.items() for env_id in ids]
 
 
@@ -66,7 +68,7 @@ def test_it_is_learned_from_and_reported(tmp_path, library, env_id):
     )
     result = train(config)
     assert result.finished
-    assert result.summary["labels"] == 8
+    assert result.summary["labels"] == (6 if env_id in ALL_TIES else 8)
     assert result.summary["segment_length"] >= 2
     assert write_report(result.run).is_file()
     no_films = [note for note in result.notes if "were cut after" not in note]
