@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from prefrl.core.plugs import check_takes, load_plug
-from prefrl.errors import ConfigError
+from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["FigureFunction", "OwnFigure", "check_figures", "own_figures"]
@@ -76,5 +76,8 @@ def own_figures(run: RunDirectory, more: Sequence[str | FigureFunction] = ()) ->
     Raises:
         ConfigError: If one cannot be a figure of a report.
     """
-    config = run.read_json(run.config) if run.config.is_file() else {}
+    try:
+        config = run.read_json(run.config) if run.config.is_file() else {}
+    except RunDirectoryError:
+        config = {}  # the report says that it is damaged
     return [OwnFigure(figure) for figure in dict.fromkeys([*config.get("figure", ()), *more])]

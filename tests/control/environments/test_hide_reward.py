@@ -6,7 +6,7 @@ from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from prefrl import PreferenceCallback, PreferenceConfig
+from prefrl.control.agent.episodes import typical_return
 from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY
 from prefrl.control.environments.hide_reward import HideReward, find_hide_reward
 from prefrl.control.environments.making import make_environments
@@ -102,10 +102,8 @@ def test_the_margin_of_a_game_is_in_the_units_of_the_oracle():
             total[i], before = 0, before + 1
     assert any(score > 0 for score in venv.finished_returns)
     assert venv.finished_rewards != venv.finished_returns
-    callback = PreferenceCallback(PreferenceConfig(segment_length=25))
-    callback.venv = venv
     expected = np.mean(venv.finished_rewards) * 25 / max(venv.finished_lengths)
-    assert callback._typical_return() == pytest.approx(expected)
+    assert typical_return(venv, 25) == pytest.approx(expected)
     again = HideReward(games)
     again.load_state_dict(venv.state_dict())
     assert again.finished_rewards == venv.finished_rewards
