@@ -32,8 +32,7 @@ def save_reward(command: SaveReward) -> None:
     accuracy = "" if right is None else f", right on {right:.0%} of those held out"
     console.print(
         f"{folder}: the reward of {about.get('env_id')}, from {about.get('labels')} comparisons"
-        f"{accuracy}.\nUse it: prefrl.load_reward({str(folder)!r}) in Python, or prefrl train ENV "
-        f"--reward {folder}",
+        f"{accuracy}.\nUse it in Python: prefrl.load_reward({str(folder)!r})",
         markup=False,
         soft_wrap=True,
     )

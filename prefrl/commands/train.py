@@ -191,16 +191,31 @@ def _show(config: TrainConfig, result: Result, watch: _Watch) -> None:
         sys.exit(NOTHING_LEARNED)
 
 
+def open_agent_run(path: Path, *, instead: str) -> RunDirectory:
+    """Opens the run of an agent.
+
+    Args:
+        path: Its directory.
+        instead: What to look at instead in the run of a language model.
+
+    Raises:
+        RunDirectoryError: If there is no run.
+        ConfigError: If it is of a language model.
+    """
+    run = RunDirectory.open(path)
+    if "env_id" not in run.read_json(run.config):
+        raise ConfigError(
+            f"expected a run of an agent in an environment, but {run.root} is of a language model; "
+            f"{instead}."
+        )
+    return run
+
+
 def evaluate_agent(command: Evaluate) -> None:
     """Runs some episodes, and says what they came to."""
     if command.episodes < 1:
         raise ConfigError(f"episodes must be at least 1, got {command.episodes}.")
-    run = RunDirectory.open(command.run)
-    if "env_id" not in run.read_json(run.config):
-        raise ConfigError(
-            f"expected a run of an agent in an environment, but {run.root} is of a language model; "
-            "its evaluation is in its summary.json and report."
-        )
+    run = open_agent_run(command.run, instead="its evaluation is in its summary.json and report")
     policy = choose_policy(run, command.checkpoint)
     config, agent, net = load_run(run, policy=policy)
     evaluation = run_episodes(

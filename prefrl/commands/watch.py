@@ -10,12 +10,12 @@ from pathlib import Path
 import tyro
 
 from prefrl.commands.console import console, errors
+from prefrl.commands.train import open_agent_run
 from prefrl.control.evaluate import Evaluation, evaluate
 from prefrl.control.films.drawing import Recorded, film_reel
 from prefrl.control.finish import load_run
 from prefrl.control.policies import choose_policy
 from prefrl.errors import ConfigError
-from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["Watch", "watch"]
 
@@ -60,12 +60,7 @@ class Watch:
 
 def watch(command: Watch) -> None:
     """Runs episodes, has them drawn, and says where the film is."""
-    run = RunDirectory.open(command.run)
-    if "env_id" not in run.read_json(run.config):
-        raise ConfigError(
-            f"expected a run of an agent in an environment, but {run.root} is of a language model; "
-            "what it writes is in its report."
-        )
+    run = open_agent_run(command.run, instead="what it writes is in its report")
     policy = choose_policy(run, command.checkpoint)
     config, agent, _ = load_run(run, policy=policy)
     played: list[Evaluation] = []

@@ -45,6 +45,7 @@ __all__ = [
     "check_spaces_of_run",
     "config_as_json",
     "config_from_json",
+    "device_here",
     "devices_of",
     "with_settings",
 ]
@@ -294,6 +295,14 @@ def devices_of(config: TrainConfig) -> tuple[str, str]:
     ):
         return "cpu", "cpu"
     return choose_devices(config.device)
+
+
+def device_here(config: TrainConfig) -> str:
+    """The device of an agent that was trained, perhaps elsewhere: the CPU where its own is not."""
+    try:
+        return devices_of(config)[0]
+    except ConfigError:
+        return "cpu"
 
 
 def config_as_json(config: TrainConfig) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from prefrl.control.config import (
     TrainConfig,
     check_spaces_of_run,
     config_from_json,
+    device_here,
     devices_of,
 )
 from prefrl.control.environments.making import check_environment
@@ -23,8 +22,9 @@ from prefrl.control.evaluate import Evaluation, evaluate
 from prefrl.control.films.drawing import Recorded, film, film_pairs
 from prefrl.control.policies import KeptPolicy, choose_policy
 from prefrl.control.preferences import StepReward, step_reward
-from prefrl.errors import ConfigError, PrefrlError
+from prefrl.errors import PrefrlError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
+from prefrl.runtime.tables import read_rows
 from prefrl.runtime.tally import tally_of
 from prefrl.runtime.troubles import Trouble, troubles_of
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
@@ -81,11 +81,7 @@ def load_run(
     config = config_from_json(run.read_json(run.config))
     check_environment(config.env_id, config.env)
     check_spaces_of_run(config, run)
-    try:
-        device, _ = devices_of(config)
-    except ConfigError:
-        device = "cpu"  # trained elsewhere
-    agent = _agent(config, device)
+    agent = _agent(config, device_here(config))
     (policy or choose_policy(run)).load(agent)
     if newest_version(run.reward) is None:
         return config, agent, None
@@ -179,11 +175,11 @@ def _film(
 def _summary(
     run: RunDirectory, config: TrainConfig, before: Evaluation, after: Evaluation
 ) -> dict[str, Any]:
-    rows = _rows(run.metrics)
+    rows = read_rows(run.metrics)
     newest = rows[-max(1, len(rows) // 10) :]
     correlations = [float(row["reward_correlation"]) for row in newest]
     finite = [c for c in correlations if math.isfinite(c)]
-    fits = _rows(run.fits) if run.fits.is_file() else []
+    fits = read_rows(run.fits)
     accuracy = float(fits[-1]["holdout_accuracy"]) if fits else math.nan
     tally = tally_of(run)
     return {
@@ -210,8 +206,3 @@ def _summary(
         "segment_length": config.preferences.segment_length,
         "versions": installed_versions(),
     }
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))

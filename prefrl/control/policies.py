@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from prefrl.control.agent.agent import Agent
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.checkpoint import Checkpoint, whole_checkpoints
 from prefrl.runtime.rundir import RunDirectory, sync_folder
+from prefrl.runtime.tables import read_rows
 
 __all__ = ["KeptPolicy", "choose_policy", "keep_policy"]
 
@@ -75,7 +75,7 @@ def choose_policy(run: RunDirectory, which: str | None = None) -> KeptPolicy:
 def _best(run: RunDirectory) -> KeptPolicy:
     returns = {
         step: float(row["return_mean"])
-        for row in _evaluations(run)
+        for row in read_rows(run.evaluations)
         if (step := int(row["env_steps"])) in _kept_steps(run)
     }
     if not returns:
@@ -136,9 +136,3 @@ def _kept_steps(run: RunDirectory) -> set[int]:
     if not run.policies.is_dir():
         return set()
     return {int(path.name) for path in run.policies.iterdir() if path.name.isdecimal()}
-
-
-def _evaluations(run: RunDirectory) -> Iterator[dict[str, str]]:
-    if run.evaluations.is_file():
-        with run.evaluations.open(newline="") as file:
-            yield from csv.DictReader(file)

@@ -12,9 +12,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl.control.agent.agent import Agent
-from prefrl.control.config import check_spaces_of_run, config_from_json, devices_of
+from prefrl.control.config import check_spaces_of_run, config_from_json, device_here
 from prefrl.control.environments.making import check_environment
-from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["Policy", "load_policy"]
@@ -100,17 +100,13 @@ def load_policy(run: RunDirectory | str | os.PathLike[str]) -> Policy:
     config = config_from_json(told)
     check_environment(config.env_id, config.env)
     check_spaces_of_run(config, run)
-    try:
-        device, _ = devices_of(config)
-    except ConfigError:
-        device = "cpu"  # trained elsewhere
     agent = Agent(
         config.env_id,
         config.algo,
         config.agent,
         seed=config.seed,
         hide_reward=False,
-        device=device,
+        device=device_here(config),
         env=config.env,
     )
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import json
 import math
@@ -14,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from prefrl.runtime.rundir import RunDirectory, write_atomically
+from prefrl.runtime.tables import read_rows
 
 __all__ = ["write_text_report"]
 
@@ -35,7 +35,7 @@ def write_text_report(run: RunDirectory) -> Path:
     Returns:
         The path of its page.
     """
-    rows = _rows(run.metrics)
+    rows = read_rows(run.metrics)
     run.report.mkdir(exist_ok=True)
     pictures = [name for name in (_curve(run, rows, *curve) for curve in _CURVES) if name]
     pictures = [name for name in (_frontier(run, rows), _losses(run, rows)) if name] + pictures
@@ -57,13 +57,6 @@ def write_text_report(run: RunDirectory) -> Path:
     path = run.report / "index.html"
     write_atomically(path, page.encode())
     return path
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _points(rows: list[dict[str, str]], x: str, y: str) -> list[tuple[float, float]]:

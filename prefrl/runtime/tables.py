@@ -10,7 +10,7 @@ from pathlib import Path
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import write_atomically
 
-__all__ = ["CsvTable", "Metrics", "last_row"]
+__all__ = ["CsvTable", "Metrics", "last_row", "read_rows"]
 
 Metrics = dict[str, float | int | str]
 """One row of ``metrics.csv``."""
@@ -57,6 +57,14 @@ class CsvTable:
             csv.writer(file).writerow(
                 format(v, ".6g") if isinstance(v, float) else v for v in row.values()
             )
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """All rows of a table, as text by column; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def last_row(path: Path) -> Metrics | None:

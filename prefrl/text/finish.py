@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import shutil
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from prefrl.core.store import LabelStore
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
+from prefrl.runtime.tables import read_rows
 from prefrl.runtime.tally import tally_of
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 from prefrl.text.card import card
@@ -184,8 +184,7 @@ def _mean_and_error(values: NDArray[np.float64], n_prompts: int) -> tuple[float,
 def _summary(
     config: AlignConfig, run: RunDirectory, before: _Judged, after: _Judged
 ) -> dict[str, Any]:
-    with run.metrics.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(run.metrics)
     n_prompts = len(before.responses) // config.eval_responses
     row, tally = rows[-1], tally_of(run)
     summary: dict[str, Any] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import math
@@ -19,7 +18,7 @@ from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
 from prefrl.runtime.saving import HAS_STOPPED, saving
-from prefrl.runtime.tables import CsvTable, Metrics
+from prefrl.runtime.tables import CsvTable, Metrics, read_rows
 from prefrl.text.card import Example, sft_card
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
 from prefrl.text.finish import save_policy
@@ -346,8 +345,7 @@ def _drawn(language: LanguageModel, prompts: Sequence[Prompt], config: SftConfig
 
 def _summary(training: _Training, run: RunDirectory) -> dict[str, Any]:
     config, amounts = training.config, training.amounts
-    with run.metrics.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(run.metrics)
     before, after = (float(rows[place]["eval_loss"]) for place in (0, -1))
     epoch = [float(row["loss"]) for row in rows[-training.steps.per_epoch :]]
     return {

@@ -30,6 +30,17 @@ def rollout(n_steps, n_envs=1, *, ends=(), start=0):
     )
 
 
+class Counting:
+    """Prefers high actions, and counts how often it was asked."""
+
+    def __init__(self):
+        self.n = 0
+
+    def compare(self, left, right):
+        self.n += 1
+        return "left" if left.actions.sum() > right.actions.sum() else "right"
+
+
 class Screen(gym.Env):
     """Shows the time as the brightness of a picture; in a dict, with the time as a number too."""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +18,14 @@ from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.recent import newest_recent
 from prefrl.runtime.role import Heartbeat, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.saving import HAS_STOPPED, saving
+from prefrl.runtime.tables import read_rows
 
 if TYPE_CHECKING:
     from prefrl.control.agent.callback import PreferenceCallback
 
 __all__ = ["Left", "ScriptRun", "resume_script"]
 
-_log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
@@ -114,11 +113,10 @@ class ScriptRun:
         """Writes a checkpoint if one is due, or in any case. A full disk is no reason to stop."""
         if not forced and time.monotonic() < self._saved_at + _SECONDS_BETWEEN_CHECKPOINTS:
             return
+        assert self._heartbeat is not None  # training has started
         state = {"agent": model_state(callback.model), "preferences": callback.state_dict()}
-        try:
+        with saving(self._heartbeat, f"step {callback.run_steps:,}"):
             save_checkpoint(self.run.checkpoints, state)
-        except OSError as error:
-            _log.warning("no checkpoint: %s; training goes on from the older ones.", error)
         self._saved_at = time.monotonic()
 
     def stop(self, callback: PreferenceCallback) -> None:
@@ -126,15 +124,12 @@ class ScriptRun:
         if callback.config.segment_length != "auto":
             self.save(callback, forced=True)
         save_policy(callback.model, callback.model.get_vec_normalize_env(), self.run)
-        self.beat("stopped", env_steps=callback.run_steps)
+        self.beat(HAS_STOPPED, env_steps=callback.run_steps)
         self._held.close()
 
     def left(self) -> Left:
         """What earlier callbacks left."""
-        rows: list[dict[str, str]] = []
-        if self.run.metrics.is_file():
-            with self.run.metrics.open(newline="") as file:
-                rows = list(csv.DictReader(file))
+        rows = read_rows(self.run.metrics)
         row: Mapping[str, str] = rows[-1] if rows else {}
         checkpoint = load_checkpoint(self.run.checkpoints)
         state = None if checkpoint is None else checkpoint.state["preferences"]

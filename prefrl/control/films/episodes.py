@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -17,9 +18,13 @@ from prefrl.control.environments.states import STATE_KEY
 from prefrl.control.films.clips import as_picture, make_drawable, need_gl
 from prefrl.errors import FilmError
 
-__all__ = ["EpisodeRenderer"]
+__all__ = ["EpisodeRenderer", "moments_of"]
 
 _STEPS_TO_TRY = 30
+_KEPT = (
+    "; they are kept up to step 20,000, unless the environment is reset with options that JSON "
+    "cannot hold"
+)
 _STEPS_TO_FADE = 10  # LunarLander's sparks fade only while they are drawn
 
 
@@ -69,24 +74,8 @@ class EpisodeRenderer:
             FilmError: If there are no states, an episode is missing or too short, or does not
                 repeat itself.
         """
-        if states.ndim != 2 or len(states) == 0 or states.shape[1] != 2:
-            raise FilmError(
-                f"expected states of shape (T, 2) with T > 0, got {states.shape}; film the "
-                "environment that they were recorded in."
-            )
-        if np.isnan(states).any():
-            raise FilmError("expected all steps to be recorded, but a process died in between.")
-        numbers, steps = states.astype(np.int64).T
         pictures: list[NDArray[np.uint8]] = []
-        for number in dict.fromkeys(numbers.tolist()):
-            moments = steps[numbers == number]
-            journal = journals.get(number)
-            if journal is None or len(journal) < moments[-1]:
-                raise FilmError(
-                    f"expected the {moments[-1]} actions of an episode up to here, got "
-                    f"{'none' if journal is None else len(journal)}; they are kept up to step "
-                    "20,000, unless the environment is reset with options that JSON cannot hold."
-                )
+        for _, moments, journal in moments_of(states, journals, of="an episode", hint=_KEPT):
             try:
                 pictures += self._played(journal, moments)
             except FilmError:
@@ -167,6 +156,43 @@ class EpisodeRenderer:
             return np.asarray(smaller, np.uint8)
         times = round(factor)
         return picture.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def moments_of(
+    states: NDArray[np.float64], journals: Journals, *, of: str, hint: str = ""
+) -> Iterator[tuple[int, NDArray[np.int64], Journal]]:
+    """The moments to draw, episode by episode or game by game, in the order in which they came.
+
+    Args:
+        states: Number and step of each moment, shape (T, 2), in order.
+        journals: Episodes or games by number.
+        of: What a journal is of, for the message where one is missing.
+        hint: Why it may be missing.
+
+    Returns:
+        The number, the steps to draw, and the journal, which goes as far as the last of them.
+
+    Raises:
+        FilmError: If there are no states, a step was not recorded, or a journal is missing or too
+            short.
+    """
+    if states.ndim != 2 or len(states) == 0 or states.shape[1] != 2:
+        raise FilmError(
+            f"expected states of shape (T, 2) with T > 0, got {states.shape}; film the environment "
+            "that they were recorded in."
+        )
+    if np.isnan(states).any():
+        raise FilmError("expected all steps to be recorded, but a process died in between.")
+    numbers, steps = states.astype(np.int64).T
+    for number in dict.fromkeys(numbers.tolist()):
+        moments = steps[numbers == number]
+        journal = journals.get(number)
+        if journal is None or len(journal) < moments[-1]:
+            raise FilmError(
+                f"expected the {moments[-1]} actions of {of} up to here, got "
+                f"{'none' if journal is None else len(journal)}{hint}."
+            )
+        yield number, moments, journal
 
 
 def _as_taken(action: Any) -> Any:

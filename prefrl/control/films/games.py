@@ -14,8 +14,7 @@ from prefrl.control.environments.journals import Journal, Journals
 from prefrl.control.environments.source import EnvConfig, make_env, spec_of
 from prefrl.control.environments.states import tells_state
 from prefrl.control.films.clips import ClipRenderer, make_drawable
-from prefrl.control.films.episodes import EpisodeRenderer
-from prefrl.errors import FilmError
+from prefrl.control.films.episodes import EpisodeRenderer, moments_of
 
 __all__ = ["GameRenderer", "Renderer", "open_renderer"]
 
@@ -61,22 +60,9 @@ class GameRenderer:
         Raises:
             FilmError: If there are no states, or a game is missing or too short.
         """
-        if states.ndim != 2 or len(states) == 0 or states.shape[1] != 2:
-            raise FilmError(
-                f"expected states of shape (T, 2) with T > 0, got {states.shape}; film the game "
-                "that they were recorded in."
-            )
-        games, steps = states.astype(np.int64).T
         pictures: list[NDArray[np.uint8]] = []
-        for game in dict.fromkeys(games.tolist()):  # in the order in which they were played
-            moments = steps[games == game]
-            journal = journals.get(game)
-            if journal is None or len(journal) < moments[-1]:
-                raise FilmError(
-                    f"expected the {moments[-1]} actions of game {game} up to here, got "
-                    f"{'none' if journal is None else len(journal)}."
-                )
-            env: Any = self._env.unwrapped
+        env: Any = self._env.unwrapped
+        for game, moments, journal in moments_of(states, journals, of="a game"):
             drawn = env.draw(game, journal.actions[: moments[-1]], first=int(moments[0]))
             pictures += [self._enlarged(drawn[step - moments[0]]) for step in moments]
         return np.stack(pictures)

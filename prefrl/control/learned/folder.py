@@ -220,8 +220,6 @@ reward = prefrl.load_reward("this/folder")
 reward.predict(observations, actions{extra})   # one number per step
 env = prefrl.LearnedReward(env, reward)        # for any trainer
 ```
-
-Train a new agent on it: `prefrl train ENV --reward this/folder`.
 """
 
 

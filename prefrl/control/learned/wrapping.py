@@ -35,7 +35,7 @@ def LearnedReward(
 
     Args:
         env: An environment of Gymnasium, or a vectorised one of Stable-Baselines3.
-        reward: From ``load_reward`` or ``fit_reward``.
+        reward: From ``load_reward``.
 
     Returns:
         The same with the learned reward.

@@ -15,7 +15,7 @@ from prefrl.control.segments import Segment
 
 __all__ = [
     "Inputs",
-        "n_numbers",
+    "n_numbers",
     "numbers_of",
     "numbers_of_rollout",
     "real_steps",

@@ -1,16 +1,16 @@
 """Training in parts: several calls of ``learn()`` are one training."""
 
-import csv
 import math
 
 import pytest
 import torch
-from control.toys import counters
+from control.toys import Counting, counters
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 
 from prefrl import FitConfig, HideReward, PreferenceCallback, PreferenceConfig, QueryConfig
 from prefrl.errors import ConfigError
+from prefrl.runtime.tables import read_rows
 from prefrl.runtime.weights import latest_weights
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
@@ -24,25 +24,9 @@ CONFIG = PreferenceConfig(
 )
 
 
-class Counting:
-    """Prefers high actions, and counts how often it was asked."""
-
-    def __init__(self):
-        self.n = 0
-
-    def compare(self, left, right):
-        self.n += 1
-        return "left" if left.actions.sum() > right.actions.sum() else "right"
-
-
 def ppo(venv=None, **options):
     venv = venv or HideReward(counters(2, length=20, terminates=False))
     return PPO("MlpPolicy", venv, n_steps=64, batch_size=64, n_epochs=2, seed=0, **options)
-
-
-def rows_of(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -104,9 +88,9 @@ def test_what_lies_on_disk_is_the_reward_in_use_after_each_part(tmp_path):
         assert weights.version == callback.partners.used.version
         for name, tensor in callback.net.state_dict().items():
             assert torch.equal(tensor, weights.tensors[name]), name
-        fits = [int(row["fit"]) for row in rows_of(callback.run.fits)]
+        fits = [int(row["fit"]) for row in read_rows(callback.run.fits)]
         assert fits == list(range(1, weights.version + 1))
-    assert len(rows_of(callback.run.metrics)) == 2048 // 128
+    assert len(read_rows(callback.run.metrics)) == 2048 // 128
 
 
 def test_another_agent_goes_on_with_the_same_reward():

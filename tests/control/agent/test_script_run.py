@@ -1,6 +1,5 @@
 """A script's run is a run: the commands work on it, and another script goes on with it."""
 
-import csv
 import json
 
 import gymnasium as gym
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from control.counter import Counter
+from control.toys import Counting
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -27,6 +27,7 @@ from prefrl.control.config import config_from_json
 from prefrl.control.finish import load_run
 from prefrl.errors import RoleError, RunDirectoryError
 from prefrl.runtime.role import only_one
+from prefrl.runtime.tables import read_rows
 from prefrl.runtime.weights import latest_weights
 
 CONFIG = PreferenceConfig(
@@ -63,11 +64,6 @@ def run(tmp_path_factory):
     return RunDirectory.open(root)
 
 
-def rows_of(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_the_config_says_what_was_done(run):
     config = config_from_json(run.read_json(run.config))
     assert (config.env_id, config.algo, config.steps, config.sync) == (
@@ -92,7 +88,7 @@ def test_the_commands_work_on_it(run, arguments, capsys):
     main([command, str(run.root), *options])
     shown = capsys.readouterr().out
     if command == "replay":
-        n = len(rows_of(run.fits))
+        n = len(read_rows(run.fits))
         assert f"{n} of {n} fits repeated exactly" in shown
     if command == "status":
         assert "24 answered" in shown
@@ -115,30 +111,21 @@ def test_the_shell_does_not_resume_it(run):
         resume(run)
 
 
-class Counting:
-    def __init__(self):
-        self.n = 0
-
-    def compare(self, left, right):
-        self.n += 1
-        return "left" if left.actions.sum() > right.actions.sum() else "right"
-
-
 def test_a_new_callback_goes_on_from_the_run(tmp_path):
     first, second = Counting(), Counting()
     callback, _ = trained(tmp_path / "run", oracle=first, total_steps=2048)
     assert 0 < first.n < 24
     version = callback.partners.used.version
-    before, fits = latest_weights(callback.run.reward), rows_of(callback.run.fits)
+    before, fits = latest_weights(callback.run.reward), read_rows(callback.run.fits)
     callback, _ = trained(tmp_path / "run", oracle=second, total_steps=2048)
     assert first.n + second.n == 24 == callback.rows[-1]["labels"]
     assert callback.run_steps == 2048
     after = latest_weights(callback.run.reward)
     assert before.version == version < after.version
-    assert rows_of(callback.run.fits)[: len(fits)] == fits
-    numbers = [int(row["fit"]) for row in rows_of(callback.run.fits)]
+    assert read_rows(callback.run.fits)[: len(fits)] == fits
+    numbers = [int(row["fit"]) for row in read_rows(callback.run.fits)]
     assert numbers == list(range(1, after.version + 1))
-    steps = [int(row["env_steps"]) for row in rows_of(callback.run.metrics)]
+    steps = [int(row["env_steps"]) for row in read_rows(callback.run.metrics)]
     assert steps == list(range(256, 2049, 256))
     for name, tensor in callback.net.state_dict().items():
         assert torch.equal(tensor, after.tensors[name]), name

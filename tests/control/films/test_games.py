@@ -107,7 +107,7 @@ def test_a_game_that_is_not_known_is_refused(played):
         with pytest.raises(FilmError, match="got none"):
             renderer.frames(segment.states, {})
         short = {n: game.until(len(game) - 1) for n, game in segment.journals.items()}
-        with pytest.raises(FilmError, match="actions of game"):
+        with pytest.raises(FilmError, match="actions of a game"):
             renderer.frames(segment.states, short)
         with pytest.raises(FilmError, match="shape"):
             renderer.frames(np.zeros((0, 2)), {})
