@@ -25,6 +25,7 @@ from prefrl.control.environments.making import (
 from prefrl.control.environments.source import EnvConfig, can_be_played_again, make_env
 from prefrl.control.environments.spaces import layout_of
 from prefrl.control.exploration import ExplorationConfig
+from prefrl.control.learned.taking import with_taken
 from prefrl.control.off_policy import OffPolicyConfig
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
@@ -248,6 +249,7 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
     try:
         check_algorithm(config.algo, config.env_id, env.observation_space, env.action_space)
         seen, done = env.observation_space, env.action_space
+        preferences = with_taken(config.preferences, env)
     finally:
         env.close()
     pictures = layout_of(seen).picture is not None
@@ -255,7 +257,8 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
     size, frame_stack = resolved.config.buffer_size, resolved.config.frame_stack
     if size is not None and frame_stack is not None:
         check_memory(size, frame_stack, seen, done)
-    config = _with_first_look(dataclasses.replace(config, agent=resolved.config))
+    config = dataclasses.replace(config, agent=resolved.config, preferences=preferences)
+    config = _with_first_look(config)
     return config, resolved
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import InitVar, dataclass, field, replace
 from typing import Annotated, Any, Literal, Protocol
 
@@ -22,7 +23,8 @@ from prefrl.core.schedule import SCHEDULES, LabelSchedule, Schedule, check_sched
 from prefrl.core.selection import Selection
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, UnsupportedSpaceError
-from prefrl.runtime.learner import CalibrateOn, LearnerConfig
+from prefrl.runtime.fitting import CalibrateOn
+from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.options import named_option
 
 __all__ = ["HasSpaces", "PreferenceConfig", "StepReward", "step_reward"]
@@ -36,7 +38,14 @@ class PreferenceConfig:
     """How a reward is learned from comparisons of segments."""
 
     labels: int = 700
-    """Comparisons to ask for over the whole training."""
+    """Comparisons to ask for over the whole training; 0 where labels or a reward are taken along
+    and nothing more is to be asked."""
+    labels_from: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A run whose answers the training begins with, or a file of them, as prefrl export writes
+    (.jsonl) or with arrays (.npz). Several are given one by one. They are not among labels."""
+    reward: str | None = None
+    """A learned reward to begin with: a run, or the folder of prefrl reward. Labels improve on it;
+    without any it stays as it is."""
     segment_length: int | Literal["auto"] = "auto"
     """Steps per segment; auto takes what people see in about two seconds, at most 50, and never
     more than three quarters of the first episodes are long."""
@@ -87,9 +96,17 @@ class PreferenceConfig:
     def __post_init__(self, selection: Selection | None) -> None:
         if selection is not None:
             object.__setattr__(self, "query", replace(self.query, selection=selection))
-        for name in ("labels", "members", "max_stale_rollouts"):
+        # Of a script they may be paths, and of JSON a list.
+        object.__setattr__(self, "labels_from", tuple(map(os.fspath, self.labels_from)))
+        if self.reward is not None:
+            object.__setattr__(self, "reward", os.fspath(self.reward))
+        for name in ("members", "max_stale_rollouts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.labels < (0 if self.takes_along else 1):
+            raise ConfigError(
+                f"labels must be at least 1, or 0 with labels_from or reward, got {self.labels}."
+            )
         if self.max_unanswered is not None and self.max_unanswered < 0:
             raise ConfigError(f"max_unanswered must not be negative, got {self.max_unanswered}.")
         length = self.segment_length
@@ -109,19 +126,35 @@ class PreferenceConfig:
         return self.segment_length
 
     @property
+    def takes_along(self) -> bool:
+        """Whether the training begins with something that was learned before."""
+        return bool(self.labels_from) or self.reward is not None
+
+    @property
     def learner(self) -> LearnerConfig:
-        """What of this concerns the reward learner."""
+        """What of this concerns the reward learner.
+
+        Answers that are taken along are about what the agent may only do later, and without others
+        there is one fit. A reward that is taken along keeps the constants of its inputs, and what
+        it knows where answers say nothing.
+        """
+        fit, calibrate_on = self.fit, self.calibrate_on
+        if self.reward is not None:
+            fit = replace(fit, restart=False, anchor=True)
+        if not self.labels and calibrate_on == "newest":
+            calibrate_on = "both"
         return LearnerConfig(
             refit_growth=self.refit_growth,
             newest=self.newest_labels,
             first_labels=self.first_labels,
             pretraining_epochs=self.pretraining_epochs,
-            fit=self.fit,
-            calibrate_on=self.calibrate_on,
+            fit=fit,
+            calibrate_on=calibrate_on,
+            standardize_on="kept" if self.reward else "both" if self.labels_from else "newest",
         )
 
     def label_schedule(self, total_steps: int, *, steps_between: int = 0) -> LabelSchedule:
-        """How many labels are due when.
+        """How many of at least one label are due when.
 
         All are due when 95 % of the training are over, or earlier, where the last rollout but one
         begins earlier. What is asked in the end comes too late: the reward has to be fitted to it
@@ -147,6 +180,8 @@ class PreferenceConfig:
         Raises:
             ConfigError: With the number of labels that would do.
         """
+        if not self.labels:
+            return
         n_segments = total_steps // self.steps_per_segment
         n_pairs = n_segments * (n_segments - 1) // 2
         if n_segments < self.query.warmup_segments or self.labels > n_pairs:

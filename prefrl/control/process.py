@@ -82,6 +82,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.control.config import config_from_json, devices_of
     from prefrl.control.environments.source import make_env
+    from prefrl.control.learned.taking import taken_reward
     from prefrl.control.preferences import step_reward
     from prefrl.control.recent import load_recent
     from prefrl.runtime.devices import use_cpu
@@ -99,7 +100,14 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             items = Items(run, states=False, max_bytes=room)
             settings = config.preferences.learner
             return RewardLearner(
-                net, store, items, config=settings, seed=config.seed, run=run, go_on=go_on
+                net,
+                store,
+                items,
+                config=settings,
+                seed=config.seed,
+                run=run,
+                first=taken_reward(run),
+                go_on=go_on,
             )
 
         serve_learner(learner, load_recent, run, heartbeat, stop)

@@ -148,7 +148,8 @@ class SegmentSource:
         They are raw, or divided by their standard deviation over the newest segments.
         """
         scale = self._scale() if self._config.standardize_features else np.float32(1)
-        rows = [np.concatenate([_features_of(s, scale) for s in one]) for one in candidates]
+        length = len(self._pool.recent(1)[0])  # those that were taken along may have another one
+        rows = [np.concatenate([_features_of(s, scale, length) for s in one]) for one in candidates]
         return np.stack(rows)
 
     def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
@@ -162,11 +163,15 @@ class SegmentSource:
         return np.where(std > _SMALLEST_SCALE, std, np.float32(1))
 
 
-def _features_of(segment: Segment, scale: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
-    numbers = (segment.observations / scale).ravel()
+def _features_of(
+    segment: Segment, scale: NDArray[np.float32] | np.float32, length: int
+) -> NDArray[np.float32]:
+    """Features of so many steps: of a shorter segment, the last one is repeated."""
+    steps = np.minimum(np.arange(length), len(segment) - 1)
+    numbers = (segment.observations[steps] / scale).ravel()
     if segment.frames is None:
         return numbers
-    coarse = segment.frames.unpack()[-len(segment) :, :, ::4, ::4]
+    coarse = segment.frames.unpack()[-len(segment) :][steps, :, ::4, ::4]
     return np.concatenate([numbers, coarse.ravel().astype(np.float32)])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from prefrl.control.config import config_from_json, devices_of
 from prefrl.control.environments.source import make_env
 from prefrl.control.items import Items
+from prefrl.control.learned.taking import taken_reward
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.control.recent import load_recent
 from prefrl.runtime.devices import use_cpu
@@ -47,4 +48,5 @@ def replay_run(run: RunDirectory) -> Iterator[ReplayedFit]:
         config=config.preferences.learner,
         seed=config.seed,
         load_recent=load_recent,
+        first=taken_reward(run),
     )

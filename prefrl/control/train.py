@@ -21,9 +21,11 @@ from prefrl.control.config import (
     with_settings,
 )
 from prefrl.control.environments.making import describe_spaces
+from prefrl.control.environments.source import make_env
 from prefrl.control.films.drawing import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
+from prefrl.control.learned.taking import take_along
 from prefrl.control.shortening import most_steps
 from prefrl.control.tracking import check_tracker
 from prefrl.core.comparisons import Answer
@@ -90,6 +92,7 @@ def train(
     content = config_as_json(config)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
+    _take_along(config, run)
     run.write_json(run.config, content)
     run.write_json(run.spaces, describe_spaces(config.env_id, config.env))
     return _work(config, run, _caller(oracle, on_rollout, on_agent, beside))
@@ -164,6 +167,14 @@ def _caller(
         on_agent=on_agent or (lambda status, counts: None),
         beside=beside or (lambda run: ()),
     )
+
+
+def _take_along(config: TrainConfig, run: RunDirectory) -> None:
+    """Puts what the run begins with into its directory."""
+    env = make_env(config.env_id, config.env)
+    with LabelStore(run.labels) as store:
+        take_along(config.preferences, env, store, Items(run), run)
+    env.close()
 
 
 def _work(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Result:

@@ -11,7 +11,7 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Answer", "Comparison", "Item", "Query"]
+__all__ = ["Answer", "Comparison", "Item", "Judgement", "Query", "SoftComparison"]
 
 
 @runtime_checkable
@@ -73,3 +73,40 @@ class Comparison:
     def preference(self) -> float | None:
         """P(left is better); None when the labeller could not tell."""
         return self.answer.preference
+
+    @property
+    def margin(self) -> float:
+        """By how much the better one is at least better, in units of scores: not known, so 0."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class SoftComparison:
+    """A query with a preference of any strength, as other data sets have it."""
+
+    query: Query
+    """The pair."""
+    preference: float
+    """P(left is better), in [0, 1]."""
+    margin: float = 0.0
+    """By how much the score of the better one is at least to be higher (Touvron et al. 2023, arXiv
+    2307.09288, equation 2)."""
+
+
+class Judgement(Protocol):
+    """What was said of a pair: what a fit reads of a comparison of either kind."""
+
+    @property
+    def query(self) -> Query:
+        """The pair."""
+        ...
+
+    @property
+    def preference(self) -> float | None:
+        """P(left is better); None when the labeller could not tell."""
+        ...
+
+    @property
+    def margin(self) -> float:
+        """By how much the score of the better one is at least to be higher."""
+        ...

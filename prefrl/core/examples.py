@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prefrl.core.comparisons import Comparison, Item
+from prefrl.core.comparisons import Item, Judgement
 from prefrl.core.loss import best_of_k_loss, bradley_terry_loss, preference_probability
 
 __all__ = ["Examples", "examples_of"]
@@ -33,6 +33,8 @@ class Examples:
     """Which one is the right one, shape (G, C)."""
     preference: Tensor
     """P(left is better) as answered, shape (G, C)."""
+    margins: Tensor
+    """By how much left is at least to score higher, below 0 where right is; shape (G, C)."""
     weight: Tensor
     """One over the comparisons of its example; 0 where it has fewer than C; shape (G, C)."""
     numbers: Tensor
@@ -51,6 +53,7 @@ class Examples:
             lefts=self.lefts[places],
             rights=self.rights[places],
             preference=self.preference[places],
+            margins=self.margins[places],
             weight=self.weight[places],
             numbers=self.numbers[places],
             shares=self.shares[places],
@@ -78,6 +81,7 @@ class Examples:
             there, shares = self.there.to(device), self.shares.to(device)
             return best_of_k_loss(self._by_example(scores), shares, there, noise=noise)
         left, right = self._sides(scores)
+        left = left - self.margins.to(device)
         losses = bradley_terry_loss(left, right, self.preference.to(device), noise=noise)
         return (losses * self.weight.to(device)).sum(2)
 
@@ -108,7 +112,7 @@ class Examples:
         return left, by_example.gather(2, self.rights.to(scores.device).expand(shape))
 
 
-def examples_of(comparisons: Sequence[Comparison], items: Mapping[str, Item]) -> Examples:
+def examples_of(comparisons: Sequence[Judgement], items: Mapping[str, Item]) -> Examples:
     """Puts comparisons together by the group of their query, in the order of their first ones.
 
     Args:
@@ -123,14 +127,17 @@ def examples_of(comparisons: Sequence[Comparison], items: Mapping[str, Item]) ->
     n_comparisons = max(len(numbers) for numbers in groups.values())
     lefts, rights = (torch.zeros(len(groups), n_comparisons, dtype=torch.long) for _ in "lr")
     numbers, weight = torch.zeros_like(lefts), torch.zeros(lefts.shape)
-    preference, found = torch.full(lefts.shape, 0.5), list[dict[str, int]]()
+    preference, margins = torch.full(lefts.shape, 0.5), torch.zeros(lefts.shape)
+    found = list[dict[str, int]]()
     for row, chosen in enumerate(groups.values()):
         places: dict[str, int] = {}
         for column, number in enumerate(chosen):
             query = comparisons[number].query
             lefts[row, column] = places.setdefault(query.left, len(places))
             rights[row, column] = places.setdefault(query.right, len(places))
-            preference[row, column] = comparisons[number].preference or 0.0
+            said = comparisons[number].preference or 0.0
+            preference[row, column] = said
+            margins[row, column] = comparisons[number].margin * ((said > 0.5) - (said < 0.5))
         numbers[row, : len(chosen)] = torch.tensor(chosen)
         weight[row, : len(chosen)] = 1 / len(chosen)
         found.append(places)
@@ -148,6 +155,7 @@ def examples_of(comparisons: Sequence[Comparison], items: Mapping[str, Item]) ->
         lefts=lefts,
         rights=rights,
         preference=preference,
+        margins=margins,
         weight=weight,
         numbers=numbers,
         shares=best / best.sum(1, keepdim=True),

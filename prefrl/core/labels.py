@@ -10,6 +10,7 @@ from typing import Any
 from prefrl.core.comparisons import Answer, Query
 
 __all__ = [
+    "DATASET",
     "MACHINES",
     "ORACLE",
     "RENDERER",
@@ -28,6 +29,9 @@ ORACLE, RENDERER = "oracle", "renderer"
 MACHINES = frozenset({ORACLE, RENDERER})
 """Annotators that are no people: the synthetic oracle, and the renderer, which skips what it cannot
 film."""
+DATASET = "dataset"
+"""In whose name the answers of a file are stored. What it says once more of a pair or of a group is
+that of ``dataset-2``, and so on: each rating counts, as that of another person."""
 
 
 @dataclass(frozen=True)

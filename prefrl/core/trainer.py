@@ -36,7 +36,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prefrl.core.comparisons import Comparison, Item
+from prefrl.core.comparisons import Item, Judgement
 from prefrl.core.ensemble import RewardModel, score_items
 from prefrl.core.examples import Examples, examples_of
 from prefrl.errors import ConfigError, FitInterruptedError, NotEnoughDataError
@@ -76,6 +76,10 @@ class FitConfig:
     members share."""
     restart: bool = True
     """Start each fit from fresh parameters instead of the last ones."""
+    anchor: bool = False
+    """Have L2 draw the parameters to where a fit started from, and not to zero: what an earlier
+    reward knows stays where answers say nothing (L2-SP, Li et al. 2018, arXiv 1802.01483). Needs
+    restart to be off."""
     patience: int = 3
     """Checks without a better hold-out loss after which the fit stops."""
     check_every: int = 10
@@ -105,6 +109,8 @@ class FitConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.anchor and self.restart:
+            raise ConfigError("expected restart to be off with anchor; turn one of them off.")
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, got {self.epochs}.")
         if not 0 < self.learning_rate < math.inf:
@@ -151,7 +157,7 @@ class FitReport:
     holdout_probability: NDArray[np.float64]
     """P(left is better) by the members that did not see the comparison, shape (N,); or NaN."""
     preference: NDArray[np.float64]
-    """What the labeller said, shape (N,), in {0, 0.5, 1}."""
+    """What the labeller said, shape (N,), in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,7 @@ class _Check:
 
 def fit(
     model: RewardModel,
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[Judgement],
     items: Mapping[str, Item],
     *,
     config: FitConfig,
@@ -232,6 +238,7 @@ def _fit(
     module = model.module()
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+    start = [p.detach().clone() for p in parameters] if config.anchor else None
     l2 = config.l2 if l2 is None else min(l2, config.l2)
 
     check_every = max(config.check_every, math.ceil(len(judged) / config.batch_size))
@@ -247,7 +254,9 @@ def _fit(
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (step - 1) / last_step)
         loss = _batch_loss(model, judged, batch, config)
         if l2 > 0:  # the sum over all parameters of a language model takes its time
-            loss = loss + l2 / len(judged) * _squared_norm(parameters)  # a mean over examples
+            loss = loss + l2 / len(judged) * _squared_norm(
+                parameters, start
+            )  # a mean over examples
         _descend(loss, optimizer)
         if not go_on():
             raise FitInterruptedError(f"the fit was ended after {step} steps.")
@@ -268,7 +277,7 @@ def _fit(
 
 
 def _judged(
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[Judgement],
     items: Mapping[str, Item],
     n_members: int,
     config: FitConfig,
@@ -322,7 +331,11 @@ def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
-def _squared_norm(parameters: Sequence[Tensor]) -> Tensor:
+def _squared_norm(parameters: Sequence[Tensor], start: Sequence[Tensor] | None) -> Tensor:
+    if start is not None:
+        return torch.stack(
+            [(p - began).square().sum() for p, began in zip(parameters, start, strict=True)]
+        ).sum()
     return torch.stack([p.square().sum() for p in parameters]).sum()
 
 

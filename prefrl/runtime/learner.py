@@ -7,55 +7,37 @@ what it published, so it may be killed at any time.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, get_args
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from prefrl.core.comparisons import Comparison, Item
-from prefrl.core.ensemble import RewardModel
 from prefrl.core.store import LabelStore
-from prefrl.core.trainer import FitConfig, FitReport, fit
+from prefrl.core.trainer import FitConfig, FitReport
 from prefrl.errors import ConfigError, FitInterruptedError, NonFiniteError
+from prefrl.runtime.fitting import CalibrateOn, LearnedReward, StandardizeOn, fit_once, weights_hash
 from prefrl.runtime.rundir import RunDirectory, write_arrays
 from prefrl.runtime.tables import CsvTable
-from prefrl.runtime.weights import latest_weights, newest_version, publish_weights, put_into
+from prefrl.runtime.weights import (
+    Weights,
+    latest_weights,
+    newest_version,
+    publish_weights,
+    put_into,
+)
 
-__all__ = [
-    "CalibrateOn",
-    "LearnedReward",
-    "LearnerConfig",
-    "Recent",
-    "RewardLearner",
-    "fit_once",
-    "weights_hash",
-]
+__all__ = ["LearnerConfig", "Recent", "RewardLearner"]
 
 _log = logging.getLogger(__name__)
-_MOST_FAILURES, _BATCH, _MOST_LABELLED = 3, 10_000, 200
+_MOST_FAILURES, _BATCH = 3, 10_000
 
-CalibrateOn = Literal["newest", "labelled", "both"]
-"""What the reward is normalised over: a sample of what the agent did lately, the items that the fit
-was about (as Ibarz et al. 2018 over their annotation buffer), or both, each counting half."""
-
-
-class LearnedReward(RewardModel, Protocol):
-    """A reward model whose inputs and outputs are normalised with what the agent did lately."""
-
-    def standardize_inputs(self, items: Sequence[Any]) -> None:
-        """Takes the constants of the inputs from items."""
-        ...
-
-    def calibrate(self, *groups: Sequence[Any], fitted: Sequence[Any] = ()) -> None:
-        """Takes the constants of the reward from groups of items, and knows what was fitted to."""
-        ...
+Row = dict[str, float | int | str]
+"""Of ``fits.csv``."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +57,8 @@ class LearnerConfig:
     """How it is fitted."""
     calibrate_on: CalibrateOn = "newest"
     """What the reward has a mean and a standard deviation of its own over."""
+    standardize_on: StandardizeOn = "newest"
+    """What the inputs of the reward are standardised over."""
 
     def __post_init__(self) -> None:
         if self.calibrate_on not in get_args(CalibrateOn):
@@ -127,6 +111,7 @@ class RewardLearner:
         seed: Every fit starts from it, so that the reward changes with the answers, not by chance.
         run: Where weights and tables go; what was published there before is taken up. None keeps
             all in memory.
+        first: A reward to begin with, which becomes version 1.
         go_on: Asked after each gradient step; False ends a fit, which is not published.
     """
 
@@ -139,6 +124,7 @@ class RewardLearner:
         config: LearnerConfig,
         seed: int,
         run: RunDirectory | None = None,
+        first: Weights | None = None,
         go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         self.model = model
@@ -157,6 +143,7 @@ class RewardLearner:
         self._config = config
         self._seed = seed
         self._run = run
+        self._first = first
         self._go_on = go_on
         self._answers: dict[tuple[str, str], tuple[int, Comparison]] = {}
         self._cursor = 0
@@ -172,10 +159,41 @@ class RewardLearner:
         """Current answers that were read from the store, skips included."""
         return len(self._answers)
 
-    def resume(self) -> Mapping[str, Any] | None:
-        """Takes up what was published last, and gives its row, if there is one."""
-        if self._run is None or newest_version(self._run.reward) is None:
+    def begin(self) -> Mapping[str, Any] | None:
+        """Takes up the reward that it was given to begin with, and gives its row, if it was.
+
+        It is published unless a process before this one has come further.
+        """
+        if self._first is None:
             return None
+        put_into(self.model.module(), self._first)
+        self.n_fits = 1
+        row: Row = {
+            "fit": self.n_fits,
+            "run_steps": 0,
+            "labels": 0,
+            "fitted": 0,
+            "ties": 0,
+            "steps": 0,
+            "train_loss": math.nan,
+            "holdout_loss": math.nan,
+            "holdout_accuracy": math.nan,
+            "l2": self._config.fit.l2,
+            "seconds": 0.0,
+            "last_event": 0,
+            "recent": 0,
+            "attempt": 0,
+            "began_after": 0,
+            "weights": weights_hash(self.model.module().state_dict()),
+        }
+        if self._run is not None and newest_version(self._run.reward) is None:
+            self._publish(row, None)
+        return row
+
+    def resume(self) -> Mapping[str, Any] | None:
+        """Takes up what was published last, or begins; gives its row, if there is one."""
+        if self._run is None or newest_version(self._run.reward) is None:
+            return self.begin()
         weights = latest_weights(self._run.reward)
         put_into(self.model.module(), weights)
         row = weights.about
@@ -265,6 +283,7 @@ class RewardLearner:
                 l2=self._l2,
                 go_on=self._go_on,
                 calibrate_on=self._config.calibrate_on,
+                standardize_on=self._config.standardize_on,
             )
         except FitInterruptedError:
             self.model.module().load_state_dict(before)
@@ -277,7 +296,7 @@ class RewardLearner:
         self.n_fitted, self.n_sample = n_decided, sample.number
         self._l2, self.report = report.l2, report
         self.only_ties = all(c.preference in (None, 0.5) for c in comparisons)
-        row: dict[str, float | int | str] = {
+        row: Row = {
             "fit": self.n_fits,
             "run_steps": sample.run_steps,
             "labels": len(comparisons),
@@ -299,13 +318,14 @@ class RewardLearner:
         self._publish(row, report)
         return report
 
-    def _publish(self, row: dict[str, float | int | str], report: FitReport) -> None:
+    def _publish(self, row: Row, report: FitReport | None) -> None:
         if self._run is None:
             return
-        write_arrays(
-            self._run.holdout,
-            {"probability": report.holdout_probability, "preference": report.preference},
-        )
+        if report is not None:
+            write_arrays(
+                self._run.holdout,
+                {"probability": report.holdout_probability, "preference": report.preference},
+            )
         publish_weights(self._run.reward, self.n_fits, self.model.module().state_dict(), about=row)
         if self._fits is None:
             self._fits = CsvTable(self._run.fits, keep=self.n_fits - 1)
@@ -347,47 +367,6 @@ class RewardLearner:
 
 def _n_decided(comparisons: Sequence[Comparison]) -> int:
     return sum(c.preference is not None for c in comparisons)
-
-
-def fit_once(
-    model: LearnedReward,
-    comparisons: Sequence[Comparison],
-    items: Mapping[str, Item],
-    recent: Sequence[Item],
-    *,
-    config: FitConfig,
-    seed: Sequence[int],
-    l2: float | None,
-    go_on: Callable[[], bool] = lambda: True,
-    calibrate_on: CalibrateOn = "newest",
-) -> FitReport:
-    """One fit with its normalisation before and after: the same arguments give the same weights."""
-    model.standardize_inputs(recent)
-    rng = np.random.default_rng(seed)
-    report = fit(model, comparisons, items, config=config, rng=rng, l2=l2, go_on=go_on)
-    fitted = _labelled(comparisons, items)
-    groups = [] if calibrate_on == "labelled" else [recent]
-    if calibrate_on != "newest":
-        groups.append(fitted)
-    model.calibrate(*groups, fitted=fitted)
-    return report
-
-
-def _labelled(comparisons: Sequence[Comparison], items: Mapping[str, Item]) -> list[Item]:
-    """At most 200 items of comparisons with a preference, spread evenly over their order."""
-    queries = [c.query for c in comparisons if c.preference is not None]
-    ids = list(dict.fromkeys(item for q in queries for item in (q.left, q.right)))
-    every = max(1, -(-len(ids) // _MOST_LABELLED))
-    return [items[item] for item in ids[::-1][::every]]
-
-
-def weights_hash(tensors: Mapping[str, Tensor]) -> str:
-    """The first half of the sha256 of all tensors, by name: equal for equal weights."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
 
 
 def _not_finite(model: LearnedReward, report: FitReport) -> str:

@@ -165,14 +165,21 @@ class Together:
             n_updates: How often it asked for the newest reward, or more.
         """
         self._n_updates = n_updates
-        if (about := self.learner.resume()) is not None:
+        self._take(self.learner.resume())
+
+    def begin(self) -> None:
+        """Takes up the reward that the learner was given to begin with, if it was."""
+        self._take(self.learner.begin())
+
+    def _take(self, about: Mapping[str, Any] | None) -> None:
+        if about is not None:
             self.used = UsedReward(
                 version=self.learner.n_fits,
                 run_steps=about["run_steps"],
                 labels=about["labels"],
                 holdout_loss=about["holdout_loss"],
                 holdout_accuracy=about["holdout_accuracy"],
-                only_ties=about.get("ties", 0) >= about["labels"],
+                only_ties=0 < about["labels"] <= about.get("ties", 0),
             )
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
@@ -191,9 +198,9 @@ class Together:
     def _fit(self, run_steps: int, *, wanted: int = 0) -> UsedReward:
         taken: list[Any] = []
 
-        def recent() -> Recent:
+        def recent() -> Recent | None:
             taken.extend(self._samples.take())
-            return Recent(self._n_updates, run_steps, taken)
+            return Recent(self._n_updates, run_steps, taken) if taken else None
 
         report = self.learner.step(recent, known=self._questioner.asked, wanted=wanted)
         if report is not None:
@@ -340,7 +347,9 @@ class Apart:
             fit_steps=about["steps"],
             holdout_loss=about["holdout_loss"],
             holdout_accuracy=about["holdout_accuracy"],
-            only_ties=about.get("ties", 0) >= min(about["fitted"], self._config.newest),
+            # A reward that came along was fitted to no answers of this run.
+            only_ties=0 < about["fitted"]
+            and about.get("ties", 0) >= min(about["fitted"], self._config.newest),
         )
         return True
 
@@ -370,6 +379,8 @@ class Apart:
             return
         if self._due_since is None:
             self._due_since = run_steps
+        if not self._n_samples:
+            return  # the learner cannot fit without one
         # Without any reward the agent learns nothing: the first fit is worth waiting for.
         patience = self._patience.max_staleness if self.used.version else 0
         stale = run_steps - self._due_since

@@ -10,8 +10,10 @@ from prefrl.core.comparisons import Comparison, Item, Query
 from prefrl.core.labels import LabelEvent, resolve
 from prefrl.core.store import LabelStore
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.learner import LearnedReward, LearnerConfig, Recent, fit_once, weights_hash
+from prefrl.runtime.fitting import LearnedReward, fit_once, weights_hash
+from prefrl.runtime.learner import LearnerConfig, Recent
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.weights import Weights, put_into
 
 __all__ = ["ReplayedFit", "replay_fits"]
 
@@ -50,6 +52,7 @@ def replay_fits(
     config: LearnerConfig,
     seed: int,
     load_recent: Callable[[RunDirectory, int], Recent],
+    first: Weights | None = None,
 ) -> Iterator[ReplayedFit]:
     """Does all fits of a run again.
 
@@ -60,6 +63,7 @@ def replay_fits(
         config: The settings of the learner.
         seed: From which every fit started.
         load_recent: Reads a sample by its number.
+        first: The reward that the run began with, if it did.
 
     Yields:
         Each fit as soon as it is done.
@@ -72,6 +76,11 @@ def replay_fits(
     events, queries = _answers_of(run)
     reward, began_after, l2 = make_reward(), 0, None
     for row in logged:
+        if first is not None and row.number == 1:
+            put_into(reward.module(), first)
+            same = weights_hash(reward.module().state_dict()) == row.weights
+            yield ReplayedFit(row.number, 0, 0, same)
+            continue
         if row.began_after != began_after:
             # A new process knew the weights and no more: what a model keeps besides, such as the
             # features of items, may differ in the last bit with the batches that it saw before.
@@ -94,6 +103,7 @@ def replay_fits(
             seed=(seed, row.attempt),
             l2=l2,
             calibrate_on=config.calibrate_on,
+            standardize_on=config.standardize_on,
         )
         l2 = report.l2
         same = weights_hash(reward.module().state_dict()) == row.weights

@@ -10,6 +10,7 @@
       metrics.csv            one row per rollout, or per 1,000 steps where rollouts are short
       fits.csv               one row per fit of the reward ensemble
       labels.db              queries and answers (core.store)
+      taken/                 what it began with: labels.json and the weights of a reward
       items/ID.npz           the segments that were put to the labeller
       truth/ID.npz           their true rewards, for oracles and evaluation only
       recent/                samples of what the agent did lately, for the reward's normalisation
@@ -164,6 +165,11 @@ class RunDirectory:
     def labels(self) -> Path:
         """The label store."""
         return self.root / "labels.db"
+
+    @property
+    def taken(self) -> Path:
+        """The folder of what it began with that was learned before."""
+        return self.root / "taken"
 
     @property
     def items(self) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prefrl.core.labels import DATASET
 from prefrl.core.store import LabelStore
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
@@ -21,7 +22,6 @@ from prefrl.runtime.tally import tally_of
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
 from prefrl.text.card import card
 from prefrl.text.config import AlignConfig
-from prefrl.text.data.intake import DATASET
 from prefrl.text.gold import Gold
 from prefrl.text.methods.best_of_n import best_of_n_curve
 from prefrl.text.nets.adapters import plain

@@ -15,7 +15,8 @@ from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, NonFiniteError
 from prefrl.runtime.labeller import Labeller
-from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner, fit_once, weights_hash
+from prefrl.runtime.fitting import fit_once, weights_hash
+from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.weights import latest_weights, newest_version
 
@@ -49,7 +50,7 @@ class Linear(nn.Module):
     def score(self, batch):
         return self.weight @ batch.T
 
-    def standardize_inputs(self, items):
+    def standardize_inputs(self, *groups):
         pass
 
     def calibrate(self, *groups, fitted=()):

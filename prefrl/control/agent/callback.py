@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from prefrl.control.agent.budget import LabelBudget
 from prefrl.control.agent.delivery import delivery_to
 from prefrl.control.agent.episodes import check_lengths, typical_return
 from prefrl.control.agent.off_policy import ReplayRewards
 from prefrl.control.agent.on_policy import RolloutRewards
+from prefrl.control.agent.partners import partners_in_here
 from prefrl.control.agent.script_run import ScriptRun
 from prefrl.control.agent.stretch import Stretch
 from prefrl.control.agent.surroundings import advise_normalization, match_evaluations
@@ -25,7 +27,8 @@ from prefrl.control.environments.hide_reward import (
     check_same_spaces,
     find_hide_reward,
 )
-from prefrl.control.items import Items, synthetic_oracle
+from prefrl.control.items import Items
+from prefrl.control.learned.taking import paths_of, take_along, with_taken
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import SegmentSource, segment_pool
 from prefrl.control.recent import SegmentSamples
@@ -33,11 +36,9 @@ from prefrl.control.segment_length import MOST, chosen_length
 from prefrl.control.segments import Segment, SegmentSampler
 from prefrl.control.shortening import most_steps
 from prefrl.core.comparisons import Answer
-from prefrl.core.oracle import Oracle, as_oracle
+from prefrl.core.oracle import Oracle
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
-from prefrl.runtime.labeller import Labeller
-from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.partners import Partners, Together, UsedReward
 from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.rundir import RunDirectory
@@ -68,6 +69,8 @@ class PreferenceCallback(BaseCallback):
     Args:
         config: Settings; ``labels`` overrides theirs.
         labels: Comparisons to ask for over the whole training, in however many parts.
+        labels_from: Runs or files whose answers it begins with, beside those that it asks for.
+        reward: A learned reward to begin with: a run, or a folder that ``Reward.save`` wrote.
         total_steps: Environment steps of the whole training, over which the labels are spread; None
             takes what has been done and what the current ``learn()`` adds.
         oracle: Who answers: an object with ``compare(left, right)``, or a plain function of two
@@ -93,6 +96,8 @@ class PreferenceCallback(BaseCallback):
         config: PreferenceConfig | None = None,
         *,
         labels: int | None = None,
+        labels_from: str | Path | Sequence[str | Path] = (),
+        reward: str | Path | None = None,
         total_steps: int | None = None,
         oracle: Oracle | Callable[[Segment, Segment], Answer | str | bool] | None = None,
         run: RunDirectory | str | Path | None = None,
@@ -103,9 +108,9 @@ class PreferenceCallback(BaseCallback):
         super().__init__()
         if total_steps is not None and total_steps < 1:
             raise ConfigError(f"total_steps must be at least 1, got {total_steps}.")
-        config = config or PreferenceConfig()
-        if labels is not None:
-            config = dataclasses.replace(config, labels=labels)
+        told = {"labels": labels, "labels_from": paths_of(labels_from), "reward": reward}
+        given: dict[str, Any] = {k: value for k, value in told.items() if value not in (None, ())}
+        config = dataclasses.replace(config or PreferenceConfig(), **given)
         self.config = config
         self.rows: list[Metrics] = []
         """The newest 10,000 rows of metrics of this process, one per rollout; or per 1,000 steps,
@@ -116,11 +121,11 @@ class PreferenceCallback(BaseCallback):
         self.run_steps = 0
         """Environment steps so far, those of earlier calls of ``learn()`` included."""
         self._total_steps, self._most_steps = total_steps, most_steps()
-        self._oracle = oracle
-        self._seed = seed
+        self.oracle, self.seed = oracle, seed
+        """Who answers, None where true returns are compared; and the seed of all that is random."""
         self._rng = np.random.default_rng(seed)
         self._on_rollout = on_rollout or (lambda row: None)
-        self._make_partners = partners or PreferenceCallback._partners_in_here
+        self._make_partners = partners or partners_in_here
         self._resumed: Mapping[str, Any] | None = None
         self._n_rollouts, self._n_rows = 0, 0
         self._first_step: int | None = None
@@ -133,6 +138,7 @@ class PreferenceCallback(BaseCallback):
         before = self._taught
         self.venv: HideReward = find_hide_reward(self.model.get_env())
         if before is None:
+            self.config = with_taken(self.config, self.venv)
             self.net = step_reward(self.venv, self.config).to(self.model.device)
         elif before[1] is not self.venv:
             check_same_spaces(before[1], self.venv)
@@ -149,6 +155,11 @@ class PreferenceCallback(BaseCallback):
             self._go_back(self._resumed)
             self._resumed = None
         self._n_resets = self.venv.n_resets
+
+    @property
+    def is_script(self) -> bool:
+        """Whether a script writes a run with it."""
+        return self._script is not None
 
     def _attach(self) -> None:
         """Connects to an agent and its environments that are new to it."""
@@ -174,26 +185,10 @@ class PreferenceCallback(BaseCallback):
             lambda: typical_return(self.venv, self.config.steps_per_segment),
         )
         self.questioner = Questioner(source, self.store, config=config.query, rng=self._rng)
+        self.taken = take_along(config, self.venv, self.store, self.items, run)
+        self.questioner.recall(self.taken.queries)
         self.partners = self._make_partners(self)
         self._metrics: CsvTable | None = None
-
-    def _partners_in_here(self) -> Partners:
-        learner = RewardLearner(
-            self.net,
-            self.store,
-            self.items,
-            config=self.config.learner,
-            seed=self._seed,
-            run=self.run,
-        )
-        oracle = (
-            synthetic_oracle(self.items, self.config.teacher, seed=self._seed)
-            if self._oracle is None
-            else as_oracle(self._oracle, true_rewards=self.items.true_rewards)
-        )
-        labeller = Labeller(self.store, self.items, oracle)
-        keeps = self._script is not None
-        return Together(labeller, learner, self.questioner, self.samples, keeps_samples=keeps)
 
     def _take_up(self, script: ScriptRun) -> None:
         """Goes on from what an earlier callback left in the run."""
@@ -231,8 +226,12 @@ class PreferenceCallback(BaseCallback):
         n_steps = self._n_steps_in_all()
         if self.config.segment_length != "auto":
             self.config.check_budget(n_steps)
-        steps_between = self._rewards.n_steps * self.venv.num_envs
-        self._schedule = self.config.label_schedule(n_steps, steps_between=steps_between)
+        self._budget = LabelBudget(
+            self.config,
+            n_steps,
+            steps_between=self._rewards.n_steps * self.venv.num_envs,
+            n_taken=len(self.taken.queries),
+        )
         if self._script is not None:
             self._script.start(self, n_steps)
         if self.run is not None and self._metrics is None:
@@ -313,12 +312,9 @@ class PreferenceCallback(BaseCallback):
         if len(self.pool) < self.config.query.warmup_segments:
             return False
         assert self._first_step is not None  # training has started
-        due = self._schedule.due(self.run_steps - self._first_step)
-        only_ties = self.partners.used.only_ties
-        if only_ties and not self.pool.shows_endings:
-            # Nothing tells the clips apart so far: half of the labels wait for what does.
-            due = min(due, self.config.labels // 2)
-        judge = None if only_ties else self.net
+        steps, used = self.run_steps - self._first_step, self.partners.used
+        due = self._budget.due(steps, used, shows_endings=self.pool.shows_endings)
+        judge = None if used.only_ties else self.net
         return self.questioner.ask_due(due, judge, run_steps=self.run_steps)
 
     def _row(self, used: UsedReward) -> Metrics:

@@ -16,13 +16,13 @@ from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.spaces import encode_actions, layout_of
 from prefrl.control.learned.folder import RewardFile, read_folder, read_run, write_folder
 from prefrl.control.learned.raw_segments import leading_shape, segment_of
-from prefrl.control.preferences import PreferenceConfig, StepReward, step_reward
+from prefrl.control.preferences import HasSpaces, PreferenceConfig, StepReward, step_reward
 from prefrl.control.segments import Segment
 from prefrl.core.ensemble import as_judge, member_preferences
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
-__all__ = ["Reward", "SegmentLike", "load_reward"]
+__all__ = ["Reward", "SegmentLike", "check_same_spaces_as", "load_reward"]
 
 SegmentLike = Segment | Mapping[str, Any] | tuple[Any, ...]
 """A Segment; or a dict of its arrays, ``observations`` (T, ...), ``actions`` (T, ...), and where
@@ -275,6 +275,27 @@ def load_reward(
             f"{' '.join(str(error).split())}; take the folder from where it was saved."
         ) from error
     return Reward(net.to(device), kept.observation_space, kept.action_space, kept.about)
+
+
+def check_same_spaces_as(reward: Reward, env: HasSpaces) -> None:
+    """Refuses an environment that shows or takes something else than a reward has learned on.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    pairs = {
+        "observations": (layout_of(reward.observation_space), layout_of(env.observation_space)),
+        "actions": (reward.action_space, env.action_space),
+    }
+    for name, (learned, here) in pairs.items():
+        if learned != here:
+            own = reward.observation_space if name == "observations" else reward.action_space
+            given = env.observation_space if name == "observations" else env.action_space
+            raise ConfigError(
+                f"expected {name} as the reward was learned on, {own}, got {given}; use the same "
+                "environment with the same wrappers, prefrl.adapt_spaces among them, or learn "
+                "another reward."
+            )
 
 
 def _check_transition(next_observations: Any, ended: Any = ()) -> None:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from prefrl.control.environments.spaces import layout_of
 from prefrl.control.learned.judge import Judge
-from prefrl.control.learned.reward import Reward
+from prefrl.control.learned.reward import Reward, check_same_spaces_as
 from prefrl.errors import ConfigError
 
 __all__ = ["TRUE_REWARD_KEY", "LearnedReward", "LearnedRewardEnv", "LearnedRewardVecEnv"]
@@ -66,7 +65,7 @@ class LearnedRewardEnv(gym.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gym.Env[Any, Any], reward: Reward) -> None:
-        _check_spaces(env, reward)
+        check_same_spaces_as(reward, env)
         super().__init__(env)
         self._judge = Judge(reward.net, env.observation_space, env.action_space, 1)
         self._seen: Any = None
@@ -114,7 +113,7 @@ class LearnedRewardVecEnv(VecEnvWrapper):
                     f"{name}(LearnedReward(venv, reward), ...)."
                 )
             inner = inner.venv
-        _check_spaces(venv, reward)
+        check_same_spaces_as(reward, venv)
         super().__init__(venv)
         self._judge = Judge(reward.net, venv.observation_space, venv.action_space, venv.num_envs)
         self._seen: Any = None
@@ -143,23 +142,6 @@ class LearnedRewardVecEnv(VecEnvWrapper):
             for info, own in zip(infos, true_rewards, strict=True)
         ]
         return observations, rewards, dones, told
-
-
-def _check_spaces(env: Any, reward: Reward) -> None:
-    """Refuses an environment that shows or takes something else than the reward has learned on."""
-    pairs = {
-        "observations": (layout_of(reward.observation_space), layout_of(env.observation_space)),
-        "actions": (reward.action_space, env.action_space),
-    }
-    for name, (learned, here) in pairs.items():
-        if learned != here:
-            own = reward.observation_space if name == "observations" else reward.action_space
-            given = env.observation_space if name == "observations" else env.action_space
-            raise ConfigError(
-                f"expected {name} as the reward was learned on, {own}, got {given}; use the same "
-                "environment with the same wrappers, prefrl.adapt_spaces among them, or learn "
-                "another reward."
-            )
 
 
 def _batch_of_one(observation: Any) -> Any:

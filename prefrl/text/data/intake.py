@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prefrl.core.comparisons import Answer, Comparison, Query
+from prefrl.core.labels import DATASET
 from prefrl.core.store import LabelStore, Submission
 from prefrl.errors import ConfigError
 from prefrl.text.data.prompts import PromptText
@@ -23,11 +24,7 @@ from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Response, Responses
 
-__all__ = ["DATASET", "check_fits", "check_usable", "take_in", "take_in_labelled"]
-
-DATASET = "dataset"
-"""In whose name the answers of a file are stored. What it says once more of a pair or of a group is
-that of ``dataset-2``, and so on: each rating counts, as that of another person."""
+__all__ = ["check_fits", "check_usable", "take_in", "take_in_labelled"]
 
 _BATCH = 500
 

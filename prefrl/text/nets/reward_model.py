@@ -149,13 +149,13 @@ class TextReward(nn.Module):
             with as_judge(self):
                 self.before.calibrate(self._raw(self._recent))
 
-    def standardize_inputs(self, items: Sequence[Response]) -> None:
+    def standardize_inputs(self, *groups: Sequence[Response]) -> None:
         """Takes the sample by which fresh heads are normalised, and what they see of a fixed trunk.
 
         A few dimensions of a language model's output are hundreds of times larger than the others:
         as they are, heads learn from those alone.
         """
-        self._recent = items
+        self._recent = items = [item for group in groups for item in group]
         if self.config.train_layers == 0:
             features = self._kept_features(items)
             std = features.std(0, correction=0)

@@ -1,0 +1,43 @@
+"""How many comparisons should have been asked for by now."""
+
+from __future__ import annotations
+
+from prefrl.control.preferences import PreferenceConfig
+from prefrl.runtime.partners import UsedReward
+
+__all__ = ["LabelBudget"]
+
+
+class LabelBudget:
+    """The labels of a training, as they fall due.
+
+    Args:
+        config: How many, and when.
+        n_steps: Environment steps of the whole training.
+        steps_between: Environment steps from one chance to ask to the next.
+        n_taken: Queries whose answers were there before the training: they count beside the budget.
+    """
+
+    def __init__(
+        self, config: PreferenceConfig, n_steps: int, *, steps_between: int, n_taken: int
+    ) -> None:
+        self._n_labels, self._n_taken = config.labels, n_taken
+        self._schedule = (
+            config.label_schedule(n_steps, steps_between=steps_between) if config.labels else None
+        )
+
+    def due(self, step: int, used: UsedReward, *, shows_endings: bool) -> int:
+        """Queries that there should be by now, those among them whose answers were there before.
+
+        Args:
+            step: Environment steps since the training began.
+            used: The reward that the agent has.
+            shows_endings: Whether any segment so far shows how an episode ended.
+        """
+        if self._schedule is None or (self._n_taken and not used.version):
+            return self._n_taken  # what is known already is fitted first
+        due = self._schedule.due(step)
+        if used.only_ties and not shows_endings:
+            # Nothing tells the clips apart so far: half of the labels wait for what does.
+            due = min(due, self._n_labels // 2)
+        return self._n_taken + due

@@ -1,0 +1,214 @@
+"""Pairs of segments with what was said of them, from a file or as objects.
+
+Files are read in two forms. Lines of JSON are what ``prefrl export`` writes, or::
+
+    {"left": SEGMENT, "right": SEGMENT, "preference": 0.7, "margin": 0.0}
+
+An ``.npz`` file holds B segments of T steps, as the environment gives them, and N pairs of them::
+
+    observations (B, T, ...)   actions (B, T, ...)   pairs (N, 2): rows of left and right
+    preferences (N,): P(left is better), in [0, 1]
+    and if known: next_observations (B, T, ...)   ended (B, T)   lengths (B,)   margins (N,)
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from prefrl.control.environments.spaces import Layout, layout_of
+from prefrl.control.learned.raw_segments import segment_of
+from prefrl.control.segments import Segment
+from prefrl.core.comparisons import Judgement, Query, SoftComparison
+from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
+
+__all__ = ["PairData", "Reader", "pairs_of", "read_pairs"]
+
+
+@dataclass(frozen=True)
+class PairData:
+    """Segments, and what was said of pairs of them."""
+
+    segments: Mapping[str, Segment]
+    """By id."""
+    comparisons: list[Judgement]
+    """In their order."""
+
+
+class Reader:
+    """Makes segments of arrays, for the spaces of an environment.
+
+    Args:
+        observation_space: Of one environment.
+        action_space: Of one environment.
+        n_before: Pictures before a step that a reward depends on.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        n_before: int = 0,
+    ) -> None:
+        self.spaces = observation_space, action_space
+        self._layout: Layout = layout_of(observation_space)
+        self._n_before = n_before
+        self._segments: dict[str, Segment] = {}
+        self._comparisons: list[Judgement] = []
+
+    def add(self, told: Segment | Mapping[str, Any]) -> str:
+        """Takes in a segment; returns its id.
+
+        Raises:
+            ConfigError: If it does not fit the spaces.
+        """
+        made = told
+        if not isinstance(made, Segment):
+            made = segment_of(made, self._layout, self.spaces, n_before=self._n_before)
+        self.check(made)
+        self._segments[made.id] = made
+        return made.id
+
+    def check(self, segment: Segment) -> None:
+        """Refuses a segment of another environment.
+
+        Raises:
+            ConfigError: If its widths, or its pictures, are not those of the spaces.
+        """
+        widths = {
+            "observations": (self._layout.width, segment.observations.shape[1]),
+            "actions": (spaces.flatdim(self.spaces[1]), segment.actions.shape[1]),
+        }
+        for name, (wanted, got) in widths.items():
+            if wanted != got:
+                raise ConfigError(
+                    f"expected segments with {wanted} numbers in their {name}, as the environment "
+                    f"has, got {got}; answers can be taken to the same observations and actions "
+                    "only."
+                )
+        shown = None if segment.frames is None else segment.frames.shape[1:]
+        if shown != self._layout.picture:
+            raise ConfigError(
+                f"expected segments with pictures {self._layout.picture}, got {shown}; answers can "
+                "be taken to the same observations only."
+            )
+        if segment.frames is None:
+            return
+        n_before = segment.frames.shape[0] - len(segment)
+        if n_before != self._n_before:
+            raise ConfigError(
+                f"expected segments with the {self._n_before} pictures before them that the reward "
+                f"net looks back on, got {n_before}; choose the same settings of the net."
+            )
+
+    def compare(self, left: str, right: str, preference: float, margin: float = 0.0) -> None:
+        """Takes in what was said of two segments.
+
+        Raises:
+            ConfigError: If the preference is not in [0, 1], or the margin negative.
+        """
+        if not 0 <= preference <= 1:
+            raise ConfigError(
+                f"expected a preference in [0, 1], P(left is better), got {preference}."
+            )
+        if not 0 <= margin < np.inf:
+            raise ConfigError(f"expected a margin of at least 0, got {margin}.")
+        query = Query(f"d{len(self._comparisons)} {left} {right}", left, right)
+        self._comparisons.append(SoftComparison(query, float(preference), float(margin)))
+
+    def data(self) -> PairData:
+        """All of it.
+
+        Raises:
+            NotEnoughDataError: If there is no pair.
+        """
+        if not self._comparisons:
+            raise NotEnoughDataError("expected at least one pair of segments, got none.")
+        return PairData(self._segments, self._comparisons)
+
+
+def read_pairs(path: Path, reader: Reader) -> PairData:
+    """Reads a file of lines of JSON or of arrays.
+
+    Raises:
+        ConfigError: If it cannot be read, or does not fit the environment.
+        NotEnoughDataError: If no pair is in it.
+    """
+    if not path.is_file():
+        raise ConfigError(f"expected a run, a .jsonl or an .npz file, but there is no file {path}.")
+    try:
+        _read_arrays(path, reader) if path.suffix == ".npz" else _read_lines(path, reader)
+    except PrefrlError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"expected pairs of segments in {path}, as prefrl export writes them or as arrays in "
+            f"an .npz file, but {error!r}."
+        ) from error
+    return reader.data()
+
+
+def _read_lines(path: Path, reader: Reader) -> None:
+    with path.open(encoding="utf-8") as file:
+        for line in filter(str.strip, file):
+            row = json.loads(line)
+            if "ranks" in row:
+                ids = [reader.add(segment) for segment in row["segments"]]
+                for (a, first), (b, second) in itertools.combinations(
+                    zip(ids, row["ranks"], strict=True), 2
+                ):
+                    reader.compare(a, b, 0.5 if first == second else float(first < second))
+                continue
+            if "chosen" in row:
+                row = {"left": row["chosen"], "right": row["rejected"], "preference": 1.0, **row}
+            pair = reader.add(row["left"]), reader.add(row["right"])
+            reader.compare(*pair, float(row["preference"]), float(row.get("margin", 0.0)))
+
+
+def _read_arrays(path: Path, reader: Reader) -> None:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    n = len(arrays["observations"])
+    lengths = arrays.get("lengths", [None] * n)
+    parts = [p for p in ("observations", "actions", "next_observations", "ended") if p in arrays]
+    ids = [
+        reader.add({name: arrays[name][row][: lengths[row]] for name in parts}) for row in range(n)
+    ]
+    margins = arrays.get("margins", np.zeros(len(arrays["pairs"])))
+    for (left, right), preference, margin in zip(
+        arrays["pairs"].tolist(), arrays["preferences"].tolist(), margins.tolist(), strict=True
+    ):
+        if not (0 <= left < n and 0 <= right < n):
+            raise ConfigError(f"expected rows of {n} segments in pairs, got {left} and {right}.")
+        reader.compare(ids[left], ids[right], preference, margin)
+
+
+def pairs_of(rows: Iterable[Any], reader: Reader) -> PairData:
+    """Reads pairs that are given as objects.
+
+    Args:
+        rows: Tuples of left, right and preference, P(left is better) in [0, 1], and if there is one
+            a margin; the sides are Segments or dicts of arrays.
+        reader: For the environment.
+
+    Raises:
+        ConfigError: If one does not fit.
+        NotEnoughDataError: If there is none.
+    """
+    for row in rows:
+        if not isinstance(row, tuple | list) or not 3 <= len(row) <= 4:
+            raise ConfigError(
+                f"expected pairs as (left, right, preference) or with a margin, got {row!r:.60}."
+            )
+        left, right, *said = row
+        reader.compare(reader.add(left), reader.add(right), *map(float, said))
+    return reader.data()

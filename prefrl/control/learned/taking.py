@@ -1,0 +1,258 @@
+"""What a training begins with that was learned before: answers with their segments, and a reward.
+
+All of it is read and checked before anything starts. Then it lies in the run's own directory, so
+that what it came from may be moved or removed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prefrl.control.items import Items, Truth
+from prefrl.control.learned.pairs import PairData, Reader, read_pairs
+from prefrl.control.learned.reward import check_same_spaces_as, load_reward
+from prefrl.control.preferences import HasSpaces, PreferenceConfig, step_reward
+from prefrl.control.segments import Segment
+from prefrl.core.comparisons import Answer, Query
+from prefrl.core.labels import DATASET, resolve
+from prefrl.core.store import LabelStore, Submission
+from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.weights import Weights, latest_weights, newest_version, publish_weights
+
+__all__ = ["Taken", "paths_of", "take_along", "taken_reward", "with_taken"]
+
+_LABELS = "labels.json"  # written when all answers are in the store
+_BATCH = 500
+_ANSWERS = {1.0: Answer.LEFT, 0.0: Answer.RIGHT, 0.5: Answer.TIE}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a training began with."""
+
+    queries: tuple[Query, ...] = ()
+    """Those whose answers were there before."""
+    reward: Weights | None = None
+    """The reward, if it began with one."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Answers of one run or file."""
+
+    answers: list[tuple[Query, Submission]]
+    segments: Mapping[str, Segment]
+    """By id; those of a run are read when they are asked for."""
+    truth: Callable[[Segment], Truth]
+
+
+def paths_of(told: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """One path or several, as the settings have them."""
+    several = [told] if isinstance(told, str | Path) else told
+    return tuple(map(str, several))
+
+
+def with_taken(config: PreferenceConfig, env: HasSpaces) -> PreferenceConfig:
+    """Settings that fit what is taken along: the reward's nets, and segments of the same length.
+
+    Args:
+        config: Settings, whose ``reward`` and ``labels_from`` say what is taken along.
+        env: What the agent will be trained in.
+
+    Raises:
+        ConfigError: If a reward or an answer is about other observations or actions, or a reward
+            that reads transitions is to be fitted to segments that were recorded without.
+        NotEnoughDataError: If no answer says anything.
+        RunDirectoryError: If something is missing or damaged.
+    """
+    if config.reward is not None:
+        reward = load_reward(config.reward)
+        try:
+            check_same_spaces_as(reward, env)
+        except ConfigError as error:
+            raise ConfigError(f"{config.reward}: {error}") from error
+        net = reward.net
+        config = dataclasses.replace(config, members=net.n_members, net=net.config)
+    if not config.labels_from:
+        return config
+    segments = [s for source in _sources(config, env) for s in source.segments.values()]
+    lengths = Counter(map(len, segments))
+    if config.segment_length == "auto" and len(lengths) == 1:
+        config = dataclasses.replace(config, segment_length=next(iter(lengths)))
+    if any(segment.next_observations is None for segment in segments):
+        if config.net.inputs == "transition":
+            raise ConfigError(
+                "expected next_observations with all segments that are taken along, since the "
+                "reward reads transitions, but some have none; choose --net.inputs action."
+            )
+        if config.net.inputs == "auto":
+            net_config = dataclasses.replace(config.net, inputs="action")
+            config = dataclasses.replace(config, net=net_config)
+    return config
+
+
+def take_along(
+    config: PreferenceConfig,
+    env: HasSpaces,
+    store: LabelStore,
+    items: Items,
+    run: RunDirectory | None,
+) -> Taken:
+    """Puts all that is taken along where a training finds it; done again, it only reads it back.
+
+    Args:
+        config: Settings, after ``with_taken``.
+        env: What the agent is trained in.
+        store: Where its answers go.
+        items: Where its segments go.
+        run: Where the training is written, if anywhere.
+
+    Raises:
+        PrefrlError: As ``with_taken``, where it was not asked.
+    """
+    if not config.takes_along:
+        return Taken()
+    if run is not None and (run.taken / _LABELS).is_file():
+        ids = set(run.read_json(run.taken / _LABELS)["queries"])
+        there = tuple(query for query in store.queries() if query.id in ids)
+        return Taken(there, taken_reward(run))
+    queries: dict[str, Query] = {}
+    for source in _sources(config, env):
+        for batch in _batches(source.answers):
+            found = {i: source.segments[i] for q, _ in batch for i in (q.left, q.right)}
+            items.keep([(segment, source.truth(segment)) for segment in found.values()])
+            store.add_answered([query for query, _ in batch], [given for _, given in batch])
+        queries |= {query.id: query for query, _ in source.answers}
+    reward = None if config.reward is None else _weights(config.reward)
+    if run is not None:
+        run.taken.mkdir(exist_ok=True)
+        if reward is not None:
+            publish_weights(run.taken, reward.version, reward.tensors, about=reward.about)
+        told = {"labels_from": config.labels_from, "queries": list(queries)}
+        run.write_json(run.taken / _LABELS, told)
+    return Taken(tuple(queries.values()), reward)
+
+
+def taken_reward(run: RunDirectory) -> Weights | None:
+    """The reward that a run began with, if there was one.
+
+    Raises:
+        RunDirectoryError: If it is damaged.
+    """
+    return None if newest_version(run.taken) is None else latest_weights(run.taken)
+
+
+def _weights(place: str) -> Weights:
+    reward = load_reward(place)
+    tensors = {name: t.detach().cpu() for name, t in reward.net.state_dict().items()}
+    known = {name: value for name, value in reward.about.items() if value is not None}
+    return Weights(1, tensors, {"from": place, **known})
+
+
+def _sources(config: PreferenceConfig, env: HasSpaces) -> Iterator[_Source]:
+    """All that is taken along, one after the other, once each is found to fit."""
+    n_before = step_reward(env, config).n_before
+    for place in config.labels_from:
+        reader = Reader(env.observation_space, env.action_space, n_before=n_before)
+        path = Path(place)
+        try:
+            if path.is_dir():
+                source = _source_of_run(RunDirectory.open(path), reader)
+            else:
+                source = _source_of_data(read_pairs(path, reader))
+        except PrefrlError as error:
+            told = str(error)
+            raise type(error)(told if place in told else f"{place}: {told}") from error
+        if all(given.answer is Answer.SKIP for _, given in source.answers):
+            raise NotEnoughDataError(
+                f"expected answers in {place}, got none but skips; label some pairs."
+            )
+        yield source
+
+
+def _source_of_run(run: RunDirectory, reader: Reader) -> _Source:
+    """The current answers of a run."""
+    if not run.labels.is_file():  # it would be made
+        raise NotEnoughDataError(f"expected answers in {run.labels}, but there is no such file.")
+    with LabelStore(run.labels) as store:
+        queries = {query.id: query for query in store.queries()}
+        current = sorted(resolve(store.events()).values(), key=lambda event: event.id)
+    answers = [
+        (
+            queries[event.query_id],
+            Submission(
+                event.query_id,
+                event.answer,
+                event.submission_key,
+                event.annotator_id,
+                shown_at=event.shown_at,
+                client_ms=event.client_ms,
+                order_shown=event.order_shown,
+                rubric_ver=event.rubric_ver,
+            ),
+        )
+        for event in current
+        if event.answer is not None
+    ]
+    items = Items(run)
+    ids = dict.fromkeys(item for query, _ in answers for item in (query.left, query.right))
+    for item in ids:
+        reader.check(items[item])
+    return _Source(answers, _Some(items, ids), items.truth)
+
+
+def _source_of_data(data: PairData) -> _Source:
+    """The answers of a file, which a label store has names for."""
+    answers, n_ratings = [], Counter[str]()
+    for judgement in data.comparisons:
+        if judgement.preference not in _ANSWERS or judgement.margin:
+            raise ConfigError(
+                "expected preferences of 0, 0.5 or 1 without a margin for labels that are taken "
+                f"along, got {judgement.preference} with {judgement.margin}; prefrl fit takes any, "
+                "and --reward goes on from what it has learned."
+            )
+        left, right = judgement.query.left, judgement.query.right
+        query = Query(f"d{left}-{right}", left, right)
+        n_ratings[query.id] += 1
+        n = n_ratings[query.id]
+        whose = DATASET if n == 1 else f"{DATASET}-{n}"
+        given = Submission(query.id, _ANSWERS[judgement.preference], f"{whose}/{query.id}", whose)
+        answers.append((query, given))
+    return _Source(answers, data.segments, _not_known)
+
+
+def _not_known(segment: Segment) -> Truth:
+    """Nobody has told the true rewards of a file's segments."""
+    return Truth(np.full(len(segment), np.nan))
+
+
+def _batches(
+    answers: Iterable[tuple[Query, Submission]],
+) -> Iterator[list[tuple[Query, Submission]]]:
+    rest = iter(answers)
+    while batch := list(itertools.islice(rest, _BATCH)):
+        yield batch
+
+
+class _Some(Mapping[str, Segment]):
+    """Some of a run's segments, read when they are asked for."""
+
+    def __init__(self, items: Items, ids: Mapping[str, None]) -> None:
+        self._items, self._ids = items, ids
+
+    def __getitem__(self, item_id: str) -> Segment:
+        return self._items[item_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)

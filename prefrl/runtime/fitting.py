@@ -1,0 +1,84 @@
+"""One fit of a reward with its normalisation before and after, the same wherever it is made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from prefrl.core.comparisons import Item, Judgement
+from prefrl.core.ensemble import RewardModel
+from prefrl.core.trainer import FitConfig, FitReport, fit
+
+__all__ = ["CalibrateOn", "LearnedReward", "StandardizeOn", "fit_once", "weights_hash"]
+
+_MOST_LABELLED = 200
+
+CalibrateOn = Literal["newest", "labelled", "both"]
+"""What the reward is normalised over: a sample of what the agent did lately, the items that the fit
+was about (as Ibarz et al. 2018 over their annotation buffer), or both, each counting half."""
+
+
+StandardizeOn = Literal["newest", "both", "kept"]
+"""What a reward's inputs are standardised over: a sample of what the agent did lately, that and the
+items that the fit was about, or what they were standardised over before."""
+
+
+class LearnedReward(RewardModel, Protocol):
+    """A reward model whose inputs and outputs are normalised with what the agent did lately."""
+
+    def standardize_inputs(self, *groups: Sequence[Any]) -> None:
+        """Takes the constants of the inputs from groups of items."""
+        ...
+
+    def calibrate(self, *groups: Sequence[Any], fitted: Sequence[Any] = ()) -> None:
+        """Takes the constants of the reward from groups of items, and knows what was fitted to."""
+        ...
+
+
+def fit_once(
+    model: LearnedReward,
+    comparisons: Sequence[Judgement],
+    items: Mapping[str, Item],
+    recent: Sequence[Item],
+    *,
+    config: FitConfig,
+    seed: Sequence[int],
+    l2: float | None,
+    go_on: Callable[[], bool] = lambda: True,
+    calibrate_on: CalibrateOn = "newest",
+    standardize_on: StandardizeOn = "newest",
+) -> FitReport:
+    """One fit with its normalisation before and after: the same arguments give the same weights."""
+    if standardize_on == "newest":
+        model.standardize_inputs(recent)
+    elif standardize_on == "both":
+        model.standardize_inputs(recent, _labelled(comparisons, items))
+    rng = np.random.default_rng(seed)
+    report = fit(model, comparisons, items, config=config, rng=rng, l2=l2, go_on=go_on)
+    fitted = _labelled(comparisons, items)
+    groups = [] if calibrate_on == "labelled" else [recent]
+    if calibrate_on != "newest":
+        groups.append(fitted)
+    model.calibrate(*groups, fitted=fitted)
+    return report
+
+
+def _labelled(comparisons: Sequence[Judgement], items: Mapping[str, Item]) -> list[Item]:
+    """At most 200 items of comparisons with a preference, spread evenly over their order."""
+    queries = [c.query for c in comparisons if c.preference is not None]
+    ids = list(dict.fromkeys(item for q in queries for item in (q.left, q.right)))
+    every = max(1, -(-len(ids) // _MOST_LABELLED))
+    return [items[item] for item in ids[::-1][::every]]
+
+
+def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+    """The first half of the sha256 of all tensors, by name: equal for equal weights."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]

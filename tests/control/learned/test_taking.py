@@ -1,0 +1,189 @@
+"""A training that begins with answers, or with a reward, of an earlier one."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from control.test_train import DOT, short
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+
+import prefrl
+from prefrl import LabelStore, PreferenceCallback, PreferenceConfig, load_reward, train
+from prefrl.control.export import export_segments
+from prefrl.control.items import Items
+from prefrl.control.replay import replay_run
+from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    return train(short(tmp_path_factory.mktemp("earlier"))).run
+
+
+def begins_with(folder, **taken):
+    """The same training as the earlier one, in a folder of its own, that begins with something."""
+    config = short(folder)
+    return replace(config, preferences=replace(config.preferences, **taken))
+
+
+def answers_of(run):
+    with LabelStore(run.labels) as store:
+        return {(e.query_id, e.annotator_id): e.answer for e in store.events()}
+
+
+def fits_of(run):
+    return list(csv.DictReader(run.fits.read_text().splitlines()))
+
+
+def test_from_answers_alone_a_reward_is_learned_and_nothing_is_asked(earlier, tmp_path):
+    result = train(begins_with(tmp_path, labels=0, labels_from=(earlier.root,)))
+    answers = answers_of(earlier)
+    assert len(answers) > 5
+    assert answers_of(result.run) == answers
+    assert result.learned
+    assert (result.summary["labels"], result.summary["reward_version"]) == (len(answers), 1)
+    (fit,) = fits_of(result.run)
+    assert int(fit["labels"]) == len(answers)
+    for item in Items(earlier):
+        assert np.array_equal(Items(earlier)[item].states, Items(result.run)[item].states)
+
+
+def test_new_labels_are_asked_for_beside_those_that_were_taken(earlier, tmp_path):
+    result = train(begins_with(tmp_path, labels=7, labels_from=(str(earlier.root),)))
+    n = len(answers_of(earlier))
+    assert result.summary["labels"] == n + 7
+    first, *_, last = fits_of(result.run)
+    assert (int(first["labels"]), int(last["labels"])) == (n, n + 7)
+
+
+def test_what_it_began_with_may_be_removed_and_the_run_repeats_its_fits(earlier, tmp_path):
+    copy = shutil.copytree(earlier.root, tmp_path / "copy")
+    config = begins_with(tmp_path / "next", labels=4, labels_from=(str(copy),), reward=str(copy))
+    result = train(replace(config, sync=False))
+    shutil.rmtree(copy)
+    fits = list(replay_run(result.run))
+    assert len(fits) >= 2
+    assert all(fit.same for fit in fits)
+    assert json.loads(result.run.config.read_text())["preferences"]["labels_from"] == [str(copy)]
+
+
+def test_an_export_is_as_good_as_its_run(earlier, tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(export_segments(earlier, "preference").lines()))
+    result = train(begins_with(tmp_path / "run", labels=0, labels_from=(str(path),)))
+    decided = [a for a in answers_of(earlier).values() if a.preference in (0.0, 1.0)]
+    answers = answers_of(result.run)
+    assert {whose for _, whose in answers} == {"dataset"}
+    assert len(answers) == len(decided)
+
+
+def test_arrays_of_segments_with_a_table_of_pairs(earlier, tmp_path):
+    config = begins_with(tmp_path / "run")
+    env = prefrl.adapt_spaces(gym.make(DOT))
+    n, shape = 6, env.observation_space.shape
+    arrays = {
+        "observations": np.random.default_rng(0).normal(size=(n, 10, *shape)),  # float64
+        "actions": np.zeros((n, 10, *env.action_space.shape)),
+        "pairs": np.array([[0, 1], [2, 3], [4, 5], [0, 1]]),
+        "preferences": np.array([1.0, 0.0, 0.5, 0.0]),
+    }
+    path = tmp_path / "pairs.npz"
+    np.savez(path, **arrays)
+    taken = replace(config.preferences, labels=0, labels_from=(str(path),))
+    result = train(replace(config, preferences=taken))
+    assert sorted(whose for _, whose in answers_of(result.run)) == [
+        "dataset",
+        "dataset",
+        "dataset",
+        "dataset-2",
+    ]
+    assert result.run.fits.is_file()
+
+    np.savez(path, **{**arrays, "preferences": np.array([0.7, 0, 0.5, 0])})
+    with pytest.raises(ConfigError, match=r"0, 0\.5 or 1 without a margin.*got 0\.7"):
+        train(begins_with(tmp_path / "soft", labels=0, labels_from=(str(path),)))
+    assert not (tmp_path / "soft").exists()
+    np.savez(path, **{**arrays, "pairs": np.array([[0, 6]] * 4)})
+    with pytest.raises(ConfigError, match="rows of 6 segments in pairs, got 0 and 6"):
+        train(begins_with(tmp_path / "rows", labels=0, labels_from=(str(path),)))
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_reward_without_labels_stays_as_it_is(earlier, tmp_path, sync):
+    result = train(
+        replace(begins_with(tmp_path, labels=0, reward=str(earlier.root)), sync=sync)
+    )
+    assert (result.summary["labels"], result.summary["reward_version"]) == (0, 1)
+    assert result.learned
+    before, after = load_reward(earlier).net.state_dict(), load_reward(result.run).net.state_dict()
+    assert all(bool((before[name] == after[name]).all()) for name in before)
+    rows = list(csv.DictReader(result.run.metrics.read_text().splitlines()))
+    assert {row["reward_version"] for row in rows} == {"1"}
+
+
+def test_labels_improve_on_a_reward_and_keep_the_constants_of_its_inputs(earlier, tmp_path):
+    folder = load_reward(earlier).save(tmp_path / "reward")
+    config = begins_with(tmp_path / "run", labels=6, reward=str(folder), members=7)
+    result = train(config)
+    before, after = load_reward(folder), load_reward(result.run)
+    assert after.net.n_members == before.net.n_members == 3  # those of the reward
+    assert bool((before.net.input_scale == after.net.input_scale).all())
+    assert not bool((before.net.weights[0] == after.net.weights[0]).all())
+    assert [int(fit["fit"]) for fit in fits_of(result.run)][:2] == [1, 2]
+
+
+def test_a_script_begins_with_them_as_well_and_goes_on_in_parts(earlier, tmp_path):
+    n = len(answers_of(earlier))
+    for run in (None, tmp_path / "script"):
+        venv = prefrl.HideReward(make_vec_env(lambda: prefrl.adapt_spaces(gym.make(DOT)), 2))
+        model = PPO("MlpPolicy", venv, n_steps=64, batch_size=64, n_epochs=1, device="cpu")
+        callback = PreferenceCallback(
+            PreferenceConfig(segment_length=10),
+            labels=0,
+            labels_from=earlier.root,
+            reward=earlier.root,
+            run=run,
+        )
+        model.learn(256, callback=callback)
+        model.learn(256, callback=callback, reset_num_timesteps=False)
+        assert callback.store.counts().answered == n
+        assert callback.partners.used.version == 2  # the reward, and it fitted to the answers
+        callback.close()
+    again = PreferenceCallback(PreferenceConfig(segment_length=10), labels=3, run=run)
+    model.learn(256, callback=again, reset_num_timesteps=False)
+    assert again.partners.used.version >= 2
+
+
+@pytest.mark.parametrize(
+    ("taken", "error", "said"),
+    [
+        ({"labels_from": ("missing",)}, ConfigError, "no file missing"),
+        ({"reward": "missing"}, PrefrlError, "missing has none"),
+        ({"labels_from": ("empty.jsonl",)}, NotEnoughDataError, "at least one pair"),
+        ({"labels_from": ("no.jsonl",)}, ConfigError, "as prefrl export writes"),
+        ({}, ConfigError, "at least 1, or 0 with labels_from or reward"),
+    ],
+)
+def test_what_cannot_be_taken_along_is_refused_before_anything_is_made(
+    tmp_path, monkeypatch, taken, error, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.jsonl").write_text("\n")
+    (tmp_path / "no.jsonl").write_text('{"left": 3}\n')
+    with pytest.raises(error, match=said):
+        train(begins_with(tmp_path / "run", labels=0, **taken))
+    assert not (tmp_path / "run").exists()
+
+
+def test_answers_about_another_environment_are_refused(earlier, tmp_path):
+    config = begins_with(tmp_path / "run", labels=0, labels_from=(str(earlier.root),))
+    with pytest.raises(ConfigError, match="numbers in their observations, as the environment has"):
+        train(replace(config, env_id="Pendulum-v1"))
+    config = begins_with(tmp_path / "run", labels=0, reward=str(earlier.root))
+    with pytest.raises(ConfigError, match="as the reward was learned on"):
+        train(replace(config, env_id="Pendulum-v1"))
