@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prefrl.control.config import TrainConfig
     from prefrl.control.environments.adapting import adapt_spaces
     from prefrl.control.environments.hide_reward import HideReward
+    from prefrl.control.environments.one import record_for_films
     from prefrl.control.environments.source import EnvConfig
     from prefrl.control.environments.states import RecordState
     from prefrl.control.finish import Result
@@ -74,6 +75,7 @@ __all__ = [
     "load_policy",
     "load_reward",
     "preset",
+    "record_for_films",
     "resume",
     "resume_script",
     "train",
@@ -92,6 +94,7 @@ _MODULES = {
     "prefrl.control.policy": ("Policy", "load_policy"),
     "prefrl.control.environments.adapting": ("adapt_spaces",),
     "prefrl.control.environments.hide_reward": ("HideReward",),
+    "prefrl.control.environments.one": ("record_for_films",),
     "prefrl.control.environments.source": ("EnvConfig",),
     "prefrl.control.preferences": ("PreferenceConfig",),
     "prefrl.control.presets": ("preset",),

@@ -17,7 +17,7 @@ from prefrl.control.agent.delivery import delivery_to
 from prefrl.control.agent.episodes import check_lengths, typical_return
 from prefrl.control.agent.off_policy import ReplayRewards
 from prefrl.control.agent.on_policy import RolloutRewards
-from prefrl.control.agent.script_run import ScriptRun
+from prefrl.control.agent.script_run import ScriptRun, script_run
 from prefrl.control.agent.stretch import Stretch
 from prefrl.control.agent.surroundings import advise_normalization, match_evaluations
 from prefrl.control.environments.hide_reward import (
@@ -73,7 +73,8 @@ class PreferenceCallback(BaseCallback):
         oracle: Who answers: an object with ``compare(left, right)``, or a plain function of two
             segments that returns an Answer, its name, or True where the left one is better. With a
             parameter true_rewards it is given those of both, shape (T,) each. None compares true
-            returns.
+            returns. "human" has people answer at the labelling page; "mixed" compares true returns
+            while nobody is there.
         run: Directory for labels, segments, weights and tables, as ``prefrl train`` leaves it. One
             that an earlier callback has written to is gone on with. None keeps all in memory.
         seed: Of everything random in here.
@@ -94,7 +95,7 @@ class PreferenceCallback(BaseCallback):
         *,
         labels: int | None = None,
         total_steps: int | None = None,
-        oracle: Oracle | Callable[[Segment, Segment], Answer | str | bool] | None = None,
+        oracle: Oracle | Callable[[Segment, Segment], Answer | str | bool] | str | None = None,
         run: RunDirectory | str | Path | None = None,
         seed: int = 0,
         on_rollout: Callable[[Metrics], None] | None = None,
@@ -110,13 +111,13 @@ class PreferenceCallback(BaseCallback):
         self.rows: list[Metrics] = []
         """The newest 10,000 rows of metrics of this process, one per rollout; or per 1,000 steps,
         where rollouts are shorter than a segment."""
-        self._script = ScriptRun(run, seed) if isinstance(run, str | Path) else None
+        self._script = script_run(run, seed, oracle)
         self.run = run if isinstance(run, RunDirectory | None) else RunDirectory(run)
         """Where all is written, if anywhere."""
         self.run_steps = 0
         """Environment steps so far, those of earlier calls of ``learn()`` included."""
         self._total_steps, self._most_steps = total_steps, most_steps()
-        self._oracle = oracle
+        self._oracle = None if isinstance(oracle, str) else oracle
         self._seed = seed
         self._rng = np.random.default_rng(seed)
         self._on_rollout = on_rollout or (lambda row: None)
@@ -186,6 +187,8 @@ class PreferenceCallback(BaseCallback):
             seed=self._seed,
             run=self.run,
         )
+        if self._script is not None and self._script.people is not None:
+            return self._script.with_people(self, learner)
         oracle = (
             synthetic_oracle(self.items, self.config.teacher, seed=self._seed)
             if self._oracle is None
@@ -263,12 +266,10 @@ class PreferenceCallback(BaseCallback):
         for segment, true_rewards in self._sampler.cut(rollout, env_steps=self.run_steps):
             self.pool.add(segment, true_rewards)
         check_lengths(self.venv, self.config.steps_per_segment, len(self.pool))
-
         # ask, and hear what the partners have made of the answers
         asked = self._ask()
         self._rewards.before_update(rollout)
         used = self.partners.update(self.run_steps, asked=asked)
-
         # score and relabel
         reward, raw = self.net.predict(rollout)
         self._rewards.deliver(rollout, reward, used, self.locals)
@@ -358,8 +359,7 @@ class PreferenceCallback(BaseCallback):
         self._on_rollout(row)
 
     def _seconds(self) -> float:
-        now = 0.0 if self._started is None else time.monotonic() - self._started
-        return self._earlier_seconds + now
+        return self._earlier_seconds + (time.monotonic() - self._started if self._started else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the agent's half, between two rollouts."""
