@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefrl.commands.script import finish_script
     from prefrl.control.agent.building import agent_settings
     from prefrl.control.agent.callback import PreferenceCallback
     from prefrl.control.agent.config import AgentConfig
@@ -72,6 +73,7 @@ __all__ = [
     "TrainConfig",
     "adapt_spaces",
     "agent_settings",
+    "finish_script",
     "load_policy",
     "load_reward",
     "preset",
@@ -82,6 +84,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "prefrl.commands.script": ("finish_script",),
     "prefrl.control.agent.building": ("agent_settings",),
     "prefrl.control.agent.callback": ("PreferenceCallback",),
     "prefrl.control.agent.config": ("AgentConfig",),

@@ -22,9 +22,19 @@ from prefrl.control.preferences import PreferenceConfig
 from prefrl.core.plugs import with_names
 from prefrl.errors import ConfigError
 
-__all__ = ["describe_script", "environment_for_films"]
+__all__ = ["describe_script", "environment_for_films", "own_nets"]
 
 _log = logging.getLogger(__name__)
+_DESCRIBED_NETS = {
+    "activation_fn",
+    "features_extractor_class",
+    "features_extractor_kwargs",
+    "net_arch",
+    "optimizer_class",
+    "optimizer_kwargs",
+    "use_sde",
+}
+_KNOWN_PACKAGES = {"prefrl", "stable_baselines3"}
 _OWN_WRAPPERS = {
     "Monitor",
     "OrderEnforcing",
@@ -94,6 +104,20 @@ def _algorithm_of(model: BaseAlgorithm) -> Algorithm:
         f"expected one of {', '.join(known)}, or a class derived from one, for a run that is "
         f"written to disk, got {type(model).__name__}; leave run= out."
     )
+
+
+def own_nets(model: BaseAlgorithm) -> list[str]:
+    """What of a policy's nets ``config.json`` cannot say, by name; with it others compute anew."""
+    told, algorithm = model.policy_kwargs, _algorithm_of(model)
+    named = [name for name in told if name not in algorithm.own and name not in _DESCRIBED_NETS]
+    if told.get("activation_fn") not in (None, *ACTIVATIONS.values()):
+        named.append("activation_fn")
+    extractor = told.get("features_extractor_class")
+    if extractor is not None and extractor.__module__.partition(".")[0] not in _KNOWN_PACKAGES:
+        named.append("features_extractor_class")
+    if model.policy_class not in type(model).policy_aliases.values():
+        named.append(model.policy_class.__name__)
+    return named
 
 
 def environment_for_films(venv: VecEnv) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from prefrl.control.agent.described import describe_script
+from prefrl.control.agent.described import describe_script, own_nets
 from prefrl.control.agent.people import People, check_filmable
 from prefrl.control.agent.state import model_state, restore_model, save_policy
 from prefrl.errors import ConfigError, RunDirectoryError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Left", "ScriptRun", "resume_script", "script_run"]
 
+_MADE_BY = {"made_by": "prefrl.PreferenceCallback"}
 _PEOPLE = ("human", "mixed")
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
@@ -74,7 +75,7 @@ class ScriptRun:
         if self.is_new:
             RunDirectory.create(root)
             # At once: a script that is refused and mended may take the same directory.
-            self.run.write_json(self.run.script, {"made_by": "prefrl.PreferenceCallback"})
+            self.run.write_json(self.run.script, _MADE_BY)
         self.people = None if oracle == "synthetic" else People(self.run, tell=_tell)
         """The page where people answer, if they do."""
         self._heartbeat: Heartbeat | None = None
@@ -102,6 +103,8 @@ class ScriptRun:
         self.run.write_json(self.run.versions, installed_versions())
         self.run.write_json(self.run.spaces, spaces)
         self.describe(callback, steps)
+        nets = own_nets(callback.model)
+        self.run.write_json(self.run.script, {**_MADE_BY, "own_nets": nets})
         self.run.summary.unlink(missing_ok=True)  # it is not finished any more
         self._heartbeat = Heartbeat(self.run, "agent")
         self._saved_at = time.monotonic()
