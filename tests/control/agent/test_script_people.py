@@ -27,6 +27,7 @@ from prefrl import (
 )
 from prefrl.cli import main
 from prefrl.commands.page import is_served
+from prefrl.control.agent import people
 from prefrl.errors import ConfigError, RoleError
 from prefrl.runtime.role import read_status
 from prefrl.runtime.weights import newest_version
@@ -185,6 +186,30 @@ def test_with_mixed_true_returns_fill_in_while_nobody_is_there(tmp_path, capfd):
     # Films can be made of what was asked, from other processes' environments, too.
     segment = next(iter(callback.items.values()))
     assert {int(number) for number in segment.states[:, 0]} == set(segment.journals)
+
+
+def test_a_page_that_is_killed_is_served_again(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(people, "_SECONDS_OF_A_LIFE", 0.0)
+    killed = []
+
+    def kill_it(row):
+        if not killed:
+            killed.append(read_status(RunDirectory(tmp_path / "run"), "people").pid)
+            os.kill(killed[0], signal.SIGKILL)
+            wait_for(lambda: is_dead_child(killed[0]))
+
+    options = {"oracle": "mixed", "run": tmp_path / "run", "on_rollout": kill_it}
+    callback = PreferenceCallback(CONFIG, **options)
+    ppo(cartpoles(wrapper_class=record_for_films)).learn(1024, callback=callback)
+    assert len(LINK.findall(capfd.readouterr().out)) == 2
+    assert read_status(callback.run, "people").pid != killed[0]
+    assert callback.rows[-1]["env_steps"] == 1024
+    wait_for(lambda: not any(map(is_alive, processes(callback.run))))
+
+
+def is_dead_child(pid):
+    """Whether it has ended, whoever has to wait for it."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def test_people_need_a_run():
