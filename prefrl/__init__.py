@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefrl.commands.script import finish_script
     from prefrl.control.agent.building import agent_settings
     from prefrl.control.agent.callback import PreferenceCallback
     from prefrl.control.agent.config import AgentConfig
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from prefrl.control.config import TrainConfig
     from prefrl.control.environments.adapting import adapt_spaces
     from prefrl.control.environments.hide_reward import HideReward
+    from prefrl.control.environments.one import record_for_films
     from prefrl.control.environments.source import EnvConfig
     from prefrl.control.environments.states import RecordState
     from prefrl.control.finish import Result
@@ -71,15 +73,18 @@ __all__ = [
     "TrainConfig",
     "adapt_spaces",
     "agent_settings",
+    "finish_script",
     "load_policy",
     "load_reward",
     "preset",
+    "record_for_films",
     "resume",
     "resume_script",
     "train",
 ]
 
 _MODULES = {
+    "prefrl.commands.script": ("finish_script",),
     "prefrl.control.agent.building": ("agent_settings",),
     "prefrl.control.agent.callback": ("PreferenceCallback",),
     "prefrl.control.agent.config": ("AgentConfig",),
@@ -92,6 +97,7 @@ _MODULES = {
     "prefrl.control.policy": ("Policy", "load_policy"),
     "prefrl.control.environments.adapting": ("adapt_spaces",),
     "prefrl.control.environments.hide_reward": ("HideReward",),
+    "prefrl.control.environments.one": ("record_for_films",),
     "prefrl.control.environments.source": ("EnvConfig",),
     "prefrl.control.preferences": ("PreferenceConfig",),
     "prefrl.control.presets": ("preset",),

@@ -19,7 +19,7 @@ from prefrl.commands.page import (
 )
 from prefrl.commands.samples import make_samples
 from prefrl.commands.sft import is_sft
-from prefrl.control.train import role_command
+from prefrl.control.roles import role_command
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 

@@ -93,6 +93,8 @@ def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
     expected = set(_ROLES.get(oracle, _ROLES["synthetic"] if ":" in oracle else ()))
     if config.get("sync"):  # all in the agent's process
         expected &= {"agent"}
+    if run.script.is_file():  # which learns the reward itself
+        expected.discard("learner")
     if "method" in config:  # texts are not filmed
         expected.discard("renderer")
     said = {role: read_status(run, role) for role in _ROLES["mixed"]}

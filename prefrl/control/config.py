@@ -52,7 +52,6 @@ __all__ = [
 ]
 
 _ORACLES = ("synthetic", "human", "mixed")
-_FEWEST_UNANSWERED = 5  # a page fetches some pairs ahead
 
 
 @dataclass(frozen=True)
@@ -168,10 +167,8 @@ class TrainConfig:
     @property
     def max_unanswered(self) -> int | None:
         """Queries without an answer beyond which the agent waits; None if it never does."""
-        told = self.preferences.max_unanswered
-        if told is None and self.asks_people:
-            return max(_FEWEST_UNANSWERED, self.preferences.labels // 10)
-        return told
+        told = self.preferences
+        return told.unanswered_by_people if self.asks_people else told.max_unanswered
 
     @property
     def run_path(self) -> Path:

@@ -20,7 +20,7 @@ from prefrl.control.config import (
 from prefrl.control.environments.making import check_environment
 from prefrl.control.evaluate import Evaluation, evaluate
 from prefrl.control.films.drawing import Recorded, film, film_pairs
-from prefrl.control.policies import KeptPolicy, choose_policy
+from prefrl.control.policies import KeptPolicy, check_nets_of_run, choose_policy
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.errors import PrefrlError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
@@ -81,6 +81,7 @@ def load_run(
     config = config_from_json(run.read_json(run.config))
     check_environment(config.env_id, config.env)
     check_spaces_of_run(config, run)
+    check_nets_of_run(run)
     agent = _agent(config, device_here(config))
     (policy or choose_policy(run)).load(agent)
     if newest_version(run.reward) is None:
@@ -92,8 +93,9 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
     """Evaluates the untrained and the trained agent, makes the films, and sums up.
 
     Raises:
-        RunDirectoryError: If the policy is missing.
+        RunDirectoryError: If the policy is missing, or a script made it with nets of its own.
     """
+    check_nets_of_run(run)
     device, _ = devices_of(config)
     untrained = _agent(config, device)
     before = _evaluate(untrained, config, None)

@@ -14,7 +14,7 @@ from prefrl.runtime.checkpoint import Checkpoint, whole_checkpoints
 from prefrl.runtime.rundir import RunDirectory, sync_folder
 from prefrl.runtime.tables import read_rows
 
-__all__ = ["KeptPolicy", "choose_policy", "keep_policy"]
+__all__ = ["KeptPolicy", "check_nets_of_run", "choose_policy", "keep_policy"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,23 @@ def choose_policy(run: RunDirectory, which: str | None = None) -> KeptPolicy:
             f"expected checkpoint to be best, latest or a number of steps, got {which!r}."
         ) from None
     return _of_step(run, step)
+
+
+def check_nets_of_run(run: RunDirectory) -> None:
+    """Refuses a policy that another process would make with other nets than its script.
+
+    Such nets may have the same parameters, and then nothing but the figures would be wrong.
+
+    Raises:
+        RunDirectoryError: If the script had nets of its own.
+    """
+    own = run.read_json(run.script).get("own_nets") if run.script.is_file() else None
+    if own:
+        raise RunDirectoryError(
+            f"expected a policy whose nets config.json describes, but the script of {run.root} has "
+            f"its own: {', '.join(own)}; evaluate the model in the script, as with "
+            "Stable-Baselines3's evaluate_policy."
+        )
 
 
 def _best(run: RunDirectory) -> KeptPolicy:

@@ -30,6 +30,7 @@ from prefrl.runtime.options import named_option
 __all__ = ["HasSpaces", "PreferenceConfig", "StepReward", "step_reward"]
 
 _TOO_LATE = 0.05
+_FEWEST_UNANSWERED = 5  # a page fetches some pairs ahead
 """Share of the training in its end in which no more labels fall due."""
 
 
@@ -129,6 +130,13 @@ class PreferenceConfig:
     def takes_along(self) -> bool:
         """Whether the training begins with something that was learned before."""
         return bool(self.labels_from) or self.reward is not None
+
+    @property
+    def unanswered_by_people(self) -> int:
+        """Queries without an answer beyond which the agent waits, where people answer."""
+        if self.max_unanswered is not None:
+            return self.max_unanswered
+        return max(_FEWEST_UNANSWERED, self.labels // 10)
 
     @property
     def learner(self) -> LearnerConfig:

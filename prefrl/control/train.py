@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ from prefrl.control.films.drawing import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
 from prefrl.control.learned.taking import take_along
+from prefrl.control.roles import role_command
 from prefrl.control.shortening import most_steps
 from prefrl.control.tracking import check_tracker
 from prefrl.core.comparisons import Answer
@@ -41,7 +41,7 @@ from prefrl.runtime.saving import HAS_STOPPED
 from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
 
-__all__ = ["Result", "resume", "role_command", "train"]
+__all__ = ["Result", "resume", "train"]
 
 AnyOracle = Oracle | Callable[..., Answer | str | bool]
 
@@ -133,13 +133,6 @@ def resume(
     check_spaces_of_run(config, run)
     run.make_folders()
     return _work(config, run, _caller(oracle, on_rollout, on_agent, beside))
-
-
-def role_command(role: str, run: RunDirectory, *, essential: bool = True) -> RoleCommand:
-    """How a role of ``prefrl.control.process`` is started."""
-    argv = [sys.executable, "-m", "prefrl.control.process", role, str(run.root)]
-    saves = {"agent": run.checkpoints, "learner": run.reward}.get(role)
-    return RoleCommand(role, argv, essential, saves=saves)
 
 
 def _check(config: TrainConfig, oracle: AnyOracle | None) -> None:

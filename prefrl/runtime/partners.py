@@ -132,7 +132,7 @@ class Together:
     """Labeller and learner in the agent's process: each rollout they answer, and fit what is due.
 
     Args:
-        labeller: Answers what was asked.
+        labeller: Answers what was asked; None where others do.
         learner: Fits the very net that the agent's loop scores with.
         questioner: Knows what was asked.
         samples: What the agent did lately.
@@ -142,7 +142,7 @@ class Together:
 
     def __init__(
         self,
-        labeller: Labeller,
+        labeller: Labeller | None,
         learner: RewardLearner,
         questioner: Questioner,
         samples: Samples,
@@ -185,7 +185,7 @@ class Together:
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
         """Answers all open queries, and fits if that is due."""
         self._n_updates += 1
-        while asked and self.labeller.step():
+        while asked and self.labeller is not None and self.labeller.step():
             pass
         self.used = replace(self.used, fit_steps=0)
         return self._fit(run_steps)

@@ -23,7 +23,7 @@ from prefrl.errors import RoleError
 from prefrl.runtime.role import read_status
 from prefrl.runtime.rundir import RunDirectory
 
-__all__ = ["BAD_INPUT", "GAVE_UP", "STOPPED", "RoleCommand", "Supervisor"]
+__all__ = ["BAD_INPUT", "GAVE_UP", "STOPPED", "RoleCommand", "Supervisor", "last_line"]
 
 BAD_INPUT = 2
 """Exit code of a role whose input is wrong."""
@@ -169,11 +169,20 @@ class _Role:
 
     def last_line(self) -> str:
         """What it said last."""
-        try:
-            lines = self.log.read_text(errors="replace").strip().splitlines()
-        except OSError:
-            return ""
-        return _STAMP.sub("", lines[-1]).removeprefix("prefrl: ") if lines else ""
+        return last_line(self.log)
+
+
+def last_line(log: Path) -> str:
+    """What a process said last, without what logging puts before it; empty where that is nothing.
+
+    Args:
+        log: What it printed.
+    """
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return _STAMP.sub("", lines[-1]).removeprefix("prefrl: ") if lines else ""
 
 
 def _how(code: int) -> str:

@@ -14,8 +14,8 @@ from prefrl.core.oracle import as_oracle
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, NonFiniteError
-from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.fitting import fit_once, weights_hash
+from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.weights import latest_weights, newest_version

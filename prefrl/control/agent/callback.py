@@ -19,7 +19,7 @@ from prefrl.control.agent.episodes import check_lengths, typical_return
 from prefrl.control.agent.off_policy import ReplayRewards
 from prefrl.control.agent.on_policy import RolloutRewards
 from prefrl.control.agent.partners import partners_in_here
-from prefrl.control.agent.script_run import ScriptRun
+from prefrl.control.agent.script_run import ScriptRun, script_run
 from prefrl.control.agent.stretch import Stretch
 from prefrl.control.agent.surroundings import advise_normalization, match_evaluations
 from prefrl.control.environments.hide_reward import (
@@ -76,7 +76,8 @@ class PreferenceCallback(BaseCallback):
         oracle: Who answers: an object with ``compare(left, right)``, or a plain function of two
             segments that returns an Answer, its name, or True where the left one is better. With a
             parameter true_rewards it is given those of both, shape (T,) each. None compares true
-            returns.
+            returns. "human" has people answer at the labelling page; "mixed" compares true returns
+            while nobody is there.
         run: Directory for labels, segments, weights and tables, as ``prefrl train`` leaves it. One
             that an earlier callback has written to is gone on with. None keeps all in memory.
         seed: Of everything random in here.
@@ -99,7 +100,7 @@ class PreferenceCallback(BaseCallback):
         labels_from: str | Path | Sequence[str | Path] = (),
         reward: str | Path | None = None,
         total_steps: int | None = None,
-        oracle: Oracle | Callable[[Segment, Segment], Answer | str | bool] | None = None,
+        oracle: Oracle | Callable[[Segment, Segment], Answer | str | bool] | str | None = None,
         run: RunDirectory | str | Path | None = None,
         seed: int = 0,
         on_rollout: Callable[[Metrics], None] | None = None,
@@ -115,14 +116,15 @@ class PreferenceCallback(BaseCallback):
         self.rows: list[Metrics] = []
         """The newest 10,000 rows of metrics of this process, one per rollout; or per 1,000 steps,
         where rollouts are shorter than a segment."""
-        self._script = ScriptRun(run, seed) if isinstance(run, str | Path) else None
+        self.script = script_run(run, seed, oracle)
+        """What a script leaves in its run; None where there is none, or prefrl trains."""
         self.run = run if isinstance(run, RunDirectory | None) else RunDirectory(run)
         """Where all is written, if anywhere."""
         self.run_steps = 0
         """Environment steps so far, those of earlier calls of ``learn()`` included."""
         self._total_steps, self._most_steps = total_steps, most_steps()
-        self.oracle, self.seed = oracle, seed
-        """Who answers, None where true returns are compared; and the seed of all that is random."""
+        self.oracle, self.seed = None if isinstance(oracle, str) else oracle, seed
+        """Who answers, None where true returns are compared or people are asked; and the seed."""
         self._rng = np.random.default_rng(seed)
         self._on_rollout = on_rollout or (lambda row: None)
         self._make_partners = partners or partners_in_here
@@ -146,8 +148,8 @@ class PreferenceCallback(BaseCallback):
             self._attach()
         if before is None:
             self._begin()
-            if self._script is not None and not self._script.is_new:
-                self._take_up(self._script)
+            if self.script is not None and not self.script.is_new:
+                self._take_up(self.script)
         elif before == self._taught:
             self._go_on()
         self._rewards.start(self.partners.used)
@@ -155,11 +157,6 @@ class PreferenceCallback(BaseCallback):
             self._go_back(self._resumed)
             self._resumed = None
         self._n_resets = self.venv.n_resets
-
-    @property
-    def is_script(self) -> bool:
-        """Whether a script writes a run with it."""
-        return self._script is not None
 
     def _attach(self) -> None:
         """Connects to an agent and its environments that are new to it."""
@@ -232,8 +229,8 @@ class PreferenceCallback(BaseCallback):
             steps_between=self._rewards.n_steps * self.venv.num_envs,
             n_taken=len(self.taken.queries),
         )
-        if self._script is not None:
-            self._script.start(self, n_steps)
+        if self.script is not None:
+            self.script.start(self, n_steps)
         if self.run is not None and self._metrics is None:
             self._metrics = CsvTable(self.run.metrics, keep=self._n_rows)
         advise_normalization(self.model)
@@ -248,8 +245,8 @@ class PreferenceCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         n_steps = self._steps_before + self.num_timesteps
-        if self._script is not None:
-            self._script.beat("acting", env_steps=n_steps)
+        if self.script is not None:
+            self.script.beat("acting", env_steps=n_steps)
         return self._most_steps is None or n_steps < self._most_steps
 
     def _on_rollout_end(self) -> None:
@@ -262,12 +259,10 @@ class PreferenceCallback(BaseCallback):
         for segment, true_rewards in self._sampler.cut(rollout, env_steps=self.run_steps):
             self.pool.add(segment, true_rewards)
         check_lengths(self.venv, self.config.steps_per_segment, len(self.pool))
-
         # ask, and hear what the partners have made of the answers
         asked = self._ask()
         self._rewards.before_update(rollout)
         used = self.partners.update(self.run_steps, asked=asked)
-
         # score and relabel
         reward, raw = self.net.predict(rollout)
         self._rewards.deliver(rollout, reward, used, self.locals)
@@ -275,8 +270,8 @@ class PreferenceCallback(BaseCallback):
         self._stretch.add(rollout.true_rewards, reward, raw, fit_steps=used.fit_steps)
         if self._stretch.is_whole:
             self._log(self._row(used), used)
-        if self._script is not None:
-            self._script.save(self)
+        if self.script is not None:
+            self.script.save(self)
 
     def _cut_into(self, segment_length: int) -> None:
         """From here on it is known how long segments are."""
@@ -290,16 +285,16 @@ class PreferenceCallback(BaseCallback):
         fps = (self.venv.get_attr("metadata")[0] or {}).get("render_fps", 30)
         self._cut_into(chosen_length(float(fps), lengths))
         self.config.check_budget(self._n_steps_in_all())
-        if self._script is not None:
-            self._script.describe(self, self._n_steps_in_all())
+        if self.script is not None:
+            self.script.describe(self, self._n_steps_in_all())
 
     def _on_training_end(self) -> None:
         self.run_steps = self._steps_before + self.num_timesteps
         if self.config.segment_length != "auto" and self._stretch.n_steps:
             self._log(self._row(self.partners.used), self.partners.used)
         self._rewards.finish()
-        if self._script is not None:
-            self._script.stop(self)
+        if self.script is not None:
+            self.script.stop(self)
         self._earlier_seconds = self._seconds()
         self._started = None
 
@@ -354,8 +349,7 @@ class PreferenceCallback(BaseCallback):
         self._on_rollout(row)
 
     def _seconds(self) -> float:
-        now = 0.0 if self._started is None else time.monotonic() - self._started
-        return self._earlier_seconds + now
+        return self._earlier_seconds + (time.monotonic() - self._started if self._started else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the agent's half, between two rollouts."""

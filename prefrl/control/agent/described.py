@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack
@@ -21,10 +22,27 @@ from prefrl.control.preferences import PreferenceConfig
 from prefrl.core.plugs import with_names
 from prefrl.errors import ConfigError
 
-__all__ = ["describe_script"]
+__all__ = ["describe_script", "environment_for_films", "own_nets"]
 
 _log = logging.getLogger(__name__)
-_OWN_WRAPPERS = {"Monitor", "OrderEnforcing", "PassiveEnvChecker", "TimeLimit"}
+_DESCRIBED_NETS = {
+    "activation_fn",
+    "features_extractor_class",
+    "features_extractor_kwargs",
+    "net_arch",
+    "optimizer_class",
+    "optimizer_kwargs",
+    "use_sde",
+}
+_KNOWN_PACKAGES = {"prefrl", "stable_baselines3"}
+_OWN_WRAPPERS = {
+    "Monitor",
+    "OrderEnforcing",
+    "PassiveEnvChecker",
+    "RecordState",
+    "Rewind",
+    "TimeLimit",
+}
 
 
 def describe_script(
@@ -35,6 +53,7 @@ def describe_script(
     run: Path,
     steps: int,
     seed: int,
+    oracle: str,
 ) -> dict[str, Any]:
     """The content of ``config.json``, with which ``prefrl train`` would do nearly the same.
 
@@ -48,19 +67,22 @@ def describe_script(
         run: Where the run is written.
         steps: Environment steps.
         seed: Of the callback.
+        oracle: Who answers: synthetic, human or mixed.
 
     Raises:
         ConfigError: If the algorithm is none that prefrl knows, or the settings hold a function
             that other processes could not import.
     """
     algorithm = _algorithm_of(model)
-    env_id, env = _environment_of(venv)
+    env_id, env, trouble = _environment_of(venv)
+    if trouble:
+        _log.warning("%s", trouble)
     content = {
         "env_id": env_id,
         "steps": steps,
         "algo": algorithm.name,
-        "oracle": "synthetic",
-        "sync": True,
+        "oracle": oracle,
+        "sync": oracle == "synthetic",
         "device": str(model.device),
         "seed": seed,
         "run": str(run),
@@ -84,16 +106,49 @@ def _algorithm_of(model: BaseAlgorithm) -> Algorithm:
     )
 
 
-def _environment_of(venv: VecEnv) -> tuple[str, EnvConfig]:
+def own_nets(model: BaseAlgorithm) -> list[str]:
+    """What of a policy's nets ``config.json`` cannot say, by name; with it others compute anew."""
+    told, algorithm = model.policy_kwargs, _algorithm_of(model)
+    named = [name for name in told if name not in algorithm.own and name not in _DESCRIBED_NETS]
+    if told.get("activation_fn") not in (None, *ACTIVATIONS.values()):
+        named.append("activation_fn")
+    extractor = told.get("features_extractor_class")
+    if extractor is not None and extractor.__module__.partition(".")[0] not in _KNOWN_PACKAGES:
+        named.append("features_extractor_class")
+    if model.policy_class not in type(model).policy_aliases.values():
+        named.append(model.policy_class.__name__)
+    return named
+
+
+def environment_for_films(venv: VecEnv) -> str:
+    """The id by which another process makes the environment that a script acts in.
+
+    Raises:
+        ConfigError: If none could make the same.
+    """
+    env_id, _, trouble = _environment_of(venv)
+    if trouble:
+        raise ConfigError(f"people are shown films, but {trouble}")
+    return env_id
+
+
+def _environment_of(venv: VecEnv) -> tuple[str, EnvConfig, str]:
+    """Its id, the rest of it, and why it cannot be made from these; empty where it can."""
     spec = venv.get_attr("spec")[0]
     if spec is None or not spec.id:
         name = type(venv.get_attr("unwrapped")[0]).__name__
-        _log.warning(
-            "%s is not registered with Gymnasium, so prefrl evaluate, prefrl replay and films "
-            "cannot make it; call gymnasium.register, and make it by its id.",
-            name,
+        trouble = (
+            f"{name} is not registered with Gymnasium, so prefrl evaluate, prefrl replay and films "
+            "cannot make it; call gymnasium.register, and make it by its id."
         )
-        return name, EnvConfig(processes=0)
+        return name, EnvConfig(processes=0), trouble
+    if (module := _module_of(spec)) == "__main__":
+        trouble = (
+            f"{spec.id} is made by a class of the script itself, so prefrl evaluate, prefrl replay "
+            "and films cannot make it; move the class and its gymnasium.register into a module of "
+            "their own, and make it as module:id."
+        )
+        return spec.id, EnvConfig(processes=0), trouble
     kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
     wrappers: list[str] = []
     lost: list[str] = []
@@ -105,13 +160,22 @@ def _environment_of(venv: VecEnv) -> tuple[str, EnvConfig]:
         env = EnvConfig(kwargs=kwargs, wrapper=tuple(wrappers), processes=0)
     except ConfigError:
         env, lost = EnvConfig(processes=0), [*lost, *kwargs]
-    if lost:
-        _log.warning(
-            "config.json cannot hold %s of the environment, so prefrl evaluate and films make it "
-            "without; register an environment that has them built in.",
-            ", ".join(lost),
-        )
-    return spec.id, env
+    trouble = (
+        f"config.json cannot hold {', '.join(lost)} of the environment, so prefrl evaluate and "
+        "films make it without; register an environment that has them built in."
+        if lost
+        else ""
+    )
+    # A new process has to import what registers it.
+    package = module.partition(".")[0]
+    env_id = spec.id if package in ("", "gymnasium") else f"{package}:{spec.id}"
+    return env_id, env, trouble
+
+
+def _module_of(spec: EnvSpec) -> str:
+    """Of the environment's class, or of the function that makes it."""
+    entry = spec.entry_point
+    return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
 
 
 def _agent_of(model: BaseAlgorithm, algorithm: Algorithm) -> AgentConfig:

@@ -28,17 +28,20 @@ def partners_in_here(callback: PreferenceCallback) -> Partners:
         run=callback.run,
         first=callback.taken.reward,
     )
-    oracle = (
-        synthetic_oracle(items, config.teacher, seed=callback.seed)
-        if callback.oracle is None
-        else as_oracle(callback.oracle, true_rewards=items.true_rewards)
-    )
-    both = Together(
-        Labeller(callback.store, items, oracle),
-        learner,
-        callback.questioner,
-        callback.samples,
-        keeps_samples=callback.is_script,
-    )
+    if callback.script is not None and callback.script.people is not None:
+        both: Together = callback.script.with_people(callback, learner)
+    else:
+        oracle = (
+            synthetic_oracle(items, config.teacher, seed=callback.seed)
+            if callback.oracle is None
+            else as_oracle(callback.oracle, true_rewards=items.true_rewards)
+        )
+        both = Together(
+            Labeller(callback.store, items, oracle),
+            learner,
+            callback.questioner,
+            callback.samples,
+            keeps_samples=callback.script is not None,
+        )
     both.begin()
     return both

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,21 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from prefrl.control.agent.described import describe_script
+from prefrl.control.agent.described import describe_script, own_nets
+from prefrl.control.agent.people import People, check_filmable
 from prefrl.control.agent.state import model_state, restore_model, save_policy
-from prefrl.errors import RunDirectoryError
+from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.recent import newest_recent
 from prefrl.runtime.role import Heartbeat, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
 from prefrl.runtime.saving import HAS_STOPPED, saving
 from prefrl.runtime.tables import read_rows
+from prefrl.runtime.with_people import WithPeople
 
 if TYPE_CHECKING:
     from prefrl.control.agent.callback import PreferenceCallback
 
-__all__ = ["Left", "ScriptRun", "resume_script"]
+__all__ = ["Left", "ScriptRun", "resume_script", "script_run"]
 
+_MADE_BY = {"made_by": "prefrl.PreferenceCallback"}
+_PEOPLE = ("human", "mixed")
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
@@ -54,18 +60,24 @@ class ScriptRun:
         root: The directory: one that is not there yet, an empty one, or one that an earlier
             ``PreferenceCallback`` has written to.
         seed: Of the callback.
+        oracle: Who answers: synthetic, which also stands for an oracle of the script's own; human
+            or mixed.
 
     Raises:
         RunDirectoryError: If something else is there.
     """
 
-    def __init__(self, root: str | Path, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, root: str | Path, seed: int, *, oracle: str = "synthetic") -> None:
+        self._seed, self._oracle = seed, oracle
         self.run = RunDirectory(root)
         self.is_new = not self.run.script.is_file()
         """Whether nobody has trained with it."""
         if self.is_new:
             RunDirectory.create(root)
+            # At once: a script that is refused and mended may take the same directory.
+            self.run.write_json(self.run.script, _MADE_BY)
+        self.people = None if oracle == "synthetic" else People(self.run, tell=_tell)
+        """The page where people answer, if they do."""
         self._heartbeat: Heartbeat | None = None
         self._held = contextlib.ExitStack()
         self._saved_at = 0.0
@@ -78,8 +90,11 @@ class ScriptRun:
             steps: Environment steps of the whole training, as far as is known.
 
         Raises:
-            RoleError: If another process trains with this run.
+            ConfigError: If people are to be shown what cannot be filmed.
+            RoleError: If another process trains with this run, or the page cannot be served.
         """
+        if self.people is not None:
+            check_filmable(callback.venv)
         self._held.close()  # of a training that was broken off
         self.run.make_folders()
         self._held.enter_context(only_one(self.run, "agent"))
@@ -88,9 +103,36 @@ class ScriptRun:
         self.run.write_json(self.run.versions, installed_versions())
         self.run.write_json(self.run.spaces, spaces)
         self.describe(callback, steps)
-        self.run.write_json(self.run.script, {"made_by": "prefrl.PreferenceCallback"})
+        nets = own_nets(callback.model)
+        self.run.write_json(self.run.script, {**_MADE_BY, "own_nets": nets})
+        self.run.summary.unlink(missing_ok=True)  # it is not finished any more
         self._heartbeat = Heartbeat(self.run, "agent")
         self._saved_at = time.monotonic()
+        if self.people is not None:
+            self.beat("starting")
+            self.people.open()
+
+    def with_people(self, callback: PreferenceCallback, learner: RewardLearner) -> WithPeople:
+        """The partners of a callback whose queries people answer.
+
+        Args:
+            callback: What asks them.
+            learner: What learns from the answers.
+        """
+        return WithPeople(
+            learner,
+            callback.questioner,
+            callback.samples,
+            store=callback.store,
+            max_unanswered=callback.config.unanswered_by_people,
+            waiting=self._wait,
+        )
+
+    def _wait(self, state: str | None) -> None:
+        if self.people is not None:
+            self.people.look()
+        if state is not None:
+            self.beat(state)
 
     def describe(self, callback: PreferenceCallback, steps: int) -> None:
         """Writes ``config.json``."""
@@ -101,6 +143,7 @@ class ScriptRun:
             run=self.run.root,
             steps=steps,
             seed=self._seed,
+            oracle=self._oracle,
         )
         self.run.write_json(self.run.config, config)
 
@@ -124,6 +167,8 @@ class ScriptRun:
         if callback.config.segment_length != "auto":
             self.save(callback, forced=True)
         save_policy(callback.model, callback.model.get_vec_normalize_env(), self.run)
+        if self.people is not None:
+            self.people.close()
         self.beat(HAS_STOPPED, env_steps=callback.run_steps)
         self._held.close()
 
@@ -144,6 +189,41 @@ class ScriptRun:
             n_updates=max(rollouts, newest_recent(self.run)),
             checkpoint=state,
         )
+
+
+def script_run(
+    run: RunDirectory | str | Path | None, seed: int, oracle: object
+) -> ScriptRun | None:
+    """The run of a script, as its callback is told; None where it has none.
+
+    Args:
+        run: Where it is written. A RunDirectory is somebody else's, unless people answer.
+        seed: Of the callback.
+        oracle: Who answers: human, mixed, or anything else that is no text.
+
+    Raises:
+        ConfigError: If the name of the oracle is another one, or people answer and nothing is
+            written to disk.
+        RunDirectoryError: If something else is in the directory.
+    """
+    if not isinstance(oracle, str):
+        return ScriptRun(run, seed) if isinstance(run, str | Path) else None
+    if oracle not in _PEOPLE:
+        raise ConfigError(
+            f"expected oracle to be human, mixed, a function or an object, got {oracle!r}; leave "
+            "it out for the synthetic oracle."
+        )
+    if run is None:
+        raise ConfigError(
+            f"people who label need a run on disk, but oracle={oracle!r} came without run=; write "
+            f'PreferenceCallback(oracle={oracle!r}, run="runs/mine").'
+        )
+    return ScriptRun(run.root if isinstance(run, RunDirectory) else run, seed, oracle=oracle)
+
+
+def _tell(sentence: str) -> None:
+    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.flush()
 
 
 def resume_script(model: BaseAlgorithm, run: str | Path) -> bool:

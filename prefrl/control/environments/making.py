@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.env_util import make_vec_env, unwrap_wrapper
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from prefrl.control.environments.batched import Batched
 from prefrl.control.environments.journals import Journal
 from prefrl.control.environments.limits import Limits, knows_health
-from prefrl.control.environments.one import OneEnvironment
+from prefrl.control.environments.one import OneEnvironment, record_for_films
 from prefrl.control.environments.processes import Processes, stacked
 from prefrl.control.environments.rewind import Rewind
 from prefrl.control.environments.source import (
@@ -35,6 +35,7 @@ __all__ = [
     "journals_under_way",
     "last_observations",
     "make_environments",
+    "records_for_films",
     "restore",
     "shows_pictures",
     "snapshots",
@@ -184,7 +185,7 @@ def make_environments(
     if n_processes:
         return Processes([one] * n_envs, n_processes, seed=seed)
     log_mujoco_warnings()
-    return make_vec_env(one.inside, n_envs=n_envs, seed=seed, wrapper_class=one.outside)
+    return make_vec_env(one.inside, n_envs=n_envs, seed=seed, wrapper_class=record_for_films)
 
 
 def snapshots(venv: VecEnv) -> list[dict[str, Any]]:
@@ -227,10 +228,18 @@ def journals_under_way(venv: VecEnv) -> dict[int, Journal]:
         return inner.journals()
     if isinstance(inner, Processes):
         told = inner.call("journals")
+    elif isinstance(inner, DummyVecEnv):
+        rewinds = [unwrap_wrapper(env, Rewind) for env in inner.envs]
+        told = [rewind.journals() for rewind in rewinds if isinstance(rewind, Rewind)]
     else:
-        envs = inner.envs if isinstance(inner, DummyVecEnv) else []
-        told = [env.journals() for env in envs if isinstance(env, Rewind)]
+        told = inner.env_method("journals") if all(inner.env_is_wrapped(Rewind)) else []
     return {number: journal for one in told for number, journal in one.items()}
+
+
+def records_for_films(venv: VecEnv) -> bool:
+    """Whether the environments record what films of them are made from."""
+    is_ours = isinstance(venv.unwrapped, Batched | Processes)
+    return is_ours or all(venv.env_is_wrapped(Rewind))
 
 
 def last_observations(venv: VecEnv) -> Any:

@@ -13,7 +13,7 @@ from prefrl.control.environments.rewind import Rewind
 from prefrl.control.environments.source import EnvConfig, make_env
 from prefrl.control.environments.states import RecordState, log_mujoco_warnings
 
-__all__ = ["OneEnvironment"]
+__all__ = ["OneEnvironment", "record_for_films"]
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,28 @@ class OneEnvironment:
     def __call__(self) -> gym.Env[Any, Any]:
         """Makes it."""
         log_mujoco_warnings()
-        return self.outside(self.inside())
+        return record_for_films(self.inside())
 
     def inside(self) -> gym.Env[Any, Any]:
         """What a ``Monitor`` counts the episodes of."""
         guarded = Guard(lambda: make_env(self.env_id, self.env))
         return LimitEpisodes(guarded, self.limits) if self.limits else guarded
 
-    @staticmethod
-    def outside(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        """What stands around that."""
-        return Rewind(RecordState(env))
+
+def record_for_films(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Has an environment record what films of it are made from, while an agent acts in it.
+
+    ::
+
+        venv = make_vec_env("CartPole-v1", n_envs=8, wrapper_class=prefrl.record_for_films)
+
+    That are the simulator's states where it tells them, else how each episode began and its
+    actions. It takes some microseconds a step, and draws nothing.
+
+    Args:
+        env: Any environment; put it around all other wrappers.
+
+    Returns:
+        The same, wrapped.
+    """
+    return Rewind(RecordState(env))

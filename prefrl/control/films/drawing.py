@@ -60,7 +60,7 @@ def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
     except FilmError as error:
         raise ConfigError(
             f"people are shown films of the agent, and {env_id} cannot be filmed here: {error} "
-            "Without films only --oracle synthetic works."
+            "Without films only the synthetic oracle works."
         ) from error
 
 

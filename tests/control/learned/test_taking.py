@@ -115,9 +115,7 @@ def test_arrays_of_segments_with_a_table_of_pairs(earlier, tmp_path):
 
 @pytest.mark.parametrize("sync", [True, False])
 def test_a_reward_without_labels_stays_as_it_is(earlier, tmp_path, sync):
-    result = train(
-        replace(begins_with(tmp_path, labels=0, reward=str(earlier.root)), sync=sync)
-    )
+    result = train(replace(begins_with(tmp_path, labels=0, reward=str(earlier.root)), sync=sync))
     assert (result.summary["labels"], result.summary["reward_version"]) == (0, 1)
     assert result.learned
     before, after = load_reward(earlier).net.state_dict(), load_reward(result.run).net.state_dict()
