@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from prefrl.control.queries import QueryConfig
     from prefrl.control.reward.config import RewardNetConfig
     from prefrl.control.segments import Segment
-    from prefrl.control.train import resume, train
+    from prefrl.control.train import extend, resume, train
     from prefrl.core.comparisons import Answer, Comparison, Query
     from prefrl.core.oracle import Oracle, OracleConfig
     from prefrl.core.store import LabelStore
@@ -73,6 +73,7 @@ __all__ = [
     "TrainConfig",
     "adapt_spaces",
     "agent_settings",
+    "extend",
     "finish_script",
     "load_policy",
     "load_reward",
@@ -105,7 +106,7 @@ _MODULES = {
     "prefrl.control.reward.config": ("RewardNetConfig",),
     "prefrl.control.segments": ("Segment",),
     "prefrl.control.environments.states": ("RecordState",),
-    "prefrl.control.train": ("resume", "train"),
+    "prefrl.control.train": ("extend", "resume", "train"),
     "prefrl.core.comparisons": ("Answer", "Comparison", "Query"),
     "prefrl.core.oracle": ("Oracle", "OracleConfig"),
     "prefrl.core.store": ("LabelStore",),

@@ -28,7 +28,14 @@ from prefrl.commands.runs import (
     status,
 )
 from prefrl.commands.sft import Sft, start_sft
-from prefrl.commands.train import Evaluate, Train, evaluate_agent, start_train
+from prefrl.commands.train import (
+    Evaluate,
+    Extend,
+    Train,
+    evaluate_agent,
+    extend_train,
+    start_train,
+)
 from prefrl.commands.watch import Watch, watch
 from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.presets import PRESETS, for_algorithm, preset_for
@@ -112,6 +119,7 @@ def _parse(arguments: Sequence[str], preset: str) -> Any:
         | Annotated[Align, tyro.conf.subcommand("align", description=_ALIGN, default=start_text)]
         | Annotated[Sft, tyro.conf.subcommand("sft", description=_SFT, default=start_tuning)]
         | Annotated[Resume, tyro.conf.subcommand("resume")]
+        | Annotated[Extend, tyro.conf.subcommand("extend")]
         | Annotated[Label, tyro.conf.subcommand("label")]
         | Annotated[Status, tyro.conf.subcommand("status")]
         | Annotated[Replay, tyro.conf.subcommand("replay")]
@@ -154,6 +162,7 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Align: start_align,
     Sft: start_sft,
     Resume: resume,
+    Extend: extend_train,
     Label: label,
     Status: status,
     Replay: replay,

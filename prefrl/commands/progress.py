@@ -146,11 +146,11 @@ class TrainingProgress(LiveLine):
 
     Args:
         total_steps: Environment steps of the training.
-        labels: Its budget of labels.
+        labels: Its budget of labels; None where it began with others besides.
         console: Where to show it.
     """
 
-    def __init__(self, total_steps: int, labels: int, *, console: Console) -> None:
+    def __init__(self, total_steps: int, labels: int | None, *, console: Console) -> None:
         figures = [
             ("true return", "true_return_mean", ",.0f"),
             ("correlation", "reward_correlation", ".2f"),

@@ -20,6 +20,8 @@ from prefrl.control.config import TrainConfig, config_from_json, with_settings
 from prefrl.control.evaluate import evaluate as run_episodes
 from prefrl.control.finish import Result, load_run
 from prefrl.control.policies import choose_policy
+from prefrl.control.train import extend as extend_training
+from prefrl.control.train import extended_config
 from prefrl.control.train import resume as resume_training
 from prefrl.control.train import train as run_training
 from prefrl.core.store import Counts
@@ -35,8 +37,10 @@ from prefrl.runtime.troubles import Trouble, troubles_of
 __all__ = [
     "NOTHING_LEARNED",
     "Evaluate",
+    "Extend",
     "Train",
     "evaluate_agent",
+    "extend_train",
     "resume_train",
     "start_train",
 ]
@@ -64,6 +68,20 @@ class Train:
     pictures, else control; christiano-atari and ibarz-atari are those papers' own."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
+
+
+@dataclass(frozen=True)
+class Extend:
+    """Goes on with an agent's run that has come to its end: for more steps, and more labels."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    steps: int
+    """Environment steps to add."""
+    labels: int = 0
+    """Comparisons to ask for, beside those that it had."""
+    page: PageConfig = field(default_factory=PageConfig)
+    """The labelling page, where people answer; as it was before if nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +128,20 @@ def resume_train(run: RunDirectory, told: PageConfig) -> None:
     _work(functools.partial(resume_training, run), config, page)
 
 
+def extend_train(command: Extend) -> None:
+    """Goes on with a training that has come to its end, and shows what it came to."""
+    run = open_agent_run(command.run, instead="begin another alignment with --init")
+    config = extended_config(run, steps=command.steps, labels=command.labels)
+    page = page_for(command.page, asks_people=config.asks_people, run=run)
+    begin = functools.partial(extend_training, run, steps=command.steps, labels=command.labels)
+    _work(begin, config, page)
+
+
 def _work(begin: Callable[..., Result], config: TrainConfig, page: PageConfig | None) -> None:
     check_alone("prefrl train")
-    with TrainingProgress(config.steps, config.preferences.labels, console=console) as progress:
+    asked = config.preferences
+    budget = None if asked.labels_from else asked.labels  # there are others besides
+    with TrainingProgress(config.steps, budget, console=console) as progress:
 
         def beside(run: RunDirectory) -> Sequence[RoleCommand]:
             roles = serving(page, run)  # its link stands above the progress, which begins then
@@ -180,9 +209,8 @@ def _show(config: TrainConfig, result: Result, watch: _Watch) -> None:
         console.print(f"  {what:<12} {path}", soft_wrap=True)
     console.print(
         f"\nNext: open the report in a browser; [bold]prefrl evaluate {root}[/]; "
-        f"[bold]tensorboard --logdir {result.run.tensorboard}[/]; or train longer, as in\n"
-        f"  prefrl train {config.env_id}{config.env.options} --labels 700 --steps 1000000 "
-        "--run runs/longer",
+        f"[bold]tensorboard --logdir {result.run.tensorboard}[/]; or go on, as in\n"
+        f"  prefrl extend {root} --steps {config.steps} --labels 100",
         soft_wrap=True,
     )
     watch.say(result.troubles)

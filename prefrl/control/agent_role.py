@@ -139,9 +139,9 @@ class AgentRole:
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
-        """Writes the trained policy, and closes the environments."""
+        """Writes the trained policy and a last checkpoint, and closes the environments."""
+        self.save()
         self._heartbeat.beat("finishing")
-        self._check()
         self.agent.finish()
         self.preferences.close()
         self.agent.model.logger.close()

@@ -31,7 +31,8 @@ from prefrl.control.tracking import check_tracker
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle, load_oracle
 from prefrl.core.store import LabelStore
-from prefrl.errors import RunDirectoryError
+from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.checkpoint import load_checkpoint
 from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.figures import check_figures
 from prefrl.runtime.labeller import Labeller
@@ -41,7 +42,7 @@ from prefrl.runtime.saving import HAS_STOPPED
 from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
 
-__all__ = ["Result", "resume", "train"]
+__all__ = ["Result", "extend", "extended_config", "resume", "train"]
 
 AnyOracle = Oracle | Callable[..., Answer | str | bool]
 
@@ -123,16 +124,98 @@ def resume(
         RoleError: If another process works on it.
     """
     run.check_unfinished()
-    if run.script.is_file():
-        raise RunDirectoryError(
-            f"expected a run of prefrl train, but {run.root} was made by a script; run the script "
-            "again, with prefrl.resume_script before learn()."
-        )
+    _check_made_by_train(run)
     config = config_from_json(run.read_json(run.config))
     _check(config, oracle)
     check_spaces_of_run(config, run)
     run.make_folders()
     return _work(config, run, _caller(oracle, on_rollout, on_agent, beside))
+
+
+def extend(
+    run: RunDirectory,
+    *,
+    steps: int,
+    labels: int = 0,
+    oracle: AnyOracle | None = None,
+    on_rollout: Callable[[Metrics], None] | None = None,
+    on_agent: OnAgent | None = None,
+    beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None = None,
+) -> Result:
+    """Goes on with a run that has come to its end: more steps, and if wanted more labels.
+
+    The agent goes on where it ended. All that falls over a training, the rate of labels and the
+    learning rates among them, is then as in a training of all steps together.
+
+    Args:
+        run: Which run. Its summary and policy are removed, and written anew in the end.
+        steps: Environment steps to add.
+        labels: Comparisons to ask for beside those that it had.
+        oracle: Who answers, instead of the config's.
+        on_rollout: As in ``train``.
+        on_agent: As in ``train``.
+        beside: As in ``train``.
+
+    Returns:
+        The run directory and its new summary.
+
+    Raises:
+        ConfigError: If there are no steps to add, or they cannot give the labels.
+        RunDirectoryError: If the run has not come to its end, a script made it, or no checkpoint
+            is left to go on from.
+        RoleError: If another process works on it.
+    """
+    extended_config(run, steps=steps, labels=labels, oracle=oracle)
+    with only_one(run, "supervisor"):
+        config = extended_config(run, steps=steps, labels=labels, oracle=oracle)
+        # Whenever it is killed in here, resume comes to an end: the old one, or the new one.
+        run.summary.unlink()
+        run.write_json(run.config, config_as_json(config))
+        run.policy.unlink(missing_ok=True)
+    return resume(run, oracle=oracle, on_rollout=on_rollout, on_agent=on_agent, beside=beside)
+
+
+def extended_config(
+    run: RunDirectory, *, steps: int, labels: int = 0, oracle: AnyOracle | None = None
+) -> TrainConfig:
+    """The config of a longer training, once it is found to work.
+
+    Args:
+        run: A run that has come to its end.
+        steps: Environment steps to add.
+        labels: Comparisons to add.
+        oracle: As in ``extend``.
+
+    Raises:
+        PrefrlError: As ``extend``.
+    """
+    if steps < 1 or labels < 0:
+        raise ConfigError(f"expected at least 1 step to add, got {steps}, with {labels} labels.")
+    _check_made_by_train(run)
+    if not run.summary.is_file():
+        raise RunDirectoryError(
+            f"expected a run that has come to its end, but {run.root} has not; go on with it by "
+            f"prefrl resume {run.root}, and then extend it."
+        )
+    if load_checkpoint(run.checkpoints) is None:
+        raise RunDirectoryError(
+            f"expected a checkpoint in {run.checkpoints} to go on from, found none; begin another "
+            f"run with its answers, prefrl train --labels-from {run.root}."
+        )
+    config = config_from_json(run.read_json(run.config))
+    preferences = dataclasses.replace(config.preferences, labels=config.preferences.labels + labels)
+    config = dataclasses.replace(config, steps=config.steps + steps, preferences=preferences)
+    _check(config, oracle)
+    check_spaces_of_run(config, run)
+    return config
+
+
+def _check_made_by_train(run: RunDirectory) -> None:
+    if run.script.is_file():
+        raise RunDirectoryError(
+            f"expected a run of prefrl train, but {run.root} was made by a script; run the script "
+            "again, with prefrl.resume_script before learn()."
+        )
 
 
 def _check(config: TrainConfig, oracle: AnyOracle | None) -> None:

@@ -122,7 +122,8 @@ class RunDirectory:
         if self.summary.is_file():
             raise RunDirectoryError(
                 f"expected a run that is not finished, but {self.root} has its summary.json; look "
-                f"at it with prefrl report {self.root}, or start a new run."
+                f"at it with prefrl report {self.root}, or go on with an agent's run by prefrl "
+                "extend."
             )
 
     def make_folders(self) -> None:

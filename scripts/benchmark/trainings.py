@@ -35,7 +35,7 @@ STUDENTS_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2
 class Arm:
     """One way to train."""
 
-    labels: int = 0  # none: the true reward
+    labels: int = 0  # none, and no preferences: the true reward
     algo: str = "ppo"
     preferences: dict = field(default_factory=dict)
     agent: dict = field(default_factory=dict)
@@ -135,7 +135,7 @@ def on_comparisons(job, arm):
         run=job.path,
         films=False,
         env=job.env,
-        preferences=PreferenceConfig(labels=arm.labels, **told),
+        preferences=PreferenceConfig(**{"labels": arm.labels, **told}),
         agent=AgentConfig(**arm.agent),
     )
     summary = train(config).summary
@@ -148,7 +148,7 @@ def run(job):
     """One training and its evaluation, as a row."""
     torch.set_num_threads(1)
     arm = job.about.arms[job.arm]
-    way = on_comparisons if arm.labels else on_true_reward
+    way = on_comparisons if arm.labels or arm.preferences else on_true_reward
     agent, seconds, training_return, about = way(job, arm)
     seed, n = job.seed + EVALUATION_SEED, job.about.episodes
     after = evaluate(agent, job.env_id, episodes=n, seed=seed, env=job.env)
@@ -195,7 +195,8 @@ def print_table(name, suite, steps, rows):
             if not chosen:
                 continue
             values = np.array([float(row["return_mean"]) for row in chosen])
-            true = values.mean() if not suite.arms[arm].labels else true
+            is_true = not (suite.arms[arm].labels or suite.arms[arm].preferences)
+            true = values.mean() if is_true else true
             share = "" if true is None or true <= 0 else f"{values.mean() / true:.0%}"
             each = ", ".join(f"{value:,.4g}" for value in values)
             seconds = np.mean([float(row["wall_seconds"]) for row in chosen])
