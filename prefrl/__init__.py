@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from prefrl.control.environments.source import EnvConfig
     from prefrl.control.environments.states import RecordState
     from prefrl.control.finish import Result
+    from prefrl.control.learned.offline import Drawing, fit_reward
     from prefrl.control.learned.reward import Reward, load_reward
     from prefrl.control.learned.wrapping import LearnedReward
     from prefrl.control.policy import Policy, load_policy
@@ -50,6 +51,7 @@ __all__ = [
     "AgentConfig",
     "Answer",
     "Comparison",
+    "Drawing",
     "EnvConfig",
     "FitConfig",
     "HideReward",
@@ -75,6 +77,7 @@ __all__ = [
     "agent_settings",
     "extend",
     "finish_script",
+    "fit_reward",
     "load_policy",
     "load_reward",
     "preset",
@@ -93,6 +96,7 @@ _MODULES = {
     "prefrl.control.agent.script_run": ("resume_script",),
     "prefrl.control.config": ("TrainConfig",),
     "prefrl.control.finish": ("Result",),
+    "prefrl.control.learned.offline": ("Drawing", "fit_reward"),
     "prefrl.control.learned.reward": ("Reward", "load_reward"),
     "prefrl.control.learned.wrapping": ("LearnedReward",),
     "prefrl.control.policy": ("Policy", "load_policy"),

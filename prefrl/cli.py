@@ -15,6 +15,7 @@ from prefrl.commands.align import Align, start_align
 from prefrl.commands.console import console, errors
 from prefrl.commands.doctor import Doctor, doctor
 from prefrl.commands.export import Export, export
+from prefrl.commands.fit import FitReward, fit
 from prefrl.commands.label import Label, label
 from prefrl.commands.reward import SaveReward, save_reward
 from prefrl.commands.runs import (
@@ -128,6 +129,7 @@ def _parse(arguments: Sequence[str], preset: str) -> Any:
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[SaveReward, tyro.conf.subcommand("reward")]
+        | Annotated[FitReward, tyro.conf.subcommand("fit")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     )
     return tyro.cli(
@@ -171,5 +173,6 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Report: report,
     Export: export,
     SaveReward: save_reward,
+    FitReward: fit,
     Doctor: doctor,
 }

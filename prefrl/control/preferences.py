@@ -97,8 +97,10 @@ class PreferenceConfig:
     def __post_init__(self, selection: Selection | None) -> None:
         if selection is not None:
             object.__setattr__(self, "query", replace(self.query, selection=selection))
-        # Of a script they may be paths, and of JSON a list.
-        object.__setattr__(self, "labels_from", tuple(map(os.fspath, self.labels_from)))
+        # Of a script they may be paths, or a single one, and of JSON a list.
+        places = self.labels_from
+        places = (places,) if isinstance(places, str | os.PathLike) else places
+        object.__setattr__(self, "labels_from", tuple(map(os.fspath, places)))
         if self.reward is not None:
             object.__setattr__(self, "reward", os.fspath(self.reward))
         for name in ("members", "max_stale_rollouts"):

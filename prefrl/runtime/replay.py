@@ -87,11 +87,7 @@ def replay_fits(
             weights, reward = reward.module().state_dict(), make_reward()
             reward.module().load_state_dict(weights)
             began_after = row.began_after
-        if row.last_event > len(events):
-            raise RunDirectoryError(
-                f"expected at least {row.last_event} answer events in {run.labels}, which fit "
-                f"{row.number} had read, got {len(events)}; take the file from a backup of the run."
-            )
+        _check_events(run, row, len(events))
         comparisons = _current(events[: row.last_event], queries)
         newest = comparisons[-config.newest :]
         report = fit_once(
@@ -108,6 +104,14 @@ def replay_fits(
         l2 = report.l2
         same = weights_hash(reward.module().state_dict()) == row.weights
         yield ReplayedFit(row.number, len(comparisons), row.last_event, same)
+
+
+def _check_events(run: RunDirectory, row: _LoggedFit, n: int) -> None:
+    if row.last_event > n:
+        raise RunDirectoryError(
+            f"expected at least {row.last_event} answer events in {run.labels}, which fit "
+            f"{row.number} had read, got {n}; take the file from a backup of the run."
+        )
 
 
 def _log_of(run: RunDirectory) -> list[_LoggedFit]:

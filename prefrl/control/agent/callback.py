@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from prefrl.control.environments.hide_reward import (
     find_hide_reward,
 )
 from prefrl.control.items import Items
-from prefrl.control.learned.taking import paths_of, take_along, with_taken
+from prefrl.control.learned.taking import take_along, with_taken
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import SegmentSource, segment_pool
 from prefrl.control.recent import SegmentSamples
@@ -69,8 +69,6 @@ class PreferenceCallback(BaseCallback):
     Args:
         config: Settings; ``labels`` overrides theirs.
         labels: Comparisons to ask for over the whole training, in however many parts.
-        labels_from: Runs or files whose answers it begins with, beside those that it asks for.
-        reward: A learned reward to begin with: a run, or a folder that ``Reward.save`` wrote.
         total_steps: Environment steps of the whole training, over which the labels are spread; None
             takes what has been done and what the current ``learn()`` adds.
         oracle: Who answers: an object with ``compare(left, right)``, or a plain function of two
@@ -84,6 +82,8 @@ class PreferenceCallback(BaseCallback):
         on_rollout: Called with each new row of metrics.
         partners: Makes the labeller and the reward learner as the agent sees them; None has both
             work in here.
+        **settings: Other fields of ``PreferenceConfig`` by name, as ``members=5``, ``labels_from=``
+            a run or a file whose answers it begins with, ``reward=`` a learned reward.
 
     Raises:
         ConfigError: From ``learn()``, if the reward is not hidden, the algorithm or its replay
@@ -97,21 +97,20 @@ class PreferenceCallback(BaseCallback):
         config: PreferenceConfig | None = None,
         *,
         labels: int | None = None,
-        labels_from: str | Path | Sequence[str | Path] = (),
-        reward: str | Path | None = None,
         total_steps: int | None = None,
         oracle: Oracle | Callable[[Segment, Segment], Answer | str | bool] | str | None = None,
         run: RunDirectory | str | Path | None = None,
         seed: int = 0,
         on_rollout: Callable[[Metrics], None] | None = None,
         partners: Callable[[PreferenceCallback], Partners] | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__()
         if total_steps is not None and total_steps < 1:
             raise ConfigError(f"total_steps must be at least 1, got {total_steps}.")
-        told = {"labels": labels, "labels_from": paths_of(labels_from), "reward": reward}
-        given: dict[str, Any] = {k: value for k, value in told.items() if value not in (None, ())}
-        config = dataclasses.replace(config or PreferenceConfig(), **given)
+        if labels is not None:
+            settings["labels"] = labels
+        config = dataclasses.replace(config or PreferenceConfig(), **settings)
         self.config = config
         self.rows: list[Metrics] = []
         """The newest 10,000 rows of metrics of this process, one per rollout; or per 1,000 steps,

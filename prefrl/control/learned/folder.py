@@ -183,7 +183,8 @@ def _card(kept: RewardFile) -> str:
     about = {name: value for name, value in kept.about.items() if _plain(value) not in (None, {})}
     env_id = about.get("env_id")
     title = f"Learned reward for {env_id}" if env_id else "Learned reward"
-    rows = {"environment": env_id, "comparisons": about.get("labels")}
+    rows = {"environment": env_id, "fitted to": about.get("dataset")}
+    rows["comparisons"] = about.get("labels")
     if "holdout_accuracy" in about:
         rows["hold-out accuracy"] = f"{about['holdout_accuracy']:.1%}"
     if "calibration_error" in about:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class PairData:
 
     segments: Mapping[str, Segment]
     """By id."""
-    comparisons: list[Judgement]
+    comparisons: Sequence[Judgement]
     """In their order."""
 
 
@@ -77,6 +77,10 @@ class Reader:
         self.check(made)
         self._segments[made.id] = made
         return made.id
+
+    def segment(self, segment_id: str) -> Segment:
+        """One that was taken in."""
+        return self._segments[segment_id]
 
     def check(self, segment: Segment) -> None:
         """Refuses a segment of another environment.

@@ -19,6 +19,7 @@ from prefrl.control.learned.raw_segments import leading_shape, segment_of
 from prefrl.control.preferences import HasSpaces, PreferenceConfig, StepReward, step_reward
 from prefrl.control.segments import Segment
 from prefrl.core.ensemble import as_judge, member_preferences
+from prefrl.core.trainer import FitReport
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
@@ -61,6 +62,8 @@ class Reward:
         """What it reads of actions."""
         self.about: dict[str, Any] = dict(about or {})
         """Where it is from, how many labels it was fitted to, and how often it was right."""
+        self.report: FitReport | None = None
+        """How the fit went, if this process made it."""
         self._layout = layout_of(observation_space)
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +20,14 @@ from prefrl.control.learned.pairs import PairData, Reader, read_pairs
 from prefrl.control.learned.reward import check_same_spaces_as, load_reward
 from prefrl.control.preferences import HasSpaces, PreferenceConfig, step_reward
 from prefrl.control.segments import Segment
-from prefrl.core.comparisons import Answer, Query
+from prefrl.core.comparisons import Answer, Comparison, Query
 from prefrl.core.labels import DATASET, resolve
 from prefrl.core.store import LabelStore, Submission
 from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.weights import Weights, latest_weights, newest_version, publish_weights
 
-__all__ = ["Taken", "paths_of", "take_along", "taken_reward", "with_taken"]
+__all__ = ["Taken", "pairs_of_run", "take_along", "taken_reward", "with_taken"]
 
 _LABELS = "labels.json"  # written when all answers are in the store
 _BATCH = 500
@@ -52,12 +52,6 @@ class _Source:
     segments: Mapping[str, Segment]
     """By id; those of a run are read when they are asked for."""
     truth: Callable[[Segment], Truth]
-
-
-def paths_of(told: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
-    """One path or several, as the settings have them."""
-    several = [told] if isinstance(told, str | Path) else told
-    return tuple(map(str, several))
 
 
 def with_taken(config: PreferenceConfig, env: HasSpaces) -> PreferenceConfig:
@@ -207,6 +201,20 @@ def _source_of_run(run: RunDirectory, reader: Reader) -> _Source:
     for item in ids:
         reader.check(items[item])
     return _Source(answers, _Some(items, ids), items.truth)
+
+
+def pairs_of_run(run: RunDirectory, reader: Reader) -> PairData:
+    """The current answers of a run, once all of its segments are found to fit.
+
+    Raises:
+        ConfigError: If a segment does not fit the reader's environment.
+        NotEnoughDataError: If there are no answers.
+        RunDirectoryError: If a segment is missing or damaged.
+    """
+    source = _source_of_run(run, reader)
+    return PairData(
+        source.segments, [Comparison(query, given.answer) for query, given in source.answers]
+    )
 
 
 def _source_of_data(data: PairData) -> _Source:

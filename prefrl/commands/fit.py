@@ -1,0 +1,80 @@
+"""``prefrl fit``: a reward from comparisons that are there already, without an agent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from prefrl.commands.console import console
+from prefrl.control.learned.offline import Drawing, fit_reward
+from prefrl.control.reward.config import RewardNetConfig
+from prefrl.core.trainer import FitConfig
+from prefrl.errors import ConfigError
+from prefrl.report.figures import calibration
+from prefrl.report.tables import Evaluation
+
+__all__ = ["FitReward", "fit"]
+
+
+@dataclass(frozen=True)
+class FitReward:
+    """Fits a reward to comparisons that are there already, and saves it as a folder."""
+
+    data: tyro.conf.Positional[str]
+    """A run; a file of pairs, .jsonl as prefrl export writes or .npz with arrays; or minari:NAME, a
+    dataset of Minari whose rewards answer pairs that are drawn here."""
+    output: Path
+    """The folder to write: a new one, with the reward, a card, and a figure of its calibration."""
+    env: str | None = None
+    """What the segments are from, as in HalfCheetah-v5. A run and a dataset of Minari know it."""
+    members: int = 3
+    """Members of the reward ensemble."""
+    net: RewardNetConfig = field(default_factory=RewardNetConfig)
+    """What the reward nets look like."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    """How they are fitted."""
+    drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
+    """How pairs are drawn from a dataset of Minari."""
+    seed: int = 0
+    """Of everything random."""
+
+
+def fit(command: FitReward) -> None:
+    """Fits, saves, and says how often the reward is right about what it has not seen."""
+    if command.output.exists() and (not command.output.is_dir() or any(command.output.iterdir())):
+        raise ConfigError(
+            f"expected a new folder for the reward, but {command.output} exists and is not empty; "
+            "choose another one."
+        )
+    reward = fit_reward(
+        command.data,
+        command.env,
+        members=command.members,
+        net=command.net,
+        fit=command.fit,
+        drawing=command.drawing,
+        seed=command.seed,
+    )
+    folder = reward.save(command.output)
+    assert reward.report is not None  # it was fitted here
+    right = reward.about["holdout_accuracy"]
+    told = "none was held out"
+    if not math.isnan(right):
+        told = (
+            f"right on {right:.1%} of those held out, calibration error "
+            f"{reward.about['calibration_error']:.3f}"
+        )
+        held_out = reward.report.holdout_probability, reward.report.preference
+        evaluation = Evaluation(holdout_probability=held_out[0], holdout_preference=held_out[1])
+        calibration(evaluation).savefig(folder / "calibration.png", dpi=100)
+    console.print(
+        f"{folder}: a reward from {reward.about['labels']:,} comparisons in "
+        f"{reward.about['seconds']:.1f} s; {told}.\n"
+        f"Train on it: prefrl train ENV --reward {folder} --labels 0",
+        markup=False,
+        soft_wrap=True,
+    )
