@@ -98,7 +98,7 @@ class PreferenceConfig:
         if selection is not None:
             object.__setattr__(self, "query", replace(self.query, selection=selection))
         # Of a script they may be paths, or a single one, and of JSON a list.
-        places = self.labels_from
+        places: Any = self.labels_from
         places = (places,) if isinstance(places, str | os.PathLike) else places
         object.__setattr__(self, "labels_from", tuple(map(os.fspath, places)))
         if self.reward is not None:

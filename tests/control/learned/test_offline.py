@@ -58,14 +58,9 @@ def test_a_margin_pulls_scores_further_apart():
 
     def gap(margin):
         reward = fit_reward([(good, bad, 1.0, margin)] * 40, Line(), seed=1)
-        raw = (
-            reward.net.step_rewards(
-                reward.net.collate([reward.segment(good), reward.segment(bad)]).inputs
-            )
-            .sum(-1)
-            .mean(0)
-        )
-        return float(raw[0] - raw[1])
+        batch = reward.net.collate([reward.segment(good), reward.segment(bad)])
+        scores = reward.net.score(batch).detach().mean(0)
+        return float(scores[0] - scores[1])
 
     assert gap(3.0) > gap(0.0) + 1
 
