@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 from prefrl.control.agent.algorithms import ALGORITHMS, Algorithm
 from prefrl.control.agent.building import ACTIVATIONS
 from prefrl.control.agent.config import FOLLOWERS, AgentConfig
+from prefrl.control.environments.registered import id_with_module
 from prefrl.control.environments.source import EnvConfig
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.core.plugs import with_names
@@ -111,7 +112,14 @@ def _environment_of(venv: VecEnv) -> tuple[str, EnvConfig]:
             "without; register an environment that has them built in.",
             ", ".join(lost),
         )
-    return spec.id, env
+    env_id = id_with_module(spec)
+    if env_id is None:
+        _log.warning(
+            "no module was found that registers %s, so prefrl evaluate, prefrl replay and films "
+            "cannot make it; call gymnasium.register in the module that has its class.",
+            spec.id,
+        )
+    return env_id or spec.id, env
 
 
 def _agent_of(model: BaseAlgorithm, algorithm: Algorithm) -> AgentConfig:
