@@ -97,7 +97,7 @@ class TrainConfig:
     """A figure of your own for the report, as module:name: a function of the run's directory that
     returns a figure of matplotlib. Several are given one by one."""
     track: Tracker = "none"
-    """Show the curves in a tracker, too, as they come: wandb, with the extra of that name."""
+    """Show the curves in a tracker, too, as they come: wandb or mlflow, each with its extra."""
     films: bool = True
     """Make films of the agent before and after, and of the most informative pairs."""
     threads: int = 1

@@ -12,7 +12,13 @@ from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["Tracker", "check_tracker", "start_tracking"]
 
-Tracker = Literal["none", "wandb"]
+_PROJECT = "prefrl"
+_HINTS = {
+    "wandb": "log in with wandb login, or set WANDB_MODE=offline",
+    "mlflow": "set MLFLOW_TRACKING_URI to a server or a database that is there",
+}
+
+Tracker = Literal["none", "wandb", "mlflow"]
 """Where the curves of a training are shown beside TensorBoard."""
 
 
@@ -49,29 +55,60 @@ def start_tracking(
     if tracker == "none":
         return lambda: None
     check_tracker(tracker)
-    import wandb
-
+    begin = {"wandb": _begin_wandb, "mlflow": _begin_mlflow}[tracker]
     try:
-        followed = wandb.init(
-            project="prefrl",
-            name=run.root.name,
-            id=_id_of(run),
-            resume="allow",
-            dir=run.root,
-            config=dict(config),
-            sync_tensorboard=True,
-        )
+        return begin(run, config)
     except Exception as error:  # whatever a service and its network raise
         raise ConfigError(
-            f"expected wandb to begin a run, but {type(error).__name__}: {error}; log in with "
-            "wandb login, or set WANDB_MODE=offline, or leave --track out."
+            f"expected {tracker} to begin a run, but {type(error).__name__}: {error}; "
+            f"{_HINTS[tracker]}, or leave --track out."
         ) from error
-    return lambda: followed.finish()
 
 
-def _id_of(run: RunDirectory) -> str:
-    """A name that is the same after a resume, and of no other run."""
+def _begin_wandb(run: RunDirectory, config: Mapping[str, Any]) -> Callable[[], None]:
+    import wandb
+
     path = run.root / "wandb.json"
     if not path.is_file():
         run.write_json(path, {"id": secrets.token_hex(6)})
-    return str(run.read_json(path)["id"])
+    followed = wandb.init(
+        project=_PROJECT,
+        name=run.root.name,
+        id=run.read_json(path)["id"],
+        resume="allow",
+        dir=run.root,
+        config=dict(config),
+        sync_tensorboard=True,
+    )
+    return lambda: followed.finish()
+
+
+def _begin_mlflow(run: RunDirectory, config: Mapping[str, Any]) -> Callable[[], None]:
+    import mlflow
+    import mlflow.pytorch
+
+    mlflow.set_experiment(_PROJECT)
+    path = run.root / "mlflow.json"
+    if path.is_file():
+        mlflow.start_run(run_id=run.read_json(path)["id"])
+    else:
+        followed = mlflow.start_run(run_name=run.root.name)
+        mlflow.log_params(_flat(config))
+        run.write_json(path, {"id": followed.info.run_id})
+    mlflow.pytorch.autolog(log_every_n_step=1, log_models=False, silent=True)
+
+    def end() -> None:
+        mlflow.pytorch.autolog(disable=True, silent=True)  # else later logs begin runs of their own
+        mlflow.end_run()
+
+    return end
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested settings by names with dots."""
+    told: dict[str, Any] = {}
+    for name, value in config.items():
+        told |= (
+            _flat(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
+        )
+    return told

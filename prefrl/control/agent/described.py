@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 from prefrl.control.agent.algorithms import ALGORITHMS, Algorithm
 from prefrl.control.agent.building import ACTIVATIONS
 from prefrl.control.agent.config import FOLLOWERS, AgentConfig
+from prefrl.control.environments.registered import id_with_module
 from prefrl.control.environments.source import EnvConfig
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.core.plugs import with_names
@@ -142,7 +143,7 @@ def _environment_of(venv: VecEnv) -> tuple[str, EnvConfig, str]:
             "cannot make it; call gymnasium.register, and make it by its id."
         )
         return name, EnvConfig(processes=0), trouble
-    if (module := _module_of(spec)) == "__main__":
+    if _module_of(spec) == "__main__":
         trouble = (
             f"{spec.id} is made by a class of the script itself, so prefrl evaluate, prefrl replay "
             "and films cannot make it; move the class and its gymnasium.register into a module of "
@@ -166,10 +167,13 @@ def _environment_of(venv: VecEnv) -> tuple[str, EnvConfig, str]:
         if lost
         else ""
     )
-    # A new process has to import what registers it.
-    package = module.partition(".")[0]
-    env_id = spec.id if package in ("", "gymnasium") else f"{package}:{spec.id}"
-    return env_id, env, trouble
+    env_id = id_with_module(spec)
+    if env_id is None:
+        trouble = (
+            f"no module was found that registers {spec.id}, so prefrl evaluate, prefrl replay and "
+            "films cannot make it; call gymnasium.register in the module that has its class."
+        )
+    return env_id or spec.id, env, trouble
 
 
 def _module_of(spec: EnvSpec) -> str:
