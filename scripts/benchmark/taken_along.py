@@ -1,4 +1,4 @@
-"""Answers and rewards that are taken along: what agents learn from them; see the file beside this."""
+"""Answers and rewards that are taken along: what agents learn from them; see the command file."""
 
 from trainings import Arm, Benchmark, Suite, main
 

@@ -212,7 +212,7 @@ def draw(suite, rows, path):
     tasks = [task for task in suite.tasks if task in there]
     arms = list(suite.arms)
     colours = ["#24292f", "#0072B2", "#D55E00"]
-    figure = Figure(figsize=(2.2 * len(tasks), 3.2), dpi=150, layout="constrained")
+    figure = Figure(figsize=(max(3.6, 2.2 * len(tasks)), 3.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         for place, arm in enumerate(arms):
