@@ -1,12 +1,14 @@
 """A reward is fitted to pairs that are there already."""
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
 from control.test_train import DOT, short
 from gymnasium import spaces
 
-from prefrl import fit_reward, load_reward, train
+from prefrl import Drawing, fit_reward, load_reward, train
 from prefrl.cli import main
 from prefrl.errors import ConfigError, MissingExtraError, NotEnoughDataError
 
@@ -110,27 +112,50 @@ def test_a_preference_is_a_probability(preference):
         fit_reward([(*one[:2], preference)], Line())
 
 
+def recorded(env, seed):
+    """An episode of random play, as Minari keeps it."""
+    from minari.data_collector.episode_buffer import EpisodeBuffer
+
+    rng, (seen, _) = np.random.default_rng(seed), env.reset(seed=seed)
+    observations, actions, rewards = [seen], [], []
+    for _ in range(100):
+        actions.append(rng.uniform(-2, 2, 1).astype(np.float32))
+        seen, reward, *_ = env.step(actions[-1])
+        observations.append(seen)
+        rewards.append(float(reward))
+    return EpisodeBuffer(
+        id=seed,
+        observations=observations,
+        actions=actions,
+        rewards=rewards,
+        terminations=[False] * 100,
+        truncations=[False] * 99 + [True],
+    )
+
+
+@pytest.mark.filterwarnings("ignore:`")  # about what published datasets should tell of themselves
 def test_a_dataset_of_minari(tmp_path, monkeypatch):
     minari = pytest.importorskip("minari")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    env = minari.DataCollector(gym.make("Pendulum-v1", max_episode_steps=100))
-    for episode in range(6):
-        env.reset(seed=episode)
-        for _ in range(100):
-            env.step(env.action_space.sample())
-    env.create_dataset("pendulum/random-v0", algorithm_name="random", data_format="hdf5")
+    env = gym.make("Pendulum-v1", max_episode_steps=100)
+    minari.create_dataset_from_buffers(
+        "pendulum/random-v0",
+        [recorded(env, seed) for seed in range(6)],
+        env=env,
+        data_format="hdf5",
+    )
     main(["fit", "minari:pendulum/random-v0", "--output", str(tmp_path / "reward"),
           "--pairs", "150", "--segment-length", "20"])  # fmt: skip
     reward = load_reward(tmp_path / "reward")
     assert reward.about["env_id"] == "Pendulum-v1"
     assert reward.about["holdout_accuracy"] > 0.7
     with pytest.raises(NotEnoughDataError, match="longest episode has 100"):
-        fit_reward("minari:pendulum/random-v0", drawing=__import__("prefrl").Drawing(5, 200))
+        fit_reward("minari:pendulum/random-v0", drawing=Drawing(5, 200))
     with pytest.raises(ConfigError, match="there are pendulum/random-v0"):
         fit_reward("minari:nothing/here-v0")
 
 
 def test_without_minari_it_is_said_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "minari", None)
+    monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(MissingExtraError, match=r"prefrl\[minari\]"):
         fit_reward("minari:some/thing-v0")
