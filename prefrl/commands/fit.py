@@ -38,7 +38,7 @@ class FitReward:
     fit: FitConfig = field(default_factory=FitConfig)
     """How they are fitted."""
     drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
-    """How pairs are drawn from a dataset of Minari."""
+    """How pairs are drawn from a dataset of Minari; from nothing else they are drawn."""
     seed: int = 0
     """Of everything random."""
 
@@ -62,7 +62,7 @@ def fit(command: FitReward) -> None:
     folder = reward.save(command.output)
     assert reward.report is not None  # it was fitted here
     right = reward.about["holdout_accuracy"]
-    told = "none was held out"
+    told = "none that says which side is better was held out"
     if not math.isnan(right):
         told = (
             f"right on {right:.1%} of those held out, calibration error "

@@ -203,7 +203,7 @@ def page_for(
         ConfigError: If it cannot be served like this.
         MissingExtraError: If the extra ``viewer`` is not installed.
     """
-    if not asks_people or (run is not None and run.summary.is_file()):
+    if not asks_people:
         return None
     return page_of(run) if run is not None and is_served(run) else check_page(told, run)
 

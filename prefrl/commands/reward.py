@@ -28,7 +28,7 @@ def save_reward(command: SaveReward) -> None:
     reward = load_reward(command.run)
     folder = reward.save(command.output)
     about = reward.about
-    right = about.get("holdout_accuracy")
+    right = about.get("holdout_accuracy")  # None where it was never fitted to anything
     accuracy = "" if right is None else f", right on {right:.0%} of those held out"
     console.print(
         f"{folder}: the reward of {about.get('env_id')}, from {about.get('labels')} comparisons"

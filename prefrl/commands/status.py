@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -76,7 +77,8 @@ def _describe_reward(row: Mapping[str, float | int | str] | None, tally: Tally) 
     # An agent that went back to a checkpoint may be behind the newest fit.
     told += f", {max(0, steps - tally.reward_steps):,.0f} steps old"
     if "reward_correlation" not in row:
-        return f"{told}, hold-out accuracy {float(row['holdout_accuracy']):.2f}"
+        accuracy = float(row["holdout_accuracy"])
+        return told if math.isnan(accuracy) else f"{told}, hold-out accuracy {accuracy:.2f}"
     return f"{told}, correlation with the true reward {float(row['reward_correlation']):.2f}"
 
 

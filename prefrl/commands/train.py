@@ -124,6 +124,7 @@ def start_train(command: Train) -> None:
 def resume_train(run: RunDirectory, told: PageConfig) -> None:
     """Goes on with a training that was stopped, and shows what it came to."""
     config = config_from_json(run.read_json(run.config))
+    run.check_unfinished()  # else its page would be prepared, and a link printed
     page = page_for(told, asks_people=config.asks_people, run=run)
     _work(functools.partial(resume_training, run), config, page)
 

@@ -6,8 +6,9 @@
     {"query": …, "segments": [SEGMENT, … ], "ranks": [1, 2, 2]}     ranking, 1 is the best
 
 SEGMENT is ``{"observations": [[… ]], "actions": [[… ]]}``, of shapes (T, O) and (T, A): what the
-labellers' clips show, and never the environment's own reward. Where the environment ended the
-episode, ``"held"`` says how many steps at the end were not taken: nothing happens in them.
+labellers' clips show, and never the environment's own reward. Where the run's reward reads
+transitions, there is ``"next_observations"``, (T, O), too. Where the environment ended the episode,
+``"held"`` says how many steps at the end were not taken: nothing happens in them.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class _SegmentRows:
     def __init__(self, run: RunDirectory) -> None:
         self._folder = run.items
         self._items = Items(run, states=False)
+        net = run.read_json(run.config).get("preferences", {}).get("net", {})
+        self._reads_next = net.get("inputs") == "transition"
 
     def preference(self, query_id: str, better: str, worse: str) -> Row:
         pair = {"chosen": self._segment(better), "rejected": self._segment(worse)}
@@ -65,8 +68,12 @@ class _SegmentRows:
                 f"JSON are no place for; their files are in {self._folder}, one .npz each."
             )
         held = {"held": segment.n_held} if segment.n_held else {}
+        after: Row = {}
+        if self._reads_next and segment.next_observations is not None:
+            after = {"next_observations": segment.next_observations.tolist()}
         return {
             "observations": segment.observations.tolist(),
             "actions": segment.actions.tolist(),
+            **after,
             **held,
         }

@@ -30,8 +30,9 @@ from prefrl.runtime.options import named_option
 __all__ = ["HasSpaces", "PreferenceConfig", "StepReward", "step_reward"]
 
 _TOO_LATE = 0.05
-_FEWEST_UNANSWERED = 5  # a page fetches some pairs ahead
 """Share of the training in its end in which no more labels fall due."""
+
+_FEWEST_UNANSWERED = 5  # a page fetches some pairs ahead
 
 
 @dataclass(frozen=True)
@@ -144,27 +145,28 @@ class PreferenceConfig:
     def learner(self) -> LearnerConfig:
         """What of this concerns the reward learner.
 
-        Answers that are taken along are about what the agent may only do later, and without others
-        there is one fit. A reward that is taken along keeps the constants of its inputs, and what
-        it knows where answers say nothing.
+        Segments that are taken along may show what the agent does much later, so inputs are
+        standardised over them, too, and their answers are fitted at once, however few they are. A
+        reward that is taken along keeps the constants of its inputs, and what it knows where
+        answers say nothing.
         """
-        fit, calibrate_on = self.fit, self.calibrate_on
+        fit, first_labels = self.fit, self.first_labels
         if self.reward is not None:
             fit = replace(fit, restart=False, anchor=True)
-        if not self.labels and calibrate_on == "newest":
-            calibrate_on = "both"
+        if self.labels_from:
+            first_labels = 1
         return LearnerConfig(
             refit_growth=self.refit_growth,
             newest=self.newest_labels,
-            first_labels=self.first_labels,
+            first_labels=first_labels,
             pretraining_epochs=self.pretraining_epochs,
             fit=fit,
-            calibrate_on=calibrate_on,
+            calibrate_on=self.calibrate_on,
             standardize_on="kept" if self.reward else "both" if self.labels_from else "newest",
         )
 
     def label_schedule(self, total_steps: int, *, steps_between: int = 0) -> LabelSchedule:
-        """How many of at least one label are due when.
+        """How many labels are due when; there has to be at least one.
 
         All are due when 95 % of the training are over, or earlier, where the last rollout but one
         begins earlier. What is asked in the end comes too late: the reward has to be fitted to it

@@ -65,6 +65,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
                 config.preferences.max_stale_rollouts * n_transitions, config.max_unanswered
             ),
             waiting=wait,
+            first=callback.taken.reward,
         )
 
     preferences = PreferenceCallback(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -93,7 +94,11 @@ def train(
     content = config_as_json(config)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
-    _take_along(config, run)
+    try:
+        _take_along(config, run)
+    except BaseException:  # nothing has begun: the place is free for another try
+        shutil.rmtree(run.root)
+        raise
     run.write_json(run.config, content)
     run.write_json(run.spaces, describe_spaces(config.env_id, config.env))
     return _work(config, run, _caller(oracle, on_rollout, on_agent, beside))
@@ -170,8 +175,8 @@ def extend(
         config = extended_config(run, steps=steps, labels=labels, oracle=oracle)
         # Whenever it is killed in here, resume comes to an end: the old one, or the new one.
         run.summary.unlink()
-        run.write_json(run.config, config_as_json(config))
         run.policy.unlink(missing_ok=True)
+        run.write_json(run.config, config_as_json(config))
     return resume(run, oracle=oracle, on_rollout=on_rollout, on_agent=on_agent, beside=beside)
 
 

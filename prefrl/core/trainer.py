@@ -254,9 +254,8 @@ def _fit(
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (step - 1) / last_step)
         loss = _batch_loss(model, judged, batch, config)
         if l2 > 0:  # the sum over all parameters of a language model takes its time
-            loss = loss + l2 / len(judged) * _squared_norm(
-                parameters, start
-            )  # a mean over examples
+            # A share of it, since the loss is a mean over examples.
+            loss = loss + l2 / len(judged) * _squared_norm(parameters, start)
         _descend(loss, optimizer)
         if not go_on():
             raise FitInterruptedError(f"the fit was ended after {step} steps.")

@@ -66,6 +66,11 @@ class LearnerConfig:
                 f"expected calibrate_on to be one of {', '.join(get_args(CalibrateOn))}, got "
                 f"{self.calibrate_on!r}."
             )
+        if self.standardize_on not in get_args(StandardizeOn):
+            raise ConfigError(
+                f"expected standardize_on to be one of {', '.join(get_args(StandardizeOn))}, got "
+                f"{self.standardize_on!r}."
+            )
         if self.refit_growth < 0:
             raise ConfigError(f"refit_growth must not be negative, got {self.refit_growth}.")
         for name in ("newest", "first_labels", "pretraining_epochs"):
@@ -83,9 +88,10 @@ class LearnerConfig:
         if not is_first:
             return self.fit
         if self.pretraining_epochs is None:
-            return replace(self.fit, restart=True)
+            return replace(self.fit, restart=True, anchor=False)
         steps = self.pretraining_epochs * math.ceil(n_comparisons / self.fit.batch_size)
-        return replace(self.fit, restart=True, min_steps=steps, max_steps=steps)
+        config = replace(self.fit, restart=True, anchor=False)
+        return replace(config, min_steps=steps, max_steps=steps)
 
 
 @dataclass(frozen=True)

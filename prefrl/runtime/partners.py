@@ -23,7 +23,7 @@ from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
 from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.recent import newest_recent
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import latest_weights, newest_version, put_into
+from prefrl.runtime.weights import Weights, latest_weights, newest_version, put_into
 
 __all__ = [
     "WAITING_FOR_ANSWERS",
@@ -251,6 +251,7 @@ class Apart:
         config: When a fit is due.
         patience: When the agent waits.
         waiting: Called while it waits, with the state that it is in; returns whether to give up.
+        first: The reward that the run begins with, if it does: no rollout goes without it.
     """
 
     def __init__(
@@ -264,9 +265,13 @@ class Apart:
         config: LearnerConfig,
         patience: Patience,
         waiting: Callable[[str], bool],
+        first: Weights | None = None,
     ) -> None:
         self.used = UsedReward()
         """What the net holds."""
+        if first is not None:
+            put_into(net.module(), first)
+            self.used = UsedReward(version=1)
         self._run = run
         self._net = net
         self._store = store

@@ -27,7 +27,7 @@ class LabelBudget:
         )
 
     def due(self, step: int, used: UsedReward, *, shows_endings: bool) -> int:
-        """Queries that there should be by now, those among them whose answers were there before.
+        """Queries that there should be by now, including those whose answers were there before.
 
         Args:
             step: Environment steps since the training began.

@@ -139,7 +139,7 @@ class PreferenceCallback(BaseCallback):
         before = self._taught
         self.venv: HideReward = find_hide_reward(self.model.get_env())
         if before is None:
-            self.config = with_taken(self.config, self.venv)
+            self.config = with_taken(self.config, self.venv, self.run)
             self.net = step_reward(self.venv, self.config).to(self.model.device)
         elif before[1] is not self.venv:
             check_same_spaces(before[1], self.venv)

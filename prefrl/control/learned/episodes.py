@@ -52,12 +52,13 @@ def pairs_of_minari(
     """Draws pairs of segments from a dataset, and has the oracle answer by its rewards.
 
     A segment begins at any step of any episode as likely as at any other, as long as all of it is
-    in the episode.
+    in the episode. Where the environment ended the episode, it may also reach half of its length
+    beyond: then it is shorter, and what is missing is worth nothing.
 
     Args:
         name: Of the dataset.
         reader: For its spaces.
-        n: Pairs.
+        n: Pairs at most.
         segment_length: Steps per segment.
         teacher: How the oracle errs.
         seed: Of what is drawn, and of the oracle.
@@ -72,8 +73,14 @@ def pairs_of_minari(
             f"expected at least 1 pair of segments of 2 steps, got {n} of {segment_length}."
         )
     dataset, rng = load_minari(name), np.random.default_rng(seed)
-    lengths = np.array([len(e.actions) for e in dataset.iterate_episodes()], dtype=np.intp)
-    n_starts = np.maximum(0, lengths - segment_length + 1)
+    lengths, beyond = np.array(
+        [
+            (len(e.actions), segment_length // 2 if e.terminations[-1] else 0)
+            for e in dataset.iterate_episodes()
+        ],
+        dtype=np.intp,
+    ).T
+    n_starts = np.maximum(0, lengths + beyond - segment_length + 1)
     if n_starts.sum() < 2:
         raise NotEnoughDataError(
             f"expected at least two segments of {segment_length} steps in {name}, whose longest "
@@ -89,13 +96,13 @@ def pairs_of_minari(
     for episode in dataset.iterate_episodes(np.unique(episodes).tolist()):
         for place in zip(*np.nonzero(episodes == episode.id), strict=True):
             first = int(starts[place])
-            steps = slice(first, first + segment_length)
+            steps = slice(first, min(first + segment_length, len(episode.actions)))
             ids[place] = reader.add(_segment(episode, steps))
             truths[ids[place]] = np.asarray(episode.rewards[steps], np.float64)
     oracle = SyntheticOracle(lambda item: truths[item.id], config=teacher, seed=seed)
     for left, right in ids.tolist():
         answer = oracle.compare(reader.segment(left), reader.segment(right))
-        if answer.preference is not None:
+        if answer.preference is not None and left != right:  # of few states some may be the same
             reader.compare(left, right, answer.preference)
     return reader.data()
 

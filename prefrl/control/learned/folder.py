@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,9 @@ from prefrl.control.environments.space_files import space_as_json, space_from_js
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory, write_atomically
-from prefrl.runtime.weights import latest_weights
+from prefrl.runtime.weights import Weights, latest_weights, newest_version
 
-__all__ = ["RewardFile", "read_folder", "read_run", "write_folder"]
+__all__ = ["RewardFile", "net_from_json", "read_folder", "read_run", "write_folder"]
 
 _FORMAT = 1
 _TENSORS, _ABOUT, _CARD = "reward.safetensors", "reward.json", "README.md"
@@ -115,7 +115,7 @@ def read_folder(folder: Path) -> RewardFile | None:
             space_from_json(told["observation_space"]),
             space_from_json(told["action_space"]),
             int(told["members"]),
-            _net(told["net"]),
+            net_from_json(told["net"]),
             load(content),
             told["about"],
         )
@@ -142,7 +142,10 @@ def read_run(run: RunDirectory) -> RewardFile:
     weights = latest_weights(run.reward)
     try:
         env = EnvConfig.from_json(told.get("env", {}))
-        members, net = int(told["preferences"]["members"]), _net(told["preferences"]["net"])
+        members, net = (
+            int(told["preferences"]["members"]),
+            net_from_json(told["preferences"]["net"]),
+        )
     except _DAMAGED as error:
         raise RunDirectoryError(
             f"expected a config.json of this release of prefrl in {run.root}, but {error}; read "
@@ -156,18 +159,27 @@ def read_run(run: RunDirectory) -> RewardFile:
         "env_wrapper": list(env.wrapper),
         "run": run.root.name,
         "version": weights.version,
-        "labels": weights.about.get("labels"),
-        "env_steps": weights.about.get("run_steps"),
-        "holdout_accuracy": weights.about.get("holdout_accuracy"),
-        "holdout_loss": weights.about.get("holdout_loss"),
+        **_how_fitted(run, weights),
         "segment_length": told["preferences"].get("segment_length"),
     }
     spaces_of = made.observation_space, made.action_space
     return RewardFile(*spaces_of, members, net, weights.tensors, about)
 
 
-def _net(told: Mapping[str, Any]) -> RewardNetConfig:
-    return RewardNetConfig(**{name: _tuple(value) for name, value in told.items()})
+def _how_fitted(run: RunDirectory, weights: Weights) -> dict[str, Any]:
+    """What the newest fit came to; without any, what the reward that it began with came to."""
+    about: Mapping[str, Any] = weights.about
+    steps = about.get("run_steps")
+    if not about.get("fitted", 1) and newest_version(run.taken) is not None:
+        about = latest_weights(run.taken).about
+    names = "labels", "holdout_accuracy", "holdout_loss"
+    return {"env_steps": steps, **{name: _plain(about.get(name)) for name in names}}
+
+
+def net_from_json(told: Mapping[str, Any]) -> RewardNetConfig:
+    """Settings of nets that were made: then it is decided what they read, which auto says not."""
+    net = RewardNetConfig(**{name: _tuple(value) for name, value in told.items()})
+    return replace(net, inputs="action") if net.inputs == "auto" else net
 
 
 def _tuple(value: Any) -> Any:
@@ -193,7 +205,7 @@ def _card(kept: RewardFile) -> str:
         "environment steps of the run": about.get("env_steps"),
         "steps per compared segment": about.get("segment_length"),
         "members of the ensemble": kept.members,
-        "reads": _READS.get(kept.net.inputs, _READS["action"]),  # auto, in a script
+        "reads": _READS.get(kept.net.inputs, _READS["action"]),
         "observations": str(kept.observation_space)[:200],
         "actions": str(kept.action_space)[:200],
     }

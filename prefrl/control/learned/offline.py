@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from prefrl.control.environments.making import check_environment
 from prefrl.control.environments.source import EnvConfig, make_env
-from prefrl.control.learned.episodes import pairs_of_minari
+from prefrl.control.learned.episodes import load_minari, pairs_of_minari
 from prefrl.control.learned.pairs import PairData, Reader, pairs_of, read_pairs
 from prefrl.control.learned.reward import Reward
 from prefrl.control.learned.taking import pairs_of_run
@@ -67,7 +67,7 @@ def fit_reward(
     """Fits a reward to pairs of segments that are there already.
 
     Preferences are P(left is better), any number in [0, 1]; a margin says by how much the better
-    one is at least better, in units of summed step rewards. Segments may differ in length.
+    one is at least better, in log-odds: 2 asks for P >= 0.88. Segments may differ in length.
 
     Args:
         pairs: What was compared.
@@ -76,7 +76,7 @@ def fit_reward(
         members: Members of the ensemble.
         net: What the nets look like; what they read is decided by what the segments show, unless
             ``net.inputs`` says it.
-        fit: How they are fitted.
+        fit: How they are fitted, from fresh parameters whatever it says.
         drawing: How pairs are drawn from a dataset of Minari.
         seed: Of everything random.
 
@@ -142,13 +142,16 @@ def _spaces_of(pairs: Pairs, env: str | HasSpaces | None) -> tuple[HasSpaces, di
         return env, {}
     if (run := _run_of(pairs)) is not None:
         told = run.read_json(run.config)
+        if "env_id" not in told:
+            raise ConfigError(
+                f"expected a run of an agent in an environment, but {run.root} is of a language "
+                "model; use its reward by prefrl.text.trl."
+            )
         settings = EnvConfig.from_json(told.get("env", {}))
         made = make_env(told["env_id"], settings)
         made.close()
         return _Spaces(made.observation_space, made.action_space), {"env_id": told["env_id"]}
     if isinstance(pairs, str) and pairs.startswith(MINARI):
-        from prefrl.control.learned.episodes import load_minari
-
         dataset = load_minari(pairs.removeprefix(MINARI))
         spec = dataset.spec.env_spec
         about = {} if spec is None else {"env_id": spec.id}

@@ -25,12 +25,24 @@ import numpy as np
 from gymnasium import spaces
 
 from prefrl.control.environments.spaces import Layout, layout_of
-from prefrl.control.learned.raw_segments import segment_of
+from prefrl.control.learned.raw_segments import ORDER, segment_of
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Judgement, Query, SoftComparison
 from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
 
 __all__ = ["PairData", "Reader", "pairs_of", "read_pairs"]
+
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
@@ -65,14 +77,18 @@ class Reader:
         self._segments: dict[str, Segment] = {}
         self._comparisons: list[Judgement] = []
 
-    def add(self, told: Segment | Mapping[str, Any]) -> str:
-        """Takes in a segment; returns its id.
+    def add(self, told: Segment | Mapping[str, Any] | tuple[Any, ...]) -> str:
+        """Takes in a segment, or its arrays by name or in their order; returns its id.
 
         Raises:
             ConfigError: If it does not fit the spaces.
         """
-        made = told
+        made = dict(zip(ORDER, told, strict=False)) if isinstance(told, tuple) else told
         if not isinstance(made, Segment):
+            if not isinstance(made, Mapping):
+                raise ConfigError(
+                    f"expected a segment, a dict or a tuple of arrays, got {told!r:.60}."
+                )
             made = segment_of(made, self._layout, self.spaces, n_before=self._n_before)
         self.check(made)
         self._segments[made.id] = made
@@ -83,7 +99,7 @@ class Reader:
         return self._segments[segment_id]
 
     def check(self, segment: Segment) -> None:
-        """Refuses a segment of another environment.
+        """Refuses a segment that does not have the shape of the environment's.
 
         Raises:
             ConfigError: If its widths, or its pictures, are not those of the spaces.
@@ -114,19 +130,30 @@ class Reader:
                 f"net looks back on, got {n_before}; choose the same settings of the net."
             )
 
-    def compare(self, left: str, right: str, preference: float, margin: float = 0.0) -> None:
-        """Takes in what was said of two segments.
+    def compare(
+        self,
+        left: str,
+        right: str,
+        preference: float,
+        margin: float = 0.0,
+        *,
+        group: str | None = None,
+    ) -> None:
+        """Takes in what was said of two segments, by their ids, perhaps as part of a ranking.
 
         Raises:
-            ConfigError: If the preference is not in [0, 1], or the margin negative.
+            ConfigError: If the preference is not in [0, 1], the margin negative, or the segments
+                are the same.
         """
+        if left == right:
+            raise ConfigError("expected two segments in a pair, got one that is on both sides.")
         if not 0 <= preference <= 1:
             raise ConfigError(
                 f"expected a preference in [0, 1], P(left is better), got {preference}."
             )
         if not 0 <= margin < np.inf:
             raise ConfigError(f"expected a margin of at least 0, got {margin}.")
-        query = Query(f"d{len(self._comparisons)} {left} {right}", left, right)
+        query = Query(f"d{len(self._comparisons)} {left} {right}", left, right, group)
         self._comparisons.append(SoftComparison(query, float(preference), float(margin)))
 
     def data(self) -> PairData:
@@ -153,7 +180,7 @@ def read_pairs(path: Path, reader: Reader) -> PairData:
         _read_arrays(path, reader) if path.suffix == ".npz" else _read_lines(path, reader)
     except PrefrlError as error:
         raise type(error)(f"{path}: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise ConfigError(
             f"expected pairs of segments in {path}, as prefrl export writes them or as arrays in "
             f"an .npz file, but {error!r}."
@@ -170,7 +197,8 @@ def _read_lines(path: Path, reader: Reader) -> None:
                 for (a, first), (b, second) in itertools.combinations(
                     zip(ids, row["ranks"], strict=True), 2
                 ):
-                    reader.compare(a, b, 0.5 if first == second else float(first < second))
+                    said = 0.5 if first == second else float(first < second)
+                    reader.compare(a, b, said, group=" ".join(ids) if len(ids) > 2 else None)
                 continue
             if "chosen" in row:
                 row = {"left": row["chosen"], "right": row["rejected"], "preference": 1.0, **row}
@@ -181,9 +209,17 @@ def _read_lines(path: Path, reader: Reader) -> None:
 def _read_arrays(path: Path, reader: Reader) -> None:
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
-    n = len(arrays["observations"])
-    lengths = arrays.get("lengths", [None] * n)
+    n, steps = arrays["observations"].shape[:2]
+    lengths = arrays.get("lengths", np.full(n, steps))
+    if not ((lengths >= 1) & (lengths <= steps)).all():
+        raise ConfigError(f"expected lengths from 1 to the {steps} steps that there are.")
     parts = [p for p in ("observations", "actions", "next_observations", "ended") if p in arrays]
+    for name in parts:
+        if arrays[name].shape[:2] != (n, steps):
+            raise ConfigError(
+                f"expected {name} of {n} segments with {steps} steps each, as observations are, "
+                f"got the shape {arrays[name].shape}."
+            )
     ids = [
         reader.add({name: arrays[name][row][: lengths[row]] for name in parts}) for row in range(n)
     ]
@@ -214,5 +250,11 @@ def pairs_of(rows: Iterable[Any], reader: Reader) -> PairData:
                 f"expected pairs as (left, right, preference) or with a margin, got {row!r:.60}."
             )
         left, right, *said = row
-        reader.compare(reader.add(left), reader.add(right), *map(float, said))
+        try:
+            reader.compare(reader.add(left), reader.add(right), *map(float, said))
+        except (TypeError, ValueError, IndexError) as error:
+            raise ConfigError(
+                f"expected pairs as (left, right, preference) or with a margin, got {row!r:.60}: "
+                f"{error}."
+            ) from error
     return reader.data()

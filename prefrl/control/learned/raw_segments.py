@@ -15,9 +15,12 @@ from prefrl.control.environments.spaces import Layout, encode_actions
 from prefrl.control.segments import Segment
 from prefrl.errors import ConfigError
 
-__all__ = ["leading_shape", "segment_of"]
+__all__ = ["ORDER", "leading_shape", "segment_of"]
 
-_PARTS = {"observations", "actions", "next_observations", "ended", "held"}
+ORDER = ("observations", "actions", "next_observations", "ended")
+"""Of a segment's arrays where they have no names."""
+
+_PARTS = {*ORDER, "held"}
 
 
 def leading_shape(values: Any, space: spaces.Space[Any], name: str) -> tuple[int, ...]:
@@ -75,6 +78,10 @@ def segment_of(
     if told.get("next_observations") is not None:
         after, _ = _observations(told["next_observations"], layout, spaces_of[0])
     n_held = int(told.get("held", 0))
+    if not 0 <= n_held <= len(numbers):
+        raise ConfigError(
+            f"expected held as a number of the {len(numbers)} steps of a segment, got {n_held}."
+        )
     ended = told.get("ended")
     lengths = {len(part) for part in (numbers, actions, after, ended) if part is not None}
     if len(lengths) > 1 or not len(numbers):

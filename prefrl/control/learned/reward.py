@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from prefrl.control.environments.rollout import Rollout
 from prefrl.control.environments.spaces import encode_actions, layout_of
 from prefrl.control.learned.folder import RewardFile, read_folder, read_run, write_folder
-from prefrl.control.learned.raw_segments import leading_shape, segment_of
+from prefrl.control.learned.raw_segments import ORDER, leading_shape, segment_of
 from prefrl.control.preferences import HasSpaces, PreferenceConfig, StepReward, step_reward
 from prefrl.control.segments import Segment
 from prefrl.core.ensemble import as_judge, member_preferences
@@ -29,8 +29,6 @@ SegmentLike = Segment | Mapping[str, Any] | tuple[Any, ...]
 """A Segment; or a dict of its arrays, ``observations`` (T, ...), ``actions`` (T, ...), and where
 the reward reads them ``next_observations`` (T, ...) and ``ended`` (T,); or a tuple of these in that
 order."""
-
-_ORDER = ("observations", "actions", "next_observations", "ended")
 
 
 class Reward:
@@ -163,7 +161,7 @@ class Reward:
             ConfigError: If it does not fit, or what the reward reads is missing.
         """
         if isinstance(told, tuple):
-            told = dict(zip(_ORDER, told, strict=False))
+            told = dict(zip(ORDER, told, strict=False))
         if isinstance(told, Mapping):
             spaces_of = self.observation_space, self.action_space
             told = segment_of(told, self._layout, spaces_of, n_before=self.net.n_before)

@@ -7,6 +7,7 @@ that what it came from may be moved or removed.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,12 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from prefrl.control.items import Items, Truth
+from prefrl.control.learned.folder import net_from_json
 from prefrl.control.learned.pairs import PairData, Reader, read_pairs
-from prefrl.control.learned.reward import check_same_spaces_as, load_reward
+from prefrl.control.learned.reward import Reward, check_same_spaces_as, load_reward
 from prefrl.control.preferences import HasSpaces, PreferenceConfig, step_reward
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Comparison, Query
 from prefrl.core.labels import DATASET, resolve
+from prefrl.core.plugs import with_names
 from prefrl.core.store import LabelStore, Submission
 from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
 from prefrl.runtime.rundir import RunDirectory
@@ -54,43 +57,79 @@ class _Source:
     truth: Callable[[Segment], Truth]
 
 
-def with_taken(config: PreferenceConfig, env: HasSpaces) -> PreferenceConfig:
+def with_taken(
+    config: PreferenceConfig, env: HasSpaces, run: RunDirectory | None = None
+) -> PreferenceConfig:
     """Settings that fit what is taken along: the reward's nets, and segments of the same length.
 
     Args:
         config: Settings, whose ``reward`` and ``labels_from`` say what is taken along.
         env: What the agent will be trained in.
+        run: Where the training is written. If it has begun, it goes on with what it began with:
+            nothing else is read.
 
     Raises:
-        ConfigError: If a reward or an answer is about other observations or actions, or a reward
-            that reads transitions is to be fitted to segments that were recorded without.
+        ConfigError: If a reward or an answer is about other observations or actions, a reward that
+            reads transitions is to be fitted to segments that were recorded without, or the run
+            began with something else.
         NotEnoughDataError: If no answer says anything.
         RunDirectoryError: If something is missing or damaged.
     """
-    if config.reward is not None:
-        reward = load_reward(config.reward)
-        try:
-            check_same_spaces_as(reward, env)
-        except ConfigError as error:
-            raise ConfigError(f"{config.reward}: {error}") from error
-        net = reward.net
-        config = dataclasses.replace(config, members=net.n_members, net=net.config)
-    if not config.labels_from:
+    if run is not None and (run.taken / _LABELS).is_file():
+        return _as_begun(config, run)
+    if not config.takes_along:
         return config
-    segments = [s for source in _sources(config, env) for s in source.segments.values()]
-    lengths = Counter(map(len, segments))
+    if config.reward is not None:
+        config = _with_nets_of(config, load_reward(config.reward), env)
+    lengths, knows_next = Counter[int](), True
+    for source in _sources(config, env):
+        for segment in source.segments.values():
+            lengths[len(segment)] += 1
+            knows_next &= segment.next_observations is not None
     if config.segment_length == "auto" and len(lengths) == 1:
         config = dataclasses.replace(config, segment_length=next(iter(lengths)))
-    if any(segment.next_observations is None for segment in segments):
-        if config.net.inputs == "transition":
-            raise ConfigError(
-                "expected next_observations with all segments that are taken along, since the "
-                "reward reads transitions, but some have none; choose --net.inputs action."
-            )
-        if config.net.inputs == "auto":
-            net_config = dataclasses.replace(config.net, inputs="action")
-            config = dataclasses.replace(config, net=net_config)
+    if not knows_next and config.net.inputs == "transition":
+        decided = "the reward that is taken along" if config.reward else "--net.inputs"
+        raise ConfigError(
+            "expected next_observations with all segments that are taken along, since "
+            f"{decided} reads transitions, but some have none; take the answers of a run, or a "
+            "file with next_observations."
+        )
+    if not knows_next and config.net.inputs == "auto":
+        net = dataclasses.replace(config.net, inputs="action")
+        config = dataclasses.replace(config, net=net)
+    if not config.labels and config.calibrate_on == "newest":  # there is one fit, at the start
+        config = dataclasses.replace(config, calibrate_on="both")
     return config
+
+
+def _with_nets_of(config: PreferenceConfig, reward: Reward, env: HasSpaces) -> PreferenceConfig:
+    try:
+        check_same_spaces_as(reward, env)
+    except ConfigError as error:
+        raise ConfigError(f"{config.reward}: {error}") from error
+    return dataclasses.replace(config, members=reward.net.n_members, net=reward.net.config)
+
+
+def _as_begun(config: PreferenceConfig, run: RunDirectory) -> PreferenceConfig:
+    """The settings of a training that goes on, with what it began with."""
+    told = run.read_json(run.taken / _LABELS)
+    begun = tuple(told["labels_from"]), told["reward"]
+    if config.takes_along and (config.labels_from, config.reward) != begun:
+        raise ConfigError(
+            f"expected what {run.root} began with, labels_from={begun[0]} and reward={begun[1]!r}, "
+            f"got {config.labels_from} and {config.reward!r}; begin another run."
+        )
+    settings = dict(told["settings"])
+    if config.segment_length != "auto":
+        settings.pop("segment_length")
+    return dataclasses.replace(
+        config,
+        labels_from=begun[0],
+        reward=begun[1],
+        net=net_from_json(settings.pop("net")),
+        **settings,
+    )
 
 
 def take_along(
@@ -103,7 +142,7 @@ def take_along(
     """Puts all that is taken along where a training finds it; done again, it only reads it back.
 
     Args:
-        config: Settings, after ``with_taken``.
+        config: Settings that ``with_taken`` gave.
         env: What the agent is trained in.
         store: Where its answers go.
         items: Where its segments go.
@@ -112,12 +151,12 @@ def take_along(
     Raises:
         PrefrlError: As ``with_taken``, where it was not asked.
     """
-    if not config.takes_along:
-        return Taken()
     if run is not None and (run.taken / _LABELS).is_file():
         ids = set(run.read_json(run.taken / _LABELS)["queries"])
         there = tuple(query for query in store.queries() if query.id in ids)
         return Taken(there, taken_reward(run))
+    if not config.takes_along:
+        return Taken()
     queries: dict[str, Query] = {}
     for source in _sources(config, env):
         for batch in _batches(source.answers):
@@ -130,7 +169,14 @@ def take_along(
         run.taken.mkdir(exist_ok=True)
         if reward is not None:
             publish_weights(run.taken, reward.version, reward.tensors, about=reward.about)
-        told = {"labels_from": config.labels_from, "queries": list(queries)}
+        names = "members", "segment_length", "calibrate_on"
+        settings = {name: getattr(config, name) for name in names}
+        told = {
+            "labels_from": config.labels_from,
+            "reward": config.reward,
+            "settings": {**settings, "net": with_names(dataclasses.asdict(config.net))},
+            "queries": list(queries),
+        }
         run.write_json(run.taken / _LABELS, told)
     return Taken(tuple(queries.values()), reward)
 
@@ -153,7 +199,7 @@ def _weights(place: str) -> Weights:
 
 def _sources(config: PreferenceConfig, env: HasSpaces) -> Iterator[_Source]:
     """All that is taken along, one after the other, once each is found to fit."""
-    n_before = step_reward(env, config).n_before
+    n_before, n_ratings = step_reward(env, config).n_before, Counter[str]()
     for place in config.labels_from:
         reader = Reader(env.observation_space, env.action_space, n_before=n_before)
         path = Path(place)
@@ -161,7 +207,7 @@ def _sources(config: PreferenceConfig, env: HasSpaces) -> Iterator[_Source]:
             if path.is_dir():
                 source = _source_of_run(RunDirectory.open(path), reader)
             else:
-                source = _source_of_data(read_pairs(path, reader))
+                source = _source_of_data(read_pairs(path, reader), n_ratings)
         except PrefrlError as error:
             told = str(error)
             raise type(error)(told if place in told else f"{place}: {told}") from error
@@ -217,9 +263,14 @@ def pairs_of_run(run: RunDirectory, reader: Reader) -> PairData:
     )
 
 
-def _source_of_data(data: PairData) -> _Source:
-    """The answers of a file, which a label store has names for."""
-    answers, n_ratings = [], Counter[str]()
+def _source_of_data(data: PairData, n_ratings: Counter[str]) -> _Source:
+    """The answers of a file, which a label store has names for.
+
+    Args:
+        data: What was read.
+        n_ratings: How often each query was answered in files before this one; updated.
+    """
+    answers = []
     for judgement in data.comparisons:
         if judgement.preference not in _ANSWERS or judgement.margin:
             raise ConfigError(
@@ -228,13 +279,19 @@ def _source_of_data(data: PairData) -> _Source:
                 "and --reward goes on from what it has learned."
             )
         left, right = judgement.query.left, judgement.query.right
-        query = Query(f"d{left}-{right}", left, right)
+        group = judgement.query.group
+        name = f"d{left}-{right}" if group is None else f"d{_hash(group)}-{left}-{right}"
+        query = Query(name, left, right, None if group is None else f"g{_hash(group)}")
         n_ratings[query.id] += 1
         n = n_ratings[query.id]
         whose = DATASET if n == 1 else f"{DATASET}-{n}"
         given = Submission(query.id, _ANSWERS[judgement.preference], f"{whose}/{query.id}", whose)
         answers.append((query, given))
     return _Source(answers, data.segments, _not_known)
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _not_known(segment: Segment) -> Truth:

@@ -20,6 +20,10 @@ class Line:
     action_space = spaces.Box(-1, 1, (1,), np.float32)
 
 
+SAME = {"observations": np.zeros((3, 2)), "actions": np.zeros((3, 1))}
+OTHER = np.ones((3, 2)), np.zeros((3, 1))
+
+
 def drawn(rng, n, *, lengths=(20,)):
     """Segments, float64, and their true returns."""
     segments = [
@@ -95,6 +99,20 @@ def test_from_the_shell_it_is_a_folder_with_a_card_and_a_figure(run, tmp_path, c
     [
         ([], Line(), NotEnoughDataError, "at least one pair"),
         ([(1, 2)], Line(), ConfigError, "as \\(left, right, preference\\)"),
+        ([(SAME, SAME, 1.0)], Line(), ConfigError, "one that is on both sides"),
+        ([(3, 4, 1.0)], Line(), ConfigError, "a dict or a tuple of arrays"),
+        (
+            [(SAME, (SAME["observations"] + 1, SAME["actions"]), "left")],
+            Line(),
+            ConfigError,
+            "left",
+        ),
+        (
+            [({**SAME, "held": 9}, SAME, 1.0)],
+            Line(),
+            ConfigError,
+            "held as a number of the 3",
+        ),
         ([({}, {}, 1.0)], Line(), ConfigError, "with observations and actions"),
         ("missing.npz", Line(), ConfigError, "no file missing.npz"),
         ("missing.npz", None, ConfigError, "give env"),
@@ -110,6 +128,45 @@ def test_a_preference_is_a_probability(preference):
     (one,) = compared(np.random.default_rng(0), 1)
     with pytest.raises(ConfigError, match=r"a preference in \[0, 1\]"):
         fit_reward([(*one[:2], preference)], Line())
+
+
+def ending(seed):
+    """An episode of CartPole at random, which ends by itself."""
+    from minari.data_collector.episode_buffer import EpisodeBuffer
+
+    env, rng = gym.make("CartPole-v1"), np.random.default_rng(seed)
+    observations, actions, over = [env.reset(seed=seed)[0]], [], False
+    while not over:
+        actions.append(int(rng.integers(2)))
+        seen, _, over, _, _ = env.step(actions[-1])
+        observations.append(seen)
+    n = len(actions)
+    return EpisodeBuffer(
+        id=seed,
+        observations=observations,
+        actions=actions,
+        rewards=[1.0] * n,
+        terminations=[False] * (n - 1) + [True],
+        truncations=[False] * n,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:`")
+def test_of_episodes_that_end_it_is_seen_that_they_are_over(tmp_path, monkeypatch):
+    """Each step is worth 1, so only endings tell segments apart: living longer is better."""
+    minari = pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    episodes = [ending(seed) for seed in range(60)]
+    minari.create_dataset_from_buffers(
+        "cart/random-v0", episodes, env=gym.make("CartPole-v1"), data_format="hdf5"
+    )
+    reward = fit_reward("minari:cart/random-v0", drawing=Drawing(300, 10))
+    assert reward.inputs == "transition"
+    seen = np.zeros((20, 4))
+    worth = reward.predict(
+        seen, np.zeros(20, int), next_observations=seen, ended=np.zeros(20, bool)
+    )
+    assert worth.mean() > 0
 
 
 def recorded(env, seed):

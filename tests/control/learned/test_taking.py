@@ -13,7 +13,14 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 import prefrl
-from prefrl import LabelStore, PreferenceCallback, PreferenceConfig, load_reward, train
+from prefrl import (
+    LabelStore,
+    PreferenceCallback,
+    PreferenceConfig,
+    QueryConfig,
+    load_reward,
+    train,
+)
 from prefrl.control.export import export_segments
 from prefrl.control.items import Items
 from prefrl.control.replay import replay_run
@@ -70,6 +77,90 @@ def test_what_it_began_with_may_be_removed_and_the_run_repeats_its_fits(earlier,
     assert len(fits) >= 2
     assert all(fit.same for fit in fits)
     assert json.loads(result.run.config.read_text())["preferences"]["labels_from"] == [str(copy)]
+
+
+def test_it_is_resumed_and_extended_without_what_it_began_with(earlier, tmp_path, monkeypatch):
+    copy = shutil.copytree(earlier.root, tmp_path / "copy")
+    config = begins_with(tmp_path / "next", labels=0, labels_from=(str(copy),), reward=str(copy))
+    monkeypatch.setattr("prefrl.control.train.finish_run", lambda *told: pytest.fail("too far"))
+    monkeypatch.setattr("prefrl.control.agent_role.AgentRole.finish", lambda role: killed())
+
+    def killed():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.undo()
+    shutil.rmtree(copy)
+    run = prefrl.RunDirectory(config.run)
+    assert prefrl.resume(run).summary["labels"] == len(answers_of(earlier))
+    longer = prefrl.extend(run, steps=1000, labels=3)
+    assert longer.summary["labels"] == len(answers_of(earlier)) + 3
+    told = json.loads(run.config.read_text())["preferences"]
+    assert told["calibrate_on"] == "both"  # as when there were no labels: fits repeat
+
+
+def test_a_script_goes_on_with_what_it_began_with(earlier, tmp_path):
+    def learn(**told):
+        venv = prefrl.HideReward(make_vec_env(lambda: prefrl.adapt_spaces(gym.make(DOT)), 2))
+        model = PPO("MlpPolicy", venv, n_steps=64, batch_size=64, n_epochs=1, device="cpu")
+        callback = PreferenceCallback(
+            PreferenceConfig(segment_length=10, query=QueryConfig(warmup_segments=10)),
+            run=tmp_path / "script",
+            total_steps=1024,
+            **told,
+        )
+        model.learn(512, callback=callback)
+        counts = callback.store.counts()
+        callback.close()
+        return callback, counts.answered
+
+    n = len(answers_of(earlier))
+    _, first = learn(labels=8, labels_from=earlier.root, reward=earlier.root)
+    assert n < first <= n + 8
+    again, second = learn(labels=8)  # as a script that was shortened
+    assert second == n + 8
+    assert again.config.reward == str(earlier.root)
+    assert again.config.learner.standardize_on == "kept"
+    with pytest.raises(ConfigError, match="began with"):
+        learn(labels=8, labels_from=tmp_path)
+
+
+def test_a_reward_of_a_script_is_read_as_it_was_made_where_episodes_end(tmp_path):
+    venv = prefrl.HideReward(make_vec_env("CartPole-v1", 2))
+    model = PPO("MlpPolicy", venv, n_steps=128, batch_size=64, n_epochs=1, device="cpu")
+    callback = PreferenceCallback(
+        PreferenceConfig(segment_length=8, query=QueryConfig(warmup_segments=10)),
+        labels=10,
+        run=tmp_path / "script",
+    )
+    model.learn(1024, callback=callback)
+    config = begins_with(tmp_path / "run", labels=0, reward=str(tmp_path / "script"))
+    result = train(replace(config, env_id="CartPole-v1"))
+    assert result.summary["reward_version"] == 1
+    assert load_reward(result.run).inputs == "action"
+
+
+def test_two_files_about_the_same_pairs_are_two_ratings(earlier, tmp_path):
+    env = prefrl.adapt_spaces(gym.make(DOT))
+    arrays = {
+        "observations": np.random.default_rng(0).normal(size=(2, 10, *env.observation_space.shape)),
+        "actions": np.zeros((2, 10, *env.action_space.shape)),
+        "pairs": np.array([[0, 1]]),
+    }
+    paths = [str(tmp_path / name) for name in ("first.npz", "second.npz")]
+    for path, preference in zip(paths, (1.0, 0.0), strict=True):
+        np.savez(path, **arrays, preferences=np.array([preference]))
+    result = train(begins_with(tmp_path / "run", labels=0, labels_from=tuple(paths)))
+    assert {whose: answer.preference for (_, whose), answer in answers_of(result.run).items()} == {
+        "dataset": 1.0,
+        "dataset-2": 0.0,
+    }
+
+
+def test_few_answers_are_fitted_though_a_first_fit_needs_more(earlier, tmp_path):
+    config = begins_with(tmp_path, labels=4, labels_from=(str(earlier.root),), first_labels=300)
+    assert train(config).summary["labels"] == len(answers_of(earlier)) + 4
 
 
 def test_an_export_is_as_good_as_its_run(earlier, tmp_path):
@@ -163,7 +254,7 @@ def test_a_script_begins_with_them_as_well_and_goes_on_in_parts(earlier, tmp_pat
         ({"labels_from": ("missing",)}, ConfigError, "no file missing"),
         ({"reward": "missing"}, PrefrlError, "missing has none"),
         ({"labels_from": ("empty.jsonl",)}, NotEnoughDataError, "at least one pair"),
-        ({"labels_from": ("no.jsonl",)}, ConfigError, "as prefrl export writes"),
+        ({"labels_from": ("no.jsonl",)}, ConfigError, "a dict or a tuple of arrays, got 3"),
         ({}, ConfigError, "at least 1, or 0 with labels_from or reward"),
     ],
 )

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from prefrl import PreferenceConfig, TrainConfig, train
+from prefrl import PreferenceConfig, TrainConfig, load_reward, train
 from prefrl.control.agent.config import AgentConfig
 
 PAGE = Path(__file__).parents[3] / "docs" / "taking_along.md"
@@ -26,5 +26,5 @@ def test_the_scripts_that_are_shown_run_one_after_the_other(tmp_path, monkeypatc
     names = {}
     for script in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
         exec(script, names)  # noqa: S102 the page's own
-    assert names["reward"].about["labels"] == 10
+    assert load_reward(tmp_path / "rewards" / "mine").about["labels"] == 10
     assert (tmp_path / "rewards" / "mine" / "README.md").is_file()
