@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from prefrl.control.agent.script_run import give_back
 from prefrl.control.config import config_from_json
 from prefrl.control.finish import Result, finish_run
 from prefrl.errors import RunDirectoryError
@@ -59,6 +60,7 @@ def finish_script(
         eval_max_steps=max_steps,
         films=films,
     )
+    give_back(directory)
     with only_one(directory, "agent"):
         if last_row(directory.metrics) is None:
             raise RunDirectoryError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from prefrl.runtime.with_people import WithPeople
 if TYPE_CHECKING:
     from prefrl.control.agent.callback import PreferenceCallback
 
-__all__ = ["Left", "ScriptRun", "resume_script", "script_run"]
+__all__ = ["Left", "ScriptRun", "give_back", "resume_script", "script_run"]
 
 _MADE_BY = {"made_by": "prefrl.PreferenceCallback"}
 _PEOPLE = ("human", "mixed")
@@ -51,6 +52,24 @@ class Left:
     """A number that is not below that of any sample of the agent's steps."""
     checkpoint: Mapping[str, Any] | None
     """State of the newest callback at its newest checkpoint; None without one."""
+
+
+_HELD: dict[tuple[Path, int], contextlib.ExitStack] = {}
+"""What a training holds of its run, by directory and thread."""
+
+
+def _place(run: RunDirectory) -> tuple[Path, int]:
+    return run.root.resolve(), threading.get_ident()
+
+
+def give_back(run: RunDirectory) -> None:
+    """Gives back what a training in this thread held of a run that was broken off.
+
+    A thread has one ``learn()`` at a time. After an exception, a notebook keeps its frames, and
+    with them the callback, for as long as it likes.
+    """
+    if (held := _HELD.pop(_place(run), None)) is not None:
+        held.close()
 
 
 class ScriptRun:
@@ -95,9 +114,10 @@ class ScriptRun:
         """
         if self.people is not None:
             check_filmable(callback.venv)
-        self._held.close()  # of a training that was broken off
+        give_back(self.run)
         self.run.make_folders()
         self._held.enter_context(only_one(self.run, "agent"))
+        _HELD[_place(self.run)] = self._held
         venv = callback.venv
         spaces = {"observations": str(venv.observation_space), "actions": str(venv.action_space)}
         self.run.write_json(self.run.versions, installed_versions())
@@ -110,7 +130,11 @@ class ScriptRun:
         self._saved_at = time.monotonic()
         if self.people is not None:
             self.beat("starting")
-            self.people.open()
+            try:
+                self.people.open()
+            except BaseException:
+                self._held.close()
+                raise
 
     def with_people(self, callback: PreferenceCallback, learner: RewardLearner) -> WithPeople:
         """The partners of a callback whose queries people answer.

@@ -220,3 +220,22 @@ def test_arguments_of_the_environment_are_remembered(tmp_path):
     config = config_from_json(callback.run.read_json(callback.run.config))
     assert config.env.kwargs == {"g": 9.81}
     assert gym.make(config.env_id, **config.env.kwargs).unwrapped.g == 9.81
+
+
+def test_after_a_training_that_was_broken_off_another_one_may_go_on_at_once(tmp_path):
+    """A notebook keeps the last exception, and with it the callback."""
+
+    def learn(**told):
+        venv = HideReward(make_vec_env("Pendulum-v1", 2))
+        model = PPO("MlpPolicy", venv, n_steps=64, batch_size=64, n_epochs=1, device="cpu")
+        config = PreferenceConfig(segment_length=10)
+        callback = PreferenceCallback(config, labels=4, run=tmp_path / "run", **told)
+        model.learn(512, callback=callback)
+
+    def broken(left, right):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as kept:
+        learn(oracle=broken)
+    learn()
+    assert kept.value is not None
