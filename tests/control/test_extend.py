@@ -91,3 +91,16 @@ def test_from_the_shell_with_each_role_in_a_process(tmp_path, capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert "from 22 labels and 4,800 steps" in out
     assert f"prefrl extend {folder}" in out.replace("\n", "")
+
+
+def test_where_people_answer_it_serves_their_page(run, monkeypatch):
+    """The run is finished when it begins: that is no reason to have no page."""
+    told = json.loads(run.config.read_text())
+    run.config.write_text(json.dumps({**told, "oracle": "human", "sync": False}))
+    pages = []
+    monkeypatch.setattr("prefrl.control.train.check_drawable", lambda *told: None)
+    monkeypatch.setattr(
+        "prefrl.commands.train._work", lambda begin, config, page: pages.append(page)
+    )
+    main(["extend", str(run.root), "--steps", "400", "--page.port", "8991"])
+    assert pages[0].port == 8991
