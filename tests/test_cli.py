@@ -127,7 +127,10 @@ def test_doctor_says_what_works(capsys):
     ("arguments", "message"),
     [
         (["train", "HalfCheeta-v5"], "HalfCheeta"),
-        (["train", DOT, "--labels", "0"], "labels must be at least 1, got 0"),
+        (
+            ["train", DOT, "--labels", "0"],
+            "labels must be at least 1, or 0 with labels_from or reward, got 0",
+        ),
         (["train", DOT, "--segment-length", "60"], "segment_length is 60"),
         (["train", DOT, "--steps", "1500", "--segment-length", "50"], "expected segments enough"),
         (["train", "Taxi-v4", "--algo", "sac"], "sac needs Box actions"),

@@ -91,6 +91,7 @@ class AgentRole:
         self._rollback = Rollback(self.agent.model, run, self.agent.not_finite)
         self._looked_at = time.monotonic()
         self._saved_at, self._checked_at = time.monotonic(), self.agent.model.num_timesteps
+        self._saved_step: int | None = None
 
     def step(self) -> bool:
         """One rollout and one update; saves a checkpoint when one is due.
@@ -136,11 +137,12 @@ class AgentRole:
             save_checkpoint(self._run.checkpoints, state)
             if self._replay is not None:
                 self._replay.tidy()
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), self.agent.model.num_timesteps
 
     def finish(self) -> None:
         """Writes the trained policy and a last checkpoint, and closes the environments."""
-        self.save()
+        if self._saved_step != self.agent.model.num_timesteps:
+            self.save()
         self._heartbeat.beat("finishing")
         self.agent.finish()
         self.preferences.close()

@@ -251,7 +251,9 @@ def _caller(
 
 
 def _take_along(config: TrainConfig, run: RunDirectory) -> None:
-    """Puts what the run begins with into its directory."""
+    """Puts what the run begins with into its directory, if it begins with anything."""
+    if not config.preferences.takes_along:
+        return
     env = make_env(config.env_id, config.env)
     with LabelStore(run.labels) as store:
         take_along(config.preferences, env, store, Items(run), run)

@@ -265,8 +265,15 @@ def test_an_environment_that_another_process_cannot_make_is_refused(tmp_path, re
             ppo(venv).learn(512, callback=callback)
 
 
-def test_an_environment_that_cannot_be_drawn_is_refused(tmp_path, registered, capfd):
-    venv = registered("Blind-v0", "control.counter:Counter")
+def test_an_environment_that_cannot_be_drawn_is_refused(tmp_path, monkeypatch, capfd):
+    (tmp_path / "blind_tasks.py").write_text(
+        "import gymnasium\n"
+        "from control.counter import Counter\n"
+        "class Blind(Counter): pass\n"
+        "gymnasium.register('Blind-v0', entry_point='blind_tasks:Blind')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    venv = make_vec_env("blind_tasks:Blind-v0", 2, wrapper_class=record_for_films)
     callback = PreferenceCallback(CONFIG, oracle="human", run=tmp_path / "run")
     with pytest.raises(ConfigError, match="Blind-v0 cannot be filmed here"):
         ppo(venv).learn(512, callback=callback)

@@ -106,4 +106,4 @@ def test_an_id_that_the_script_itself_registers_is_warned_of(tasks):
     (tasks / "script.py").write_text(made)
     trained = process("script.py", "Mine-v0", folder=tasks)
     assert trained.returncode == 0, trained.stderr
-    assert "no module was found that registers Mine-v0" in trained.stderr
+    assert "Mine-v0 is made by a class of the script itself" in trained.stderr
