@@ -80,6 +80,8 @@ def script(folder, *, ends=ONCE, env_id="CartPole-v1", labels=LABELS):
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=subprocess.STDOUT,
+            # Where the tests themselves run in the background, Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         with process.stdin:
@@ -273,7 +275,7 @@ def test_an_environment_that_cannot_be_drawn_is_refused(tmp_path, monkeypatch, c
         "gymnasium.register('Blind-v0', entry_point='blind_tasks:Blind')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    venv = make_vec_env("blind_tasks:Blind-v0", 2, wrapper_class=record_for_films)
+    venv = DummyVecEnv([lambda: record_for_films(gym.make("blind_tasks:Blind-v0"))] * 2)
     callback = PreferenceCallback(CONFIG, oracle="human", run=tmp_path / "run")
     with pytest.raises(ConfigError, match="Blind-v0 cannot be filmed here"):
         ppo(venv).learn(512, callback=callback)
