@@ -54,7 +54,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
     def partners(callback: PreferenceCallback) -> Apart:
         n_transitions = config.agent.transitions_per_rollout(config.algo)
-        return Apart(
+        apart = Apart(
             run,
             callback.net,
             callback.questioner,
@@ -65,8 +65,9 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
                 config.preferences.max_stale_rollouts * n_transitions, config.max_unanswered
             ),
             waiting=wait,
-            first=callback.taken.reward,
         )
+        apart.begin(callback.taken.reward)
+        return apart
 
     preferences = PreferenceCallback(
         config.preferences, run=run, seed=config.seed, partners=partners

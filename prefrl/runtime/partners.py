@@ -251,7 +251,6 @@ class Apart:
         config: When a fit is due.
         patience: When the agent waits.
         waiting: Called while it waits, with the state that it is in; returns whether to give up.
-        first: The reward that the run begins with, if it does: no rollout goes without it.
     """
 
     def __init__(
@@ -265,13 +264,9 @@ class Apart:
         config: LearnerConfig,
         patience: Patience,
         waiting: Callable[[str], bool],
-        first: Weights | None = None,
     ) -> None:
         self.used = UsedReward()
         """What the net holds."""
-        if first is not None:
-            put_into(net.module(), first)
-            self.used = UsedReward(version=1)
         self._run = run
         self._net = net
         self._store = store
@@ -286,6 +281,12 @@ class Apart:
         self._refused = 0
         # Whatever a checkpoint says: the store is the truth about what was asked.
         questioner.recall(store.queries())
+
+    def begin(self, first: Weights | None) -> None:
+        """Takes up the reward that the run begins with, if it does: no rollout goes without it."""
+        if first is not None:
+            put_into(self._net.module(), first)
+            self.used = UsedReward(version=1)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the partners keep their own state."""

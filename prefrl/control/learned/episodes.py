@@ -86,13 +86,8 @@ def pairs_of_minari(
             f"expected at least two segments of {segment_length} steps in {name}, whose longest "
             f"episode has {lengths.max(initial=0)}; choose shorter ones."
         )
-    drawn = rng.integers(n_starts.sum(), size=(n, 2))
-    for row in np.flatnonzero(drawn[:, 0] == drawn[:, 1]):
-        drawn[row, 1] = (drawn[row, 0] + 1) % n_starts.sum()
-    ends = np.cumsum(n_starts)
-    episodes = np.searchsorted(ends, drawn, side="right")
-    starts = drawn - (ends - n_starts)[episodes]
-    ids, truths = np.empty(drawn.shape, object), dict[str, NDArray[np.float64]]()
+    episodes, starts = _places(n, n_starts, rng)
+    ids, truths = np.empty(starts.shape, object), dict[str, NDArray[np.float64]]()
     for episode in dataset.iterate_episodes(np.unique(episodes).tolist()):
         for place in zip(*np.nonzero(episodes == episode.id), strict=True):
             first = int(starts[place])
@@ -105,6 +100,18 @@ def pairs_of_minari(
         if answer.preference is not None and left != right:  # of few states some may be the same
             reader.compare(left, right, answer.preference)
     return reader.data()
+
+
+def _places(
+    n: int, n_starts: NDArray[np.intp], rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which episode and which first step n pairs have, both (n, 2), never the same place twice."""
+    drawn = rng.integers(n_starts.sum(), size=(n, 2))
+    for row in np.flatnonzero(drawn[:, 0] == drawn[:, 1]):
+        drawn[row, 1] = (drawn[row, 0] + 1) % n_starts.sum()
+    ends = np.cumsum(n_starts)
+    episodes = np.searchsorted(ends, drawn, side="right")
+    return episodes, drawn - (ends - n_starts)[episodes]
 
 
 def _segment(episode: Any, steps: slice) -> dict[str, Any]:
