@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from prefrl.control.environments.source import EnvConfig
     from prefrl.control.environments.states import RecordState
     from prefrl.control.finish import Result
-    from prefrl.control.learned.offline import Drawing, fit_reward
+    from prefrl.control.learned.episodes import Drawing
+    from prefrl.control.learned.offline import fit_reward
     from prefrl.control.learned.reward import Reward, load_reward
     from prefrl.control.learned.wrapping import LearnedReward
-    from prefrl.control.policy import Policy, load_policy
+    from prefrl.control.policies.loaded import Policy, load_policy
     from prefrl.control.preferences import PreferenceConfig
     from prefrl.control.presets import preset
     from prefrl.control.queries import QueryConfig
@@ -96,10 +97,11 @@ _MODULES = {
     "prefrl.control.agent.script_run": ("resume_script",),
     "prefrl.control.config": ("TrainConfig",),
     "prefrl.control.finish": ("Result",),
-    "prefrl.control.learned.offline": ("Drawing", "fit_reward"),
+    "prefrl.control.learned.episodes": ("Drawing",),
+    "prefrl.control.learned.offline": ("fit_reward",),
     "prefrl.control.learned.reward": ("Reward", "load_reward"),
     "prefrl.control.learned.wrapping": ("LearnedReward",),
-    "prefrl.control.policy": ("Policy", "load_policy"),
+    "prefrl.control.policies.loaded": ("Policy", "load_policy"),
     "prefrl.control.environments.adapting": ("adapt_spaces",),
     "prefrl.control.environments.hide_reward": ("HideReward",),
     "prefrl.control.environments.one": ("record_for_films",),

@@ -10,8 +10,10 @@ from typing import Annotated
 import tyro
 
 from prefrl.commands.console import console
-from prefrl.control.learned.offline import Drawing, fit_reward
+from prefrl.control.learned.episodes import Drawing
+from prefrl.control.learned.offline import fit_reward
 from prefrl.control.reward.config import RewardNetConfig
+from prefrl.core.oracle import OracleConfig
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError
 from prefrl.report.figures import calibration
@@ -38,7 +40,9 @@ class FitReward:
     fit: FitConfig = field(default_factory=FitConfig)
     """How they are fitted."""
     drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
-    """How pairs are drawn from a dataset of Minari; from nothing else they are drawn."""
+    """Which pairs are drawn from a dataset of Minari; from nothing else they are drawn."""
+    teacher: OracleConfig = field(default_factory=OracleConfig)
+    """How the oracle errs that answers them, by the dataset's rewards."""
     seed: int = 0
     """Of everything random."""
 
@@ -57,6 +61,7 @@ def fit(command: FitReward) -> None:
         net=command.net,
         fit=command.fit,
         drawing=command.drawing,
+        teacher=command.teacher,
         seed=command.seed,
     )
     folder = reward.save(command.output)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
+from rich.progress import Progress
 
-from prefrl.commands.console import console, print_link
+from prefrl.commands.console import console, errors, print_link
 from prefrl.commands.page import (
     PageConfig,
     check_page,
@@ -19,8 +21,10 @@ from prefrl.commands.page import (
 )
 from prefrl.commands.samples import make_samples
 from prefrl.commands.sft import is_sft
+from prefrl.control.learned.episodes import Drawing
+from prefrl.control.learned.to_label import pairs_to_label
 from prefrl.control.roles import role_command
-from prefrl.errors import RunDirectoryError
+from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["Label", "label"]
@@ -36,13 +40,23 @@ class Label:
     """Print a sign-in link for somebody of this name, and do no more."""
     sample: bool = False
     """Make the directory, with a few things to compare, to try the page."""
+    segments: str | None = None
+    """Make the directory, with pairs of segments of a dataset to compare: minari:NAME."""
+    drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: Drawing(pairs=100)
+    )
+    """Which pairs are drawn from it."""
+    seed: int = 0
+    """Of what is drawn."""
     page: PageConfig = field(default_factory=PageConfig)
     """Where the page is served; as it was before if nothing is said."""
 
 
 def label(command: Label) -> None:
     """Serves the page until it is told to stop; or prints a link."""
-    if command.sample and not RunDirectory(command.run).config.is_file():
+    if command.segments is not None:
+        _make_pairs(command, command.segments)
+    elif command.sample and not RunDirectory(command.run).config.is_file():
         make_samples(command.run)
     run = RunDirectory.open(command.run)
     if is_sft(run):
@@ -63,3 +77,27 @@ def label(command: Label) -> None:
     films = [role_command("renderer", run, essential=False)] if is_control else []
     serve_page(run, films, on_start=lambda: print_link("To label, open", link))
     console.print(f"The page is closed; prefrl label {run.root} opens it again.", soft_wrap=True)
+    if "segments" in run.read_json(run.config):
+        console.print(f"Fit a reward to the answers: prefrl fit {run.root} --output REWARD")
+
+
+def _make_pairs(command: Label, data: str) -> None:
+    """Makes the directory from a dataset, unless it was made from that before."""
+    run = RunDirectory(command.run)
+    if run.config.is_file():
+        made_from = run.read_json(run.config).get("segments")
+        if made_from != data:
+            raise ConfigError(
+                f"expected a new directory for pairs of {data}, but {run.root} has something else "
+                "to label; choose another one."
+            )
+        return
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task("playing the episodes again", total=None)
+        pairs_to_label(
+            command.run,
+            data,
+            drawing=command.drawing,
+            seed=command.seed,
+            told=lambda done, of: progress.update(task, completed=done, total=of),
+        )

@@ -17,9 +17,9 @@ from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import TrainingProgress
 from prefrl.commands.stopping import show_stopped
 from prefrl.control.config import TrainConfig, config_from_json, with_settings
-from prefrl.control.evaluate import evaluate as run_episodes
 from prefrl.control.finish import Result, load_run
-from prefrl.control.policies import choose_policy
+from prefrl.control.policies.evaluate import evaluate as run_episodes
+from prefrl.control.policies.kept import choose_policy
 from prefrl.control.train import extend as extend_training
 from prefrl.control.train import extended_config
 from prefrl.control.train import resume as resume_training

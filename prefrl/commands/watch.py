@@ -11,10 +11,10 @@ import tyro
 
 from prefrl.commands.console import console, errors
 from prefrl.commands.train import open_agent_run
-from prefrl.control.evaluate import Evaluation, evaluate
 from prefrl.control.films.drawing import Recorded, film_reel
 from prefrl.control.finish import load_run
-from prefrl.control.policies import choose_policy
+from prefrl.control.policies.evaluate import Evaluation, evaluate
+from prefrl.control.policies.kept import choose_policy
 from prefrl.errors import ConfigError
 
 __all__ = ["Watch", "watch"]

@@ -18,7 +18,7 @@ from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.agent.replay_files import ReplayFiles
 from prefrl.control.agent.rollback import Rollback
 from prefrl.control.config import TrainConfig, config_as_json, devices_of
-from prefrl.control.evaluations import Evaluations
+from prefrl.control.policies.evaluations import Evaluations
 from prefrl.control.tracking import start_tracking
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.role import Heartbeat, StopSignal, read_status

@@ -320,8 +320,14 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
     """The config that ``config_as_json`` wrote.
 
     Raises:
-        RunDirectoryError: If it is not one of this release.
+        RunDirectoryError: If it is not one of this release, or not of a training.
     """
+    if "segments" in content:
+        raise RunDirectoryError(
+            f"expected a training, but this has pairs of {content['segments']} to label, and no "
+            "agent; prefrl fit makes a reward of the answers, and prefrl train ENV --labels-from "
+            "takes them along."
+        )
     try:
         content["figure"] = tuple(content.get("figure", ()))
         agent = AgentConfig(**_tuples(content.pop("agent")))

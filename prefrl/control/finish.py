@@ -18,9 +18,9 @@ from prefrl.control.config import (
     devices_of,
 )
 from prefrl.control.environments.making import check_environment
-from prefrl.control.evaluate import Evaluation, evaluate
 from prefrl.control.films.drawing import Recorded, film, film_pairs
-from prefrl.control.policies import KeptPolicy, check_nets_of_run, choose_policy
+from prefrl.control.policies.evaluate import Evaluation, evaluate
+from prefrl.control.policies.kept import KeptPolicy, check_nets_of_run, choose_policy
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.errors import PrefrlError
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays

@@ -15,7 +15,7 @@ from prefrl.control.environments.frames import PackedFrames
 from prefrl.control.environments.journals import Journals, as_state, from_state
 from prefrl.control.environments.rollout import Rollout
 
-__all__ = ["Segment", "SegmentSampler"]
+__all__ = ["Segment", "SegmentSampler", "held"]
 
 _OVER = "-over"
 
@@ -242,12 +242,12 @@ def _segment(
     frames = None if steps.frames is None else steps.frames[:, 0]
     if n_held:
         final = observations[-1] if after is None else after[-1]
-        observations = _held(observations, final, n_held)
-        after = None if after is None else _held(after, final, n_held)
-        actions = _held(actions, np.zeros_like(actions[-1]), n_held)
+        observations = held(observations, final, n_held)
+        after = None if after is None else held(after, final, n_held)
+        actions = held(actions, np.zeros_like(actions[-1]), n_held)
         if states is not None and steps.final_states is not None:
-            states = _held(states, steps.final_states[-1, 0], n_held)
-        frames = None if frames is None else _held(frames, frames[-1], n_held)
+            states = held(states, steps.final_states[-1, 0], n_held)
+        frames = None if frames is None else held(frames, frames[-1], n_held)
     # The name says when, where and what: a run that repeats itself gives the same names, and one
     # that does not cannot give an old name to something else.
     digest = hashlib.blake2b(name.encode(), digest_size=8)
@@ -269,7 +269,7 @@ def _segment(
     return segment, np.append(steps.true_rewards[:, 0], np.zeros(n_held))
 
 
-def _held(steps: NDArray[Any], final: NDArray[Any], n: int) -> NDArray[Any]:
+def held(steps: NDArray[Any], final: NDArray[Any], n: int) -> NDArray[Any]:
     """Steps, shape (T, ...), and then n times what was last, shape (...)."""
     return np.concatenate([steps, np.broadcast_to(final, (n, *final.shape))])
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.control.config import TrainConfig
-from prefrl.control.evaluate import evaluate
+from prefrl.control.policies.evaluate import evaluate
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.train import train
 from prefrl.runtime.rundir import installed_versions

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.control.agent.agent import Agent
-from prefrl.control.evaluate import evaluate
+from prefrl.control.policies.evaluate import evaluate
 from prefrl.control.presets import preset
 from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.rundir import RunDirectory

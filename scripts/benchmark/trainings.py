@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.control.config import TrainConfig
 from prefrl.control.environments.source import EnvConfig
-from prefrl.control.evaluate import evaluate
+from prefrl.control.policies.evaluate import evaluate
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.train import train

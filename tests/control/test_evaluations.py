@@ -10,7 +10,7 @@ from prefrl import PreferenceConfig, RunDirectory, TrainConfig, train
 from prefrl.cli import main
 from prefrl.control.agent.agent import AgentConfig
 from prefrl.control.finish import load_run
-from prefrl.control.policies import choose_policy
+from prefrl.control.policies.kept import choose_policy
 from prefrl.control.queries import QueryConfig
 from prefrl.control.train import resume
 from prefrl.errors import ConfigError, RunDirectoryError

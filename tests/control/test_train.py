@@ -8,8 +8,8 @@ from prefrl import EnvConfig, PreferenceConfig, TrainConfig, train
 from prefrl.cli import main
 from prefrl.control.agent.agent import AgentConfig
 from prefrl.control.config import config_as_json, config_from_json
-from prefrl.control.evaluate import evaluate
 from prefrl.control.finish import load_run
+from prefrl.control.policies.evaluate import evaluate
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.correlation import correlation
 from prefrl.core.store import LabelStore

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,35 @@ from prefrl.control.learned.pairs import PairData, Reader
 from prefrl.core.oracle import OracleConfig, SyntheticOracle
 from prefrl.errors import ConfigError, MissingExtraError, NotEnoughDataError
 
-__all__ = ["load_minari", "pairs_of_minari"]
+__all__ = [
+    "MINARI",
+    "Drawing",
+    "DrawnPairs",
+    "arrays_of",
+    "draw_pairs",
+    "load_minari",
+    "pairs_of_minari",
+]
+
+MINARI = "minari:"
+"""Begins the name of a dataset of Minari."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which pairs are drawn from episodes that nobody has compared."""
+
+    pairs: int = 700
+    """Pairs to draw."""
+    segment_length: int = 50
+    """Steps per segment."""
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1 or self.segment_length < 2:
+            raise ConfigError(
+                "expected at least 1 pair of segments of 2 steps, got "
+                f"{self.pairs} of {self.segment_length}."
+            )
 
 
 def load_minari(name: str) -> Any:
@@ -41,59 +70,28 @@ def load_minari(name: str) -> Any:
 
 
 def pairs_of_minari(
-    name: str,
-    reader: Reader,
-    *,
-    n: int,
-    segment_length: int,
-    teacher: OracleConfig,
-    seed: int,
+    name: str, reader: Reader, *, drawing: Drawing, teacher: OracleConfig, seed: int
 ) -> PairData:
     """Draws pairs of segments from a dataset, and has the oracle answer by its rewards.
-
-    A segment begins at any step of any episode as likely as at any other, as long as all of it is
-    in the episode. Where the environment ended the episode, it may also reach half of its length
-    beyond: then it is shorter, and what is missing is worth nothing.
 
     Args:
         name: Of the dataset.
         reader: For its spaces.
-        n: Pairs at most.
-        segment_length: Steps per segment.
+        drawing: How many pairs, of which length.
         teacher: How the oracle errs.
         seed: Of what is drawn, and of the oracle.
 
     Raises:
-        ConfigError: As ``load_minari``, or if there are fewer than one pair or two steps.
+        ConfigError: As ``load_minari``.
         MissingExtraError: As ``load_minari``.
         NotEnoughDataError: If the dataset has fewer than two segments.
     """
-    if n < 1 or segment_length < 2:
-        raise ConfigError(
-            f"expected at least 1 pair of segments of 2 steps, got {n} of {segment_length}."
-        )
-    dataset, rng = load_minari(name), np.random.default_rng(seed)
-    lengths, beyond = np.array(
-        [
-            (len(e.actions), segment_length // 2 if e.terminations[-1] else 0)
-            for e in dataset.iterate_episodes()
-        ],
-        dtype=np.intp,
-    ).T
-    n_starts = np.maximum(0, lengths + beyond - segment_length + 1)
-    if n_starts.sum() < 2:
-        raise NotEnoughDataError(
-            f"expected at least two segments of {segment_length} steps in {name}, whose longest "
-            f"episode has {lengths.max(initial=0)}; choose shorter ones."
-        )
-    episodes, starts = _places(n, n_starts, rng)
-    ids, truths = np.empty(starts.shape, object), dict[str, NDArray[np.float64]]()
-    for episode in dataset.iterate_episodes(np.unique(episodes).tolist()):
-        for place in zip(*np.nonzero(episodes == episode.id), strict=True):
-            first = int(starts[place])
-            steps = slice(first, min(first + segment_length, len(episode.actions)))
-            ids[place] = reader.add(_segment(episode, steps))
-            truths[ids[place]] = np.asarray(episode.rewards[steps], np.float64)
+    dataset, truths = load_minari(name), dict[str, NDArray[np.float64]]()
+    drawn = draw_pairs(dataset, drawing, seed=seed)
+    ids = np.empty(drawn.episodes.shape, object)
+    for episode, place, steps in drawn.of(dataset):
+        ids[place] = reader.add(arrays_of(episode, steps), length=drawing.segment_length)
+        truths[ids[place]] = np.asarray(episode.rewards[steps], np.float64)
     oracle = SyntheticOracle(lambda item: truths[item.id], config=teacher, seed=seed)
     for left, right in ids.tolist():
         answer = oracle.compare(reader.segment(left), reader.segment(right))
@@ -102,19 +100,61 @@ def pairs_of_minari(
     return reader.data()
 
 
-def _places(
-    n: int, n_starts: NDArray[np.intp], rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Which episode and which first step n pairs have, both (n, 2), never the same place twice."""
+@dataclass(frozen=True)
+class DrawnPairs:
+    """Where in a dataset the segments of N pairs are."""
+
+    episodes: NDArray[np.intp]
+    """Ids of the episodes of left and right, shape (N, 2)."""
+    starts: NDArray[np.intp]
+    """Their first steps, shape (N, 2)."""
+    segment_length: int
+    """Steps per segment, of which some may lie beyond the end of the episode."""
+
+    def of(self, dataset: Any) -> Iterator[tuple[Any, tuple[int, int], slice]]:
+        """Episode by episode: each, with the pair and the side of a segment, and its steps."""
+        for episode in dataset.iterate_episodes(np.unique(self.episodes).tolist()):
+            for pair, side in np.argwhere(self.episodes == episode.id).tolist():
+                first, n = int(self.starts[pair, side]), len(episode.actions)
+                if first + self.segment_length == n and episode.terminations[-1]:
+                    first += 1  # where the last step ended the episode, it shows that it is over
+                yield episode, (pair, side), slice(first, min(first + self.segment_length, n))
+
+
+def draw_pairs(dataset: Any, drawing: Drawing, *, seed: int) -> DrawnPairs:
+    """Draws pairs of segments from a dataset, never a segment with itself.
+
+    A segment begins at any step of any episode as likely as at any other, as long as all of it is
+    in the episode. Where the environment ended the episode, it may also reach half of its length
+    beyond: what is beyond is held, and worth nothing.
+
+    Raises:
+        NotEnoughDataError: If the dataset has fewer than two segments.
+    """
+    n, length, rng = drawing.pairs, drawing.segment_length, np.random.default_rng(seed)
+    lengths, beyond, known = np.array(
+        [
+            (len(e.actions), length // 2 if e.terminations[-1] else 0, e.id)
+            for e in dataset.iterate_episodes()
+        ],
+        dtype=np.intp,
+    ).T
+    n_starts = np.maximum(0, lengths + beyond - length + 1)
+    if n_starts.sum() < 2:
+        raise NotEnoughDataError(
+            f"expected at least two segments of {length} steps in {dataset.spec.dataset_id}, whose "
+            f"longest episode has {lengths.max(initial=0)}; choose shorter ones."
+        )
     drawn = rng.integers(n_starts.sum(), size=(n, 2))
     for row in np.flatnonzero(drawn[:, 0] == drawn[:, 1]):
         drawn[row, 1] = (drawn[row, 0] + 1) % n_starts.sum()
     ends = np.cumsum(n_starts)
     episodes = np.searchsorted(ends, drawn, side="right")
-    return episodes, drawn - (ends - n_starts)[episodes]
+    return DrawnPairs(known[episodes], drawn - (ends - n_starts)[episodes], length)
 
 
-def _segment(episode: Any, steps: slice) -> dict[str, Any]:
+def arrays_of(episode: Any, steps: slice) -> dict[str, Any]:
+    """The arrays of a segment by name, as ``Reader.add`` takes them."""
     after = slice(steps.start + 1, steps.stop + 1)
     return {
         "observations": _some(episode.observations, steps),

@@ -134,6 +134,11 @@ def read_run(run: RunDirectory) -> RewardFile:
         ConfigError: If the run's environment cannot be made.
     """
     told = run.read_json(run.config)
+    if "segments" in told:
+        raise RunDirectoryError(
+            f"expected a run with a reward, but {run.root} has only answers; fit one to them: "
+            f"prefrl fit {run.root} --output FOLDER."
+        )
     if "env_id" not in told or "preferences" not in told:
         raise RunDirectoryError(
             f"expected a run of an agent in an environment, or the folder of a learned reward, but "

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from prefrl.control.environments.making import check_environment
 from prefrl.control.environments.source import EnvConfig, make_env
-from prefrl.control.learned.episodes import load_minari, pairs_of_minari
+from prefrl.control.learned.episodes import MINARI, Drawing, load_minari, pairs_of_minari
 from prefrl.control.learned.pairs import PairData, Reader, pairs_of, read_pairs
 from prefrl.control.learned.reward import Reward
 from prefrl.control.learned.taking import pairs_of_run
@@ -30,28 +30,13 @@ from prefrl.errors import ConfigError
 from prefrl.runtime.fitting import fit_once
 from prefrl.runtime.rundir import RunDirectory
 
-__all__ = ["MINARI", "Drawing", "Pairs", "fit_reward"]
-
-MINARI = "minari:"
-"""Begins the name of a dataset of Minari."""
+__all__ = ["Pairs", "fit_reward"]
 
 Pairs = RunDirectory | str | os.PathLike[str] | Iterable[tuple[Any, ...]]
 """A run; a file, .jsonl or .npz; ``minari:NAME``; or tuples (left, right, preference), and if known
 a margin, whose sides are segments, dicts of arrays among them."""
 
 _CALIBRATION_BINS = 10
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How pairs are drawn from episodes that nobody has compared, and answered by the oracle."""
-
-    pairs: int = 700
-    """How many."""
-    segment_length: int = 50
-    """Steps per segment."""
-    teacher: OracleConfig = dataclasses.field(default_factory=OracleConfig)
-    """How the oracle errs, which compares the true returns that the dataset has."""
 
 
 def fit_reward(
@@ -62,6 +47,7 @@ def fit_reward(
     net: RewardNetConfig | None = None,
     fit: FitConfig | None = None,
     drawing: Drawing | None = None,
+    teacher: OracleConfig | None = None,
     seed: int = 0,
 ) -> Reward:
     """Fits a reward to pairs of segments that are there already.
@@ -77,7 +63,8 @@ def fit_reward(
         net: What the nets look like; what they read is decided by what the segments show, unless
             ``net.inputs`` says it.
         fit: How they are fitted, from fresh parameters whatever it says.
-        drawing: How pairs are drawn from a dataset of Minari.
+        drawing: Which pairs are drawn from a dataset of Minari.
+        teacher: How the oracle errs that answers them, by the true returns.
         seed: Of everything random.
 
     Returns:
@@ -94,13 +81,11 @@ def fit_reward(
     started = time.monotonic()
     spaces_of, about = _spaces_of(pairs, env)
     settings = PreferenceConfig(members=members, net=net or RewardNetConfig())
-    data, told = _read(pairs, spaces_of, settings, drawing or Drawing(), seed)
+    data, told = _read(pairs, spaces_of, settings, drawing, teacher, seed)
     segments = list(data.segments.values())
     settings = dataclasses.replace(settings, net=_net_for(settings.net, segments))
-    both = spaces_of.observation_space, spaces_of.action_space
-    reward = Reward(step_reward(spaces_of, settings), *both, about | told)
-    for segment in segments:
-        reward.segment(segment)  # has what the net reads
+    reward = _before_any_fit(spaces_of, settings, about | told)
+    _check_all_known(reward, segments)
     report = fit_once(
         reward.net,
         data.comparisons,
@@ -114,6 +99,17 @@ def fit_reward(
     reward.report = report
     reward.about |= _told_by(report) | {"seconds": round(time.monotonic() - started, 2)}
     return reward
+
+
+def _before_any_fit(env: HasSpaces, settings: PreferenceConfig, about: dict[str, Any]) -> Reward:
+    net = step_reward(env, settings)
+    return Reward(net, env.observation_space, env.action_space, about)
+
+
+def _check_all_known(reward: Reward, segments: Sequence[Segment]) -> None:
+    """Makes sure that segments have what the net reads."""
+    for segment in segments:
+        reward.segment(segment)
 
 
 def _told_by(report: FitReport) -> dict[str, Any]:
@@ -168,7 +164,12 @@ def _run_of(pairs: Pairs) -> RunDirectory | None:
 
 
 def _read(
-    pairs: Pairs, env: HasSpaces, settings: PreferenceConfig, drawing: Drawing, seed: int
+    pairs: Pairs,
+    env: HasSpaces,
+    settings: PreferenceConfig,
+    drawing: Drawing | None,
+    teacher: OracleConfig | None,
+    seed: int,
 ) -> tuple[PairData, dict[str, Any]]:
     n_before = step_reward(env, settings).n_before
     reader = Reader(env.observation_space, env.action_space, n_before=n_before)
@@ -179,9 +180,8 @@ def _read(
         data = pairs_of_minari(
             name,
             reader,
-            n=drawing.pairs,
-            segment_length=drawing.segment_length,
-            teacher=drawing.teacher,
+            drawing=drawing or Drawing(),
+            teacher=teacher or OracleConfig(),
             seed=seed,
         )
         return data, {"dataset": name}

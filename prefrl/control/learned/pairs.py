@@ -77,8 +77,12 @@ class Reader:
         self._segments: dict[str, Segment] = {}
         self._comparisons: list[Judgement] = []
 
-    def add(self, told: Segment | Mapping[str, Any] | tuple[Any, ...]) -> str:
+    def add(self, told: Segment | Mapping[str, Any] | tuple[Any, ...], *, length: int = 0) -> str:
         """Takes in a segment, or its arrays by name or in their order; returns its id.
+
+        Args:
+            told: What is taken in.
+            length: Steps up to which arrays are held where their last step ended the episode.
 
         Raises:
             ConfigError: If it does not fit the spaces.
@@ -89,7 +93,9 @@ class Reader:
                 raise ConfigError(
                     f"expected a segment, a dict or a tuple of arrays, got {told!r:.60}."
                 )
-            made = segment_of(made, self._layout, self.spaces, n_before=self._n_before)
+            made = segment_of(
+                made, self._layout, self.spaces, n_before=self._n_before, length=length
+            )
         self.check(made)
         self._segments[made.id] = made
         return made.id

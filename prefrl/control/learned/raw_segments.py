@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from prefrl.control.environments.frames import PackedFrames
 from prefrl.control.environments.spaces import Layout, encode_actions
-from prefrl.control.segments import Segment
+from prefrl.control.segments import Segment, held
 from prefrl.errors import ConfigError
 
 __all__ = ["ORDER", "leading_shape", "segment_of"]
@@ -51,7 +51,12 @@ def leading_shape(values: Any, space: spaces.Space[Any], name: str) -> tuple[int
 
 
 def segment_of(
-    told: Mapping[str, Any], layout: Layout, spaces_of: tuple[Any, Any], *, n_before: int = 0
+    told: Mapping[str, Any],
+    layout: Layout,
+    spaces_of: tuple[Any, Any],
+    *,
+    n_before: int = 0,
+    length: int = 0,
 ) -> Segment:
     """A segment of T steps, from arrays by name.
 
@@ -63,6 +68,7 @@ def segment_of(
         layout: Of the observations.
         spaces_of: Those of observations and actions.
         n_before: Pictures before a step that its reward depends on; before the first, all is black.
+        length: Steps up to which it is held where its last one ended the episode.
 
     Raises:
         ConfigError: If something is missing, or does not fit the spaces.
@@ -94,11 +100,13 @@ def segment_of(
             raise ConfigError(f"expected finite numbers in a segment, but its {name} have others.")
     if ended is not None and np.any(ended):
         n_held = len(numbers) - 1 - int(np.argmax(ended))
-        if not n_held:  # the ending shows by a step that is held
-            numbers, n_held = np.concatenate([numbers, numbers[-1:]]), 1
-            actions = np.concatenate([actions, np.zeros_like(actions[-1:])])
-            after = None if after is None else np.concatenate([after, after[-1:]])
-            pictures = None if pictures is None else np.concatenate([pictures, pictures[-1:]])
+        if not n_held:  # the ending shows by steps that are held, or one at least
+            n_held = max(1, length - len(numbers))
+            final = numbers[-1] if after is None else after[-1]
+            numbers = held(numbers, final, n_held)
+            actions = held(actions, np.zeros_like(actions[-1]), n_held)
+            after = None if after is None else held(after, final, n_held)
+            pictures = None if pictures is None else held(pictures, pictures[-1], n_held)
     return _named(numbers, actions, after, n_held, _with_past(pictures, n_before))
 
 

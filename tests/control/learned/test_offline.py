@@ -2,13 +2,12 @@
 
 import sys
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from control.test_train import DOT, short
 from gymnasium import spaces
 
-from prefrl import Drawing, fit_reward, load_reward, train
+from prefrl import fit_reward, load_reward, train
 from prefrl.cli import main
 from prefrl.errors import ConfigError, MissingExtraError, NotEnoughDataError
 
@@ -128,88 +127,6 @@ def test_a_preference_is_a_probability(preference):
     (one,) = compared(np.random.default_rng(0), 1)
     with pytest.raises(ConfigError, match=r"a preference in \[0, 1\]"):
         fit_reward([(*one[:2], preference)], Line())
-
-
-def ending(seed):
-    """An episode of CartPole at random, which ends by itself."""
-    from minari.data_collector.episode_buffer import EpisodeBuffer
-
-    env, rng = gym.make("CartPole-v1"), np.random.default_rng(seed)
-    observations, actions, over = [env.reset(seed=seed)[0]], [], False
-    while not over:
-        actions.append(int(rng.integers(2)))
-        seen, _, over, _, _ = env.step(actions[-1])
-        observations.append(seen)
-    n = len(actions)
-    return EpisodeBuffer(
-        id=seed,
-        observations=observations,
-        actions=actions,
-        rewards=[1.0] * n,
-        terminations=[False] * (n - 1) + [True],
-        truncations=[False] * n,
-    )
-
-
-@pytest.mark.filterwarnings("ignore:`")
-def test_of_episodes_that_end_it_is_seen_that_they_are_over(tmp_path, monkeypatch):
-    """Each step is worth 1, so only endings tell segments apart: living longer is better."""
-    minari = pytest.importorskip("minari")
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    episodes = [ending(seed) for seed in range(60)]
-    minari.create_dataset_from_buffers(
-        "cart/random-v0", episodes, env=gym.make("CartPole-v1"), data_format="hdf5"
-    )
-    reward = fit_reward("minari:cart/random-v0", drawing=Drawing(300, 10))
-    assert reward.inputs == "transition"
-    seen = np.zeros((20, 4))
-    worth = reward.predict(
-        seen, np.zeros(20, int), next_observations=seen, ended=np.zeros(20, bool)
-    )
-    assert worth.mean() > 0
-
-
-def recorded(env, seed):
-    """An episode of random play, as Minari keeps it."""
-    from minari.data_collector.episode_buffer import EpisodeBuffer
-
-    rng, (seen, _) = np.random.default_rng(seed), env.reset(seed=seed)
-    observations, actions, rewards = [seen], [], []
-    for _ in range(100):
-        actions.append(rng.uniform(-2, 2, 1).astype(np.float32))
-        seen, reward, *_ = env.step(actions[-1])
-        observations.append(seen)
-        rewards.append(float(reward))
-    return EpisodeBuffer(
-        id=seed,
-        observations=observations,
-        actions=actions,
-        rewards=rewards,
-        terminations=[False] * 100,
-        truncations=[False] * 99 + [True],
-    )
-
-
-@pytest.mark.filterwarnings("ignore:`")  # about what published datasets should tell of themselves
-def test_a_dataset_of_minari(tmp_path, monkeypatch):
-    minari = pytest.importorskip("minari")
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    env = gym.make("Pendulum-v1", max_episode_steps=100)
-    minari.create_dataset_from_buffers(
-        "pendulum/random-v0",
-        [recorded(env, seed) for seed in range(6)],
-        env=env,
-        data_format="hdf5",
-    )
-    main(["fit", "minari:pendulum/random-v0", "--output", str(tmp_path / "reward"),
-          "--pairs", "150", "--segment-length", "20"])  # fmt: skip
-    reward = load_reward(tmp_path / "reward")
-    assert reward.about["env_id"] == "Pendulum-v1"
-    assert reward.about["holdout_accuracy"] > 0.7
-    with pytest.raises(NotEnoughDataError, match="longest episode has 100"):
-        fit_reward("minari:pendulum/random-v0", drawing=Drawing(5, 200))
-    with pytest.raises(ConfigError, match="there are pendulum/random-v0"):
-        fit_reward("minari:nothing/here-v0")
 
 
 def test_without_minari_it_is_said_what_to_install(monkeypatch):

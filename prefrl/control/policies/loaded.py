@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from prefrl.control.agent.agent import Agent
 from prefrl.control.config import check_spaces_of_run, config_from_json, device_here
 from prefrl.control.environments.making import check_environment
-from prefrl.control.policies import check_nets_of_run
+from prefrl.control.policies.kept import check_nets_of_run
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from prefrl.control.agent.agent import Agent
 from prefrl.control.agent.state import random_state, restore_random_state
 from prefrl.control.config import TrainConfig
-from prefrl.control.evaluate import evaluate
-from prefrl.control.policies import keep_policy
+from prefrl.control.policies.evaluate import evaluate
+from prefrl.control.policies.kept import keep_policy
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import CsvTable
 
