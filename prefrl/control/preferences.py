@@ -17,12 +17,12 @@ from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.cnn import CnnStepReward
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.reward.mlp import MlpStepReward
-from prefrl.control.reward.own import OwnStepReward
+from prefrl.control.reward.own import OwnPictureReward, OwnStepReward
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.schedule import SCHEDULES, LabelSchedule, Schedule, check_schedule
 from prefrl.core.selection import Selection
 from prefrl.core.trainer import FitConfig
-from prefrl.errors import ConfigError, UnsupportedSpaceError
+from prefrl.errors import ConfigError
 from prefrl.runtime.fitting import CalibrateOn
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.options import named_option
@@ -194,6 +194,11 @@ class PreferenceConfig:
         """
         if not self.labels:
             return
+        if self.first_labels > self.labels and not self.labels_from:
+            raise ConfigError(
+                f"expected at least the {self.first_labels} labels that the first fit waits for, "
+                f"got {self.labels}; raise labels, or lower first_labels."
+            )
         n_segments = total_steps // self.steps_per_segment
         n_pairs = n_segments * (n_segments - 1) // 2
         if n_segments < self.query.warmup_segments or self.labels > n_pairs:
@@ -228,16 +233,10 @@ def step_reward(env: HasSpaces, config: PreferenceConfig) -> StepReward:
 
     Raises:
         ConfigError: If the user's own nets cannot be made, or do not give a number for each step.
-        UnsupportedSpaceError: If there are such nets, and the environment shows pictures.
     """
     layout, n_action = layout_of(env.observation_space), action_width(env.action_space)
-    if config.net.member is not None:
-        if layout.picture is not None:
-            raise UnsupportedSpaceError(
-                "expected observations of numbers for net.member, got pictures; leave it out: for "
-                "pictures there are the layers of net.convolutions."
-            )
-        return OwnStepReward(layout.width, n_action, n_members=config.members, config=config.net)
+    own = config.net.member is not None
+    more: dict[str, Any] = {"n_members": config.members, "config": config.net}
     if layout.picture is not None:
-        return CnnStepReward(layout, n_action, n_members=config.members, config=config.net)
-    return MlpStepReward(layout.width, n_action, n_members=config.members, config=config.net)
+        return (OwnPictureReward if own else CnnStepReward)(layout, n_action, **more)
+    return (OwnStepReward if own else MlpStepReward)(layout.width, n_action, **more)

@@ -1,7 +1,9 @@
 """What users bring along: the examples of docs/extending.md, and what does not fit."""
 
 import csv
+import dataclasses
 import importlib
+import math
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from control.toys import picture_rollout, screens
 
 import prefrl
 from prefrl.cli import main
@@ -17,9 +20,9 @@ from prefrl.control.config import config_as_json, config_from_json
 from prefrl.control.preferences import step_reward
 from prefrl.control.queries import QueryConfig
 from prefrl.control.reward.config import RewardNetConfig
-from prefrl.control.reward.own import OwnStepReward
+from prefrl.control.reward.own import OwnPictureReward, OwnStepReward
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError, UnsupportedSpaceError
+from prefrl.errors import ConfigError
 from prefrl.report import write_report
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.weights import latest_weights
@@ -215,9 +218,71 @@ def test_members_are_made_anew_from_the_generator():
     assert net.step_rewards(torch.ones(4, 7, 5)).shape == (2, 4, 7)
 
 
-def test_nets_of_numbers_are_not_for_pictures():
-    from control.toys import screens
+class Seeing(torch.nn.Module):
+    def __init__(self, n_inputs, shape):
+        super().__init__()
+        self.shape = n_inputs, shape
+        self.layer = torch.nn.Linear(n_inputs + math.prod(shape), 1)
 
-    config = prefrl.PreferenceConfig(net=RewardNetConfig(member=Net))
-    with pytest.raises(UnsupportedSpaceError, match=r"net\.member, got pictures"):
-        step_reward(screens(), config)
+    def forward(self, inputs, pictures):
+        return self.layer(torch.cat([inputs, pictures.flatten(1)], 1))
+
+
+def test_a_net_of_ones_own_sees_the_pictures_that_the_layers_here_see():
+    """Stacked along the channels, the newest last, black before the episode, in [0, 1]."""
+    config = prefrl.PreferenceConfig(
+        net=RewardNetConfig(member=Seeing, frame_stack=3, inputs="action"), members=2
+    )
+    net = step_reward(screens(), config)
+    assert isinstance(net, OwnPictureReward)
+    height, width = net.nets[0].shape[1][1:]
+    n_inputs = net.nets[0].shape[0]
+    assert net.nets[0].shape[1][0] == 3
+    with torch.no_grad():
+        for member in net.nets:
+            member.layer.weight.zero_()
+            member.layer.bias.zero_()
+            for lag in range(3):  # ones, tens and hundreds of the mean brightness in steps
+                pixels = slice(
+                    n_inputs + lag * height * width, n_inputs + (lag + 1) * height * width
+                )
+                member.layer.weight[:, pixels] = 255 * 10.0 ** (2 - lag) / (height * width)
+    seen = picture_rollout(5, n_before=2, ends=[(2, 0)])
+    seen = dataclasses.replace(
+        seen,
+        observations=np.zeros((5, 1, 0), np.float32),
+        actions=np.zeros((5, 1, n_inputs), np.float32),
+        frames=np.tile(seen.frames[..., :1, :1], (1, 1, 1, height, width)),
+    )
+    _, raw = net.predict(seen)
+    # Pictures are as bright as their step plus 1, and the third step ends the episode.
+    assert raw[0, :, 0].tolist() == pytest.approx([1, 12, 123, 4, 45], abs=1e-2)
+
+
+def test_what_does_not_fit_pictures_is_refused():
+    for member, said in (
+        (Net, "number of inputs, shape of the pictures"),
+        (flat, r"torch.Size\(\[3, 2"),
+    ):
+        config = prefrl.PreferenceConfig(net=RewardNetConfig(member=member))
+        with pytest.raises(ConfigError, match=said):
+            step_reward(screens(), config)
+
+
+def flat(n_inputs, shape):
+    class Flat(torch.nn.Linear):
+        def forward(self, inputs, pictures):
+            return super().forward(pictures.flatten(1))
+
+    return Flat(math.prod(shape), 2)
+
+
+def test_a_net_for_pictures_learns_in_all_processes(mine, tmp_path):
+    small = [*SHORT, "--net.member", "mine:Seeing", "--net.frame-stack", "1",
+             "--first-labels", "5", "--pretraining-epochs", "3"]  # fmt: skip
+    main(["train", f"{DOT.removesuffix('-v0')}Pixels-v0", *small, "--run", "run"])
+    weights = latest_weights(RunDirectory.open("run").reward)
+    assert any(name.startswith("nets.0.") for name in weights.tensors)
+    assert weights.about["labels"] > 0
+    reward = prefrl.load_reward("run")
+    assert reward.net.nets[0].__class__.__name__ == "Seeing"

@@ -9,15 +9,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
 
 from prefrl.control.items import Items, Truth
-from prefrl.control.learned.folder import net_from_json
+from prefrl.control.learned.folder import net_from_json, read_folder
 from prefrl.control.learned.pairs import PairData, Reader, read_pairs
 from prefrl.control.learned.reward import Reward, check_same_spaces_as, load_reward
 from prefrl.control.preferences import HasSpaces, PreferenceConfig, step_reward
@@ -32,6 +36,7 @@ from prefrl.runtime.weights import Weights, latest_weights, newest_version, publ
 
 __all__ = ["Taken", "pairs_of_run", "take_along", "taken_reward", "with_taken"]
 
+_log = logging.getLogger(__name__)
 _LABELS = "labels.json"  # written when all answers are in the store
 _BATCH = 500
 _ANSWERS = {1.0: Answer.LEFT, 0.0: Answer.RIGHT, 0.5: Answer.TIE}
@@ -157,6 +162,8 @@ def take_along(
         return Taken(there, taken_reward(run))
     if not config.takes_along:
         return Taken()
+    for place, other in _from_elsewhere(config, env):
+        _log.warning("%s is from %s: what is good there may not be good here.", place, other)
     queries: dict[str, Query] = {}
     for source in _sources(config, env):
         for batch in _batches(source.answers):
@@ -179,6 +186,23 @@ def take_along(
         }
         run.write_json(run.taken / _LABELS, told)
     return Taken(tuple(queries.values()), reward)
+
+
+def _from_elsewhere(config: PreferenceConfig, env: HasSpaces) -> Iterator[tuple[str, str]]:
+    """What is taken along from another environment, which has the same spaces, and from which."""
+    made: Any = env
+    spec = made.get_attr("spec")[0] if isinstance(env, VecEnv) else getattr(env, "spec", None)
+    if spec is None:
+        return
+    for place in dict.fromkeys([*config.labels_from, *([config.reward] if config.reward else [])]):
+        told = RunDirectory(Path(place)).config
+        if told.is_file():
+            other = json.loads(told.read_text()).get("env_id")
+        else:
+            kept = read_folder(Path(place))
+            other = None if kept is None else kept.about.get("env_id")
+        if other is not None and other.rpartition(":")[2] != spec.id.rpartition(":")[2]:
+            yield place, other
 
 
 def taken_reward(run: RunDirectory) -> Weights | None:

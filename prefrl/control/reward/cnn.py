@@ -84,7 +84,16 @@ class CnnStepReward(nn.Module):
         self.config, self._n_members = config, n_members
         n_read = n_numbers(config.inputs, layout.width, n_action)
         channels, *sides = layout.picture
-        n_inputs, groups, modules = channels * config.frame_stack, 1, list[nn.Module]()
+        self._make_members(n_members, n_read, (channels * config.frame_stack, *sides))
+        self.register_buffer("input_shift", torch.zeros(n_read))
+        self.register_buffer("input_scale", torch.ones(n_read))
+        self.normalizer = MemberNormalizer(n_members, target_std=config.reward_std)
+        self.reset(torch.Generator().manual_seed(0))
+
+    def _make_members(self, n_members: int, n_read: int, picture: tuple[int, ...]) -> None:
+        """Makes the layers of M members, for I numbers and a picture of shape (C, H, W)."""
+        config, (n_inputs, *sides) = self.config, picture
+        groups, modules = 1, list[nn.Module]()
         layers = fitting(config.convolutions, sides)
         for kernel, stride, filters, padding in layers:
             n_outputs = n_members * filters
@@ -107,10 +116,6 @@ class CnnStepReward(nn.Module):
         self.biases = nn.ParameterList(
             nn.Parameter(torch.zeros(n_members, 1, fan_out)) for fan_out in widths[1:]
         )
-        self.register_buffer("input_shift", torch.zeros(n_read))
-        self.register_buffer("input_scale", torch.ones(n_read))
-        self.normalizer = MemberNormalizer(n_members, target_std=config.reward_std)
-        self.reset(torch.Generator().manual_seed(0))
 
     @property
     def n_members(self) -> int:
@@ -204,12 +209,16 @@ class CnnStepReward(nn.Module):
         if self.training and self.config.input_noise:
             pixels = pixels + self.config.input_noise * torch.randn_like(pixels)
             numbers = numbers + self.config.input_noise * torch.randn_like(numbers)
+        return self._members(pixels, numbers)
+
+    def _members(self, pixels: Tensor, numbers: Tensor) -> Tensor:
+        """Raw rewards (M, S) for pictures in [0, 1], shape (S, C, H, W), and numbers, (S, I)."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         device = pixels.device.type
         mixed = self.config.mixed_precision and computes_in_bfloat16(device)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=mixed):
             found = self.convolutions(pixels)  # (S, M * F, h, w)
-        found = found.float().reshape(len(rows), self.n_members, -1)
+        found = found.float().reshape(len(pixels), self.n_members, -1)
         hidden = found.transpose(0, 1)  # (M, S, F * h * w)
         hidden = torch.cat([hidden, numbers.expand(self.n_members, *numbers.shape)], dim=2)
         last = len(self.weights) - 1

@@ -13,9 +13,10 @@ from prefrl.runtime.options import named_option
 
 __all__ = ["MemberFactory", "RewardNetConfig"]
 
-MemberFactory = Callable[[int], Any]
+MemberFactory = Callable[..., Any]
 """From the number of inputs (I) to a module of torch, from inputs of shape (S, I) to a raw reward
-for each of S steps, shape (S,) or (S, 1)."""
+for each of S steps, shape (S,) or (S, 1). With pictures it is called with their shape, too, (C, H,
+W), and the module with the inputs and the pictures, shape (S, C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class RewardNetConfig:
     """Units of each hidden layer; few units generalise better from few labels. Behind convolutions
     it is the layers between them and the reward."""
     member: Annotated[str | MemberFactory | None, named_option(["none"])] = None
-    """What makes the net of a member in the place of the layers above: called with the number of
-    inputs I, it returns a module of torch from (S, I) to (S,) or (S, 1). Not for pictures."""
+    """What makes the net of a member in the place of the layers: called with the number of inputs
+    I, it returns a module of torch from (S, I) to (S,) or (S, 1). With pictures it is called with I
+    and their shape (C, H, W), and the module with inputs (S, I) and pictures (S, C, H, W)."""
     input_noise: float = 0.0
     """Standard deviation of noise added to the standardised inputs, or to pictures in [0, 1], while
     fitting."""

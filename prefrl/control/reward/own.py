@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from prefrl.control.reward.cnn import CnnStepReward
+from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.reward.mlp import MlpStepReward
 from prefrl.core.plugs import check_takes, load_plug
 from prefrl.errors import ConfigError
 
-__all__ = ["OwnStepReward"]
+__all__ = ["OwnPictureReward", "OwnStepReward"]
 
 _STEPS_TO_TRY = 3
 
@@ -34,51 +37,99 @@ class OwnStepReward(MlpStepReward):
     """
 
     def _make_members(self, n_members: int, n_inputs: int) -> None:
-        member = self.config.member
-        assert member is not None
-        named = f"net.member {member}" if isinstance(member, str) else f"net.member {member!r}"
-        factory: Any = load_plug(member, option="net.member") if isinstance(member, str) else member
-        if not callable(factory):
-            raise ConfigError(f"expected {named} to be a function or a class, got {factory!r}.")
-        check_takes(factory, "number of inputs", option=named)
-        self._factory, self._n_inputs, self._named = factory, n_inputs, named
-        self.nets = nn.ModuleList(self._made() for _ in range(n_members))
-
-    def _made(self) -> nn.Module:
-        """A net, tried on some steps."""
-        try:
-            net = self._factory(self._n_inputs)
-            tried = net(torch.zeros(_STEPS_TO_TRY, self._n_inputs))
-        except Exception as error:  # whatever a user's net raises
-            raise ConfigError(
-                f"expected {self._named} to make a module of torch for {self._n_inputs} inputs, "
-                f"but it raised {type(error).__name__}: {error}."
-            ) from error
-        shape = getattr(tried, "shape", None)
-        if not isinstance(net, nn.Module) or shape not in ((_STEPS_TO_TRY,), (_STEPS_TO_TRY, 1)):
-            raise ConfigError(
-                f"expected {self._named} to make a module of torch from (S, {self._n_inputs}) to "
-                f"(S,) or (S, 1), got {type(net).__name__} that gives {shape} for S = "
-                f"{_STEPS_TO_TRY}."
-            )
-        if not any(parameter.requires_grad for parameter in net.parameters()):
-            raise ConfigError(f"expected {self._named} to have parameters to learn, got none.")
-        return net
+        self._make = _maker(self.config, {"number of inputs": n_inputs}, [(n_inputs,)])
+        self.nets = nn.ModuleList(self._make() for _ in range(n_members))
 
     @property
     def n_members(self) -> int:
         """How many members there are (M)."""
         return len(self.nets)
 
-    @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
         """Takes the parameters of nets that are made anew."""
-        seed = int(torch.randint(2**31, (1,), generator=generator))
-        # Drawn on the CPU, so that a GPU starts from the same numbers.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for net in self.nets:
-                net.load_state_dict(self._made().state_dict())
+        _make_anew(self.nets, self._make, generator)
 
     def _members(self, flat: Tensor) -> Tensor:
         return torch.stack([net(flat).reshape(len(flat)) for net in self.nets])
+
+
+class OwnPictureReward(CnnStepReward):
+    """M nets that ``config.member`` makes; everything around them is as of ``CnnStepReward``.
+
+    As ``OwnStepReward``, but a net is called with pictures, too: the newest ``frame_stack`` ones
+    along their channels, in [0, 1].
+
+    Args:
+        layout: Of the observations; they have a picture.
+        n_action: Numbers per encoded action (A).
+        n_members: M.
+        config: Settings, with ``member``.
+
+    Raises:
+        ConfigError: If a net cannot be made, or does not give a number for each step.
+    """
+
+    def _make_members(self, n_members: int, n_read: int, picture: tuple[int, ...]) -> None:
+        given = {"number of inputs": n_read, "shape of the pictures": picture}
+        self._make = _maker(self.config, given, [(n_read,), picture])
+        self.nets = nn.ModuleList(self._make() for _ in range(n_members))
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Takes the parameters of nets that are made anew."""
+        _make_anew(self.nets, self._make, generator)
+
+    def _members(self, pixels: Tensor, numbers: Tensor) -> Tensor:
+        return torch.stack([net(numbers, pixels).reshape(len(pixels)) for net in self.nets])
+
+
+def _maker(
+    config: RewardNetConfig, given: dict[str, Any], inputs: list[tuple[int, ...]]
+) -> Callable[[], nn.Module]:
+    """What makes a net and tries it on some steps.
+
+    Args:
+        config: Settings, with ``member``.
+        given: What that is called with, by what it is.
+        inputs: The shapes of what a net is called with, of one step each.
+    """
+    member = config.member
+    assert member is not None
+    named = f"net.member {member}" if isinstance(member, str) else f"net.member {member!r}"
+    factory: Any = load_plug(member, option="net.member") if isinstance(member, str) else member
+    if not callable(factory):
+        raise ConfigError(f"expected {named} to be a function or a class, got {factory!r}.")
+    check_takes(factory, *given, option=named)
+    taken = ", ".join(f"(S, {', '.join(map(str, shape))})" for shape in inputs)
+
+    def make() -> nn.Module:
+        try:
+            net = factory(*given.values())
+            tried = net(*(torch.zeros(_STEPS_TO_TRY, *shape) for shape in inputs))
+        except Exception as error:  # whatever a user's net raises
+            raise ConfigError(
+                f"expected {named} to make a module of torch that is called with {taken}, but it "
+                f"raised {type(error).__name__}: {error}."
+            ) from error
+        shape = getattr(tried, "shape", None)
+        if not isinstance(net, nn.Module) or shape not in ((_STEPS_TO_TRY,), (_STEPS_TO_TRY, 1)):
+            raise ConfigError(
+                f"expected {named} to make a module of torch from {taken} to (S,) or (S, 1), got "
+                f"{type(net).__name__} that gives {shape} for S = {_STEPS_TO_TRY}."
+            )
+        if not any(parameter.requires_grad for parameter in net.parameters()):
+            raise ConfigError(f"expected {named} to have parameters to learn, got none.")
+        return net
+
+    return make
+
+
+@torch.no_grad()
+def _make_anew(
+    nets: nn.ModuleList, make: Callable[[], nn.Module], generator: torch.Generator
+) -> None:
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    # Drawn on the CPU, so that a GPU starts from the same numbers.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for net in nets:
+            net.load_state_dict(make().state_dict())

@@ -276,3 +276,13 @@ def test_answers_about_another_environment_are_refused(earlier, tmp_path):
     config = begins_with(tmp_path / "run", labels=0, reward=str(earlier.root))
     with pytest.raises(ConfigError, match="as the reward was learned on"):
         train(replace(config, env_id="Pendulum-v1"))
+
+
+def test_of_answers_from_another_environment_it_is_said(earlier, tmp_path, caplog):
+    train(begins_with(tmp_path / "same", labels=0, labels_from=(str(earlier.root),)))
+    assert "may not be good here" not in caplog.text
+    copy = shutil.copytree(earlier.root, tmp_path / "copy")
+    told = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**told, "env_id": "far:away/Other-v3"}))
+    train(begins_with(tmp_path / "next", labels=0, labels_from=(str(copy),)))
+    assert "is from far:away/Other-v3: what is good there may not be good here" in caplog.text
