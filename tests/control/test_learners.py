@@ -53,7 +53,14 @@ def learned(path, algo, seed=0):
     )
 
 
-@pytest.mark.parametrize("algo", SETTINGS)
+# One of each kind; the others' own parts are held in the agent's tests.
+EVERY_TIME = {"ppo", "a2c", "sac", "crossq", "dqn"}
+
+
+@pytest.mark.parametrize(
+    "algo",
+    [one if one in EVERY_TIME else pytest.param(one, marks=pytest.mark.slow) for one in SETTINGS],
+)
 def test_it_learns_from_comparisons(tmp_path, algo):
     summary = learned(tmp_path / "run", algo).summary
     assert summary["labels"] == 100

@@ -13,6 +13,7 @@ import torch
 from stable_baselines3.common.save_util import load_from_zip_file
 
 from prefrl import RunDirectory, resume
+from prefrl.cli import main
 from prefrl.core.store import LabelStore
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
@@ -33,16 +34,13 @@ OPTIONS = {  # a segment has 10
 ON_BOX = {"sac", "td3"}
 
 
-def start(run, algo, *more, env_id=None):
+def command(run, algo, *more, env_id=None):
     options = ["--algo", algo, "--labels", "40", "--segment-length", "10", "--warmup-segments"]
     options += ["20", "--agent.n-envs", "4", *OPTIONS[algo]]
     options += ["--agent.hidden", "16", "--eval-episodes", "2"]
     options += ["--teacher.eps-mistake", "0.2", "--teacher.beta", "1"]
     env_id = env_id or (CONTINUOUS if algo in ON_BOX else DOT)
-    command = [sys.executable, "-m", "prefrl", "train", env_id, *options, "--sync", "--no-films"]
-    return subprocess.Popen(
-        [*command, "--run", str(run.root), *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    return ["train", env_id, *options, "--sync", "--no-films", "--run", str(run.root), *more]
 
 
 def table(path, *timing):
@@ -98,11 +96,12 @@ ENDINGS = ["--env.processes", "2", "--net.inputs", "transition", "--over-share",
 @pytest.mark.timeout(180)
 def test_killed_and_resumed_equals_not_killed(tmp_path, algo, more, env_id):
     whole, killed = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "killed")
-    process = start(whole, algo, *more, env_id=env_id)
-    assert process.wait() == 0, process.stderr.read().decode()
-    process.stderr.close()
+    main(command(whole, algo, *more, env_id=env_id))
 
-    process = start(killed, algo, *more, "--checkpoint-seconds", "0.5", env_id=env_id)
+    again = command(killed, algo, *more, "--checkpoint-seconds", "0.5", env_id=env_id)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefrl", *again], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     until = time.monotonic() + 60
     while not (
         killed.metrics.is_file() and killed.fits.is_file() and list(killed.checkpoints.glob("0*"))

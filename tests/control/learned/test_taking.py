@@ -70,7 +70,9 @@ def test_new_labels_are_asked_for_beside_those_that_were_taken(earlier, tmp_path
 
 def test_what_it_began_with_may_be_removed_and_the_run_repeats_its_fits(earlier, tmp_path):
     copy = shutil.copytree(earlier.root, tmp_path / "copy")
-    config = begins_with(tmp_path / "next", labels=4, labels_from=(str(copy),), reward=str(copy))
+    taken = {"labels_from": (str(copy),), "reward": str(copy)}
+    # It waits for each fit that is due: a loaded machine would end before there is a second one.
+    config = begins_with(tmp_path / "next", labels=12, max_stale_rollouts=1, **taken)
     result = train(replace(config, sync=False))
     shutil.rmtree(copy)
     fits = list(replay_run(result.run))
