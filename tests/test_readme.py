@@ -53,7 +53,7 @@ def test_all_snippets_of_the_readme_run(tmp_path):
 def test_the_snippets_about_scripts_run(tmp_path):
     script = "\n".join(snippets("docs/scripts.md"))
     script = script.replace('oracle="human"', 'oracle="mixed"')  # nobody is there
-    runs(f"if __name__ == '__main__':\n{indented(script)}", tmp_path, steps=4096)
+    runs(f"if __name__ == '__main__':\n{indented(script)}", tmp_path, steps=8192)
 
 
 def indented(script):
