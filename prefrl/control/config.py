@@ -269,7 +269,10 @@ def _with_first_look(config: TrainConfig) -> TrainConfig:
     if preferences.segment_length == "auto":
         preferences = dataclasses.replace(preferences, segment_length=look.segment_length)
     if net.inputs == "auto":
-        net = dataclasses.replace(net, inputs="transition" if look.ends else "action")
+        # Beside pictures a transition adds little but whether it ended there, which play at random
+        # may not come to see: the goal of a maze.
+        whole = look.ends or shows_pictures(config.env_id, config.env)
+        net = dataclasses.replace(net, inputs="transition" if whole else "action")
         preferences = dataclasses.replace(preferences, net=net)
     if env.processes == "auto":
         assert config.agent.n_envs is not None  # all settings are filled in

@@ -1,6 +1,7 @@
 """Forty environments as users have them: made, stepped, asked about, learned from, reported."""
 
 import pytest
+from environments import CASES, FLAT
 
 from prefrl import EnvConfig, PreferenceConfig, TrainConfig, train
 from prefrl.control.agent.config import AgentConfig
@@ -9,41 +10,10 @@ from prefrl.control.queries import QueryConfig
 from prefrl.report import write_report
 
 DRAWN_BY_PYGAME = (None, "Box2D", "minigrid", "highway_env")
-FLAT = EnvConfig(wrapper=("minigrid.wrappers:FlatObsWrapper",))
-ENVIRONMENTS = {  # by the library that they need besides Gymnasium
-    None: [
-        *("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"),
-        *("Blackjack-v1", "CliffWalking-v1", "FrozenLake-v1", "Taxi-v4"),
-    ],
-    "mujoco": [
-        *("Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5", "HumanoidStandup-v5"),
-        *("InvertedDoublePendulum-v5", "InvertedPendulum-v5", "Pusher-v5", "Reacher-v5"),
-        *("Swimmer-v5", "Walker2d-v5"),
-    ],
-    "Box2D": ["BipedalWalker-v3", "CarRacing-v3", "LunarLander-v3", "LunarLanderContinuous-v3"],
-    "minigrid": [
-        *("minigrid:MiniGrid-Empty-5x5-v0", "minigrid:MiniGrid-DoorKey-5x5-v0"),
-        *("minigrid:MiniGrid-FourRooms-v0", "minigrid:MiniGrid-Dynamic-Obstacles-5x5-v0"),
-        *("minigrid:MiniGrid-LavaGapS5-v0", "minigrid:MiniGrid-Unlock-v0"),
-    ],
-    "highway_env": [
-        *("highway_env:highway-fast-v0", "highway_env:merge-v0", "highway_env:parking-v0"),
-        *("highway_env:roundabout-v0", "highway_env:racetrack-v0"),
-    ],
-    "minatar": [
-        *("minatar.gym:MinAtar/Breakout-v1", "minatar.gym:MinAtar/Freeway-v1"),
-        "minatar.gym:MinAtar/SpaceInvaders-v1",
-    ],
-    "gymnasium_robotics": [
-        "gymnasium_robotics:FetchReach-v4",
-        "gymnasium_robotics:PointMaze_UMaze-v3",
-    ],
-}
 NOT_REPEATABLE = {"BipedalWalker-v3"}
 """Those that go another way from the same seed and actions, so that nothing can be filmed."""
 ALL_TIES = {"Acrobot-v1", "MountainCar-v0"}
 """Those whose end random play does not find in so few steps: labels that are due late are kept."""
-CASES = [(library, env_id) for library, ids in ENVIRONMENTS.items() for env_id in ids]
 
 
 @pytest.mark.slow
