@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from prefrl.control.environments.frames import PackedFrames
 from prefrl.control.environments.journals import from_state, shared_from_state, shared_state
-from prefrl.control.segments import Segment
+from prefrl.control.segments import OVER, Segment
 from prefrl.core.comparisons import Item
 
 __all__ = ["SegmentPool", "SegmentReservoir"]
@@ -239,6 +239,7 @@ def _draw(
         sides[over] = rng.integers(size, size=int(over.sum()))
         places[over, sides[over]] = rng.choice(ending, size=int(over.sum()))
     found = list[tuple[Segment, ...]]()
+    asked = {frozenset(map(_name, pair)) for pair in asked}
     drawn_together = set[frozenset[str]]()
     for row, side in zip(places.tolist(), sides.tolist(), strict=True):
         if len(found) == n:
@@ -261,7 +262,12 @@ def _is_early(segment: Segment) -> bool:
 
 
 def _pairs(candidate: Sequence[Segment]) -> set[frozenset[str]]:
-    return {frozenset((a.id, b.id)) for a, b in itertools.combinations(candidate, 2)}
+    return {frozenset((_name(a.id), _name(b.id))) for a, b in itertools.combinations(candidate, 2)}
+
+
+def _name(segment_id: str) -> str:
+    """Its id; one for all in which nothing happens, since they are worth the same."""
+    return OVER if segment_id.endswith(OVER) else segment_id
 
 
 def _as_state(rewarded: Sequence[_Rewarded]) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from prefrl.control.environments.frames import PackedFrames
 from prefrl.control.environments.journals import Journals, as_state, from_state
 from prefrl.control.environments.rollout import Rollout
 
-__all__ = ["Segment", "SegmentSampler", "held"]
+__all__ = ["OVER", "Segment", "SegmentSampler", "held"]
 
-_OVER = "-over"
+OVER = "-over"
+"""Ends the id of what comes after a segment that shows how an episode ended."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class Segment:
         frames = None if self.frames is None else self.frames.unpack()
         return replace(
             self,
-            id=f"{self.id}{_OVER}",
+            id=f"{self.id}{OVER}",
             observations=last(self.observations),
             actions=last(self.actions),
             states=last(self.states),

@@ -26,7 +26,11 @@ SUITES = {
     "landing": Suite(
         ("LunarLander-v3",),
         500_000,
-        {"true reward": Arm(), "700 labels": Arm(700)},
+        {
+            "true reward": Arm(),
+            "700 labels": Arm(700),
+            "700 labels, evenly": Arm(700, preferences={"schedule": "constant"}),
+        },
         env="{}",
         episodes=100,
     ),

@@ -215,6 +215,20 @@ def test_in_a_share_of_the_candidates_one_side_is_that_all_is_over(rng, size):
     assert int(shown.observations[0, 0]) % 10 == 0  # what comes after an ending
 
 
+def test_a_segment_is_compared_with_what_is_over_only_once(rng):
+    """Whatever is over is worth the same: a second answer would say nothing new."""
+    pool = SegmentPool(20)
+    for number, (one, true_rewards) in enumerate(segments(20)):
+        pool.add(dataclasses.replace(one, n_held=number % 2), true_rewards)
+    asked = set()
+    for _ in range(30):
+        for pair in pool.random_candidates(20, 2, asked, rng, over_share=0.9):
+            asked.add(frozenset(one.id for one in pair))
+    against = [min(pair, key=len) for pair in map(tuple, asked) if any("over" in i for i in pair)]
+    assert sorted(against) == sorted(set(against))
+    assert len(against) == 20
+
+
 def test_where_nothing_ends_nothing_is_over(rng):
     pool = filled(SegmentPool(100), segments(100))
     before = np.random.default_rng(3), np.random.default_rng(3)

@@ -6,6 +6,7 @@ What both can read passes as it is: an environment with vectors or one picture, 
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -155,7 +156,7 @@ def _sorted_out(space: spaces.Space[Any]) -> tuple[_Parts, _Parts]:
         if _is_picture(part):
             pictures.append((path, part))
         elif _holds_text(part):
-            _log.warning("%s is text, which no net here reads: it is left out.", _name(path))
+            _say_once(f"{_name(path)} is text, which no net here reads: it is left out.")
         else:
             _check_flat(path, part)
             numbers.append((path, part))
@@ -169,6 +170,12 @@ def _sorted_out(space: spaces.Space[Any]) -> tuple[_Parts, _Parts]:
             "environment show some, or wrap it with --env.wrapper."
         )
     return kept, numbers
+
+
+@functools.cache
+def _say_once(warning: str) -> None:
+    """Warns, once in a process: environments are made by the dozen."""
+    _log.warning("%s", warning)
 
 
 def _of_one_size(pictures: _Parts) -> tuple[_Parts, _Parts]:
