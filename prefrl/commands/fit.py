@@ -40,7 +40,7 @@ class FitReward:
     fit: FitConfig = field(default_factory=FitConfig)
     """How they are fitted."""
     drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
-    """Which pairs are drawn from a dataset of Minari; from nothing else they are drawn."""
+    """Which pairs are drawn from a dataset of Minari; those of any other source are there."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
     """How the oracle errs that answers them, by the dataset's rewards."""
     seed: int = 0

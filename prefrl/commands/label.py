@@ -82,18 +82,11 @@ def label(command: Label) -> None:
 
 
 def _make_pairs(command: Label, data: str) -> None:
-    """Makes the directory from a dataset, unless it was made from that before."""
-    run = RunDirectory(command.run)
-    if run.config.is_file():
-        made_from = run.read_json(run.config).get("segments")
-        if made_from != data:
-            raise ConfigError(
-                f"expected a new directory for pairs of {data}, but {run.root} has something else "
-                "to label; choose another one."
-            )
-        return
+    """Makes the directory from a dataset, unless it was made so before."""
+    if command.sample:
+        raise ConfigError("expected --sample or --segments, got both.")
     with Progress(console=errors, transient=True) as progress:
-        task = progress.add_task("playing the episodes again", total=None)
+        task = progress.add_task("replaying the episodes", total=None)
         pairs_to_label(
             command.run,
             data,

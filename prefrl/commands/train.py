@@ -18,6 +18,7 @@ from prefrl.commands.progress import TrainingProgress
 from prefrl.commands.stopping import show_stopped
 from prefrl.control.config import TrainConfig, config_from_json, with_settings
 from prefrl.control.finish import Result, load_run
+from prefrl.control.learned.to_label import check_has_agent
 from prefrl.control.policies.evaluate import evaluate as run_episodes
 from prefrl.control.policies.kept import choose_policy
 from prefrl.control.train import extend as extend_training
@@ -231,11 +232,13 @@ def open_agent_run(path: Path, *, instead: str) -> RunDirectory:
         instead: What to look at instead in the run of a language model.
 
     Raises:
-        RunDirectoryError: If there is no run.
+        RunDirectoryError: If there is no run, or only pairs to label.
         ConfigError: If it is of a language model.
     """
     run = RunDirectory.open(path)
-    if "env_id" not in run.read_json(run.config):
+    config = run.read_json(run.config)
+    check_has_agent(config)
+    if "env_id" not in config:
         raise ConfigError(
             f"expected a run of an agent in an environment, but {run.root} is of a language model; "
             f"{instead}."

@@ -26,6 +26,7 @@ from prefrl.control.environments.source import EnvConfig, can_be_played_again, m
 from prefrl.control.environments.spaces import layout_of
 from prefrl.control.exploration import ExplorationConfig
 from prefrl.control.learned.taking import with_taken
+from prefrl.control.learned.to_label import check_has_agent
 from prefrl.control.off_policy import OffPolicyConfig
 from prefrl.control.preferences import PreferenceConfig, step_reward
 from prefrl.control.queries import QueryConfig
@@ -325,12 +326,7 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
     Raises:
         RunDirectoryError: If it is not one of this release, or not of a training.
     """
-    if "segments" in content:
-        raise RunDirectoryError(
-            f"expected a training, but this has pairs of {content['segments']} to label, and no "
-            "agent; prefrl fit makes a reward of the answers, and prefrl train ENV --labels-from "
-            "takes them along."
-        )
+    check_has_agent(content)
     try:
         content["figure"] = tuple(content.get("figure", ()))
         agent = AgentConfig(**_tuples(content.pop("agent")))

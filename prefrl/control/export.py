@@ -44,7 +44,7 @@ class _SegmentRows:
         self._folder = run.items
         self._items = Items(run, states=False)
         net = run.read_json(run.config).get("preferences", {}).get("net", {})
-        self._reads_next = net.get("inputs") == "transition"
+        self._reads_next = net.get("inputs", "transition") == "transition"
 
     def preference(self, query_id: str, better: str, worse: str) -> Row:
         pair = {"chosen": self._segment(better), "rejected": self._segment(worse)}

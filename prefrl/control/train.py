@@ -26,6 +26,7 @@ from prefrl.control.films.drawing import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
 from prefrl.control.learned.taking import take_along
+from prefrl.control.learned.to_label import check_has_agent
 from prefrl.control.roles import role_command
 from prefrl.control.shortening import most_steps
 from prefrl.control.tracking import check_tracker
@@ -216,6 +217,7 @@ def extended_config(
 
 
 def _check_made_by_train(run: RunDirectory) -> None:
+    check_has_agent(run.read_json(run.config))
     if run.script.is_file():
         raise RunDirectoryError(
             f"expected a run of prefrl train, but {run.root} was made by a script; run the script "

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack
@@ -17,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 from prefrl.control.agent.algorithms import ALGORITHMS, Algorithm
 from prefrl.control.agent.building import ACTIVATIONS
 from prefrl.control.agent.config import FOLLOWERS, AgentConfig
-from prefrl.control.environments.registered import id_with_module
+from prefrl.control.environments.registered import environment_of_spec
 from prefrl.control.environments.source import EnvConfig
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.core.plugs import with_names
@@ -36,14 +35,6 @@ _DESCRIBED_NETS = {
     "use_sde",
 }
 _KNOWN_PACKAGES = {"prefrl", "stable_baselines3"}
-_OWN_WRAPPERS = {
-    "Monitor",
-    "OrderEnforcing",
-    "PassiveEnvChecker",
-    "RecordState",
-    "Rewind",
-    "TimeLimit",
-}
 
 
 def describe_script(
@@ -143,43 +134,7 @@ def _environment_of(venv: VecEnv) -> tuple[str, EnvConfig, str]:
             "cannot make it; call gymnasium.register, and make it by its id."
         )
         return name, EnvConfig(processes=0), trouble
-    if _module_of(spec) == "__main__":
-        trouble = (
-            f"{spec.id} is made by a class of the script itself, so prefrl evaluate, prefrl replay "
-            "and films cannot make it; move the class and its gymnasium.register into a module of "
-            "their own, and make it as module:id."
-        )
-        return spec.id, EnvConfig(processes=0), trouble
-    kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
-    wrappers: list[str] = []
-    lost: list[str] = []
-    for wrapper in spec.additional_wrappers:
-        if wrapper.name in _OWN_WRAPPERS:
-            continue
-        (lost if wrapper.kwargs else wrappers).append(wrapper.entry_point)
-    try:
-        env = EnvConfig(kwargs=kwargs, wrapper=tuple(wrappers), processes=0)
-    except ConfigError:
-        env, lost = EnvConfig(processes=0), [*lost, *kwargs]
-    trouble = (
-        f"config.json cannot hold {', '.join(lost)} of the environment, so prefrl evaluate and "
-        "films make it without; register an environment that has them built in."
-        if lost
-        else ""
-    )
-    env_id = id_with_module(spec)
-    if env_id is None:
-        trouble = (
-            f"no module was found that registers {spec.id}, so prefrl evaluate, prefrl replay and "
-            "films cannot make it; call gymnasium.register in the module that has its class."
-        )
-    return env_id or spec.id, env, trouble
-
-
-def _module_of(spec: EnvSpec) -> str:
-    """Of the environment's class, or of the function that makes it."""
-    entry = spec.entry_point
-    return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
+    return environment_of_spec(spec)
 
 
 def _agent_of(model: BaseAlgorithm, algorithm: Algorithm) -> AgentConfig:

@@ -1,15 +1,28 @@
-"""Under which id another process makes an environment: with the module that registers it."""
+"""How another process makes an environment: its id with the module that registers it, and more."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import subprocess
 import sys
 
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, WrapperSpec, load_env_creator
 
-__all__ = ["id_with_module"]
+from prefrl.control.environments.source import EnvConfig, spec_of
+from prefrl.errors import ConfigError
+
+__all__ = ["environment_of_spec", "id_with_module"]
+
+_OWN_WRAPPERS = {
+    "Monitor",
+    "OrderEnforcing",
+    "PassiveEnvChecker",
+    "RecordState",
+    "Rewind",
+    "TimeLimit",
+}
 
 _SECONDS = 60
 # Gymnasium alone knows the id, or it does so after one of the modules was imported. They may print
@@ -29,6 +42,69 @@ for module in ["", *modules]:
         break
 """
 _MARK = "prefrl/registered-by:"
+
+
+def environment_of_spec(spec: EnvSpec) -> tuple[str, EnvConfig, str]:
+    """The id of an environment that was made, the rest of it, and why it cannot be made from these.
+
+    Args:
+        spec: Of the environment.
+
+    Returns:
+        Its id; its arguments and wrappers; and a sentence, which is empty where it can be made.
+    """
+    if _module_of(spec) == "__main__":
+        trouble = (
+            f"{spec.id} is made by a class of the script itself, so prefrl evaluate, prefrl replay "
+            "and films cannot make it; move the class and its gymnasium.register into a module of "
+            "their own, and make it as module:id."
+        )
+        return spec.id, EnvConfig(processes=0), trouble
+    env_id = id_with_module(spec)
+    if env_id is None:
+        trouble = (
+            f"no module was found that registers {spec.id}, so prefrl evaluate, prefrl replay and "
+            "films cannot make it; call gymnasium.register in the module that has its class."
+        )
+    kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
+    if env_id is not None and spec.max_episode_steps != spec_of(env_id).max_episode_steps:
+        kwargs["max_episode_steps"] = spec.max_episode_steps
+    wrappers: list[str] = []
+    lost: list[str] = []
+    for wrapper in spec.additional_wrappers:
+        if wrapper.name in _OWN_WRAPPERS:
+            continue
+        (wrappers if _is_plain(wrapper) else lost).append(wrapper.entry_point)
+    try:
+        env = EnvConfig(kwargs=kwargs, wrapper=tuple(wrappers), processes=0)
+    except ConfigError:
+        env, lost = EnvConfig(processes=0), [*lost, *kwargs]
+    if env_id is not None:
+        trouble = (
+            f"config.json cannot hold {', '.join(lost)} of the environment, so prefrl evaluate and "
+            "films make it without; register an environment that has them built in."
+            if lost
+            else ""
+        )
+    return env_id or spec.id, env, trouble
+
+
+def _is_plain(wrapper: WrapperSpec) -> bool:
+    """Whether it is as it is made from an environment alone."""
+    given = wrapper.kwargs or {}
+    if not given:
+        return True
+    known = inspect.signature(load_env_creator(wrapper.entry_point)).parameters
+    try:
+        return all(bool(known[name].default == value) for name, value in given.items())
+    except (KeyError, ValueError):  # an argument without a name, or arrays
+        return False
+
+
+def _module_of(spec: EnvSpec) -> str:
+    """Of the environment's class, or of the function that makes it."""
+    entry = spec.entry_point
+    return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
 
 
 def id_with_module(spec: EnvSpec) -> str | None:

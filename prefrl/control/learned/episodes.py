@@ -22,6 +22,7 @@ __all__ = [
     "draw_pairs",
     "load_minari",
     "pairs_of_minari",
+    "some_of",
 ]
 
 MINARI = "minari:"
@@ -89,9 +90,11 @@ def pairs_of_minari(
     dataset, truths = load_minari(name), dict[str, NDArray[np.float64]]()
     drawn = draw_pairs(dataset, drawing, seed=seed)
     ids = np.empty(drawn.episodes.shape, object)
-    for episode, place, steps in drawn.of(dataset):
-        ids[place] = reader.add(arrays_of(episode, steps), length=drawing.segment_length)
-        truths[ids[place]] = np.asarray(episode.rewards[steps], np.float64)
+    for episode, places in drawn.of(dataset):
+        for place, steps in places:
+            arrays = arrays_of(episode, steps, n_before=reader.n_before)
+            ids[place] = reader.add(arrays, length=drawing.segment_length)
+            truths[ids[place]] = np.asarray(episode.rewards[steps], np.float64)
     oracle = SyntheticOracle(lambda item: truths[item.id], config=teacher, seed=seed)
     for left, right in ids.tolist():
         answer = oracle.compare(reader.segment(left), reader.segment(right))
@@ -111,18 +114,20 @@ class DrawnPairs:
     segment_length: int
     """Steps per segment, of which some may lie beyond the end of the episode."""
 
-    def of(self, dataset: Any) -> Iterator[tuple[Any, tuple[int, int], slice]]:
-        """Episode by episode: each, with the pair and the side of a segment, and its steps."""
+    def of(self, dataset: Any) -> Iterator[tuple[Any, list[tuple[tuple[int, int], slice]]]]:
+        """Episode by episode: pair and side of each of its segments, and the segment's steps."""
         for episode in dataset.iterate_episodes(np.unique(self.episodes).tolist()):
+            places, n = list[tuple[tuple[int, int], slice]](), len(episode.rewards)
             for pair, side in np.argwhere(self.episodes == episode.id).tolist():
-                first, n = int(self.starts[pair, side]), len(episode.actions)
+                first = int(self.starts[pair, side])
                 if first + self.segment_length == n and episode.terminations[-1]:
                     first += 1  # where the last step ended the episode, it shows that it is over
-                yield episode, (pair, side), slice(first, min(first + self.segment_length, n))
+                places.append(((pair, side), slice(first, min(first + self.segment_length, n))))
+            yield episode, places
 
 
 def draw_pairs(dataset: Any, drawing: Drawing, *, seed: int) -> DrawnPairs:
-    """Draws pairs of segments from a dataset, never a segment with itself.
+    """Draws pairs of segments from a dataset.
 
     A segment begins at any step of any episode as likely as at any other, as long as all of it is
     in the episode. Where the environment ended the episode, it may also reach half of its length
@@ -134,7 +139,7 @@ def draw_pairs(dataset: Any, drawing: Drawing, *, seed: int) -> DrawnPairs:
     n, length, rng = drawing.pairs, drawing.segment_length, np.random.default_rng(seed)
     lengths, beyond, known = np.array(
         [
-            (len(e.actions), length // 2 if e.terminations[-1] else 0, e.id)
+            (len(e.rewards), length // 2 if e.terminations[-1] else 0, e.id)
             for e in dataset.iterate_episodes()
         ],
         dtype=np.intp,
@@ -153,18 +158,29 @@ def draw_pairs(dataset: Any, drawing: Drawing, *, seed: int) -> DrawnPairs:
     return DrawnPairs(known[episodes], drawn - (ends - n_starts)[episodes], length)
 
 
-def arrays_of(episode: Any, steps: slice) -> dict[str, Any]:
-    """The arrays of a segment by name, as ``Reader.add`` takes them."""
+def arrays_of(episode: Any, steps: slice, *, n_before: int = 0) -> dict[str, Any]:
+    """The arrays of a segment by name, as ``Reader.add`` takes them.
+
+    Args:
+        episode: As Minari gives it.
+        steps: Those of the segment.
+        n_before: Steps before it whose pictures are seen, too.
+    """
     after = slice(steps.start + 1, steps.stop + 1)
-    return {
-        "observations": _some(episode.observations, steps),
-        "actions": _some(episode.actions, steps),
-        "next_observations": _some(episode.observations, after),
+    arrays = {
+        "observations": some_of(episode.observations, steps),
+        "actions": some_of(episode.actions, steps),
+        "next_observations": some_of(episode.observations, after),
         "ended": np.asarray(episode.terminations[steps], np.bool_),
     }
+    if n_before and steps.start:
+        before = slice(max(0, steps.start - n_before), steps.start)
+        arrays["before"] = some_of(episode.observations, before)
+    return arrays
 
 
-def _some(values: Any, steps: slice) -> Any:
+def some_of(values: Any, steps: Any) -> Any:
+    """Some steps, or one, of observations or actions, which may be dicts."""
     if isinstance(values, Mapping):
-        return {key: _some(part, steps) for key, part in values.items()}
+        return {key: some_of(part, steps) for key, part in values.items()}
     return values[steps]

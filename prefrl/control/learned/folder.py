@@ -28,6 +28,7 @@ from torch import Tensor
 
 from prefrl.control.environments.source import EnvConfig, make_env
 from prefrl.control.environments.space_files import space_as_json, space_from_json
+from prefrl.control.learned.to_label import check_has_agent
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory, write_atomically
@@ -134,11 +135,7 @@ def read_run(run: RunDirectory) -> RewardFile:
         ConfigError: If the run's environment cannot be made.
     """
     told = run.read_json(run.config)
-    if "segments" in told:
-        raise RunDirectoryError(
-            f"expected a run with a reward, but {run.root} has only answers; fit one to them: "
-            f"prefrl fit {run.root} --output FOLDER."
-        )
+    check_has_agent(told)
     if "env_id" not in told or "preferences" not in told:
         raise RunDirectoryError(
             f"expected a run of an agent in an environment, or the folder of a learned reward, but "

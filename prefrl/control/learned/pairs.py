@@ -73,7 +73,8 @@ class Reader:
     ) -> None:
         self.spaces = observation_space, action_space
         self._layout: Layout = layout_of(observation_space)
-        self._n_before = n_before
+        self.n_before = n_before
+        """Pictures before a step that a reward depends on."""
         self._segments: dict[str, Segment] = {}
         self._comparisons: list[Judgement] = []
 
@@ -94,7 +95,7 @@ class Reader:
                     f"expected a segment, a dict or a tuple of arrays, got {told!r:.60}."
                 )
             made = segment_of(
-                made, self._layout, self.spaces, n_before=self._n_before, length=length
+                made, self._layout, self.spaces, n_before=self.n_before, length=length
             )
         self.check(made)
         self._segments[made.id] = made
@@ -130,9 +131,9 @@ class Reader:
         if segment.frames is None:
             return
         n_before = segment.frames.shape[0] - len(segment)
-        if n_before != self._n_before:
+        if n_before != self.n_before:
             raise ConfigError(
-                f"expected segments with the {self._n_before} pictures before them that the reward "
+                f"expected segments with the {self.n_before} pictures before them that the reward "
                 f"net looks back on, got {n_before}; choose the same settings of the net."
             )
 

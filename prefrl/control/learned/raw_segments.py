@@ -20,7 +20,7 @@ __all__ = ["ORDER", "leading_shape", "segment_of"]
 ORDER = ("observations", "actions", "next_observations", "ended")
 """Of a segment's arrays where they have no names."""
 
-_PARTS = {*ORDER, "held"}
+_PARTS = {*ORDER, "held", "before"}
 
 
 def leading_shape(values: Any, space: spaces.Space[Any], name: str) -> tuple[int, ...]:
@@ -63,11 +63,12 @@ def segment_of(
     Args:
         told: ``observations`` (T, ...) and ``actions`` (T, ...), and where they are known
             ``next_observations`` (T, ...), ``ended`` (T,), whether the environment ended the
-            episode with the step, or ``held``, how many steps at the end were not taken. Numbers
+            episode with the step, or ``held``, how many steps at the end were not taken, and
+            ``before``, the observations of the steps before, whose pictures are seen too. Numbers
             may be encoded already, as ``prefrl export`` writes them: (T, O) and (T, A).
         layout: Of the observations.
         spaces_of: Those of observations and actions.
-        n_before: Pictures before a step that its reward depends on; before the first, all is black.
+        n_before: Pictures before a step that its reward depends on; black where there are none.
         length: Steps up to which it is held where its last one ended the episode.
 
     Raises:
@@ -107,13 +108,13 @@ def segment_of(
             actions = held(actions, np.zeros_like(actions[-1]), n_held)
             after = None if after is None else held(after, final, n_held)
             pictures = None if pictures is None else held(pictures, pictures[-1], n_held)
-    return _named(numbers, actions, after, n_held, _with_past(pictures, n_before))
-
-
-def _with_past(pictures: NDArray[np.uint8] | None, n_before: int) -> NDArray[np.uint8] | None:
-    if pictures is None:
-        return None
-    return np.concatenate([np.zeros((n_before, *pictures.shape[1:]), np.uint8), pictures])
+    if pictures is not None:
+        black = np.zeros((n_before, *pictures.shape[1:]), np.uint8)
+        past = told.get("before")
+        seen = black[:0] if past is None else _observations(past, layout, spaces_of[0])[1]
+        assert seen is not None  # of the same space
+        pictures = np.concatenate([black, seen, pictures])[-n_before - len(pictures) :]
+    return _named(numbers, actions, after, n_held, pictures)
 
 
 def _named(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from prefrl.control.items import Items, Truth
 from prefrl.control.learned.folder import net_from_json, read_folder
@@ -190,16 +189,18 @@ def take_along(
 
 def _from_elsewhere(config: PreferenceConfig, env: HasSpaces) -> Iterator[tuple[str, str]]:
     """What is taken along from another environment, which has the same spaces, and from which."""
-    made: Any = env
-    spec = made.get_attr("spec")[0] if isinstance(env, VecEnv) else getattr(env, "spec", None)
+    here: Any = env.unwrapped if isinstance(env, VecEnv) else None
+    if isinstance(env, VecEnv) and not isinstance(here, DummyVecEnv):
+        return  # in other processes, to which not every specification can be sent
+    spec = getattr(env, "spec", None) if here is None else here.envs[0].spec
     if spec is None:
         return
     for place in dict.fromkeys([*config.labels_from, *([config.reward] if config.reward else [])]):
-        told = RunDirectory(Path(place)).config
-        if told.is_file():
-            other = json.loads(told.read_text()).get("env_id")
+        run = RunDirectory(Path(place))
+        if run.config.is_file():
+            other = run.read_json(run.config).get("env_id")
         else:
-            kept = read_folder(Path(place))
+            kept = read_folder(run.root)
             other = None if kept is None else kept.about.get("env_id")
         if other is not None and other.rpartition(":")[2] != spec.id.rpartition(":")[2]:
             yield place, other

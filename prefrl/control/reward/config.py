@@ -29,15 +29,17 @@ class RewardNetConfig:
     member: Annotated[str | MemberFactory | None, named_option(["none"])] = None
     """What makes the net of a member in the place of the layers: called with the number of inputs
     I, it returns a module of torch from (S, I) to (S,) or (S, 1). With pictures it is called with I
-    and their shape (C, H, W), and the module with inputs (S, I) and pictures (S, C, H, W)."""
+    and their shape (C, H, W), and the module with inputs (S, I) and pictures (S, C, H, W), where C
+    are the channels of the newest frame_stack ones, the oldest first."""
     input_noise: float = 0.0
     """Standard deviation of noise added to the standardised inputs, or to pictures in [0, 1], while
     fitting."""
     inputs: Inputs = "auto"
     """What a step's reward may depend on: state, the observation; action, that and the action;
     transition, these and what came of it: how the observation changed (but for pictures), and
-    whether the episode ended. By default transition, where one of some episodes that are played at
-    random before the training ends by itself, and action elsewhere and in a script's callback."""
+    whether the episode ended. By default transition, where observations have pictures or one of
+    some episodes that are played at random before the training ends by itself; and action elsewhere
+    and in a script's callback."""
     convolutions: tuple[tuple[int, int, int], ...] = (
         (7, 3, 16),
         (5, 2, 16),

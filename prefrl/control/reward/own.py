@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from prefrl.control.reward.cnn import CnnStepReward
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.control.reward.mlp import MlpStepReward
+from prefrl.core.ensemble import as_judge
 from prefrl.core.plugs import check_takes, load_plug
 from prefrl.errors import ConfigError
 
@@ -104,7 +106,9 @@ def _maker(
     def make() -> nn.Module:
         try:
             net = factory(*given.values())
-            tried = net(*(torch.zeros(_STEPS_TO_TRY, *shape) for shape in inputs))
+            # Batch normalisation must not learn from this.
+            with as_judge(net) if isinstance(net, nn.Module) else nullcontext():
+                tried = net(*(torch.zeros(_STEPS_TO_TRY, *shape) for shape in inputs))
         except Exception as error:  # whatever a user's net raises
             raise ConfigError(
                 f"expected {named} to make a module of torch that is called with {taken}, but it "

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import gymnasium as gym
@@ -199,6 +200,13 @@ def test_one_answer_that_is_no_tie_is_enough():
     agent.learn(3_000, callback=callback)
     assert callback.rows[-1]["labels"] == 60
     assert not all(torch.equal(before[name], t) for name, t in agent.policy.state_dict().items())
+
+
+def test_a_first_fit_that_would_never_come_is_refused():
+    config = PreferenceConfig(labels=200, first_labels=300, segment_length=10)
+    with pytest.raises(ConfigError, match="300 labels that the first fit waits for, got 200"):
+        config.check_budget(100_000)
+    dataclasses.replace(config, labels_from=("earlier",)).check_budget(100_000)
 
 
 def test_more_labels_than_pairs_are_refused():

@@ -5,9 +5,10 @@ import json
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 from labelling import Browser, link_in, wait_for
 
-from prefrl import Drawing, RunDirectory, fit_reward, load_reward
+from prefrl import Drawing, FitConfig, RunDirectory, fit_reward, load_reward
 from prefrl.cli import main
 from prefrl.control.films.games import open_renderer
 from prefrl.control.items import Items
@@ -26,26 +27,27 @@ def datasets(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
 
 
-def record(name, env, n, *, has_seed=True, shift=0.0):
+def record(name, env, n, *, has_seed=True, shift=0.0, options=None):
     """Random play, as Minari's DataCollector keeps it."""
     from minari.data_collector.episode_buffer import EpisodeBuffer
 
     env.action_space.seed(0)
     episodes = []
     for seed in range(n):
-        (seen, _), is_over = env.reset(seed=seed), False
+        (seen, _), is_over = env.reset(seed=seed, options=options), False
         rows, observations = [], [seen]
         while not is_over:
             action = env.action_space.sample()
             seen, reward, terminated, truncated, _ = env.step(action)
             rows.append((action, float(reward), terminated, truncated))
-            observations.append(seen + np.float32(shift))
+            observations.append(seen + np.float32(shift) if shift else seen)
             is_over = terminated or truncated
         actions, rewards, terminations, truncations = map(list, zip(*rows, strict=True))
         episodes.append(
             EpisodeBuffer(
                 id=seed,
                 seed=seed if has_seed else None,
+                options=options,
                 observations=observations,
                 actions=actions,
                 rewards=rewards,
@@ -144,7 +146,8 @@ def test_answers_to_a_dataset_become_a_reward(tmp_path, capsys):
     assert reward.about["env_id"] == "Pendulum-v1"
     assert reward.about["labels"] == 80
     assert reward.about["holdout_accuracy"] > 0.6
-    for command in (["resume"], ["replay"], ["reward", "--output", str(tmp_path / "r")]):
+    commands = ["resume"], ["replay"], ["evaluate"], ["watch"], ["extend", "--steps", "9"]
+    for command in (*commands, ["reward", "--output", str(tmp_path / "r")]):
         with pytest.raises(SystemExit):
             main([command[0], str(run.root), *command[1:]])
         assert "prefrl fit" in capsys.readouterr().err.replace("\n", " ")
@@ -172,7 +175,7 @@ def test_what_cannot_be_played_again_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(ConfigError, match="expected the seed of episode"):
         pairs_to_label(root, cartpole(n=4, has_seed=False), drawing=drawing)
     minari.delete_dataset("cart/random-v0")
-    with pytest.raises(ConfigError, match="elsewhere after 1 steps"):
+    with pytest.raises(ConfigError, match="something else after 1 of them"):
         pairs_to_label(root, cartpole(n=4, shift=0.1), drawing=drawing)
     with pytest.raises(ConfigError, match="as minari:NAME"):
         pairs_to_label(root, "pairs.npz", drawing=drawing)
@@ -180,9 +183,84 @@ def test_what_cannot_be_played_again_is_refused_and_leaves_nothing(tmp_path):
 
 
 def test_a_folder_of_other_pairs_is_not_mixed_up(tmp_path, capsys):
-    run = pairs_to_label(tmp_path / "pairs", cartpole(n=4), drawing=Drawing(2, 10))
-    with pytest.raises(RunDirectoryError):
-        pairs_to_label(run.root, "minari:cart/random-v0", drawing=Drawing(2, 10))
-    with pytest.raises(SystemExit):
-        main(["label", str(run.root), "--segments", "minari:hop/random-v0"])
-    assert "something else to label" in capsys.readouterr().err.replace("\n", " ")
+    data, root = cartpole(n=4), tmp_path / "pairs"
+    run = pairs_to_label(root, data, drawing=Drawing(2, 10))
+    before = run.labels.stat().st_mtime_ns
+    assert pairs_to_label(root, data, drawing=Drawing(2, 10)).root == root  # it is there
+    assert run.labels.stat().st_mtime_ns == before
+    for other in (["--pairs", "3"], ["--segment-length", "10", "--pairs", "2", "--seed", "1"]):
+        with pytest.raises(SystemExit):
+            main(["label", str(root), "--segments", data, *other])
+        assert "has pairs drawn as" in capsys.readouterr().err.replace("\n", " ")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    with pytest.raises(RunDirectoryError, match="has something else"):
+        pairs_to_label(tmp_path / "full", data, drawing=Drawing(2, 10))
+
+
+def test_what_breaks_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
+    data, keep = cartpole(n=4), Items.keep
+
+    def full(self, kept):
+        if len(self) == 3:
+            raise OSError("no space left")
+        keep(self, kept)
+
+    monkeypatch.setattr(Items, "keep", full)
+    with pytest.raises(OSError, match="no space"):
+        pairs_to_label(tmp_path / "pairs", data, drawing=Drawing(4, 10))
+    assert {path.name for path in tmp_path.iterdir()} == {"datasets"}
+
+
+def test_no_pair_is_asked_twice(tmp_path):
+    run = pairs_to_label(tmp_path / "pairs", cartpole(n=2), drawing=Drawing(200, 10))
+    with LabelStore(run.labels) as store:
+        pairs = [frozenset((query.left, query.right)) for query in store.queries()]
+    assert len(pairs) == len(set(pairs)) < 200
+    assert all(len(pair) == 2 for pair in pairs)
+
+
+def test_an_environment_is_made_as_it_was_recorded(tmp_path):
+    """Options of a reset, a time limit of its own, a wrapper, and a module that registers it."""
+    env = gym.wrappers.TimeAwareObservation(gym.make("Pendulum-v1", max_episode_steps=250))
+    data = record("pendulum/own-v0", env, 3, options={"x_init": 0.3, "y_init": 0.2})
+    run = pairs_to_label(tmp_path / "own", data, drawing=Drawing(3, 10))
+    config = run.read_json(run.config)
+    assert config["env"]["kwargs"] == {"max_episode_steps": 250}
+    assert "TimeAwareObservation" in config["env"]["wrapper"][0]
+    env = gym.make("prefrl_envs:prefrl/MovingDot-v0")
+    run = pairs_to_label(tmp_path / "dot", record("dot/random-v0", env, 3), drawing=Drawing(3, 10))
+    assert run.read_json(run.config)["env_id"] == "prefrl_envs:prefrl/MovingDot-v0"
+
+
+def test_observations_that_are_turned_into_others_are_compared_and_fitted(tmp_path):
+    env = gym.make("FrozenLake-v1", is_slippery=False)
+    run = pairs_to_label(tmp_path / "l", record("lake/random-v0", env, 90), drawing=Drawing(60, 4))
+    segments = list(Items(run).values())
+    assert all(segment.observations.shape == (4, 16) for segment in segments)
+    answer_truly(run)
+    assert fit_reward(run).about["labels"] > 0
+
+
+class Bright(gym.ObservationWrapper):
+    """Pictures in the place of numbers, as bright as the pole leans."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.observation_space = spaces.Box(0, 255, (48, 48, 3), np.uint8)
+
+    def observation(self, observation):
+        return np.full((48, 48, 3), np.clip(128 + 400 * observation[2], 0, 255), np.uint8)
+
+
+def test_pictures_are_labelled_and_fitted(tmp_path):
+    """Minari keeps them as JPEG, so they differ a little; a net of four sees earlier ones."""
+    data = record("bright/random-v0", Bright(gym.make("CartPole-v1")), 30)
+    run = pairs_to_label(tmp_path / "pairs", data, drawing=Drawing(12, 6))
+    for segment in Items(run).values():
+        shown = segment.frames.unpack()
+        assert shown.shape == (3 + 6, 3, 48, 48)
+        assert (shown[:3].max((1, 2, 3)) > 0).sum() == min(3, segment.episode_step)
+    answer_truly(run)
+    reward = fit_reward(run, members=1, fit=FitConfig(max_steps=2, min_steps=1))
+    assert reward.about["labels"] > 0
