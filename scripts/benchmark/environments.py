@@ -3,10 +3,10 @@
 import argparse
 import csv
 import importlib.util
-import time
 from pathlib import Path
 
 from csv_rows import append_row
+from gymnasium.spaces import Box
 
 from prefrl import EnvConfig, TrainConfig
 from prefrl.control.config import with_settings
@@ -38,8 +38,8 @@ ENVIRONMENTS = {  # by the library that they need besides Gymnasium
         *("highway_env:roundabout-v0", "highway_env:racetrack-v0"),
     ],
     "minatar": [
-        *("minatar.gym:MinAtar/Breakout-v1", "minatar.gym:MinAtar/Freeway-v1"),
-        "minatar.gym:MinAtar/SpaceInvaders-v1",
+        *("with_minatar:MinAtar/Breakout-v1", "minatar.gym:MinAtar/Freeway-v1"),
+        "with_minatar:MinAtar/SpaceInvaders-v1",
     ],
     "gymnasium_robotics": [
         "gymnasium_robotics:FetchReach-v4",
@@ -52,7 +52,7 @@ NEEDS = {
     "Box2D": "gymnasium[box2d]",
     "minigrid": "minigrid",
     "highway_env": "highway-env",
-    "minatar": "minatar",
+    "minatar": "minatar and a module that calls its register_envs()",
     "gymnasium_robotics": "gymnasium-robotics",
 }
 CASES = [(library, env_id) for library, ids in ENVIRONMENTS.items() for env_id in ids]
@@ -67,7 +67,10 @@ def main():
     for library, env_id in CASES:
         is_there = library is None or importlib.util.find_spec(library) is not None
         if is_there and env_id not in done and (not wanted or env_id in wanted):
-            append_row(_TABLE, _row(library, env_id))
+            try:
+                append_row(_TABLE, _row(library, env_id))
+            except PrefrlError as error:
+                print(f"{env_id} is left out: {error}")
     rows = _rows()
     print("\n".join([_line(rows[0].keys()), _line("--" for _ in rows[0])]))
     print("\n".join(_line(row.values()) for row in rows))
@@ -93,23 +96,29 @@ def _row(library, env_id):
         "environment": env_id,
         "needs": NEEDS[library],
         "observations": " and ".join(part for part in (pictures, numbers) if part),
-        "actions": str(actions).partition(", float")[0].rstrip(")") + ")",
+        "actions": _told(actions),
         "segment": config.preferences.segment_length,
         "reward reads": config.preferences.net.inputs,
         "films": _filmed(env_id, env),
     }
 
 
+def _told(actions):
+    if not isinstance(actions, Box):
+        return str(actions)
+    return f"{actions.shape[0]} in [{actions.low.min():g}, {actions.high.max():g}]"
+
+
 def _filmed(env_id, env):
-    """How pictures are made, and the seconds until the first one is there."""
-    started = time.monotonic()
+    """How pictures are made."""
     try:
         with open_renderer(env_id, env=env) as renderer:
             renderer.first_frame()
-            way = "from states" if isinstance(renderer, ClipRenderer) else "played again"
+            return "from states" if isinstance(renderer, ClipRenderer) else "played again"
     except PrefrlError as error:
-        return "none: it does not repeat itself" if "reproducible" in str(error) else "none"
-    return f"{way}, {time.monotonic() - started:.1f} s"
+        return (
+            "none: it does not repeat itself" if "reproducible" in str(error) else f"none: {error}"
+        )
 
 
 if __name__ == "__main__":

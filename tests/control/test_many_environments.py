@@ -10,8 +10,14 @@ from prefrl.control.queries import QueryConfig
 from prefrl.report import write_report
 
 DRAWN_BY_PYGAME = (None, "Box2D", "minigrid", "highway_env")
-NOT_REPEATABLE = {"BipedalWalker-v3"}
+NOT_REPEATABLE = {
+    "BipedalWalker-v3",
+    "with_minatar:MinAtar/Freeway-v1",
+    "with_minatar:MinAtar/SpaceInvaders-v1",
+}
 """Those that go another way from the same seed and actions, so that nothing can be filmed."""
+TOO_OLD = {"gymnasium_robotics:FetchReach-v4"}
+"""Those that cannot be made with the MuJoCo of today."""
 ALL_TIES = {"Acrobot-v1", "MountainCar-v0"}
 """Those whose end random play does not find in so few steps: labels that are due late are kept."""
 
@@ -25,6 +31,8 @@ def test_it_is_learned_from_and_reported(tmp_path, library, env_id):
         pytest.importorskip(library)
     if library in DRAWN_BY_PYGAME:
         pytest.importorskip("pygame")
+    if env_id in TOO_OLD:
+        pytest.xfail("its library is not made for this MuJoCo")
     config = TrainConfig(
         env_id,
         steps=1_200,

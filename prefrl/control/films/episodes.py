@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -15,11 +16,12 @@ from prefrl.control.environments.journals import Journal, Journals
 from prefrl.control.environments.rewind import Rewind, begin, checksum
 from prefrl.control.environments.source import EnvConfig, make_env
 from prefrl.control.environments.states import STATE_KEY
-from prefrl.control.films.clips import as_picture, make_drawable, need_gl
+from prefrl.control.films.clips import as_picture, choose_gl, make_drawable, need_gl
 from prefrl.errors import FilmError
 
 __all__ = ["EpisodeRenderer", "moments_of"]
 
+_MUJOCO = "gymnasium.envs.mujoco.mujoco_env"
 _STEPS_TO_TRY = 30
 _KEPT = (
     "; they are kept up to step 20,000, unless the environment is reset with options that JSON "
@@ -46,6 +48,8 @@ class EpisodeRenderer:
         self._env = make_drawable(env_id, env)
         if hasattr(self._env.unwrapped, "mujoco_renderer"):
             need_gl()
+        elif _MUJOCO in sys.modules:  # perhaps one is in there
+            choose_gl()
         self.fps = max(1, int(self._env.metadata.get("render_fps", 30)))
         """Steps per second of the environment's own clock."""
 
