@@ -1,5 +1,6 @@
 """The id in a script's run names the module that registers it, so that a new process makes it."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -48,6 +49,7 @@ def tasks(tmp_path, monkeypatch):
     entry = '"pendulum_tasks.deeper:Slow"'
     (package / "deeper.py").write_text(TASKS.format(id="deeper/Slow-v0", entry=entry))
     monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("prefrl_envs")  # what a module registers once must outlast the test
     registry = dict(gym.registry)
     yield tmp_path
     gym.registry.clear()
