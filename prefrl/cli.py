@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -68,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         errors.print("\nprefrl: stopped.", style="red")
         sys.exit(130)
+    except BrokenPipeError:  # who reads, as head does, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the exit
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def _automatic_preset(command: Any) -> str | None:

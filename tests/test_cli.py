@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -227,3 +228,11 @@ def test_on_a_terminal_there_is_a_live_bar(tmp_path):
     assert "steps" in text
     assert "━" in text
     assert "labels" in text
+
+
+def test_who_reads_may_stop_reading():
+    command = f"set -o pipefail; {sys.executable} -m prefrl train --help | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stdout
+    assert not done.stderr
