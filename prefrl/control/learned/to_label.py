@@ -66,6 +66,7 @@ def pairs_to_label(
     """
     if not data.startswith(MINARI):
         raise ConfigError(f"expected segments from a dataset, as minari:NAME, got {data!r}.")
+    root = root.absolute()
     made_from = {"data": data, **dataclasses.asdict(drawing), "seed": seed}
     if (there := _made_before(root, made_from)) is not None:
         return there
