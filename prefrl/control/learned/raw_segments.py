@@ -109,12 +109,19 @@ def segment_of(
             after = None if after is None else held(after, final, n_held)
             pictures = None if pictures is None else held(pictures, pictures[-1], n_held)
     if pictures is not None:
-        black = np.zeros((n_before, *pictures.shape[1:]), np.uint8)
         past = told.get("before")
-        seen = black[:0] if past is None else _observations(past, layout, spaces_of[0])[1]
-        assert seen is not None  # of the same space
-        pictures = np.concatenate([black, seen, pictures])[-n_before - len(pictures) :]
+        seen = None if past is None else _observations(past, layout, spaces_of[0])[1]
+        pictures = _with_past(pictures, seen, n_before)
     return _named(numbers, actions, after, n_held, pictures)
+
+
+def _with_past(
+    pictures: NDArray[np.uint8], seen: NDArray[np.uint8] | None, n_before: int
+) -> NDArray[np.uint8]:
+    """Pictures after as many as are looked back on: the newest that were seen, or black ones."""
+    black = np.zeros((n_before, *pictures.shape[1:]), np.uint8)
+    past = black if seen is None else np.concatenate([black, seen])
+    return np.concatenate([past[len(past) - n_before :], pictures])
 
 
 def _named(
