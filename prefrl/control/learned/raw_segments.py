@@ -84,11 +84,7 @@ def segment_of(
     after = None
     if told.get("next_observations") is not None:
         after, _ = _observations(told["next_observations"], layout, spaces_of[0])
-    n_held = int(told.get("held", 0))
-    if not 0 <= n_held <= len(numbers):
-        raise ConfigError(
-            f"expected held as a number of the {len(numbers)} steps of a segment, got {n_held}."
-        )
+    n_held = _n_held(told, len(numbers))
     ended = told.get("ended")
     lengths = {len(part) for part in (numbers, actions, after, ended) if part is not None}
     if len(lengths) > 1 or not len(numbers):
@@ -113,6 +109,15 @@ def segment_of(
         seen = None if past is None else _observations(past, layout, spaces_of[0])[1]
         pictures = _with_past(pictures, seen, n_before)
     return _named(numbers, actions, after, n_held, pictures)
+
+
+def _n_held(told: Mapping[str, Any], n_steps: int) -> int:
+    n_held = int(told.get("held", 0))
+    if not 0 <= n_held <= n_steps:
+        raise ConfigError(
+            f"expected held as a number of the {n_steps} steps of a segment, got {n_held}."
+        )
+    return n_held
 
 
 def _with_past(
