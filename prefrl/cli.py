@@ -51,6 +51,17 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``prefrl``. Exits with 2 on bad input, after one clear sentence."""
+    try:
+        try:
+            _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who reads, as head does, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the exit
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if arguments == ["--version"]:
         console.print(f"prefrl {metadata.version('prefrl')}")
@@ -70,9 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         errors.print("\nprefrl: stopped.", style="red")
         sys.exit(130)
-    except BrokenPipeError:  # who reads, as head does, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the exit
-        sys.exit(128 + signal.SIGPIPE)
 
 
 def _automatic_preset(command: Any) -> str | None:
