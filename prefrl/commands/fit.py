@@ -11,11 +11,11 @@ import tyro
 
 from prefrl.commands.console import console
 from prefrl.control.learned.episodes import Drawing
+from prefrl.control.learned.folder import check_new_folder
 from prefrl.control.learned.offline import fit_reward
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.trainer import FitConfig
-from prefrl.errors import ConfigError
 from prefrl.report.figures import calibration
 from prefrl.report.tables import Evaluation
 
@@ -49,11 +49,7 @@ class FitReward:
 
 def fit(command: FitReward) -> None:
     """Fits, saves, and says how often the reward is right about what it has not seen."""
-    if command.output.exists() and (not command.output.is_dir() or any(command.output.iterdir())):
-        raise ConfigError(
-            f"expected a new folder for the reward, but {command.output} exists and is not empty; "
-            "choose another one."
-        )
+    check_new_folder(command.output)  # before the work
     reward = fit_reward(
         command.data,
         command.env,

@@ -22,7 +22,7 @@ from prefrl.commands.page import (
 from prefrl.commands.samples import make_samples
 from prefrl.commands.sft import is_sft
 from prefrl.control.learned.episodes import Drawing
-from prefrl.control.learned.to_label import pairs_to_label
+from prefrl.control.learned.to_label import MADE_FROM, pairs_to_label
 from prefrl.control.roles import role_command
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
@@ -77,7 +77,7 @@ def label(command: Label) -> None:
     films = [role_command("renderer", run, essential=False)] if is_control else []
     serve_page(run, films, on_start=lambda: print_link("To label, open", link))
     console.print(f"The page is closed; prefrl label {run.root} opens it again.", soft_wrap=True)
-    if "segments" in run.read_json(run.config):
+    if MADE_FROM in run.read_json(run.config):
         console.print(f"Fit a reward to the answers: prefrl fit {run.root} --output REWARD")
 
 

@@ -60,31 +60,26 @@ def environment_of_spec(spec: EnvSpec) -> tuple[str, EnvConfig, str]:
             "their own, and make it as module:id."
         )
         return spec.id, EnvConfig(processes=0), trouble
-    env_id = id_with_module(spec)
+    kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
+    env_id, trouble = id_with_module(spec), ""
     if env_id is None:
         trouble = (
             f"no module was found that registers {spec.id}, so prefrl evaluate, prefrl replay and "
             "films cannot make it; call gymnasium.register in the module that has its class."
         )
-    kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
-    if env_id is not None and spec.max_episode_steps != spec_of(env_id).max_episode_steps:
-        kwargs["max_episode_steps"] = spec.max_episode_steps
-    wrappers: list[str] = []
-    lost: list[str] = []
-    for wrapper in spec.additional_wrappers:
-        if wrapper.name in _OWN_WRAPPERS:
-            continue
-        (wrappers if _is_plain(wrapper) else lost).append(wrapper.entry_point)
+    elif (limit := spec.max_episode_steps) != spec_of(env_id).max_episode_steps:
+        kwargs["max_episode_steps"] = -1 if limit is None else limit  # as gymnasium.make takes it
+    others = [one for one in spec.additional_wrappers if one.name not in _OWN_WRAPPERS]
+    wrappers = tuple(one.entry_point for one in others if _is_plain(one))
+    lost = [one.entry_point for one in others if not _is_plain(one)]
     try:
-        env = EnvConfig(kwargs=kwargs, wrapper=tuple(wrappers), processes=0)
+        env = EnvConfig(kwargs=kwargs, wrapper=wrappers, processes=0)
     except ConfigError:
         env, lost = EnvConfig(processes=0), [*lost, *kwargs]
-    if env_id is not None:
+    if lost and not trouble:
         trouble = (
             f"config.json cannot hold {', '.join(lost)} of the environment, so prefrl evaluate and "
             "films make it without; register an environment that has them built in."
-            if lost
-            else ""
         )
     return env_id or spec.id, env, trouble
 

@@ -34,7 +34,14 @@ from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory, write_atomically
 from prefrl.runtime.weights import Weights, latest_weights, newest_version
 
-__all__ = ["RewardFile", "net_from_json", "read_folder", "read_run", "write_folder"]
+__all__ = [
+    "RewardFile",
+    "check_new_folder",
+    "net_from_json",
+    "read_folder",
+    "read_run",
+    "write_folder",
+]
 
 _FORMAT = 1
 _TENSORS, _ABOUT, _CARD = "reward.safetensors", "reward.json", "README.md"
@@ -59,6 +66,19 @@ class RewardFile:
     """Where it is from."""
 
 
+def check_new_folder(folder: Path) -> None:
+    """Refuses a place for a reward where something is already.
+
+    Raises:
+        ConfigError: If it is.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"expected a new folder for the reward, but {folder} exists and is not empty; choose "
+            "another one."
+        )
+
+
 def write_folder(folder: Path, kept: RewardFile) -> Path:
     """Writes a reward into a new folder, which is whole once its ``reward.json`` is there.
 
@@ -71,11 +91,7 @@ def write_folder(folder: Path, kept: RewardFile) -> Path:
             "expected a reward of prefrl's own nets to save, got one with net.member; load it from "
             "its run, or save the weights of its nets yourself."
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(
-            f"expected a new folder for the reward, but {folder} exists and is not empty; choose "
-            "another one."
-        )
+    check_new_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     content = save({name: t.detach().cpu().contiguous() for name, t in kept.tensors.items()})
     told = {

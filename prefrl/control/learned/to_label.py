@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -28,9 +29,10 @@ from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
-__all__ = ["check_has_agent", "pairs_to_label"]
+__all__ = ["MADE_FROM", "check_has_agent", "pairs_to_label"]
 
-_MADE_FROM = "segments"  # in config.json
+MADE_FROM = "segments"
+"""Where config.json says how the pairs of a folder were drawn, which has no agent."""
 
 
 def pairs_to_label(
@@ -76,10 +78,10 @@ def pairs_to_label(
     shutil.rmtree(part, ignore_errors=True)
     try:
         run = RunDirectory.create(part)
-        with Player(dataset) as player:
+        with contextlib.closing(Player(dataset)) as player:
             _fill(run, player, dataset, drawn, told)
         config = {"env_id": player.env_id, "env": dataclasses.asdict(player.env)}
-        run.write_json(run.config, {**config, _MADE_FROM: made_from})
+        run.write_json(run.config, {**config, MADE_FROM: made_from})
         part.replace(root)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
@@ -92,7 +94,7 @@ def _made_before(root: Path, made_from: Mapping[str, Any]) -> RunDirectory | Non
     run = RunDirectory(root)
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
-    there = run.read_json(run.config).get(_MADE_FROM) if run.config.is_file() else None
+    there = run.read_json(run.config).get(MADE_FROM) if run.config.is_file() else None
     if there == made_from:
         return run
     has = "something else" if there is None else f"pairs drawn as {there}"
@@ -149,9 +151,9 @@ def check_has_agent(config: Mapping[str, Any]) -> None:
     Raises:
         RunDirectoryError: If there is no agent.
     """
-    if _MADE_FROM in config:
+    if MADE_FROM in config:
         raise RunDirectoryError(
-            f"expected a training, but this has pairs of {config[_MADE_FROM]['data']} to label, "
+            f"expected a training, but this has pairs of {config[MADE_FROM]['data']} to label, "
             "and no agent; prefrl fit makes a reward of the answers, and prefrl train ENV "
             "--labels-from takes them along."
         )

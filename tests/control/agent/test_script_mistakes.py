@@ -6,28 +6,19 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from control.agent.test_script_run import CONFIG
 from control.toys import counters
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 from prefrl import (
-    FitConfig,
     HideReward,
     PreferenceCallback,
-    PreferenceConfig,
     PrefrlError,
     QueryConfig,
     RewardNetConfig,
 )
 from prefrl.errors import ConfigError, NonFiniteError
-
-CONFIG = PreferenceConfig(
-    labels=24,
-    segment_length=10,
-    query=QueryConfig(warmup_segments=20),
-    refit_growth=0.3,
-    fit=FitConfig(min_steps=20, max_steps=20),
-)
 
 
 class NoNumber(gym.RewardWrapper):

@@ -11,7 +11,8 @@ import gymnasium as gym
 import pytest
 from control.counter import Counter
 
-from prefrl.control.environments.registered import id_with_module
+from prefrl.control.environments.registered import environment_of_spec, id_with_module
+from prefrl.control.environments.source import make_env
 
 ROOT = Path(__file__).parents[3]
 TASKS = """
@@ -109,3 +110,11 @@ def test_an_id_that_the_script_itself_registers_is_warned_of(tasks):
     trained = process("script.py", "Mine-v0", folder=tasks)
     assert trained.returncode == 0, trained.stderr
     assert "Mine-v0 is made by a class of the script itself" in trained.stderr
+
+
+@pytest.mark.parametrize("limit", [None, 300, -1])
+def test_a_time_limit_of_ones_own_is_kept(limit):
+    made = gym.make("Pendulum-v1", **({} if limit is None else {"max_episode_steps": limit}))
+    env_id, env, trouble = environment_of_spec(made.spec)
+    assert (env_id, trouble) == ("Pendulum-v1", "")
+    assert make_env(env_id, env).spec.max_episode_steps == made.spec.max_episode_steps
