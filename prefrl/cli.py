@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from prefrl.commands.align import Align, start_align
+from prefrl.commands.benchmark import Benchmark, benchmark
 from prefrl.commands.console import console, errors
 from prefrl.commands.doctor import Doctor, doctor
 from prefrl.commands.export import Export, export
@@ -143,6 +144,7 @@ def _parse(arguments: Sequence[str], preset: str) -> Any:
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[SaveReward, tyro.conf.subcommand("reward")]
         | Annotated[FitReward, tyro.conf.subcommand("fit")]
+        | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     )
     return tyro.cli(
@@ -187,5 +189,6 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Export: export,
     SaveReward: save_reward,
     FitReward: fit,
+    Benchmark: benchmark,
     Doctor: doctor,
 }

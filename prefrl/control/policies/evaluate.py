@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from prefrl.control.agent.agent import Agent
 from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY
 from prefrl.control.environments.journals import JOURNAL_KEY, Journal, Journals
 from prefrl.control.environments.making import (
@@ -24,7 +24,20 @@ from prefrl.control.learned.judge import Judge
 from prefrl.control.preferences import StepReward
 from prefrl.control.reward.correlation import correlation
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "Player", "evaluate"]
+
+
+class Player(Protocol):
+    """Who acts: an agent."""
+
+    frame_stack: int
+    """How many pictures one on another it sees."""
+
+    def act(
+        self, observations: Any, *, deterministic: bool, begins: NDArray[np.bool_] | None
+    ) -> NDArray[Any]:
+        """Actions for a batch of observations, as ``Agent.act`` gives them."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +68,7 @@ class Evaluation:
 
 
 def evaluate(
-    agent: Agent,
+    agent: Player,
     env_id: str,
     *,
     episodes: int,
@@ -90,7 +103,7 @@ def evaluate(
 
 
 def _run_episodes(
-    agent: Agent,
+    agent: Player,
     venv: VecEnv,
     net: StepReward | None,
     deterministic: bool,

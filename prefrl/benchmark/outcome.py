@@ -1,0 +1,107 @@
+"""The rows of a benchmark, sorted: by arm and task, and normalised where that can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.benchmark.statistics import Scores, normalised
+from prefrl.benchmark.store import Row
+from prefrl.benchmark.suite import Suite
+
+__all__ = ["Outcome", "short_name"]
+
+
+def short_name(task: str) -> str:
+    """A task's name without the module that it comes from."""
+    return task.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is done of a suite."""
+
+    suite: Suite
+    """Which one."""
+    rows: Sequence[Row]
+    """One per training."""
+
+    @property
+    def arms(self) -> list[str]:
+        """Those of which something is done, in the suite's order."""
+        there = {row["arm"] for row in self.rows}
+        return [arm for arm in self.suite.arms if arm in there]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Those of which something is done, in the suite's order."""
+        there = {row["task"] for row in self.rows}
+        return [task for task in self.suite.tasks if task in there]
+
+    def of(self, arm: str, task: str) -> list[Row]:
+        """Rows of an arm on a task, by seed."""
+        found = [row for row in self.rows if row["arm"] == arm and row["task"] == task]
+        return sorted(found, key=lambda row: int(row["seed"]))
+
+    def column(self, arm: str, task: str, name: str) -> NDArray[np.float64]:
+        """A column of them, NaN where it is empty, shape (N,)."""
+        return np.array([float(row[name] or "nan") for row in self.of(arm, task)])
+
+    def reference(self, arm: str, task: str) -> float | None:
+        """Mean return of the same algorithm on the true reward; None where that is not done."""
+        algos = {row["algo"] for row in self.of(arm, task)}
+        for other in self.arms:
+            rows = self.of(other, task)
+            if rows and self.suite.is_true(other) and {row["algo"] for row in rows} == algos:
+                return float(self.column(other, task, "return_mean").mean())
+        return None
+
+    def scale(self, arm: str, task: str) -> tuple[float, float] | None:
+        """Mean returns of random play and of the same algorithm on the true reward.
+
+        None where the second is missing, or no better than the first: nothing can be told there.
+        """
+        true = self.reference(arm, task)
+        random = self.column(arm, task, "random_return")
+        if true is None or not random.size or true <= random.mean():
+            return None
+        return float(random.mean()), true
+
+    def scores(self, arm: str) -> Scores:
+        """Normalised returns of an arm, on the tasks where they can be had."""
+        found = {}
+        for task in self.tasks:
+            returns, scale = self.column(arm, task, "return_mean"), self.scale(arm, task)
+            if returns.size and scale is not None:
+                found[task] = normalised(returns, random=scale[0], true=scale[1])
+        return found
+
+    def shared_scores(self) -> dict[str, Scores]:
+        """Those of each arm, on the tasks that every arm has: else easy tasks decide."""
+        all_scores = {arm: self.scores(arm) for arm in self.arms}
+        all_scores = {arm: scores for arm, scores in all_scores.items() if scores}
+        shared = [
+            task for task in self.tasks if all(task in scores for scores in all_scores.values())
+        ]
+        return {arm: {task: scores[task] for task in shared} for arm, scores in all_scores.items()}
+
+    def labels(self, arm: str) -> int:
+        """Comparisons of an arm; 0 on the true reward."""
+        return max(int(row["labels"]) for row in self.rows if row["arm"] == arm)
+
+    def curve(self, arm: str) -> str:
+        """What an arm is besides its number of labels: those alike are points of one curve."""
+        options = {**self.suite.options, **self.suite.arms[arm]}
+        told = {name: value for name, value in options.items() if name != "labels"}
+        return ", ".join(
+            f"{name} {value}" for name, value in sorted(told.items()) if name in self._varied
+        )
+
+    @property
+    def _varied(self) -> set[str]:
+        """Options in which arms differ."""
+        names = {name for options in self.suite.arms.values() for name in options}
+        return names - {"labels", "true_reward"}

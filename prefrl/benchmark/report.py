@@ -1,0 +1,186 @@
+"""The report of a benchmark: ``report.md`` with its figures, and the tables for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from prefrl.benchmark.figures import FIGURES
+from prefrl.benchmark.outcome import Outcome, short_name
+from prefrl.benchmark.statistics import (
+    Interval,
+    improvement,
+    interquartile_mean,
+    mean_over_seeds,
+)
+from prefrl.benchmark.store import BenchmarkFolder
+from prefrl.errors import NotEnoughDataError
+from prefrl.runtime.rundir import write_atomically
+
+__all__ = ["Cells", "aggregate_table", "task_table", "write_benchmark_report"]
+
+Cells = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""A table: its columns' titles, and its rows."""
+
+_ABOUT = {
+    "by_arm": "Interquartile mean over an arm's trainings, stratified bootstrap interval of 95 %.",
+    "by_labels": "The same against the number of comparisons; the dashed line is the true reward.",
+    "by_task": "Final return: each training a dot, the mean a bar.",
+    "profiles": "Share of an arm's trainings above each score.",
+    "by_accuracy": "Return against how well the learned reward ranks what its own agent does.",
+}
+
+
+def write_benchmark_report(folder: BenchmarkFolder) -> Path:
+    """Writes report.md and its figures into the folder of a benchmark.
+
+    Args:
+        folder: Of one that was begun.
+
+    Returns:
+        The path of report.md.
+
+    Raises:
+        NotEnoughDataError: If no training is done yet.
+    """
+    outcome = outcome_of(folder)
+    parts = [f"# {outcome.suite.name}", outcome.suite.about, _what_is_there(outcome)]
+    if (table := aggregate_table(outcome))[1]:
+        parts += ["## Over all tasks", _SCORED, _markdown(table), *_left_out(outcome)]
+    parts += ["## Task by task", _TASK_BY_TASK, _markdown(task_table(outcome))]
+    for name, draw in FIGURES.items():
+        figure = draw(outcome)
+        path = folder.root / f"{name}.png"
+        path.unlink(missing_ok=True)
+        if figure is not None:
+            figure.savefig(path)
+            parts.append(f"![{_ABOUT[name]}]({path.name})\n\n{_ABOUT[name]}")
+    path = folder.root / "report.md"
+    write_atomically(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
+    return path
+
+
+def outcome_of(folder: BenchmarkFolder) -> Outcome:
+    """What is done so far.
+
+    Raises:
+        NotEnoughDataError: If that is nothing.
+    """
+    outcome = Outcome(folder.suite(), folder.rows())
+    if not outcome.tasks or not outcome.arms:
+        raise NotEnoughDataError(
+            f"expected at least one training that is done, but {folder.results} has none; run "
+            "prefrl benchmark first."
+        )
+    return outcome
+
+
+_SCORED = (
+    "A return is normalised so that random play has 0 and the same algorithm on the true reward, "
+    "mean over its seeds, has 1. In brackets 95 % intervals of a stratified bootstrap over seeds, "
+    "in which random play and the true reward are taken as known."
+)
+_TASK_BY_TASK = (
+    "Mean return of the final policy's likeliest actions; ± is half of Student's 95 % interval "
+    "over seeds. Score is the mean, normalised as above; sampled is the return of actions drawn "
+    "from the policy; accuracy is the share of pairs of its segments that the learned reward ranks "
+    "rightly."
+)
+
+
+def aggregate_table(outcome: Outcome) -> Cells:
+    """Arms over all tasks that every arm has."""
+    titles = ("trained on", "trainings", "interquartile mean", "mean", "beats the true reward")
+    shared = outcome.shared_scores()
+    true = [arm for arm in shared if outcome.suite.is_true(arm)]
+    rows = []
+    for arm, scores in shared.items():
+        if not scores:
+            continue
+        values = np.concatenate(list(scores.values()))
+        beats = "" if arm in true or len(true) != 1 else _told(improvement(scores, shared[true[0]]))
+        middle = _told(interquartile_mean(scores))
+        rows.append((arm, str(values.size), middle, f"{values.mean():.2f}", beats))
+    return titles, rows
+
+
+def task_table(outcome: Outcome) -> Cells:
+    """Arms task by task."""
+    titles = (
+        "task", "trained on", "return", "per seed", "score", "sampled", "accuracy",
+        "wall time",
+    )  # fmt: skip
+    rows = []
+    for task in outcome.tasks:
+        for arm in outcome.arms:
+            returns = outcome.column(arm, task, "return_mean")
+            if not returns.size:
+                continue
+            mean, scale = mean_over_seeds(returns), outcome.scale(arm, task)
+            half = f" ± {_number(mean.high - mean.value)}" if math.isfinite(mean.high) else ""
+            share = ""
+            if scale is not None and not outcome.suite.is_true(arm):
+                share = f"{(mean.value - scale[0]) / (scale[1] - scale[0]):.0%}"
+            accuracy = outcome.column(arm, task, "accuracy")
+            known = accuracy[np.isfinite(accuracy)]
+            rows.append(
+                (
+                    short_name(task),
+                    arm,
+                    f"{_number(mean.value)}{half}",
+                    ", ".join(map(_number, returns)),
+                    share,
+                    _number(float(outcome.column(arm, task, "sampled_return_mean").mean())),
+                    f"{known.mean():.2f}" if known.size else "",
+                    f"{outcome.column(arm, task, 'wall_seconds').mean():,.0f} s",
+                )
+            )
+    return titles, rows
+
+
+def _what_is_there(outcome: Outcome) -> str:
+    done, total = len(outcome.rows), len(outcome.suite.runs())
+    seeds = sorted({int(row["seed"]) for row in outcome.rows})
+    dates = sorted({row["date"] for row in outcome.rows})
+    versions = sorted({row["version"] for row in outcome.rows})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    some = "" if done >= total else " The others are not done yet."
+    return (
+        f"{done} of {total} trainings, seeds {', '.join(map(str, seeds))}, {when}, "
+        f"prefrl {', '.join(versions)}.{some}"
+    )
+
+
+def _left_out(outcome: Outcome) -> list[str]:
+    """Which tasks are in no aggregate."""
+    shared = outcome.shared_scores()
+    counted = next(iter(shared.values()), {})
+    missing = [short_name(task) for task in outcome.tasks if task not in counted]
+    if not missing:
+        return []
+    return [
+        f"Not counted: {', '.join(missing)}, where an arm is not done, or where the agent does no "
+        "better on the true reward than random play."
+    ]
+
+
+def _told(interval: Interval) -> str:
+    if not math.isfinite(interval.low):
+        return f"{interval.value:.2f}"
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _number(value: float) -> str:
+    """Four digits, or all of those before the point."""
+    if abs(value) >= 1000 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def _markdown(table: Cells) -> str:
+    titles, rows = table
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

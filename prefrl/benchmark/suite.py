@@ -1,0 +1,269 @@
+"""A suite: arms that are compared on the same tasks with the same seeds, from a YAML file.
+
+::
+
+    about: One sentence on what it compares.
+    seeds: [0, 1, 2]
+    options:                      # of every training, named as those of prefrl train
+      steps: 500000
+    tasks:                        # by environment; each may have options of its own
+      HalfCheetah-v5:
+      Hopper-v5: {steps: 1000000}
+      lake: {env_id: FrozenLake-v1, env.kwargs: {is_slippery: false}}
+    arms:
+      true reward: {true_reward: true}
+      100 labels: {labels: 100}
+    grid:                         # if wanted: each arm with each combination of these
+      algo: [ppo, sac]
+      selection: {random: uniform, active: disagreement}
+
+What stands nearer decides: options of the grid over those of an arm, these over a task's, and these
+over those of every training.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prefrl.control.config import TrainConfig, check_horizon
+from prefrl.control.named_options import config_of_options, flat_options
+from prefrl.errors import ConfigError
+
+__all__ = ["Run", "Suite", "load_suite", "shipped_suites", "suite_of_json"]
+
+_KEYS = ("name", "about", "seeds", "options", "tasks", "arms", "grid")
+_BEFOREHAND = {"sync": True, "films": False}
+_SUITES = resources.files("prefrl.benchmark") / "suites"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a suite."""
+
+    task: str
+    """Name of its task."""
+    arm: str
+    """Name of its arm."""
+    seed: int
+    """Of everything random."""
+    options: Mapping[str, Any]
+    """Those of ``prefrl train``, by name."""
+    true_reward: bool
+    """Whether the agent learns from the environment's own reward, and not from comparisons."""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells it from the others of its suite."""
+        return self.arm, self.task, self.seed
+
+    @property
+    def name(self) -> str:
+        """A folder's name for it."""
+        words = (self.arm, self.task, str(self.seed))
+        return "/".join(re.sub(r"[^\w.]+", "-", word).strip("-") for word in words)
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of the training."""
+        return int(self.options.get("steps") or self.config().steps)
+
+    def config(self, path: Path | None = None) -> TrainConfig:
+        """The training.
+
+        Args:
+            path: Where its run is written.
+        """
+        more = {"seed": self.seed, **({} if path is None else {"run": str(path)})}
+        return config_of_options({**_BEFOREHAND, **self.options, **more})
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Arms that are compared."""
+
+    name: str
+    """Its name."""
+    about: str
+    """What it compares, in a sentence."""
+    seeds: tuple[int, ...]
+    """Each arm is trained with each of them on each task."""
+    tasks: Mapping[str, Mapping[str, Any]]
+    """Options by task."""
+    arms: Mapping[str, Mapping[str, Any]]
+    """Options by arm, those of the grid among them."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of every training."""
+
+    def runs(self) -> list[Run]:
+        """All trainings: seed by seed, so that what is there early can be compared."""
+        return [
+            self._run(task, arm, seed)
+            for seed in self.seeds
+            for task in self.tasks
+            for arm in self.arms
+        ]
+
+    def _run(self, task: str, arm: str, seed: int) -> Run:
+        options = {"env_id": task, **self.options, **self.tasks[task], **self.arms[arm]}
+        true_reward = bool(options.pop("true_reward", False))
+        return Run(task, arm, seed, options, true_reward)
+
+    def with_seeds(self, seeds: Sequence[int]) -> Suite:
+        """The same with other seeds."""
+        return _suite_of(self.name, {**self.as_json(), "seeds": list(seeds)})
+
+    def is_true(self, arm: str) -> bool:
+        """Whether an arm learns from the true reward."""
+        return bool(self.arms[arm].get("true_reward", False))
+
+    def as_json(self) -> dict[str, Any]:
+        """What a file can hold, and ``suite_of_json`` reads."""
+        return {
+            "name": self.name,
+            "about": self.about,
+            "seeds": list(self.seeds),
+            "options": dict(self.options),
+            "tasks": {task: dict(options) for task, options in self.tasks.items()},
+            "arms": {arm: dict(options) for arm, options in self.arms.items()},
+        }
+
+    def check(self) -> None:
+        """Refuses, before anything is trained, what cannot work.
+
+        Raises:
+            ConfigError: With the arm and task that it is about.
+        """
+        for task, arm in itertools.product(self.tasks, self.arms):
+            try:
+                config = self._run(task, arm, self.seeds[0]).config()
+                if arm == next(iter(self.arms)):  # what an environment is does not hang on the arm
+                    check_horizon(config)
+            except ConfigError as error:
+                raise ConfigError(f"suite {self.name}, {arm}, {task}: {error}") from error
+
+
+def shipped_suites() -> dict[str, str]:
+    """What each suite that prefrl ships is about, by name."""
+    files = sorted((f for f in _SUITES.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
+    return {f.name.removesuffix(".yaml"): yaml.safe_load(f.read_text())["about"] for f in files}
+
+
+def load_suite(name: str) -> Suite:
+    """Reads a suite.
+
+    Args:
+        name: One that prefrl ships, or the path of a YAML file.
+
+    Raises:
+        ConfigError: If there is none, or what it says is none.
+    """
+    path = Path(name)
+    shipped = _SUITES / f"{name}.yaml"
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ConfigError(f"expected a suite in {path}, but there is no such file.")
+        text, name = path.read_text(encoding="utf-8-sig"), path.stem
+    elif "/" not in name and shipped.is_file():
+        text = shipped.read_text(encoding="utf-8")
+    else:
+        raise ConfigError(
+            f"expected a suite, one of {', '.join(shipped_suites())}, or a file that ends in "
+            f".yaml, got {name!r}."
+        )
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"expected YAML in {name}, but {error}") from error
+    return _suite_of(name, content)
+
+
+def suite_of_json(content: Mapping[str, Any]) -> Suite:
+    """The suite that ``Suite.as_json`` wrote."""
+    return _suite_of(content["name"], content)
+
+
+def _suite_of(name: str, content: Any) -> Suite:
+    content = _mapping(name, content, "what it holds")
+    for key in content:
+        if key not in _KEYS:
+            raise ConfigError(f"expected keys {', '.join(_KEYS)} in suite {name}, got {key}.")
+    for key in ("seeds", "tasks", "arms"):
+        if not content.get(key):
+            raise ConfigError(f"expected {key} in suite {name}, got none.")
+    seeds = content["seeds"]
+    if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ConfigError(f"expected seeds of suite {name} as a list of numbers, got {seeds!r}.")
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"expected each seed of suite {name} once, got {seeds}.")
+    tasks, arms = content["tasks"], content["arms"]
+    if isinstance(tasks, list):  # none has options of its own
+        tasks = dict.fromkeys(tasks)
+    return Suite(
+        name=name,
+        about=" ".join(str(content.get("about", "")).split()),
+        seeds=tuple(seeds),
+        options=_options(name, "options", content.get("options")),
+        tasks=_by_name(name, "tasks", tasks),
+        arms=dict(_combined(_by_name(name, "arms", arms), name, content.get("grid"))),
+    )
+
+
+def _combined(
+    arms: Mapping[str, Mapping[str, Any]], suite: str, grid: Any
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each arm with each combination of the grid's values, but no way to learn a true reward."""
+    axes = []
+    for option, values in _mapping(suite, grid or {}, "grid").items():
+        if isinstance(values, list):
+            values = {str(value): value for value in values}
+        axes.append(
+            [(option, name, value) for name, value in _mapping(suite, values, option).items()]
+        )
+    for arm, options in arms.items():
+        true_reward = options.get("true_reward", False)
+        for choice in itertools.product(*axes):
+            told = [one for one in choice if not true_reward or _is_of_the_agent(one[0])]
+            more = {option: value for option, _, value in told}
+            yield ", ".join([arm, *(name for _, name, _ in told)]), {**options, **more}
+
+
+def _is_of_the_agent(option: str) -> bool:
+    return option == "algo" or option.startswith(("agent.", "env."))
+
+
+def _by_name(suite: str, key: str, content: Any) -> dict[str, dict[str, Any]]:
+    named = _mapping(suite, content, key)
+    return {name: _options(suite, f"{key}: {name}", options) for name, options in named.items()}
+
+
+def _options(suite: str, where: str, content: Any) -> dict[str, Any]:
+    options = flat_options(_mapping(suite, content or {}, where))
+    for name in ("run", "seed"):
+        if name in options:
+            raise ConfigError(
+                f"expected no {name} in {where} of suite {suite}: the benchmark chooses it, got "
+                f"{options[name]!r}."
+            )
+    if not isinstance(options.get("true_reward", False), bool):
+        raise ConfigError(
+            f"expected true_reward in {where} of suite {suite} to be true or false, got "
+            f"{options['true_reward']!r}."
+        )
+    return options
+
+
+def _mapping(suite: str, content: Any, what: str) -> dict[str, Any]:
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(
+            f"expected {what} of suite {suite} to be values by name, got {content!r}; "
+            "docs/benchmark.md shows one."
+        )
+    return content

@@ -1,0 +1,277 @@
+"""One training of a suite: done or gone on with, evaluated, and summed up as a row.
+
+``python -m prefrl.benchmark.work FOLDER`` does what FOLDER/job.json asks for and writes
+FOLDER/row.json. It is a process of its own, so that what kills it leaves the others alone; on
+SIGTERM it saves and ends with exit code 4, and the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import datetime
+import logging
+import math
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.benchmark.probes import probes
+from prefrl.benchmark.suite import Run
+from prefrl.control.agent.agent import Agent
+from prefrl.control.agent.algorithms import ALGORITHMS
+from prefrl.control.config import TrainConfig, with_settings
+from prefrl.control.finish import load_run
+from prefrl.control.policies.evaluate import Evaluation, Player, evaluate
+from prefrl.control.preferences import StepReward
+from prefrl.control.train import resume, train
+from prefrl.errors import ConfigError, PrefrlError
+from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.devices import use_cpu
+from prefrl.runtime.role import Heartbeat, StopSignal, die_with_parent, only_one
+from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.supervisor import BAD_INPUT, STOPPED
+
+__all__ = ["COLUMNS", "job_of", "main", "work"]
+
+COLUMNS = (
+    "arm", "task", "seed", "algo", "steps", "labels", "return_mean", "return_std",
+    "sampled_return_mean", "training_return", "random_return", "accuracy", "pearson", "spearman",
+    "training_correlation", "wall_seconds", "date", "version",
+)  # fmt: skip
+"""Of the table of results."""
+
+_log = logging.getLogger(__name__)
+_EVALUATION_SEED = 1_000_003  # as of a run's own evaluation
+
+
+def job_of(run: Run) -> dict[str, Any]:
+    """What ``work`` is to do, for job.json."""
+    return {
+        "arm": run.arm,
+        "task": run.task,
+        "seed": run.seed,
+        "options": dict(run.options),
+        "true_reward": run.true_reward,
+    }
+
+
+def work(folder: Path, stop: StopSignal) -> dict[str, Any] | None:
+    """Does the training of a folder, or goes on with it.
+
+    Args:
+        folder: Holds job.json; the run is written to its ``run``, the row to its row.json.
+        stop: Ends it.
+
+    Returns:
+        The row; None if it was told to stop before.
+    """
+    told = RunDirectory.read_json(folder / "job.json")
+    run = Run(**told)
+    config = run.config(folder / "run")
+    use_cpu(config.threads)
+    if run.true_reward:
+        found = _on_true_reward(config, stop)
+    else:
+        found = _on_comparisons(config)
+    if found is None:
+        return None
+    row = {
+        **{name: told[name] for name in ("arm", "task", "seed")},
+        "algo": config.algo,
+        "steps": config.steps,
+        **found,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "version": _version(),
+    }
+    row = {name: _rounded(row.get(name, "")) for name in COLUMNS}
+    RunDirectory.write_json(folder / "row.json", row)
+    return row
+
+
+def _on_true_reward(config: TrainConfig, stop: StopSignal) -> dict[str, Any] | None:
+    """Trains on the environment's own reward, with the same settings and the same evaluation."""
+    config, _ = with_settings(config)
+    run = RunDirectory(config.run_path)
+    run.make_folders()
+    with only_one(run, "agent"):
+        heartbeat = Heartbeat(run, "agent")
+        heartbeat.beat("starting", env_steps=0, total_steps=config.steps)
+        agent = Agent(
+            config.env_id,
+            config.algo,
+            config.agent,
+            seed=config.seed,
+            hide_reward=False,
+            limits=config.limits,
+            env=config.env,
+        )
+        seconds = _train(agent, config, run, heartbeat, stop)
+        if seconds is None:
+            return None
+        newest = [episode["r"] for episode in list(agent.model.ep_info_buffer or ())[-20:]]
+        found = {
+            "labels": 0,
+            "training_return": float(np.mean(newest)) if newest else math.nan,
+            "wall_seconds": seconds,
+            **_evaluations(agent, config),
+        }
+        agent.close()
+    return found
+
+
+def _train(
+    agent: Agent, config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal
+) -> float | None:
+    """To the end, from the newest checkpoint; gives the seconds, or None if it was told to stop.
+
+    What an off-policy agent remembers is not kept, so such a one begins again.
+    """
+    checkpoint = load_checkpoint(run.checkpoints)
+    before = 0.0
+    keeps = ALGORITHMS[config.algo].on_policy
+    if checkpoint is not None:
+        agent.load_state_dict(checkpoint.state["agent"])
+        before = checkpoint.state["seconds"]
+    agent.start(config.steps, [])
+    started = saved = time.monotonic()
+    while agent.iterate():
+        heartbeat.beat("acting", env_steps=agent.model.num_timesteps)
+        now = time.monotonic()
+        if keeps and (stop.requested or now - saved > config.checkpoint_seconds):
+            state = {"agent": agent.state_dict(), "seconds": before + now - started}
+            save_checkpoint(run.checkpoints, state)
+            saved = now
+        if stop.requested:
+            return None
+    agent.finish()
+    return before + time.monotonic() - started
+
+
+def _on_comparisons(config: TrainConfig) -> dict[str, Any] | None:
+    """Trains from comparisons, or goes on with that; the run directory stays."""
+    run = RunDirectory(config.run_path)
+    if not run.summary.is_file():
+        if run.spaces.is_file():  # written last of what begins a run
+            summary = resume(run).summary
+        else:
+            shutil.rmtree(run.root, ignore_errors=True)
+            summary = train(config).summary
+        if not summary:
+            return None
+    summary = run.read_json(run.summary)
+    config, agent, net = load_run(run)
+    found = {
+        "labels": summary["labels"],
+        "training_return": summary["train_return_mean"],
+        "training_correlation": summary["reward_correlation"],
+        "wall_seconds": summary["wall_seconds"],
+        **_evaluations(agent, config, net),
+    }
+    agent.close()
+    return found
+
+
+def _evaluations(
+    agent: Agent, config: TrainConfig, net: StepReward | None = None
+) -> dict[str, float]:
+    """True returns of the policy's likeliest actions, of drawn ones and of random play."""
+    result = _evaluate(agent, config, net=net)
+    more = {}
+    if net is not None:
+        more = probes(
+            result.true_rewards,
+            result.predicted_rewards,
+            length=config.preferences.steps_per_segment,
+            seed=config.seed,
+        )
+    return {
+        "return_mean": float(result.returns.mean()),
+        "return_std": float(result.returns.std()),
+        "sampled_return_mean": float(_evaluate(agent, config, deterministic=False).returns.mean()),
+        "random_return": float(_evaluate(_RandomPlay(agent), config).returns.mean()),
+        **more,
+    }
+
+
+def _evaluate(player: Player, config: TrainConfig, **options: Any) -> Evaluation:
+    return evaluate(
+        player,
+        config.env_id,
+        episodes=config.eval_episodes,
+        seed=config.seed + _EVALUATION_SEED,
+        max_steps=config.eval_max_steps,
+        env=config.env,
+        **options,
+    )
+
+
+class _RandomPlay:
+    """Draws all actions alike."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.frame_stack = agent.frame_stack
+        self._space = copy.deepcopy(agent.environments.action_space)
+        self._space.seed(_EVALUATION_SEED)
+
+    def act(
+        self, observations: Any, *, deterministic: bool, begins: NDArray[np.bool_] | None
+    ) -> NDArray[Any]:
+        parts = observations.values() if isinstance(observations, dict) else [observations]
+        return np.stack([self._space.sample() for _ in next(iter(parts))])
+
+
+def _version() -> str:
+    """The release; of a checkout also its commit, with a + where it was changed since."""
+    release = installed_versions()["prefrl"]
+    git = ["git", "-C", str(Path(__file__).parent.parent)]
+
+    def said(*arguments: str) -> tuple[bool, str]:
+        done = subprocess.run([*git, *arguments], capture_output=True, text=True, check=False)
+        return done.returncode == 0, done.stdout.strip()
+
+    try:
+        if not said("ls-files", "--error-unmatch", "__init__.py")[0]:
+            return release
+        same, _ = said("diff", "--quiet", "HEAD", "--", ".")
+        return f"{release} {said('rev-parse', '--short', 'HEAD')[1]}{'' if same else '+'}"
+    except OSError:  # no git here
+        return release
+
+
+def _rounded(value: Any) -> Any:
+    """A cell: six digits of a number, nothing for none."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else ""
+    return "" if value is None else value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Does one training; gives the exit code."""
+    parser = argparse.ArgumentParser(description="One training of a suite.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--parent", type=int, help="process id of whoever started it")
+    told = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with StopSignal() as stop:
+        if told.parent:
+            die_with_parent(told.parent)
+        try:
+            return STOPPED if work(told.folder, stop) is None else 0
+        except ConfigError as error:
+            _log.error("%s", error)
+            return BAD_INPUT
+        except PrefrlError as error:
+            _log.error("%s", error)
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

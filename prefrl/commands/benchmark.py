@@ -1,0 +1,240 @@
+"""``prefrl benchmark``: the trainings of a suite, and what they show together."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.live import Live
+from rich.table import Table
+
+from prefrl.benchmark.executors import Executor, LocalExecutor
+from prefrl.benchmark.outcome import short_name
+from prefrl.benchmark.report import (
+    Cells,
+    aggregate_table,
+    outcome_of,
+    task_table,
+    write_benchmark_report,
+)
+from prefrl.benchmark.runner import Going, Progress, run_all
+from prefrl.benchmark.store import BenchmarkFolder
+from prefrl.benchmark.suite import Run, load_suite, shipped_suites
+from prefrl.commands.console import console, errors
+from prefrl.errors import ConfigError, MissingExtraError
+from prefrl.runtime.role import StopSignal
+
+__all__ = ["Benchmark", "benchmark"]
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Does the trainings of a suite, or reports what they show together.
+
+    prefrl benchmark list names the suites that prefrl ships; prefrl benchmark smoke does one of
+    them, prefrl benchmark my.yaml your own; prefrl benchmark report smoke draws what is done.
+    """
+
+    suite: tyro.conf.Positional[str]
+    """A suite that prefrl ships, or a YAML file; or report, or list."""
+    of: tyro.conf.Positional[str | None] = None
+    """What report is about: a suite, or the folder of a benchmark."""
+    folder: Path | None = None
+    """Where everything is written; by default runs/benchmark/SUITE. A benchmark that was stopped or
+    killed goes on there."""
+    jobs: int | None = None
+    """Trainings at once, each on one core; by default as many as there are cores."""
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT [INT ...]")] = ()
+    """Seeds, instead of the suite's."""
+    arms: tuple[str, ...] = ()
+    """Some of the suite's arms."""
+    tasks: tuple[str, ...] = ()
+    """Some of its tasks; Hopper-v0 is enough for prefrl_envs:prefrl/Hopper-v0."""
+
+
+def benchmark(command: Benchmark) -> None:
+    """Does what a command says."""
+    if command.suite == "list":
+        for name, about in shipped_suites().items():
+            console.print(f"[bold]{name}[/]  {' '.join(about.split())}", soft_wrap=True)
+        return
+    if importlib.util.find_spec("scipy") is None:
+        raise MissingExtraError(
+            "expected scipy for a benchmark's statistics, found none; pip install "
+            "'prefrl[benchmark]'."
+        )
+    if command.suite == "report":
+        _report(BenchmarkFolder(_folder_of_report(command)))
+    elif command.of is not None:
+        raise ConfigError(
+            f"expected one suite, got {command.suite} and {command.of}; write prefrl benchmark "
+            f"report {command.of}, or one of the two."
+        )
+    else:
+        _do(command)
+
+
+def _folder_of_report(command: Benchmark) -> Path:
+    if command.folder is not None:
+        return command.folder
+    if command.of is None:
+        raise ConfigError(
+            "expected what the report is about, got nothing; write prefrl benchmark report SUITE, "
+            "or the folder of a benchmark."
+        )
+    named = Path(command.of)
+    return named if named.is_dir() else _default_folder(named.stem)
+
+
+def _default_folder(suite: str) -> Path:
+    return Path("runs/benchmark") / suite
+
+
+def _do(command: Benchmark) -> None:
+    """Does the trainings that are missing, and reports all."""
+    suite = load_suite(command.suite)
+    if command.seeds:
+        suite = suite.with_seeds(command.seeds)
+    runs = _chosen(suite.runs(), command)
+    executor: Executor = LocalExecutor(command.jobs)
+    suite.check()
+    folder = BenchmarkFolder(command.folder or _default_folder(suite.name))
+    folder.begin(suite)
+    console.print(f"{suite.name}: {len(runs)} trainings in {folder.root}", soft_wrap=True)
+    with folder.alone(), StopSignal() as stop:
+        with _Show(executor.n_slots) as show:
+            progress = run_all(folder, executor, runs, stop=stop, show=show)
+    for (arm, task, seed), why in progress.failed.items():
+        errors.print(
+            f"{arm}, {task}, seed {seed} cannot be done: {why}", style="red", markup=False,
+            soft_wrap=True,
+        )  # fmt: skip
+    if progress.done:
+        _report(folder)
+    if stop.requested:
+        errors.print(
+            f"prefrl: stopped with {progress.done} of {progress.total} trainings done; the same "
+            "command goes on.",
+            style="yellow",
+            soft_wrap=True,
+        )
+        sys.exit(130)
+    if progress.failed:
+        sys.exit(1)
+
+
+def _chosen(runs: Sequence[Run], command: Benchmark) -> list[Run]:
+    arms, tasks = {run.arm for run in runs}, {run.task for run in runs}
+    for name in command.arms:
+        if name not in arms:
+            known = "; ".join(sorted(arms))
+            raise ConfigError(f"expected arms of the suite, which are {known}, got {name!r}.")
+    wanted = {task for task in tasks if {task, short_name(task)} & set(command.tasks)}
+    for name in command.tasks:
+        if name not in wanted | {short_name(task) for task in wanted}:
+            known = ", ".join(sorted(map(short_name, tasks)))
+            raise ConfigError(f"expected tasks of the suite, which are {known}, got {name!r}.")
+    return [
+        run
+        for run in runs
+        if (not command.arms or run.arm in command.arms)
+        and (not command.tasks or run.task in wanted)
+    ]
+
+
+def _report(folder: BenchmarkFolder) -> None:
+    page = write_benchmark_report(folder)
+    outcome = outcome_of(folder)
+    for cells in (aggregate_table(outcome), task_table(outcome)):
+        if cells[1]:
+            console.print(_table(cells))
+    console.print(str(page), soft_wrap=True, markup=False)
+
+
+def _table(cells: Cells) -> Table:
+    titles, rows = cells
+    table = Table(box=None, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+class _Show:
+    """What runs, what is done and how long it takes: live on a terminal, else a line now and then.
+
+    Args:
+        n_slots: Trainings at once.
+    """
+
+    def __init__(self, n_slots: int) -> None:
+        self._n_slots = n_slots
+        self._live = Live(console=console, transient=True) if console.is_terminal else None
+        self._line_at = float("-inf")
+        self._told = (-1, -1)
+
+    def __enter__(self) -> _Show:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Takes in how far everything is."""
+        if self._live is not None:
+            self._live.update(self._shown(progress))
+            return
+        told = progress.done, len(progress.failed)
+        now = time.monotonic()
+        if told != self._told or now - self._line_at > _SECONDS_BETWEEN_LINES:
+            self._told, self._line_at = told, now
+            going = "; ".join(f"{_name(one.run)} {_percent(one)}" for one in progress.going)
+            console.print(f"{self._summary(progress)}  {going}", soft_wrap=True, markup=False)
+
+    def _shown(self, progress: Progress) -> Table:
+        table = Table(box=None, title=self._summary(progress), title_justify="left")
+        for title in ("arm", "task", "seed", "steps", "", "for"):
+            table.add_column(title)
+        for one in progress.going:
+            run = one.run
+            table.add_row(
+                run.arm,
+                short_name(run.task),
+                str(run.seed),
+                f"{one.steps:,} of {run.steps:,}",
+                _percent(one),
+                _duration(one.seconds),
+            )
+        return table
+
+    def _summary(self, progress: Progress) -> str:
+        left = progress.seconds_left
+        about = "" if left is None else f", about {_duration(left)} left"
+        failed = f", {len(progress.failed)} failed" if progress.failed else ""
+        return f"{progress.done} of {progress.total} done{failed}{about}"
+
+
+def _name(run: Run) -> str:
+    return f"{run.arm}, {short_name(run.task)}, seed {run.seed}"
+
+
+def _percent(one: Going) -> str:
+    return f"{one.steps / one.run.steps:.0%}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
