@@ -113,6 +113,7 @@ def wait_until(true, seconds=100):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_benchmark_that_is_stopped_and_killed_goes_on(tmp_path):
     suite, out = written(tmp_path / "mine.yaml"), tmp_path / "out"
     command = [sys.executable, "-m", "prefrl", "benchmark", str(suite), "--folder", str(out)]
