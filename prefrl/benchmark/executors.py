@@ -1,4 +1,4 @@
-"""Where trainings are done: in processes of this machine, on Ray, or by Slurm."""
+"""Where trainings are done: what a place has to offer, and the processes of this machine."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Protocol
 
-from prefrl.errors import ConfigError
 from prefrl.runtime.supervisor import last_line
 
 __all__ = [
+    "LOG",
+    "SECONDS_TO_STOP",
     "Executor",
     "LocalExecutor",
     "LocalTask",
     "Task",
-    "command_of",
-    "environment_of_work",
+    "end_process",
     "last_word",
+    "start_process",
 ]
 
-_SECONDS_TO_STOP = 60.0
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+SECONDS_TO_STOP = 60.0
+"""After which what was told to stop is killed."""
 LOG = "log.txt"
 """Name of what a training printed, in its folder."""
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Task(Protocol):
@@ -46,10 +47,12 @@ class Task(Protocol):
 
 
 class Executor(Protocol):
-    """Starts trainings. Use it as a context manager: nothing it started is left behind."""
+    """Starts trainings."""
 
-    n_slots: int
-    """How many may go on at once."""
+    @property
+    def n_slots(self) -> int:
+        """How many may go on at once, at this moment."""
+        ...
 
     def start(self, folder: Path) -> Task:
         """Starts the training of a folder, as ``prefrl.benchmark.work`` does it."""
@@ -60,15 +63,31 @@ class Executor(Protocol):
         ...
 
 
-def command_of(folder: Path) -> list[str]:
-    """The command line that does the training of a folder."""
+def start_process(folder: Path) -> subprocess.Popen[bytes]:
+    """Starts the process that does the training of a folder; it ends with this one.
+
+    It has one thread, since trainings go on side by side.
+    """
     parent = str(os.getpid())
-    return [sys.executable, "-m", "prefrl.benchmark.work", str(folder), "--parent", parent]
+    with (folder / LOG).open("ab") as log:
+        # A session of its own: Ctrl-C on the terminal is for the benchmark alone.
+        return subprocess.Popen(
+            [sys.executable, "-m", "prefrl.benchmark.work", str(folder), "--parent", parent],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **dict.fromkeys(_THREADS, "1")},
+        )
 
 
-def environment_of_work() -> dict[str, str]:
-    """The environment of its process: one thread, since trainings go on side by side."""
-    return {**os.environ, **dict.fromkeys(_THREADS, "1")}
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """Waits for a process that was told to stop, and kills it after a minute."""
+    try:
+        process.wait(SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class LocalExecutor:
@@ -79,23 +98,16 @@ class LocalExecutor:
     """
 
     def __init__(self, n_slots: int | None = None) -> None:
-        if n_slots is not None and n_slots < 1:
-            raise ConfigError(f"expected at least 1 training at once, got {n_slots}.")
-        self.n_slots = n_slots or len(os.sched_getaffinity(0))
+        self._n_slots = n_slots or len(os.sched_getaffinity(0))
+
+    @property
+    def n_slots(self) -> int:
+        """How many may go on at once."""
+        return self._n_slots
 
     def start(self, folder: Path) -> Task:
         """Starts a process."""
-        with (folder / LOG).open("ab") as log:
-            # A session of its own: Ctrl-C on the terminal is for the benchmark alone.
-            process = subprocess.Popen(
-                command_of(folder),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=environment_of_work(),
-            )
-        return LocalTask(process)
+        return LocalTask(start_process(folder))
 
     def close(self) -> None:
         """Has nothing to end."""
@@ -110,7 +122,6 @@ class LocalTask:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self._told_at = float("inf")
 
     def poll(self) -> int | None:
         """Its exit code; None while it goes on."""
@@ -118,16 +129,11 @@ class LocalTask:
 
     def stop(self) -> None:
         """Sends SIGTERM."""
-        self._told_at = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> None:
         """Waits, and kills it after a minute."""
-        try:
-            self._process.wait(_SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process)
 
 
 def last_word(folder: Path) -> str:

@@ -41,6 +41,8 @@ __all__ = ["Run", "Suite", "load_suite", "shipped_suites", "suite_of_json"]
 
 _KEYS = ("name", "about", "seeds", "options", "tasks", "arms", "grid")
 _BEFOREHAND = {"sync": True, "films": False}
+# On the true reward; a training may be shorter than any labels would need.
+_NO_LABELS = {"labels": 1, "first_labels": 1, "segment_length": 2, "warmup_segments": 2}
 _SUITES = resources.files("prefrl.benchmark") / "suites"
 
 
@@ -81,7 +83,11 @@ class Run:
         Args:
             path: Where its run is written.
         """
-        more = {"seed": self.seed, **({} if path is None else {"run": str(path)})}
+        more: dict[str, Any] = {"seed": self.seed}
+        if path is not None:
+            more["run"] = str(path)
+        if self.true_reward:
+            more |= _NO_LABELS
         return config_of_options({**_BEFOREHAND, **self.options, **more})
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl.benchmark.executors import SECONDS_TO_STOP
 from prefrl.benchmark.probes import probes
 from prefrl.benchmark.suite import Run
 from prefrl.control.agent.agent import Agent
@@ -263,8 +264,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with StopSignal() as stop:
         if told.parent:
             die_with_parent(told.parent)
+        (told.folder / "locks").mkdir(exist_ok=True)
+        place = RunDirectory(told.folder)
         try:
-            return STOPPED if work(told.folder, stop) is None else 0
+            # Whoever did it before may still be saving.
+            with only_one(place, "work", patience=SECONDS_TO_STOP, stop=stop):
+                return STOPPED if work(told.folder, stop) is None else 0
         except ConfigError as error:
             _log.error("%s", error)
             return BAD_INPUT

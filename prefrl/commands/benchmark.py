@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 import time
@@ -15,6 +16,8 @@ from rich.live import Live
 from rich.table import Table
 
 from prefrl.benchmark.executors import Executor, LocalExecutor
+from prefrl.benchmark.on_ray import RayExecutor
+from prefrl.benchmark.on_slurm import SlurmExecutor
 from prefrl.benchmark.outcome import short_name
 from prefrl.benchmark.report import (
     Cells,
@@ -51,7 +54,16 @@ class Benchmark:
     """Where everything is written; by default runs/benchmark/SUITE. A benchmark that was stopped or
     killed goes on there."""
     jobs: int | None = None
-    """Trainings at once, each on one core; by default as many as there are cores."""
+    """Trainings at once, each on one core; by default as many as there is room for."""
+    cluster: str | None = None
+    """Where they are done instead of in processes of this machine: local, a Ray cluster of its own
+    (extra cluster); auto or ray://HOST:PORT, one that is there; slurm (extra slurm)."""
+    cores: int = 1
+    """Cores that each training takes on a cluster."""
+    gpus: float = 0.0
+    """GPUs that each training takes on a cluster; Ray takes shares, as 0.25."""
+    slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    """Options of sbatch, as partition=cpu time=240, with minutes as time."""
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT [INT ...]")] = ()
     """Seeds, instead of the suite's."""
     arms: tuple[str, ...] = ()
@@ -104,13 +116,12 @@ def _do(command: Benchmark) -> None:
     if command.seeds:
         suite = suite.with_seeds(command.seeds)
     runs = _chosen(suite.runs(), command)
-    executor: Executor = LocalExecutor(command.jobs)
     suite.check()
     folder = BenchmarkFolder(command.folder or _default_folder(suite.name))
     folder.begin(suite)
-    console.print(f"{suite.name}: {len(runs)} trainings in {folder.root}", soft_wrap=True)
-    with folder.alone(), StopSignal() as stop:
-        with _Show(executor.n_slots) as show:
+    with folder.alone(), _executor(command, folder.root) as executor, StopSignal() as stop:
+        console.print(f"{suite.name}: {len(runs)} trainings in {folder.root}", soft_wrap=True)
+        with _Show() as show:
             progress = run_all(folder, executor, runs, stop=stop, show=show)
     for (arm, task, seed), why in progress.failed.items():
         errors.print(
@@ -129,6 +140,31 @@ def _do(command: Benchmark) -> None:
         sys.exit(130)
     if progress.failed:
         sys.exit(1)
+
+
+def _executor(command: Benchmark, folder: Path) -> contextlib.AbstractContextManager[Executor]:
+    """Where the trainings are done; it is closed in the end."""
+    n_slots, cores, gpus = command.jobs, command.cores, command.gpus
+    if n_slots is not None and n_slots < 1:
+        raise ConfigError(f"expected at least 1 training at once, got {n_slots}.")
+    executor: Executor
+    if command.cluster is None:
+        executor = LocalExecutor(n_slots)
+    elif command.cluster == "slurm":
+        options = dict(map(_named, command.slurm))
+        executor = SlurmExecutor(
+            folder, n_slots=n_slots, cores=cores, gpus=int(gpus), options=options
+        )
+    else:
+        executor = RayExecutor(command.cluster, folder, n_slots=n_slots, cores=cores, gpus=gpus)
+    return contextlib.closing(executor)
+
+
+def _named(option: str) -> tuple[str, str]:
+    name, equals, value = option.partition("=")
+    if not equals:
+        raise ConfigError(f"expected slurm options as NAME=VALUE, got {option!r}.")
+    return name, value
 
 
 def _chosen(runs: Sequence[Run], command: Benchmark) -> list[Run]:
@@ -163,21 +199,16 @@ def _table(cells: Cells) -> Table:
     titles, rows = cells
     table = Table(box=None, header_style="bold")
     for title in titles:
-        table.add_column(title, overflow="fold")
+        table.add_column(title, no_wrap=title in ("task", "trained on"))
     for row in rows:
         table.add_row(*row)
     return table
 
 
 class _Show:
-    """What runs, what is done and how long it takes: live on a terminal, else a line now and then.
+    """What runs, what is done and how long it takes: live, or in a log a line now and then."""
 
-    Args:
-        n_slots: Trainings at once.
-    """
-
-    def __init__(self, n_slots: int) -> None:
-        self._n_slots = n_slots
+    def __init__(self) -> None:
         self._live = Live(console=console, transient=True) if console.is_terminal else None
         self._line_at = float("-inf")
         self._told = (-1, -1)
