@@ -199,7 +199,7 @@ def _table(cells: Cells) -> Table:
     titles, rows = cells
     table = Table(box=None, header_style="bold")
     for title in titles:
-        table.add_column(title, no_wrap=title in ("task", "trained on"))
+        table.add_column(title, no_wrap=title != "per seed")
     for row in rows:
         table.add_row(*row)
     return table

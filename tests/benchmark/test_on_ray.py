@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -103,7 +104,8 @@ def test_a_node_that_dies_is_no_loss(tmp_path, monkeypatch):
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             nodes.append(subprocess.Popen(command, start_new_session=True, **quiet))
             stack.callback(_kill_group, nodes[-1])
-            time.sleep(15)
+            if len(nodes) == 1:
+                _wait_until(lambda: _listens(port))
         suite = small_suite(
             seeds=[0, 1], arms={"6 labels": {"labels": 6}}, tasks={"Pendulum-v1": {"steps": 40_000}}
         )
@@ -111,7 +113,7 @@ def test_a_node_that_dies_is_no_loss(tmp_path, monkeypatch):
         folder.begin(suite)
         executor = RayExecutor(f"127.0.0.1:{port}", tmp_path)
         stack.callback(executor.close)
-        assert executor.n_slots == 2
+        _wait_until(lambda: executor.n_slots == 2)
         killed = []
 
         def show(progress):
@@ -129,6 +131,20 @@ def test_a_node_that_dies_is_no_loss(tmp_path, monkeypatch):
     expected = as_text(work(place, StopSignal()))
     (found,) = [row for row in folder.rows() if row["seed"] == "1"]
     assert alike(found) == alike(expected)
+
+
+def _wait_until(true, seconds=120):
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.5)
+
+
+def _listens(port):
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False
 
 
 def _kill_group(process):
