@@ -29,8 +29,10 @@ class ViewerConfig:
     """The run's table of metrics, for the learning curve."""
     status: Path | None = None
     """The run's folder of what each role is doing."""
-    summary: Path | None = None
-    """The file that is there when the run is finished."""
+    finished: tuple[Path, ...] = ()
+    """Files of which one is there when the training has come to its end."""
+    trains: bool = True
+    """Whether something learns from the answers, and asks for more."""
     instructions: Path | None = None
     """Markdown for those who label; a general text if None."""
     title: str = "prefrl"

@@ -2,6 +2,13 @@
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
+const NO_AGENT = {
+  none: "none learns from this",
+  starting: "the agent is starting",
+  stopped: "the training has stopped",
+  finished: "the training is finished",
+};
+
 function put(id, text) {
   const element = document.getElementById(id);
   if (element.textContent !== text) element.textContent = text;
@@ -17,9 +24,8 @@ export function showNews(news) {
 }
 
 /** @param {object} news @returns {string} What the agent is doing, in a few words. */
-export function agentSays({ agent, finished }) {
-  if (finished) return "training is finished";
-  if (!agent.alive) return "the agent is not running";
+export function agentSays({ agent }) {
+  if (agent.phase in NO_AGENT) return NO_AGENT[agent.phase];
   if (agent.waits) return "the agent waits for answers";
   const steps = agent.env_steps === null ? "" : `${whole.format(agent.env_steps)} steps`;
   const result = agent.return === null ? "" : `return ${whole.format(agent.return)}`;
@@ -49,7 +55,7 @@ export function showSaved(how, n) {
   const says = {
     saved: "Saved",
     saving: n ? `Saving ${answers} …` : "Saved",
-    offline: `Server away: ${answers} kept here`,
+    offline: n ? `Server away: ${answers} kept here` : "Server away",
   };
   put("saved-says", says[how]);
 }
