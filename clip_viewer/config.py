@@ -37,6 +37,10 @@ class ViewerConfig:
     """Markdown for those who label; a general text if None."""
     title: str = "prefrl"
     """What the page says it is about."""
+    goal: str | None = None
+    """What is better, in words: what the agent should do."""
+    budget: int | None = None
+    """How many comparisons are asked for in all, if that is known."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8770

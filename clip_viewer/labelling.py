@@ -70,6 +70,7 @@ class Desk:
             agent=self.news.agent(for_owner=for_owner),
             people=self.presence.n_present(),
             curve=self.news.curve() if for_owner else [],
+            budget=self.config.budget,
         )
 
     def me(self, person: Person, session: str) -> MeOut:
@@ -80,6 +81,7 @@ class Desk:
             role=person.role,
             token=write_token(session),
             title=self.config.title,
+            goal=self.config.goal,
             rubric_ver=read_instructions(self.config.instructions).rubric_ver,
             server_ver=self.version,
         )

@@ -161,6 +161,7 @@ class MeOut(BaseModel):
     role: Literal["annotator", "owner"]
     token: str
     title: str
+    goal: str | None
     rubric_ver: str
     server_ver: str
 
@@ -223,6 +224,7 @@ class ProgressOut(BaseModel):
     agent: AgentNews
     people: int
     curve: list[tuple[int, float]]
+    budget: int | None
 
 
 class AnsweredOut(BaseModel):

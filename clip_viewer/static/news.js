@@ -19,8 +19,27 @@ export function showNews(news) {
   put("today", whole.format(news.mine.today));
   put("per-hour", news.mine.per_hour === null ? "–" : whole.format(news.mine.per_hour));
   put("waiting", whole.format(news.queue.waiting));
+  showDone(news);
   put("agent-says", agentSays(news));
   drawCurve(news.curve);
+}
+
+/** How many of all comparisons are answered, and how long the rest takes at one's own pace. */
+function showDone({ budget, queue: { answered }, mine: { per_hour: pace } }) {
+  const isKnown = budget !== null && answered <= budget; // else there are answers from elsewhere
+  document.getElementById("done-row").hidden = !isKnown;
+  if (!isKnown) return;
+  put("done", `${whole.format(answered)} of ${whole.format(budget)}`);
+  const minutes = pace === null ? 0 : Math.ceil((60 * (budget - answered)) / pace);
+  put("done-of", minutes ? `answered, about ${whole.format(minutes)} min to go` : "answered");
+}
+
+/** @param {string | null} goal What the agent should do, above what is compared and in the instructions. */
+export function showGoal(goal) {
+  for (const place of document.querySelectorAll(".goal")) {
+    place.textContent = goal ?? "";
+    place.hidden = !goal;
+  }
 }
 
 /** @param {object} news @returns {string} What the agent is doing, in a few words. */

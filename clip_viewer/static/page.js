@@ -3,7 +3,7 @@ import { ask, newKey, Refused, setToken } from "./api.js";
 import { askWhy } from "./flagging.js";
 import { isRead, showInstructions } from "./instructions.js";
 import { Keys } from "./keys.js";
-import { showNews, showSaved } from "./news.js";
+import { showGoal, showNews, showSaved } from "./news.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { signIn } from "./session.js";
@@ -347,6 +347,7 @@ async function begin() {
   localStorage.setItem(STUDY, me.study);
   document.title = `${me.title}: which is better?`;
   $("title").textContent = me.title;
+  showGoal(me.goal);
   $("to-dashboard").hidden = me.role !== "owner";
   document.body.dataset.role = me.role;
   outbox = new Outbox(me.study, me.annotator, {

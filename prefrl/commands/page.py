@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefrl.commands.console import print_link
+from prefrl.control.goals import goal_of
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
 from prefrl.runtime.role import Heartbeat, StopSignal, is_taken
 from prefrl.runtime.role_process import run_role
@@ -112,7 +113,7 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
         ports = [asked.port]
     if page.instructions is not None:
         page = dataclasses.replace(page, instructions=page.instructions.resolve())
-    _viewer_config(RunDirectory("."), dataclasses.replace(page, port=ports[0]), title="")
+    _viewer_config(RunDirectory("."), dataclasses.replace(page, port=ports[0]), {})
     read_instructions(page.instructions)
     return dataclasses.replace(page, port=_free_port(page.host, ports))
 
@@ -283,17 +284,14 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         return stop.requested and (not is_over or stop.seconds > _SECONDS_TO_SAY_GOODBYE)
 
     heartbeat.beat("starting", people=0)
-    told = run.read_json(run.config)
-    trains = bool({"algo", "method"} & told.keys())  # else it has pairs, and that is all
-    config = _viewer_config(run, page_of(run), title=_title(run, told), trains=trains)
+    config = _viewer_config(run, page_of(run), run.read_json(run.config))
     serve(config, on_tick=tick, should_stop=should_stop)
     heartbeat.beat("stopped", people=0)
     return STOPPED
 
 
-def _viewer_config(
-    run: RunDirectory, page: PageConfig, *, title: str, trains: bool = True
-) -> ViewerConfig:
+def _viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) -> ViewerConfig:
+    """The page of a run, whose config.json holds what is told here."""
     from clip_viewer.config import ViewerConfig
 
     assert page.port is not None  # check_page has chosen one
@@ -304,9 +302,11 @@ def _viewer_config(
         metrics=run.metrics,
         status=run.status,
         finished=(run.summary, run.policy, run.model / "config.json"),
-        trains=trains,
+        trains=bool({"algo", "method"} & told.keys()),  # else it has pairs, and that is all
         instructions=page.instructions,
-        title=title,
+        title=_title(run, told),
+        goal=goal_of(told),
+        budget=told.get("preferences", told).get("labels"),
         host=page.host,
         port=page.port,
         expose=page.expose,

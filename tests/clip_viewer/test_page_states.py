@@ -13,6 +13,7 @@ from prefrl.runtime.role import Heartbeat
 
 pytestmark = needs_chromium
 LEFT, RIGHT, TIE, SKIP = Answer
+TRAINING = {"title": "A training", "algo": "ppo", "goal": "Fly <b>up</b>.", "labels": 60}
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def says(visitor, title, text=""):
 def trains(study):
     """Makes it the page of a training; gives what the agent says of itself by."""
     study.kill()
-    study.run.write_json(study.run.config, {"title": "A training", "algo": "ppo"})
+    study.run.write_json(study.run.config, TRAINING)
     study.serve()
     return Heartbeat(study.run, "agent")
 
@@ -88,6 +89,8 @@ def test_a_training_that_ends_while_a_pair_is_shown(study, visit):
     agent.beat("acting")
     visitor = visit(study.owner_link, answers=True)
     task = visitor.task
+    assert visitor.page.inner_text("#goal") == "Fly <b>up</b>."
+    assert visitor.page.inner_text("#done") == "0 of 60"
     agent.beat("finishing")
     study.run.policy.touch()
     visitor.page.wait_for_selector("body[data-state=over]", timeout=60_000)
