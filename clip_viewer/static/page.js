@@ -285,8 +285,8 @@ function act(action, digit) {
 }
 
 function drawTools() {
-  for (const key of document.querySelectorAll("footer [data-action] kbd, kbd[data-action]")) {
-    key.textContent = keys.label(key.closest("[data-action]").dataset.action);
+  for (const key of document.querySelectorAll("footer [data-action] kbd, kbd[data-key]")) {
+    key.textContent = keys.label(key.dataset.key ?? key.closest("[data-action]").dataset.action);
   }
   const showing = current?.showing;
   const press = (action, on) =>

@@ -142,7 +142,11 @@ export class Showing {
       const choose = (event) => isRepeated(event) || act(SIDES[i]);
       if (this.films) {
         side.type = "button";
-        side.append(content, nameTag(SIDES[i]));
+        const name = nameTag(SIDES[i]);
+        const is = document.createElement("span");
+        [is.className, is.textContent] = ["unseen", " is better"];
+        name.append(is);
+        side.append(content, name);
         side.addEventListener("click", choose);
       } else {
         side.append(this.#head(SIDES[i], choose), content);

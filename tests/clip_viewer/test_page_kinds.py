@@ -229,7 +229,8 @@ def test_the_dashboard(study, browser):
     row = page.locator("#people tbody tr").first
     assert row.locator("th").inner_text() == "owner"
     assert row.locator("td").first.inner_text() == "4"
-    assert row.locator("td").nth(4).inner_text().startswith("25 %")  # ties
+    assert row.locator("td").nth(3).inner_text().startswith("100 %")  # unseen
+    assert row.locator("td").nth(5).inner_text().startswith("25 %")  # ties
     page.fill("#name", "anna")
     page.click("#invite button")
     wait_for(lambda: "#enter=" in page.inner_text("#link"))
