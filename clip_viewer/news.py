@@ -18,6 +18,7 @@ __all__ = ["RunNews"]
 
 _MOST_POINTS = 200
 _SECONDS_OF_LIFE = 15.0
+_SECONDS_TO_START = 120.0  # to make environments and nets takes its time, in which nothing is said
 _WRITING = "finishing"
 _AT_THE_END = (_WRITING, "stopped")
 
@@ -71,7 +72,8 @@ class RunNews:
         newest = self._rows[-1] if self._rows else None
         about = told.get("about")
         troubles = about.get("troubles") if isinstance(about, dict) else None
-        alive = isinstance(beat_at, float) and time.time() - beat_at < _SECONDS_OF_LIFE
+        longest = _SECONDS_TO_START if state == "starting" else _SECONDS_OF_LIFE
+        alive = isinstance(beat_at, float) and time.time() - beat_at < longest
         return AgentNews(
             phase=self._phase(state, alive),
             state=state if isinstance(state, str) else "not running",

@@ -27,6 +27,8 @@ def test_what_keeps_the_agent_from_learning_is_news(tmp_path, about, expected):
     [
         (None, 0, False, "starting"),
         ("starting", 1, False, "starting"),
+        ("starting", 60, False, "starting"),
+        ("starting", 600, False, "stopped"),
         ("acting", 1, False, "training"),
         ("acting", 1, True, "training"),  # a script goes on that has trained before
         ("acting", 99, False, "stopped"),
