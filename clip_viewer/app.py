@@ -61,7 +61,7 @@ def create_app(config: ViewerConfig, *, presence: Presence | None = None) -> Fas
         writer=writer,
         tally=Tally(store),
         presence=presence or Presence(),
-        news=RunNews(config.metrics, config.status, config.summary),
+        news=RunNews(config.metrics, config.status, finished=config.finished, trains=config.trains),
         # A cookie does not know of ports, and there may be several studies on one machine.
         cookie=f"prefrl_session_{config.port}",
         rng=random.SystemRandom(),
@@ -87,13 +87,13 @@ def create_app(config: ViewerConfig, *, presence: Presence | None = None) -> Fas
     app.include_router(labelling_routes(desk))
     app.include_router(study_routes(desk))
     app.include_router(media_routes(store, writer, config.media))
-    _add_pages(app)
+    _add_pages(app, people.study)
     _explain_refusals(app)
     app.add_middleware(Guard, people=people, hosts=config.hosts, cookie=desk.cookie)
     return app
 
 
-def _add_pages(app: FastAPI) -> None:
+def _add_pages(app: FastAPI, study: str) -> None:
     def page(name: str) -> Any:
         async def send(request: Request) -> FileResponse:
             return FileResponse(_STATIC / name, headers={"cache-control": "no-cache"})
@@ -105,9 +105,9 @@ def _add_pages(app: FastAPI) -> None:
     app.add_api_route("/favicon.ico", page("favicon.svg"), include_in_schema=False)
 
     @app.get("/healthz")
-    async def health() -> dict[str, bool]:
-        """Whether the server is there; says nothing of the run."""
-        return {"ok": True}
+    async def health() -> dict[str, bool | str]:
+        """Whether the server is there, and for which study: a page may have been another's."""
+        return {"ok": True, "study": study}
 
     app.mount("/static", _Fresh(directory=_STATIC), name="static")
 

@@ -29,12 +29,18 @@ class ViewerConfig:
     """The run's table of metrics, for the learning curve."""
     status: Path | None = None
     """The run's folder of what each role is doing."""
-    summary: Path | None = None
-    """The file that is there when the run is finished."""
+    finished: tuple[Path, ...] = ()
+    """Files of which one is there when the training has come to its end."""
+    trains: bool = True
+    """Whether something learns from the answers, and asks for more."""
     instructions: Path | None = None
     """Markdown for those who label; a general text if None."""
     title: str = "prefrl"
     """What the page says it is about."""
+    goal: str | None = None
+    """What is better, in words: what the agent should do."""
+    budget: int | None = None
+    """How many comparisons are asked for in all, if that is known."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8770

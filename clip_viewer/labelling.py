@@ -13,12 +13,14 @@ from clip_viewer.config import ViewerConfig
 from clip_viewer.guard import Refusal, person_of, session_of
 from clip_viewer.instructions import read_instructions
 from clip_viewer.messages import (
+    AnsweredOut,
     AnswerIn,
     EventsIn,
     EventsOut,
     FlagIn,
     GoldIn,
     InstructionsOut,
+    LastOut,
     MeOut,
     ProgressOut,
     RankingIn,
@@ -32,7 +34,7 @@ from clip_viewer.messages import (
 from clip_viewer.news import RunNews
 from clip_viewer.people import People, Person, write_token
 from clip_viewer.tally import Presence, Tally
-from clip_viewer.tasks import hand_out, ranked
+from clip_viewer.tasks import MIRRORED, as_shown, hand_out, key_of_answer, ranked
 from clip_viewer.writer import Writer
 from prefrl.core.comparisons import Answer
 from prefrl.core.labels import Submission
@@ -42,7 +44,6 @@ from prefrl.errors import StoreError, StoreUnavailableError
 __all__ = ["Desk", "labelling_routes"]
 
 _Event = AnswerIn | RankingIn | UndoIn | FlagIn | GoldIn
-_MIRRORED = "right-left"
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,15 @@ class Desk:
     version: str
 
     def progress(self, person: Person) -> ProgressOut:
-        """How it is going; a few reads."""
+        """How it is going; a few reads. Who labels is not told how good the agent is."""
+        for_owner = person.role == "owner"
         return ProgressOut(
             mine=self.tally.mine(person.name),
             queue=self.tally.queue(),
-            agent=self.news.agent(),
+            agent=self.news.agent(for_owner=for_owner),
             people=self.presence.n_present(),
-            curve=self.news.curve(),
-            finished=self.news.finished(),
+            curve=self.news.curve() if for_owner else [],
+            budget=self.config.budget,
         )
 
     def me(self, person: Person, session: str) -> MeOut:
@@ -79,6 +81,7 @@ class Desk:
             role=person.role,
             token=write_token(session),
             title=self.config.title,
+            goal=self.config.goal,
             rubric_ver=read_instructions(self.config.instructions).rubric_ver,
             server_ver=self.version,
         )
@@ -95,6 +98,7 @@ def labelling_routes(desk: Desk) -> APIRouter:
     get("/me", functools.partial(_me, desk))
     get("/instructions", functools.partial(_instructions, desk))
     get("/progress", functools.partial(_progress, desk))
+    get("/last", functools.partial(_last, desk))
     post("/tasks", functools.partial(_tasks, desk), methods=["POST"])
     post("/events", functools.partial(_events, desk), methods=["POST"])
     post("/release", functools.partial(_release, desk), methods=["POST"], status_code=204)
@@ -133,6 +137,22 @@ async def _instructions(desk: Desk, request: Request) -> InstructionsOut:
 
 async def _progress(desk: Desk, request: Request) -> ProgressOut:
     return await run_in_threadpool(desk.progress, person_of(request.scope))
+
+
+async def _last(desk: Desk, request: Request) -> LastOut:
+    """What is taken back next, also what was answered before the page was opened."""
+
+    def look() -> LastOut:
+        event = desk.tally.last(person_of(request.scope).name)
+        if event is None:
+            return LastOut(answer=None)
+        task = as_shown(desk.store, event.query_id, event.order_shown)
+        if task is None:
+            return LastOut(answer=None)
+        key = key_of_answer(event.submission_key)
+        return LastOut(answer=AnsweredOut(submission_key=key, task=task))
+
+    return await run_in_threadpool(look)
 
 
 async def _tasks(desk: Desk, told: TasksIn, request: Request) -> TasksOut:
@@ -199,18 +219,25 @@ async def _store(desk: Desk, person: Person, event: _Event) -> None:
         desk.tally.note(undone)
     else:
         kind, value = _mark(person, event)
+        why = event.why.strip() if isinstance(event, FlagIn) and event.raised else ""
         await desk.writer.call(
             lambda store: store.marks.add(
-                _first_query(store, event.task), name, kind, value, submission_key=key
+                _first_query(store, event.task), name, kind, value, submission_key=key, why=why
+            )
+        )
+    if isinstance(event, AnswerIn | RankingIn) and event.fast:
+        await desk.writer.call(
+            lambda store: store.marks.add_fast(
+                _first_query(store, event.task), name, answer_key=key
             )
         )
 
 
 def _answer(annotator_id: str, event: AnswerIn) -> Submission:
-    if event.order not in ("left-right", _MIRRORED):
+    if event.order not in ("left-right", MIRRORED):
         raise StoreError(f"expected the order of a pair, got {event.order!r}; reload the page.")
     seen = Answer(event.answer)
-    answer = seen.mirrored if event.order == _MIRRORED else seen
+    answer = seen.mirrored if event.order == MIRRORED else seen
     return _submission(annotator_id, event, answer, event.order)
 
 
@@ -237,7 +264,7 @@ def _mark(person: Person, event: FlagIn | GoldIn) -> tuple[str, str]:
     if event.answer == "none":
         return "gold", "none"
     seen = Answer(event.answer)
-    return "gold", (seen.mirrored if event.order == _MIRRORED else seen).value
+    return "gold", (seen.mirrored if event.order == MIRRORED else seen).value
 
 
 def _first_query(store: LabelStore, task: str) -> str:

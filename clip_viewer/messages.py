@@ -9,18 +9,23 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "AgentNews",
     "AnswerIn",
+    "AnsweredOut",
     "EventsIn",
     "EventsOut",
     "FlagIn",
+    "FlagOut",
+    "FlaggedOut",
     "GoldIn",
     "InstructionsOut",
     "InviteIn",
     "InviteOut",
     "ItemOut",
+    "LastOut",
     "MeOut",
     "MineOut",
     "PeopleOut",
     "PersonOut",
+    "Phase",
     "Problem",
     "ProgressOut",
     "QueueOut",
@@ -41,7 +46,12 @@ _Order = Annotated[str, Field(pattern=r"^(left-right|right-left|[0-9]{1,2}(-[0-9
 _Moment = Annotated[float, Field(ge=0, le=1e14)]
 _Duration = Annotated[float, Field(ge=0, le=1e9)]
 _Rubric = Annotated[str, Field(max_length=64)]
+_Why = Annotated[str, Field(max_length=200)]
 _Rank = Annotated[int, Field(ge=1, le=20)]
+
+
+Phase = Literal["none", "starting", "training", "stopped", "finished"]
+"""Where the training is; none: nothing learns from the answers while they are given."""
 
 
 class _In(BaseModel):
@@ -69,6 +79,7 @@ class _Shown(_In):
     shown_at: _Moment | None = None
     client_ms: _Duration | None = None
     rubric_ver: _Rubric | None = None
+    fast: bool = False
 
 
 class AnswerIn(_Shown):
@@ -94,12 +105,13 @@ class UndoIn(_In):
 
 
 class FlagIn(_In):
-    """Says that something is wrong with what is shown, or not after all."""
+    """Says that something is wrong with what is shown, and what; or not after all."""
 
     kind: Literal["flag"]
     submission_key: _Key
     task: _TaskId
     raised: bool
+    why: _Why = ""
 
 
 class GoldIn(_In):
@@ -149,6 +161,7 @@ class MeOut(BaseModel):
     role: Literal["annotator", "owner"]
     token: str
     title: str
+    goal: str | None
     rubric_ver: str
     server_ver: str
 
@@ -193,11 +206,11 @@ class QueueOut(BaseModel):
 
 
 class AgentNews(BaseModel):
-    """What the agent said of itself last."""
+    """What the agent said of itself last; how good it is, for owners alone."""
 
+    phase: Phase
     state: str
     waits: bool
-    alive: bool
     env_steps: int | None
     true_return: Annotated[float | None, Field(serialization_alias="return")]
     troubles: list[str] = []
@@ -211,7 +224,34 @@ class ProgressOut(BaseModel):
     agent: AgentNews
     people: int
     curve: list[tuple[int, float]]
-    finished: bool
+    budget: int | None
+
+
+class AnsweredOut(BaseModel):
+    """An answer, and what was answered as it lay on the screen."""
+
+    submission_key: str
+    task: TaskOut
+
+
+class LastOut(BaseModel):
+    """One's newest answer that stands, if it can be shown."""
+
+    answer: AnsweredOut | None
+
+
+class FlagOut(BaseModel):
+    """Who flagged it, and why."""
+
+    annotator: str
+    why: str
+
+
+class FlaggedOut(BaseModel):
+    """A pair that somebody flagged, to look at."""
+
+    task: TaskOut
+    flags: list[FlagOut]
 
 
 class TasksOut(BaseModel):

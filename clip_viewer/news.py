@@ -8,15 +8,19 @@ import io
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clip_viewer.messages import AgentNews
+from clip_viewer.messages import AgentNews, Phase
 
 __all__ = ["RunNews"]
 
 _MOST_POINTS = 200
 _SECONDS_OF_LIFE = 15.0
+_SECONDS_TO_START = 120.0  # to make environments and nets takes its time, in which nothing is said
+_WRITING = "finishing"
+_AT_THE_END = (_WRITING, "stopped")
 
 
 class RunNews:
@@ -25,19 +29,24 @@ class RunNews:
     Args:
         metrics: The run's table of metrics.
         status: The folder of what each role is doing.
-        summary: The file that is there when the run is finished.
+        finished: Files of which one is there when the training has come to its end.
+        trains: Whether there is an agent at all, or ever will be.
     """
 
-    def __init__(self, metrics: Path | None, status: Path | None, summary: Path | None) -> None:
+    def __init__(
+        self,
+        metrics: Path | None,
+        status: Path | None,
+        *,
+        finished: Sequence[Path] = (),
+        trains: bool = True,
+    ) -> None:
         self._metrics = metrics
         self._status = status
-        self._summary = summary
+        self._finished = finished
+        self._trains = trains
         self._seen: tuple[int, int] | None = None
         self._rows: list[tuple[int, float]] = []
-
-    def finished(self) -> bool:
-        """Whether the training has come to its end."""
-        return self._summary is not None and self._summary.is_file()
 
     def curve(self) -> list[tuple[int, float]]:
         """Environment steps and mean true return, thinned out evenly to a few hundred points."""
@@ -47,8 +56,12 @@ class RunNews:
         last = len(self._rows) - 1
         return [self._rows[i * last // (_MOST_POINTS - 1)] for i in range(_MOST_POINTS)]
 
-    def agent(self) -> AgentNews:
-        """What the agent said of itself last."""
+    def agent(self, *, for_owner: bool) -> AgentNews:
+        """What the agent said of itself last.
+
+        Args:
+            for_owner: Whether to say how good it is, too: who labels must not be led by that.
+        """
         told: dict[str, Any] = {}
         if self._status is not None:
             with contextlib.suppress(OSError, ValueError):
@@ -59,14 +72,30 @@ class RunNews:
         newest = self._rows[-1] if self._rows else None
         about = told.get("about")
         troubles = about.get("troubles") if isinstance(about, dict) else None
+        longest = _SECONDS_TO_START if state == "starting" else _SECONDS_OF_LIFE
+        alive = isinstance(beat_at, float) and time.time() - beat_at < longest
         return AgentNews(
+            phase=self._phase(state, alive),
             state=state if isinstance(state, str) else "not running",
             waits=isinstance(state, str) and state.startswith("waiting for answers"),
-            alive=isinstance(beat_at, float) and time.time() - beat_at < _SECONDS_OF_LIFE,
             env_steps=newest[0] if newest else None,
-            true_return=newest[1] if newest else None,
-            troubles=[str(text) for text in troubles] if isinstance(troubles, list) else [],
+            true_return=newest[1] if newest and for_owner else None,
+            troubles=[str(text) for text in troubles]
+            if for_owner and isinstance(troubles, list)
+            else [],
         )
+
+    def _phase(self, state: object, alive: bool) -> Phase:
+        """Where the training is. A policy may be there while a script goes on to train."""
+        if not self._trains:
+            return "none"
+        if alive and state not in _AT_THE_END:
+            return "starting" if state == "starting" else "training"
+        if any(path.is_file() for path in self._finished):
+            return "finished"
+        if state is None:
+            return "starting"
+        return "training" if alive and state == _WRITING else "stopped"
 
     def _read(self) -> None:
         """Reads the table again if it has changed; a last line that is half written is left out."""

@@ -12,18 +12,20 @@ What counts:
 - ``self_consistency`` compares each answer with the same person's answer before to the same query,
   where that was not undone: the share that are the same. Skips are left out: "can't tell" says
   nothing against an answer. A tie beside a preference is not the same.
+- ``fast_share`` is the share of answers, a ranking counting once, that were given before what was
+  shown could be seen once: a clip to its end, the words of a text.
 - ``gold_error`` is the share of wrong answers to gold pairs. A tie on a pair that has a better side
   is wrong; a skip is left out; so are the answers of whoever said what is right.
 - Agreement is over current labels without skips, of people: the synthetic oracle is none.
 - The rate per hour is over active time: the time from one answer to the next, as the person's own
   clock has it where known, if it was no more than two minutes. An answer after a pause begins
-  afresh. Under a minute of active time there is no rate.
+  afresh. A ranking counts once. Under a minute of active time there is no rate.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,7 @@ from clip_viewer.agreement import (
     tabulate,
     wilson_interval,
 )
+from clip_viewer.tasks import is_later_pair, key_of_answer
 from prefrl.core.comparisons import Answer
 from prefrl.core.labels import MACHINES, LabelEvent, resolve
 from prefrl.core.marks import Mark
@@ -58,6 +61,7 @@ def statistics(
     flags: Sequence[Mark],
     *,
     gold_by: Mapping[str, str] | None = None,
+    fast: Collection[str] = (),
 ) -> dict[str, Any]:
     """Sums up a study: how much was labelled, by whom, how well, how far people agree.
 
@@ -66,6 +70,7 @@ def statistics(
         gold: The right answers to the gold pairs, by query id.
         flags: The flags that are raised.
         gold_by: Who set each gold pair, by query id: what they answered there is no test of them.
+        fast: Submission keys of the answers that were given too fast to have been seen.
 
     Returns:
         What JSON can hold: ``labels``, ``people`` (most labels first, the oracle last),
@@ -87,7 +92,7 @@ def statistics(
         "labels": len(current),
         "people": [
             {"annotator": name, "labels": labels[name]}
-            | _person([] if name in MACHINES else answers[name], gold, gold_by or {})
+            | _person([] if name in MACHINES else answers[name], gold, gold_by or {}, fast)
             for name in names
         ],
         "agreement": _agreement(current),
@@ -95,6 +100,7 @@ def statistics(
             {
                 "query_id": flag.query_id,
                 "annotator": flag.annotator_id,
+                "why": flag.why,
                 "made_at": flag.made_at,
                 "labels": per_query.get(flag.query_id, 0),
             }
@@ -128,7 +134,10 @@ def _standing(events: Iterable[LabelEvent]) -> list[LabelEvent]:
 
 
 def _person(
-    answers: Sequence[LabelEvent], gold: Mapping[str, Answer], gold_by: Mapping[str, str]
+    answers: Sequence[LabelEvent],
+    gold: Mapping[str, Answer],
+    gold_by: Mapping[str, str],
+    fast: Collection[str],
 ) -> dict[str, Any]:
     """What the answers of one person say of them; in the order of the ids."""
     n = len(answers)
@@ -152,6 +161,7 @@ def _person(
     return {
         "per_hour": _per_hour(answers),
         "median_seconds": _median_seconds(answers),
+        "fast_share": _fast_share(answers, fast),
         "left_share": _share(n_left, n_sides),
         "tie_rate": _share(sum(event.answer is Answer.TIE for event in answers), n),
         "skip_rate": _share(sum(event.answer is Answer.SKIP for event in answers), n),
@@ -163,7 +173,7 @@ def _person(
 def _per_hour(answers: Sequence[LabelEvent]) -> float | None:
     # When the person answered, not when it was stored: answers given while the server was away
     # come all at once.
-    moments = np.sort([_moment(event) for event in answers])
+    moments = np.sort([_moment(e) for e in answers if not is_later_pair(e.submission_key)])
     gaps = np.diff(moments)
     gaps = gaps[gaps <= _LONGEST_GAP]
     active = float(gaps.sum())
@@ -182,14 +192,14 @@ def _median_seconds(answers: Sequence[LabelEvent]) -> float | None:
         event.client_ms / 1000
         for event in answers
         if event.client_ms is not None
-        and (event.order_shown in _LEFT_ON_SCREEN or not _is_later_pair(event.submission_key))
+        and (event.order_shown in _LEFT_ON_SCREEN or not is_later_pair(event.submission_key))
     ]
     return float(np.median(looked)) if looked else None
 
 
-def _is_later_pair(submission_key: str) -> bool:
-    _, slash, number = submission_key.rpartition("/")
-    return bool(slash) and number.isdecimal() and int(number) > 0
+def _fast_share(answers: Sequence[LabelEvent], fast: Collection[str]) -> dict[str, Any]:
+    keys = [e.submission_key for e in answers if not is_later_pair(e.submission_key)]
+    return _share(sum(key_of_answer(key) in fast for key in keys), len(keys))
 
 
 def _agreement(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, Any]:

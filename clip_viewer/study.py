@@ -17,8 +17,9 @@ from starlette.concurrency import run_in_threadpool
 
 from clip_viewer.guard import Refusal
 from clip_viewer.labelling import Desk
-from clip_viewer.messages import InviteIn, InviteOut, PeopleOut, PersonOut
+from clip_viewer.messages import FlaggedOut, FlagOut, InviteIn, InviteOut, PeopleOut, PersonOut
 from clip_viewer.statistics import statistics
+from clip_viewer.tasks import as_shown
 from prefrl.core.comparisons import Answer
 from prefrl.core.labels import LabelEvent
 from prefrl.core.marks import Mark
@@ -41,6 +42,7 @@ def study_routes(desk: Desk) -> APIRouter:
         methods=["GET"],
         response_class=FileResponse,
     )
+    add("/flagged", functools.partial(_flagged, desk), methods=["GET"])
     add("/people", functools.partial(_people, desk), methods=["GET"])
     add("/people", functools.partial(_invite, desk), methods=["POST"])
     add("/people/{name}", functools.partial(_revoke, desk), methods=["DELETE"], status_code=204)
@@ -54,7 +56,7 @@ class _Counted:
         self._store = desk.store
         self._lock = threading.Lock()
         self._events: list[LabelEvent] = []
-        self._marks: tuple[list[Mark], list[Mark]] | None = None
+        self._marks: tuple[list[Mark], list[Mark], frozenset[str]] | None = None
         self._at = -_SECONDS_BETWEEN_COUNTS
         self._counted: dict[str, Any] = {}
 
@@ -68,15 +70,17 @@ class _Counted:
     def _update(self) -> None:
         since = self._events[-1].id if self._events else 0
         new = self._store.events(since=since)
-        marks = self._store.marks.gold_marks(), self._store.marks.flags()
+        told = self._store.marks
+        marks = told.gold_marks(), told.flags(), told.fast()
         if not new and marks == self._marks:
             return
-        events, (gold, flags) = [*self._events, *new], marks
+        events, (gold, flags, fast) = [*self._events, *new], marks
         self._counted = statistics(
             events,
             {mark.query_id: Answer(mark.value) for mark in gold},
             flags,
             gold_by={mark.query_id: mark.annotator_id for mark in gold},
+            fast=fast,
         )
         self._events, self._marks = events, marks
 
@@ -100,6 +104,20 @@ async def _labels(desk: Desk, request: Request) -> FileResponse:
         filename="labels.jsonl",
         background=BackgroundTask(path.unlink, missing_ok=True),
     )
+
+
+async def _flagged(desk: Desk, query: str) -> FlaggedOut:
+    """A pair, to look at what somebody flagged."""
+
+    def look() -> FlaggedOut | None:
+        task = as_shown(desk.store, query, None)
+        flags = [flag for flag in desk.store.marks.flags() if flag.query_id == query]
+        told = [FlagOut(annotator=flag.annotator_id, why=flag.why) for flag in flags]
+        return None if task is None else FlaggedOut(task=task, flags=told)
+
+    if (found := await run_in_threadpool(look)) is None:
+        raise Refusal(404, "There is no such pair, or it cannot be shown any more.")
+    return found
 
 
 async def _people(desk: Desk, request: Request) -> PeopleOut:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from clip_viewer.messages import MineOut, QueueOut
+from clip_viewer.tasks import is_later_pair
 from prefrl.core.labels import LabelEvent
 from prefrl.core.store import LabelStore
 
@@ -17,6 +18,7 @@ __all__ = ["Presence", "Tally"]
 _SECONDS_BETWEEN_READS = 1.0
 _LONGEST_PAUSE = 120.0  # longer ones are no work
 _HOUR = 3600.0
+_LEAST_GAPS = 10  # between answers, for an estimate of how many there are in an hour
 _SECONDS_OF_PRESENCE = 60.0
 
 
@@ -34,7 +36,7 @@ class Tally:
         self._lock = threading.Lock()
         self._cursor = 0
         self._whose: dict[int, str] = {}
-        self._times: dict[str, dict[int, float]] = {}
+        self._standing: dict[str, dict[int, LabelEvent]] = {}
         self._read_at = -_SECONDS_BETWEEN_READS
         self._queue = QueueOut(waiting=0, ready=0, answered=0)
 
@@ -48,11 +50,20 @@ class Tally:
         """What a person has done that was not taken back."""
         with self._lock:
             self._update()
-            times = sorted(self._times.get(annotator_id, {}).values())
+            standing = list(self._standing.get(annotator_id, {}).values())
+        # A ranking is one answer, whatever the number of its pairs.
+        times = sorted(e.answered_at for e in standing if not is_later_pair(e.submission_key))
         now = self._clock()
         midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
         today = sum(t >= midnight.timestamp() for t in times)
         return MineOut(today=today, total=len(times), per_hour=_per_hour(times, now))
+
+    def last(self, annotator_id: str) -> LabelEvent | None:
+        """A person's newest answer that was not taken back; of a ranking, its last pair's."""
+        with self._lock:
+            self._update()
+            standing = self._standing.get(annotator_id)
+            return standing[max(standing)] if standing else None
 
     def note(self, events: Iterable[LabelEvent]) -> None:
         """Counts what was just stored at once; reading it later changes nothing."""
@@ -63,10 +74,10 @@ class Tally:
         for event in events:
             if event.supersedes is not None:
                 whose = self._whose.pop(event.supersedes, None)
-                self._times.get(whose or "", {}).pop(event.supersedes, None)
+                self._standing.get(whose or "", {}).pop(event.supersedes, None)
             if event.answer is not None:
                 self._whose[event.id] = event.annotator_id
-                self._times.setdefault(event.annotator_id, {})[event.id] = event.answered_at
+                self._standing.setdefault(event.annotator_id, {})[event.id] = event
 
     def _update(self) -> None:
         now = time.monotonic()
@@ -118,4 +129,4 @@ def _per_hour(times: list[float], now: float) -> float | None:
     """Answers per hour of work, over the last hour; None while there are too few to tell."""
     recent = [t for t in times if t > now - _HOUR]
     gaps = [b - a for a, b in itertools.pairwise(recent) if b - a <= _LONGEST_PAUSE]
-    return len(gaps) / sum(gaps) * _HOUR if len(gaps) >= 2 and sum(gaps) > 0 else None
+    return len(gaps) / sum(gaps) * _HOUR if len(gaps) >= _LEAST_GAPS and sum(gaps) > 0 else None

@@ -13,7 +13,18 @@ from prefrl.core.media import Medium
 from prefrl.core.store import LabelStore
 from prefrl.errors import StoreError
 
-__all__ = ["hand_out", "items_of", "ranked"]
+__all__ = [
+    "MIRRORED",
+    "as_shown",
+    "hand_out",
+    "is_later_pair",
+    "items_of",
+    "key_of_answer",
+    "ranked",
+]
+
+MIRRORED = "right-left"
+"""The order in which a pair's right item is on the left of the screen."""
 
 _REPEAT_AFTER = 20  # answers of one's own before a pair may come again
 _DRAWN_FROM = 20
@@ -90,17 +101,42 @@ def _task(
     media: Mapping[str, Medium],
     rng: random.Random,
 ) -> TaskOut | None:
+    if pairs[0].group is None:
+        straight = rng.random() < 0.5 if before is None else before == MIRRORED
+        return _in_order(pairs, "left-right" if straight else MIRRORED, media)
+    n_items = len(items_of(pairs))
+    return _in_order(pairs, "-".join(map(str, rng.sample(range(n_items), n_items))), media)
+
+
+def as_shown(store: LabelStore, query_id: str, order: str | None) -> TaskOut | None:
+    """What was answered, as it lay on the screen; None if it cannot be shown any more.
+
+    Args:
+        store: Where it is.
+        query_id: The pair, or the first of a group.
+        order: As it was stored with the answer; None, or one of a pair, where it does not matter.
+    """
+    pairs = store.find([query_id])
+    if pairs and pairs[0].group is not None:
+        pairs = store.find([pairs[0].group])
+    if not pairs:
+        return None
+    items = items_of(pairs)
+    is_group = pairs[0].group is not None
+    positions = "-".join(map(str, range(len(items))))
+    if is_group and (order is None or not order[0].isdecimal()):
+        order = positions
+    return _in_order(pairs, order or "left-right", store.media.of(items))
+
+
+def _in_order(pairs: Sequence[Query], order: str, media: Mapping[str, Medium]) -> TaskOut | None:
     items = items_of(pairs)
     if any(item not in media for item in items):
         return None  # a group of which not all is ready
     if pairs[0].group is None:
-        straight = rng.random() < 0.5 if before is None else before == "right-left"
-        order = "left-right" if straight else "right-left"
-        shown = items if straight else items[::-1]
+        shown = items[::-1] if order == MIRRORED else items
     else:
-        positions = rng.sample(range(len(items)), len(items))
-        order = "-".join(map(str, positions))
-        shown = [items[position] for position in positions]
+        shown = [items[int(position)] for position in order.split("-")]
     return TaskOut(
         id=pairs[0].group or pairs[0].id,
         kind="pair" if pairs[0].group is None else "ranking",
@@ -108,6 +144,17 @@ def _task(
         items=[ItemOut(media=media[item].media_id) for item in shown],
         order=order,
     )
+
+
+def key_of_answer(submission_key: str) -> str:
+    """The page's own key of an answer: of all pairs of a ranking the same."""
+    return submission_key.partition("/")[0]
+
+
+def is_later_pair(submission_key: str) -> bool:
+    """Whether an answer is about a pair of a ranking that is not its first: it is no other look."""
+    _, slash, number = submission_key.rpartition("/")
+    return bool(slash) and number.isdecimal() and int(number) > 0
 
 
 def items_of(pairs: Iterable[Query]) -> list[str]:

@@ -58,7 +58,7 @@ function oddities(person) {
   if (enough && left.high < 0.5) found.push("prefers the right side");
   if (same?.value != null && same.high < 0.8) found.push("often differs from oneself");
   if (wrong?.value != null && wrong.low > 0.1) found.push("often wrong on gold pairs");
-  if (person.median_seconds !== null && person.median_seconds < 0.5) found.push("answers very fast");
+  if (person.fast_share?.value != null && person.fast_share.low > 0.2) found.push("often answers unseen");
   return found.join("; ");
 }
 
@@ -67,7 +67,7 @@ function drawPeople(people) {
   if (people.length === 0) {
     const row = make("tr");
     const cell = make("td", "Nobody has labelled yet.");
-    cell.colSpan = 10;
+    cell.colSpan = 11;
     row.append(cell);
     return body.replaceChildren(row);
   }
@@ -81,7 +81,7 @@ function drawPeople(people) {
         make("td", whole.format(person.labels)),
         make("td", number(person.per_hour)),
         make("td", number(person.median_seconds, 1)),
-        ...["left_share", "tie_rate", "skip_rate", "self_consistency", "gold_error"].map((share) =>
+        ...["fast_share", "left_share", "tie_rate", "skip_rate", "self_consistency", "gold_error"].map((share) =>
           shareCell(person[share] ?? null),
         ),
         make("td", oddities(person), "look"),
@@ -103,6 +103,15 @@ function drawAgreement({ pairs, percent: share, krippendorff_alpha: alpha, gwet_
       ? "Once two people have answered the same pairs, it says here how far they agree."
       : "Alpha and AC1 are 1 where people always agree and 0 where they agree as often as by chance; " +
         "they differ in what they take chance to be. Published studies report 73 to 77 % equal answers.";
+}
+
+/** A flag, with the way to what it is about. */
+function flagged({ query_id, annotator, why }) {
+  const row = make("li");
+  const link = make("a", query_id);
+  link.href = `/#flagged=${encodeURIComponent(query_id)}`;
+  row.append(link, ` by ${annotator}${why ? `: ${why}` : ""}`);
+  return row;
 }
 
 function drawStatistics(statistics, news) {
@@ -132,7 +141,7 @@ function drawStatistics(statistics, news) {
   drawAgreement(agreement);
   $("flags").replaceChildren(
     ...(statistics.flags.length
-      ? statistics.flags.map((flag) => make("li", `${flag.query_id}, by ${flag.annotator}`))
+      ? statistics.flags.map(flagged)
       : [make("li", "Nothing is flagged.", "small")]),
   );
 }

@@ -38,6 +38,11 @@ export class Films {
     return this.#films;
   }
 
+  /** Seconds of the longest, at the film's own speed. */
+  get duration() {
+    return Math.max(...this.#films.map((film) => film.duration));
+  }
+
   /** Whether the person has paused them. */
   get paused() {
     return this.#paused;

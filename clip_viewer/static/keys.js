@@ -38,7 +38,7 @@ const NAMES = {
   gold: "Gold: sure enough to judge others by",
   differences: "Show differences of texts",
   lengths: "Show lengths of texts",
-  together: "Ranking: the last two are equal",
+  together: "Ranking: as good as the one before",
   help: "Instructions",
 };
 
@@ -52,7 +52,14 @@ const SHOWN = {
   Enter: "⏎",
 };
 
+const SCROLL = ["ArrowUp", "ArrowDown", " "];
 const KEPT = "prefrl-keys";
+
+/** Whether a key goes up or down in a text that has the focus and is longer than its place. */
+function scrolls({ key, target }) {
+  const text = target.closest?.(".text, .prompt");
+  return SCROLL.includes(key) && Boolean(text) && text.scrollHeight > text.clientHeight;
+}
 
 /** @param {string} key As the browser calls it. @returns {string} As people know it. */
 export function shown(key) {
@@ -85,6 +92,7 @@ export class Keys {
     const action = Object.keys(this.#keys).find((name) => this.#keys[name].includes(key));
     const isDigit = /^[1-9]$/.test(key);
     if (!action && !isDigit) return;
+    if (scrolls(event)) return;
     // Enter on a button that has the focus presses that button.
     if (key === "Enter" && event.target.closest?.("button, a")) return;
     event.preventDefault();

@@ -2,6 +2,13 @@
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
+const NO_AGENT = {
+  none: "none learns from this",
+  starting: "the agent is starting",
+  stopped: "the training has stopped",
+  finished: "the training is finished",
+};
+
 function put(id, text) {
   const element = document.getElementById(id);
   if (element.textContent !== text) element.textContent = text;
@@ -12,14 +19,32 @@ export function showNews(news) {
   put("today", whole.format(news.mine.today));
   put("per-hour", news.mine.per_hour === null ? "–" : whole.format(news.mine.per_hour));
   put("waiting", whole.format(news.queue.waiting));
+  showDone(news);
   put("agent-says", agentSays(news));
   drawCurve(news.curve);
 }
 
+/** How many of all comparisons are answered, and how long the rest takes at one's own pace. */
+function showDone({ budget, queue: { answered }, mine: { per_hour: pace } }) {
+  const isKnown = budget !== null && answered <= budget; // else there are answers from elsewhere
+  document.getElementById("done-row").hidden = !isKnown;
+  if (!isKnown) return;
+  put("done", `${whole.format(answered)} of ${whole.format(budget)}`);
+  const minutes = pace === null ? 0 : Math.ceil((60 * (budget - answered)) / pace);
+  put("done-of", minutes ? `answered, about ${whole.format(minutes)} min to go` : "answered");
+}
+
+/** @param {string | null} goal What the agent should do, above what is compared and in the instructions. */
+export function showGoal(goal) {
+  for (const place of document.querySelectorAll(".goal")) {
+    place.textContent = goal ?? "";
+    place.hidden = !goal;
+  }
+}
+
 /** @param {object} news @returns {string} What the agent is doing, in a few words. */
-export function agentSays({ agent, finished }) {
-  if (finished) return "training is finished";
-  if (!agent.alive) return "the agent is not running";
+export function agentSays({ agent }) {
+  if (agent.phase in NO_AGENT) return NO_AGENT[agent.phase];
   if (agent.waits) return "the agent waits for answers";
   const steps = agent.env_steps === null ? "" : `${whole.format(agent.env_steps)} steps`;
   const result = agent.return === null ? "" : `return ${whole.format(agent.return)}`;
@@ -49,7 +74,7 @@ export function showSaved(how, n) {
   const says = {
     saved: "Saved",
     saving: n ? `Saving ${answers} …` : "Saved",
-    offline: `Server away: ${answers} kept here`,
+    offline: n ? `Server away: ${answers} kept here` : "Server away",
   };
   put("saved-says", says[how]);
 }

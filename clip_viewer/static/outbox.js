@@ -68,7 +68,7 @@ export class Outbox {
     transaction.objectStore(STORE).add({ study: this.#study, annotator: this.#annotator, event });
     transaction.commit(); // told to the browser before this returns: a reload now changes nothing
     this.#adding += 1;
-    this.#tell();
+    this.tell();
     try {
       await new Promise((resolve, reject) => {
         transaction.oncomplete = resolve;
@@ -77,9 +77,20 @@ export class Outbox {
       this.#waiting += 1;
     } finally {
       this.#adding -= 1;
-      this.#tell();
+      this.tell();
     }
     this.send();
+  }
+
+  /**
+   * @param {number} seconds How long to wait.
+   * @returns {Promise<boolean>} Whether all is with the server.
+   */
+  async isEmpty(seconds) {
+    const until = performance.now() + 1000 * seconds;
+    this.send();
+    while (this.waiting && performance.now() < until) await new Promise((done) => setTimeout(done, 50));
+    return this.waiting === 0;
   }
 
   /** The tasks whose answers wait. */
@@ -98,7 +109,7 @@ export class Outbox {
       const all = () => this.#sendAll();
       await (navigator.locks ? navigator.locks.request("prefrl-outbox", all) : all());
       this.#pause = 500;
-      this.#tell();
+      this.tell();
       this.#sending = false;
       if (this.#more) this.send();
     } catch (error) {
@@ -164,10 +175,11 @@ export class Outbox {
 
   async #count() {
     this.#waiting = (await this.#mine()).length;
-    this.#tell();
+    this.tell();
   }
 
-  #tell() {
+  /** Says how many wait. */
+  tell() {
     this.#listeners.changed(this.waiting ? "saving" : "saved", this.waiting);
   }
 }

@@ -1,32 +1,45 @@
 /** The labelling page, from the sign-in link to the answers. */
 import { ask, newKey, Refused, setToken } from "./api.js";
+import { askWhy } from "./flagging.js";
+import { isRead, showInstructions } from "./instructions.js";
 import { Keys } from "./keys.js";
-import { agentSays, showNews, showSaved } from "./news.js";
+import { showGoal, showNews, showSaved } from "./news.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
+import { signIn } from "./session.js";
+import { nameOf } from "./sides.js";
+import { isOtherStudy, whyEmpty } from "./states.js";
 import { Tabs } from "./tabs.js";
 import { isRepeated, listenToFingers } from "./touch.js";
 
 const RATES = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4];
 const SAID = {
-  left: "Left is better",
-  right: "Right is better",
-  tie: "Tie",
-  skip: "Can’t tell",
-  save: "Ranking saved",
+  left: () => `${nameOf("left")} is better`,
+  right: () => `${nameOf("right")} is better`,
+  tie: () => "Tie",
+  skip: () => "Can’t tell",
+  save: () => "Ranking saved",
 };
 const MOST_UNDOS_AT_HAND = 200;
+const SHORTEST_LOOK = 250; // milliseconds before a pair takes an answer: nobody sees it sooner
+const SECONDS_TO_SEND = 5;
+const SECONDS_UNTIL_SURE = 3; // what the server counts may be older than the last answer
+const STUDY = "prefrl-study"; // which was labelled at this address last
+const UNORDERED = "Put all of them in an order first.";
+const NOT_SEEN = "Not yet: that was too fast to have been seen.";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage");
 
 let me, keys, outbox, queue;
-let current = null; // what is on the screen: {showing, key, since, at}
+let current = null; // what is on the screen: {showing, key, since, at, takes}
 let history = []; // what was answered in this sitting, to be undone
 let busy = false; // an answer is being kept: a key that bounces means nothing
 let rate = RATES.includes(Number(localStorage.getItem("prefrl-rate"))) ? Number(localStorage.getItem("prefrl-rate")) : 1;
 let news = null;
-let link = null; // the token of a sign-in link, until it is used
+let isAway = false; // the server does not answer
+let emptySince = 0;
+let isOver = false; // the training ended while this page was open, and the person was not told yet
 const shownForTexts = { differences: false, lengths: false };
 
 function setState(state, title = "", text = "", button = null) {
@@ -57,10 +70,23 @@ function show(showing) {
   showing.show(rate);
   showing.differences(shownForTexts.differences);
   showing.lengths(shownForTexts.lengths);
+  document.body.dataset.takes = "no";
+  const shown = current;
   // The second of two callbacks comes after the first picture was painted.
-  const painted = () => performance.mark("prefrl:shown", { detail: showing.task.id });
+  const painted = () => {
+    performance.mark("prefrl:shown", { detail: showing.task.id });
+    setTimeout(() => takeAnswers(shown), SHORTEST_LOOK);
+  };
   requestAnimationFrame(() => requestAnimationFrame(painted));
   drawTools();
+}
+
+/** From now on what is shown may be answered. */
+function takeAnswers(shown) {
+  shown.takes = true;
+  if (shown !== current) return;
+  document.body.dataset.takes = "yes";
+  if ($("said").textContent === NOT_SEEN) say("");
 }
 
 function showNext() {
@@ -68,6 +94,7 @@ function showNext() {
   if (showing) show(showing);
   else {
     current = null;
+    emptySince = performance.now();
     delete stage.dataset.task;
     sayEmpty();
   }
@@ -75,17 +102,26 @@ function showNext() {
 }
 
 function sayEmpty() {
-  if (!["showing", "empty", "loading"].includes(document.body.dataset.state)) return;
-  if (current) return;
-  if (!news) return setState("loading", "One moment …", "The first pairs are on their way.");
-  const { queue: counts } = news;
-  if (counts.waiting > counts.ready) {
-    return setState("empty", "Almost there", "The next clips are being drawn; they appear by themselves.");
-  }
-  const more = news.finished
-    ? "The training is finished. Thank you!"
-    : `Right now: ${agentSays(news)}. New pairs appear here by themselves.`;
-  setState("empty", "Nothing to compare", more);
+  if (current || !["showing", "empty", "loading"].includes(document.body.dataset.state)) return;
+  const isLoading = queue.isLoading || performance.now() - emptySince < SECONDS_UNTIL_SURE * 1000;
+  const { isInOtherTab } = queue;
+  const [title, text] = whyEmpty(news, { isAway, nKept: outbox.waiting, isLoading, isInOtherTab });
+  setState(news || isAway ? "empty" : "loading", title, text);
+}
+
+/** The training has ended while there is something on the screen: that teaches it nothing more. */
+function sayOver() {
+  isOver = false;
+  const { showing } = current;
+  showing.hide();
+  queue.putBack(showing);
+  current = null;
+  const [title] = whyEmpty(news, {});
+  const goOn = () => {
+    setState("empty");
+    showNext();
+  };
+  setState("over", title, "The training has come to its end. You can close this tab.", ["Answer what is left", goOn]);
 }
 
 /** One answer: the next pair at once, while the browser keeps it and the server is told. */
@@ -94,7 +130,8 @@ async function answer(action) {
   const { showing, key, since, at } = current;
   const { task, ranking } = showing;
   if ((action === "save") !== (Boolean(ranking) && action !== "skip") && action !== "skip") return;
-  if (action === "save" && !ranking.done) return say("Put all of them in an order first.", true);
+  if (!current.takes) return say(NOT_SEEN, true);
+  if (action === "save" && !ranking.done) return say(UNORDERED, true);
   performance.mark("prefrl:key", { detail: task.id });
   setBusy(true);
   const common = {
@@ -104,6 +141,7 @@ async function answer(action) {
     shown_at: at,
     client_ms: Math.round(performance.now() - since),
     rubric_ver: me.rubric_ver,
+    fast: showing.isUnseen(rate),
   };
   const event = ranking
     ? { kind: "ranking", ranks: action === "skip" ? null : ranking.ranks, ...common }
@@ -114,7 +152,7 @@ async function answer(action) {
   if (history.length > MOST_UNDOS_AT_HAND) history.shift().showing.element.remove();
   queue.noteAnswered(showing);
   showing.hide();
-  say(`${SAID[action]}  ✓`);
+  say(`${SAID[action]()}  ✓`);
   showNext();
   try {
     await Promise.all(kept);
@@ -145,9 +183,9 @@ function addGold(task, action) {
 async function undo() {
   if (busy) return;
   if (current?.showing.ranking?.unpick()) return;
-  const last = history.at(-1);
-  if (!last) return say("There is nothing to undo in this sitting.");
   setBusy(true);
+  const last = history.at(-1) ?? (await lastStored());
+  if (!last) return setBusy(false);
   try {
     await outbox.add({ kind: "undo", submission_key: newKey(), undoes: last.key });
     if (last.showing.gold) await addGold(last.showing.task, "none");
@@ -160,6 +198,21 @@ async function undo() {
   setBusy(false);
 }
 
+/** What was answered last before this page was opened; null, and why, if there is nothing. */
+async function lastStored() {
+  try {
+    if (!(await outbox.isEmpty(SECONDS_TO_SEND))) throw new TypeError("answers wait");
+    const { answer: last } = await ask("GET", "/api/last");
+    if (!last) return say("There is nothing to undo.") ?? null;
+    const showing = await queue.again(last.task);
+    history.push({ showing, key: last.submission_key });
+    return history.at(-1);
+  } catch {
+    say("What was answered before can be taken back when the server is there again.", true);
+    return null;
+  }
+}
+
 function changeRate(by) {
   const i = Math.max(0, Math.min(RATES.length - 1, RATES.indexOf(rate) + by));
   rate = RATES[i];
@@ -168,13 +221,32 @@ function changeRate(by) {
   drawTools();
 }
 
-function flag() {
+/** Asks what is wrong, and tells whoever runs the study; or takes that back. */
+async function flag() {
   const { showing } = current;
-  showing.flagged = !showing.flagged;
-  const event = { kind: "flag", submission_key: newKey(), task: showing.task.id };
-  outbox.add({ ...event, raised: showing.flagged });
-  say(showing.flagged ? "Flagged for whoever runs the study." : "Not flagged any more.");
+  if (showing.flagged) return raiseFlag(showing, false);
+  const why = await askWhy();
+  if (why !== null) raiseFlag(showing, true, why);
+}
+
+function raiseFlag(showing, raised, why = "") {
+  showing.flagged = raised;
+  outbox.add({ kind: "flag", submission_key: newKey(), task: showing.task.id, raised, why });
+  say(raised ? "Flagged for whoever runs the study." : "Not flagged any more.");
   drawTools();
+}
+
+/** Shows whoever runs the study what somebody flagged. */
+async function showFlagged(query) {
+  try {
+    const { task, flags } = await ask("GET", `/api/flagged?query=${encodeURIComponent(query)}`);
+    const showing = await queue.again(task);
+    queue.noteUndone(showing);
+    show(showing);
+    say(flags.map(({ annotator, why }) => `Flagged by ${annotator}${why ? `: ${why}` : ""}`).join("; "));
+  } catch (error) {
+    say(error.message, true);
+  }
 }
 
 function gold() {
@@ -213,9 +285,8 @@ function act(action, digit) {
 }
 
 function drawTools() {
-  for (const button of document.querySelectorAll("footer [data-action]")) {
-    const key = button.querySelector("kbd");
-    if (key) key.textContent = keys.label(button.dataset.action);
+  for (const key of document.querySelectorAll("footer [data-action] kbd, kbd[data-key]")) {
+    key.textContent = keys.label(key.dataset.key ?? key.closest("[data-action]").dataset.action);
   }
   const showing = current?.showing;
   const press = (action, on) =>
@@ -231,52 +302,37 @@ function drawTools() {
 }
 
 async function openInstructions() {
-  const dialog = $("instructions");
-  if (dialog.open) return;
-  const { html, rubric_ver } = await ask("GET", "/api/instructions");
-  $("instructions-text").innerHTML = html; // sanitised by the server: no scripts, no pictures
-  dialog.onclose = () => {
-    localStorage.setItem("prefrl-read", rubric_ver);
-    me.rubric_ver = rubric_ver;
-    // The time to read them is no time of looking at the pair.
-    if (current) [current.since, current.at] = [performance.now(), Date.now()];
-    document.body.dataset.dialog = "";
-    stage.focus();
-  };
-  document.body.dataset.dialog = "instructions";
-  dialog.showModal();
+  const read = await showInstructions();
+  if (!read) return;
+  me.rubric_ver = read;
+  // The time to read them is no time of looking at the pair.
+  if (current) [current.since, current.at] = [performance.now(), Date.now()];
+  stage.focus();
 }
 
 function onNews(fresh) {
+  const had = news?.agent.phase;
+  isOver ||= ["starting", "training"].includes(had) && fresh.agent.phase === "finished";
   news = fresh;
+  if (isAway) outbox.tell();
+  isAway = false;
   showNews(fresh);
+  if (isOver && current) sayOver();
+  else sayEmpty();
+}
+
+function onFailure(error) {
+  if (error instanceof Refused && error.status === 401) return signedOut();
+  isAway = true;
+  showSaved("offline", outbox.waiting);
   sayEmpty();
 }
 
-function signedOut(why = "Ask whoever runs the study for a new sign-in link, and open it in this browser.") {
+async function signedOut(why = "Ask whoever runs the study for a new sign-in link, and open it in this browser.") {
   const kept = outbox?.waiting ? ` ${outbox.waiting} answers are kept here until then.` : "";
-  setState("signin", "Please sign in", why + kept);
-}
-
-/** Uses the link's token up, or finds the session that is there. */
-async function signIn() {
-  const told = new URLSearchParams(location.hash.slice(1)).get("enter");
-  if (told) {
-    link = told;
-    window.history.replaceState(null, "", location.pathname);
-  }
-  if (!link) return ask("GET", "/api/me");
-  try {
-    const entered = await ask("POST", "/api/session", { token: link });
-    link = null;
-    return entered;
-  } catch (error) {
-    // A server that is away has not used the link up: it is tried again.
-    if (!(error instanceof Refused) || error.status !== 403) throw error;
-    link = null;
-    // Perhaps the link was opened here before: then there is a session.
-    return ask("GET", "/api/me").catch(() => Promise.reject(error));
-  }
+  const other = await isOtherStudy(me?.study ?? localStorage.getItem(STUDY));
+  const [title, text] = other ?? ["Please sign in", why];
+  setState("signin", title, text + kept);
 }
 
 async function begin() {
@@ -288,8 +344,10 @@ async function begin() {
     return setTimeout(begin, 2000);
   }
   setToken(me.token);
+  localStorage.setItem(STUDY, me.study);
   document.title = `${me.title}: which is better?`;
   $("title").textContent = me.title;
+  showGoal(me.goal);
   $("to-dashboard").hidden = me.role !== "owner";
   document.body.dataset.role = me.role;
   outbox = new Outbox(me.study, me.annotator, {
@@ -305,17 +363,16 @@ async function begin() {
   }
   keys = new Keys(act);
   queue = new Queue(stage, outbox, new Tabs(me.study, me.annotator), act, {
-    filled: () => current ?? showNext(),
+    filled: () => current || document.body.dataset.state === "over" || showNext(),
     progress: onNews,
-    failed: (error) => {
-      if (error instanceof Refused && error.status === 401) signedOut();
-      else if (!current && !news) setState("error", "The server is away", "This page tries again by itself.");
-    },
+    failed: onFailure,
   });
   listen();
   setState("loading", "One moment …", "The first pairs are on their way.");
+  const flagged = new URLSearchParams(location.hash.slice(1)).get("flagged");
+  if (flagged) await showFlagged(flagged);
   queue.fill();
-  if (localStorage.getItem("prefrl-read") !== me.rubric_ver) openInstructions();
+  if (!isRead(me.rubric_ver)) openInstructions();
 }
 
 function listen() {
@@ -328,12 +385,13 @@ function listen() {
     });
   });
   $("show-keys").addEventListener("click", () => keys.openDialog(drawTools));
-  $("instructions-close").addEventListener("click", () => $("instructions").close());
-  stage.addEventListener("change", drawTools);
-  listenToFingers(stage, act, () => ({
-    tap: current?.showing.task.kind === "pair",
-    vertical: current?.showing.media === "films" && current?.showing.task.kind === "pair",
-  }));
+  stage.addEventListener("change", () => {
+    if ($("said").textContent === UNORDERED) say("");
+    drawTools();
+  });
+  listenToFingers(stage, act, () => current?.showing.swipes ?? {});
 }
 
+// A link that is opened in this very tab changes only what is behind the #.
+addEventListener("hashchange", () => location.reload());
 begin();

@@ -52,6 +52,34 @@ export class Queue {
     return this.current;
   }
 
+  /** Whether there is one that loads. */
+  get isLoading() {
+    return this.#loading.size > 0;
+  }
+
+  /** Whether another tab of this person has some. */
+  get isInOtherTab() {
+    return this.#tabs.others().length > 0;
+  }
+
+  /**
+   * @param {object} task To be shown now, whatever is next.
+   * @returns {Promise<Showing>} When it is loaded.
+   */
+  async again(task) {
+    const showing = new Showing(task);
+    const loading = showing.prepare(this.#act);
+    this.#stage.append(showing.element);
+    try {
+      await loading;
+    } catch (error) {
+      showing.element.remove();
+      throw error;
+    }
+    this.#ready = this.#ready.filter((other) => other.task.id !== task.id);
+    return showing;
+  }
+
   /** @param {Showing} showing Comes next, before all others. */
   putBack(showing) {
     showing.number = -this.#number++; // before all others

@@ -3,6 +3,8 @@
  * on top; the one that is left over is last.
  */
 
+import { isRepeated } from "./touch.js";
+
 /** A list that can be ordered. */
 export class Ranking {
   #cards;
@@ -69,8 +71,17 @@ export class Ranking {
 
   #card(content, i) {
     const card = document.createElement("li");
-    const [rank, number, handle] = ["span", "kbd", "button"].map((t) => document.createElement(t));
+    const [rank, number, handle] = ["button", "kbd", "button"].map((t) => document.createElement(t));
+    rank.type = "button";
     rank.className = "rank";
+    rank.setAttribute("aria-label", `Item ${i + 1} is the next best`);
+    card.addEventListener("click", (event) => {
+      const isText = content.contains(event.target) && content.tagName !== "VIDEO";
+      // With a mouse one marks words of a text; a finger that neither scrolls nor stays picks it.
+      if (isText && event.pointerType !== "touch") return;
+      if (event.detail) document.activeElement?.blur(); // else Enter would press it again
+      if (!handle.contains(event.target) && !isRepeated(event)) this.pick(i + 1);
+    });
     number.textContent = String(i + 1);
     handle.type = "button";
     handle.className = "handle";

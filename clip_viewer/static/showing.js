@@ -1,10 +1,12 @@
 /** One task on the page: laid out and buffered before it is shown, and there again for an undo. */
 import { Films } from "./films.js";
 import { Ranking } from "./ranking.js";
+import { isStacked, nameTag, SIDES } from "./sides.js";
 import { fetchText, panel, scrollTogether, showDifferences, showLength } from "./texts.js";
 import { isRepeated } from "./touch.js";
 
-const SIDES = ["left", "right"];
+const WORDS_PER_SECOND = 15; // faster, nobody has read them
+const LEAST_SECONDS = 1;
 
 /** A pair, or K items to rank. */
 export class Showing {
@@ -13,6 +15,8 @@ export class Showing {
   flagged = false;
   gold = false;
   number = 0; // in the order in which they are to be shown
+  #seen = 0; // milliseconds that it was on the screen before
+  #since = 0;
   #texts = [];
   #panels = [];
   #sides = [];
@@ -50,8 +54,31 @@ export class Showing {
     if (this.films) await this.films.ready();
   }
 
+  /** What a swipe means: to a side that side, across a tie or "can't tell". Texts scroll down. */
+  get swipes() {
+    const [left, right] = SIDES;
+    if (this.task.kind !== "pair") return {};
+    if (this.media === "texts") return isStacked() ? {} : { left, right };
+    return isStacked()
+      ? { up: left, down: right, left: "skip", right: "tie" }
+      : { left, right, up: "tie", down: "skip" };
+  }
+
+  /**
+   * @param {number} rate How fast films run.
+   * @returns {boolean} Whether it was on the screen too shortly to have been seen once.
+   */
+  isUnseen(rate) {
+    const words = this.#texts.map(({ response }) => response.split(/\s+/).length);
+    const needed = this.films
+      ? this.films.duration / rate
+      : Math.max(LEAST_SECONDS, words.reduce((a, b) => a + b, 0) / WORDS_PER_SECOND);
+    return this.#seen + performance.now() - this.#since < 1000 * needed;
+  }
+
   /** @param {number} rate How fast films run. */
   show(rate) {
+    this.#since = performance.now();
     this.element.classList.add("shown");
     this.element.inert = false;
     this.films?.start(rate);
@@ -59,6 +86,7 @@ export class Showing {
 
   /** Takes it off the screen; it stays ready. */
   hide() {
+    this.#seen += performance.now() - this.#since;
     this.films?.stop();
     this.element.classList.remove("shown");
     this.element.inert = true;
@@ -93,18 +121,37 @@ export class Showing {
     this.element.append(this.ranking.element);
   }
 
+  /** The name of a text and, where it is not below all, the button that says it is better. */
+  #head(side, choose) {
+    const head = document.createElement("header");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(nameTag(side), " is better");
+    button.addEventListener("click", choose);
+    head.append(nameTag(side, "h2"), button);
+    return head;
+  }
+
   #pair(contents, act) {
     const sides = document.createElement("div");
     sides.className = "sides";
     this.#sides = contents.map((content, i) => {
       // Texts are scrolled and read, so only films are buttons as a whole.
-      const side = document.createElement(this.films ? "button" : "div");
+      const side = document.createElement(this.films ? "button" : "section");
       side.className = `side ${SIDES[i]}`;
-      side.append(content);
+      const choose = (event) => isRepeated(event) || act(SIDES[i]);
       if (this.films) {
         side.type = "button";
-        side.setAttribute("aria-label", `The clip on the ${SIDES[i]} is better`);
-        side.addEventListener("click", (event) => isRepeated(event) || act(SIDES[i]));
+        const name = nameTag(SIDES[i]);
+        const is = document.createElement("span");
+        [is.className, is.textContent] = ["unseen", " is better"];
+        name.append(is);
+        side.append(content, name);
+        side.addEventListener("click", choose);
+      } else {
+        side.append(this.#head(SIDES[i], choose), content);
+        // With a mouse one marks words; a finger that neither scrolls nor stays means the text.
+        content.addEventListener("click", (event) => event.pointerType === "touch" && choose(event));
       }
       return side;
     });

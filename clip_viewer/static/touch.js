@@ -1,13 +1,14 @@
-/** Fingers: a swipe to a side or a tap on it means that side; up is a tie, down "can't tell". */
+/** Fingers: a swipe to a side means that side; across, it is a tie or "can't tell". */
 
 const SHORTEST = 60;
 
 /**
  * @param {HTMLElement} stage Where fingers count.
  * @param {(action: string) => void} act
- * @param {() => {tap: boolean, vertical: boolean}} allowed What counts on what is shown now.
+ * @param {() => {left?: string, right?: string, up?: string, down?: string}} swipes What a swipe
+ *   means on what is shown now; the style sheet leaves it to us with touch-action.
  */
-export function listenToFingers(stage, act, allowed) {
+export function listenToFingers(stage, act, swipes) {
   let from = null;
   stage.addEventListener("pointerdown", (event) => {
     from = event.isPrimary && event.pointerType !== "mouse" ? event : null;
@@ -17,11 +18,13 @@ export function listenToFingers(stage, act, allowed) {
     if (!from || event.pointerId !== from.pointerId) return;
     const [right, down] = [event.clientX - from.clientX, event.clientY - from.clientY];
     from = null;
-    const { tap, vertical } = allowed();
-    if (Math.max(Math.abs(right), Math.abs(down)) < SHORTEST) return;
+    const [far, near] = [Math.abs(right), Math.abs(down)].sort((a, b) => b - a);
+    if (far < SHORTEST) return;
     swallowClick(stage);
-    if (tap && Math.abs(right) > 1.5 * Math.abs(down)) act(right > 0 ? "right" : "left");
-    if (vertical && Math.abs(down) > 1.5 * Math.abs(right)) act(down > 0 ? "skip" : "tie");
+    if (far < 1.5 * near) return;
+    const sideways = Math.abs(right) === far;
+    const action = swipes()[sideways ? (right > 0 ? "right" : "left") : down > 0 ? "down" : "up"];
+    if (action) act(action);
   });
 }
 

@@ -48,6 +48,8 @@ class Label:
     """Which pairs are drawn from it."""
     seed: int = 0
     """Of what is drawn."""
+    goal: str | None = None
+    """What is better, in your words: shown above what is compared, and kept with the run."""
     page: PageConfig = field(default_factory=PageConfig)
     """Where the page is served; as it was before if nothing is said."""
 
@@ -63,6 +65,8 @@ def label(command: Label) -> None:
         raise RunDirectoryError(
             f"expected a run with something to label, but {run.root} learns from demonstrations."
         )
+    if command.goal is not None:
+        run.write_json(run.config, {**run.read_json(run.config), "goal": command.goal})
     if command.invite is not None:
         print_link(f"For {command.invite}", invite(run, command.invite))
         if not is_served(run):

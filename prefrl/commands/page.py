@@ -7,16 +7,20 @@ training goes on, and the supervisor starts it again at the same address.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import socket
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefrl.commands.console import print_link
+from prefrl.control.goals import goal_of
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
 from prefrl.runtime.role import Heartbeat, StopSignal, is_taken
 from prefrl.runtime.role_process import run_role
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PageConfig",
+    "announce",
     "check_page",
     "invite",
     "is_served",
@@ -45,6 +50,7 @@ ROLE = "viewer"
 
 _FIRST_PORT = 8770
 _PORTS_TO_TRY = 100
+_SECONDS_TO_SAY_GOODBYE = 3.0  # an open page asks every two how it is going
 _NEEDED = ("fastapi", "uvicorn", "nh3", "markdown_it")
 
 
@@ -107,7 +113,7 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
         ports = [asked.port]
     if page.instructions is not None:
         page = dataclasses.replace(page, instructions=page.instructions.resolve())
-    _viewer_config(RunDirectory("."), dataclasses.replace(page, port=ports[0]), title="")
+    _viewer_config(RunDirectory("."), dataclasses.replace(page, port=ports[0]), {})
     read_instructions(page.instructions)
     return dataclasses.replace(page, port=_free_port(page.host, ports))
 
@@ -209,11 +215,32 @@ def page_for(
 
 
 def serving(page: PageConfig | None, run: RunDirectory) -> Sequence[RoleCommand]:
-    """What serves the page of a run, if there is to be one; prints its address."""
+    """What serves the page of a run, if there is to be one; prints its address when it is there."""
     if page is None:
         return ()
-    print_link("To label, open", open_page(run, page))
+    link = open_page(run, page)
+    announce(run, lambda: print_link("To label, open", link))
     return [viewer_command(run)]
+
+
+def announce(run: RunDirectory, tell: Callable[[], None]) -> None:
+    """Calls once when a run's page can be opened, from a thread: a link is tried at once.
+
+    Args:
+        run: Which run; ``open_page`` was called.
+        tell: Prints its link.
+    """
+    page = page_of(run)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(page.host, page.host)
+
+    def wait() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection((host, page.port or _FIRST_PORT), 1).close()
+                return tell()
+            time.sleep(0.1)
+
+    threading.Thread(target=wait, name="announce", daemon=True).start()
 
 
 def serve_page(
@@ -224,14 +251,14 @@ def serve_page(
     Args:
         run: Which run; ``open_page`` was called.
         beside: What else is to run meanwhile, such as what makes films.
-        on_start: Called when the processes are started.
+        on_start: Called when the page can be opened.
 
     Raises:
         RoleError: If the page cannot be served.
     """
     run.make_folders()
     with StopSignal() as stop, Supervisor(run, [viewer_command(run, essential=True), *beside]) as s:
-        on_start()
+        announce(run, on_start)
         s.watch(poll=lambda: stop.requested)
 
 
@@ -244,17 +271,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from clip_viewer.serve import serve
 
+    n_here = 0
+
+    def tick(n_people: int) -> None:
+        nonlocal n_here
+        n_here = n_people
+        heartbeat.beat("serving", people=n_people)
+
+    def should_stop() -> bool:
+        # Who is at the page when the training is over is told so.
+        is_over = n_here > 0 and any(path.is_file() for path in config.finished)
+        return stop.requested and (not is_over or stop.seconds > _SECONDS_TO_SAY_GOODBYE)
+
     heartbeat.beat("starting", people=0)
-    serve(
-        _viewer_config(run, page_of(run), title=_title(run)),
-        on_tick=lambda n_people: heartbeat.beat("serving", people=n_people),
-        should_stop=lambda: stop.requested,
-    )
+    config = _viewer_config(run, page_of(run), run.read_json(run.config))
+    serve(config, on_tick=tick, should_stop=should_stop)
     heartbeat.beat("stopped", people=0)
     return STOPPED
 
 
-def _viewer_config(run: RunDirectory, page: PageConfig, *, title: str) -> ViewerConfig:
+def _viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) -> ViewerConfig:
+    """The page of a run, whose config.json holds what is told here."""
     from clip_viewer.config import ViewerConfig
 
     assert page.port is not None  # check_page has chosen one
@@ -264,9 +301,12 @@ def _viewer_config(run: RunDirectory, page: PageConfig, *, title: str) -> Viewer
         people=run.people,
         metrics=run.metrics,
         status=run.status,
-        summary=run.summary,
+        finished=(run.summary, run.policy, run.model / "config.json"),
+        trains=bool({"algo", "method"} & told.keys()),  # else it has pairs, and that is all
         instructions=page.instructions,
-        title=title,
+        title=_title(run, told),
+        goal=goal_of(told),
+        budget=told.get("preferences", told).get("labels"),
         host=page.host,
         port=page.port,
         expose=page.expose,
@@ -278,8 +318,7 @@ def _viewer_config(run: RunDirectory, page: PageConfig, *, title: str) -> Viewer
     )
 
 
-def _title(run: RunDirectory) -> str:
-    told = run.read_json(run.config)
+def _title(run: RunDirectory, told: Mapping[str, Any]) -> str:
     title = told.get("title") or told.get("env_id") or run.root.name
     return str(title).rsplit("/", 1)[-1].rsplit(":", 1)[-1]
 

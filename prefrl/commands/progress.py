@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from prefrl.core.store import Counts
 from prefrl.runtime.role import RoleStatus
@@ -21,6 +22,39 @@ NO_LABELS = -1
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_REMINDERS = 60.0
+_LEAST_SHARE = 0.02  # of the whole, done before there is an estimate of the time left
+
+
+class _Pace:
+    """How long the rest takes, from what was done since the start; waiting for people left out."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+        self._waited = 0.0
+        self._waits_since: float | None = None
+
+    def note(self, done: int) -> None:
+        """Something was done: what goes on from before began with more than nothing."""
+        self._first = self._first or (time.monotonic(), done)
+
+    def wait(self, waits: bool) -> None:
+        """Whether it waits for people from now on."""
+        now = time.monotonic()
+        if self._waits_since is not None:
+            self._waited += now - self._waits_since
+        self._waits_since = now if waits else None
+
+    def left(self, done: int, total: int) -> str:
+        """The time left, in words; nothing while too little is done to tell."""
+        if done >= total:
+            return "0 s left"
+        if self._first is None or done - self._first[1] < _LEAST_SHARE * total:
+            return ""
+        began, before = self._first
+        self.wait(self._waits_since is not None)  # up to now
+        seconds = time.monotonic() - began - self._waited
+        left = seconds * (total - done) / (done - before)
+        return f"{left:.0f} s left" if left < 120 else f"{timedelta(seconds=round(left))} left"
 
 
 class LiveLine:
@@ -56,16 +90,17 @@ class LiveLine:
             BarColumn(bar_width=24),
             TextColumn(self._labels("{task.fields[labels]}") + shown),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             TextColumn("[yellow]{task.fields[note]}"),
             console=console,
             disable=not console.is_terminal,
         )
         self._shown: dict[str, Any] = {column: "-" for _, column, _ in figures}  # the last known
-        self._task = self._progress.add_task("", total=total, labels=0, note="", **self._shown)
+        fields = {"labels": 0, "note": "", "left": "", **self._shown}
+        self._task = self._progress.add_task("", total=total, **fields)
+        self._pace = _Pace()
         self._labelled = 0
-        self._started = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
         self._reminded = float("-inf")
 
     def __enter__(self) -> Self:
@@ -89,9 +124,10 @@ class LiveLine:
         Between two rows of metrics, which may be minutes, it says how far it is.
         """
         waits = counts is not None
+        self._pace.wait(waits)
         done = status.about.get(self._counter)
         if isinstance(done, int) and done < self._total:
-            self._progress.update(self._task, completed=done)
+            self._update(done)
             self._print_line(done)
         self._progress.update(self._task, note=status.state if waits else "")
         if counts is not None:
@@ -118,8 +154,13 @@ class LiveLine:
         for _, column, style in self._figures:
             if not math.isnan(value := float(row[column])):
                 self._shown[column] = _plain(value, style)
-        self._progress.update(self._task, completed=done, labels=self._labelled, **self._shown)
+        self._update(done, labels=self._labelled, **self._shown)
         self._print_line(done)
+
+    def _update(self, done: int, **fields: Any) -> None:
+        self._pace.note(done)
+        left = self._pace.left(done, self._total)
+        self._progress.update(self._task, completed=done, left=left, **fields)
 
     def _print_line(self, done: int) -> None:
         """In a log, a line every ten seconds, and at the end."""
@@ -129,11 +170,10 @@ class LiveLine:
         ):
             return
         self._last_line = now
-        left = (now - self._started) * max(0, self._total - done) / max(1, done)
         told = "  ".join(f"{words} {self._shown[column]}" for words, column, _ in self._figures)
         self._console.print(
             f"{done:,}/{self._total:,} {self._unit}  {self._labels(str(self._labelled))}{told}  "
-            f"{left:.0f} s left",
+            f"{self._pace.left(done, self._total)}",
             soft_wrap=True,
         )
 

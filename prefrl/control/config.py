@@ -69,6 +69,9 @@ class TrainConfig:
     """Who answers: synthetic compares true returns, with the errors set under teacher; human is
     whoever opens the labelling page; mixed is people, and synthetic while nobody is there. Or an
     oracle of your own: a function of two segments, or a class with compare."""
+    goal: str | None = None
+    """What the agent should do, in your words: whoever compares is told, above the clips and in the
+    instructions. By default that of the tasks that prefrl knows."""
     sync: bool = False
     """Agent, reward learner and labeller take turns in one process: slower, and repeatable."""
     device: str = "auto"

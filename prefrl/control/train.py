@@ -41,7 +41,7 @@ from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
 from prefrl.runtime.saving import HAS_STOPPED
-from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
+from prefrl.runtime.side_by_side import OnAgent, running_beside, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
 
 __all__ = ["Result", "extend", "extended_config", "resume", "train"]
@@ -79,7 +79,8 @@ def train(
         on_rollout: Called with new rows of metrics: each one with ``sync``, else the newest.
         on_agent: Called with what the agent says of itself when that is new, and while it waits for
             answers with how many there are.
-        beside: Says what else is to run beside the roles as long as they do; not with ``sync``.
+        beside: Says what else is to run beside, until all is evaluated, and which the run can do
+            without; not with ``sync``.
 
     Returns:
         The run directory and its summary.
@@ -266,12 +267,24 @@ def _work(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Result:
     """Trains to the end or until told to stop, then evaluates."""
     use_cpu(config.threads)
     way = _in_one_process if config.sync else _side_by_side
-    with only_one(run, "supervisor"), StopSignal() as stop:
+    with (
+        only_one(run, "supervisor"),
+        StopSignal() as stop,
+        running_beside(run, _beside(config, run, caller)),
+    ):
         trained = run.policy.is_file()  # killed in the middle of the final evaluation
         if not trained and not way(config, run, caller, stop):
             return Result(run=run, summary={}, notes=[])
         # Told to stop now, it still finishes: all is trained, and this takes seconds.
         return finish_run(config, run)
+
+
+def _beside(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Sequence[RoleCommand]:
+    """What runs until all is evaluated; in one process nothing does."""
+    if config.sync:
+        return ()
+    LabelStore(run.labels).close()  # made, or checked, before others open it
+    return caller.beside(run)
 
 
 def _in_one_process(
@@ -311,7 +324,7 @@ def _side_by_side(
         if oracle is not None:
             judge = as_oracle(oracle, true_rewards=items.true_rewards)
             labeller = Labeller(store, items, judge)
-        roles = [*_roles(config, run, labels_here=oracle is not None), *caller.beside(run)]
+        roles = _roles(config, run, labels_here=oracle is not None)
         return work_side_by_side(
             run,
             store,

@@ -1,6 +1,7 @@
 """What people say of a query beside their answer.
 
-A flag: something is wrong with it. Gold: its answer is so sure that others are judged by it.
+A flag: something is wrong with it. Gold: its answer is so sure that others are judged by it. Fast:
+an answer was given before what was shown could be seen once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from prefrl.errors import StoreError, SubmissionConflictError
 
 __all__ = ["Mark", "Marks", "add_mark"]
 
-_VALUES = {"flag": ("raised", "lowered"), "gold": ("left", "right", "tie", "none")}
+_VALUES = {
+    "flag": ("raised", "lowered"),
+    "gold": ("left", "right", "tie", "none"),
+    "fast": ("given",),
+}
+_WHY = ": "  # between what a flag is and why
+_FAST = "/fast"  # after the submission key of the answer
 
 
 @dataclass(frozen=True)
@@ -32,15 +39,17 @@ class Mark:
     annotator_id: str
     """Who made it."""
     kind: str
-    """"flag" or "gold"."""
+    """"flag", "gold" or "fast"."""
     value: str
     """Of a flag: raised or lowered. Of a gold pair: the answer that is right, or none any more."""
     made_at: float
     """When it was stored, in seconds since 1970."""
+    why: str = ""
+    """Of a flag: what is wrong, in the person's words."""
 
 
 class Marks:
-    """Flags, which each person has of their own, and gold pairs, which all have in common.
+    """Flags and fast answers, which each person has of their own, and gold pairs, which all share.
 
     Args:
         database: Of the store.
@@ -52,7 +61,14 @@ class Marks:
         self._clock = clock
 
     def add(
-        self, query_id: str, annotator_id: str, kind: str, value: str, *, submission_key: str
+        self,
+        query_id: str,
+        annotator_id: str,
+        kind: str,
+        value: str,
+        *,
+        submission_key: str,
+        why: str = "",
     ) -> None:
         """Adds a mark; when this returns, it is on disk. The same key again changes nothing.
 
@@ -61,10 +77,20 @@ class Marks:
             StoreError: If there is no such query.
             SubmissionConflictError: If the key was used for another mark.
         """
+        value = f"{value}{_WHY}{why}" if why else value
         row = {"query_id": query_id, "annotator_id": annotator_id, "kind": kind, "value": value}
         about = {"submission_key": submission_key, "made_at": self._clock()}
         with self._database.transaction(write=True) as connection:
             add_mark(connection, row | about)
+
+    def add_fast(self, query_id: str, annotator_id: str, *, answer_key: str) -> None:
+        """Says that an answer, by its submission key, was given too fast to have been seen."""
+        self.add(query_id, annotator_id, "fast", "given", submission_key=answer_key + _FAST)
+
+    def fast(self) -> frozenset[str]:
+        """The submission keys of the answers that were given too fast."""
+        rows = self._database.rows(sa.select(MARK.c.submission_key).where(MARK.c.kind == "fast"))
+        return frozenset(row.submission_key.removesuffix(_FAST) for row in rows)
 
     def flags(self) -> list[Mark]:
         """The flags that are raised, the newest last."""
@@ -87,9 +113,12 @@ class Marks:
             .group_by(MARK.c.query_id, *per)
         )
         rows = self._database.rows(sa.select(MARK).where(MARK.c.id.in_(newest)).order_by(MARK.c.id))
-        return [
-            Mark(row.query_id, row.annotator_id, row.kind, row.value, row.made_at) for row in rows
-        ]
+        return [_as_mark(row) for row in rows]
+
+
+def _as_mark(row: sa.Row[Any]) -> Mark:
+    value, _, why = row.value.partition(_WHY)
+    return Mark(row.query_id, row.annotator_id, row.kind, value, row.made_at, why)
 
 
 def add_mark(connection: Connection, row: Mapping[str, Any], where: str = "") -> None:
@@ -100,7 +129,8 @@ def add_mark(connection: Connection, row: Mapping[str, Any], where: str = "") ->
         row: All fields of ``Mark``, and the submission key.
         where: What a complaint begins with.
     """
-    if row["value"] not in _VALUES.get(row["kind"], ()):
+    value, _, why = row["value"].partition(_WHY)
+    if value not in _VALUES.get(row["kind"], ()) or (why and row["kind"] != "flag"):
         raise ValueError(
             f"{where}expected a mark of {_VALUES}, got {row['kind']} {row['value']!r}."
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 from prefrl.core.store import Counts, LabelStore
 from prefrl.errors import StoreError
@@ -14,10 +16,39 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand, Supervisor
 from prefrl.runtime.tables import Metrics, last_row
 
-__all__ = ["OnAgent", "work_side_by_side"]
+__all__ = ["OnAgent", "running_beside", "work_side_by_side"]
 
 OnAgent = Callable[[RoleStatus, Counts | None], None]
 """Called with what the agent says of itself; and while it waits for answers, how many there are."""
+
+
+@contextlib.contextmanager
+def running_beside(run: RunDirectory, roles: Sequence[RoleCommand]) -> Iterator[None]:
+    """Has roles run until the block ends, whatever is done in it: also while a run is evaluated.
+
+    Args:
+        run: Where they work.
+        roles: What the run can do without: if one cannot go on, the others and the run do.
+    """
+    if not roles:
+        yield
+        return
+    done = threading.Event()
+    optional = [dataclasses.replace(role, essential=False) for role in roles]
+
+    def keep() -> None:
+        # The thread that starts a process must live as long: for the system it is the parent.
+        with Supervisor(run, optional) as supervisor:
+            supervisor.watch(poll=done.is_set)
+            done.wait()
+
+    keeper = threading.Thread(target=keep, name="beside")
+    keeper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        keeper.join()
 
 
 def work_side_by_side(

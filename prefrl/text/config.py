@@ -67,6 +67,9 @@ class AlignConfig:
     the best of n responses."""
     oracle: Literal["synthetic", "human", "mixed"] = "synthetic"
     """Who answers: a synthetic oracle that goes by gold, people on a labelling page, or both."""
+    goal: str | None = None
+    """What a good response is, in your words: whoever compares is told, above the texts and in the
+    instructions."""
     gold: str | None = None
     """What the synthetic oracle and the evaluation go by: vader, the sentiment of a response, or
     FILE.py:FUNCTION or MODULE:FUNCTION, from text to a number. By default vader, and nothing where

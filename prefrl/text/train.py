@@ -23,7 +23,7 @@ from prefrl.runtime.partners import Together
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions
 from prefrl.runtime.saving import HAS_STOPPED
-from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
+from prefrl.runtime.side_by_side import OnAgent, running_beside, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
 from prefrl.runtime.tables import Metrics
 from prefrl.text.agent import TextAgent
@@ -81,7 +81,8 @@ def align(
             function of two ``Response``. It is called in this process.
         on_rollout: Called with new rows of metrics.
         on_agent: Called with what the policy's process says of itself; never with ``sync``.
-        beside: Says what else is to run beside the roles; not with ``sync``.
+        beside: Says what else is to run beside, until all is evaluated, and which the run can do
+            without; not with ``sync``.
         on_evaluation: Called with the share of the final evaluation that is done.
 
     Returns:
@@ -138,7 +139,11 @@ def resume_alignment(
 def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResult:
     use_cpu(config.threads)
     way = _in_one_process if config.sync else _side_by_side
-    with only_one(run, "supervisor"), StopSignal() as stop:
+    with (
+        only_one(run, "supervisor"),
+        StopSignal() as stop,
+        running_beside(run, _beside(config, run, caller)),
+    ):
         if (run.model / "config.json").is_file():  # killed in the final evaluation
             with join_workers(config.device):
                 pass  # nothing follows
@@ -158,6 +163,14 @@ def _follow(config: AlignConfig, run: RunDirectory) -> AlignResult:
         with contextlib.suppress(*_TOLD_BY_THE_FIRST):
             work.follow()
     return AlignResult(run=run, summary={})
+
+
+def _beside(config: AlignConfig, run: RunDirectory, caller: _Caller) -> Sequence[RoleCommand]:
+    """What runs until all is evaluated; in one process nothing does."""
+    if config.sync:
+        return ()
+    LabelStore(run.labels).close()  # made, or checked, before others open it
+    return caller.beside(run)
 
 
 def _in_one_process(
@@ -218,7 +231,7 @@ def _side_by_side(
         return work_side_by_side(
             run,
             store,
-            [*roles, *caller.beside(run)],
+            roles,
             labeller=labeller,
             on_rollout=caller.on_rollout,
             on_agent=caller.on_agent,

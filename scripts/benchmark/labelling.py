@@ -134,6 +134,7 @@ def in_the_browser(folder, n_answers, seconds_of_drift):
         gaps = page.evaluate(DRIFT, seconds_of_drift)
         for _ in range(n_answers):
             page.wait_for_timeout(random.uniform(500, 1200))
+            page.wait_for_selector("body[data-takes=yes]")
             page.keyboard.press(random.choice(["ArrowLeft", "ArrowRight"]))
         page.wait_for_selector("body[data-outbox='0']")
         times, version = page.evaluate(TIMES), browser.version

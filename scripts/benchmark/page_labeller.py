@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from browsers import launch
-from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import sync_playwright
 
 from prefrl.control.items import Items, synthetic_oracle
@@ -60,15 +59,7 @@ class PageLabeller:
         self._playwright = sync_playwright().start()
         self._browser = launch(self._playwright)
         self.page = self._browser.new_page(viewport={"width": 1280, "height": 800})
-        until = time.monotonic() + 60
-        while True:  # the server may be about to start
-            try:
-                self.page.goto(self._link)
-                break
-            except BrowserError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.2)
+        self.page.goto(self._link)
         self.page.wait_for_selector("#instructions[open]")
         self.page.click("#instructions-close")
         return self
@@ -99,6 +90,7 @@ class PageLabeller:
         answer = self._oracle.compare(self._items[query.left], self._items[query.right])
         seen = answer.mirrored if shown["order"] == "right-left" else answer
         time.sleep(self._pause)
+        self.page.wait_for_selector("body[data-takes=yes]")  # nobody sees a pair sooner
         self.page.keyboard.press(KEYS[seen])
         self.n_answers += 1
         # The next one is on the screen, or there is none: in either case this one is gone.

@@ -1,11 +1,15 @@
 """A study with films and texts, its real server in a process of its own, and a real browser."""
 
 import contextlib
+import functools
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -33,11 +37,19 @@ def wait_for(condition, seconds=30):
     return result
 
 
+@functools.cache
+def _samples():
+    """What all studies begin with: its films are drawn once."""
+    folder = tempfile.TemporaryDirectory()
+    return folder, make_samples(Path(folder.name) / "samples")
+
+
 class Study:
     """A run directory with things to compare, and the process that serves its page."""
 
     def __init__(self, folder, page=PLAIN, port=None):
-        self.run = make_samples(folder)
+        shutil.copytree(_samples()[1].root, folder)
+        self.run = RunDirectory.open(folder)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = port or free.getsockname()[1]
         self.owner_link = open_page(self.run, PageConfig(**{**vars(page), "port": self.port}))
@@ -166,8 +178,15 @@ class Visitor:
     def order(self):
         return self.page.locator("#stage").get_attribute("data-order")
 
+    def look(self):
+        """Waits until what is shown takes an answer."""
+        self.page.wait_for_selector(
+            "body[data-takes=yes][data-busy=no], body:not([data-state=showing])"
+        )
+
     def press(self, key):
         """Presses a key, and waits for what comes next."""
+        self.look()
         seen = self.page.evaluate("performance.getEntriesByName('prefrl:shown').length")
         shown = (self.task, self.order)
         self.page.keyboard.press(key)

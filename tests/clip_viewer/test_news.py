@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -17,4 +18,37 @@ from clip_viewer.news import RunNews
 )
 def test_what_keeps_the_agent_from_learning_is_news(tmp_path, about, expected):
     (tmp_path / "agent.json").write_text(json.dumps({"state": "acting", "about": about}))
-    assert RunNews(None, tmp_path, None).agent().troubles == expected
+    assert RunNews(None, tmp_path).agent(for_owner=True).troubles == expected
+    assert RunNews(None, tmp_path).agent(for_owner=False).troubles == []
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "is_done", "expected"),
+    [
+        (None, 0, False, "starting"),
+        ("starting", 1, False, "starting"),
+        ("starting", 60, False, "starting"),
+        ("starting", 600, False, "stopped"),
+        ("acting", 1, False, "training"),
+        ("acting", 1, True, "training"),  # a script goes on that has trained before
+        ("acting", 99, False, "stopped"),
+        ("stopped", 1, False, "stopped"),
+        ("finishing", 1, False, "training"),
+        ("finishing", 1, True, "finished"),
+        ("finishing", 99, True, "finished"),
+        (None, 0, True, "finished"),
+    ],
+)
+def test_where_the_training_is(tmp_path, state, age, is_done, expected):
+    done = tmp_path / "policy"
+    if is_done:
+        done.touch()
+    if state is not None:
+        told = {"state": state, "beat_at": time.time() - age}
+        (tmp_path / "agent.json").write_text(json.dumps(told))
+    news = RunNews(None, tmp_path, finished=[tmp_path / "summary", done])
+    assert news.agent(for_owner=False).phase == expected
+
+
+def test_a_folder_of_pairs_has_no_agent(tmp_path):
+    assert RunNews(None, tmp_path, trains=False).agent(for_owner=True).phase == "none"

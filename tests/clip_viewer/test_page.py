@@ -48,6 +48,7 @@ def test_ten_pairs_by_keyboard(study, visitor):
 
 
 def test_a_key_that_is_held_down_is_one_answer(study, visitor):
+    visitor.look()
     for _ in range(40):  # as a keyboard does: down again and again, up once
         visitor.page.keyboard.down("ArrowRight")
         visitor.page.wait_for_timeout(50)
@@ -59,6 +60,7 @@ def test_a_key_that_is_held_down_is_one_answer(study, visitor):
 @pytest.mark.parametrize("place", [".showing.shown .side.right", "#answers [data-action=right]"])
 def test_a_double_click_is_one_answer(study, visitor, place):
     page, first = visitor.page, visitor.task
+    visitor.look()
     page.dblclick(place, delay=200)  # slow enough that the next pair is there in between
     wait_for(lambda: visitor.task not in (first, None))
     second = visitor.task
@@ -90,6 +92,7 @@ def test_a_reload_in_the_middle_of_an_answer(study, visitor):
     for _ in range(5):
         task = visitor.task
         pressed.add(task)
+        visitor.look()
         visitor.page.keyboard.press("ArrowLeft")
         if visitor.task != task:  # the next pair is shown: the answer is the browser's to keep
             given.add(task)
@@ -204,6 +207,7 @@ def test_two_tabs_neither_send_nor_show_twice(study, visitor, has_locks):
         for page in (visitor.page, other):
             page.wait_for_selector("body[data-state=showing]")
             tasks.append(page.locator("#stage").get_attribute("data-task"))
+            page.wait_for_selector("body[data-takes=yes]")
             page.keyboard.press("ArrowLeft")
             page.wait_for_timeout(150)
     for page in (visitor.page, other):
@@ -250,6 +254,7 @@ def test_two_people_get_different_pairs(study, visitor, browser):
 def test_who_is_shut_out_keeps_the_answers_until_let_in_again(study, browser):
     anna = Visitor(browser, study.link("anna"))
     study.people.revoke("anna")
+    anna.look()
     anna.page.keyboard.press("ArrowLeft")
     anna.wait("signin")
     assert "1 answers are kept here" in anna.page.inner_text("#notice-text")
@@ -275,6 +280,7 @@ def test_what_another_server_says_drops_no_answer(study, visitor, status):
 
 def test_answers_for_another_run_at_the_same_address_wait(tmp_path, study, visitor):
     study.kill()
+    visitor.look()
     visitor.page.keyboard.press("ArrowLeft")
     visitor.page.wait_for_selector("body[data-outbox='1']")
     other = Study(tmp_path / "other", PLAIN, port=study.port)

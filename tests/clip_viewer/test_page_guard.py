@@ -13,7 +13,9 @@ from clip_viewer.guard import Guard
 from clip_viewer.limits import RateLimit
 from prefrl.errors import ConfigError
 
-OWNERS_ONLY = {"/api/statistics", "/api/labels.jsonl", "/api/people", "/api/people/{name}"}
+OWNERS_ONLY = {
+    "/api/statistics", "/api/labels.jsonl", "/api/people", "/api/people/{name}", "/api/flagged",
+}  # fmt: skip
 PUBLIC = {("GET", "/"), ("GET", "/dashboard"), ("GET", "/healthz"), ("GET", "/favicon.ico")}
 BODIES = {
     "/api/tasks": {"n": 1},
@@ -50,7 +52,8 @@ def _place(tmp_path_factory):
 def send(client, method, path):
     body = BODIES.get(path)
     path = path.replace("{name}", "nobody").replace("{media_id}", "0" * 32)
-    return client.request(method, path, json=body if method == "POST" else None)
+    params = {"query": "clip0"} if path == "/api/flagged" else None
+    return client.request(method, path, json=body if method == "POST" else None, params=params)
 
 
 def test_every_route_wants_a_session_a_token_and_its_own_page(study):
@@ -92,6 +95,14 @@ def test_what_belongs_to_the_owner(study):
             if path in OWNERS_ONLY:
                 assert send(anna, method, path).status_code == 403, (method, path)
                 assert send(owner, method, path).status_code in (200, 204, 404), (method, path)
+
+
+def test_who_labels_is_not_told_how_good_the_agent_is(study):
+    study.run.metrics.write_text("env_steps,true_return_mean\n100,12\n200,34\n")
+    with study.client("lea") as lea, study.client("boss", "owner") as owner:
+        told, shown = (one.get("/api/progress").json() for one in (lea, owner))
+    assert (told["curve"], told["agent"]["return"]) == ([], None)
+    assert (shown["curve"], shown["agent"]["return"]) == ([[100, 12], [200, 34]], 34)
 
 
 def test_a_new_route_is_guarded_by_itself():

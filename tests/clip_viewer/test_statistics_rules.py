@@ -10,7 +10,7 @@ from prefrl.core.store import LabelStore
 
 NOTHING = {"value": None, "low": None, "high": None, "n": 0}
 REPEATS = ("a left left", "b left right", "c tie left", "d skip left")
-SHARES = ("left_share", "tie_rate", "skip_rate", "self_consistency", "gold_error")
+SHARES = ("left_share", "tie_rate", "skip_rate", "self_consistency", "gold_error", "fast_share")
 
 
 class Study:
@@ -227,16 +227,26 @@ def test_a_ranking_counts_as_its_pairs_and_was_looked_at_once(study):
     assert anna["median_seconds"] == 3
 
 
+def test_what_was_answered_unseen(study):
+    for i in range(4):
+        study.answer("anna", f"q{i}", "left", submission_key=f"k{i}")
+    for i in range(3):
+        study.answer("anna", f"r{i}", "left", order="0-2-1", submission_key=f"rank/{i}")
+    found = statistics(study.events, {}, [], fast={"k1", "rank", "gone"})["people"]
+    assert part(found[0]["fast_share"]) == (2, 5)
+
+
 def test_flags_and_labels_over_time(study):
     for i in range(500):
         study.answer("anna", f"q{i}", "left")
     gone = study.answer("anna", "gone", "left")
     study.undo("anna", "gone", gone)
-    flags = [Mark("q1", "anna", "flag", "raised", 5.0), Mark("q9", "bert", "flag", "raised", 7.0)]
+    dark = Mark("q1", "anna", "flag", "raised", 5.0, why="too dark")
+    flags = [dark, Mark("q9", "bert", "flag", "raised", 7.0)]
     found = statistics(study.events, {}, flags)
     assert found["flags"] == [
-        {"query_id": "q9", "annotator": "bert", "made_at": 7.0, "labels": 1},
-        {"query_id": "q1", "annotator": "anna", "made_at": 5.0, "labels": 1},
+        {"query_id": "q9", "annotator": "bert", "why": "", "made_at": 7.0, "labels": 1},
+        {"query_id": "q1", "annotator": "anna", "why": "too dark", "made_at": 5.0, "labels": 1},
     ]
     line = found["labels_over_time"]
     assert len(line) == 200

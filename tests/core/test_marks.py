@@ -37,6 +37,25 @@ def test_a_flag_is_of_one_person_and_can_be_lowered(store):
     assert [(flag.query_id, flag.annotator_id) for flag in store.marks.flags()] == [("q0", "bob")]
 
 
+def test_a_flag_may_say_why(store):
+    store.marks.add("q0", "ann", "flag", "raised", submission_key="1", why="stands still: no film")
+    mark(store, 1, "ann", "flag", "raised", "2")
+    assert [(flag.value, flag.why) for flag in store.marks.flags()] == [
+        ("raised", "stands still: no film"),
+        ("raised", ""),
+    ]
+    with pytest.raises(ValueError, match="expected a mark"):
+        store.marks.add("q0", "ann", "gold", "left", submission_key="3", why="I know")
+
+
+def test_answers_that_were_given_unseen(store):
+    for _ in range(2):
+        store.marks.add_fast("q0", "ann", answer_key="one")
+    store.marks.add_fast("q1", "bob", answer_key="two")
+    assert store.marks.fast() == {"one", "two"}
+    assert store.marks.flags() == []
+
+
 def test_a_gold_pair_has_one_right_answer(store):
     mark(store, 0, "ann", "gold", "left", "1")
     mark(store, 1, "ann", "gold", "tie", "2")

@@ -1,0 +1,56 @@
+/** What the page says while there is nothing on it to compare: what is true, and what to do. */
+import { agentSays } from "./news.js";
+
+const CLOSE = "You can close this tab.";
+
+/**
+ * @param {object | null} news What the server said last.
+ * @param {{isAway: boolean, nKept: number, isLoading: boolean, isInOtherTab: boolean}} here
+ *   Whether the server does not answer, how many answers wait to be sent, whether something is being
+ *   loaded, and whether another tab of this person has pairs.
+ * @returns {[string, string]} A title and a text.
+ */
+export function whyEmpty(news, { isAway, nKept, isLoading, isInOtherTab }) {
+  const answers = nKept === 1 ? "1 answer is" : `${nKept} answers are`;
+  const kept = nKept ? `${answers} kept in this browser, and sent when the server is back.` : "";
+  if (news?.agent.phase === "finished") {
+    const text = isAway ? "and this page is served no more." : "and asks for nothing more.";
+    return ["Finished, thank you!", `The training has come to its end, ${text} ${kept || CLOSE}`];
+  }
+  if (isAway) return ["The server is away", `This page tries again by itself. ${kept}`];
+  if (!news || isLoading) return ["One moment …", "The next pairs are on their way."];
+  const { queue, agent } = news;
+  if (queue.ready > 0 && isInOtherTab) {
+    return ["In another tab", "A tab of yours has the pairs that are left. Go on there, or close it: then they come here."];
+  }
+  if (queue.ready > 0) {
+    return ["Others are at it", "Somebody else has the pairs that are left. What they leave comes here by itself."];
+  }
+  if (queue.waiting > 0) {
+    return ["Almost there", "The next clips are being drawn; they appear by themselves."];
+  }
+  const soon = "New pairs appear here by themselves.";
+  if (agent.phase === "training" && queue.answered === 0) {
+    return ["The first pairs are coming", `The agent is trying things out, so that there is something to compare. ${soon}`];
+  }
+  return {
+    none: ["All answered, thank you!", `There is nothing more to compare. ${CLOSE}`],
+    starting: ["Starting", `The agent is about to begin. ${soon} The first ones take up to a minute.`],
+    training: ["All answered, for now", `Right now: ${agentSays(news)}. ${soon}`],
+    stopped: ["All answered, thank you!", "The training has stopped. Whoever runs the study can go on with it; then new pairs appear here."],
+  }[agent.phase];
+}
+
+/**
+ * Why somebody has to sign in.
+ * @param {string | null} study Which study this page, or this browser before, was of.
+ * @returns {Promise<[string, string] | null>} A title and a text if another one is served now.
+ */
+export async function isOtherStudy(study) {
+  const there = await fetch("/healthz").then((reply) => reply.json(), () => null);
+  if (!study || !there?.study || there.study === study) return null;
+  return [
+    "This is another study",
+    "Another run is served at this address now. To label for it, open a sign-in link of its own in this tab.",
+  ];
+}

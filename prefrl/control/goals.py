@@ -1,0 +1,47 @@
+"""What the agent should do, in words: for those who compare, and for machines that do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["goal_of"]
+
+_GOALS = {
+    "HalfCheetah": "Run to the right as fast as possible.",
+    "Hopper": "Hop to the right as fast as possible, without falling.",
+    "Walker2d": "Walk to the right as fast as possible, upright.",
+    "Ant": "Run to the right as fast as possible.",
+    "Humanoid": "Walk forward, upright.",
+    "HumanoidStandup": "Get up, and stand as high as possible.",
+    "Swimmer": "Swim forward as fast as possible.",
+    "Reacher": "Bring the tip of the arm to the target, and keep it there.",
+    "Pusher": "Push the cylinder to the goal.",
+    "InvertedPendulum": "Keep the pole upright.",
+    "InvertedDoublePendulum": "Keep both poles upright.",
+    "Pendulum": "Swing the pendulum up, and keep it upright.",
+    "MovingDot": "Bring the dot into the ring, and keep it there.",
+    "CartPole": "Keep the pole upright and the cart on the screen.",
+    "Acrobot": "Swing the end of the arm above the line.",
+    "MountainCar": "Bring the car up to the flag.",
+    "LunarLander": "Land softly between the flags.",
+    "BipedalWalker": "Walk to the right, without falling.",
+    "CarRacing": "Drive round the track, fast and on the road.",
+    "FrozenLake": "Reach the goal without falling into a hole.",
+    "Pong": "Get the ball past the other paddle, and do not miss it (the right one is ours).",
+    "Breakout": "Hit as many bricks as possible, and do not miss the ball.",
+}
+_NAME = re.compile(r"(\w+?)(NoFrameskip|Deterministic|Continuous|Pixels)?-v\d+$")
+
+
+def goal_of(config: Mapping[str, Any]) -> str | None:
+    """What a run's agent should do; None where nobody has said so, and the task is not known.
+
+    Args:
+        config: Of the run, as its config.json has it.
+    """
+    if told := config.get("goal"):
+        return str(told)
+    found = _NAME.search(str(config.get("env_id", "")))
+    return _GOALS.get(found[1]) if found else None

@@ -1,0 +1,50 @@
+"""What the header says of one's own work, and what an undo takes back."""
+
+import pytest
+
+from clip_viewer.tally import Tally
+from prefrl.core.comparisons import Answer, Query
+from prefrl.core.labels import Submission
+from prefrl.core.store import LabelStore
+
+NOON = 1_700_000_000.0
+
+
+@pytest.fixture
+def store():
+    clock = iter(NOON + 4 * i for i in range(1000))
+    with LabelStore("sqlite://", clock=lambda: next(clock)) as store:
+        store.add_queries([Query(f"q{i}", "a", "b") for i in range(20)])
+        pairs = ["ab", "ac", "ad", "bc", "bd", "cd"]
+        store.add_queries([Query(f"r{i}", *pair, "group") for i, pair in enumerate(pairs)])
+        yield store
+
+
+@pytest.fixture
+def tally(store):
+    return Tally(store, clock=lambda: NOON + 600)
+
+
+def answer(store, n):
+    return store.submit(f"q{n}", Answer.LEFT, submission_key=f"k{n}", annotator_id="ann")
+
+
+def test_a_ranking_is_one_answer(store, tally):
+    answer(store, 0)
+    store.submit_many(Submission(f"r{i}", Answer.LEFT, f"rank/{i}", "ann") for i in range(6))
+    assert tally.mine("ann").total == 2
+    assert tally.last("ann").submission_key == "rank/5"
+
+
+def test_a_rate_needs_enough_answers(store, tally):
+    for n in range(11):
+        tally.note([answer(store, n)])
+        assert (tally.mine("ann").per_hour is None) == (n < 10)
+    assert tally.mine("ann").per_hour == pytest.approx(900)
+
+
+def test_the_last_answer_is_the_newest_that_stands(store, tally):
+    tally.note([answer(store, 0), answer(store, 1)])
+    tally.note(store.undo_submission("k1", annotator_id="ann", submission_key="undo"))
+    assert tally.last("ann").submission_key == "k0"
+    assert tally.last("bob") is None
