@@ -148,8 +148,7 @@ def _example(
     except ConfigError as error:
         raise ConfigError(f"{told.where}: {error}") from error
     if told.prompt is not None:
-        tokens = language.response_tokens(told.response)
-        example = Response(prompt.text, told.response, prompt.tokens, tokens)
+        example = language.response(prompt, told.response)
     else:
         end = () if language.end_token is None else (language.end_token,)
         first, rest = prompt.tokens[:1], (*prompt.tokens[1:], *end)

@@ -189,8 +189,7 @@ def _item(
         prompt = language.prompt(told, chat=chat)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    tokens = language.response_tokens(text)
-    item = Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
+    item = language.response(prompt, text)
     length = len(item.prompt_tokens) + len(item.tokens)
     if length > language.context:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
 import os
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from prefrl.errors import ConfigError, MissingExtraError
-from prefrl.text.responses import Prompt
+from prefrl.text.responses import Prompt, Response
 
 __all__ = [
     "SMOLLM2",
@@ -35,6 +36,7 @@ SMOLLM2 = "smollm2"
 TINY = "tiny"
 """The name of a model of 0.1 M random parameters over bytes, made on the spot: to try things."""
 
+_WORD = "xyzzy"  # in no template
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "prefrl"
 
@@ -53,9 +55,41 @@ class LanguageModel:
 
     @property
     def end_token(self) -> int | None:
-        """The id that ends a response; None where the model has none."""
+        """The id that ends a text; None where the model has none."""
         end = self.tokenizer.eos_token_id
         return None if end is None else int(end)
+
+    @functools.cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids each of which ends a response: that of a text, those of turns in a conversation.
+
+        Models for conversations end a turn with other tokens than a text, and name them in their
+        ``generation_config``, as ``generate`` of transformers obeys it.
+        """
+        told = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        of_turns = told if isinstance(told, list) else [told]
+        return frozenset(
+            int(end) for end in (self.end_token, self.turn_end, *of_turns) if end is not None
+        )
+
+    @functools.cached_property
+    def turn_end(self) -> int | None:
+        """The id with which the chat template closes what an assistant said, if it does by one."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            return None
+        from jinja2 import TemplateError
+
+        said = [{"role": "user", "content": _WORD}, {"role": "assistant", "content": _WORD}]
+        try:
+            text = self.tokenizer.apply_chat_template(said, tokenize=False)
+        except TemplateError:
+            return None
+        _, found, behind = str(text).rpartition(_WORD)
+        ids = self.tokenizer(behind.strip(), add_special_tokens=False)["input_ids"]
+        # A line break or another role's name closes nothing.
+        return (
+            int(ids[0]) if found and ids and ids[0] in self.tokenizer.added_tokens_decoder else None
+        )
 
     @property
     def context(self) -> int:
@@ -76,11 +110,15 @@ class LanguageModel:
             chat: Whether a text is what a user says to an assistant, too.
 
         Raises:
-            ConfigError: If there is no template, it refuses the messages, or the prompt is empty.
+            ConfigError: If there is no template, it refuses the messages or is around them already,
+                or the prompt is empty.
         """
         messages = (("user", told),) if isinstance(told, str) and chat else told
         if isinstance(messages, str):
             ids = self.tokenizer(messages)["input_ids"]
+            begin = self.tokenizer.bos_token_id
+            if begin is not None and ids[:2] == [begin, begin]:
+                ids = ids[1:]  # the text had it, and the tokenizer put it there once more
             if self.end_token is not None and len(ids) > 1 and ids[-1] == self.end_token:
                 ids = ids[:-1]  # some tokenizers close a text at once
         else:
@@ -98,6 +136,12 @@ class LanguageModel:
             )
         from jinja2 import TemplateError
 
+        mark = "" if self.turn_end is None else self.tokenizer.convert_ids_to_tokens(self.turn_end)
+        if mark and any(mark in content for _, content in messages):
+            raise ConfigError(
+                f"expected what was said to be without the chat template of {self.source}, but it "
+                f"has {mark}; leave chat out, for texts that have the template already."
+            )
         said = [{"role": role, "content": content} for role, content in messages]
         try:
             text = self.tokenizer.apply_chat_template(
@@ -111,10 +155,37 @@ class LanguageModel:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def response_tokens(self, text: str) -> tuple[int, ...]:
-        """The ids of a response that somebody else wrote, with the end token."""
+    def response(self, prompt: Prompt, text: str) -> Response:
+        """What somebody else wrote to a prompt, with an end token.
+
+        In a conversation it is that with which the chat template closes a turn. A text that has an
+        end already gets no other one.
+        """
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return (*ids, *(() if self.end_token is None else (self.end_token,)))
+        return self.response_of(prompt, text, ids)
+
+    def response_of(self, prompt: Prompt, text: str, ids: Sequence[int]) -> Response:
+        """As ``response``, from the ids of the text."""
+        tokens = self._up_to_its_end(ids)
+        if tokens is not None:
+            return Response(
+                prompt.text, self.decode(tokens[:-1]), prompt.tokens, tokens, prompt.messages
+            )
+        in_turns = bool(prompt.messages) or self.turn_end in prompt.tokens
+        end = self.turn_end if in_turns and self.turn_end is not None else self.end_token
+        tokens = (*ids, *(() if end is None else (end,)))
+        return Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
+
+    def _up_to_its_end(self, ids: Sequence[int]) -> tuple[int, ...] | None:
+        """What is closed already, without what a template puts behind that; None if it is not."""
+        if self.end_tokens.isdisjoint(ids):
+            return None
+        place = next(i for i, token in enumerate(ids) if token in self.end_tokens)
+        return None if self.decode(ids[place + 1 :]).strip() else tuple(ids[: place + 1])
+
+    def response_tokens(self, text: str) -> tuple[int, ...]:
+        """The ids of a text that goes on from another one, with the end token."""
+        return self.response(Prompt("", ()), text).tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of ids, without special tokens."""
