@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import tyro
+from rich.markup import escape
 
 from prefrl.commands.console import console, errors
 from prefrl.commands.page import PageConfig, page_for, serving
@@ -53,7 +54,12 @@ def start_align(command: Align) -> None:
         align(config)
         return
     page = page_for(command.page, asks_people=config.asks_people)
-    _work(functools.partial(align, config), config, page)
+    begin = functools.partial(align, config, on_data=_show_data)
+    _work(begin, config, page)
+
+
+def _show_data(told: str) -> None:
+    console.print(escape(told), soft_wrap=True)
 
 
 def resume_align(run: RunDirectory, told: PageConfig) -> None:

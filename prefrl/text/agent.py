@@ -24,8 +24,7 @@ from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.text import rows
 from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
 from prefrl.text.config import AlignConfig
-from prefrl.text.data.intake import take_in, take_in_labelled
-from prefrl.text.data.records import read_preferences
+from prefrl.text.data.intake import brought
 from prefrl.text.gold import Gold
 from prefrl.text.methods.examples import Example, examples_of
 from prefrl.text.methods.preference_losses import TUNING_METHODS
@@ -94,8 +93,9 @@ class TextAgent:
         source = ResponseSource(self.pool, self.responses, show)
         self._rng = np.random.default_rng(config.seed)
         self.questioner = Questioner(source, store, config=config.query, rng=self._rng)
-        self._labelled: list[tuple[str, bool]] = []
-        self._n_given = self._take_in_data(heartbeat.beat)
+        given, self._labelled = brought(run, store)
+        self.questioner.recall(given)
+        self._n_given = len(given)
         self._gold = _heard(gold_of(config), heartbeat.beat)
         self._stop, self._heartbeat, self._on_rollout = stop, heartbeat, on_rollout
         self._examples: list[Example] = []
@@ -106,17 +106,6 @@ class TextAgent:
         self._started = self._saved_at = time.monotonic()
         self._metrics = CsvTable(run.metrics, keep=self._n_rows)
         self._shown = ShownResponses(run, self._n_batches)
-
-    def _take_in_data(self, beat: Callable[[], None]) -> int:
-        """Stores the comparisons that exist already, if it was not done; how many there are."""
-        if self.config.data is None:
-            return 0
-        told, chat = read_preferences(self.config.data), self.config.chat
-        language, kept = self.language, self.responses
-        self._labelled = take_in_labelled(told.labelled, language, kept, chat=chat, beat=beat)
-        given = take_in(told.comparable(), language, kept, self.store, chat=chat, beat=beat)
-        self.questioner.recall(given)
-        return len(given)
 
     @property
     def n_sampled(self) -> int:

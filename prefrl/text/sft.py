@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,9 @@ from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomic
 from prefrl.runtime.saving import HAS_STOPPED, saving
 from prefrl.runtime.tables import CsvTable, Metrics, read_rows
 from prefrl.text.card import Example, sft_card
-from prefrl.text.data.demonstrations import as_examples, read_demonstrations
+from prefrl.text.data.demonstrations import Demonstrations, as_examples, read_demonstrations
+from prefrl.text.data.forms import Seen
+from prefrl.text.data.items import described
 from prefrl.text.finish import save_policy
 from prefrl.text.methods.finetune import demonstration_loss, on_demonstrations
 from prefrl.text.nets.adapters import dropping_out
@@ -53,6 +56,8 @@ class Amounts:
     """How many of both were cut to ``max_tokens``."""
     n_steps: int
     """Gradient steps."""
+    recognised: str = ""
+    """What was recognised in the data, in words."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +143,17 @@ class _Training:
     def __init__(self, config: SftConfig) -> None:
         self.config = config
         self.device = choose_devices(config.device)[0]
-        told = read_demonstrations(config.data)
+        seen, options = Seen(), config.data_options
+        told = read_demonstrations(config.data, options, chat=config.chat, seen=seen)
         language = load_start(config.model, config.init, self.device)
-        found = as_examples(told, language, max_tokens=config.max_tokens, chat=config.chat)
-        self.n_cut = found.n_cut
+        found = as_examples(
+            told,
+            language,
+            max_tokens=config.max_tokens,
+            chat=config.chat,
+            too_long=options.too_long,
+        )
+        self.n_cut, self.recognised = found.n_cut, _recognised(config, seen, found, language)
         self._digest = digest_of(found.examples)
         self.examples, self.held_out = _divided(found.examples, config)
         # Sampling is done at the end, by the saved model: it needs no copy of its own here.
@@ -159,7 +171,8 @@ class _Training:
     @property
     def amounts(self) -> Amounts:
         """How much there is to do."""
-        return Amounts(len(self.examples), len(self.held_out), self.n_cut, self.steps.total_steps)
+        n_each = len(self.examples), len(self.held_out), self.n_cut
+        return Amounts(*n_each, self.steps.total_steps, self.recognised)
 
     @property
     def evaluates_now(self) -> bool:
@@ -202,6 +215,18 @@ class _Training:
                 "changed since; bring them back, or start a new run."
             )
         self.steps.load_state_dict(state["steps"])
+
+
+def _recognised(
+    config: SftConfig, seen: Seen, found: Demonstrations, language: LanguageModel
+) -> str:
+    """What was recognised in the data, in words, with the first example as it will be learned."""
+    counts = Counter({"too long": found.n_dropped, "cut": found.n_cut})
+    first: list[tuple[str, str]] = []
+    for example in found.examples[:1]:
+        tokens = ("prompt", example.prompt_tokens), ("learned", example.tokens)
+        first = [(what, str(language.tokenizer.decode(list(ids)))) for what, ids in tokens]
+    return described(str(config.data), seen, counts, first)
 
 
 def _divided(examples: list[Response], config: SftConfig) -> tuple[list[Response], list[Response]]:

@@ -28,6 +28,7 @@ from prefrl.runtime.supervisor import RoleCommand
 from prefrl.runtime.tables import Metrics
 from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
+from prefrl.text.data.intake import bring_in, is_brought
 from prefrl.text.finish import AlignResult, finish_run, save_policy
 from prefrl.text.policy_work import PolicyWork, check_shareable, how_to_go_on
 from prefrl.text.responses import Response, Responses
@@ -35,6 +36,7 @@ from prefrl.text.start import (
     check_adapters,
     check_start,
     check_texts,
+    data_of,
     gold_of,
     new_reward,
     prompts_of,
@@ -70,6 +72,7 @@ def align(
     on_agent: OnAgent = lambda status, counts: None,
     beside: Beside = lambda run: (),
     on_evaluation: Callable[[float], None] = lambda share: None,
+    on_data: Callable[[str], None] = lambda told: None,
 ) -> AlignResult:
     """Aligns a language model with comparisons of its responses, and writes the run directory.
 
@@ -83,6 +86,7 @@ def align(
         on_agent: Called with what the policy's process says of itself; never with ``sync``.
         beside: Says what else is to run beside the roles; not with ``sync``.
         on_evaluation: Called with the share of the final evaluation that is done.
+        on_data: Called with what was recognised in the data, before anything starts.
 
     Returns:
         The run directory and its summary: empty if it was stopped, and in all processes of a
@@ -99,13 +103,17 @@ def align(
     check_shareable(config, n_processes)
     language = starting_model(config)
     prompts_of(config, language)
-    check_start(config, language)
+    items, told = check_start(config, language)
     check_adapters(config, language)
     check_texts(config, language)
     gold_of(config)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, config_as_json(config))
+    if config.data is not None:
+        on_data(told)
+        bring_in(items, run)
+    del items, language  # they take room
     return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation))
 
 
@@ -132,6 +140,8 @@ def resume_alignment(
     own_device(config.device)
     check_shareable(config, n_processes)
     run.make_folders()
+    if config.data is not None and not is_brought(run):  # killed before it was there
+        bring_in(data_of(config, starting_model(config))[0], run)
     return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation))
 
 
