@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ from prefrl.text.nets.models import LanguageModel, load_model
 from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.responses import Prompt, Response
+from prefrl.text.rows import has_ended
 from prefrl.text.start import gold_of, new_reward, prompts_of, starting_model
 
 __all__ = ["AlignResult", "finish_run", "save_policy"]
@@ -63,6 +65,7 @@ class _Judged:
     golds: NDArray[np.float64]
     scores: NDArray[np.float64]
     kls: NDArray[np.float64]
+    ended: NDArray[np.bool_]
 
 
 def save_policy(language: LanguageModel, run: RunDirectory) -> None:
@@ -80,7 +83,7 @@ def save_policy(language: LanguageModel, run: RunDirectory) -> None:
 
 
 def finish_run(
-    config: AlignConfig, run: RunDirectory, *, on_share: Callable[[float], None]
+    config: AlignConfig, run: RunDirectory, *, on_share: Callable[[float], None], began: float
 ) -> AlignResult:
     """Evaluates the model before and after, writes its card, and sums up.
 
@@ -88,6 +91,7 @@ def finish_run(
         config: What was done.
         run: Where.
         on_share: Called with the share of the evaluation that is done.
+        began: When all began, by ``time.monotonic``.
 
     Raises:
         RunDirectoryError: If the model or the reward's weights are missing.
@@ -112,6 +116,7 @@ def finish_run(
         after, curve = judge.look_at(policy, prompts, config.eval_responses), None
     on_share(0.9)
     summary = _summary(config, run, before, after) | ({"best_of_n": curve} if curve else {})
+    summary["wall_seconds"] = round(time.monotonic() - began, 1)
     examples = _examples(before, after, config.eval_responses)
     rows = [{"prompt": p, "before": old, "after": new} for p, old, new in examples]
     write_atomically(run.examples, json.dumps(rows, indent=1).encode())
@@ -153,7 +158,8 @@ class _Judge:
             scores = scores_of(self._reward, self._reference, responses, config.scoring)[1]
         gold = self._gold or (lambda text: math.nan)
         golds = np.array([gold(response.text) for response in responses])
-        return _Judged(responses, golds, scores.double().numpy(), np.array(kls))
+        ended = np.array([has_ended(response, language.end_tokens) for response in responses])
+        return _Judged(responses, golds, scores.double().numpy(), np.array(kls), ended)
 
     @torch.no_grad()
     def _kls(self, language: LanguageModel, responses: list[Response]) -> list[float]:
@@ -176,6 +182,7 @@ def _best(many: _Judged, n: int) -> _Judged:
         many.golds[chosen],
         many.scores[chosen],
         np.full(len(chosen), kl),
+        many.ended[chosen],
     )
 
 
@@ -203,7 +210,6 @@ def _summary(
         "dropped": int(row["dropped"]),
         "responses": int(row["responses"]),
         "reward_version": tally.reward_version,
-        "wall_seconds": round(float(row["wall_seconds"]), 1),
         "eval_prompts": n_prompts,
     }
     for name, judged in (("before", before), ("after", after)):
@@ -213,6 +219,7 @@ def _summary(
             summary[f"{what}_{name}_error"] = error if math.isfinite(error) else None
         lengths = [len(response.tokens) for response in judged.responses]
         summary[f"length_{name}"] = float(np.mean(lengths))
+        summary[f"ended_{name}"] = float(judged.ended.mean())
     accuracy = float(row["holdout_accuracy"])
     summary["reward_accuracy_holdout"] = accuracy if math.isfinite(accuracy) else None
     return summary | {"versions": installed_versions()}

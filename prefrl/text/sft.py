@@ -19,7 +19,7 @@ from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
 from prefrl.runtime.saving import HAS_STOPPED, saving
-from prefrl.runtime.tables import CsvTable, Metrics, read_rows
+from prefrl.runtime.tables import CsvTable, Metrics, read_rows, seconds_in
 from prefrl.text.card import Example, sft_card
 from prefrl.text.data.demonstrations import Demonstrations, as_examples, read_demonstrations
 from prefrl.text.data.forms import Seen
@@ -82,6 +82,7 @@ class _Caller:
     on_begin: Callable[[Amounts], None]
     on_step: Callable[[Metrics], None]
     on_sampling: Callable[[], None]
+    began: float
 
 
 def sft(
@@ -108,12 +109,13 @@ def sft(
         PrefrlError: Before anything is written, if the config or the data cannot work.
     """
     use_cpu(config.threads)
+    began = time.monotonic()
     training = _Training(config)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, sft_config_as_json(config))
     with only_one(run, _ROLE), StopSignal() as stop:
-        return _work(training, run, stop, _Caller(on_begin, on_step, on_sampling))
+        return _work(training, run, stop, _Caller(on_begin, on_step, on_sampling, began))
 
 
 def resume_sft(
@@ -132,9 +134,10 @@ def resume_sft(
     run.check_unfinished()
     config = sft_config_from_json(run.read_json(run.config))
     run.make_folders()
+    began = time.monotonic() - seconds_in(run.metrics)
     use_cpu(config.threads)
     with only_one(run, _ROLE), StopSignal() as stop:
-        return _work(_Training(config), run, stop, _Caller(on_begin, on_step, on_sampling))
+        return _work(_Training(config), run, stop, _Caller(on_begin, on_step, on_sampling, began))
 
 
 class _Training:
@@ -250,7 +253,7 @@ def _work(training: _Training, run: RunDirectory, stop: StopSignal, caller: _Cal
         save_policy(training.policy.language, run)
     heartbeat.beat("sampling")
     caller.on_sampling()
-    return _finish(training, run)
+    return _finish(training, run, caller.began)
 
 
 class _Loop:
@@ -330,7 +333,7 @@ class _Loop:
         return self._earlier_seconds + time.monotonic() - self._started
 
 
-def _finish(training: _Training, run: RunDirectory) -> SftResult:
+def _finish(training: _Training, run: RunDirectory, began: float) -> SftResult:
     """Draws samples from before and after, writes the card, and sums up."""
     config, device = training.config, training.device
     examples: list[Example] = []
@@ -341,7 +344,7 @@ def _finish(training: _Training, run: RunDirectory) -> SftResult:
         after.model.to(torch.device(device))
         pairs = zip(_drawn(before, prompts, config), _drawn(after, prompts, config), strict=True)
         examples = [(old.prompt, old.text, new.text) for old, new in pairs]
-    summary = _summary(training, run)
+    summary = _summary(training, run) | {"wall_seconds": round(time.monotonic() - began, 1)}
     rows = [{"prompt": p, "before": old, "after": new} for p, old, new in examples]
     write_atomically(run.examples, json.dumps(rows, indent=1).encode())
     write_atomically(run.model / "README.md", sft_card(config, summary, examples).encode())
@@ -386,6 +389,5 @@ def _summary(training: _Training, run: RunDirectory) -> dict[str, Any]:
         "loss": sum(epoch) / len(epoch),
         "eval_loss_before": before if math.isfinite(before) else None,
         "eval_loss_after": after if math.isfinite(after) else None,
-        "wall_seconds": round(float(rows[-1]["wall_seconds"]), 1),
         "versions": installed_versions(),
     }

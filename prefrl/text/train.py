@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from prefrl.runtime.rundir import RunDirectory, installed_versions
 from prefrl.runtime.saving import HAS_STOPPED
 from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
-from prefrl.runtime.tables import Metrics
+from prefrl.runtime.tables import Metrics, seconds_in
 from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
 from prefrl.text.data.intake import bring_in, is_brought
@@ -62,6 +63,7 @@ class _Caller:
     on_agent: OnAgent
     beside: Beside
     on_evaluation: Callable[[float], None]
+    began: float
 
 
 def align(
@@ -96,6 +98,7 @@ def align(
         PrefrlError: Before anything starts, if the config cannot work.
         RoleError: If a role of the asynchronous run cannot go on.
     """
+    began = time.monotonic()
     rank, n_processes = launched_as()
     if rank > 0:
         return _follow(config, RunDirectory(config.run_path))
@@ -114,7 +117,7 @@ def align(
         on_data(told)
         bring_in(items, run)
     del items, language  # they take room
-    return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation))
+    return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation, began))
 
 
 def resume_alignment(
@@ -133,6 +136,7 @@ def resume_alignment(
         RoleError: If another process works on it.
     """
     config = align_config_from_json(run.read_json(run.config))
+    began = time.monotonic() - seconds_in(run.metrics)
     rank, n_processes = launched_as()
     if rank > 0:
         return _follow(config, run)
@@ -142,7 +146,7 @@ def resume_alignment(
     run.make_folders()
     if config.data is not None and not is_brought(run):  # killed before it was there
         bring_in(data_of(config, starting_model(config))[0], run)
-    return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation))
+    return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation, began))
 
 
 def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResult:
@@ -154,7 +158,7 @@ def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResul
                 pass  # nothing follows
         elif not way(config, run, caller, stop):
             return AlignResult(run=run, summary={})
-        return finish_run(config, run, on_share=caller.on_evaluation)
+        return finish_run(config, run, on_share=caller.on_evaluation, began=caller.began)
 
 
 def _follow(config: AlignConfig, run: RunDirectory) -> AlignResult:
