@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,19 +51,30 @@ class Response:
     messages: Messages = ()
     """The conversation that the prompt is; empty where it is a text to go on from."""
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """A name that prompt and response alone decide."""
         content = json.dumps([self.prompt_tokens, self.tokens]).encode()
         return "r" + hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
-_IDS: dict[int, int] = {}
+_FIELDS = tuple(field.name for field in fields(Response))
+
+
+class _Same(dict[int, int]):
+    """Of equal numbers the first one."""
+
+    def __missing__(self, number: int) -> int:
+        self[number] = number
+        return number
+
+
+_SAME = _Same()
 
 
 def same_ids(ids: Iterable[int]) -> tuple[int, ...]:
     """Ids of which equal ones are one object: of many responses that takes a fifth of the room."""
-    return tuple(_IDS.setdefault(token, token) for token in ids)
+    return tuple(map(_SAME.__getitem__, ids))
 
 
 def digest_of(responses: Sequence[Response]) -> str:
@@ -167,7 +178,8 @@ class Responses(Mapping[str, Response]):
         lines = []
         for response in responses:
             beat()
-            lines.append(f"{response.id} {json.dumps(vars(response))}\n".encode())
+            content = {name: getattr(response, name) for name in _FIELDS}
+            lines.append(f"{response.id} {json.dumps(content)}\n".encode())
         replace_file(path, b"".join(lines), point="items")
         self.__dict__.pop("_places", None)
 
