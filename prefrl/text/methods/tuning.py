@@ -311,17 +311,24 @@ def on_single_responses(
         ratios = summed - torch.stack([reference[r.id] for r in chosen])
         is_good = torch.tensor([labelled[i][1] for i in examples], device=policy.device)
         value = how.function(ratios, is_good, baseline, loss).mean()
-        above = (ratios.detach() - baseline) * torch.where(is_good, 1.0, -1.0)
-        row = {"kl": float(baseline), "rewards/accuracies": float((above > 0).float().mean())}
-        # Sums over good and bad ones by the number of all: a part of a batch may lack one of them.
-        for name, kind in (("chosen", is_good), ("rejected", ~is_good)):
-            row[f"rewards/{name}"] = scale * float((ratios.detach() * kind).mean())
-            row[f"logps/{name}"] = float((summed.detach() * kind).mean())
-        return value, row | {_GOOD_SHARE: float(is_good.float().mean())}
+        return value, _of_single(ratios.detach(), summed.detach(), is_good, baseline, scale)
 
     return Finetuning(
         policy, len(labelled), loss_of, config=config, seed=seed, before=before, workers=workers
     )
+
+
+def _of_single(
+    ratios: Tensor, summed: Tensor, is_good: Tensor, baseline: Tensor, scale: float
+) -> dict[str, float]:
+    """What to log of single responses; ``averaged`` makes means over good and bad ones of it."""
+    above = (ratios - baseline) * torch.where(is_good, 1.0, -1.0)
+    row = {"kl": float(baseline), "rewards/accuracies": float((above > 0).float().mean())}
+    # Sums over good and bad ones by the number of all: a part of a batch may lack one of them.
+    for name, kind in (("chosen", is_good), ("rejected", ~is_good)):
+        row[f"rewards/{name}"] = scale * float((ratios * kind).mean())
+        row[f"logps/{name}"] = float((summed * kind).mean())
+    return row | {_GOOD_SHARE: float(is_good.float().mean())}
 
 
 def _check_enough(n: int, method: str) -> None:
