@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import tyro
+from rich.markup import escape
 
 from prefrl.commands.console import console, errors
 from prefrl.commands.page import PageConfig, page_for, serving
@@ -22,6 +23,9 @@ from prefrl.text.finish import AlignResult
 from prefrl.text.train import align, resume_alignment
 
 __all__ = ["Align", "is_text", "resume_align", "start_align"]
+
+_FEWER_END = 0.2
+"""Share of responses fewer of which come to their end than before, from which on that is said."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,12 @@ def start_align(command: Align) -> None:
         align(config)
         return
     page = page_for(command.page, asks_people=config.asks_people)
-    _work(functools.partial(align, config), config, page)
+    begin = functools.partial(align, config, on_data=_show_data)
+    _work(begin, config, page)
+
+
+def _show_data(told: str) -> None:
+    console.print(escape(told), soft_wrap=True)
 
 
 def resume_align(run: RunDirectory, told: PageConfig) -> None:
@@ -106,6 +115,15 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
         errors.print(
             f"No reward was learned from {summary['labels']} labels, so nothing was improved: "
             f"{why} more responses.",
+            style="yellow",
+            soft_wrap=True,
+        )
+    if summary["ended_after"] < summary["ended_before"] - _FEWER_END:
+        errors.print(
+            f"Only {summary['ended_after']:.0%} of the responses come to their end, of "
+            f"{summary['ended_before']:.0%} before: the others have all "
+            f"{config.sampling.max_new_tokens} tokens, and the reward has not seen where they go. "
+            "Raise --ppo.kl-coef, or score what does not end with --scoring.missing-score.",
             style="yellow",
             soft_wrap=True,
         )

@@ -205,7 +205,7 @@ class TrainingProgress(LiveLine):
 
 
 class AlignProgress(LiveLine):
-    """Shows responses, gold and learned score, and the KL to the reference.
+    """Shows responses, gold and learned score, the KL to the reference, and how many ended.
 
     Args:
         responses: Responses to sample.
@@ -218,7 +218,8 @@ class AlignProgress(LiveLine):
             ("gold", "gold_mean", ".2f"),
             ("score", "score_mean", ".2f"),
             ("KL", "kl", ".2f"),
-            ("margin", "margin", ".2f"),
+            ("ended", "ended", ".0%"),
+            ("margin", "rewards/margins", ".2f"),
         ]
         super().__init__(responses, "responses", "responses", labels, figures, console=console)
 

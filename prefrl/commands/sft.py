@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
+from rich.markup import escape
 
 from prefrl.commands.console import console
 from prefrl.commands.progress import SftProgress
@@ -53,6 +54,7 @@ def _work(begin: Callable[..., SftResult], config: SftConfig) -> None:
     with SftProgress(console=console) as progress:
 
         def on_begin(amounts: Amounts) -> None:
+            console.print(escape(amounts.recognised), soft_wrap=True)
             console.print(_describe(amounts, config), soft_wrap=True)
             progress.begin(amounts.n_steps)
 

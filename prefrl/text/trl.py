@@ -147,7 +147,7 @@ class EnsembleReward:
         prompt, text = self._prompt(told), _said(completion)
         tokens = None if ids is None else tuple(int(i) for i in ids)
         if tokens is None or not _reads(language, tokens, text):
-            tokens = language.response_tokens(text)
+            tokens = language.response(prompt, text).tokens
         n_tokens = len(prompt.tokens) + len(tokens)
         if n_tokens > language.context:
             raise ConfigError(

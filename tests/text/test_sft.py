@@ -322,6 +322,6 @@ def test_presets_fit_the_model():
 
 
 def test_nothing_to_learn_from_is_refused(config, monkeypatch):
-    monkeypatch.setattr("prefrl.text.sft.read_demonstrations", lambda path: [])
+    monkeypatch.setattr("prefrl.text.sft.read_demonstrations", lambda *told, **options: [])
     with pytest.raises(NotEnoughDataError, match="at least one example"):
         sft(config)

@@ -20,14 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from prefrl.errors import ConfigError
+from prefrl.text.data.forms import DataConfig, Seen, in_our_form
+from prefrl.text.data.items import fitted
 from prefrl.text.data.prompts import PromptConfig, PromptText, cut_prompt, prompt_and_response
-from prefrl.text.data.records import numbered_rows
+from prefrl.text.data.sources import numbered_rows
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Response
 
 __all__ = ["Demonstration", "Demonstrations", "as_examples", "read_demonstrations"]
 
 _WHOLE = PromptConfig()
+_PLAIN = DataConfig()
+_SAID = frozenset(("messages", "completion", "chosen", "responses"))
 _FORMS = (
     '{"prompt", "completion"}, {"messages"}, {"text"} or {"prompt", "chosen", "rejected"}, with '
     "texts that are not empty, or messages of which an assistant's is the last,"
@@ -55,39 +59,64 @@ class Demonstrations:
     people; the model goes on from its first token."""
     n_cut: int
     """How many were cut."""
+    n_dropped: int = 0
+    """How many were left out because they were too long."""
 
 
-def read_demonstrations(path: Path) -> list[Demonstration]:
-    """Reads demonstrations from JSON lines or a folder of the library ``datasets``.
+def read_demonstrations(
+    path: Path,
+    config: DataConfig = _PLAIN,
+    *,
+    chat: bool = False,
+    seen: Seen | None = None,
+) -> list[Demonstration]:
+    """Reads demonstrations; of preferences the best response.
+
+    Args:
+        path: A file, a folder, a glob, or the id of a data set.
+        config: How it is read.
+        chat: Whether transcripts become conversations.
+        seen: Is told what was found.
 
     Raises:
         ConfigError: If there is nothing, or a row has none of the forms: with its number, from 1.
-        MissingExtraError: If it is a folder and ``datasets`` is not installed.
+        MissingExtraError: If ``datasets`` is needed and not installed.
     """
-    return [_demonstration(row, where) for where, row in numbered_rows(path, "demonstrations")]
+    seen = Seen() if seen is None else seen
+    rows = numbered_rows(path, "demonstrations", config)
+    return [_demonstration(row, where, config, seen, chat=chat) for where, row in rows]
 
 
-def _demonstration(row: Any, where: str) -> Demonstration:
-    told = row if isinstance(row, dict) else {}
+def _demonstration(
+    row: Any, where: str, config: DataConfig, seen: Seen, *, chat: bool
+) -> Demonstration:
+    told = in_our_form(row, where, config, seen, chat=chat)
+    told = told if isinstance(told, dict) else {}
     if told.get("label") is False:
         raise ConfigError(
             f"expected demonstrations, but {where} is a response that was found bad; leave such "
             "rows out."
         )
-    prompt, found = told.get("prompt"), None
-    if "messages" in told:
-        found = prompt_and_response((), told["messages"])
-    elif "completion" in told:
-        found = prompt_and_response(prompt, told["completion"])
-    elif "chosen" in told:
-        found = prompt_and_response(prompt, told["chosen"])
-    elif told.get("text") and isinstance(told["text"], str):
+    if told.get("text") and isinstance(told["text"], str) and not _SAID.intersection(told):
         return Demonstration(None, told["text"], where)
+    found = _found(told)
     if found is None or not found[1]:
         raise ConfigError(
-            f"expected {_FORMS} in {where}, got {json.dumps(row, default=str)[:120]}."
+            f"expected {_FORMS} in {where}, got {json.dumps(row, default=str)[:120]}; or name its "
+            "columns as prompt and completion."
         )
     return Demonstration(*found, where)
+
+
+def _found(told: dict[str, Any]) -> tuple[PromptText, str] | None:
+    """The prompt of a row, and what was said to it."""
+    prompt = told.get("prompt")
+    if "messages" in told:
+        return prompt_and_response((), told["messages"])
+    if "responses" in told and told.get("ranks"):
+        best = min(zip(told["ranks"], told["responses"], strict=False), key=lambda pair: pair[0])
+        return prompt_and_response(prompt, best[1])
+    return prompt_and_response(prompt, told.get("completion", told.get("chosen")))
 
 
 def as_examples(
@@ -97,6 +126,7 @@ def as_examples(
     max_tokens: int | None = None,
     chat: bool = False,
     prompt: PromptConfig = _WHOLE,
+    too_long: str = "refuse",
 ) -> Demonstrations:
     """Demonstrations as tokens; a completion that was cut has no end token.
 
@@ -106,6 +136,8 @@ def as_examples(
         max_tokens: Tokens of prompt and completion beyond which a completion is cut.
         chat: Whether prompts that are texts are what a user says.
         prompt: What of them the model is given.
+        too_long: What is done with what is longer than ``max_tokens``, or than the model's context;
+            see ``DataConfig``. With ``max_tokens``, refuse cuts completions, too.
 
     Raises:
         ConfigError: If one does not fit, or the model does not know such: with its number.
@@ -115,21 +147,21 @@ def as_examples(
             f"expected max_tokens to be at most {language.context}, which the context of "
             f"{language.source} holds, got {max_tokens}."
         )
-    examples, n_cut = [], 0
+    examples: list[Response] = []
+    n_cut = 0
     for demonstration in demonstrations:
         example = _example(demonstration, language, prompt, chat=chat)
-        n_tokens = len(example.prompt_tokens) + len(example.tokens)
-        if max_tokens is not None and n_tokens > max_tokens:
-            example = _cut(example, language, max_tokens, demonstration.where)
-            n_cut += 1
-        elif n_tokens > language.context:
-            raise ConfigError(
-                f"{demonstration.where} has {n_tokens} tokens, but the context of "
-                f"{language.source} holds {language.context}; shorten it, or cut such ones with "
-                f"max_tokens {language.context}."
+        n_tokens, where = len(example.prompt_tokens) + len(example.tokens), demonstration.where
+        if too_long == "refuse" and max_tokens is not None and n_tokens > max_tokens:
+            found, is_cut = [_cut(example, language, max_tokens, where)], True
+        else:
+            found, how = fitted(
+                [example], language, too_long=too_long, where=where, room=max_tokens
             )
-        examples.append(example)
-    return Demonstrations(examples, n_cut)
+            is_cut = bool(found and how)
+        examples += found
+        n_cut += is_cut
+    return Demonstrations(examples, n_cut, len(demonstrations) - len(examples))
 
 
 def _example(
@@ -148,8 +180,7 @@ def _example(
     except ConfigError as error:
         raise ConfigError(f"{told.where}: {error}") from error
     if told.prompt is not None:
-        tokens = language.response_tokens(told.response)
-        example = Response(prompt.text, told.response, prompt.tokens, tokens)
+        example = language.response(prompt, told.response)
     else:
         end = () if language.end_token is None else (language.end_token,)
         first, rest = prompt.tokens[:1], (*prompt.tokens[1:], *end)

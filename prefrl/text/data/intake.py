@@ -17,59 +17,80 @@ from prefrl.core.comparisons import Answer, Comparison, Query
 from prefrl.core.labels import DATASET
 from prefrl.core.store import LabelStore, Submission
 from prefrl.errors import ConfigError
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.text.data.items import Items
 from prefrl.text.data.prompts import PromptText
-from prefrl.text.data.records import Labelled, Preferences, Ranking
+from prefrl.text.data.records import Preferences, Ranking
 from prefrl.text.methods.examples import examples_of
 from prefrl.text.methods.preference_losses import TUNING_METHODS
-from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Response, Responses
 
-__all__ = ["check_fits", "check_usable", "take_in", "take_in_labelled"]
+__all__ = ["bring_in", "brought", "check_usable", "is_brought", "take_in"]
 
 _BATCH = 500
+_OF_DATA = "d"  # begins the ids of its queries
+
+
+def bring_in(items: Items, run: RunDirectory) -> None:
+    """Puts what data says into a new run: responses, answers, and which single ones are good."""
+    with LabelStore(run.labels) as store:
+        take_in(items, Responses(run), store)
+    run.taken.mkdir(exist_ok=True)
+    labelled = [(response.id, is_good) for response, is_good in items.labelled]
+    run.write_json(_told(run), {"labelled": labelled, "counts": dict(items.counts)})
+
+
+def is_brought(run: RunDirectory) -> bool:
+    """Whether all that data says is in a run."""
+    return _told(run).is_file()
+
+
+def brought(run: RunDirectory, store: LabelStore) -> tuple[list[Query], list[tuple[str, bool]]]:
+    """What data brought into a run.
+
+    Returns:
+        The queries, each once; the ids of single responses, and whether they are good.
+    """
+    queries = (comparison.query for _, comparison in store.comparisons())
+    of_data = {query.id: query for query in queries if query.id.startswith(_OF_DATA)}
+    labelled = run.read_json(_told(run))["labelled"] if is_brought(run) else []
+    return list(of_data.values()), [(response_id, is_good) for response_id, is_good in labelled]
+
+
+def _told(run: RunDirectory) -> Path:
+    return run.taken / "data.json"
 
 
 def take_in(
-    rankings: Sequence[Ranking],
-    language: LanguageModel,
+    items: Items,
     responses: Responses,
     store: LabelStore,
     *,
-    chat: bool = False,
     beat: Callable[[], None] = lambda: None,
 ) -> list[Query]:
-    """Stores what a file prefers as answers. Done again, it adds nothing.
+    """Stores what data prefers as answers. Done again, it adds nothing.
 
     All pairs of a ranking are stored, and those of three and more responses as a group. Of equal
     texts the first one counts. Which response is on the left does not tell which is better: their
     ids decide. No query is ever without its answer, so that no labeller is asked about it.
 
     Args:
-        rankings: What was read.
-        language: Whose tokens the texts become.
+        items: What data says.
         responses: Where they are kept.
         store: Where queries and answers go.
-        chat: Whether prompts that are texts are what a user says.
         beat: Called again and again while it goes on.
 
     Returns:
         The queries, each once.
-
-    Raises:
-        ConfigError: If a text is too long for the model: with its place in the file.
     """
     answered: list[tuple[Query, Submission]] = []
-    found: list[Response] = []
+    found: list[Response] = [response for response, _ in items.labelled]
     n_ratings: Counter[str] = Counter()
-    for ranking in rankings:
+    for said, places in items.rankings:
         beat()
-        items = [
-            _item(language, ranking.prompt, text, chat=chat, where=ranking.where)
-            for text in ranking.responses
-        ]
-        found += items
+        found += said
         ranks: dict[str, float] = {}
-        for item, rank in zip(items, ranking.ranks, strict=True):
+        for item, rank in zip(said, places, strict=True):
             ranks.setdefault(item.id, rank)
         for query, answer in _pairs(ranks):
             n_ratings[query.id] += 1
@@ -80,37 +101,6 @@ def take_in(
         batch = answered[start : start + _BATCH]
         store.add_answered([query for query, _ in batch], [given for _, given in batch])
     return list({query.id: query for query, _ in answered}.values())
-
-
-def take_in_labelled(
-    labelled: Sequence[Labelled],
-    language: LanguageModel,
-    responses: Responses,
-    *,
-    chat: bool = False,
-    beat: Callable[[], None] = lambda: None,
-) -> list[tuple[str, bool]]:
-    """Keeps single responses.
-
-    Args:
-        labelled: What was read.
-        language: Whose tokens the texts become.
-        responses: Where they are kept.
-        chat: Whether prompts that are texts are what a user says.
-        beat: Called again and again while it goes on.
-
-    Returns:
-        Their ids, and whether they are good.
-
-    Raises:
-        ConfigError: If a text is too long for the model: with its place in the file.
-    """
-    items = []
-    for one in labelled:
-        beat()
-        items.append(_item(language, one.prompt, one.response, chat=chat, where=one.where))
-    responses.keep(items, beat=beat)
-    return [(item.id, one.is_good) for item, one in zip(items, labelled, strict=True)]
 
 
 def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels: int) -> None:
@@ -149,24 +139,6 @@ def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels:
         )
 
 
-def check_fits(preferences: Preferences, language: LanguageModel, *, chat: bool = False) -> None:
-    """Refuses texts that a model cannot take.
-
-    Args:
-        preferences: What was read.
-        language: The model.
-        chat: Whether prompts that are texts are what a user says.
-
-    Raises:
-        ConfigError: If one is too long for it: with its place in the file.
-    """
-    for ranking in preferences.rankings:
-        for text in ranking.responses:
-            _item(language, ranking.prompt, text, chat=chat, where=ranking.where)
-    for one in preferences.labelled:
-        _item(language, one.prompt, one.response, chat=chat, where=one.where)
-
-
 def _comparisons(rankings: Sequence[Ranking]) -> list[Comparison]:
     """What ``take_in`` will make of them, without a model's tokens."""
     found = []
@@ -180,24 +152,6 @@ def _comparisons(rankings: Sequence[Ranking]) -> list[Comparison]:
 
 def _name(prompt: PromptText, text: str) -> str:
     return _hash(json.dumps([prompt, text]))
-
-
-def _item(
-    language: LanguageModel, told: PromptText, text: str, *, chat: bool, where: str
-) -> Response:
-    try:
-        prompt = language.prompt(told, chat=chat)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    tokens = language.response_tokens(text)
-    item = Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
-    length = len(item.prompt_tokens) + len(item.tokens)
-    if length > language.context:
-        raise ConfigError(
-            f"{where} has {length} tokens of prompt and response, but the context of "
-            f"{language.source} holds {language.context}; shorten it."
-        )
-    return item
 
 
 def _submission(query: Query, answer: Answer, n_th: int) -> Submission:
@@ -216,7 +170,7 @@ def _pairs(ranks: Mapping[str, float]) -> Iterator[tuple[Query, Answer]]:
             answer = Answer.TIE
         else:
             answer = Answer.LEFT if ranks[left] < ranks[right] else Answer.RIGHT
-        yield Query("d" + _hash(name), left, right, group), answer
+        yield Query(_OF_DATA + _hash(name), left, right, group), answer
 
 
 def _hash(text: str) -> str:

@@ -1,23 +1,25 @@
-"""Files of prompts: a line of text each, or JSON lines."""
+"""Prompts: a line of text each, or rows of data."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefrl.errors import ConfigError
+from prefrl.text.data.forms import DataConfig, Seen, in_our_form
+from prefrl.text.data.sources import SourceConfig, numbered_lines, numbered_rows
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Prompt
 
 __all__ = [
     "PromptConfig",
     "PromptText",
+    "PromptsConfig",
     "cut_prompt",
     "messages_of",
-    "numbered_lines",
-    "parsed",
     "prompt_and_response",
     "read_prompts",
 ]
@@ -43,6 +45,14 @@ class PromptConfig:
             raise ConfigError("expected mark to be a text such as '.', got an empty one.")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ConfigError(f"max_tokens must be at least 1, got {self.max_tokens}.")
+
+
+@dataclass(frozen=True)
+class PromptsConfig(SourceConfig):
+    """What of a data set is read as prompts."""
+
+    column: str | None = None
+    """Column of prompts, where it has another name than prompt."""
 
 
 def cut_prompt(
@@ -75,62 +85,42 @@ def cut_prompt(
     return Prompt(language.decode(tokens), tuple(tokens))
 
 
-def read_prompts(path: Path) -> list[PromptText]:
-    """Reads prompts: of ``.txt`` each line, of ``.jsonl`` each object's "prompt" or "messages".
+def read_prompts(
+    path: Path,
+    config: PromptsConfig | None = None,
+    *,
+    chat: bool = False,
+    seen: Seen | None = None,
+) -> list[PromptText]:
+    """Reads prompts: of ``.txt`` each line, of data each row's "prompt" or "messages".
 
     Args:
-        path: The file, in UTF-8. Empty lines are left out.
+        path: A file, a folder, a glob, or the id of a data set; preferences have prompts, too.
+        config: What of it is read.
+        chat: Whether transcripts become conversations.
+        seen: Is told what was found.
 
     Raises:
-        ConfigError: If it cannot be read, holds no prompt, or a line is no prompt: with its number.
+        ConfigError: If it cannot be read, holds no prompt, or a row has none: with its number.
+        MissingExtraError: If ``datasets`` is needed and not installed.
     """
-    numbered = numbered_lines(path, "prompts", "a .txt with a prompt in each line, or a .jsonl")
-    if path.suffix != ".jsonl":
-        return [line for _, line in numbered]
-    return [_prompt(path, number, line) for number, line in numbered]
+    config = PromptsConfig() if config is None else config
+    if path.suffix == ".txt":
+        lines = numbered_lines(path, "prompts", "a .txt with a prompt in each line, or data")
+        return [line for _, line in itertools.islice(lines, config.limit)]
+    columns = DataConfig(prompt=config.column)
+    seen = Seen() if seen is None else seen
+    rows = numbered_rows(path, "prompts", config)
+    return [_prompt(row, where, columns, seen, chat=chat) for where, row in rows]
 
 
-def numbered_lines(path: Path, what: str, form: str) -> list[tuple[int, str]]:
-    """The lines of a file that are not empty, with their numbers from 1.
-
-    Args:
-        path: The file, in UTF-8.
-        what: What it should hold.
-        form: What to give instead of a file that cannot be read.
-
-    Raises:
-        ConfigError: If it cannot be read, or holds none.
-    """
-    try:
-        # Not splitlines: JSON may hold other line separators, such as U+2028, as they are.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"expected {path} to be text in UTF-8, but {error.reason}.") from error
-    except OSError as error:
-        raise ConfigError(
-            f"expected a file of {what} in {path}, but {error.strerror}; give {form}."
-        ) from error
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
-        raise ConfigError(f"expected {what} in {path}, but it is empty.")
-    return numbered
-
-
-def parsed(path: Path, number: int, line: str) -> Any:
-    """What a line holds as JSON.
-
-    Raises:
-        ConfigError: If it is broken, with its number.
-    """
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise ConfigError(f"expected JSON in line {number} of {path}, but {error}.") from error
-
-
-def _prompt(path: Path, number: int, line: str) -> PromptText:
-    where, row = f"line {number} of {path}", parsed(path, number, line)
-    told = row.get("prompt", row.get("messages")) if isinstance(row, dict) else row
+def _prompt(row: Any, where: str, columns: DataConfig, seen: Seen, *, chat: bool) -> PromptText:
+    told = in_our_form(row, where, columns, seen, chat=chat)
+    if isinstance(told, dict):
+        found = prompt_and_response((), told.get("chosen"))
+        if found is not None and ("prompt" not in told or told.get("system")):
+            return found[0]
+        told = told.get("prompt", told.get("messages"))
     if isinstance(told, str) and told.strip():
         return told
     messages = messages_of(told)
@@ -138,7 +128,8 @@ def _prompt(path: Path, number: int, line: str) -> PromptText:
         return messages
     raise ConfigError(
         f'expected {{"prompt": a text}} or {{"messages": [{{"role": …, "content": …}}]}} in '
-        f"{where}, got {line[:80]!r}."
+        f"{where}, got {json.dumps(row, default=str)[:80]}; name the column of prompts, if there "
+        "is one."
     )
 
 

@@ -1,4 +1,4 @@
-"""Preference data that exists already, and what goes out: JSON lines in the usual forms.
+"""Preference data that exists already, and what goes out, in the usual forms.
 
 ::
 
@@ -9,7 +9,8 @@
 
 A prompt is a text or a list of messages. Each response may be a list of messages, of which what an
 assistant says last counts, and may then begin with the prompt's, also where the prompt is told as a
-text besides. ``completion`` may be called ``response`` too; what is null does not count.
+text besides. ``completion`` may be called ``response`` too; what is null does not count. A
+``system`` message goes before the prompt. Forms of others: ``text.data.forms``.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prefrl.errors import ConfigError, MissingExtraError
-from prefrl.text.data.prompts import PromptText, numbered_lines, parsed, prompt_and_response
+from prefrl.errors import ConfigError
+from prefrl.text.data.forms import DataConfig, Seen, in_our_form
+from prefrl.text.data.prompts import PromptText, prompt_and_response
+from prefrl.text.data.sources import numbered_rows
 
-__all__ = ["Labelled", "Preferences", "Ranking", "numbered_rows", "read_preferences"]
+__all__ = ["Labelled", "Preferences", "Ranking", "read_preferences"]
 
 _FORMS = (
     '{"prompt", "chosen", "rejected"}, or {"prompt", "responses", "ranks" or "scores"}, or '
@@ -34,6 +37,7 @@ _FORMS = (
     "scores are finite numbers and a label true or false,"
 )
 _MOST_PAIRS = 100
+_PLAIN = DataConfig()
 _log = logging.getLogger(__name__)
 
 
@@ -95,14 +99,28 @@ class Preferences:
         return [*self.rankings, *pairs]
 
 
-def read_preferences(path: Path) -> Preferences:
-    """Reads preferences from JSON lines or a folder of the library ``datasets``.
+def read_preferences(
+    path: Path,
+    config: DataConfig = _PLAIN,
+    *,
+    chat: bool = False,
+    seen: Seen | None = None,
+) -> Preferences:
+    """Reads preferences.
+
+    Args:
+        path: A file, a folder, a glob, or the id of a data set.
+        config: How it is read.
+        chat: Whether transcripts become conversations.
+        seen: Is told what was found.
 
     Raises:
         ConfigError: If there is nothing, or a row has none of the forms: with its number, from 1.
-        MissingExtraError: If it is a folder and ``datasets`` is not installed.
+        MissingExtraError: If ``datasets`` is needed and not installed.
     """
-    judged = [_judged(row, where) for where, row in numbered_rows(path, "preferences")]
+    seen = Seen() if seen is None else seen
+    rows = numbered_rows(path, "preferences", config)
+    judged = [_judged(row, where, config, seen, chat=chat) for where, row in rows]
     return Preferences(
         [one for one in judged if isinstance(one, Ranking)],
         [one for one in judged if isinstance(one, Labelled)],
@@ -139,64 +157,10 @@ def _better(good: Labelled, bad: Labelled) -> Ranking:
     return Ranking(good.prompt, (good.response, bad.response), (1, 2), where=good.where)
 
 
-def numbered_rows(path: Path, what: str) -> Iterator[tuple[str, Any]]:
-    """The rows of JSON lines or of a folder of ``datasets``, each with where it stands.
-
-    What is None is left out: in a data set each row has all columns.
-
-    Args:
-        path: The file or the folder.
-        what: What it should hold.
-
-    Raises:
-        ConfigError: If there is none, or a line is broken: with its number, from 1.
-        MissingExtraError: If it is a folder and ``datasets`` is not installed.
-    """
-    if not path.is_dir():
-        form = "JSON lines, or a folder that datasets saved"
-        for number, line in numbered_lines(path, what, form):
-            yield f"line {number} of {path}", _told(parsed(path, number, line))
-        return
-    try:
-        rows = _data_set(path)
-        n_rows = len(rows)
-    except IndexError:  # of datasets, which cannot load what it saved without a row
-        n_rows = 0
-    if n_rows == 0:
-        raise ConfigError(f"expected {what} in {path}, but it is empty.")
-    for number, row in enumerate(rows, 1):
-        yield f"row {number} of {path}", _told(row)
-
-
-def _told(row: Any) -> Any:
-    return {k: v for k, v in row.items() if v is not None} if isinstance(row, dict) else row
-
-
-def _data_set(path: Path) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(
-            "expected datasets, which reads such folders, but it is not installed; "
-            "pip install 'prefrl[text]'"
-        ) from error
-    try:
-        found = datasets.load_from_disk(str(path))
-    except (FileNotFoundError, ValueError) as error:
-        raise ConfigError(
-            f"expected a folder that datasets saved in {path}, but {error}"
-        ) from error
-    if not isinstance(found, datasets.DatasetDict):
-        return found
-    if "train" not in found:
-        raise ConfigError(
-            f"expected a split named train in {path}, got {', '.join(found)}; give the folder of "
-            "the split that you mean."
-        )
-    return found["train"]
-
-
-def _judged(row: Any, where: str) -> Ranking | Labelled:
+def _judged(
+    told: Any, where: str, config: DataConfig, seen: Seen, *, chat: bool
+) -> Ranking | Labelled:
+    row = in_our_form(told, where, config, seen, chat=chat)
     try:
         if "label" in row:
             if not isinstance(row["label"], bool):
@@ -215,7 +179,8 @@ def _judged(row: Any, where: str) -> Ranking | Labelled:
         return Ranking(prompt, texts, ranks, where)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"expected {_FORMS} in {where}, got {json.dumps(row, default=str)[:120]}."
+            f"expected {_FORMS} in {where}, got {json.dumps(told, default=str)[:120]}; or name its "
+            "columns, as in --data.prompt question --data.chosen better --data.rejected worse."
         ) from error
 
 

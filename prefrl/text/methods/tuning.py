@@ -6,6 +6,7 @@ that were drawn from other policies too, or written by people.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
@@ -29,6 +30,7 @@ from prefrl.text.nets.policy import Policy
 from prefrl.text.responses import Response
 
 __all__ = [
+    "averaged",
     "check_batch_size",
     "on_examples",
     "on_pairs",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _CHUNK = 32
+_GOOD_SHARE = "good"
 
 
 class _Told(TypedDict):
@@ -128,7 +131,7 @@ def on_pairs(
         ConfigError: If there is no such method, or a text is too long for the model.
         NotEnoughDataError: If there is no pair.
     """
-    how = _method(method, *PAIR_METHODS)
+    how, scale = _method(method, *PAIR_METHODS), _scale(method, loss)
     responses = [response for pair in pairs for response in pair]
     _check_lengths(policy, responses)
     reference = _of_all(policy, responses, workers)
@@ -141,17 +144,46 @@ def on_pairs(
         terms = ratios if how.needs_reference else summed / _lengths(batch)
         chosen, rejected = terms.chunk(2)
         value = how.function(chosen, rejected, loss).mean()
-        margin = (ratios[: len(examples)] - ratios[len(examples) :]).detach()
-        row = {
-            "margin": float(margin.mean()),
-            "accuracy": float((margin > 0).float().mean()),
-            # Both may fall: what matters to the loss is the difference.
-            "chosen_logprob": float(summed[: len(examples)].detach().mean()),
-            "rejected_logprob": float(summed[len(examples) :].detach().mean()),
-        }
-        return value, row
+        return value, _of_pairs(scale * terms.detach(), summed.detach())
 
     return Finetuning(policy, len(pairs), loss_of, config=config, seed=seed, workers=workers)
+
+
+def _scale(method: str, loss: PairLossConfig) -> float:
+    """What log-ratios, or mean log-probabilities, are multiplied by to be rewards, as in TRL."""
+    usual = {"orpo": loss.orpo_weight, "simpo": loss.beta_or(2.0)}
+    return usual.get(method, loss.beta_or(0.1))
+
+
+def _of_pairs(rewards: Tensor, summed: Tensor) -> dict[str, float]:
+    """What to log of chosen responses and, behind them, rejected ones: names are TRL's."""
+    chosen, rejected = rewards.chunk(2)
+    # Both log-probabilities may fall: what matters to the loss is the difference.
+    of_chosen, of_rejected = summed.chunk(2)
+    return {
+        "rewards/chosen": float(chosen.mean()),
+        "rewards/rejected": float(rejected.mean()),
+        "rewards/margins": float((chosen - rejected).mean()),
+        "rewards/accuracies": float((chosen > rejected).float().mean()),
+        "logps/chosen": float(of_chosen.mean()),
+        "logps/rejected": float(of_rejected.mean()),
+    }
+
+
+def averaged(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The means of what gradient steps have logged.
+
+    Where examples are single responses, those of good and of bad ones are over these alone.
+    """
+    row = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    good = row.pop(_GOOD_SHARE, None)
+    if good is None:
+        return row
+    for name, share in (("chosen", good), ("rejected", 1 - good)):
+        for what in ("rewards", "logps"):
+            value = row[f"{what}/{name}"]
+            row[f"{what}/{name}"] = value / share if share > 0 else math.nan
+    return row | {"rewards/margins": row["rewards/chosen"] - row["rewards/rejected"]}
 
 
 def _of_all(policy: Policy, responses: Sequence[Response], workers: Workers) -> dict[str, Tensor]:
@@ -218,10 +250,12 @@ def _of_rankings(logprobs: Tensor, lengths: Tensor, ranks: Tensor) -> dict[str, 
     best = ranks.nan_to_num(nan=torch.inf).argmin(1, keepdim=True)
     worst = ranks.nan_to_num(nan=-torch.inf).argmax(1, keepdim=True)
     return {
-        "margin": float(margins.sum()) / n_pairs,
-        "accuracy": float((margins > 0).sum()) / n_pairs,
-        "chosen_logprob": float(logprobs.gather(1, best).mean()),
-        "rejected_logprob": float(logprobs.gather(1, worst).mean()),
+        "rewards/chosen": float(p.gather(1, best).mean()),
+        "rewards/rejected": float(p.gather(1, worst).mean()),
+        "rewards/margins": float(margins.sum()) / n_pairs,
+        "rewards/accuracies": float((margins > 0).sum()) / n_pairs,
+        "logps/chosen": float(logprobs.gather(1, best).mean()),
+        "logps/rejected": float(logprobs.gather(1, worst).mean()),
     }
 
 
@@ -254,7 +288,7 @@ def on_single_responses(
             for the model.
         NotEnoughDataError: If there are fewer than two responses.
     """
-    how = _method(method, *_those_with("single responses"))
+    how, scale = _method(method, *_those_with("single responses")), _scale(method, loss)
     check_batch_size(method, config.batch_size)
     _check_enough(len(labelled), method)
     responses = [response for response, _ in labelled]
@@ -277,13 +311,24 @@ def on_single_responses(
         ratios = summed - torch.stack([reference[r.id] for r in chosen])
         is_good = torch.tensor([labelled[i][1] for i in examples], device=policy.device)
         value = how.function(ratios, is_good, baseline, loss).mean()
-        above = (ratios.detach() - baseline) * torch.where(is_good, 1.0, -1.0)
-        accuracy = float((above > 0).float().mean())
-        return value, {"margin": float(above.mean()), "accuracy": accuracy}
+        return value, _of_single(ratios.detach(), summed.detach(), is_good, baseline, scale)
 
     return Finetuning(
         policy, len(labelled), loss_of, config=config, seed=seed, before=before, workers=workers
     )
+
+
+def _of_single(
+    ratios: Tensor, summed: Tensor, is_good: Tensor, baseline: Tensor, scale: float
+) -> dict[str, float]:
+    """What to log of single responses; ``averaged`` makes means over good and bad ones of it."""
+    above = (ratios - baseline) * torch.where(is_good, 1.0, -1.0)
+    row = {"kl": float(baseline), "rewards/accuracies": float((above > 0).float().mean())}
+    # Sums over good and bad ones by the number of all: a part of a batch may lack one of them.
+    for name, kind in (("chosen", is_good), ("rejected", ~is_good)):
+        row[f"rewards/{name}"] = scale * float((ratios * kind).mean())
+        row[f"logps/{name}"] = float((summed * kind).mean())
+    return row | {_GOOD_SHARE: float(is_good.float().mean())}
 
 
 def _check_enough(n: int, method: str) -> None:

@@ -15,13 +15,15 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from prefrl.errors import ConfigError, MissingExtraError
-from prefrl.text.nets.models import blocks_of
+from prefrl.text.nets.models import TINY, blocks_of
 
 __all__ = [
     "AdapterConfig",
@@ -31,6 +33,7 @@ __all__ = [
     "dropping_out",
     "plain",
     "reset_adapters",
+    "save_adapters",
     "target_modules",
 ]
 
@@ -239,6 +242,27 @@ def plain(model: Any) -> Any:
         made.set_submodule(name, linear)
     del made.peft_config
     return made
+
+
+def save_adapters(model: Any, folder: Path) -> None:
+    """Writes the adapters of a model as ``PeftModel.from_pretrained`` reads them, with their base.
+
+    Args:
+        model: A model with adapters.
+        folder: Where.
+    """
+    peft_config = copy.copy(model.peft_config[_NAME])
+    base = model.config._name_or_path or TINY
+    is_folder = Path(base).is_dir()
+    peft_config.base_model_name_or_path = str(Path(base).absolute()) if is_folder else base
+    peft_config.task_type, peft_config.inference_mode = "CAUSAL_LM", True
+    peft_config.save_pretrained(str(folder))
+    tensors = {
+        f"base_model.model.{name}.lora_{which}.weight": part[_NAME].weight.detach().contiguous()
+        for name, layer in _adapted(model).items()
+        for which, part in (("A", layer.lora_A), ("B", layer.lora_B))
+    }
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
 def _adapted(model: nn.Module) -> dict[str, Any]:

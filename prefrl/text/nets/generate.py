@@ -31,7 +31,7 @@ class SamplingConfig:
     temperature: float = 1.0
     """Divides the logits, here and wherever the log-probabilities of responses are computed."""
     stop_at_end: bool = True
-    """End a response at the end token; else every response has all its tokens."""
+    """End a response at the model's end tokens; else every response has all its tokens."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -99,7 +99,7 @@ def sample_responses(
     model = language.model
     device = next(model.parameters()).device
     ids, mask = left_padded([prompt.tokens for prompt in prompts], device)
-    end = language.end_token if config.stop_at_end else None
+    ends = sorted(language.end_tokens) if config.stop_at_end else []
     positions = (mask.cumsum(1) - 1).clamp(min=0)  # of the left padding: anything, it is masked
     done = torch.zeros(len(prompts), dtype=torch.bool)
     drawn: list[Tensor] = []
@@ -117,10 +117,9 @@ def sample_responses(
         logits = output.logits[:, -1, : language.n_vocabulary].float().cpu() / config.temperature
         chosen = torch.multinomial(logits.softmax(-1), 1, generator=generator)  # (B, 1)
         drawn.append(torch.where(done[:, None], -1, chosen))
-        if end is not None:
-            done |= chosen[:, 0] == end
-            if bool(done.all()):
-                break
+        done |= torch.isin(chosen[:, 0], torch.tensor(ends, dtype=torch.long))
+        if bool(done.all()):
+            break
         ids = chosen.to(device)
         mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
         positions = positions[:, -1:] + 1

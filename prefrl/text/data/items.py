@@ -1,0 +1,195 @@
+"""What data says as a model sees it: tokens, of which none are too many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from prefrl.errors import ConfigError
+from prefrl.text.data.forms import Seen
+from prefrl.text.data.prompts import PromptText
+from prefrl.text.data.records import Preferences
+from prefrl.text.nets.models import LanguageModel
+from prefrl.text.responses import Prompt, Response, same_ids
+
+__all__ = ["Items", "as_items", "described", "fitted"]
+
+_AT_ONCE = 256
+_SHOWN = 160  # letters of an example
+_TOO_LONG, _CUT, _EMPTY, _EQUAL = "too long", "cut", "empty", "equal"
+
+
+@dataclass
+class Items:
+    """What data says of responses."""
+
+    rankings: list[tuple[list[Response], tuple[float, ...]]] = field(default_factory=list)
+    """Responses to one prompt, at least two of them different, and their places: the lowest is the
+    best."""
+    labelled: list[tuple[Response, bool]] = field(default_factory=list)
+    """Single responses, and whether they are good."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """How many rows were dropped because they were too long, empty or equal; how many were cut."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Texts to one prompt."""
+
+    prompt: PromptText
+    texts: tuple[str, ...]
+    where: str
+
+
+def as_items(
+    preferences: Preferences,
+    language: LanguageModel,
+    *,
+    chat: bool = False,
+    too_long: str = "refuse",
+    beat: Callable[[], None] = lambda: None,
+) -> Items:
+    """Preferences as tokens; responses that are empty and rows that compare nothing are dropped.
+
+    Args:
+        preferences: What was read.
+        language: Whose tokens the texts become.
+        chat: Whether prompts that are texts are what a user says.
+        too_long: What is done with what is longer than its context; see ``DataConfig``.
+        beat: Called again and again while it goes on.
+
+    Raises:
+        ConfigError: If a text is too long and is to be refused, or a prompt has no place in the
+            model's template: with its place in the file.
+    """
+    items, rankings = Items(), preferences.comparable()
+    rows = [_Row(one.prompt, one.responses, one.where) for one in rankings]
+    for found, ranking in zip(
+        _tokenised(rows, language, items.counts, chat=chat, too_long=too_long),
+        rankings,
+        strict=True,
+    ):
+        beat()
+        kept = [one for one in zip(found, ranking.ranks, strict=False) if one[0].text.strip()]
+        if len({response.tokens for response, _ in kept}) > 1:
+            items.rankings.append(([r for r, _ in kept], tuple(rank for _, rank in kept)))
+        elif found:
+            items.counts[_EMPTY if len(kept) < min(2, len(found)) else _EQUAL] += 1
+    rows = [_Row(one.prompt, (one.response,), one.where) for one in preferences.labelled]
+    single = _tokenised(rows, language, items.counts, chat=chat, too_long=too_long)
+    for found, one in zip(single, preferences.labelled, strict=True):
+        beat()
+        if found and found[0].text.strip():
+            items.labelled.append((found[0], one.is_good))
+        elif found:
+            items.counts[_EMPTY] += 1
+    return items
+
+
+def _tokenised(
+    rows: Sequence[_Row],
+    language: LanguageModel,
+    counts: Counter[str],
+    *,
+    chat: bool,
+    too_long: str,
+) -> Iterator[list[Response]]:
+    """The responses of each row; none where it is dropped because it is too long."""
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        texts = [text for row in part for text in row.texts]
+        ids = iter(language.tokenizer(texts, add_special_tokens=False)["input_ids"])
+        for row in part:
+            prompt = _prompt(language, row, chat=chat)
+            said = [language.response_of(prompt, text, same_ids(next(ids))) for text in row.texts]
+            found, how = fitted(said, language, too_long=too_long, where=row.where)
+            counts.update(how)
+            yield found
+
+
+def _prompt(language: LanguageModel, row: _Row, *, chat: bool) -> Prompt:
+    try:
+        prompt = language.prompt(row.prompt, chat=chat)
+    except ConfigError as error:
+        raise ConfigError(f"{row.where}: {error}") from error
+    return replace(prompt, tokens=same_ids(prompt.tokens))
+
+
+def fitted(
+    said: list[Response],
+    language: LanguageModel,
+    *,
+    too_long: str,
+    where: str,
+    room: int | None = None,
+) -> tuple[list[Response], tuple[str, ...]]:
+    """Responses to one prompt as they fit into a model's context.
+
+    Args:
+        said: Responses, at least one.
+        language: The model.
+        too_long: refuse, drop, cut-prompt or cut-response.
+        where: Where they stand.
+        room: Tokens of prompt and response at most; by default all of the context.
+
+    Returns:
+        The responses, none if they are dropped; and what was done: nothing, "cut" or "too long".
+
+    Raises:
+        ConfigError: If they do not fit and are to be refused.
+    """
+    room = language.context if room is None else room
+    n_prompt, longest = len(said[0].prompt_tokens), max(len(r.tokens) for r in said)
+    if n_prompt + longest <= room:
+        return said, ()
+    if too_long == "refuse":
+        raise ConfigError(
+            f"{where} has {n_prompt + longest} tokens of prompt and response, but the context of "
+            f"{language.source} holds {language.context}; shorten it, or take --data.too-long "
+            "drop, cut-prompt or cut-response."
+        )
+    if too_long == "cut-prompt" and longest < room:
+        left = said[0].prompt_tokens[longest - room :]
+        shown = language.decode(left)
+        cut = [replace(r, prompt=shown, prompt_tokens=left, messages=()) for r in said]
+        return cut, (_CUT,)
+    if too_long == "cut-response" and n_prompt < room:
+        return [_shortened(r, language, room - n_prompt) for r in said], (_CUT,)
+    return [], (_TOO_LONG,)
+
+
+def _shortened(response: Response, language: LanguageModel, n_tokens: int) -> Response:
+    if len(response.tokens) <= n_tokens:
+        return response
+    tokens = response.tokens[:n_tokens]
+    return replace(response, tokens=tokens, text=language.decode(tokens))
+
+
+def described(
+    source: str, seen: Seen, counts: Counter[str], examples: Sequence[tuple[str, str]]
+) -> str:
+    """What was recognised in data, in words, with the first example as it will be learned.
+
+    Args:
+        source: Its name.
+        seen: What was found while it was read.
+        counts: What was dropped and cut.
+        examples: What each text of the example is, and the text.
+    """
+    forms = ", ".join(f"{n:,} {'row' if n == 1 else 'rows'} of {f}" for f, n in seen.forms.items())
+    told = [f"{source}: {forms}"]
+    dropped = [f"{counts[why]:,} {why}" for why in (_TOO_LONG, _EMPTY, _EQUAL) if counts[why]]
+    if dropped:
+        told.append(f"dropped: {', '.join(dropped)}")
+    if counts[_CUT]:
+        told.append(f"cut: {counts[_CUT]:,}")
+    if seen.unread:
+        told.append(f"not read: {', '.join(sorted(seen.unread))}")
+    lines = [f"  {what:<8} {_shortly(text)}" for what, text in examples]
+    return "\n".join(["; ".join(told), *lines])
+
+
+def _shortly(text: str) -> str:
+    told = repr(text)[1:-1]
+    return told if len(told) <= _SHOWN else f"{told[: _SHOWN // 2]} … {told[-_SHOWN // 2 :]}"

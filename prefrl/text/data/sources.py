@@ -1,0 +1,232 @@
+"""Where data lies: files of this machine, folders, globs, data sets of the hub; as numbered rows.
+
+JSON lines and JSON arrays are read here, because a line that is wrong is to be named by its number
+and rows may have different forms; all others by ``datasets.load_dataset``.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefrl.errors import ConfigError, MissingExtraError
+
+__all__ = ["SourceConfig", "absolute_source", "numbered_lines", "numbered_rows"]
+
+_BY_DATASETS = {
+    ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".arrow": "arrow", ".gz": "json",
+    ".zst": "json",
+}  # fmt: skip
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FORM = (
+    "JSON lines, a JSON array, CSV, Parquet, Arrow, a folder of such, a glob in quotes, or the id "
+    "of a data set on the hub, as in trl-lib/ultrafeedback_binarized"
+)
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """What of a data set is read."""
+
+    split: str | None = None
+    """Split of a folder or of a data set on the hub, also as in train[:10%]; by default train."""
+    subset: str | None = None
+    """Subset of a data set on the hub that has several."""
+    limit: int | None = None
+    """Rows to read at most: the first ones."""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit must be at least 1, got {self.limit}; leave it out for all.")
+
+
+def absolute_source(path: Path) -> str:
+    """The name of a source such that it holds from anywhere; the id of the hub is what it is."""
+    is_here = path.exists() or _is_glob(path) or not _HUB_ID.fullmatch(str(path))
+    return str(path.absolute()) if is_here else str(path)
+
+
+def numbered_rows(
+    path: Path, what: str, config: SourceConfig | None = None
+) -> Iterator[tuple[str, Any]]:
+    """The rows of a source, each with where it stands.
+
+    What is None is left out: in a data set each row has all columns.
+
+    Args:
+        path: A file, a folder, a glob, or the id of a data set on the hub.
+        what: What it should hold.
+        config: What of it is read; all of the split train by default.
+
+    Raises:
+        ConfigError: If there is none, or a line is broken: with its number, from 1.
+        MissingExtraError: If it is not JSON and ``datasets`` is not installed.
+    """
+    config = SourceConfig() if config is None else config
+    found = False
+    for where, row in itertools.islice(_rows(path, what, config), config.limit):
+        found = True
+        yield where, _told(row)
+    if not found:
+        raise ConfigError(f"expected {what} in {path}, but it is empty.")
+
+
+def _rows(path: Path, what: str, config: SourceConfig) -> Iterator[tuple[str, Any]]:
+    if _is_glob(path) and not path.exists():
+        files = sorted(glob.glob(str(path), recursive=True))
+        if not files:
+            raise ConfigError(f"expected files of {what} in {path}, but none has such a name.")
+        for file in files:
+            yield from _rows(Path(file), what, config)
+    elif path.is_dir() or (path.is_file() and path.suffix in _BY_DATASETS) or _is_on_hub(path):
+        yield from _rows_of_datasets(path, what, config)
+    else:
+        if config.subset is not None or config.split not in (None, "train"):
+            raise ConfigError(
+                f"expected a folder or a data set of the hub with split or subset, got {path}, a "
+                "file, which has none; leave them out."
+            )
+        yield from _rows_of_json(path, what)
+
+
+def _told(row: Any) -> Any:
+    return {k: v for k, v in row.items() if v is not None} if isinstance(row, dict) else row
+
+
+def _is_glob(path: Path) -> bool:
+    return glob.has_magic(str(path))
+
+
+def _is_on_hub(path: Path) -> bool:
+    suffixes = (".json", ".jsonl", ".txt", *_BY_DATASETS)
+    looks_like_a_file = path.suffix in suffixes or path.parent.is_dir()
+    return not path.exists() and not looks_like_a_file and bool(_HUB_ID.fullmatch(str(path)))
+
+
+def _rows_of_json(path: Path, what: str) -> Iterator[tuple[str, Any]]:
+    is_array = None
+    for number, line in numbered_lines(path, what, _FORM):
+        if is_array is None:
+            is_array = line.lstrip().startswith("[")
+            if is_array:
+                break
+        yield f"line {number} of {path}", _parsed(f"line {number} of {path}", line)
+    if is_array:
+        yield from _rows_of_array(path)
+
+
+def _rows_of_array(path: Path) -> Iterator[tuple[str, Any]]:
+    rows = _parsed(str(path), path.read_text(encoding="utf-8-sig"))
+    for number, row in enumerate(rows, 1):
+        yield f"row {number} of {path}", row
+
+
+def numbered_lines(path: Path, what: str, form: str) -> Iterator[tuple[int, str]]:
+    """The lines of a file that are not empty, with their numbers from 1.
+
+    Args:
+        path: The file, in UTF-8 with or without a byte-order mark.
+        what: What it should hold.
+        form: What to give instead of a file that cannot be read.
+
+    Raises:
+        ConfigError: If it cannot be read, or holds none.
+    """
+    found = False
+    try:
+        # Not splitlines: JSON may hold other line separators, such as U+2028, as they are.
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    found = True
+                    yield number, line.removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"expected {path} to be text in UTF-8, but {error.reason}.") from error
+    except OSError as error:
+        raise ConfigError(
+            f"expected a file of {what} in {path}, but {error.strerror}; give {form}."
+        ) from error
+    if not found:
+        raise ConfigError(f"expected {what} in {path}, but it is empty.")
+
+
+def _parsed(where: str, text: str) -> Any:
+    """What JSON holds.
+
+    Raises:
+        ConfigError: If it is broken, or a text in it is none.
+    """
+    try:
+        row = json.loads(text)
+        if "\\u" in text:  # only so can half of a surrogate pair come in
+            json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start].encode("utf-16", "surrogatepass")[-2:][::-1].hex()
+        raise ConfigError(
+            f"expected text in {where}, but it has \\u{half}, half of a character (of a surrogate "
+            "pair); write the whole character, or leave that half out."
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"expected JSON in {where}, but {error}.") from error
+    return row
+
+
+def _rows_of_datasets(path: Path, what: str, config: SourceConfig) -> Iterator[tuple[str, Any]]:
+    data = _data_set(path, what, config)
+    if config.limit is not None:
+        data = data.select(range(min(config.limit, len(data))))
+    number = 0
+    for columns in data.iter(batch_size=_AT_ONCE):
+        names = list(columns)
+        for values in zip(*columns.values(), strict=True):
+            number += 1
+            yield f"row {number} of {path}", dict(zip(names, values, strict=True))
+
+
+def _data_set(path: Path, what: str, config: SourceConfig) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(
+            "expected datasets, which reads what is not JSON, but it is not installed; "
+            "pip install 'prefrl[text]'"
+        ) from error
+    try:
+        found = _loaded(datasets, path, config)
+    except IndexError:  # of datasets, which cannot load what it saved without a row
+        return datasets.Dataset.from_dict({})
+    except Exception as error:  # of many kinds: of pyarrow, of the hub, of its network
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        raise ConfigError(
+            f"expected {what} in {path}, but {reason.rstrip('.')}; give {_FORM}."
+        ) from error
+    if not isinstance(found, datasets.DatasetDict):
+        return found
+    if config.split or "train" not in found:
+        raise ConfigError(
+            f"expected a split named {config.split or 'train'} in {path}, got "
+            f"{', '.join(found)}; name the one that you mean as split."
+        )
+    return found["train"]
+
+
+def _loaded(datasets: Any, path: Path, config: SourceConfig) -> Any:
+    if path.is_dir() and any((path / n).is_file() for n in ("state.json", "dataset_dict.json")):
+        found = datasets.load_from_disk(str(path))
+        is_there = isinstance(found, datasets.DatasetDict) and config.split in found
+        return found[config.split] if is_there else found
+    if path.is_file():
+        datasets.disable_progress_bars()
+        kind = _BY_DATASETS[path.suffix]
+        told = {"sep": "\t"} if path.suffix == ".tsv" else {}
+        return datasets.load_dataset(
+            kind, data_files=str(path), split=config.split or "train", **told
+        )
+    return datasets.load_dataset(str(path), name=config.subset, split=config.split)
