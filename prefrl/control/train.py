@@ -39,10 +39,11 @@ from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.figures import check_figures
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
-from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.saving import HAS_STOPPED
 from prefrl.runtime.side_by_side import OnAgent, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
+from prefrl.runtime.versions import about_this_release
 
 __all__ = ["Result", "extend", "extended_config", "resume", "train"]
 
@@ -94,7 +95,7 @@ def train(
     config, _ = with_settings(config)
     content = config_as_json(config)
     run = RunDirectory.create(config.run_path)
-    run.write_json(run.versions, installed_versions())
+    run.write_json(run.versions, about_this_release())
     try:
         _take_along(config, run)
     except BaseException:  # nothing has begun: the place is free for another try

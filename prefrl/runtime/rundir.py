@@ -42,34 +42,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
-import platform
-import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from prefrl.core.disk import in_words, naming
 from prefrl.errors import RunDirectoryError
 from prefrl.failpoints import fail_point
+from prefrl.runtime.versions import check_format
 
 __all__ = [
     "RunDirectory",
     "as_npz",
-    "installed_versions",
     "replace_file",
     "sync_folder",
     "write_arrays",
     "write_atomically",
 ]
-
-_REPORTED_PACKAGES = ("prefrl", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
-_IF_INSTALLED = ("transformers",)
 
 
 class RunDirectory:
@@ -87,15 +81,18 @@ class RunDirectory:
         """Makes a new, empty run directory.
 
         Raises:
-            RunDirectoryError: If something is there already.
+            RunDirectoryError: If something is there already, or nothing can be made there.
         """
         run = cls(root)
-        if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
-            raise RunDirectoryError(
-                f"expected a new run directory, but {run.root} exists and is not empty; "
-                "choose another --run, or move it away."
-            )
-        run.make_folders()
+        try:
+            if taken := _what_takes(run.root):
+                raise RunDirectoryError(
+                    f"expected a new run directory, but {run.root} {taken}; choose another --run, "
+                    "or move it away."
+                )
+            run.make_folders()
+        except OSError as error:
+            raise RunDirectoryError(in_words(error)) from error
         return run
 
     @classmethod
@@ -103,14 +100,19 @@ class RunDirectory:
         """Opens the directory of a run that was started.
 
         Raises:
-            RunDirectoryError: If it is not there or holds no config.
+            RunDirectoryError: If it is none, may not be read, or is of another release's format.
         """
         run = cls(root)
-        if not run.config.is_file():
+        try:
+            is_run = run.config.is_file()
+        except OSError as error:
+            raise RunDirectoryError(in_words(error)) from error
+        if not is_run:
             raise RunDirectoryError(
                 f"expected a run directory with a config.json, but {run.root} has none; "
                 "give the directory that `prefrl train` printed."
             )
+        check_format(run.versions)
         return run
 
     def check_unfinished(self) -> None:
@@ -319,12 +321,23 @@ class RunDirectory:
             RunDirectoryError: If the file is missing or damaged.
         """
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except PermissionError as error:
+            raise RunDirectoryError(in_words(error)) from error
         except (OSError, ValueError) as error:
             raise RunDirectoryError(f"expected a JSON object in {path}, but {error}.") from error
         if not isinstance(content, dict):
             raise RunDirectoryError(f"expected a JSON object in {path}, got {type(content)}.")
         return content
+
+
+def _what_takes(path: Path) -> str:
+    """What is in the way of a new folder, as the end of a sentence; nothing where it is free."""
+    if path.is_symlink() and not path.exists():
+        return f"is a link to {path.readlink()}, which is not there"
+    if path.exists() and not path.is_dir():
+        return "exists and is a file"
+    return "exists and is not empty" if path.exists() and any(path.iterdir()) else ""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -352,7 +365,7 @@ def replace_file(path: Path, content: bytes, *, point: str, forced: bool = True)
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             file.write(content)
             file.flush()
             if forced:
@@ -385,14 +398,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of Python, the platform and the packages that decide a run's result."""
-    versions = {"python": platform.python_version(), "platform": sys.platform}
-    for package in _REPORTED_PACKAGES:
-        versions[package] = metadata.version(package)
-    for package in _IF_INSTALLED:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint, taking_up
 from prefrl.runtime.devices import choose_devices, use_cpu
-from prefrl.runtime.role import Heartbeat, StopSignal, only_one
-from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
+from prefrl.runtime.role import Heartbeat, RoleStatus, StopSignal, only_one
+from prefrl.runtime.rundir import RunDirectory, write_atomically
 from prefrl.runtime.saving import HAS_STOPPED, saving
 from prefrl.runtime.tables import CsvTable, Metrics, read_rows
+from prefrl.runtime.versions import about_this_release, installed_versions
 from prefrl.text.card import Example, sft_card
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
 from prefrl.text.finish import save_policy
@@ -76,6 +77,7 @@ class _Caller:
 
     on_begin: Callable[[Amounts], None]
     on_step: Callable[[Metrics], None]
+    on_agent: Callable[[RoleStatus], None]
     on_sampling: Callable[[], None]
 
 
@@ -84,6 +86,7 @@ def sft(
     *,
     on_begin: Callable[[Amounts], None] = lambda amounts: None,
     on_step: Callable[[Metrics], None] = lambda row: None,
+    on_agent: Callable[[RoleStatus], None] = lambda status: None,
     on_sampling: Callable[[], None] = lambda: None,
 ) -> SftResult:
     """Fine-tunes a language model on demonstrations, and writes the run directory.
@@ -94,6 +97,7 @@ def sft(
         config: What to do.
         on_begin: Called before the first step.
         on_step: Called with each new row of metrics.
+        on_agent: Called with what the training says of itself, when that is new.
         on_sampling: Called when all steps are taken, before samples are drawn.
 
     Returns:
@@ -105,10 +109,10 @@ def sft(
     use_cpu(config.threads)
     training = _Training(config)
     run = RunDirectory.create(config.run_path)
-    run.write_json(run.versions, installed_versions())
+    run.write_json(run.versions, about_this_release())
     run.write_json(run.config, sft_config_as_json(config))
     with only_one(run, _ROLE), StopSignal() as stop:
-        return _work(training, run, stop, _Caller(on_begin, on_step, on_sampling))
+        return _work(training, run, stop, _Caller(on_begin, on_step, on_agent, on_sampling))
 
 
 def resume_sft(
@@ -116,6 +120,7 @@ def resume_sft(
     *,
     on_begin: Callable[[Amounts], None] = lambda amounts: None,
     on_step: Callable[[Metrics], None] = lambda row: None,
+    on_agent: Callable[[RoleStatus], None] = lambda status: None,
     on_sampling: Callable[[], None] = lambda: None,
 ) -> SftResult:
     """Goes on with a run that was stopped or killed; the arguments are those of ``sft``.
@@ -129,7 +134,9 @@ def resume_sft(
     run.make_folders()
     use_cpu(config.threads)
     with only_one(run, _ROLE), StopSignal() as stop:
-        return _work(_Training(config), run, stop, _Caller(on_begin, on_step, on_sampling))
+        return _work(
+            _Training(config), run, stop, _Caller(on_begin, on_step, on_agent, on_sampling)
+        )
 
 
 class _Training:
@@ -215,7 +222,7 @@ def _divided(examples: list[Response], config: SftConfig) -> tuple[list[Response
 
 
 def _work(training: _Training, run: RunDirectory, stop: StopSignal, caller: _Caller) -> SftResult:
-    heartbeat = Heartbeat(run, _ROLE)
+    heartbeat = Heartbeat(run, _ROLE, tell=caller.on_agent)
     heartbeat.beat("starting", step=0, total_steps=training.steps.total_steps)
     trained = (run.model / "config.json").is_file()  # killed while samples were drawn
     if not trained:
@@ -295,9 +302,10 @@ class _Loop:
         checkpoint = load_checkpoint(self._run.checkpoints)
         if checkpoint is None:
             return
-        state = checkpoint.state
-        self._training.load_state_dict(state)
-        self._n_rows, self._earlier_seconds = state["n_rows"], state["seconds"]
+        with taking_up(checkpoint):
+            state = checkpoint.state
+            self._training.load_state_dict(state)
+            self._n_rows, self._earlier_seconds = state["n_rows"], state["seconds"]
         self._heartbeat.beat(saved=f"step {self._training.steps.n_steps:,}")
         _log.info("going on from checkpoint %d", checkpoint.number)
 

@@ -120,7 +120,7 @@ def read_folder(folder: Path) -> RewardFile | None:
     if not path.is_file():
         return None
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_text(encoding="utf-8"))
         if told["format"] != _FORMAT:
             raise ValueError(f"its format is {told['format']}, and this release reads {_FORMAT}")
         if told["net"].get("member") is not None:

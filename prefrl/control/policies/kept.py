@@ -36,7 +36,8 @@ def keep_policy(run: RunDirectory, agent: Agent, step: int) -> None:
     folder = _folder(run, step)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir(parents=True)
+        run.policies.mkdir(exist_ok=True)
+        temporary.mkdir()
         agent.save(RunDirectory(temporary))
         shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed later than this
         temporary.replace(folder)
