@@ -60,11 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _run(arguments)
         finally:
             lost = console.finish()
+            errors.finish()
     except BrokenPipeError:  # who reads, as head does, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the exit
         sys.exit(128 + signal.SIGPIPE)
     if lost is not None:
         errors.print(f"prefrl: not all could be printed: {lost.strerror}.", style="red")
+        errors.finish()
         sys.exit(1)
 
 

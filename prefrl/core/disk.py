@@ -12,10 +12,11 @@ from pathlib import Path
 
 from prefrl.errors import StoreError
 
-__all__ = ["check_place", "in_words", "naming", "whole_file"]
+__all__ = ["check_place", "in_words", "is_full", "naming", "whole_file"]
 
 _MOUNTS = Path("/proc/self/mounts")  # Linux; elsewhere nothing is known, and nothing refused
 _LEAST_FREE = 32 * 2**20
+_NO_ROOM = 2**20  # where a line of a log may still find its way, but nothing that matters
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Two processes on an NFS home corrupted a database: rollback mode needs file locks that work, and
@@ -47,6 +48,14 @@ def check_place(folder: Path) -> None:
             f"expected {_LEAST_FREE / 2**20:.0f} MB free for the label store in {folder}, got "
             f"{free / 2**20:.1f} MB; make room."
         )
+
+
+def is_full(folder: Path) -> bool:
+    """Whether there is no room to speak of on the disk that holds a folder."""
+    try:
+        return shutil.disk_usage(folder).free < _NO_ROOM
+    except OSError:
+        return False
 
 
 def in_words(error: OSError) -> str:

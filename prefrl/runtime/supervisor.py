@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from prefrl.core.disk import in_words
+from prefrl.core.disk import in_words, is_full
 from prefrl.errors import RoleError, RunDirectoryError
 from prefrl.runtime.role import read_status
 from prefrl.runtime.rundir import RunDirectory
@@ -183,7 +183,9 @@ class _Role:
         return [] if self._saves is None else sorted(p.name for p in self._saves.glob("[!.]*"))
 
     def last_line(self) -> str:
-        """What it said last."""
+        """What it said last, or that there was no room for it."""
+        if is_full(self.log.parent):
+            return f"the disk that holds {self.log.parent.parent} is full; make room there."
         return last_line(self.log)
 
     def _last_words(self, how: str) -> str:

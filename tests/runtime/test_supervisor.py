@@ -1,6 +1,7 @@
 """The supervisor with small programs as roles: it starts, watches, starts again, stops."""
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ import time
 
 import pytest
 
+from prefrl.core import disk
 from prefrl.errors import RoleError, RunDirectoryError
 from prefrl.runtime import supervisor as module
 from prefrl.runtime.rundir import RunDirectory
@@ -95,6 +97,14 @@ def test_why_a_role_died_is_told_when_it_is_started_again(run, caplog):
     with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
         roles.watch(poll=lambda: len(pids(run)) > 1 or within(20)())
     assert "the learner died with exit code 1: the disk is full. It is started" in caplog.text
+
+
+def test_a_full_disk_has_no_room_for_last_words_and_is_named(run, caplog, monkeypatch):
+    monkeypatch.setattr(disk, "_NO_ROOM", math.inf)
+    program = noting(run, "import sys; sys.exit('half a sen')")
+    with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
+        roles.watch(poll=lambda: len(pids(run)) > 1 or within(20)())
+    assert f"exit code 1: the disk that holds {run.root} is full; make room" in caplog.text
 
 
 def test_a_role_that_somebody_else_stopped_has_not_died(run, caplog):
