@@ -70,9 +70,9 @@ def train(
 ) -> Result:
     """Trains an agent from comparisons of segments, and writes the run directory.
 
-    SIGTERM and Ctrl-C save and stop, except in a thread; ``resume`` goes on. Where the config has people answer, the
-    films for them are made; the page that shows them is served by ``prefrl label``, or comes along
-    as ``beside``.
+    SIGTERM and Ctrl-C save and stop, except in a thread; ``resume`` goes on. Where the config has
+    people answer, the films for them are made; the page that shows them is served by ``prefrl
+    label``, or comes along as ``beside``.
 
     Args:
         config: What to do.
