@@ -65,7 +65,7 @@ class RunNews:
         told: dict[str, Any] = {}
         if self._status is not None:
             with contextlib.suppress(OSError, ValueError):
-                told = json.loads((self._status / "agent.json").read_text())
+                told = json.loads((self._status / "agent.json").read_text(encoding="utf-8"))
         told = told if isinstance(told, dict) else {}
         state, beat_at = told.get("state"), told.get("beat_at")
         self._read()
@@ -106,7 +106,7 @@ class RunNews:
             now = (about.st_mtime_ns, about.st_size)
             if now == self._seen:
                 return
-            text = self._metrics.read_text()
+            text = self._metrics.read_text(encoding="utf-8")
         except (OSError, ValueError):
             return
         rows = []

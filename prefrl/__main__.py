@@ -1,5 +1,36 @@
-"""Runs the command line: ``python -m prefrl``."""
+"""``python -m prefrl``, and what the command ``prefrl`` starts."""
 
-from prefrl.cli import main
+import codecs
+import os
+import signal
+import sys
 
-main()
+
+def main() -> None:
+    """Runs the command line. Ctrl-C while modules are loaded, which takes seconds, ends it at once.
+
+    A shell that starts it in the background may have it ignore Ctrl-C: that stays so.
+    """
+    _use_utf8()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from prefrl.cli import main as run
+
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
+
+def _use_utf8() -> None:
+    """Starts anew in UTF-8 where Python is told to read ASCII alone.
+
+    TensorBoard and others cannot use a folder with an umlaut in its name then.
+    """
+    is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == "ascii"
+    if is_ascii and os.environ.get("PYTHONUTF8") != "1":
+        command = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONUTF8": "1"})
+
+
+if __name__ == "__main__":
+    main()

@@ -43,6 +43,7 @@ from prefrl.commands.train import (
 from prefrl.commands.watch import Watch, watch
 from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.presets import PRESETS, for_algorithm, preset_for
+from prefrl.core.disk import in_words
 from prefrl.errors import PrefrlError
 from prefrl.runtime.parallel import launched_as
 from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS, align_preset_for
@@ -51,15 +52,23 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of ``prefrl``. Exits with 2 on bad input, after one clear sentence."""
+    """Entry point of ``prefrl``.
+
+    Exits with 2 on bad input, after one clear sentence; with 1 where what it printed was lost.
+    """
     try:
         try:
             _run(arguments)
         finally:
-            sys.stdout.flush()
+            lost = console.finish()
+            errors.finish()
     except BrokenPipeError:  # who reads, as head does, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the exit
         sys.exit(128 + signal.SIGPIPE)
+    if lost is not None:
+        errors.print(f"prefrl: not all could be printed: {lost.strerror}.", style="red")
+        errors.finish()
+        sys.exit(1)
 
 
 def _run(arguments: Sequence[str] | None) -> None:
@@ -78,6 +87,11 @@ def _run(arguments: Sequence[str] | None) -> None:
         _COMMANDS[type(command)](command)
     except PrefrlError as error:
         errors.print(f"prefrl: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:  # it is not about a file
+            raise
+        errors.print(f"prefrl: {in_words(error)}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("\nprefrl: stopped.", style="red")

@@ -36,7 +36,7 @@ def fail_point(name: str) -> None:
 def _ordered(name: str) -> bool:
     with contextlib.suppress(OSError):
         orders = Path(_ORDERS)
-        if orders.read_text() == name:
+        if orders.read_text(encoding="utf-8") == name:
             orders.unlink()  # whoever comes second finds nothing
             return True
     return False

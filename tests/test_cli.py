@@ -117,6 +117,13 @@ def test_resume_refuses_a_finished_run(trained, capsys):
     assert "expected a run that is not finished" in capsys.readouterr().err
 
 
+def test_doctor_does_not_praise_what_training_refuses(monkeypatch, capsys):
+    monkeypatch.setenv("MUJOCO_GL", "garbage")
+    main(["doctor"])
+    said = capsys.readouterr().out
+    assert "look films          MUJOCO_GL=garbage does not work" in said
+
+
 def test_doctor_says_what_works(capsys):
     main(["doctor"])
     said = capsys.readouterr().out

@@ -31,7 +31,8 @@ from prefrl.benchmark.suite import Run, Suite, suite_of_json
 from prefrl.benchmark.work import COLUMNS, job_of
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.role import only_one
-from prefrl.runtime.rundir import RunDirectory, write_atomically
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.writing import write_atomically
 
 __all__ = ["BenchmarkFolder", "Row"]
 

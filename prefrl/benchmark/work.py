@@ -37,8 +37,9 @@ from prefrl.errors import ConfigError, PrefrlError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.role import Heartbeat, StopSignal, die_with_parent, only_one
-from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import BAD_INPUT, STOPPED
+from prefrl.runtime.versions import installed_versions
 
 __all__ = ["COLUMNS", "job_of", "main", "work"]
 

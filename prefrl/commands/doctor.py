@@ -17,7 +17,7 @@ from prefrl.commands.console import console
 from prefrl.control.films.clips import choose_gl
 from prefrl.core.store import LabelStore
 from prefrl.errors import StoreError
-from prefrl.runtime.rundir import installed_versions
+from prefrl.runtime.versions import installed_versions
 
 __all__ = ["Doctor", "Finding", "doctor", "examine"]
 
@@ -59,13 +59,7 @@ def examine() -> Iterator[Finding]:
     else:
         advice = "Not needed but for pictures: small nets are as fast on the CPU."
         yield Finding("GPU", True, "none that torch can use", advice)
-    backend = choose_gl()
-    yield Finding(
-        "films",
-        backend is not None,
-        f"MuJoCo draws with {backend}" if backend else "no GL to draw MuJoCo with",
-        "" if backend else "On Debian: apt-get install libegl1 libgl1-mesa-dri, or libosmesa6.",
-    )
+    yield _films()
     yield _store()
     free = shutil.disk_usage(Path.cwd()).free
     yield Finding(
@@ -76,6 +70,17 @@ def examine() -> Iterator[Finding]:
     )
     absent = [extra for module, extra in _EXTRAS.items() if util.find_spec(module) is None]
     yield Finding("later extras", True, f"not installed: {', '.join(absent) or 'none'}")
+
+
+def _films() -> Finding:
+    asked, backend = os.environ.get("MUJOCO_GL"), choose_gl()
+    if backend is None:
+        advice = "On Debian: apt-get install libegl1 libgl1-mesa-dri, or libosmesa6."
+        return Finding("films", False, "no GL to draw MuJoCo with", advice)
+    if asked and asked != backend:  # with it set, MuJoCo's environments cannot even be made
+        advice = f"Unset it: MuJoCo draws with {backend}."
+        return Finding("films", False, f"MUJOCO_GL={asked} does not work", advice)
+    return Finding("films", True, f"MuJoCo draws with {backend}")
 
 
 def _store() -> Finding:

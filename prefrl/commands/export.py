@@ -13,7 +13,7 @@ import tyro
 from prefrl.commands.align import is_text
 from prefrl.commands.console import console, errors
 from prefrl.control.export import export_segments
-from prefrl.core.disk import whole_file
+from prefrl.core.disk import naming, whole_file
 from prefrl.errors import ConfigError
 from prefrl.runtime.export import Form
 from prefrl.runtime.rundir import RunDirectory
@@ -60,8 +60,9 @@ def export(command: Export) -> None:
         )
     if command.output == _STANDARD_OUTPUT:
         try:
-            sys.stdout.writelines(made.lines())
-            sys.stdout.flush()
+            with naming(Path("standard output")):
+                sys.stdout.writelines(made.lines())
+                sys.stdout.flush()
         except BrokenPipeError:  # who reads has seen enough, and is not to be told more at the exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
+from rich.text import Text
 
+from prefrl.commands.console import errors
 from prefrl.core.store import Counts
 from prefrl.runtime.role import RoleStatus
+from prefrl.runtime.troubles import Trouble, about_saving
 
 __all__ = ["AlignProgress", "LiveLine", "SftProgress", "TrainingProgress"]
 
@@ -21,6 +24,7 @@ NO_LABELS = -1
 """The budget of a run that asks nothing."""
 
 _SECONDS_BETWEEN_LINES = 10.0
+_WIDE = 120  # columns of a terminal that has room for a bar
 _SECONDS_BETWEEN_REMINDERS = 60.0
 _LEAST_SHARE = 0.02  # of the whole, done before there is an estimate of the time left
 
@@ -84,14 +88,10 @@ class LiveLine:
         self._budget = None if labels == NO_LABELS else "" if labels is None else f"/{labels}"
         self._figures = figures
         self._console = console
-        shown = "  ".join(f"{words} {{task.fields[{column}]}}" for words, column, _ in figures)
+        beside = (TimeElapsedColumn(), BarColumn(bar_width=24)) if console.width >= _WIDE else ()
         self._progress = Progress(
-            TextColumn(f"[bold]{{task.completed:,.0f}}[/] {unit}"),
-            BarColumn(bar_width=24),
-            TextColumn(self._labels("{task.fields[labels]}") + shown),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            TextColumn("[yellow]{task.fields[note]}"),
+            _Line(unit, self._told),
+            *beside,
             console=console,
             disable=not console.is_terminal,
         )
@@ -102,6 +102,7 @@ class LiveLine:
         self._labelled = 0
         self._last_line = time.monotonic()
         self._reminded = float("-inf")
+        self._warned: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -123,6 +124,7 @@ class LiveLine:
 
         Between two rows of metrics, which may be minutes, it says how far it is.
         """
+        self.warn(about_saving(status))
         waits = counts is not None
         self._pace.wait(waits)
         done = status.about.get(self._counter)
@@ -141,6 +143,13 @@ class LiveLine:
             return
         self._reminded = now
         self._console.print(f"the agent is {status.state}", soft_wrap=True)
+
+    def warn(self, troubles: Sequence[Trouble]) -> None:
+        """Prints those of a kind that was not there before."""
+        for trouble in troubles:
+            if trouble.kind not in self._warned:
+                self._warned.add(trouble.kind)
+                errors.print(trouble.text, style="bold yellow", markup=False, soft_wrap=True)
 
     def say(self, note: str) -> None:
         """Says what goes on beside the figures."""
@@ -170,15 +179,39 @@ class LiveLine:
         ):
             return
         self._last_line = now
-        told = "  ".join(f"{words} {self._shown[column]}" for words, column, _ in self._figures)
+        told = self._told(self._shown | {"labels": self._labelled})
         self._console.print(
-            f"{done:,}/{self._total:,} {self._unit}  {self._labels(str(self._labelled))}{told}  "
-            f"{self._pace.left(done, self._total)}",
+            f"{done:,}/{self._total:,} {self._unit}  {told}  {self._pace.left(done, self._total)}",
             soft_wrap=True,
         )
 
+    def _told(self, shown: Mapping[str, Any]) -> str:
+        """Labels and figures, in a line."""
+        told = (f"{words} {shown[column]}" for words, column, _ in self._figures)
+        return self._labels(str(shown["labels"])) + "  ".join(told)
+
     def _labels(self, told: str) -> str:
         return "" if self._budget is None else f"labels {told}{self._budget}  "
+
+
+class _Line(ProgressColumn):
+    """How far it is, the time left, what it waits for, and the figures.
+
+    They are one column: what a narrow terminal has no room for is cut off at the end.
+    """
+
+    def __init__(self, unit: str, told: Callable[[Mapping[str, Any]], str]) -> None:
+        super().__init__()
+        self._unit, self._told = unit, told
+
+    def render(self, task: Task) -> Text:
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(f"{task.completed:,.0f}", "bold").append(f" {self._unit}  ")
+        if left := task.fields["left"]:
+            line.append(f"{left}  ")
+        if note := task.fields["note"]:
+            line.append(f"{note}  ", "yellow")
+        return line.append(self._told(task.fields))
 
 
 class TrainingProgress(LiveLine):

@@ -61,6 +61,7 @@ def _work(begin: Callable[..., SftResult], config: SftConfig) -> None:
         result = begin(
             on_begin=on_begin,
             on_step=progress.update,
+            on_agent=lambda status: progress.hear(status, None),
             on_sampling=lambda: progress.say("sampling before and after"),
         )
     _show(config, result)

@@ -12,10 +12,9 @@ from rich.table import Table
 
 from prefrl.runtime.role import RoleStatus, read_status
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import unsaved_of
 from prefrl.runtime.tables import last_row
 from prefrl.runtime.tally import Tally, tally_of
-from prefrl.runtime.troubles import troubles_of
+from prefrl.runtime.troubles import steps_of, troubles_of
 
 __all__ = ["describe_run"]
 
@@ -63,13 +62,9 @@ def describe_run(run: RunDirectory) -> Table:
 
 def _troubles(run: RunDirectory) -> list[str]:
     """What keeps a run from being saved, and an agent's from learning."""
-    unsaved = unsaved_of(read_status(run, "agent"))
-    texts = [unsaved] if unsaved else []
-    steps = run.read_json(run.config).get("steps")
-    if "env_id" not in run.read_json(run.config) or not isinstance(steps, int):
-        return texts
+    steps = steps_of(run.read_json(run.config))
     found = troubles_of(run, total_steps=steps, finished=run.summary.is_file())
-    return [*texts, *(trouble.text for trouble in found)]
+    return [trouble.text for trouble in found]
 
 
 def _describe_reward(row: Mapping[str, float | int | str] | None, tally: Tally) -> str:

@@ -25,15 +25,12 @@ from prefrl.control.train import extend as extend_training
 from prefrl.control.train import extended_config
 from prefrl.control.train import resume as resume_training
 from prefrl.control.train import train as run_training
-from prefrl.core.store import Counts
 from prefrl.errors import ConfigError
 from prefrl.report import write_report
 from prefrl.runtime.parallel import check_alone
-from prefrl.runtime.role import RoleStatus
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import unsaved_of
 from prefrl.runtime.supervisor import RoleCommand
-from prefrl.runtime.troubles import Trouble, troubles_of
+from prefrl.runtime.troubles import troubles_of
 
 __all__ = [
     "NOTHING_LEARNED",
@@ -153,8 +150,8 @@ def _work(begin: Callable[..., Result], config: TrainConfig, page: PageConfig | 
         if page is None:
             progress.start()
         watch = _Watch(config, progress)
-        result = begin(on_rollout=watch.update, on_agent=watch.hear, beside=beside)
-    _show(config, result, watch)
+        result = begin(on_rollout=watch.update, on_agent=progress.hear, beside=beside)
+    _show(config, result, progress)
 
 
 class _Watch:
@@ -162,7 +159,6 @@ class _Watch:
 
     def __init__(self, config: TrainConfig, progress: TrainingProgress) -> None:
         self._config, self._progress = config, progress
-        self._said: set[str] = set()
         self._looked = time.monotonic()
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
@@ -172,23 +168,11 @@ class _Watch:
             return
         self._looked = time.monotonic()
         run = RunDirectory.open(self._config.run_path)
-        self.say(troubles_of(run, total_steps=self._config.steps, finished=False))
-
-    def hear(self, status: RoleStatus, counts: Counts | None) -> None:
-        """Takes in what the agent says of itself."""
-        self._progress.hear(status, counts)
-        if unsaved := unsaved_of(status):
-            self.say([Trouble("unsaved", unsaved, is_fatal=False)])
-
-    def say(self, troubles: Sequence[Trouble]) -> None:
-        """Prints those of a kind that was not there before."""
-        for trouble in troubles:
-            if trouble.kind not in self._said:
-                self._said.add(trouble.kind)
-                errors.print(trouble.text, style="bold yellow", markup=False, soft_wrap=True)
+        found = troubles_of(run, total_steps=self._config.steps, finished=False)
+        self._progress.warn(found)
 
 
-def _show(config: TrainConfig, result: Result, watch: _Watch) -> None:
+def _show(config: TrainConfig, result: Result, progress: TrainingProgress) -> None:
     if not result.finished:
         show_stopped(result.run)
         return
@@ -218,7 +202,7 @@ def _show(config: TrainConfig, result: Result, watch: _Watch) -> None:
         f"--seed {config.seed + 1}",
         soft_wrap=True,
     )
-    watch.say(result.troubles)
+    progress.warn(result.troubles)
     if not result.learned:
         errors.print("prefrl: nothing was learned.", style="red")
         sys.exit(NOTHING_LEARNED)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
@@ -20,11 +21,11 @@ from prefrl.control.agent.rollback import Rollback
 from prefrl.control.config import TrainConfig, config_as_json, devices_of
 from prefrl.control.policies.evaluations import Evaluations
 from prefrl.control.tracking import start_tracking
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
-from prefrl.runtime.role import Heartbeat, StopSignal, read_status
+from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint, taking_up
+from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import saving, unsaved_of
-from prefrl.runtime.troubles import troubles_of
+from prefrl.runtime.saving import saving
+from prefrl.runtime.troubles import tell_troubles
 
 __all__ = ["AgentRole"]
 
@@ -76,11 +77,8 @@ class AgentRole:
         self._evaluations = Evaluations(config, run, go_on=self._evaluating)
         checkpoint = load_checkpoint(run.checkpoints)
         if checkpoint is not None:
-            self.agent.load_state_dict(checkpoint.state["agent"])
-            if self._replay is not None:
-                self._replay.load(checkpoint.state["replay"])
-            preferences.load_state_dict(checkpoint.state["preferences"])
-            self._evaluations.load_state_dict(checkpoint.state.get("evaluations", {}))
+            with taking_up(checkpoint):
+                self._load(checkpoint.state)
             heartbeat.beat(saved=self._place)
             _log.info("going on from checkpoint %d", checkpoint.number)
         # An update has no step of the environments.
@@ -92,6 +90,13 @@ class AgentRole:
         self._looked_at = time.monotonic()
         self._saved_at, self._checked_at = time.monotonic(), self.agent.model.num_timesteps
         self._saved_step: int | None = None
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.agent.load_state_dict(state["agent"])
+        if self._replay is not None:
+            self._replay.load(state["replay"])
+        self.preferences.load_state_dict(state["preferences"])
+        self._evaluations.load_state_dict(state.get("evaluations", {}))
 
     def step(self) -> bool:
         """One rollout and one update; saves a checkpoint when one is due.
@@ -153,9 +158,7 @@ class AgentRole:
 
     def _say_what_is_wrong(self) -> None:
         self._looked_at = time.monotonic()
-        found = troubles_of(self._run, total_steps=self._config.steps, finished=False)
-        texts = [unsaved_of(read_status(self._run, "agent")), *(one.text for one in found)]
-        self._heartbeat.beat(troubles=[text for text in texts if text])
+        tell_troubles(self._heartbeat, self._run, total_steps=self._config.steps)
 
     @property
     def _place(self) -> str:

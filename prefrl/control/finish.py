@@ -23,11 +23,13 @@ from prefrl.control.policies.evaluate import Evaluation, evaluate
 from prefrl.control.policies.kept import KeptPolicy, check_nets_of_run, choose_policy
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.errors import PrefrlError
-from prefrl.runtime.rundir import RunDirectory, installed_versions, write_arrays
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import read_rows
 from prefrl.runtime.tally import tally_of
 from prefrl.runtime.troubles import Trouble, troubles_of
+from prefrl.runtime.versions import installed_versions
 from prefrl.runtime.weights import latest_weights, newest_version, put_into
+from prefrl.runtime.writing import write_arrays
 
 __all__ = ["Result", "finish_run", "load_run"]
 

@@ -39,10 +39,11 @@ from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.figures import check_figures
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
-from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.saving import HAS_STOPPED
 from prefrl.runtime.side_by_side import OnAgent, running_beside, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
+from prefrl.runtime.versions import about_this_release
 
 __all__ = ["Result", "extend", "extended_config", "resume", "train"]
 
@@ -69,9 +70,9 @@ def train(
 ) -> Result:
     """Trains an agent from comparisons of segments, and writes the run directory.
 
-    SIGTERM and Ctrl-C save and stop; ``resume`` goes on. Where the config has people answer, the
-    films for them are made; the page that shows them is served by ``prefrl label``, or comes along
-    as ``beside``.
+    SIGTERM and Ctrl-C save and stop, except in a thread; ``resume`` goes on. Where the config has
+    people answer, the films for them are made; the page that shows them is served by ``prefrl
+    label``, or comes along as ``beside``.
 
     Args:
         config: What to do.
@@ -95,7 +96,7 @@ def train(
     config, _ = with_settings(config)
     content = config_as_json(config)
     run = RunDirectory.create(config.run_path)
-    run.write_json(run.versions, installed_versions())
+    run.write_json(run.versions, about_this_release())
     try:
         _take_along(config, run)
     except BaseException:  # nothing has begun: the place is free for another try

@@ -1,8 +1,9 @@
-"""The disk under the label store: is it local, has it room, and files that are whole or absent."""
+"""The disk: is it local, has it room, what it refuses, and files that are whole or absent."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -11,10 +12,13 @@ from pathlib import Path
 
 from prefrl.errors import StoreError
 
-__all__ = ["check_place", "whole_file"]
+__all__ = ["check_place", "in_words", "is_full", "naming", "whole_file"]
 
 _MOUNTS = Path("/proc/self/mounts")  # Linux; elsewhere nothing is known, and nothing refused
 _LEAST_FREE = 32 * 2**20
+_NO_ROOM = 2**20  # where a line of a log may still find its way, but nothing that matters
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Two processes on an NFS home corrupted a database: rollback mode needs file locks that work, and
 # a write that came back must be on disk. The same names with "fuse." before them count too.
 _NETWORK = frozenset(
@@ -44,6 +48,44 @@ def check_place(folder: Path) -> None:
             f"expected {_LEAST_FREE / 2**20:.0f} MB free for the label store in {folder}, got "
             f"{free / 2**20:.1f} MB; make room."
         )
+
+
+def is_full(folder: Path) -> bool:
+    """Whether there is no room to speak of on the disk that holds a folder."""
+    try:
+        return shutil.disk_usage(folder).free < _NO_ROOM
+    except OSError:
+        return False
+
+
+def in_words(error: OSError) -> str:
+    """A sentence for what the system refused: the file, why, and what to do.
+
+    Args:
+        error: As the system raised it; see ``naming`` for the file.
+    """
+    why = error.strerror or str(error)
+    what, advice = "read or write", "look whether it was moved or removed, or choose another place"
+    if error.errno in _FULL:
+        what, advice = "write", "make room there"
+    elif error.errno in _FORBIDDEN:
+        advice = "look at whose it is and who may write there, or choose another place"
+    return f"expected to {what} {error.filename}, but {why[:1].lower()}{why[1:]}; {advice}."
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Has an ``OSError`` say which file it is about, where it does not: a full disk names none.
+
+    Args:
+        path: The file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -44,7 +44,7 @@ def open_sqlite(place: str) -> tuple[Engine, Engine]:
 
     Raises:
         StoreError: If SQLite is too old, the place is on a network or full, the file cannot be
-            made, is no database, or is damaged, or SQLite does not take a setting.
+            made, read or written, is no database, or is damaged, or SQLite does not take a setting.
     """
     url = sa.make_url(place) if "://" in place else _file_url(place)
     if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.query:
@@ -63,6 +63,11 @@ def open_sqlite(place: str) -> tuple[Engine, Engine]:
     if path.parent.is_dir():
         check_place(path.parent)
     _make_private(path)
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise StoreError(
+            f"expected a label store that this user may read and write, but {path} is not; ask its "
+            "owner, or work on a copy that is yours."
+        )
     doubtful = _was_left_in_the_middle(path) or path.stat().st_size <= _LARGEST_TO_LOOK_THROUGH
     reader, writer = _engines(url, "truncate", QueuePool)
     if doubtful and (found := look_through(reader)):
@@ -203,7 +208,8 @@ def _make_private(path: Path) -> None:
     except FileExistsError:
         # By name: to open and close a file drops the locks that this process holds on it.
         if path.is_file() and path.stat().st_mode & 0o077:
-            path.chmod(0o600)
+            with suppress(OSError):  # of another's, or on a disk that cannot be written to
+                path.chmod(0o600)
     except OSError as error:
         raise StoreError(
             f"expected a place for the label store at {path}, but {error.strerror}; make the "

@@ -14,13 +14,15 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from prefrl.core.disk import naming
 from prefrl.errors import ConfigError, NotEnoughDataError, StoreError
 from prefrl.report import figures as drawn
 from prefrl.report.tables import Pair, RunRecord, Table, column, find_setting, number, read_run
-from prefrl.runtime.figures import FigureFunction, own_figures
-from prefrl.runtime.rundir import RunDirectory, write_atomically
+from prefrl.runtime.figures import FigureFunction, OwnFigure, own_figures
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tally import tally_of
-from prefrl.runtime.troubles import troubles_of
+from prefrl.runtime.troubles import steps_of, troubles_of
+from prefrl.runtime.writing import write_atomically
 
 __all__ = ["write_report"]
 
@@ -92,9 +94,15 @@ def write_report(run: RunDirectory, *, figures: Sequence[str | FigureFunction] =
     Raises:
         ConfigError: If a figure of the user's own cannot be found.
         RunDirectoryError: If the directory holds nothing of a run at all.
+        OSError: If it cannot be written there; it says where.
     """
     record, own = read_run(run), own_figures(run, figures)
-    run.report.mkdir(exist_ok=True)
+    with naming(run.report):
+        run.report.mkdir(exist_ok=True)
+        return _write(run, record, own)
+
+
+def _write(run: RunDirectory, record: RunRecord, own: Sequence[OwnFigure]) -> Path:
     parts = [*_headline(run, record), *_troubles(run, record), *_notes(record), *_films(run)]
     for name, title, reading, draw in _SECTIONS:
         parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(reading)}</p>"]
@@ -110,7 +118,7 @@ def write_report(run: RunDirectory, *, figures: Sequence[str | FigureFunction] =
 
 
 def _page(title: str, body: str) -> str:
-    style = files("prefrl.report").joinpath("style.css").read_text()
+    style = files("prefrl.report").joinpath("style.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -186,10 +194,8 @@ def _labels_and_version(run: RunDirectory, record: RunRecord) -> list[float]:
 
 
 def _troubles(run: RunDirectory, record: RunRecord) -> Iterator[str]:
-    """Signs that an agent cannot learn."""
-    steps = record.config.get("steps")
-    if "env_id" not in record.config or not isinstance(steps, int):
-        return
+    """Signs that an agent cannot learn, or that its run cannot be saved."""
+    steps = steps_of(record.config)
     for trouble in troubles_of(run, total_steps=steps, finished=bool(record.summary)):
         yield f'<div class="notes"><p>{escape(trouble.text)}</p></div>'
 

@@ -230,7 +230,7 @@ def read_pairs(path: Path) -> list[Pair]:
         RunDirectoryError: If the file is missing or is no list of objects.
     """
     try:
-        rows = json.loads(path.read_text())
+        rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunDirectoryError(f"expected a list of pairs in {path}, but {error}.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

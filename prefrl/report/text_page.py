@@ -12,8 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from prefrl.runtime.rundir import RunDirectory, write_atomically
+from prefrl.core.disk import naming
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import read_rows
+from prefrl.runtime.troubles import troubles_of
+from prefrl.runtime.writing import write_atomically
 
 __all__ = ["write_text_report"]
 
@@ -43,18 +46,27 @@ def write_text_report(run: RunDirectory) -> Path:
 
     Returns:
         The path of its page.
+
+    Raises:
+        OSError: If it cannot be written there; it says where.
     """
+    with naming(run.report):
+        run.report.mkdir(exist_ok=True)
+        return _write(run)
+
+
+def _write(run: RunDirectory) -> Path:
     rows = read_rows(run.metrics)
-    run.report.mkdir(exist_ok=True)
     pictures = [name for name in (_curve(run, rows, *curve) for curve in _CURVES) if name]
     pictures = [name for name in (_frontier(run, rows), _losses(run, rows)) if name] + pictures
     pictures += [name for name in (_tuning(run, rows, *curve) for curve in _TUNING_CURVES) if name]
     summary = run.read_json(run.summary) if run.summary.is_file() else {}
     config = run.read_json(run.config) if run.config.is_file() else {}
-    style = (Path(__file__).parent / "style.css").read_text()
+    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
     title = f"{config.get('model', run.root.name)}, {config.get('method', '')}"
     body = [
         f"<h1>{html.escape(title)}</h1>",
+        _troubles(run, finished=bool(summary)),
         _figures(summary),
         "".join(f'<figure><img src="{name}" alt="{name[:-4]}"></figure>' for name in pictures),
         _examples(run),
@@ -67,6 +79,12 @@ def write_text_report(run: RunDirectory) -> Path:
     path = run.report / "index.html"
     write_atomically(path, page.encode())
     return path
+
+
+def _troubles(run: RunDirectory, *, finished: bool) -> str:
+    found = troubles_of(run, total_steps=None, finished=finished)
+    told = (f"<p>{html.escape(trouble.text)}</p>" for trouble in found)
+    return "".join(f'<div class="notes">{text}</div>' for text in told)
 
 
 def _points(rows: list[dict[str, str]], x: str, y: str) -> list[tuple[float, float]]:

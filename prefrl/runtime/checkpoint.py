@@ -32,11 +32,18 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from prefrl.core.disk import naming
 from prefrl.errors import RunDirectoryError
 from prefrl.failpoints import fail_point
-from prefrl.runtime.rundir import sync_folder
+from prefrl.runtime.writing import sync_folder
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "whole_checkpoints"]
+__all__ = [
+    "Checkpoint",
+    "load_checkpoint",
+    "save_checkpoint",
+    "taking_up",
+    "whole_checkpoints",
+]
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"\d{6,}")
@@ -79,7 +86,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> Path:
     about = {name: {"bytes": len(c), "sha256": _sha256(c)} for name, c in files.items()}
     files["manifest.json"] = json.dumps({"format": _FORMAT, "files": about}).encode()
 
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # not its parents: of a run that was moved no stray one is made
     _remove_leftovers(folder)  # they may be what fills the disk
     number = max(_checkpoints(folder), default=0) + 1
     path = folder / f"{number:06d}"
@@ -116,7 +123,8 @@ def whole_checkpoints(folder: Path) -> Iterator[Checkpoint]:
     """Reads the checkpoints that are whole, the newest first, each when it is asked for.
 
     Raises:
-        RunDirectoryError: If there are checkpoints, and all are damaged.
+        RunDirectoryError: If there are checkpoints, and all are damaged; or one is of another
+            release.
     """
     found = _checkpoints(folder)
     refused: list[str] = []
@@ -138,6 +146,23 @@ def whole_checkpoints(folder: Path) -> Iterator[Checkpoint]:
         )
 
 
+@contextlib.contextmanager
+def taking_up(checkpoint: Checkpoint) -> Iterator[None]:
+    """Around the use of a checkpoint's state: one of another release may lack what this one needs.
+
+    Raises:
+        RunDirectoryError: If it does.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise RunDirectoryError(
+            f"expected a checkpoint as this release of prefrl writes it, but checkpoint "
+            f"{checkpoint.number} has no {error}; go on with the release in the run's "
+            "versions.json."
+        ) from error
+
+
 def _read(path: Path) -> dict[str, Any]:
     contents = _verified(path)
     state = _put_together(json.loads(contents["state.json"]), load(contents["state.safetensors"]))
@@ -150,7 +175,10 @@ def _verified(path: Path) -> dict[str, bytes]:
     """The contents of a checkpoint's files, if they are what the manifest says."""
     manifest = json.loads((path / "manifest.json").read_bytes())
     if manifest["format"] != _FORMAT:
-        raise ValueError(f"expected format {_FORMAT}, got {manifest['format']}")
+        raise RunDirectoryError(
+            f"expected a checkpoint of format {_FORMAT}, but {path} is of format "
+            f"{manifest['format']}; go on with the release in the run's versions.json."
+        )
     contents = {}
     for name in _CONTENTS:
         about, content = manifest["files"][name], (path / name).read_bytes()
@@ -213,7 +241,7 @@ def _put_together(tree: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         file.write(content)
         file.flush()
         fail_point("checkpoint:before-fsync")

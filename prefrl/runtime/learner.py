@@ -21,7 +21,7 @@ from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig, FitReport
 from prefrl.errors import ConfigError, FitInterruptedError, NonFiniteError
 from prefrl.runtime.fitting import CalibrateOn, LearnedReward, StandardizeOn, fit_once, weights_hash
-from prefrl.runtime.rundir import RunDirectory, write_arrays
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import CsvTable
 from prefrl.runtime.weights import (
     Weights,
@@ -30,6 +30,7 @@ from prefrl.runtime.weights import (
     publish_weights,
     put_into,
 )
+from prefrl.runtime.writing import write_arrays
 
 __all__ = ["LearnerConfig", "Recent", "RewardLearner"]
 

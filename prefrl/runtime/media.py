@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 from prefrl.core.media import SUFFIXES
-from prefrl.runtime.rundir import sync_folder, write_atomically
+from prefrl.runtime.writing import sync_folder, write_atomically
 
 __all__ = ["add_medium"]
 

@@ -9,14 +9,17 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prefrl.core.disk import in_words
 from prefrl.errors import RoleError, RunDirectoryError
-from prefrl.runtime.rundir import RunDirectory, replace_file
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.writing import replace_file
 
 __all__ = [
     "Heartbeat",
@@ -99,7 +102,7 @@ class Heartbeat:
 def read_status(run: RunDirectory, role: str) -> RoleStatus | None:
     """What a role said of itself last; None if it never did."""
     try:
-        return RoleStatus(**json.loads((run.status / f"{role}.json").read_text()))
+        return RoleStatus(**json.loads((run.status / f"{role}.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -107,7 +110,8 @@ def read_status(run: RunDirectory, role: str) -> RoleStatus | None:
 class StopSignal:
     """Notes SIGTERM and SIGINT; the loop that holds it looks at ``requested`` when it can stop.
 
-    Use it as a context manager in the main thread: afterwards the signals mean what they did.
+    Use it as a context manager: afterwards the signals mean what they did. They come to the main
+    thread alone, so in another one it notes nothing.
     """
 
     def __init__(self) -> None:
@@ -126,7 +130,8 @@ class StopSignal:
         return 0.0 if self.requested_at is None else time.monotonic() - self.requested_at
 
     def __enter__(self) -> StopSignal:
-        for which in (signal.SIGTERM, signal.SIGINT):
+        is_main = threading.current_thread() is threading.main_thread()
+        for which in (signal.SIGTERM, signal.SIGINT) if is_main else ():
             self._before[which] = signal.signal(which, self._note)
         return self
 
@@ -182,7 +187,7 @@ def only_one(
     try:
         file = path.open("a+")
     except OSError as error:
-        raise RunDirectoryError(f"expected to write to {path}, but {error.strerror}.") from error
+        raise RunDirectoryError(in_words(error)) from error
     with file:
         until = time.monotonic() + patience
         while True:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from prefrl.core.disk import in_words
 from prefrl.errors import (
     EnvironmentFaultError,
     NonFiniteError,
@@ -68,6 +70,12 @@ def run_role(
         except StoreError as error:
             # A full disk or a lock may pass: the supervisor tries again, a few times.
             _log.error("%s", error)
+            return 1
+        except OSError as error:
+            if error.filename is None:
+                raise
+            traceback.print_exc()
+            _log.error("%s", in_words(error))  # last: the supervisor tells it
             return 1
         except PrefrlError as error:
             _log.error("%s", error)

@@ -43,34 +43,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
-import platform
-import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from prefrl.core.disk import in_words
 from prefrl.errors import RunDirectoryError
-from prefrl.failpoints import fail_point
+from prefrl.runtime.versions import check_format
+from prefrl.runtime.writing import write_atomically
 
-__all__ = [
-    "RunDirectory",
-    "as_npz",
-    "installed_versions",
-    "replace_file",
-    "sync_folder",
-    "write_arrays",
-    "write_atomically",
-]
-
-_REPORTED_PACKAGES = ("prefrl", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
-_IF_INSTALLED = ("transformers",)
+__all__ = ["RunDirectory"]
 
 
 class RunDirectory:
@@ -88,15 +72,18 @@ class RunDirectory:
         """Makes a new, empty run directory.
 
         Raises:
-            RunDirectoryError: If something is there already.
+            RunDirectoryError: If something is there already, or nothing can be made there.
         """
         run = cls(root)
-        if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
-            raise RunDirectoryError(
-                f"expected a new run directory, but {run.root} exists and is not empty; "
-                "choose another --run, or move it away."
-            )
-        run.make_folders()
+        try:
+            if taken := _what_takes(run.root):
+                raise RunDirectoryError(
+                    f"expected a new run directory, but {run.root} {taken}; choose another --run, "
+                    "or move it away."
+                )
+            run.make_folders()
+        except OSError as error:
+            raise RunDirectoryError(in_words(error)) from error
         return run
 
     @classmethod
@@ -104,14 +91,19 @@ class RunDirectory:
         """Opens the directory of a run that was started.
 
         Raises:
-            RunDirectoryError: If it is not there or holds no config.
+            RunDirectoryError: If it is none, may not be read, or is of another release's format.
         """
         run = cls(root)
-        if not run.config.is_file():
+        try:
+            is_run = run.config.is_file()
+        except OSError as error:
+            raise RunDirectoryError(in_words(error)) from error
+        if not is_run:
             raise RunDirectoryError(
                 f"expected a run directory with a config.json, but {run.root} has none; "
                 "give the directory that `prefrl train` printed."
             )
+        check_format(run.versions)
         return run
 
     def check_unfinished(self) -> None:
@@ -320,7 +312,9 @@ class RunDirectory:
             RunDirectoryError: If the file is missing or damaged.
         """
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except PermissionError as error:
+            raise RunDirectoryError(in_words(error)) from error
         except (OSError, ValueError) as error:
             raise RunDirectoryError(f"expected a JSON object in {path}, but {error}.") from error
         if not isinstance(content, dict):
@@ -328,72 +322,10 @@ class RunDirectory:
         return content
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never half of it.
-
-    Raises:
-        OSError: If the disk is full or fails. The old file is as it was.
-    """
-    replace_file(path, content, point="write")
-    sync_folder(path.parent)
-
-
-def replace_file(path: Path, content: bytes, *, point: str, forced: bool = True) -> None:
-    """Puts a whole file in the place of an old one; its name is on disk after ``sync_folder``.
-
-    Args:
-        path: The file.
-        content: All of it.
-        point: Begins the names of its fail points.
-        forced: Whether the content is on disk when this returns. What is only about this moment
-            need not be.
-
-    Raises:
-        OSError: If the disk is full or fails. The old file is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            if forced:
-                fail_point(f"{point}:before-fsync")
-                os.fsync(file.fileno())
-        fail_point(f"{point}:before-rename")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)  # it takes room on a disk that may be full
-        raise
-    fail_point(f"{point}:after-rename")
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes an .npz file without pickles; a reader sees the old one or the new one, whole."""
-    write_atomically(path, as_npz(arrays))
-
-
-def as_npz(arrays: Mapping[str, Any]) -> bytes:
-    """The content of an .npz file without pickles."""
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
-    return content.getvalue()
-
-
-def sync_folder(folder: Path) -> None:
-    """Brings the names in a folder to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of Python, the platform and the packages that decide a run's result."""
-    versions = {"python": platform.python_version(), "platform": sys.platform}
-    for package in _REPORTED_PACKAGES:
-        versions[package] = metadata.version(package)
-    for package in _IF_INSTALLED:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
+def _what_takes(path: Path) -> str:
+    """What is in the way of a new folder, as the end of a sentence; nothing where it is free."""
+    if path.is_symlink() and not path.exists():
+        return f"is a link to {path.readlink()}, which is not there"
+    if path.exists() and not path.is_dir():
+        return "exists and is a file"
+    return "exists and is not empty" if path.exists() and any(path.iterdir()) else ""

@@ -69,7 +69,7 @@ def how_it_stopped(run: RunDirectory) -> Stopped:
     if why := status.about.get("unsaved", ""):
         what = f"the newest checkpoint could not be written ({why}; {_ASKS_FOR_ROOM})"
     elif status.state != HAS_STOPPED:
-        what = f"the agent was killed while it said {status.state!r}"
+        what = f"the agent died or was killed while it said {status.state!r}"
     elif "saved" in status.about:
         return Stopped(f"Saved and stopped, at {_place(status)}.", is_saved=True)
     else:

@@ -18,8 +18,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
-from prefrl.errors import RoleError
+from prefrl.core.disk import in_words, is_full
+from prefrl.errors import RoleError, RunDirectoryError
 from prefrl.runtime.role import read_status
 from prefrl.runtime.rundir import RunDirectory
 
@@ -85,7 +87,7 @@ class _Role:
         self.n_starts += 1
         self._started = self._heard = time.monotonic()
         self._saved, self._silence = self._names_saved(), ""
-        with self.log.open("ab") as log:
+        with self._open_log() as log:
             # A session of its own: Ctrl-C on the terminal is for the supervisor alone.
             self.process = subprocess.Popen(
                 self._argv,
@@ -94,6 +96,15 @@ class _Role:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _open_log(self) -> BinaryIO:
+        try:
+            return self.log.open("ab")
+        except OSError as error:
+            raise RunDirectoryError(
+                f"the {self.name} cannot be started: {in_words(error)} prefrl resume goes on from "
+                "the newest checkpoint."
+            ) from error
 
     def start_when_due(self) -> None:
         if time.monotonic() >= self._start_at:
@@ -114,26 +125,30 @@ class _Role:
         how = _how(code) + self._silence
         if not self.restarts:
             raise RoleError(
-                f"the {self.name} died with {how}: {self.last_line()} What was saved is kept; "
+                f"the {self.name} died with {self._last_words(how)} What was saved is kept; "
                 f"launch prefrl resume {run.root} as this was launched."
             )
         if self.essential and self._silences >= _MOST_SILENCES:
             raise RoleError(
                 f"the {self.name} was killed {self._silences} times, the last time{self._silence}, "
                 "and has saved nothing in between; let it do less at once, as with a smaller batch "
-                f"or microbatch, or look at {self.log} for what holds it up. What was learned so "
-                "far is kept."
+                f"or microbatch, or look at {self.log} for what holds it up. What was saved is "
+                "kept."
             )
         if self.essential and self._crashes >= _MOST_CRASHES:
             raise RoleError(
                 f"the {self.name} died {self._crashes} times within seconds, the last time with "
-                f"{how}: {self.last_line()} Look at {self.log}; what was learned so far is kept."
+                f"{self._last_words(how)} Look at {self.log}; what was saved is kept."
             )
         longest = _LONGEST_PAUSE if self.essential else _LONGEST_PAUSE_WITHOUT
         # The exponent is bounded too: a role may be tried for ever.
         pause = 0.0 if self._crashes == 1 else min(longest, 0.5 * 2 ** min(self._crashes, 20))
         self._start_at = time.monotonic() + pause
-        _log.warning("the %s died (%s); starting it again.", self.name, how)
+        if code == STOPPED:
+            ended = "was told to stop from outside."
+        else:  # one that a signal ended could not say why
+            ended = f"died with {self._last_words(how) if code > 0 else how + '.'}"
+        _log.warning("the %s %s It is started again.", self.name, ended)
 
     def give_up(self) -> None:
         """Notes that it ended with the word that trying again is of no use.
@@ -143,7 +158,7 @@ class _Role:
         """
         self.process = None
         if self.essential:
-            raise RoleError(f"the {self.name} cannot go on: {self.last_line()}")
+            raise RoleError(f"the {self.name} {self._last_words('cannot go on')}")
         self.is_left_dead = True
         _log.warning(
             "the %s cannot go on, and the run goes on without it: %s", self.name, self.last_line()
@@ -168,8 +183,15 @@ class _Role:
         return [] if self._saves is None else sorted(p.name for p in self._saves.glob("[!.]*"))
 
     def last_line(self) -> str:
-        """What it said last."""
+        """What it said last, or that there was no room for it."""
+        if is_full(self.log.parent):
+            return f"the disk that holds {self.log.parent.parent} is full; make room there."
         return last_line(self.log)
+
+    def _last_words(self, how: str) -> str:
+        """How it ended and what it said last, with a full stop."""
+        told = f"{how}: {self.last_line()}".rstrip(": ")
+        return told if told.endswith((".", "!", "?")) else f"{told}."
 
 
 def last_line(log: Path) -> str:

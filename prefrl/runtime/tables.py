@@ -7,8 +7,9 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from prefrl.core.disk import naming
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.rundir import write_atomically
+from prefrl.runtime.writing import write_atomically
 
 __all__ = ["CsvTable", "Metrics", "last_row", "read_rows"]
 
@@ -49,11 +50,11 @@ class CsvTable:
         """
         if self._columns is None:
             self._columns = list(row)
-            with self._path.open("w", newline="") as file:
+            with naming(self._path), self._path.open("w", newline="") as file:
                 csv.writer(file).writerow(self._columns)
         if list(row) != self._columns:
             raise ValueError(f"expected the columns {self._columns}, got {list(row)}.")
-        with self._path.open("a", newline="") as file:
+        with naming(self._path), self._path.open("a", newline="") as file:
             csv.writer(file).writerow(
                 format(v, ".6g") if isinstance(v, float) else v for v in row.values()
             )

@@ -1,15 +1,19 @@
-"""Signs that a run cannot learn, read from its files: for the terminal, the report and the page."""
+"""Signs that a run cannot learn or be saved, from its files: for terminal, report and page."""
 
 from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from prefrl.runtime.role import Heartbeat, RoleStatus, read_status
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.saving import unsaved_of
 
-__all__ = ["Trouble", "troubles_of"]
+__all__ = ["Trouble", "about_saving", "steps_of", "tell_troubles", "troubles_of"]
 
 _FEW, _SOME = 10, 20
 _MOST_TIES = 0.8
@@ -20,7 +24,7 @@ _NO_CORRELATION = 0.05
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that keeps a run from learning."""
+    """Something that keeps a run from learning, or from being saved."""
 
     kind: str
     """Which one it is, whatever its figures."""
@@ -30,24 +34,50 @@ class Trouble:
     """Whether nothing is learned as long as it lasts."""
 
 
-def troubles_of(run: RunDirectory, *, total_steps: int, finished: bool) -> list[Trouble]:
-    """What a control run's tables show, the worst first.
+def troubles_of(run: RunDirectory, *, total_steps: int | None, finished: bool) -> list[Trouble]:
+    """What a run's files show, the worst first.
 
     Args:
         run: Which run; its tables may be growing.
-        total_steps: Environment steps of the whole training.
+        total_steps: Environment steps of the whole training; None of a language model, whose tables
+            are not looked at.
         finished: Whether the training is over, so that what has not come will not come.
 
     Returns:
         Empty where all is well, or too little is known yet.
     """
+    found = [] if finished else about_saving(read_status(run, "agent"))
+    if total_steps is not None:
+        found += _about_learning(run, total_steps, finished=finished)
+    return sorted(found, key=lambda trouble: not trouble.is_fatal)
+
+
+def steps_of(config: Mapping[str, Any]) -> int | None:
+    """Environment steps of a training by its ``config.json``; None of a language model."""
+    steps = config.get("steps")
+    return steps if "env_id" in config and isinstance(steps, int) else None
+
+
+def about_saving(status: RoleStatus | None) -> list[Trouble]:
+    """Whether checkpoints cannot be written, by what the agent said of itself last."""
+    unsaved = unsaved_of(status)
+    return [Trouble("unsaved", unsaved, is_fatal=False)] if unsaved else []
+
+
+def tell_troubles(heartbeat: Heartbeat, run: RunDirectory, *, total_steps: int | None) -> None:
+    """Has an agent that is at work say what is wrong with its run, for the labelling page."""
+    found = troubles_of(run, total_steps=total_steps, finished=False)
+    heartbeat.beat(troubles=[trouble.text for trouble in found])
+
+
+def _about_learning(run: RunDirectory, total_steps: int, *, finished: bool) -> list[Trouble]:
     rows, fits = _rows(run.metrics), _rows(run.fits)
     if not rows:
         return []
     found = [*_about_labels(rows, fits, total_steps, finished=finished), *_about_ties(fits)]
     if fits and not any(trouble.is_fatal for trouble in found):
         found += _about_reward(rows)
-    return sorted(found, key=lambda trouble: not trouble.is_fatal)
+    return found
 
 
 def _about_labels(
@@ -136,7 +166,7 @@ def _about_reward(rows: list[dict[str, float]]) -> list[Trouble]:
 def _rows(path: Path) -> list[dict[str, float]]:
     """All whole rows of a table of numbers; what is no number is left out."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return []
     whole = text[: text.rfind("\n") + 1].splitlines()

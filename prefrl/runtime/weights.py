@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from prefrl.errors import RunDirectoryError
 from prefrl.failpoints import fail_point
-from prefrl.runtime.rundir import write_atomically
+from prefrl.runtime.writing import write_atomically
 
 __all__ = [
     "Weights",
@@ -108,7 +108,7 @@ def newest_published(folder: Path) -> tuple[int, dict[str, Any]]:
     """
     version = newest_version(folder) or 0
     try:
-        told = json.loads((folder / f"v{version:06d}.json").read_text())
+        told = json.loads((folder / f"v{version:06d}.json").read_text(encoding="utf-8"))
         return version, dict(told["about"])
     except (OSError, ValueError, KeyError, TypeError):
         return version, {}
@@ -139,7 +139,7 @@ def latest_weights(folder: Path) -> Weights:
 
 def _read(path: Path) -> Weights:
     content = path.read_bytes()
-    told = json.loads(path.with_suffix(".json").read_text())
+    told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     if _sha256(content) != told["sha256"]:
         raise ValueError("the tensors are not those that the JSON beside them tells of")
     if _sha256(_as_json(told["about"])) != told["about_sha256"]:

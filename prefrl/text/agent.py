@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from prefrl.core.store import LabelStore
 from prefrl.errors import NotEnoughDataError
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint, taking_up
 from prefrl.runtime.parallel import ALONE, Workers, own_device
 from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Partners, UsedReward
 from prefrl.runtime.questioner import Questioner
@@ -21,6 +22,7 @@ from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.saving import saving
 from prefrl.runtime.tables import CsvTable, Metrics
+from prefrl.runtime.troubles import tell_troubles
 from prefrl.text import rows
 from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
 from prefrl.text.config import AlignConfig
@@ -306,13 +308,19 @@ class TextAgent:
         } | self._work.state_dict()
         with saving(self._heartbeat, self._place):
             save_checkpoint(self.run.checkpoints, state)
+        tell_troubles(self._heartbeat, self.run, total_steps=None)
         self._saved_at = time.monotonic()
 
     def _take_up(self) -> None:
         checkpoint = load_checkpoint(self.run.checkpoints)
         if checkpoint is None:
             return
-        state = checkpoint.state
+        with taking_up(checkpoint):
+            self._load(checkpoint.state)
+        self._heartbeat.beat(saved=self._place)
+        _log.info("going on from checkpoint %d", checkpoint.number)
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self._n_batches, self._n_rows = state["n_batches"], state["n_rows"]
         self._n_settled = state["n_settled"]
         self._rng.bit_generator.state = state["rng"]
@@ -323,8 +331,6 @@ class TextAgent:
         self._examples = [Example(tuple(ids), tuple(ranks)) for ids, ranks in state["examples"]]
         self._unlogged = list(state.get("unlogged", ()))  # older checkpoints have none
         self._work.load_state_dict(state, self._examples)
-        self._heartbeat.beat(saved=self._place)
-        _log.info("going on from checkpoint %d", checkpoint.number)
 
     @property
     def _place(self) -> str:

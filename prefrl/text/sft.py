@@ -14,12 +14,14 @@ from typing import Any
 import torch
 
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint, taking_up
 from prefrl.runtime.devices import choose_devices, use_cpu
-from prefrl.runtime.role import Heartbeat, StopSignal, only_one
-from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
+from prefrl.runtime.role import Heartbeat, RoleStatus, StopSignal, only_one
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.saving import HAS_STOPPED, saving
 from prefrl.runtime.tables import CsvTable, Metrics, read_rows, seconds_in
+from prefrl.runtime.versions import about_this_release, installed_versions
+from prefrl.runtime.writing import write_atomically
 from prefrl.text.card import Example, sft_card
 from prefrl.text.data.demonstrations import Demonstrations, as_examples, read_demonstrations
 from prefrl.text.data.forms import Seen
@@ -28,7 +30,7 @@ from prefrl.text.finish import save_policy
 from prefrl.text.methods.finetune import demonstration_loss, on_demonstrations
 from prefrl.text.nets.adapters import dropping_out
 from prefrl.text.nets.generate import sample_responses
-from prefrl.text.nets.models import LanguageModel, load_model
+from prefrl.text.nets.models import LanguageModel
 from prefrl.text.nets.policy import Policy
 from prefrl.text.responses import Prompt, Response, digest_of
 from prefrl.text.sft_config import SFT, SftConfig, sft_config_as_json, sft_config_from_json
@@ -77,10 +79,11 @@ class SftResult:
 
 @dataclass(frozen=True)
 class _Caller:
-    """What the caller brings along."""
+    """What the caller brings along, and when it began."""
 
     on_begin: Callable[[Amounts], None]
     on_step: Callable[[Metrics], None]
+    on_agent: Callable[[RoleStatus], None]
     on_sampling: Callable[[], None]
     began: float
 
@@ -90,6 +93,7 @@ def sft(
     *,
     on_begin: Callable[[Amounts], None] = lambda amounts: None,
     on_step: Callable[[Metrics], None] = lambda row: None,
+    on_agent: Callable[[RoleStatus], None] = lambda status: None,
     on_sampling: Callable[[], None] = lambda: None,
 ) -> SftResult:
     """Fine-tunes a language model on demonstrations, and writes the run directory.
@@ -100,6 +104,7 @@ def sft(
         config: What to do.
         on_begin: Called before the first step.
         on_step: Called with each new row of metrics.
+        on_agent: Called with what the training says of itself, when that is new.
         on_sampling: Called when all steps are taken, before samples are drawn.
 
     Returns:
@@ -109,13 +114,13 @@ def sft(
         PrefrlError: Before anything is written, if the config or the data cannot work.
     """
     use_cpu(config.threads)
-    began = time.monotonic()
+    caller = _Caller(on_begin, on_step, on_agent, on_sampling, time.monotonic())
     training = _Training(config)
     run = RunDirectory.create(config.run_path)
-    run.write_json(run.versions, installed_versions())
+    run.write_json(run.versions, about_this_release())
     run.write_json(run.config, sft_config_as_json(config))
     with only_one(run, _ROLE), StopSignal() as stop:
-        return _work(training, run, stop, _Caller(on_begin, on_step, on_sampling, began))
+        return _work(training, run, stop, caller)
 
 
 def resume_sft(
@@ -123,6 +128,7 @@ def resume_sft(
     *,
     on_begin: Callable[[Amounts], None] = lambda amounts: None,
     on_step: Callable[[Metrics], None] = lambda row: None,
+    on_agent: Callable[[RoleStatus], None] = lambda status: None,
     on_sampling: Callable[[], None] = lambda: None,
 ) -> SftResult:
     """Goes on with a run that was stopped or killed; the arguments are those of ``sft``.
@@ -135,9 +141,10 @@ def resume_sft(
     config = sft_config_from_json(run.read_json(run.config))
     run.make_folders()
     began = time.monotonic() - seconds_in(run.metrics)
+    caller = _Caller(on_begin, on_step, on_agent, on_sampling, began)
     use_cpu(config.threads)
     with only_one(run, _ROLE), StopSignal() as stop:
-        return _work(_Training(config), run, stop, _Caller(on_begin, on_step, on_sampling, began))
+        return _work(_Training(config), run, stop, caller)
 
 
 class _Training:
@@ -243,7 +250,7 @@ def _divided(examples: list[Response], config: SftConfig) -> tuple[list[Response
 
 
 def _work(training: _Training, run: RunDirectory, stop: StopSignal, caller: _Caller) -> SftResult:
-    heartbeat = Heartbeat(run, _ROLE)
+    heartbeat = Heartbeat(run, _ROLE, tell=caller.on_agent)
     heartbeat.beat("starting", step=0, total_steps=training.steps.total_steps)
     trained = (run.model / "config.json").is_file()  # killed while samples were drawn
     if not trained:
@@ -323,9 +330,10 @@ class _Loop:
         checkpoint = load_checkpoint(self._run.checkpoints)
         if checkpoint is None:
             return
-        state = checkpoint.state
-        self._training.load_state_dict(state)
-        self._n_rows, self._earlier_seconds = state["n_rows"], state["seconds"]
+        with taking_up(checkpoint):
+            state = checkpoint.state
+            self._training.load_state_dict(state)
+            self._n_rows, self._earlier_seconds = state["n_rows"], state["seconds"]
         self._heartbeat.beat(saved=f"step {self._training.steps.n_steps:,}")
         _log.info("going on from checkpoint %d", checkpoint.number)
 
@@ -340,8 +348,7 @@ def _finish(training: _Training, run: RunDirectory, began: float) -> SftResult:
     before = load_start(config.model, config.init, device)
     prompts = _prompts_to_show(training, before)
     if prompts:
-        after = load_model(str(run.model))
-        after.model.to(torch.device(device))
+        after = load_start(str(run.model), None, device)
         pairs = zip(_drawn(before, prompts, config), _drawn(after, prompts, config), strict=True)
         examples = [(old.prompt, old.text, new.text) for old, new in pairs]
     summary = _summary(training, run) | {"wall_seconds": round(time.monotonic() - began, 1)}

@@ -22,11 +22,12 @@ from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.parallel import join_workers, launched_as, own_device
 from prefrl.runtime.partners import Together
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
-from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.saving import HAS_STOPPED
 from prefrl.runtime.side_by_side import OnAgent, running_beside, work_side_by_side
 from prefrl.runtime.supervisor import RoleCommand
 from prefrl.runtime.tables import Metrics, seconds_in
+from prefrl.runtime.versions import about_this_release
 from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
 from prefrl.text.data.intake import bring_in, is_brought
@@ -85,7 +86,7 @@ def align(
         oracle: Who answers, instead of the config's: an object with ``compare(left, right)`` or a
             function of two ``Response``. It is called in this process.
         on_rollout: Called with new rows of metrics.
-        on_agent: Called with what the policy's process says of itself; never with ``sync``.
+        on_agent: Called with what the policy's process says of itself.
         beside: Says what else is to run beside, until all is evaluated, and which the run can do
             without; not with ``sync``.
         on_evaluation: Called with the share of the final evaluation that is done.
@@ -112,7 +113,7 @@ def align(
     check_texts(config, language)
     gold_of(config)
     run = RunDirectory.create(config.run_path)
-    run.write_json(run.versions, installed_versions())
+    run.write_json(run.versions, about_this_release())
     run.write_json(run.config, config_as_json(config))
     if config.data is not None:
         on_data(told)
@@ -205,7 +206,7 @@ def _in_one_process(
         labeller = Labeller(agent.store, responses, oracle)
         return Together(labeller, learner, agent.questioner, agent.samples)
 
-    heartbeat = Heartbeat(run, "agent")
+    heartbeat = Heartbeat(run, "agent", tell=lambda status: caller.on_agent(status, None))
     with (
         only_one(run, "agent"),
         LabelStore(run.labels) as store,

@@ -60,6 +60,16 @@ def test_segments_are_written_as_numbers_and_the_true_reward_is_not(run, capsys)
     assert str(TRUE_REWARD) not in shown
 
 
+def test_standard_output_on_a_full_disk_is_told(run, monkeypatch, capsys):
+    labelled(run, ["ab"], ["right"])
+    with open("/dev/full", "w", closefd=True) as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(SystemExit) as ended:
+            main(["export", str(run.root), "--output", "-"])
+    assert ended.value.code == 2
+    assert "write standard output, but no space left on device" in capsys.readouterr().err
+
+
 def test_by_default_it_goes_to_a_file_in_the_run_which_is_named(run, capsys):
     labelled(run, ["ab", "cd"], ["right", "tie"])
     main(["export", str(run.root)])

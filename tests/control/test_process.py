@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +10,10 @@ from prefrl import PreferenceConfig, RunDirectory, TrainConfig
 from prefrl.control.config import config_as_json
 from prefrl.control.process import main
 from prefrl.core import sqlite
+from prefrl.core.disk import naming
 from prefrl.core.store import LabelStore
 from prefrl.runtime.role import only_one
+from prefrl.runtime.role_process import run_role
 from prefrl.runtime.supervisor import BAD_INPUT, GAVE_UP
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
@@ -41,6 +44,16 @@ def test_a_role_that_another_process_has_is_given_up(run, monkeypatch, caplog):
     with only_one(run, "labeller"):
         assert main(["labeller", str(run.root)]) == GAVE_UP
     assert "another process works on it as its labeller" in caplog.text
+
+
+def test_a_full_disk_is_told_with_the_file_and_tried_again(run, caplog):
+    def write(*told):
+        path = Path("/dev/full")
+        with naming(path), path.open("w") as file:
+            file.write("more than there is room for")
+
+    assert run_role({"learner": write}, ["learner", str(run.root)]) == 1
+    assert caplog.messages[-1].startswith("expected to write /dev/full, but no space left")
 
 
 def test_a_database_that_stays_locked_is_tried_again(run, monkeypatch, caplog):

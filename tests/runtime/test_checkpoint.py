@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, taking_up
 
 FILES = ("manifest.json", "state.json", "state.safetensors")
 KINDS = "uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 bool".split()
@@ -165,10 +165,24 @@ def test_a_missing_file_is_refused(name, tmp_path, caplog):
     assert_falls_back(tmp_path, caplog)
 
 
-def test_a_format_from_the_future_is_refused(tmp_path, caplog):
+def test_of_a_run_that_was_moved_no_stray_folder_is_made(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        save_checkpoint(tmp_path / "moved" / "checkpoints", {})
+    assert not (tmp_path / "moved").exists()
+
+
+def test_one_of_another_release_is_refused_and_no_older_one_taken_for_it(tmp_path):
     path = two(tmp_path) / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    assert_falls_back(tmp_path, caplog)
+    with pytest.raises(RunDirectoryError, match=r"of format 1, but .* is of format 99; go on with"):
+        load_checkpoint(tmp_path)
+
+
+def test_one_that_lacks_what_this_release_needs_is_refused_in_a_sentence():
+    checkpoint = Checkpoint(7, {"agent": {}})
+    with pytest.raises(RunDirectoryError, match=r"checkpoint 7 has no 'preferences'; go on with"):
+        with taking_up(checkpoint):
+            checkpoint.state["preferences"]
 
 
 def test_all_damaged_is_an_error_each_time_and_never_a_new_start(tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -49,6 +50,17 @@ def test_a_status_that_is_missing_or_damaged_is_none(run):
     assert read_status(run, "agent") is None
     (run.status / "agent.json").write_text('{"role": "ag')
     assert read_status(run, "agent") is None
+
+
+def test_in_a_thread_no_signal_is_noted_and_none_is_in_the_way():
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work():
+        with StopSignal() as stop:
+            return stop.requested, signal.getsignal(signal.SIGTERM)
+
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(work).result() == (False, before)
 
 
 def test_a_heartbeat_survives_a_folder_that_is_gone(run):

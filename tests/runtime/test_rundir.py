@@ -1,7 +1,8 @@
 import pytest
 
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.rundir import RunDirectory, installed_versions, write_atomically
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.writing import write_atomically
 
 
 def test_a_new_run_has_its_folders(tmp_path):
@@ -14,9 +15,26 @@ def test_an_existing_run_is_never_overwritten(tmp_path):
     RunDirectory.create(tmp_path / "run")
     with pytest.raises(RunDirectoryError, match="exists and is not empty"):
         RunDirectory.create(tmp_path / "run")
+
+
+def test_a_place_where_no_run_can_be_made_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunDirectoryError, match="exists"):
-        RunDirectory.create(tmp_path / "file")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, why in (
+        ("file", "exists and is a file"),
+        ("link", "is a link to .*nowhere, which is not there"),
+        ("file/run", "not a directory"),
+        ("long" * 100, "file name too long"),
+    ):
+        with pytest.raises(RunDirectoryError, match=why):
+            RunDirectory.create(tmp_path / name)
+
+
+def test_a_run_below_a_file_or_with_too_long_a_name_is_not_opened(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for name in ("file/run", "long" * 100):
+        with pytest.raises(RunDirectoryError):
+            RunDirectory.open(tmp_path / name)
 
 
 def test_an_empty_folder_may_become_a_run(tmp_path):
@@ -47,7 +65,3 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
-
-
-def test_versions_name_what_decides_a_result():
-    assert {"python", "torch", "gymnasium", "mujoco", "prefrl"} <= set(installed_versions())

@@ -8,10 +8,14 @@ import time
 
 import pytest
 
+from clip_viewer.news import RunNews
 from prefrl.commands.status import describe_run
+from prefrl.report import write_report
+from prefrl.report.text_page import write_text_report
 from prefrl.runtime.role import Heartbeat, read_status
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.saving import HAS_STOPPED, how_it_stopped, saving, unsaved_of
+from prefrl.runtime.troubles import tell_troubles, troubles_of
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 
@@ -56,6 +60,20 @@ def test_one_that_could_not_be_written_is_told_with_the_one_before(run):
     with saving(heartbeat, "step 2,400"):
         pass
     assert unsaved_of(read_status(run, "agent")) == ""
+
+
+def test_report_and_page_tell_of_checkpoints_that_fail_until_the_run_is_over(run):
+    heartbeat = Heartbeat(run, "agent")
+    with saving(heartbeat, "step 1,600"):
+        full()
+    tell_troubles(heartbeat, run, total_steps=None)
+    heartbeat.beat("acting")
+    (told,) = RunNews(None, run.status, None).agent().troubles
+    assert told.startswith("No checkpoint can be written")
+    for write in (write_report, write_text_report):
+        assert told in write(run).read_text()
+    run.write_json(run.summary, {})
+    assert troubles_of(run, total_steps=None, finished=True) == []
 
 
 def test_an_agent_that_was_killed_has_not_saved(run):

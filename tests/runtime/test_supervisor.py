@@ -1,6 +1,7 @@
 """The supervisor with small programs as roles: it starts, watches, starts again, stops."""
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -8,7 +9,8 @@ import time
 
 import pytest
 
-from prefrl.errors import RoleError
+from prefrl.core import disk
+from prefrl.errors import RoleError, RunDirectoryError
 from prefrl.runtime import supervisor as module
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import GAVE_UP, STOPPED, RoleCommand, Supervisor
@@ -69,7 +71,7 @@ def test_a_role_that_dies_is_started_again(run, how):
 def test_a_role_that_gets_nowhere_ends_the_run_with_its_last_words(run, monkeypatch):
     monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.05)
     program = "import sys; print('no more of this', file=sys.stderr); sys.exit(1)"
-    with pytest.raises(RoleError, match=r"learner died 6 times.*exit code 1: no more of this"):
+    with pytest.raises(RoleError, match=r"died 6 times.*exit code 1: no more of this\. Look at"):
         with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
             roles.watch(poll=within(60))
 
@@ -81,6 +83,36 @@ def test_a_role_that_cannot_go_on_is_not_tried_again(run, code):
         with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
             roles.watch(poll=within(30))
     assert len(pids(run)) == 1
+
+
+def test_a_run_that_was_moved_ends_in_a_sentence(run, tmp_path):
+    program = f"import os; os.rename({str(run.root)!r}, {str(tmp_path / 'moved')!r})"
+    with pytest.raises(RunDirectoryError, match=r"learner cannot be started: .*moved or removed"):
+        with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
+            roles.watch(poll=within(20))
+
+
+def test_why_a_role_died_is_told_when_it_is_started_again(run, caplog):
+    program = noting(run, "import sys; sys.exit('the disk is full')")
+    with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
+        roles.watch(poll=lambda: len(pids(run)) > 1 or within(20)())
+    assert "the learner died with exit code 1: the disk is full. It is started" in caplog.text
+
+
+def test_a_full_disk_has_no_room_for_last_words_and_is_named(run, caplog, monkeypatch):
+    monkeypatch.setattr(disk, "_NO_ROOM", math.inf)
+    program = noting(run, "import sys; sys.exit('half a sen')")
+    with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
+        roles.watch(poll=lambda: len(pids(run)) > 1 or within(20)())
+    assert f"exit code 1: the disk that holds {run.root} is full; make room" in caplog.text
+
+
+def test_a_role_that_somebody_else_stopped_has_not_died(run, caplog):
+    program = noting(run, f"import sys; sys.exit({STOPPED})")
+    with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
+        roles.watch(poll=lambda: len(pids(run)) > 1 or within(20)())
+    assert "the learner was told to stop from outside. It is started again." in caplog.text
+    assert "died" not in caplog.text
 
 
 def test_a_role_that_ends_well_before_the_agent_is_started_again(run):
@@ -142,7 +174,7 @@ def test_a_role_that_saves_before_each_silence_goes_on(run, monkeypatch):
 @pytest.mark.parametrize("before", ["2026-11-25 12:39:25,436 ERROR ", "prefrl: "])
 def test_the_last_words_are_without_what_logging_puts_before_them(run, before):
     program = f"import sys; print('a line\\n{before}expected more'); sys.exit({GAVE_UP})"
-    with pytest.raises(RoleError, match=r"^the agent cannot go on: expected more$"):
+    with pytest.raises(RoleError, match=r"^the agent cannot go on: expected more\.$"):
         with Supervisor(run, [role("agent", program)]) as roles:
             roles.watch(poll=within(30))
 
@@ -195,7 +227,7 @@ def alone(code):
 def test_a_role_that_others_depend_on_is_not_started_again(run):
     program = noting(run, f"os.kill(os.getpid(), {signal.SIGKILL})")
     with (
-        pytest.raises(RoleError, match=r"the agent died with SIGKILL: .* launch prefrl resume"),
+        pytest.raises(RoleError, match=r"the agent died with SIGKILL\. .* launch prefrl resume"),
         Supervisor(run, [alone(program)]) as roles,
     ):
         roles.watch(poll=within(20))

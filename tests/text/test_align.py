@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.checkpoint import load_checkpoint
 from prefrl.runtime.partners import Together
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.saving import unsaved_of
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.methods.preference_losses import PairLossConfig
 from prefrl.text.nets.generate import SamplingConfig
@@ -296,3 +298,20 @@ def test_a_plain_function_of_two_responses_may_answer(config):
     result = align(config, oracle=lambda left, right: "left")
     with LabelStore(result.run.labels) as store:
         assert {c.answer.value for _, c in store.comparisons()} == {"left"}
+
+
+def test_checkpoints_that_cannot_be_written_are_told_while_it_goes_on(config):
+    said, run = [], RunDirectory(config.run)
+
+    def block(row):
+        if run.checkpoints.is_dir():
+            shutil.rmtree(run.checkpoints)
+            run.checkpoints.write_text("")
+
+    result = align(
+        replace(config, checkpoint_seconds=0.0, responses=64, labels=8),
+        on_rollout=block,
+        on_agent=lambda status, counts: said.append(unsaved_of(status)),
+    )
+    assert result.finished
+    assert any("No checkpoint can be written (" in text for text in said)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from prefrl.cli import main
 from prefrl.errors import ConfigError, NotEnoughDataError, RoleError, RunDirectoryError
 from prefrl.runtime.role import only_one
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.saving import unsaved_of
 from prefrl.text.config import AlignConfig
 from prefrl.text.methods.finetune import FinetuneConfig, demonstration_loss
 from prefrl.text.nets.generate import SamplingConfig, sample_responses
@@ -325,3 +327,20 @@ def test_nothing_to_learn_from_is_refused(config, monkeypatch):
     monkeypatch.setattr("prefrl.text.sft.read_demonstrations", lambda *told, **options: [])
     with pytest.raises(NotEnoughDataError, match="at least one example"):
         sft(config)
+
+
+def test_checkpoints_that_cannot_be_written_are_told_while_it_goes_on(config):
+    said, run = [], RunDirectory(config.run)
+
+    def block(row):
+        if run.checkpoints.is_dir():
+            shutil.rmtree(run.checkpoints)
+            run.checkpoints.write_text("")
+
+    result = sft(
+        replace(config, checkpoint_seconds=0.0),
+        on_step=block,
+        on_agent=lambda status: said.append(unsaved_of(status)),
+    )
+    assert result.finished
+    assert any("No checkpoint can be written (" in text for text in said)

@@ -244,6 +244,7 @@ class Agent:
             RunDirectoryError: If they are missing or do not fit.
         """
         try:
+            run.policy.stat()  # else Stable-Baselines3 misses a policy.zip.zip
             # Tensors only: the pickled rest of the zip is not read.
             self.model.set_parameters(str(run.policy), device=self.model.device)
             if self.normalizer.norm_obs:

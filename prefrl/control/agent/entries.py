@@ -60,7 +60,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         ConfigError: If it cannot be read or is no YAML mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         told = " ".join(str(error).split())
         raise ConfigError(f"expected settings in YAML in {path}, but {told}.") from error

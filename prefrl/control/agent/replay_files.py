@@ -25,7 +25,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer
-from prefrl.runtime.rundir import as_npz, replace_file, sync_folder
+from prefrl.runtime.writing import as_npz, replace_file, sync_folder
 
 __all__ = ["ReplayFiles"]
 
@@ -62,7 +62,7 @@ class ReplayFiles:
         stop, oldest = buffer.n_added, max(0, buffer.n_added - buffer.buffer_size)
         start = max(oldest, self._files[-1]["stop"] if self._files else 0)
         if start < stop:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(exist_ok=True)
             content = self._pack(np.arange(start, stop) % buffer.buffer_size)
             digest = hashlib.sha256(content).hexdigest()
             name = f"{start:09d}-{stop:09d}-{digest[:12]}.npz.zst"

@@ -21,9 +21,11 @@ from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.recent import newest_recent
 from prefrl.runtime.role import Heartbeat, only_one
-from prefrl.runtime.rundir import RunDirectory, installed_versions
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.saving import HAS_STOPPED, saving
 from prefrl.runtime.tables import read_rows
+from prefrl.runtime.troubles import tell_troubles
+from prefrl.runtime.versions import about_this_release
 from prefrl.runtime.with_people import WithPeople
 
 if TYPE_CHECKING:
@@ -120,7 +122,7 @@ class ScriptRun:
         _HELD[_place(self.run)] = self._held
         venv = callback.venv
         spaces = {"observations": str(venv.observation_space), "actions": str(venv.action_space)}
-        self.run.write_json(self.run.versions, installed_versions())
+        self.run.write_json(self.run.versions, about_this_release())
         self.run.write_json(self.run.spaces, spaces)
         self.describe(callback, steps)
         nets = own_nets(callback.model)
@@ -184,6 +186,7 @@ class ScriptRun:
         state = {"agent": model_state(callback.model), "preferences": callback.state_dict()}
         with saving(self._heartbeat, f"step {callback.run_steps:,}"):
             save_checkpoint(self.run.checkpoints, state)
+        tell_troubles(self._heartbeat, self.run, total_steps=None)
         self._saved_at = time.monotonic()
 
     def stop(self, callback: PreferenceCallback) -> None:

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from prefrl.control.environments.journals import Journals, as_arrays
 from prefrl.control.environments.source import EnvConfig
 from prefrl.errors import ConfigError, FilmError
-from prefrl.runtime.rundir import RunDirectory, write_arrays
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.writing import write_arrays
 
 __all__ = ["Recorded", "check_drawable", "film", "film_pairs", "film_reel"]
 

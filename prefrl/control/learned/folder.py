@@ -31,8 +31,9 @@ from prefrl.control.environments.space_files import space_as_json, space_from_js
 from prefrl.control.learned.to_label import check_has_agent
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.errors import ConfigError, RunDirectoryError
-from prefrl.runtime.rundir import RunDirectory, write_atomically
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.weights import Weights, latest_weights, newest_version
+from prefrl.runtime.writing import write_atomically
 
 __all__ = [
     "RewardFile",
@@ -120,7 +121,7 @@ def read_folder(folder: Path) -> RewardFile | None:
     if not path.is_file():
         return None
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_text(encoding="utf-8"))
         if told["format"] != _FORMAT:
             raise ValueError(f"its format is {told['format']}, and this release reads {_FORMAT}")
         if told["net"].get("member") is not None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from prefrl.control.agent.agent import Agent
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.checkpoint import Checkpoint, whole_checkpoints
-from prefrl.runtime.rundir import RunDirectory, sync_folder
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import read_rows
+from prefrl.runtime.writing import sync_folder
 
 __all__ = ["KeptPolicy", "check_nets_of_run", "choose_policy", "keep_policy"]
 
@@ -36,7 +37,8 @@ def keep_policy(run: RunDirectory, agent: Agent, step: int) -> None:
     folder = _folder(run, step)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir(parents=True)
+        run.policies.mkdir(exist_ok=True)
+        temporary.mkdir()
         agent.save(RunDirectory(temporary))
         shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed later than this
         temporary.replace(folder)

@@ -15,6 +15,7 @@ from control.agent_runs import CASES, DOT, SMALL, Seen, agent, digest, go_on, to
 from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.rundir import RunDirectory
 
 
 def run(made, total, n_iterations=None):
@@ -55,6 +56,11 @@ def test_stepping_is_what_learn_does(case):
     assert digest(whole) == digest(stepped)
     assert events[0] == events[1]
     assert len(events[0]) > 3
+
+
+def test_a_policy_that_is_missing_is_named_as_it_would_be(tmp_path):
+    with pytest.raises(RunDirectoryError, match=r"policy\.zip'; only"):
+        agent("MovingDot-v0 ppo").restore(RunDirectory(tmp_path))
 
 
 @pytest.fixture(scope="module")

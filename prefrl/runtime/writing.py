@@ -1,0 +1,76 @@
+"""Files that are whole or not there: how the small files of a run are written."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prefrl.core.disk import naming
+from prefrl.failpoints import fail_point
+
+__all__ = ["as_npz", "replace_file", "sync_folder", "write_arrays", "write_atomically"]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        OSError: If the disk is full or fails. The old file is as it was.
+    """
+    replace_file(path, content, point="write")
+    sync_folder(path.parent)
+
+
+def replace_file(path: Path, content: bytes, *, point: str, forced: bool = True) -> None:
+    """Puts a whole file in the place of an old one; its name is on disk after ``sync_folder``.
+
+    Args:
+        path: The file.
+        content: All of it.
+        point: Begins the names of its fail points.
+        forced: Whether the content is on disk when this returns. What is only about this moment
+            need not be.
+
+    Raises:
+        OSError: If the disk is full or fails. The old file is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with naming(path), temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            if forced:
+                fail_point(f"{point}:before-fsync")
+                os.fsync(file.fileno())
+        fail_point(f"{point}:before-rename")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # it takes room on a disk that may be full
+        raise
+    fail_point(f"{point}:after-rename")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes an .npz file without pickles; a reader sees the old one or the new one, whole."""
+    write_atomically(path, as_npz(arrays))
+
+
+def as_npz(arrays: Mapping[str, Any]) -> bytes:
+    """The content of an .npz file without pickles."""
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    return content.getvalue()
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings the names in a folder to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
