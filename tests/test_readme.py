@@ -1,4 +1,4 @@
-"""The Python snippets of the README and of docs/scripts.md run as they stand.
+"""The Python snippets of the README and of some pages run as they stand.
 
 An environment variable alone makes them short.
 """
@@ -54,6 +54,16 @@ def test_the_snippets_about_scripts_run(tmp_path):
     script = "\n".join(snippets("docs/scripts.md"))
     script = script.replace('oracle="human"', 'oracle="mixed"')  # nobody is there
     runs(f"if __name__ == '__main__':\n{indented(script)}", tmp_path, steps=8192)
+
+
+def test_a_search_with_optuna_runs(tmp_path, monkeypatch):
+    (script,) = snippets("docs/benchmark.md")
+    monkeypatch.setenv(VARIABLE, "4096")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(script.replace("n_trials=20", "n_trials=1"), names)  # noqa: S102 the page's own
+    assert names["study"].best_value < 0
+    assert (tmp_path / "runs/search/0/summary.json").is_file()
 
 
 def indented(script):

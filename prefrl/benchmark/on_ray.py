@@ -76,6 +76,14 @@ class RayExecutor:
                 f"expected a Ray cluster at {address}, but {type(error).__name__}: {error}; look "
                 "at the address, and give its token in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
             ) from error
+        there = ray.cluster_resources()
+        for what, wanted in (("CPU", cores), ("GPU", gpus)):
+            if wanted > there.get(what, 0):
+                ray.shutdown()
+                raise ConfigError(
+                    f"expected a cluster with {wanted} {what} for each training, got "
+                    f"{there.get(what, 0):g}; ask for less with --cores and --gpus."
+                )
         self._wanted, self._cores = n_slots, cores
         self._folder, self._mark = folder.absolute(), secrets.token_hex(8)
         (self._folder / _MARK).write_text(self._mark)

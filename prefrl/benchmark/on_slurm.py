@@ -12,7 +12,7 @@ from prefrl.errors import ConfigError, MissingExtraError
 __all__ = ["SlurmExecutor"]
 
 _MOST_AT_ONCE = 1000
-_FAILURES_SAID = ("FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED")
+_MINUTES = 240
 
 
 class SlurmExecutor:
@@ -37,7 +37,7 @@ class SlurmExecutor:
         *,
         n_slots: int | None = None,
         cores: int = 1,
-        gpus: int = 0,
+        gpus: float = 0,
         options: dict[str, Any] | None = None,
         cluster: str = "slurm",
     ) -> None:
@@ -48,13 +48,15 @@ class SlurmExecutor:
                 "expected submitit for --cluster slurm, found none; pip install 'prefrl[slurm]'."
             ) from error
         told = {**(options or {})}
-        minutes = int(told.pop("time", 240))
+        if gpus != int(gpus):
+            raise ConfigError(f"expected whole GPUs with Slurm, got {gpus}.")
         try:
+            minutes = int(told.pop("time", _MINUTES))
             self._executor = submitit.AutoExecutor(folder / "slurm", cluster=cluster)
             self._executor.update_parameters(
                 name="prefrl",
                 cpus_per_task=cores,
-                gpus_per_node=gpus,
+                gpus_per_node=int(gpus),
                 timeout_min=minutes,
                 **{f"slurm_{name}": value for name, value in told.items()},
             )

@@ -50,25 +50,25 @@ class Outcome:
         """A column of them, NaN where it is empty, shape (N,)."""
         return np.array([float(row[name] or "nan") for row in self.of(arm, task)])
 
-    def reference(self, arm: str, task: str) -> float | None:
-        """Mean return of the same algorithm on the true reward; None where that is not done."""
-        algos = {row["algo"] for row in self.of(arm, task)}
+    def reference(self, arm: str, task: str) -> str | None:
+        """The arm that learns from the true reward and is like another one in all else, if done."""
         for other in self.arms:
-            rows = self.of(other, task)
-            if rows and self.suite.is_true(other) and {row["algo"] for row in rows} == algos:
-                return float(self.column(other, task, "return_mean").mean())
+            if self.suite.is_true(other) and self.of(other, task):
+                if self.suite.agent_options(other) == self.suite.agent_options(arm):
+                    return other
         return None
 
     def scale(self, arm: str, task: str) -> tuple[float, float] | None:
-        """Mean returns of random play and of the same algorithm on the true reward.
+        """Mean returns of random play and of the reference.
 
-        None where the second is missing, or no better than the first: nothing can be told there.
+        None where that is missing, or no better than random play: nothing can be told there.
         """
-        true = self.reference(arm, task)
-        random = self.column(arm, task, "random_return")
-        if true is None or not random.size or true <= random.mean():
+        reference = self.reference(arm, task)
+        if reference is None:
             return None
-        return float(random.mean()), true
+        random = float(self.column(reference, task, "random_return").mean())
+        true = float(self.column(reference, task, "return_mean").mean())
+        return (random, true) if true > random else None
 
     def scores(self, arm: str) -> Scores:
         """Normalised returns of an arm, on the tasks where they can be had."""
@@ -93,12 +93,10 @@ class Outcome:
         return max(int(row["labels"]) for row in self.rows if row["arm"] == arm)
 
     def curve(self, arm: str) -> str:
-        """What an arm is besides its number of labels: those alike are points of one curve."""
+        """What tells an arm from others, its number of labels aside: the name of its curve."""
         options = {**self.suite.options, **self.suite.arms[arm]}
-        told = {name: value for name, value in options.items() if name != "labels"}
-        return ", ".join(
-            f"{name} {value}" for name, value in sorted(told.items()) if name in self._varied
-        )
+        varied = sorted(self._varied & set(options))
+        return ", ".join(f"{name} {options[name]}" for name in varied)
 
     @property
     def _varied(self) -> set[str]:

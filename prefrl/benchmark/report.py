@@ -49,7 +49,8 @@ def write_benchmark_report(folder: BenchmarkFolder) -> Path:
     outcome = outcome_of(folder)
     parts = [f"# {outcome.suite.name}", outcome.suite.about, _what_is_there(outcome)]
     if (table := aggregate_table(outcome))[1]:
-        parts += ["## Over all tasks", _SCORED, _markdown(table), *_left_out(outcome)]
+        parts += ["## Over all tasks", _SCORED, _markdown(table)]
+    parts += _left_out(outcome)
     parts += ["## Task by task", _TASK_BY_TASK, _markdown(task_table(outcome))]
     for name, draw in FIGURES.items():
         figure = draw(outcome)
@@ -79,8 +80,8 @@ def outcome_of(folder: BenchmarkFolder) -> Outcome:
 
 
 _SCORED = (
-    "A return is normalised so that random play has 0 and the same algorithm on the true reward, "
-    "mean over its seeds, has 1. In brackets 95 % intervals of a stratified bootstrap over seeds, "
+    "A return is normalised so that random play has 0 and the same agent on the true reward, mean "
+    "over its seeds, has 1. In brackets 95 % intervals of a stratified bootstrap over seeds, "
     "in which random play and the true reward are taken as known."
 )
 _TASK_BY_TASK = (
@@ -95,13 +96,13 @@ def aggregate_table(outcome: Outcome) -> Cells:
     """Arms over all tasks that every arm has."""
     titles = ("trained on", "trainings", "interquartile mean", "mean", "beats the true reward")
     shared = outcome.shared_scores()
-    true = [arm for arm in shared if outcome.suite.is_true(arm)]
     rows = []
     for arm, scores in shared.items():
         if not scores:
             continue
         values = np.concatenate(list(scores.values()))
-        beats = "" if arm in true or len(true) != 1 else _told(improvement(scores, shared[true[0]]))
+        true = outcome.reference(arm, next(iter(scores)))
+        beats = "" if true in (None, arm) else _told(improvement(scores, shared[str(true)]))
         middle = _told(interquartile_mean(scores))
         rows.append((arm, str(values.size), middle, f"{values.mean():.2f}", beats))
     return titles, rows
@@ -155,16 +156,21 @@ def _what_is_there(outcome: Outcome) -> str:
 
 
 def _left_out(outcome: Outcome) -> list[str]:
-    """Which tasks are in no aggregate."""
+    """Which arms and tasks are in no aggregate, and why."""
     shared = outcome.shared_scores()
+    said = []
+    if arms := [arm for arm in outcome.arms if arm not in shared]:
+        said.append(
+            f"Not counted: {'; '.join(arms)}. No arm is done that learns from the true reward and "
+            "is like these in all else, or it does no better than random play."
+        )
     counted = next(iter(shared.values()), {})
-    missing = [short_name(task) for task in outcome.tasks if task not in counted]
-    if not missing:
-        return []
-    return [
-        f"Not counted: {', '.join(missing)}, where an arm is not done, or where the agent does no "
-        "better on the true reward than random play."
-    ]
+    if shared and (tasks := [short_name(t) for t in outcome.tasks if t not in counted]):
+        said.append(
+            f"Not counted: {', '.join(tasks)}. An arm is not done there, or the agent does no "
+            "better on the true reward than random play."
+        )
+    return said
 
 
 def _told(interval: Interval) -> str:
@@ -174,7 +180,9 @@ def _told(interval: Interval) -> str:
 
 
 def _number(value: float) -> str:
-    """Four digits, or all of those before the point."""
+    """Four digits, or all of those before the point; nothing where there is no number."""
+    if not math.isfinite(value):
+        return ""
     if abs(value) >= 1000 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.4g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from prefrl.benchmark.store import BenchmarkFolder
 from prefrl.benchmark.suite import Run
 from prefrl.runtime.role import StopSignal, read_status
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import BAD_INPUT
+from prefrl.runtime.supervisor import BAD_INPUT, STOPPED
 
 __all__ = ["Going", "Progress", "run_all"]
 
@@ -25,7 +26,8 @@ class Going:
 
     run: Run
     task: Task
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.time)
+    """When it was started here, in seconds since 1970."""
     steps: int = 0
     """Environment steps so far, those before a resume included."""
     began_at: int | None = None
@@ -34,7 +36,7 @@ class Going:
     @property
     def seconds(self) -> float:
         """Seconds since it was started here."""
-        return time.monotonic() - self.started
+        return time.time() - self.started
 
 
 @dataclass
@@ -101,6 +103,9 @@ def run_all(
         while (progress.waiting or progress.going) and not stop.requested:
             while progress.waiting and len(progress.going) < executor.n_slots:
                 run = progress.waiting.pop(0)
+                if folder.has_row(run):  # it ended when nobody was there to see it
+                    _gather(run, folder, progress)
+                    continue
                 attempts[run.key] = attempts.get(run.key, 0) + 1
                 progress.going.append(Going(run, executor.start(folder.prepare(run))))
             for one in list(progress.going):
@@ -122,19 +127,25 @@ def _look_at(
     attempts: dict[tuple[str, str, int], int],
 ) -> None:
     place = folder.folder(one.run)
+    code = one.task.poll()
     status = read_status(RunDirectory(place / "run"), "agent")
-    if status is not None and "env_steps" in status.about:
+    if status is not None and status.started_at >= one.started and "env_steps" in status.about:
         one.steps = int(status.about["env_steps"])
         one.began_at = one.steps if one.began_at is None else one.began_at
-    code = one.task.poll()
     if code is None:
         return
     progress.going.remove(one)
     progress.steps_done += one.steps - (one.began_at or 0)
+    attempts[one.run.key] -= code == STOPPED  # by whoever needs the room, and it has saved
     if code == 0:
-        folder.gather(one.run)
-        progress.done += 1
+        _gather(one.run, folder, progress)
     elif code == BAD_INPUT or attempts[one.run.key] >= _MOST_ATTEMPTS:
-        progress.failed[one.run.key] = last_word(place)
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        progress.failed[one.run.key] = f"{how}: {last_word(place)}"
     else:
         progress.waiting.insert(0, one.run)
+
+
+def _gather(run: Run, folder: BenchmarkFolder, progress: Progress) -> None:
+    folder.gather(run)
+    progress.done += 1

@@ -2,7 +2,7 @@
 
 After Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"
 (arXiv 2108.13264), section 4. Their package rliable was last released in 2024 and is built from
-source; scipy has what is needed of it.
+source; scipy has what is needed of it, and is loaded when it is needed: only a benchmark does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 __all__ = [
     "Interval",
@@ -100,6 +99,8 @@ def profile(scores: Scores, thresholds: NDArray[np.float64]) -> NDArray[np.float
 
 def mean_over_seeds(values: Sequence[float] | NDArray[np.float64]) -> Interval:
     """Mean with the interval of Student's t, which is wide for few seeds."""
+    from scipy import stats
+
     n, mean = len(values), float(np.mean(values))
     if n < 2:
         return Interval(mean, math.nan, math.nan)
@@ -108,6 +109,8 @@ def mean_over_seeds(values: Sequence[float] | NDArray[np.float64]) -> Interval:
 
 
 def _trimmed(*samples: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    from scipy import stats
+
     return np.asarray(stats.trim_mean(np.concatenate(samples, axis=axis), 0.25, axis=axis))
 
 
@@ -119,6 +122,8 @@ def _probability(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDAr
 
 def _bootstrapped(samples: list[NDArray[np.float64]], statistic: object) -> Interval:
     """A statistic of samples, each of which is resampled by itself; repeatable."""
+    from scipy import stats
+
     assert callable(statistic)
     value = float(statistic(*samples, axis=-1))
     if min(map(len, samples)) < 2:

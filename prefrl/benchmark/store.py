@@ -12,8 +12,8 @@
         log.txt         what it printed
       report.md, *.png  what prefrl benchmark report made of it
 
-A training that has a row is done, whether or not its folder is still there: the table alone can be
-kept, and gone on with.
+A training that has a row is done, whether or not its folder is still there: suite.json and
+results.csv can be kept alone, and gone on with.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.writing import write_atomically
 
 __all__ = ["BenchmarkFolder", "Row"]
+
+_LOCKS = "locks"
 
 Row = Mapping[str, str]
 """A row of the table of results."""
@@ -65,30 +67,34 @@ class BenchmarkFolder:
             )
         return suite_of_json(RunDirectory.read_json(self._suite))
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Locks the folder against other benchmarks; makes it if need be.
+
+        Raises:
+            ConfigError: If something else is there.
+            RoleError: If another benchmark works in it.
+        """
+        if self.root.is_dir() and not self._suite.is_file():
+            others = {path.name for path in self.root.iterdir() if path.name[0] != "."}
+            if others - {_LOCKS}:
+                raise ConfigError(
+                    f"expected a new folder, or one of a benchmark, but {self.root} is neither; "
+                    "choose another --folder."
+                )
+        (self.root / _LOCKS).mkdir(parents=True, exist_ok=True)
+        with only_one(RunDirectory(self.root), "benchmark"):
+            yield
+
     def begin(self, suite: Suite) -> None:
-        """Takes a suite, the first one or one that goes with what is there.
+        """Takes a suite, the first one or one that goes with what is there; call it when alone.
 
         Raises:
             ConfigError: If something is there that was done with other settings.
         """
         if self._suite.is_file():
             suite = self._joined(suite)
-        elif self.root.is_dir() and any(self.root.iterdir()):
-            raise ConfigError(
-                f"expected a new folder, or one of a benchmark, but {self.root} is neither; choose "
-                "another --folder."
-            )
-        self.root.mkdir(parents=True, exist_ok=True)
         RunDirectory.write_json(self._suite, suite.as_json())
-
-    def alone(self) -> contextlib.AbstractContextManager[None]:
-        """Holds the folder, so that no two benchmarks work in it.
-
-        Raises:
-            RoleError: If another one does.
-        """
-        (self.root / "locks").mkdir(exist_ok=True)
-        return only_one(RunDirectory(self.root), "benchmark")
 
     def _joined(self, suite: Suite) -> Suite:
         """A suite with what was begun here before and is not in it."""
@@ -96,7 +102,17 @@ class BenchmarkFolder:
         before = {run.key: run for run in old.runs()}
         done = self.done()
         kept = {key for key, run in before.items() if key in done or self.folder(run).is_dir()}
-        for run in suite.runs():
+        if not kept:
+            return suite
+        arms, tasks, seeds = (set(names) for names in zip(*kept, strict=True))
+        joined = dataclasses.replace(
+            suite,
+            arms={arm: old.arms[arm] for arm in old.arms if arm in arms} | dict(suite.arms),
+            tasks={task: old.tasks[task] for task in old.tasks if task in tasks}
+            | dict(suite.tasks),
+            seeds=tuple(sorted({*seeds, *suite.seeds})),
+        )
+        for run in joined.runs():
             if run.key not in kept:
                 continue
             if changed := _changes(job_of(before[run.key]), job_of(run)):
@@ -105,20 +121,15 @@ class BenchmarkFolder:
                     f"{run.task} {'; '.join(changed)}. Choose another --folder, or another name "
                     "for what is new."
                 )
-        arms, tasks, seeds = (
-            (set(names) for names in zip(*kept, strict=True)) if kept else ((),) * 3
-        )
-        return dataclasses.replace(
-            suite,
-            arms={arm: old.arms[arm] for arm in old.arms if arm in arms} | dict(suite.arms),
-            tasks={task: old.tasks[task] for task in old.tasks if task in tasks}
-            | dict(suite.tasks),
-            seeds=tuple(sorted({*seeds, *suite.seeds})),
-        )
+        return joined
 
     def folder(self, run: Run) -> Path:
         """Where a training lies."""
         return self.root / "runs" / run.name
+
+    def has_row(self, run: Run) -> bool:
+        """Whether a training has left its row, which may not be in the table yet."""
+        return (self.folder(run) / "row.json").is_file()
 
     def prepare(self, run: Run) -> Path:
         """The folder of a training, with what it is to do."""
@@ -141,8 +152,8 @@ class BenchmarkFolder:
             if list(row) != list(COLUMNS) or None in row.values() or not row["seed"].isdigit():
                 raise RunDirectoryError(
                     f"expected the columns {', '.join(COLUMNS)} in line {number} of "
-                    f"{self.results}, got {row}; mend the line, or remove it, and its training is "
-                    "done again."
+                    f"{self.results}, got {row}; mend the line, or remove it together with the "
+                    "folder of its training, which is then done again."
                 )
         return rows
 
@@ -153,6 +164,7 @@ class BenchmarkFolder:
     def gather(self, run: Run) -> Row:
         """Puts the row of a training that is done into the table."""
         row = RunDirectory.read_json(self.folder(run) / "row.json")
+        assert (row["arm"], row["task"], row["seed"]) == run.key  # no two share a folder
         if run.key not in self.done():
             content = io.StringIO()
             writer = csv.DictWriter(content, COLUMNS)

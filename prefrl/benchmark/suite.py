@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -34,13 +34,14 @@ from typing import Any
 import yaml
 
 from prefrl.control.config import TrainConfig, check_horizon
-from prefrl.control.named_options import config_of_options, flat_options
+from prefrl.control.named_options import config_of_options, flat_options, is_about_the_reward
+from prefrl.core.oracle import load_oracle
 from prefrl.errors import ConfigError
 
 __all__ = ["Run", "Suite", "load_suite", "shipped_suites", "suite_of_json"]
 
 _KEYS = ("name", "about", "seeds", "options", "tasks", "arms", "grid")
-_BEFOREHAND = {"sync": True, "films": False}
+_BEFOREHAND = {"sync": True, "films": False, "env.processes": 0}  # a core for each training
 # On the true reward; a training may be shorter than any labels would need.
 _NO_LABELS = {"labels": 1, "first_labels": 1, "segment_length": 2, "warmup_segments": 2}
 _SUITES = resources.files("prefrl.benchmark") / "suites"
@@ -69,8 +70,7 @@ class Run:
     @property
     def name(self) -> str:
         """A folder's name for it."""
-        words = (self.arm, self.task, str(self.seed))
-        return "/".join(re.sub(r"[^\w.]+", "-", word).strip("-") for word in words)
+        return "/".join(_folder_name(word) for word in (self.arm, self.task, str(self.seed)))
 
     @property
     def steps(self) -> int:
@@ -130,6 +130,14 @@ class Suite:
         """Whether an arm learns from the true reward."""
         return bool(self.arms[arm].get("true_reward", False))
 
+    def agent_options(self, arm: str) -> dict[str, Any]:
+        """Options of an arm that are not about the reward: of the task and of the agent."""
+        return {
+            name: value
+            for name, value in self.arms[arm].items()
+            if name != "true_reward" and not is_about_the_reward(name)
+        }
+
     def as_json(self) -> dict[str, Any]:
         """What a file can hold, and ``suite_of_json`` reads."""
         return {
@@ -150,10 +158,19 @@ class Suite:
         for task, arm in itertools.product(self.tasks, self.arms):
             try:
                 config = self._run(task, arm, self.seeds[0]).config()
-                if arm == next(iter(self.arms)):  # what an environment is does not hang on the arm
-                    check_horizon(config)
+                check_horizon(config)
+                _check_there(config)
             except ConfigError as error:
                 raise ConfigError(f"suite {self.name}, {arm}, {task}: {error}") from error
+
+
+def _check_there(config: TrainConfig) -> None:
+    """Refuses what a training would miss only once it is started."""
+    if config.own_oracle is not None:
+        load_oracle(config.own_oracle)
+    for place in (*config.preferences.labels_from, config.preferences.reward):
+        if place is not None and not Path(place).exists():
+            raise ConfigError(f"expected labels_from and reward to be there, but not {place}.")
 
 
 def shipped_suites() -> dict[str, str]:
@@ -212,7 +229,7 @@ def _suite_of(name: str, content: Any) -> Suite:
     tasks, arms = content["tasks"], content["arms"]
     if isinstance(tasks, list):  # none has options of its own
         tasks = dict.fromkeys(tasks)
-    return Suite(
+    suite = Suite(
         name=name,
         about=" ".join(str(content.get("about", "")).split()),
         seeds=tuple(seeds),
@@ -220,6 +237,27 @@ def _suite_of(name: str, content: Any) -> Suite:
         tasks=_by_name(name, "tasks", tasks),
         arms=dict(_combined(_by_name(name, "arms", arms), name, content.get("grid"))),
     )
+    for names in (suite.tasks, suite.arms):
+        _check_folders(name, names)
+    return suite
+
+
+def _folder_name(name: str) -> str:
+    return re.sub(r"[^\w.+=,-]+", "-", name).strip(".")
+
+
+def _check_folders(suite: str, names: Iterable[str]) -> None:
+    """Refuses names that would share a folder, or have none."""
+    taken: dict[str, str] = {}
+    for name in names:
+        folder = _folder_name(name).casefold()
+        if not folder or folder in taken:
+            other = f"; {taken[folder]!r} is there already" if folder else ""
+            raise ConfigError(
+                f"expected names in suite {suite} that give each a folder of its own, got {name!r}"
+                f"{other}; choose one with other letters or digits."
+            )
+        taken[folder] = name
 
 
 def _combined(
@@ -236,13 +274,9 @@ def _combined(
     for arm, options in arms.items():
         true_reward = options.get("true_reward", False)
         for choice in itertools.product(*axes):
-            told = [one for one in choice if not true_reward or _is_of_the_agent(one[0])]
+            told = [one for one in choice if not (true_reward and is_about_the_reward(one[0]))]
             more = {option: value for option, _, value in told}
             yield ", ".join([arm, *(name for _, name, _ in told)]), {**options, **more}
-
-
-def _is_of_the_agent(option: str) -> bool:
-    return option == "algo" or option.startswith(("agent.", "env."))
 
 
 def _by_name(suite: str, key: str, content: Any) -> dict[str, dict[str, Any]]:

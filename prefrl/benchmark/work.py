@@ -1,4 +1,4 @@
-"""One training of a suite: done or gone on with, evaluated, and summed up as a row.
+"""One training of a suite: begun or resumed, evaluated, and summed up as a row.
 
 ``python -m prefrl.benchmark.work FOLDER`` does what FOLDER/job.json asks for and writes
 FOLDER/row.json. It is a process of its own, so that what kills it leaves the others alone; on
@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 
 from prefrl.benchmark.executors import SECONDS_TO_STOP
 from prefrl.benchmark.probes import probes
+from prefrl.benchmark.staging import on_a_local_disk
 from prefrl.benchmark.suite import Run
 from prefrl.control.agent.agent import Agent
 from prefrl.control.agent.algorithms import ALGORITHMS
-from prefrl.control.config import TrainConfig, with_settings
+from prefrl.control.config import TrainConfig, devices_of, with_settings
 from prefrl.control.finish import load_run
 from prefrl.control.policies.evaluate import Evaluation, Player, evaluate
 from prefrl.control.preferences import StepReward
@@ -40,6 +41,7 @@ from prefrl.runtime.role import Heartbeat, StopSignal, die_with_parent, only_one
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import BAD_INPUT, STOPPED
 from prefrl.runtime.versions import installed_versions
+from prefrl.runtime.writing import write_atomically
 
 __all__ = ["COLUMNS", "job_of", "main", "work"]
 
@@ -79,10 +81,10 @@ def work(folder: Path, stop: StopSignal) -> dict[str, Any] | None:
     run = Run(**told)
     config = run.config(folder / "run")
     use_cpu(config.threads)
-    if run.true_reward:
-        found = _on_true_reward(config, stop)
-    else:
-        found = _on_comparisons(config)
+    version = _noted_version(folder)
+    if stop.requested:
+        return None
+    found = _on_true_reward(config, stop) if run.true_reward else _on_comparisons(config)
     if found is None:
         return None
     row = {
@@ -91,7 +93,7 @@ def work(folder: Path, stop: StopSignal) -> dict[str, Any] | None:
         "steps": config.steps,
         **found,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "version": _version(),
+        "version": version,
     }
     row = {name: _rounded(row.get(name, "")) for name in COLUMNS}
     RunDirectory.write_json(folder / "row.json", row)
@@ -112,6 +114,7 @@ def _on_true_reward(config: TrainConfig, stop: StopSignal) -> dict[str, Any] | N
             config.agent,
             seed=config.seed,
             hide_reward=False,
+            device=devices_of(config)[0],
             limits=config.limits,
             env=config.env,
         )
@@ -230,6 +233,16 @@ class _RandomPlay:
         return np.stack([self._space.sample() for _ in next(iter(parts))])
 
 
+def _noted_version(folder: Path) -> str:
+    """What a training was begun with, and gone on with, since code may change meanwhile."""
+    path = folder / "version.txt"
+    known = path.read_text().split(", ") if path.is_file() else []
+    if (version := _version()) not in known:
+        known.append(version)
+        write_atomically(path, ", ".join(known).encode())
+    return ", ".join(known)
+
+
 def _version() -> str:
     """The release; of a checkout also its commit, with a + where it was changed since."""
     release = installed_versions()["prefrl"]
@@ -270,7 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             # Whoever did it before may still be saving.
             with only_one(place, "work", patience=SECONDS_TO_STOP, stop=stop):
-                return STOPPED if work(told.folder, stop) is None else 0
+                with on_a_local_disk(told.folder) as here:
+                    return STOPPED if work(here, stop) is None else 0
         except ConfigError as error:
             _log.error("%s", error)
             return BAD_INPUT

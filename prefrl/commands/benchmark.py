@@ -84,6 +84,10 @@ def benchmark(command: Benchmark) -> None:
             "'prefrl[benchmark]'."
         )
     if command.suite == "report":
+        if command.arms or command.tasks or command.seeds:
+            raise ConfigError(
+                "expected no arms, tasks or seeds with report: it shows all there is."
+            )
         _report(BenchmarkFolder(_folder_of_report(command)))
     elif command.of is not None:
         raise ConfigError(
@@ -118,10 +122,10 @@ def _do(command: Benchmark) -> None:
     runs = _chosen(suite.runs(), command)
     suite.check()
     folder = BenchmarkFolder(command.folder or _default_folder(suite.name))
-    folder.begin(suite)
-    with folder.alone(), _executor(command, folder.root) as executor, StopSignal() as stop:
-        console.print(f"{suite.name}: {len(runs)} trainings in {folder.root}", soft_wrap=True)
-        with _Show() as show:
+    with folder.alone():
+        folder.begin(suite)
+        with _executor(command, folder.root) as executor, StopSignal() as stop, _Show() as show:
+            console.print(f"{suite.name}: {len(runs)} trainings in {folder.root}", soft_wrap=True)
             progress = run_all(folder, executor, runs, stop=stop, show=show)
     for (arm, task, seed), why in progress.failed.items():
         errors.print(
@@ -147,14 +151,16 @@ def _executor(command: Benchmark, folder: Path) -> contextlib.AbstractContextMan
     n_slots, cores, gpus = command.jobs, command.cores, command.gpus
     if n_slots is not None and n_slots < 1:
         raise ConfigError(f"expected at least 1 training at once, got {n_slots}.")
+    if command.cluster is None and (cores != 1 or gpus):
+        raise ConfigError("expected --cluster with --cores and --gpus, got none.")
+    if command.cluster != "slurm" and command.slurm:
+        raise ConfigError(f"expected --cluster slurm with --slurm, got {command.cluster}.")
     executor: Executor
     if command.cluster is None:
         executor = LocalExecutor(n_slots)
     elif command.cluster == "slurm":
         options = dict(map(_named, command.slurm))
-        executor = SlurmExecutor(
-            folder, n_slots=n_slots, cores=cores, gpus=int(gpus), options=options
-        )
+        executor = SlurmExecutor(folder, n_slots=n_slots, cores=cores, gpus=gpus, options=options)
     else:
         executor = RayExecutor(command.cluster, folder, n_slots=n_slots, cores=cores, gpus=gpus)
     return contextlib.closing(executor)

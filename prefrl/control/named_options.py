@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from prefrl.control.config import TrainConfig
+from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.presets import PRESETS, for_algorithm, preset_for
+from prefrl.control.queries import QueryConfig
 from prefrl.errors import ConfigError
 
-__all__ = ["config_of_options", "flat_options"]
+__all__ = ["config_of_options", "flat_options", "is_about_the_reward"]
 
 _WITHOUT_A_NAME = ("preferences", "query")  # on the command line, too
 
@@ -46,6 +48,13 @@ def config_of_options(options: Mapping[str, Any]) -> TrainConfig:
     start = PRESETS[preset]
     config: TrainConfig = _filled(for_algorithm(start, told.get("algo", start.algo)), told)
     return config
+
+
+def is_about_the_reward(option: str) -> bool:
+    """Whether an option says how a reward is learned, and nothing of the task or the agent."""
+    fields = (*dataclasses.fields(PreferenceConfig), *dataclasses.fields(QueryConfig))
+    names = {"oracle", *(field.name for field in fields)} - set(_WITHOUT_A_NAME)
+    return option.partition(".")[0] in names
 
 
 def flat_options(options: Mapping[str, Any]) -> dict[str, Any]:

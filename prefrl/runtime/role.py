@@ -132,7 +132,10 @@ class StopSignal:
     def __enter__(self) -> StopSignal:
         is_main = threading.current_thread() is threading.main_thread()
         for which in (signal.SIGTERM, signal.SIGINT) if is_main else ():
-            self._before[which] = signal.signal(which, self._note)
+            before = self._before[which] = signal.signal(which, self._note)
+            around = getattr(before, "__self__", None)
+            if isinstance(around, StopSignal) and around.requested:  # it came a moment before
+                self.requested_at = around.requested_at
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,19 +57,37 @@ def outcome():
 def test_scores_are_of_the_true_reward_with_the_same_algorithm(outcome):
     np.testing.assert_allclose(outcome.scores("60 labels")[DOT], [1.0, 2.0])
     assert list(outcome.scores("60 labels")) == [DOT]
-    suite = small_suite(arms=ARMS, grid={"algo": ["ppo", "a2c"]}, seeds=[0])
-    found = Outcome(
-        suite,
-        rows_of(
-            suite,
-            {
-                ("true reward, ppo", DOT): [90],
-                ("true reward, a2c", DOT): [40],
-                ("60 labels, a2c", DOT): [40],
-            },
-        ),
-    )
-    np.testing.assert_allclose(found.scores("60 labels, a2c")[DOT], [1])
+    suite = small_suite(arms=ARMS, grid={"agent.gamma": [0.99, 0.9]}, seeds=[0])
+    returns = {
+        ("true reward, 0.99", DOT): [90],
+        ("true reward, 0.9", DOT): [40],
+        ("60 labels, 0.9", DOT): [40],
+        ("20 labels, 0.99", DOT): [40],
+    }
+    found = Outcome(suite, rows_of(suite, returns))
+    np.testing.assert_allclose(found.scores("60 labels, 0.9")[DOT], [1])
+    np.testing.assert_allclose(found.scores("20 labels, 0.99")[DOT], [0.5])
+    assert [row[4] for row in aggregate_table(found)[1]] == ["", "", "0.50", "0.00"]
+
+
+def test_an_arm_without_a_true_reward_is_named(tmp_path):
+    suite = small_suite(arms={**ARMS, "other agent": {"labels": 60, "algo": "a2c"}}, seeds=[0])
+    returns = {(arm, DOT): [90] for arm in suite.arms}
+    text = report_of(Outcome(suite, rows_of(suite, returns)), tmp_path)
+    assert "Not counted: other agent." in text
+    assert text.count("| other agent |") == 1  # task by task alone
+
+
+def report_of(outcome, path):
+    folder = BenchmarkFolder(path)
+    folder.begin(outcome.suite)
+    runs = {run.key: run for run in outcome.suite.runs()}
+    for row in outcome.rows:
+        run = runs[row["arm"], row["task"], int(row["seed"])]
+        content = json.dumps({**row, "seed": run.seed})
+        (folder.prepare(run) / "row.json").write_text(content)
+        folder.gather(run)
+    return write_benchmark_report(folder).read_text()
 
 
 def test_the_tables(outcome):
@@ -94,12 +114,7 @@ def test_the_report_holds_all_of_it(outcome, tmp_path):
     folder.begin(outcome.suite)
     with pytest.raises(NotEnoughDataError, match="run prefrl benchmark first"):
         write_benchmark_report(folder)
-    runs = {run.key: run for run in outcome.suite.runs()}
-    for row in outcome.rows:
-        run = runs[row["arm"], row["task"], int(row["seed"])]
-        (folder.prepare(run) / "row.json").write_text(json.dumps(row))
-        folder.gather(run)
-    text = write_benchmark_report(folder).read_text()
+    text = report_of(outcome, tmp_path)
     assert "12 of 12 trainings, seeds 0, 1, 2026-01-01, prefrl 1." in text
     assert "Not counted: Ant-v5" in text
     shown = re.findall(r"\]\((.*\.png)\)", text)
@@ -112,3 +127,14 @@ def test_the_suite_that_the_page_shows_works():
     suite = suite_of_json({"name": "mine", **yaml.safe_load(text)})
     suite.check()
     assert list(suite.arms) == ["true reward", "100 labels, random", "100 labels, active"]
+
+
+def test_only_a_benchmark_needs_scipy():
+    code = (
+        "import sys; sys.modules['scipy'] = None\n"
+        "from prefrl.cli import main\n"
+        "main(['benchmark', 'report', 'nothing'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'prefrl[benchmark]'" in done.stderr

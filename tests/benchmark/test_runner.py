@@ -73,11 +73,33 @@ if not tried.exists():
     executor = Scripted(script)
     folder, progress = run_small(tmp_path, executor, [0, 1, 2])
     assert {key[2]: why for key, why in progress.failed.items()} == {
-        0: "no such thing",
-        1: "broken",
+        0: "exit code 2: no such thing",
+        1: "exit code 1: broken",
     }
     assert [executor.started.count(seed) for seed in range(3)] == [1, 3, 2]
     assert folder.done() == {("6 labels", DOT, 2)}
+
+
+def test_one_that_was_told_to_stop_by_others_goes_on_as_often_as_it_takes(tmp_path):
+    script = f"""
+tried = pathlib.Path("tried")
+n = int(tried.read_text()) if tried.exists() else 0
+tried.write_text(str(n + 1))
+if n < 5:
+    sys.exit(4)
+{DONE}
+"""
+    _, progress = run_small(tmp_path, Scripted(script), [0])
+    assert (progress.done, progress.failed) == (1, {})
+
+
+def test_a_row_that_nobody_was_there_to_see_counts(tmp_path):
+    folder, _ = run_small(tmp_path, Scripted(DONE), [0])
+    folder.results.unlink()  # killed between the row and the table
+    executor = Scripted("sys.exit(1)")
+    _, progress = run_small(tmp_path, executor, [0])
+    assert (progress.done, executor.started) == (1, [])
+    assert folder.done() == {("6 labels", DOT, 0)}
 
 
 def test_a_stop_leaves_nothing_running(tmp_path):

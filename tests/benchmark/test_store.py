@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from benchmark.suites import small_suite
@@ -17,13 +18,17 @@ def done(folder, run, **values):
 
 def test_what_is_done_is_known_from_the_table_alone(tmp_path):
     folder, suite = BenchmarkFolder(tmp_path / "new"), small_suite()
-    folder.begin(suite)
+    with folder.alone():
+        folder.begin(suite)
     first, second = suite.runs()
     done(folder, first, return_mean=3.5)
     done(folder, first, return_mean=3.5)  # a second time changes nothing
     assert folder.done() == {first.key}
     assert [row["return_mean"] for row in folder.rows()] == ["3.5"]
     done(folder, second)
+    shutil.rmtree(folder.root / "runs")
+    with folder.alone():
+        folder.begin(suite)
     assert folder.done() == {first.key, second.key}
     assert folder.suite() == suite
 
@@ -53,17 +58,28 @@ def test_nothing_that_was_begun_is_forgotten(tmp_path):
 
 def test_another_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ConfigError, match="is neither"):
-        BenchmarkFolder(tmp_path).begin(small_suite())
+    with pytest.raises(ConfigError, match="is neither"), BenchmarkFolder(tmp_path).alone():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(RunDirectoryError, match=r"has no suite\.json"):
         BenchmarkFolder(tmp_path).suite()
 
 
 def test_two_do_not_work_in_one_folder(tmp_path):
-    folder = BenchmarkFolder(tmp_path)
-    folder.begin(small_suite())
+    folder = BenchmarkFolder(tmp_path / "out")
     with folder.alone(), pytest.raises(RoleError, match="benchmark"), folder.alone():
         pass
+
+
+def test_what_is_refused_leaves_the_suite_as_it_was(tmp_path):
+    folder, suite = BenchmarkFolder(tmp_path), small_suite()
+    folder.begin(suite)
+    folder.prepare(suite.runs()[1])
+    # Other options for all, in a file that does not even name what was begun.
+    longer = small_suite(options={**suite.options, "steps": 1024}, arms={"9 labels": {"labels": 9}})
+    with pytest.raises(ConfigError, match=r"of 6 labels, .*steps was 512 and is 1024"):
+        folder.begin(longer)
+    assert folder.suite() == suite
 
 
 @pytest.mark.parametrize("line", ["a,b", "x" + "," * (len(COLUMNS) - 1), "," * len(COLUMNS)])

@@ -56,6 +56,13 @@ def test_names_of_folders_are_those_of_files():
     assert run.name == "a-b-c/prefrl_envs-prefrl-MovingDot-v0/0"
 
 
+def test_the_true_reward_learns_with_each_setting_that_is_not_about_the_reward():
+    suite = small_suite(grid={"agent.gamma": [0.99, 0.9], "fit.l2": [0.1, 1.0], "horizon": [50]})
+    true = [arm for arm in suite.arms if suite.is_true(arm)]
+    assert true == ["true reward, 0.99, 50", "true reward, 0.9, 50"]
+    assert suite.agent_options("6 labels, 0.9, 1.0, 50") == suite.agent_options(true[1])
+
+
 @pytest.mark.parametrize("name", shipped_suites())
 def test_those_that_are_shipped_say_what_they_are_about_and_work(name):
     suite = load_suite(name)
@@ -77,6 +84,13 @@ def test_those_that_are_shipped_say_what_they_are_about_and_work(name):
         ({"arms": ["a"]}, "expected arms of suite small to be values by name"),
         ({"tasks": {"Nothing-v0": None}}, "suite small, true reward, Nothing-v0: .*Nothing"),
         ({"budget": 3}, "expected keys .* in suite small, got budget"),
+        ({"arms": {"6: noise": {}, "6; noise": {}}}, "a folder of its own, got '6; noise'"),
+        ({"arms": {"A": {}, "a": {}}}, "'A' is there already"),
+        ({"arms": {"..": {}}}, "a folder of its own, got '..'"),
+        # Not of the first arm alone.
+        ({"arms": {"a": {"labels": 6}, "b": {"labels": 6, "algo": "dqn"}}}, "small, b, .*dqn"),
+        ({"arms": {"a": {"labels": 6, "labels_from": ["nowhere"]}}}, "small, a, .*nowhere"),
+        ({"arms": {"a": {"labels": 6, "oracle": "nowhere:mine"}}}, "small, a, .*nowhere"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_starts(changes, said):

@@ -1,0 +1,66 @@
+"""The folder of a training where SQLite can work: label stores need a local disk."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from prefrl.core.disk import check_place
+from prefrl.errors import StoreError
+
+__all__ = ["on_a_local_disk"]
+
+_NOT_MOVED = ("locks", ".run.*")
+
+
+@contextlib.contextmanager
+def on_a_local_disk(folder: Path) -> Iterator[Path]:
+    """A folder, or a copy on a local disk if it is on a network file system.
+
+    What came of the copy is brought back at the end, also after an error, so that the next one goes
+    on from what was saved. If the machine dies, that is what was brought back the last time.
+
+    Args:
+        folder: Of a training; nobody else works in it meanwhile.
+
+    Raises:
+        StoreError: If there is no room for the copy.
+    """
+    try:
+        check_place(folder)
+    except StoreError:
+        with tempfile.TemporaryDirectory(prefix="prefrl-") as scratch:
+            here = Path(scratch) / "work"
+            if _old(folder).exists() and not (folder / "run").exists():  # killed in between
+                _old(folder).rename(folder / "run")
+            shutil.copytree(folder, here, ignore=shutil.ignore_patterns(*_NOT_MOVED))
+            check_place(here)
+            try:
+                yield here
+            finally:
+                _bring_back(here, folder)
+    else:
+        yield folder
+
+
+def _bring_back(here: Path, folder: Path) -> None:
+    """Replaces all of a folder; a run is there whole, the old one or the new one."""
+    run, new, old = folder / "run", folder / ".run.new", _old(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    if (here / "run").is_dir():
+        shutil.copytree(here / "run", new)
+        shutil.rmtree(old, ignore_errors=True)
+        if run.exists():
+            run.rename(old)
+        new.rename(run)
+        shutil.rmtree(old, ignore_errors=True)
+    for path in here.iterdir():
+        if path.is_file():
+            shutil.copy2(path, folder / path.name)
+
+
+def _old(folder: Path) -> Path:
+    return folder / ".run.old"
