@@ -157,6 +157,7 @@ def _train(
         if stop.requested:
             return None
     agent.finish()
+    heartbeat.beat("evaluating", env_steps=agent.model.num_timesteps)
     return before + time.monotonic() - started
 
 

@@ -54,7 +54,7 @@ def test_a_training_on_the_true_reward_goes_on_bit_for_bit(folder):
     suite = small_suite(arms={"whole": {"true_reward": True}, "parts": {"true_reward": True}})
     whole, parts = (folder.prepare(run) for run in suite.runs())
     row = work(whole, StopSignal())
-    assert work(parts, After(1)) is None
+    assert work(parts, After(2)) is None
     assert list((parts / "run" / "checkpoints").iterdir())
     assert not (parts / "row.json").exists()
     found = work(parts, StopSignal())
