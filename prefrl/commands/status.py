@@ -86,10 +86,10 @@ def _describe_tuning(row: Mapping[str, float | int | str] | None) -> str:
     """Of a method that learns from the answers themselves, and needs no reward."""
     if row is None or math.isnan(float(row["update"])):
         return "learns from the answers themselves, once all are there"
-    return (
-        f"loss {float(row['loss']):.3f}, margin {float(row['rewards/margins']):.3f} after "
-        f"{row['update']:,.0f} gradient steps on the answers themselves"
-    )
+    margin = row.get("rewards/margins")  # runs of before have none
+    told = f"loss {float(row['loss']):.3f}"
+    told += "" if margin is None else f", margin {float(margin):.3f}"
+    return f"{told} after {row['update']:,.0f} gradient steps on the answers themselves"
 
 
 def _describe_loss(row: Mapping[str, float | int | str]) -> str:

@@ -114,6 +114,8 @@ class Responses(Mapping[str, Response]):
     def __init__(self, run: RunDirectory | None = None) -> None:
         self._folder = None if run is None else run.items
         self._known: dict[str, Response] = {}
+        self._places: dict[str, tuple[Path, int]] = {}
+        self._looked_into: set[Path] = set()
 
     def keep(
         self, responses: Sequence[Response], *, beat: Callable[[], None] = lambda: None
@@ -127,7 +129,8 @@ class Responses(Mapping[str, Response]):
         new = {r.id: r for r in responses if r.id not in self._known}
         if self._folder is not None and new:
             # A file that is there is whole; its name may not be on disk yet.
-            missing = [r for r in new.values() if r.id not in self]
+            self._look()
+            missing = [r for r in new.values() if not self._is_there(r.id)]
             if len(missing) >= _MANY:
                 self._write_together(missing, beat)
             else:
@@ -149,28 +152,33 @@ class Responses(Mapping[str, Response]):
             return True
         if self._folder is None:
             return False
-        return item_id in self._places or self._path(item_id).is_file()
+        if not self._is_there(item_id):
+            self._look()
+        return self._is_there(item_id)
 
     def __iter__(self) -> Iterator[str]:
         if self._folder is None:
             return iter(self._known)
         alone = (path.stem for path in self._folder.glob("r*.json"))
+        self._look()
         return iter(sorted({*alone, *self._places}))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    @functools.cached_property
-    def _places(self) -> dict[str, tuple[Path, int]]:
-        """Where those begin that were written together, by id: data brings them at the start."""
-        found: dict[str, tuple[Path, int]] = {}
-        for path in sorted(self._folder.glob("many-*.jsonl")) if self._folder else ():
+    def _is_there(self, item_id: object) -> bool:
+        return item_id in self._places or self._path(item_id).is_file()
+
+    def _look(self) -> None:
+        """Finds where those begin that were written together since it last looked."""
+        assert self._folder is not None
+        for path in sorted({*self._folder.glob("many-*.jsonl")} - self._looked_into):
             with path.open("rb") as file:
                 place = 0
                 for line in file:
-                    found[line[:_ID_LENGTH].decode()] = path, place
+                    self._places[line[:_ID_LENGTH].decode()] = path, place
                     place += len(line)
-        return found
+            self._looked_into.add(path)
 
     def _write_together(self, responses: Sequence[Response], beat: Callable[[], None]) -> None:
         """One file, whole or absent; of each response a line: its id, a blank, and itself."""
@@ -182,7 +190,6 @@ class Responses(Mapping[str, Response]):
             content = {name: getattr(response, name) for name in _FIELDS}
             lines.append(f"{response.id} {json.dumps(content)}\n".encode())
         replace_file(path, b"".join(lines), point="items")
-        self.__dict__.pop("_places", None)
 
     def _path(self, item_id: object) -> Path:
         assert self._folder is not None
@@ -193,6 +200,8 @@ class Responses(Mapping[str, Response]):
         replace_file(self._path(response.id), content, point="items")
 
     def _read(self, item_id: str) -> Response:
+        if not self._is_there(item_id):
+            self._look()
         path, place = self._places.get(item_id, (self._path(item_id), None))
         try:
             if place is None:

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError, NonFiniteError, NotEnoughDataError, RoleError
+from prefrl.errors import (
+    ConfigError,
+    NonFiniteError,
+    NotEnoughDataError,
+    RoleError,
+    RunDirectoryError,
+)
 from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
@@ -50,6 +56,9 @@ __all__ = ["align", "resume_alignment"]
 
 Beside = Callable[[RunDirectory], Sequence[RoleCommand]]
 AnyOracle = Oracle | Callable[[Response, Response], Answer | str | bool]
+
+_FORMAT = 2
+"""Of a run's tables and responses; it grows when those of older releases cannot be gone on with."""
 
 # What happens to all processes of a launch at the same place; or the first one is gone.
 _TOLD_BY_THE_FIRST = (ConfigError, NotEnoughDataError, NonFiniteError, RoleError)
@@ -113,7 +122,7 @@ def align(
     check_texts(config, language)
     gold_of(config)
     run = RunDirectory.create(config.run_path)
-    run.write_json(run.versions, about_this_release())
+    run.write_json(run.versions, about_this_release() | {"text_format": _FORMAT})
     run.write_json(run.config, config_as_json(config))
     if config.data is not None:
         on_data(told)
@@ -134,7 +143,8 @@ def resume_alignment(
     """Goes on with a run that was stopped or killed; the arguments are those of ``align``.
 
     Raises:
-        RunDirectoryError: If the run has come to its end already.
+        RunDirectoryError: If the run has come to its end already, or another release began it and
+            wrote its tables and responses in another way.
         RoleError: If another process works on it.
     """
     config = align_config_from_json(run.read_json(run.config))
@@ -143,12 +153,24 @@ def resume_alignment(
     if rank > 0:
         return _follow(config, run)
     run.check_unfinished()
+    _check_format(run)
     own_device(config.device)
     check_shareable(config, n_processes)
     run.make_folders()
     if config.data is not None and not is_brought(run):  # killed before it was there
         bring_in(data_of(config, starting_model(config))[0], run)
     return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation, began))
+
+
+def _check_format(run: RunDirectory) -> None:
+    told = run.read_json(run.versions) if run.versions.is_file() else {}
+    found = told.get("text_format", 1)
+    if found != _FORMAT:
+        raise RunDirectoryError(
+            f"expected a run of texts of format {_FORMAT}, but {run.root} is of format {found}: "
+            "its tables and responses have other names. Go on with the prefrl that began it, or "
+            "start a new run."
+        )
 
 
 def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResult:

@@ -94,6 +94,45 @@ def test_it_is_said_when_responses_come_to_their_end_no_more(tmp_path, capsys):
     assert "responses that ended" in (tmp_path / "run" / "report" / "index.html").read_text()
 
 
+def test_a_run_of_before_is_shown_but_not_gone_on_with(tmp_path, capsys):
+    preset, rows = ALIGN_PRESETS["tiny"], [{"prompt": "p ", "chosen": "a", "rejected": "b"}]
+    data = write(tmp_path / "data.jsonl", rows)
+    config = replace(
+        preset,
+        prompts=data,
+        data=data,
+        method="dpo",
+        labels=0,
+        run=tmp_path / "run",
+        finetune=replace(preset.finetune, epochs=1),
+        eval_prompts=1,
+        eval_responses=1,
+        sync=True,
+    )
+    run = align(config).run
+    # As its files were: other columns, none of the share that ended, and no format.
+    names = {"rewards/margins": "margin", "rewards/accuracies": "accuracy"}
+    with run.metrics.open(newline="") as file:
+        logged = list(csv.DictReader(file))
+    with run.metrics.open("w", newline="") as file:
+        kept = [name for name in logged[0] if name != "ended"]
+        csv.writer(file).writerow([names.get(name, name) for name in kept])
+        csv.writer(file).writerows([row[name] for name in kept] for row in logged)
+    versions, summary = run.read_json(run.versions), run.read_json(run.summary)
+    run.write_json(run.versions, {k: v for k, v in versions.items() if k != "text_format"})
+    kept = {k: v for k, v in summary.items() if not k.startswith("ended")}
+    run.write_json(run.summary, kept)
+    main(["status", str(run.root)])
+    assert "after 1 gradient steps on the answers" in " ".join(capsys.readouterr().out.split())
+    main(["report", str(run.root)])
+    run.summary.unlink()
+    before = run.metrics.read_bytes()
+    with pytest.raises(SystemExit):
+        main(["resume", str(run.root)])
+    assert "its tables and responses have other names" in " ".join(capsys.readouterr().err.split())
+    assert run.metrics.read_bytes() == before
+
+
 def test_the_share_that_ended_is_logged_and_drawn(config):
     run = align(replace(config, responses=256, labels=20, eval_prompts=1, eval_responses=1)).run
     with run.metrics.open(newline="") as file:

@@ -6,9 +6,11 @@
     {"messages": [ … ]}                            what an assistant says last, to all before it
     {"text": …}                                    plain text: all after its first token
     {"prompt": …, "chosen": …, "rejected": …}      a preference, of which chosen is taken
+    {"prompt": …, "responses": […], "ranks": […]}  a ranking, or with scores: the best one is taken
+    {"prompt": …, "response": …, "label": true}    a single response that is good
 
 A message is ``{"role": …, "content": …}``. Where a row has several of these, the first one counts
-in the order messages, completion, chosen, text.
+in the order messages, responses, completion, chosen, text, response.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from prefrl.errors import ConfigError
-from prefrl.text.data.forms import DataConfig, Seen, in_our_form
+from prefrl.text.data.forms import DataConfig, Seen, in_our_form, places_of
 from prefrl.text.data.items import fitted
 from prefrl.text.data.prompts import PromptConfig, PromptText, cut_prompt, prompt_and_response
 from prefrl.text.data.sources import numbered_rows
@@ -99,7 +101,10 @@ def _demonstration(
         )
     if told.get("text") and isinstance(told["text"], str) and not _SAID.intersection(told):
         return Demonstration(None, told["text"], where)
-    found = _found(told)
+    try:
+        found = _found(told)
+    except (KeyError, TypeError, ValueError):  # of a ranking
+        found = None
     if found is None or not found[1]:
         raise ConfigError(
             f"expected {_FORMS} in {where}, got {json.dumps(row, default=str)[:120]}; or name its "
@@ -113,10 +118,11 @@ def _found(told: dict[str, Any]) -> tuple[PromptText, str] | None:
     prompt = told.get("prompt")
     if "messages" in told:
         return prompt_and_response((), told["messages"])
-    if "responses" in told and told.get("ranks"):
-        best = min(zip(told["ranks"], told["responses"], strict=False), key=lambda pair: pair[0])
-        return prompt_and_response(prompt, best[1])
-    return prompt_and_response(prompt, told.get("completion", told.get("chosen")))
+    if "responses" in told and ("ranks" in told or "scores" in told):
+        places = zip(places_of(told), told["responses"], strict=True)
+        return prompt_and_response(prompt, min(places, key=lambda place: place[0])[1])
+    said = (told[name] for name in ("completion", "chosen", "response") if name in told)
+    return prompt_and_response(prompt, next(said, None))
 
 
 def as_examples(

@@ -24,10 +24,13 @@ from typing import Any, Literal
 from prefrl.errors import ConfigError
 from prefrl.text.data.sources import SourceConfig
 
-__all__ = ["DataConfig", "Seen", "in_our_form"]
+__all__ = ["DataConfig", "Seen", "in_our_form", "places_of"]
 
 _COLUMNS = ("prompt", "chosen", "rejected", "completion", "label", "system")
 _OURS = frozenset((*_COLUMNS, "messages", "text", "response", "responses", "ranks", "scores"))
+_SAID = ("chosen", "rejected", "completion", "response", "messages")
+_ONLY_OURS = frozenset(("chosen", "completion", "response", "responses", "messages"))
+_LABELS = {"true": True, "false": False}
 _ANSWER = "\n\nAssistant:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
@@ -85,9 +88,13 @@ class _Form:
     name: str
     columns: tuple[str, ...]
     read: Callable[[Mapping[str, Any], bool], dict[str, Any]]
+    holds: Callable[[Mapping[str, Any]], bool] = lambda row: True
+    """Whether its columns hold what they hold in this form, where others have such columns, too."""
 
     def fits(self, row: Mapping[str, Any]) -> bool:
-        return all(column in row for column in self.columns)
+        """Whether a row has this form, and none of what is ours: that is what was meant."""
+        ours = row.keys() & _ONLY_OURS or ("prompt" in row and "prompt" not in self.columns)
+        return not ours and all(column in row for column in self.columns) and self.holds(row)
 
 
 def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: bool = False) -> Any:
@@ -107,22 +114,23 @@ def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: b
     if not isinstance(row, dict):
         return row
     mapping = config.mapping
-    missing = [theirs for theirs in mapping.values() if theirs not in row]
+    missing = [mapping[ours] for ours in mapping if ours != "system" and mapping[ours] not in row]
     if missing:
         raise ConfigError(
             f"expected the column {missing[0]} in {where}, got {', '.join(row)}; name one of these."
         )
     if mapping:
         others = {k: v for k, v in row.items() if k not in mapping.values()}
-        row = others | {ours: row[theirs] for ours, theirs in mapping.items()}
-    form = None if mapping else next((form for form in _FORMS if form.fits(row)), None)
+        row = others | {ours: row[theirs] for ours, theirs in mapping.items() if theirs in row}
+    is_mapped = bool(mapping.keys() - {"system"})
+    form = None if is_mapped else next((form for form in _FORMS if form.fits(row)), None)
     if form is None and _is_transcript(row):
         form = _TRANSCRIPT
     read = _OURS if form is None else {*form.columns, "system"}
     seen.forms[_name_of(row) if form is None else form.name] += 1
     seen.unread.update(k for k in row if k not in read)
     try:
-        told = row if form is None else form.read(row, chat) | {"system": row.get("system")}
+        told = _ours(row) if form is None else form.read(row, chat) | {"system": row.get("system")}
         return _with_system(told) if told.get("system") else told
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         name = "messages of text" if form is None else form.name
@@ -130,6 +138,25 @@ def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: b
             f"expected {name} in {where}, got {json.dumps(row, default=str)[:120]}; mend this row, "
             "or leave it out."
         ) from error
+
+
+def places_of(row: Mapping[str, Any]) -> tuple[float, ...]:
+    """The places of the responses of a ranking, by ranks or scores: the lowest is the best.
+
+    Raises:
+        KeyError: If there are neither.
+        TypeError: If they are no list of numbers.
+        ValueError: If one is no number.
+    """
+    if "ranks" in row:
+        return tuple(map(float, row["ranks"]))
+    return tuple(-float(score) for score in row["scores"])
+
+
+def _ours(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose label may be written out, as in tables of texts."""
+    label = row.get("label")
+    return row | {"label": _LABELS.get(label.lower(), label)} if isinstance(label, str) else row
 
 
 def _name_of(row: Mapping[str, Any]) -> str:
@@ -175,10 +202,18 @@ def _pair(prompt: Any, chosen: str, rejected: str, *, chat: bool = False) -> dic
     return {"prompt": prompt, "chosen": sides[0], "rejected": sides[1]}
 
 
+def _better_of(told: Any) -> int:
+    """0 or 1, which may be written out, as in tables of texts."""
+    place = int(told) if isinstance(told, str) else told
+    if place not in (0, 1):
+        raise ValueError
+    return int(place)
+
+
 def _summaries(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
-    info, choice = row["info"], row["choice"]
+    info, choice = row["info"], _better_of(row["choice"])
     texts = [summary["text"] for summary in row["summaries"]]
-    if choice not in (0, 1) or len(texts) != 2:
+    if len(texts) != 2:
         raise ValueError
     if info.get("post"):
         head = f"SUBREDDIT: r/{info['subreddit']}\n\nTITLE: {info['title']}\n\nPOST: {info['post']}"
@@ -190,10 +225,15 @@ def _summaries(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
 
 def _shp(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
     sides = row["human_ref_A"], row["human_ref_B"]
-    if row["labels"] not in (0, 1):
-        raise ValueError
-    better = 0 if row["labels"] == 1 else 1  # 1 says that A is preferred
+    better = 1 - _better_of(row["labels"])  # 1 says that A is preferred
     return _pair(row["history"], sides[better], sides[1 - better])
+
+
+def _are_ranked(row: Mapping[str, Any]) -> bool:
+    answers = row["answers"]
+    return isinstance(answers, list) and all(
+        isinstance(answer, dict) and {"answer", "rank"} <= answer.keys() for answer in answers
+    )
 
 
 def _nectar(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
@@ -205,9 +245,7 @@ def _nectar(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
 
 
 def _pku(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
-    better = row["better_response_id"]
-    if better not in (0, 1):
-        raise ValueError
+    better = _better_of(row["better_response_id"])
     sides = row["response_0"], row["response_1"]
     return _pair(row["prompt"], sides[better], sides[1 - better])
 
@@ -224,7 +262,7 @@ _TRANSCRIPT = _Form("Anthropic's HH-RLHF", ("chosen", "rejected"), _transcript)
 _FORMS = (
     _Form("OpenAI's summaries", ("info", "summaries", "choice"), _summaries),
     _Form("Stanford's SHP", ("history", "human_ref_A", "human_ref_B", "labels"), _shp),
-    _Form("Nectar", ("prompt", "answers"), _nectar),
+    _Form("Nectar", ("prompt", "answers"), _nectar, _are_ranked),
     _Form(
         "PKU-SafeRLHF, by the better response",
         ("prompt", "response_0", "response_1", "better_response_id"),
@@ -236,21 +274,22 @@ _FORMS = (
 
 def _with_system(row: dict[str, Any]) -> dict[str, Any]:
     """The system message in front of the prompt, and of conversations that begin with it."""
-    first = {"role": "system", "content": row["system"]}
-    prompt, told = row.get("prompt"), dict(row)
-    sides = {
-        k: row[k]
-        for k in ("chosen", "rejected", "completion", "messages")
-        if isinstance(row.get(k), list)
-    }
-    whole = any(m.get("role") == "user" for side in sides.values() for m in side)
-    if isinstance(prompt, list):
-        told["prompt"] = _led(first, prompt)
-        sides = {k: side for k, side in sides.items() if side[: len(prompt)] == prompt}
-    elif isinstance(prompt, str) and not whole:
-        told["prompt"] = [first, {"role": "user", "content": prompt}]
-        sides = {}
-    return told | {k: _led(first, side) for k, side in sides.items()}
+    first, prompt = {"role": "system", "content": row["system"]}, row.get("prompt")
+    several = row.get("responses", [])
+    said = {k: row[k] for k in _SAID if k in row}
+    sides = [side for side in (*said.values(), *several) if isinstance(side, list)]
+    if isinstance(prompt, str) and not any(m.get("role") == "user" for s in sides for m in s):
+        return row | {"prompt": [first, {"role": "user", "content": prompt}]}
+    begin = prompt if isinstance(prompt, list) else []
+
+    def led(side: Any) -> Any:
+        begins = isinstance(side, list) and side[: len(begin)] == begin
+        return _led(first, side) if begins else side
+
+    told = row | {name: led(side) for name, side in said.items()}
+    if several:
+        told["responses"] = [led(side) for side in several]
+    return told | {"prompt": led(prompt)} if begin else told
 
 
 def _led(first: dict[str, str], messages: list[dict[str, str]]) -> list[dict[str, str]]:

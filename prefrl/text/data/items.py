@@ -30,7 +30,7 @@ class Items:
     labelled: list[tuple[Response, bool]] = field(default_factory=list)
     """Single responses, and whether they are good."""
     counts: Counter[str] = field(default_factory=Counter)
-    """How many rows were dropped because they were too long, empty or equal; how many were cut."""
+    """How many rows were too long or equal, or had an empty response; how many were cut."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,20 @@ def as_items(
             model's template: with its place in the file.
     """
     items, rankings = Items(), preferences.comparable()
-    rows = [_Row(one.prompt, one.responses, one.where) for one in rankings]
-    for found, ranking in zip(
-        _tokenised(rows, language, items.counts, chat=chat, too_long=too_long),
-        rankings,
-        strict=True,
-    ):
-        beat()
-        kept = [one for one in zip(found, ranking.ranks, strict=False) if one[0].text.strip()]
-        if len({response.tokens for response, _ in kept}) > 1:
-            items.rankings.append(([r for r, _ in kept], tuple(rank for _, rank in kept)))
-        elif found:
-            items.counts[_EMPTY if len(kept) < min(2, len(found)) else _EQUAL] += 1
+    n_rows = len(preferences.rankings)
+    # What pairs of single responses come to is not counted: each response is, and once.
+    for part, counts in ((rankings[:n_rows], items.counts), (rankings[n_rows:], Counter[str]())):
+        rows = [_Row(one.prompt, one.responses, one.where) for one in part]
+        tokenised = _tokenised(rows, language, counts, chat=chat, too_long=too_long)
+        for found, ranking in zip(tokenised, part, strict=True):
+            beat()
+            kept = [one for one in zip(found, ranking.ranks, strict=False) if one[0].text.strip()]
+            if len({response.tokens for response, _ in kept}) > 1:
+                items.rankings.append(([r for r, _ in kept], tuple(rank for _, rank in kept)))
+            elif found and len(kept) == len(found):
+                counts[_EQUAL] += 1
+            if len(kept) < len(found):
+                counts[_EMPTY] += 1
     rows = [_Row(one.prompt, (one.response,), one.where) for one in preferences.labelled]
     single = _tokenised(rows, language, items.counts, chat=chat, too_long=too_long)
     for found, one in zip(single, preferences.labelled, strict=True):

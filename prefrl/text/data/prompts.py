@@ -10,7 +10,7 @@ from typing import Any
 
 from prefrl.errors import ConfigError
 from prefrl.text.data.forms import DataConfig, Seen, in_our_form
-from prefrl.text.data.sources import SourceConfig, numbered_lines, numbered_rows
+from prefrl.text.data.sources import SourceConfig, is_plain_text, numbered_lines, numbered_rows
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Prompt
 
@@ -92,7 +92,9 @@ def read_prompts(
     chat: bool = False,
     seen: Seen | None = None,
 ) -> list[PromptText]:
-    """Reads prompts: of ``.txt`` each line, of data each row's "prompt" or "messages".
+    """Reads prompts: of text each line, of data each row's "prompt" or "messages".
+
+    Text is a ``.txt``, and a file of any name that is none of data and does not begin as JSON.
 
     Args:
         path: A file, a folder, a glob, or the id of a data set; preferences have prompts, too.
@@ -105,7 +107,7 @@ def read_prompts(
         MissingExtraError: If ``datasets`` is needed and not installed.
     """
     config = PromptsConfig() if config is None else config
-    if path.suffix == ".txt":
+    if is_plain_text(path, "prompts"):
         lines = numbered_lines(path, "prompts", "a .txt with a prompt in each line, or data")
         return [line for _, line in itertools.islice(lines, config.limit)]
     columns = DataConfig(prompt=config.column)
@@ -117,7 +119,7 @@ def read_prompts(
 def _prompt(row: Any, where: str, columns: DataConfig, seen: Seen, *, chat: bool) -> PromptText:
     told = in_our_form(row, where, columns, seen, chat=chat)
     if isinstance(told, dict):
-        found = prompt_and_response((), told.get("chosen"))
+        found = prompt_and_response((), _said(told))
         if found is not None and ("prompt" not in told or told.get("system")):
             return found[0]
         told = told.get("prompt", told.get("messages"))
@@ -131,6 +133,14 @@ def _prompt(row: Any, where: str, columns: DataConfig, seen: Seen, *, chat: bool
         f"{where}, got {json.dumps(row, default=str)[:80]}; name the column of prompts, if there "
         "is one."
     )
+
+
+def _said(told: dict[str, Any]) -> Any:
+    """What was said to the prompt of a row; of several responses the first."""
+    several = told.get("responses")
+    first = several[:1] if isinstance(several, list) else []
+    sides = [told[name] for name in ("chosen", "completion", "response") if name in told]
+    return next(iter(sides + first), None)
 
 
 def messages_of(told: Any) -> tuple[tuple[str, str], ...]:

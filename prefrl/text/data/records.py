@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from prefrl.errors import ConfigError
-from prefrl.text.data.forms import DataConfig, Seen, in_our_form
+from prefrl.text.data.forms import DataConfig, Seen, in_our_form, places_of
 from prefrl.text.data.prompts import PromptText, prompt_and_response
 from prefrl.text.data.sources import numbered_rows
 
@@ -171,8 +171,7 @@ def _judged(
         if "chosen" in row:
             prompt, texts = _split(row.get("prompt"), [row["chosen"], row["rejected"]])
             return Ranking(prompt, texts, (1, 2), where)
-        places = row["ranks"] if "ranks" in row else [-float(score) for score in row["scores"]]
-        ranks = tuple(map(float, places))
+        ranks = places_of(row)
         prompt, texts = _split(row.get("prompt"), row["responses"])
         if len(ranks) != len(texts) or len(texts) < 2 or not all(map(math.isfinite, ranks)):
             raise ValueError

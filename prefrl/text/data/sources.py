@@ -17,18 +17,20 @@ from typing import Any
 
 from prefrl.errors import ConfigError, MissingExtraError
 
-__all__ = ["SourceConfig", "absolute_source", "numbered_lines", "numbered_rows"]
+__all__ = ["SourceConfig", "absolute_source", "is_plain_text", "numbered_lines", "numbered_rows"]
 
 _BY_DATASETS = {
     ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".arrow": "arrow", ".gz": "json",
     ".zst": "json",
 }  # fmt: skip
+_AS_JSON_BEGINS = re.compile(r'\s*[\[{]\s*(["\[{]|$)')
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FORM = (
     "JSON lines, a JSON array, CSV, Parquet, Arrow, a folder of such, a glob in quotes, or the id "
     "of a data set on the hub, as in trl-lib/ultrafeedback_binarized"
 )
 _AT_ONCE = 1000
+_ONE_SAVED, _SEVERAL_SAVED = "state.json", "dataset_dict.json"  # by save_to_disk
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,24 @@ def absolute_source(path: Path) -> str:
     """The name of a source such that it holds from anywhere; the id of the hub is what it is."""
     is_here = path.exists() or _is_glob(path) or not _HUB_ID.fullmatch(str(path))
     return str(path.absolute()) if is_here else str(path)
+
+
+def is_plain_text(path: Path, what: str) -> bool:
+    """Whether lines are texts as they are: of a .txt, and of what has neither JSON nor its name.
+
+    Args:
+        path: A source.
+        what: What it should hold.
+
+    Raises:
+        ConfigError: If it cannot be read, or is empty.
+    """
+    if path.suffix == ".txt":
+        return True
+    if path.suffix in (".json", ".jsonl", *_BY_DATASETS) or not path.is_file():
+        return False
+    _, first = next(numbered_lines(path, what, _FORM))
+    return not (_AS_JSON_BEGINS.match(first) or isinstance(_whole(first), str))
 
 
 def numbered_rows(
@@ -85,15 +105,25 @@ def _rows(path: Path, what: str, config: SourceConfig) -> Iterator[tuple[str, An
             raise ConfigError(f"expected files of {what} in {path}, but none has such a name.")
         for file in files:
             yield from _rows(Path(file), what, config)
-    elif path.is_dir() or (path.is_file() and path.suffix in _BY_DATASETS) or _is_on_hub(path):
+        return
+    _check_parts(path, config)
+    if path.is_dir() or (path.is_file() and path.suffix in _BY_DATASETS) or _is_on_hub(path):
         yield from _rows_of_datasets(path, what, config)
     else:
-        if config.subset is not None or config.split not in (None, "train"):
-            raise ConfigError(
-                f"expected a folder or a data set of the hub with split or subset, got {path}, a "
-                "file, which has none; leave them out."
-            )
         yield from _rows_of_json(path, what)
+
+
+def _check_parts(path: Path, config: SourceConfig) -> None:
+    """Refuses the name of a part where there are none: it would be ignored."""
+    is_read_here = path.is_file() and path.suffix not in _BY_DATASETS
+    has_no_split = is_read_here or (path / _ONE_SAVED).is_file()
+    has_no_subset = has_no_split or path.is_file() or (path / _SEVERAL_SAVED).is_file()
+    is_split_named = config.split not in (None, "train")
+    if (has_no_subset and config.subset is not None) or (has_no_split and is_split_named):
+        raise ConfigError(
+            f"expected a folder or a data set of the hub with split or subset, got {path}, which "
+            "has no such parts; leave them out."
+        )
 
 
 def _told(row: Any) -> Any:
@@ -111,21 +141,33 @@ def _is_on_hub(path: Path) -> bool:
 
 
 def _rows_of_json(path: Path, what: str) -> Iterator[tuple[str, Any]]:
-    is_array = None
-    for number, line in numbered_lines(path, what, _FORM):
-        if is_array is None:
-            is_array = line.lstrip().startswith("[")
-            if is_array:
-                break
+    lines = numbered_lines(path, what, _FORM)
+    first = list(itertools.islice(lines, 2))
+    if _is_array([line for _, line in first]):
+        rows = _parsed(str(path), path.read_text(encoding="utf-8-sig"))
+        for number, row in enumerate(rows, 1):
+            yield f"row {number} of {path}", row
+        return
+    for number, line in itertools.chain(first, lines):
         yield f"line {number} of {path}", _parsed(f"line {number} of {path}", line)
-    if is_array:
-        yield from _rows_of_array(path)
 
 
-def _rows_of_array(path: Path) -> Iterator[tuple[str, Any]]:
-    rows = _parsed(str(path), path.read_text(encoding="utf-8-sig"))
-    for number, row in enumerate(rows, 1):
-        yield f"row {number} of {path}", row
+def _is_array(lines: list[str]) -> bool:
+    """Whether a file that begins so is one array, and not lines of which each may be a list."""
+    if not lines[0].lstrip().startswith("["):
+        return False
+    whole = _whole(lines[0])
+    if whole is None or len(lines) > 1:
+        return whole is None
+    return not whole or not all(isinstance(part, dict) and "role" in part for part in whole)
+
+
+def _whole(line: str) -> Any:
+    """What JSON holds; None of what is none."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def numbered_lines(path: Path, what: str, form: str) -> Iterator[tuple[int, str]]:
@@ -218,15 +260,29 @@ def _data_set(path: Path, what: str, config: SourceConfig) -> Any:
 
 
 def _loaded(datasets: Any, path: Path, config: SourceConfig) -> Any:
-    if path.is_dir() and any((path / n).is_file() for n in ("state.json", "dataset_dict.json")):
+    if any((path / name).is_file() for name in (_ONE_SAVED, _SEVERAL_SAVED)):
         found = datasets.load_from_disk(str(path))
         is_there = isinstance(found, datasets.DatasetDict) and config.split in found
         return found[config.split] if is_there else found
+    if not path.exists():
+        return datasets.load_dataset(str(path), name=config.subset, split=config.split)
+    kind, told, split = str(path), dict[str, Any](name=config.subset), config.split
     if path.is_file():
         datasets.disable_progress_bars()
-        kind = _BY_DATASETS[path.suffix]
-        told = {"sep": "\t"} if path.suffix == ".tsv" else {}
-        return datasets.load_dataset(
-            kind, data_files=str(path), split=config.split or "train", **told
-        )
-    return datasets.load_dataset(str(path), name=config.subset, split=config.split)
+        kind, told = _BY_DATASETS[path.suffix], {"data_files": str(path)}
+        told |= {"sep": "\t"} if path.suffix == ".tsv" else {}
+        split = split or "train"
+    told |= _as_texts(datasets, datasets.load_dataset_builder(kind, **told).config)
+    return datasets.load_dataset(kind, split=split, **told)
+
+
+def _as_texts(datasets: Any, config: Any) -> dict[str, Any]:
+    """How tables of text are read: what stands in them as it is, only nothing is missing."""
+    if not hasattr(config, "keep_default_na"):
+        return {}
+    import pandas
+
+    first = next(iter(config.data_files.values()))[0]
+    columns = pandas.read_csv(first, sep=config.sep, nrows=0).columns
+    features = datasets.Features({name: datasets.Value("string") for name in columns})
+    return {"keep_default_na": False, "na_values": [""], "features": features}

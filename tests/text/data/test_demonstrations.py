@@ -42,6 +42,9 @@ def talker():
         ({"prompt": [HI], "completion": [YES]}, ASKED, "yes"),
         ({"prompt": [HI], "completion": "yes"}, ASKED, "yes"),
         ({"prompt": "hi", "completion": [YES]}, ASKED, "yes"),
+        ({"prompt": "p", "response": "c", "label": True}, "p", "c"),
+        ({"prompt": "p", "responses": ["b", "c"], "ranks": [2, 1]}, "p", "c"),
+        ({"prompt": "p", "responses": ["b", "c"], "scores": [-1, 0.5]}, "p", "c"),
         ({"messages": [HI, YES]}, ASKED, "yes"),
         ({"messages": [HI, NO, HI, YES]}, (*ASKED, ("assistant", "no"), *ASKED), "yes"),
         ({"messages": [HI, YES, HI]}, ASKED, "yes"),
@@ -89,6 +92,8 @@ def test_a_folder_of_datasets_may_mix_forms(tmp_path):
         ('{"messages": [{"role": "user", "content": "hi"}]}', "in line 2"),
         ('{"messages": [{"role": "assistant", "content": "yes"}]}', "in line 2"),
         ('{"messages": "hi"}', "in line 2"),
+        ('{"prompt": "p", "responses": ["a", "b"], "ranks": [1, "x"]}', "in line 2"),
+        ('{"prompt": "p", "responses": ["a", "b"], "scores": [1]}', "in line 2"),
         ('{"prompt": "p", "completion": "c", "label": false}', "line 2 .* was found bad"),
     ],
 )

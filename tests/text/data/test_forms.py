@@ -12,7 +12,7 @@ from prefrl.text.config import align_config_from_json, config_as_json
 from prefrl.text.data.demonstrations import read_demonstrations
 from prefrl.text.data.forms import DataConfig, Seen
 from prefrl.text.data.prompts import PromptsConfig, read_prompts
-from prefrl.text.data.records import Preferences, Ranking, read_preferences
+from prefrl.text.data.records import Labelled, Preferences, Ranking, read_preferences
 from prefrl.text.data.sources import SourceConfig, absolute_source, numbered_rows
 from prefrl.text.presets import ALIGN_PRESETS
 
@@ -160,15 +160,61 @@ SYSTEM = (("system", "be kind"), ("user", "p"))
         {"prompt": "p", "chosen": [YES], "rejected": [NO]},
         {"chosen": [USER, YES], "rejected": [USER, NO]},
         {"prompt": "p", "responses": ["y", "n"], "ranks": [1, 2]},
+        {"prompt": "p", "responses": [[USER, YES], [USER, NO]], "ranks": [1, 2]},
+        {"prompt": [USER], "responses": [[USER, YES], [USER, NO]], "ranks": [1, 2]},
+        {"prompt": [USER], "responses": [[YES], [NO]], "ranks": [1, 2]},
+        {"responses": [[USER, YES], [USER, NO]], "ranks": [1, 2]},
     ],
 )
 def test_a_system_column_is_the_first_message_and_once(tmp_path, row):
     path, seen = write(tmp_path / "data.jsonl", row | {"system": "be kind", "id": 1}), Seen()
     assert read_preferences(path, seen=seen).rankings == [Ranking(SYSTEM, ("y", "n"), (1, 2))]
     assert seen.unread == {"id"}
-    if "responses" not in row:
-        assert read_demonstrations(path)[0].prompt == SYSTEM
-        assert read_prompts(path) == [SYSTEM]
+    assert read_demonstrations(path)[0].prompt == SYSTEM
+    assert read_prompts(path) == [SYSTEM]
+
+
+@pytest.mark.parametrize("prompt", ["p", [USER], None])
+def test_a_system_message_leads_single_responses_too(tmp_path, prompt):
+    row = {"response": [USER, YES], "label": True, "system": "be kind"}
+    path = write(tmp_path / "data.jsonl", row if prompt is None else row | {"prompt": prompt})
+    assert read_preferences(path).labelled == [Labelled(SYSTEM, "y", True)]
+    assert read_demonstrations(path)[0].prompt == SYSTEM
+    assert read_prompts(path) == [SYSTEM]
+
+
+def test_a_row_without_a_system_message_has_none_where_the_column_is_mapped(tmp_path):
+    rows = [PAIR | {"rules": "be kind"}, PAIR | {"rules": None}, OTHERS["pku"]]
+    path = write(tmp_path / "data.jsonl", *rows)
+    found = read_preferences(path, DataConfig(system="rules")).rankings
+    assert [one.prompt for one in found] == [SYSTEM, "p", "p"]
+    assert found[2].responses == ("b", "a")
+
+
+RANKED = [{"answer": "a", "rank": 2}, {"answer": "b", "rank": 1}]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"answers": ["4"]},
+        {"answers": RANKED},
+        {"question": "q", "response_j": "j", "response_k": "k"},
+        {"response_0": "a", "response_1": "b", "better_response_id": 0},
+        {"history": "h", "human_ref_A": "a", "human_ref_B": "b", "labels": 0},
+        {"info": INFO, "summaries": TEXTS, "choice": 0},
+    ],
+)
+def test_what_is_ours_in_a_row_comes_before_what_looks_like_others(tmp_path, others):
+    expected = Ranking("p", ("good", "bad"), (1, 2))
+    path = write(tmp_path / "data.jsonl", PAIR | others)
+    assert read_preferences(path).rankings == [expected]
+    path = write(
+        tmp_path / "single.jsonl", {"prompt": "p", "response": "r", "label": True} | others
+    )
+    assert read_preferences(path).labelled == [Labelled("p", "r", True)]
+    path = write(tmp_path / "prompts.jsonl", {"prompt": "p"} | others)
+    assert read_prompts(path) == ["p"]
 
 
 def save_as(kind, folder, rows):
@@ -224,6 +270,9 @@ def test_every_kind_of_file_is_read_up_to_a_limit(tmp_path, kind):
     assert read_preferences(path, DataConfig(limit=2)).rankings == expected[:2]
     assert [one.response for one in read_demonstrations(path)] == ["good"] * 3
     assert read_prompts(path, PromptsConfig(limit=1)) == [rows[0]["prompt"]]
+    if kind not in ("folder", "saved"):
+        with pytest.raises(ConfigError, match=r"with split or subset, got .* leave them out"):
+            read_preferences(path, DataConfig(subset="part"))
     if kind in ("folder", "saved"):
         assert read_preferences(path, DataConfig(split="test")).rankings == expected[:1]
         with pytest.raises(ConfigError, match="none"):
@@ -231,6 +280,47 @@ def test_every_kind_of_file_is_read_up_to_a_limit(tmp_path, kind):
     if kind == "jsonl":
         with pytest.raises(ConfigError, match=r"with split or subset, got .* leave them out"):
             read_preferences(path, DataConfig(split="test"))
+
+
+def test_no_part_of_a_saved_data_set_that_has_none_is_ignored_in_silence(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    Dataset.from_list([PAIR]).save_to_disk(tmp_path / "one")
+    DatasetDict(train=Dataset.from_list([PAIR])).save_to_disk(tmp_path / "several")
+    assert len(read_preferences(tmp_path / "one", DataConfig(split="train")).rankings) == 1
+    for name, config in (
+        ("one", DataConfig(split="test")),
+        ("one", DataConfig(subset="part")),
+        ("several", DataConfig(subset="part")),
+    ):
+        with pytest.raises(ConfigError, match=rf"with split or subset, got .*{name}, which has no"):
+            read_preferences(tmp_path / name, config)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "folder"])
+def test_what_stands_in_a_table_of_texts_is_read_as_it_is(tmp_path, kind):
+    rows = [("007", "None", "1.50"), ("NA", "true", "null"), ("nan", "2024", "-0")]
+    table = "\n".join(map(",".join, [("prompt", "chosen", "rejected"), *rows])) + "\n"
+    path = tmp_path / f"data.{kind}"
+    if kind == "folder":
+        path.mkdir()
+        (path / "train.csv").write_text(table)
+    else:
+        path.write_text(table.replace(",", "\t") if kind == "tsv" else table)
+    expected = [Ranking(prompt, sides, (1, 2)) for prompt, *sides in rows]
+    expected = [Ranking(one.prompt, tuple(one.responses), (1, 2)) for one in expected]
+    assert read_preferences(path).rankings == expected
+
+
+def test_labels_and_choices_in_a_table_of_texts_are_read(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("prompt,response,good,why\np,1,True,\np,2,false,NA\n")
+    found = read_preferences(path, DataConfig(label="good")).labelled
+    assert found == [Labelled("p", "1", True), Labelled("p", "2", False)]
+    path = tmp_path / "shp.csv"
+    path.write_text("history,human_ref_A,human_ref_B,labels\nh,1,2,0\nh,1,2,1\n")
+    found = [one.responses for one in read_preferences(path).rankings]
+    assert found == [("2", "1"), ("1", "2")]
 
 
 def test_what_is_not_there_is_said(tmp_path, monkeypatch):

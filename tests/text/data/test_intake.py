@@ -147,6 +147,19 @@ def test_very_many_responses_are_one_file_and_are_found_one_by_one(tmp_path):
     assert "r" + "0" * 24 not in responses
 
 
+def test_what_another_process_writes_together_is_found_after_the_first_look(tmp_path):
+    run = RunDirectory.create(tmp_path / "run")
+    reader = Responses(run)
+    assert "r" + "0" * 24 not in reader
+    assert len(reader) == 0
+    items = items_of([Ranking(f"{i} ", (f"good {i}", "bad"), (1, 2)) for i in range(600)])
+    bring_in(items, run)
+    first, second = items.rankings[0][0]
+    assert reader[first.id] == first
+    assert second.id in reader
+    assert len(reader) == 1200
+
+
 def test_what_is_empty_or_reads_the_same_is_dropped_and_counted():
     rankings = [
         Ranking("p", ("a", "b"), (1, 2)),
@@ -162,7 +175,18 @@ def test_what_is_empty_or_reads_the_same_is_dropped_and_counted():
         (["a", "b"], (1, 3)),
     ]
     assert [response.text for response, _ in items.labelled] == ["c"]
-    assert items.counts == {"equal": 1, "empty": 3}
+    assert items.counts == {"equal": 1, "empty": 4}
+
+
+def test_single_responses_are_counted_once_and_not_with_each_pair_of_them():
+    long, empty = Labelled("p", 300 * "a", False, "line 1"), Labelled("p", "", False, "line 2")
+    good = [Labelled("p", f"{n}", True, f"line {n}") for n in range(3, 6)]
+    items = items_of([], labelled=[long, empty, *good], too_long="drop")
+    assert (len(items.rankings), len(items.labelled)) == (0, 3)
+    assert items.counts == {"too long": 1, "empty": 1}
+    items = items_of([], labelled=[long, *good], too_long="cut-response")
+    assert (len(items.rankings), len(items.labelled)) == (3, 4)
+    assert items.counts == {"cut": 1}
 
 
 LONG = [

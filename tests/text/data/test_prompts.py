@@ -27,6 +27,36 @@ def test_what_json_may_hold_as_it_is_does_not_break_a_line(tmp_path):
     assert read_prompts(path) == ["one\u2028two\x85three"]
 
 
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"{json.dumps(HELLO)}\n{json.dumps(HELLO)}\n", [(("user", "hello"),)] * 2),
+        (json.dumps(HELLO), [(("user", "hello"),)]),
+        (json.dumps([{"prompt": "one"}, HELLO, "two"]), ["one", (("user", "hello"),), "two"]),
+        (json.dumps([{"prompt": "one"}, HELLO], indent=1), ["one", (("user", "hello"),)]),
+    ],
+    ids=["lists", "a list", "an array", "an array over several lines"],
+)
+def test_lines_may_be_lists_of_messages_and_an_array_holds_rows(tmp_path, text, expected):
+    path = tmp_path / "prompts.json"
+    path.write_text(text)
+    assert read_prompts(path) == expected
+
+
+@pytest.mark.parametrize("name", ["prompts", "prompts.md", "prompts.v2"])
+def test_a_file_of_any_other_name_is_text_if_it_has_no_json(tmp_path, name):
+    path = tmp_path / name
+    for line in ("one", "17", "[INST] one", "{name}, hello", 'she said "no"'):
+        path.write_text(f"{line}\n\ntwo\n")
+        assert read_prompts(path) == [line, "two"]
+    for text in ('{"prompt": "one"}\n', '[\n{"prompt": "one"}\n]', '"one"'):
+        path.write_text(text)
+        assert read_prompts(path) == ["one"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
