@@ -68,7 +68,7 @@ def test_report_and_page_tell_of_checkpoints_that_fail_until_the_run_is_over(run
         full()
     tell_troubles(heartbeat, run, total_steps=None)
     heartbeat.beat("acting")
-    (told,) = RunNews(None, run.status, None).agent().troubles
+    (told,) = RunNews(None, run.status).agent(for_owner=True).troubles
     assert told.startswith("No checkpoint can be written")
     for write in (write_report, write_text_report):
         assert told in write(run).read_text()
