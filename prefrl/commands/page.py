@@ -305,8 +305,8 @@ def _viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any])
         trains=bool({"algo", "method"} & told.keys()),  # else it has pairs, and that is all
         instructions=page.instructions,
         title=_title(run, told),
-        goal=goal_of(told),
-        budget=told.get("preferences", told).get("labels"),
+        goal=goal_of(told, has_default=page.instructions is None),
+        budget=_budget(told),
         host=page.host,
         port=page.port,
         expose=page.expose,
@@ -316,6 +316,13 @@ def _viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any])
         gold_share=page.gold_share,
         people_per_pair=page.people_per_pair,
     )
+
+
+def _budget(told: Mapping[str, Any]) -> int | None:
+    """How many labels are asked for; None where those that were taken along are counted, too."""
+    asked = told.get("preferences", told)
+    takes_others = asked.get("labels_from") or told.get("data")
+    return None if takes_others else asked.get("labels")
 
 
 def _title(run: RunDirectory, told: Mapping[str, Any]) -> str:
