@@ -50,7 +50,8 @@ ROLE = "viewer"
 
 _FIRST_PORT = 8770
 _PORTS_TO_TRY = 100
-_SECONDS_TO_SAY_GOODBYE = 3.0  # an open page asks every two how it is going
+_SECONDS_TO_SAY_GOODBYE = 3.0  # a tab on a screen asks every two how it is going
+_MOST_SECONDS_TO_SAY_GOODBYE = 15.0  # a hidden one every ten; the supervisor waits for 25
 _NEEDED = ("fastapi", "uvicorn", "nh3", "markdown_it")
 
 
@@ -278,10 +279,12 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         n_here = n_people
         heartbeat.beat("serving", people=n_people)
 
-    def should_stop() -> bool:
-        # Who is at the page when the training is over is told so.
-        is_over = n_here > 0 and any(path.is_file() for path in config.finished)
-        return stop.requested and (not is_over or stop.seconds > _SECONDS_TO_SAY_GOODBYE)
+    def should_stop(n_untold: int) -> bool:
+        # Who is at the page when the training is over is told so, in each tab.
+        is_over = any(path.is_file() for path in config.finished)
+        least = _SECONDS_TO_SAY_GOODBYE if n_here else 0.0
+        seconds = _MOST_SECONDS_TO_SAY_GOODBYE if n_untold else least
+        return stop.requested and (not is_over or stop.seconds > seconds)
 
     heartbeat.beat("starting", people=0)
     config = _viewer_config(run, page_of(run), run.read_json(run.config))
