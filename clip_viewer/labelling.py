@@ -64,10 +64,12 @@ class Desk:
     def progress(self, person: Person) -> ProgressOut:
         """How it is going; a few reads. Who labels is not told how good the agent is."""
         for_owner = person.role == "owner"
+        agent = self.news.agent(for_owner=for_owner)
+        self.presence.note_told(person.name, is_over=agent.phase == "finished")
         return ProgressOut(
             mine=self.tally.mine(person.name),
             queue=self.tally.queue(),
-            agent=self.news.agent(for_owner=for_owner),
+            agent=agent,
             people=self.presence.n_present(),
             curve=self.news.curve() if for_owner else [],
             budget=self.config.budget,
@@ -150,7 +152,12 @@ async def _last(desk: Desk, request: Request) -> LastOut:
         if task is None:
             return LastOut(answer=None)
         key = key_of_answer(event.submission_key)
-        return LastOut(answer=AnsweredOut(submission_key=key, task=task))
+        gold = any(
+            (mark.query_id, mark.annotator_id) == (event.query_id, event.annotator_id)
+            and mark.made_at >= event.answered_at  # else it was made with an answer before
+            for mark in desk.store.marks.gold_marks()
+        )
+        return LastOut(answer=AnsweredOut(submission_key=key, task=task, gold=gold))
 
     return await run_in_threadpool(look)
 

@@ -228,10 +228,11 @@ class ProgressOut(BaseModel):
 
 
 class AnsweredOut(BaseModel):
-    """An answer, and what was answered as it lay on the screen."""
+    """An answer, what was answered as it lay on the screen, and whether it was marked as gold."""
 
     submission_key: str
     task: TaskOut
+    gold: bool
 
 
 class LastOut(BaseModel):

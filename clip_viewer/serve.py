@@ -26,14 +26,15 @@ def serve(
     config: ViewerConfig,
     *,
     on_tick: Callable[[int], None] = lambda n_people: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[int], bool] = lambda n_untold: False,
 ) -> None:
     """Serves the labelling page.
 
     Args:
         config: What, where, and to whom.
         on_tick: Called about twice a second with the number of people at the page.
-        should_stop: Asked as often.
+        should_stop: Asked as often, with the number of people whose page does not know yet that the
+            training is over.
 
     Raises:
         ConfigError: If the address cannot be listened on, or the instructions cannot be read.
@@ -65,7 +66,7 @@ def serve(
         work = asyncio.create_task(server.serve(sockets=[listening]))
         while not work.done():
             on_tick(presence.n_present())
-            server.should_exit = server.should_exit or should_stop()
+            server.should_exit = server.should_exit or should_stop(presence.n_untold())
             await asyncio.wait([work], timeout=_SECONDS_BETWEEN_TICKS)
         await work
 

@@ -20,6 +20,7 @@ _LONGEST_PAUSE = 120.0  # longer ones are no work
 _HOUR = 3600.0
 _LEAST_GAPS = 10  # between answers, for an estimate of how many there are in an hour
 _SECONDS_OF_PRESENCE = 60.0
+_SECONDS_OF_A_PAGE = 15.0  # in which it asks how it is going, also in a hidden tab
 
 
 class Tally:
@@ -105,6 +106,7 @@ class Presence:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[str, float] = {}
+        self._told: dict[str, tuple[float, bool]] = {}
 
     def note(self, name: str) -> None:
         """Somebody's page has just asked for something."""
@@ -113,6 +115,11 @@ class Presence:
     def leave(self, name: str) -> None:
         """Somebody has closed the page."""
         self._seen.pop(name, None)
+        self._told.pop(name, None)
+
+    def note_told(self, name: str, *, is_over: bool) -> None:
+        """Somebody's page, on the screen or not, was told whether the training is over."""
+        self._told[name] = self._clock(), is_over
 
     def seconds_ago(self, name: str) -> float | None:
         """When somebody was seen last; None if not since the server started."""
@@ -123,6 +130,11 @@ class Presence:
         """How many are here."""
         now = self._clock()
         return sum(now - seen < _SECONDS_OF_PRESENCE for seen in self._seen.values())
+
+    def n_untold(self) -> int:
+        """Of how many the page is open and does not know that the training is over."""
+        now, told = self._clock(), list(self._told.values())  # others add to it meanwhile
+        return sum(now - at < _SECONDS_OF_A_PAGE and not is_over for at, is_over in told)
 
 
 def _per_hour(times: list[float], now: float) -> float | None:

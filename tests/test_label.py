@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from labelling import LINK, Browser, free_port, link_in, wait_for
@@ -205,6 +206,25 @@ def test_instructions_must_be_there(tmp_path, monkeypatch):
     (tmp_path / "rules.md").write_text("# Which is better?")
     relative = PageConfig(instructions=(tmp_path / "rules.md").relative_to(tmp_path))
     assert check_page(relative).instructions == tmp_path / "rules.md"
+
+
+@pytest.mark.parametrize(
+    ("told", "rules", "goal", "budget"),
+    [
+        ({"preferences": {"labels": 60}}, None, "Run to the right as fast as possible.", 60),
+        ({"preferences": {"labels": 60}}, "rules.md", None, 60),  # they say what is better
+        ({"preferences": {"labels": 60}, "goal": "Lie."}, "rules.md", "Lie.", 60),
+        ({"preferences": {"labels": 60}, "goal": ""}, None, None, 60),
+        ({"preferences": {"labels": 60, "labels_from": ["RUN"]}, "goal": ""}, None, None, None),
+        ({"labels": 60, "data": "pairs.jsonl", "goal": ""}, None, None, None),
+        ({"labels": 60, "data": None, "goal": ""}, None, None, 60),
+    ],
+)
+def test_a_page_says_what_is_asked_for(told, rules, goal, budget):
+    page = PageConfig(port=8770, instructions=rules and Path(rules))
+    told = {"env_id": "HalfCheetah-v5", **told}
+    served = label_page._viewer_config(RunDirectory("."), page, told)
+    assert (served.goal, served.budget) == (goal, budget)
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch):

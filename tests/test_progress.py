@@ -28,4 +28,5 @@ def test_the_time_left_waits_for_enough_and_leaves_waiting_for_people_out(now):
     pace.wait(False)
     now[0] += 10
     assert pace.left(700, 1000) == "30 s left"
-    assert pace.left(1000, 1000) == "0 s left"
+    assert pace.left(1000, 1000) == ""  # the evaluation, or tuning, may take hours
+    assert pace.left(1000, 0) == ""

@@ -3,7 +3,7 @@
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
 const NO_AGENT = {
-  none: "none learns from this",
+  none: "nothing learns from these answers",
   starting: "the agent is starting",
   stopped: "the training has stopped",
   finished: "the training is finished",

@@ -8,7 +8,7 @@ import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { signIn } from "./session.js";
 import { nameOf } from "./sides.js";
-import { isOtherStudy, whyEmpty } from "./states.js";
+import { areKept, isOtherStudy, whyEmpty } from "./states.js";
 import { Tabs } from "./tabs.js";
 import { isRepeated, listenToFingers } from "./touch.js";
 
@@ -205,6 +205,7 @@ async function lastStored() {
     const { answer: last } = await ask("GET", "/api/last");
     if (!last) return say("There is nothing to undo.") ?? null;
     const showing = await queue.again(last.task);
+    showing.gold = last.gold;
     history.push({ showing, key: last.submission_key });
     return history.at(-1);
   } catch {
@@ -329,7 +330,7 @@ function onFailure(error) {
 }
 
 async function signedOut(why = "Ask whoever runs the study for a new sign-in link, and open it in this browser.") {
-  const kept = outbox?.waiting ? ` ${outbox.waiting} answers are kept here until then.` : "";
+  const kept = outbox?.waiting ? ` ${areKept(outbox.waiting)} here until then.` : "";
   const other = await isOtherStudy(me?.study ?? localStorage.getItem(STUDY));
   const [title, text] = other ?? ["Please sign in", why];
   setState("signin", title, text + kept);

@@ -4,7 +4,8 @@ import { Showing } from "./showing.js";
 
 const READY = 4;
 const POLL = 2_000;
-const HEARTBEAT = 20_000;
+const POLL_UNSEEN = 10_000; // of a tab that is hidden: it leases nothing
+const HEARTBEAT = 20_000; // of leases
 const REMEMBERED = 12;
 const FIRST_REST = 5_000;
 const LONGEST_REST = 180_000;
@@ -22,6 +23,7 @@ export class Queue {
   #answered = [];
   #failed = new Map(); // what did not load: how often, and until when it rests
   #asking = null;
+  #askedAt = 0;
   #timer = 0;
   #number = 0;
 
@@ -102,11 +104,31 @@ export class Queue {
   fill() {
     this.#asking ??= this.#tabs.alone(() => this.#ask()).finally(() => {
       this.#asking = null;
-      clearTimeout(this.#timer);
-      if (document.hidden) return;
-      this.#timer = setTimeout(() => this.fill(), this.#isShort() ? POLL : HEARTBEAT);
+      this.#askedAt = performance.now();
+      this.#goOn();
     });
     return this.#asking;
+  }
+
+  /** Asks again soon, at least how it is going: a server that stops waits until it has told that. */
+  #goOn() {
+    clearTimeout(this.#timer);
+    const go = () => (this.#isDue() ? this.fill() : this.#look());
+    this.#timer = setTimeout(go, document.hidden ? POLL_UNSEEN : POLL);
+  }
+
+  /** Whether it is time to ask for more, or to keep what is here. */
+  #isDue() {
+    return !document.hidden && (this.#isShort() || performance.now() - this.#askedAt > HEARTBEAT);
+  }
+
+  async #look() {
+    try {
+      this.#listeners.progress(await ask("GET", "/api/progress"));
+    } catch (error) {
+      this.#listeners.failed(error);
+    }
+    this.#goOn();
   }
 
   /** Asks for more as soon as fewer are ready than the page likes. */
@@ -114,11 +136,11 @@ export class Queue {
     if (this.#ready.length + this.#loading.size < READY - 1) this.fill();
   }
 
-  /** Gives back what is not answered. */
+  /** Gives back what is not answered; nobody is here any more. */
   release() {
     const tasks = this.#have();
     this.#tabs.leave();
-    if (tasks.length) ask("POST", "/api/release", { tasks }, { keepalive: true }).catch(() => {});
+    ask("POST", "/api/release", { tasks }, { keepalive: true }).catch(() => {});
   }
 
   #isShort() {

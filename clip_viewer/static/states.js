@@ -3,6 +3,11 @@ import { agentSays } from "./news.js";
 
 const CLOSE = "You can close this tab.";
 
+/** @param {number} n @returns {string} What the browser keeps, to which is added where. */
+export function areKept(n) {
+  return n === 1 ? "1 answer is kept" : `${n} answers are kept`;
+}
+
 /**
  * @param {object | null} news What the server said last.
  * @param {{isAway: boolean, nKept: number, isLoading: boolean, isInOtherTab: boolean}} here
@@ -11,10 +16,9 @@ const CLOSE = "You can close this tab.";
  * @returns {[string, string]} A title and a text.
  */
 export function whyEmpty(news, { isAway, nKept, isLoading, isInOtherTab }) {
-  const answers = nKept === 1 ? "1 answer is" : `${nKept} answers are`;
-  const kept = nKept ? `${answers} kept in this browser, and sent when the server is back.` : "";
+  const kept = nKept ? `${areKept(nKept)} in this browser, and sent when the server is back.` : "";
   if (news?.agent.phase === "finished") {
-    const text = isAway ? "and this page is served no more." : "and asks for nothing more.";
+    const text = isAway ? "and this page is no longer served." : "and asks for nothing more.";
     return ["Finished, thank you!", `The training has come to its end, ${text} ${kept || CLOSE}`];
   }
   if (isAway) return ["The server is away", `This page tries again by itself. ${kept}`];
@@ -24,7 +28,7 @@ export function whyEmpty(news, { isAway, nKept, isLoading, isInOtherTab }) {
     return ["In another tab", "A tab of yours has the pairs that are left. Go on there, or close it: then they come here."];
   }
   if (queue.ready > 0) {
-    return ["Others are at it", "Somebody else has the pairs that are left. What they leave comes here by itself."];
+    return ["Somebody else has the remaining pairs", "What they leave comes here by itself."];
   }
   if (queue.waiting > 0) {
     return ["Almost there", "The next clips are being drawn; they appear by themselves."];

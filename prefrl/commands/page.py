@@ -50,7 +50,8 @@ ROLE = "viewer"
 
 _FIRST_PORT = 8770
 _PORTS_TO_TRY = 100
-_SECONDS_TO_SAY_GOODBYE = 3.0  # an open page asks every two how it is going
+_SECONDS_TO_SAY_GOODBYE = 3.0  # a tab on a screen asks every two how it is going
+_MOST_SECONDS_TO_SAY_GOODBYE = 15.0  # a hidden one every ten; the supervisor waits for 25
 _NEEDED = ("fastapi", "uvicorn", "nh3", "markdown_it")
 
 
@@ -278,10 +279,12 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         n_here = n_people
         heartbeat.beat("serving", people=n_people)
 
-    def should_stop() -> bool:
-        # Who is at the page when the training is over is told so.
-        is_over = n_here > 0 and any(path.is_file() for path in config.finished)
-        return stop.requested and (not is_over or stop.seconds > _SECONDS_TO_SAY_GOODBYE)
+    def should_stop(n_untold: int) -> bool:
+        # Who is at the page when the training is over is told so, in each tab.
+        is_over = any(path.is_file() for path in config.finished)
+        least = _SECONDS_TO_SAY_GOODBYE if n_here else 0.0
+        seconds = _MOST_SECONDS_TO_SAY_GOODBYE if n_untold else least
+        return stop.requested and (not is_over or stop.seconds > seconds)
 
     heartbeat.beat("starting", people=0)
     config = _viewer_config(run, page_of(run), run.read_json(run.config))
@@ -305,8 +308,8 @@ def _viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any])
         trains=bool({"algo", "method"} & told.keys()),  # else it has pairs, and that is all
         instructions=page.instructions,
         title=_title(run, told),
-        goal=goal_of(told),
-        budget=told.get("preferences", told).get("labels"),
+        goal=goal_of(told, has_default=page.instructions is None),
+        budget=_budget(told),
         host=page.host,
         port=page.port,
         expose=page.expose,
@@ -316,6 +319,13 @@ def _viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any])
         gold_share=page.gold_share,
         people_per_pair=page.people_per_pair,
     )
+
+
+def _budget(told: Mapping[str, Any]) -> int | None:
+    """How many labels are asked for; None where those that were taken along are counted, too."""
+    asked = told.get("preferences", told)
+    takes_others = asked.get("labels_from") or told.get("data")
+    return None if takes_others else asked.get("labels")
 
 
 def _title(run: RunDirectory, told: Mapping[str, Any]) -> str:

@@ -49,10 +49,8 @@ class _Pace:
         self._waits_since = now if waits else None
 
     def left(self, done: int, total: int) -> str:
-        """The time left, in words; nothing while too little is done to tell."""
-        if done >= total:
-            return "0 s left"
-        if self._first is None or done - self._first[1] < _LEAST_SHARE * total:
+        """The time left, in words; nothing while too little is done to tell, and when all is."""
+        if done >= total or self._first is None or done - self._first[1] < _LEAST_SHARE * total:
             return ""
         began, before = self._first
         self.wait(self._waits_since is not None)  # up to now

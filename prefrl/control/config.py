@@ -71,7 +71,8 @@ class TrainConfig:
     oracle of your own: a function of two segments, or a class with compare."""
     goal: str | None = None
     """What the agent should do, in your words: whoever compares is told, above the clips and in the
-    instructions. By default that of the tasks that prefrl knows."""
+    instructions. By default that of the tasks that prefrl knows, where the page has no instructions
+    of its own; "" for none."""
     sync: bool = False
     """Agent, reward learner and labeller take turns in one process: slower, and repeatable."""
     device: str = "auto"

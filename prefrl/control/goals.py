@@ -32,16 +32,20 @@ _GOALS = {
     "Pong": "Get the ball past the other paddle, and do not miss it (the right one is ours).",
     "Breakout": "Hit as many bricks as possible, and do not miss the ball.",
 }
-_NAME = re.compile(r"(\w+?)(NoFrameskip|Deterministic|Continuous|Pixels)?-v\d+$")
+# Ids of other namespaces and modules are others' tasks, whatever they are called.
+_NAME = re.compile(
+    r"(?:(?:prefrl_envs:)?prefrl/)?(\w+?)(NoFrameskip|Deterministic|Continuous|Pixels)?-v\d+"
+)
 
 
-def goal_of(config: Mapping[str, Any]) -> str | None:
-    """What a run's agent should do; None where nobody has said so, and the task is not known.
+def goal_of(config: Mapping[str, Any], *, has_default: bool = True) -> str | None:
+    """What a run's agent should do; None where it was said to be nothing, or is not known.
 
     Args:
-        config: Of the run, as its config.json has it.
+        config: Of the run, as its config.json has it; its goal, also an empty one, comes first.
+        has_default: Whether tasks of Gymnasium and prefrl have one that nobody has said.
     """
-    if told := config.get("goal"):
-        return str(told)
-    found = _NAME.search(str(config.get("env_id", "")))
+    if (told := config.get("goal")) is not None:
+        return str(told) or None
+    found = _NAME.fullmatch(str(config.get("env_id", ""))) if has_default else None
     return _GOALS.get(found[1]) if found else None

@@ -73,7 +73,7 @@ class Marks:
         """Adds a mark; when this returns, it is on disk. The same key again changes nothing.
 
         Raises:
-            ValueError: If there is no such kind of mark.
+            ValueError: If there is no such kind of mark, or a text cannot be stored.
             StoreError: If there is no such query.
             SubmissionConflictError: If the key was used for another mark.
         """
@@ -134,7 +134,7 @@ def add_mark(connection: Connection, row: Mapping[str, Any], where: str = "") ->
         raise ValueError(
             f"{where}expected a mark of {_VALUES}, got {row['kind']} {row['value']!r}."
         )
-    check_text(row["query_id"], row["annotator_id"], row["submission_key"])
+    check_text(row["query_id"], row["annotator_id"], row["submission_key"], why)
     there = sa.select(MARK).where(MARK.c.submission_key == row["submission_key"])
     if first := connection.execute(there).first():
         if any(first._mapping[name] != row[name] for name in row if name != "made_at"):

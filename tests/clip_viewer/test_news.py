@@ -4,6 +4,8 @@ import time
 import pytest
 
 from clip_viewer.news import RunNews
+from prefrl.runtime.role import Heartbeat
+from prefrl.runtime.supervisor import STOPPED
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,19 @@ def test_where_the_training_is(tmp_path, state, age, is_done, expected):
 
 def test_a_folder_of_pairs_has_no_agent(tmp_path):
     assert RunNews(None, tmp_path, trains=False).agent(for_owner=True).phase == "none"
+
+
+def test_a_server_that_is_told_to_stop_waits_until_an_open_page_knows_why(study):
+    study.kill()
+    study.run.write_json(study.run.config, {"algo": "ppo"})
+    study.serve()
+    page, agent = study.client("ann"), Heartbeat(study.run, "agent")
+    agent.beat("acting")
+    assert page.get("/api/progress").json()["agent"]["phase"] == "training"
+    agent.beat("finishing")
+    study.run.policy.touch()
+    study.process.terminate()
+    time.sleep(5)  # as a tab does that is hidden
+    assert page.get("/api/progress").json()["agent"]["phase"] == "finished"
+    page.close()
+    assert study.process.wait(5) == STOPPED

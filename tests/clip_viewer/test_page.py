@@ -257,7 +257,7 @@ def test_who_is_shut_out_keeps_the_answers_until_let_in_again(study, browser):
     anna.look()
     anna.page.keyboard.press("ArrowLeft")
     anna.wait("signin")
-    assert "1 answers are kept here" in anna.page.inner_text("#notice-text")
+    assert "1 answer is kept here" in anna.page.inner_text("#notice-text")
     anna.page.goto("about:blank")
     anna.page.goto(study.link("anna"))
     anna.wait("showing")

@@ -111,7 +111,7 @@ def test_two_texts_have_names_and_buttons_and_are_tapped(study, fingers):
         (visitor.answer(lambda: visitor.tap(".side.left .text")), LEFT),
     ]
     visitor.look()
-    page.locator(".showing.shown .text").first.click(button="middle")
+    page.locator(".showing.shown .text").first.click()
     visitor.wait_until_saved()
     assert as_seen(study)[n_before:] == given
     assert page.inner_text("#said").startswith("Upper is better")

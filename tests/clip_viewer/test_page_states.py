@@ -81,7 +81,7 @@ def test_from_the_start_of_a_training_to_its_end(study, visit):
     study.run.policy.touch()
     says(visitor, "Finished, thank you!", "asks for nothing more")
     study.kill()
-    says(visitor, "Finished, thank you!", "served no more")
+    says(visitor, "Finished, thank you!", "no longer served")
 
 
 def test_a_training_that_ends_while_a_pair_is_shown(study, visit):
@@ -93,7 +93,7 @@ def test_a_training_that_ends_while_a_pair_is_shown(study, visit):
     assert visitor.page.inner_text("#done") == "0 of 60"
     agent.beat("finishing")
     study.run.policy.touch()
-    visitor.page.wait_for_selector("body[data-state=over]", timeout=60_000)
+    visitor.page.wait_for_selector("body[data-state=over]", timeout=10_000)
     assert "Finished, thank you!" in visitor.page.inner_text("#notice")
     visitor.page.get_by_role("button", name="Answer what is left").click()
     visitor.wait("showing")
@@ -116,7 +116,7 @@ def test_the_last_pairs_are_with_another_tab_or_somebody_else(study, visit):
     tab.goto(study.address)
     tab.get_by_text("In another tab").wait_for()
     anna = started(visit(study.link("anna")))
-    says(anna, "Others are at it")
+    says(anna, "Somebody else has the remaining pairs")
     visitor.page.close(run_before_unload=True)
     tab.wait_for_selector("body[data-state=showing]")
 
@@ -136,7 +136,7 @@ def test_a_tab_of_another_run(tmp_path, study, visit):
     with contextlib.ExitStack() as stack:
         stack.callback(other.kill)
         visitor.page.keyboard.press("ArrowLeft")
-        says(visitor, "This is another study", "1 answers are kept here")
+        says(visitor, "This is another study", "1 answer is kept here")
         visitor.page.reload()
         says(visitor, "This is another study")
         visitor.page.goto(other.owner_link)
@@ -147,7 +147,13 @@ def test_a_tab_of_another_run(tmp_path, study, visit):
 def test_undo_after_a_reload(study, visit):
     study.add_pairs(9)
     visitor = visit(study.owner_link, answers=True)
-    shown = [visitor.press("ArrowLeft") for _ in range(3)]
+    shown = [visitor.press("ArrowLeft") for _ in range(2)]
+    visitor.look()
+    visitor.page.keyboard.press("g")
+    shown.append(visitor.press("ArrowLeft"))
+    visitor.wait_until_saved()
+    with LabelStore(study.run.labels) as store:
+        assert store.marks.gold().keys() == {shown[-1][0]}
     visitor.page.reload()
     visitor.wait("showing")
     for before in reversed(shown):
@@ -159,6 +165,8 @@ def test_undo_after_a_reload(study, visit):
     visitor.page.click("[data-action=undo]")
     wait_for(lambda: visitor.page.inner_text("#said") == "There is nothing to undo.")
     assert [e.answer is None for e in study.events()] == [False] * 3 + [True] * 3
+    with LabelStore(study.run.labels) as store:
+        assert store.marks.gold() == {}
     visitor.press("ArrowRight")
     visitor.wait_until_saved()
     assert study.answers()[-1].query_id == shown[0][0]

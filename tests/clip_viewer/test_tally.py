@@ -2,7 +2,7 @@
 
 import pytest
 
-from clip_viewer.tally import Tally
+from clip_viewer.tally import Presence, Tally
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.labels import Submission
 from prefrl.core.store import LabelStore
@@ -48,3 +48,15 @@ def test_the_last_answer_is_the_newest_that_stands(store, tally):
     tally.note(store.undo_submission("k1", annotator_id="ann", submission_key="undo"))
     assert tally.last("ann").submission_key == "k0"
     assert tally.last("bob") is None
+
+
+def test_a_page_knows_that_it_is_over_when_it_was_told_so_or_is_closed():
+    now = 0.0
+    presence = Presence(clock=lambda: now)
+    for name in ("ann", "bob", "cleo"):
+        presence.note_told(name, is_over=False)
+    presence.note_told("ann", is_over=True)
+    presence.leave("bob")
+    assert (presence.n_untold(), presence.n_present()) == (1, 0)
+    now = 15.0
+    assert presence.n_untold() == 0  # cleo's page was closed, and had no time to say so

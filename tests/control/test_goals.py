@@ -13,7 +13,11 @@ from prefrl.control.goals import goal_of
         ({"env_id": "HalfCheetah-v5", "goal": None}, "Run to the right as fast as possible."),
         ({"env_id": "prefrl_envs:prefrl/Swimmer-v0"}, "Swim forward as fast as possible."),
         ({"env_id": "LunarLanderContinuous-v3"}, "Land softly between the flags."),
+        ({"env_id": "HalfCheetah-v5", "goal": ""}, None),
         ({"env_id": "mine:My-own-v0"}, None),
+        ({"env_id": "my_envs:mine/HalfCheetah-v0"}, None),
+        ({"env_id": "my_envs:HalfCheetah-v0"}, None),
+        ({"env_id": "mine/HalfCheetah-v0"}, None),
         ({"method": "ppo"}, None),
     ],
 )

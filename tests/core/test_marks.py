@@ -46,6 +46,8 @@ def test_a_flag_may_say_why(store):
     ]
     with pytest.raises(ValueError, match="expected a mark"):
         store.marks.add("q0", "ann", "gold", "left", submission_key="3", why="I know")
+    with pytest.raises(ValueError, match="without NUL"):
+        store.marks.add("q0", "ann", "flag", "raised", submission_key="4", why="stands\0still")
 
 
 def test_answers_that_were_given_unseen(store):
