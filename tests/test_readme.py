@@ -58,7 +58,7 @@ def test_the_snippets_about_scripts_run(tmp_path):
 
 def test_a_search_with_optuna_runs(tmp_path, monkeypatch):
     (script,) = snippets("docs/benchmark.md")
-    monkeypatch.setenv(VARIABLE, "4096")
+    monkeypatch.setenv(VARIABLE, "8192")
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(script.replace("n_trials=20", "n_trials=1"), names)  # noqa: S102 the page's own
