@@ -94,7 +94,7 @@ def test_checkpoints_that_fail_are_told_once_whatever_is_trained(capsys):
 
 INTERRUPTED = """
 import os, runpy, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may ignore it
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == "rich":
