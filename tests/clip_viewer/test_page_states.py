@@ -217,7 +217,7 @@ def test_a_flag_says_why_and_opens_its_pair(study, visit):
     anna.page.keyboard.press("f")
     anna.page.keyboard.type("<b>stands</b> still")
     anna.page.keyboard.press("Enter")
-    assert "Flagged" in anna.page.inner_text("#said")
+    anna.page.locator("#said", has_text="Flagged").wait_for(state="attached")
     anna.press("ArrowDown")
     anna.wait_until_saved()
     owner = visit(study.owner_link, answers=True)
