@@ -31,8 +31,7 @@ from prefrl.control.agent.agent import Agent
 from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.config import TrainConfig, devices_of, with_settings
 from prefrl.control.finish import load_run
-from prefrl.control.policies.evaluate import Evaluation, Player, evaluate
-from prefrl.control.preferences import StepReward
+from prefrl.control.policies.evaluate import EVALUATION_SEED, evaluate_as_configured
 from prefrl.control.train import resume, train
 from prefrl.errors import ConfigError, PrefrlError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
@@ -53,7 +52,6 @@ COLUMNS = (
 """Of the table of results."""
 
 _log = logging.getLogger(__name__)
-_EVALUATION_SEED = 1_000_003  # as of a run's own evaluation
 
 
 def job_of(run: Run) -> dict[str, Any]:
@@ -121,12 +119,15 @@ def _on_true_reward(config: TrainConfig, stop: StopSignal) -> dict[str, Any] | N
         seconds = _train(agent, config, run, heartbeat, stop)
         if seconds is None:
             return None
+        result = evaluate_as_configured(agent, config)
         newest = [episode["r"] for episode in list(agent.model.ep_info_buffer or ())[-20:]]
         found = {
             "labels": 0,
             "training_return": float(np.mean(newest)) if newest else math.nan,
             "wall_seconds": seconds,
-            **_evaluations(agent, config),
+            "return_mean": float(result.returns.mean()),
+            "return_std": float(result.returns.std()),
+            **_others(agent, config),
         }
         agent.close()
     return found
@@ -173,50 +174,31 @@ def _on_comparisons(config: TrainConfig) -> dict[str, Any] | None:
         if not summary:
             return None
     summary = run.read_json(run.summary)
-    config, agent, net = load_run(run)
+    config, agent, _ = load_run(run)
+    with np.load(run.evaluation, allow_pickle=False) as arrays:
+        rewards = arrays["true_rewards"], arrays["predicted_rewards"]
     found = {
+        "return_mean": summary["eval_return_mean"],
+        "return_std": summary["eval_return_std"],
         "labels": summary["labels"],
         "training_return": summary["train_return_mean"],
         "training_correlation": summary["reward_correlation"],
         "wall_seconds": summary["wall_seconds"],
-        **_evaluations(agent, config, net),
+        **probes(*rewards, length=config.preferences.steps_per_segment, seed=config.seed),
+        **_others(agent, config),
     }
     agent.close()
     return found
 
 
-def _evaluations(
-    agent: Agent, config: TrainConfig, net: StepReward | None = None
-) -> dict[str, float]:
-    """True returns of the policy's likeliest actions, of drawn ones and of random play."""
-    result = _evaluate(agent, config, net=net)
-    more = {}
-    if net is not None:
-        more = probes(
-            result.true_rewards,
-            result.predicted_rewards,
-            length=config.preferences.steps_per_segment,
-            seed=config.seed,
-        )
+def _others(agent: Agent, config: TrainConfig) -> dict[str, float]:
+    """True returns of drawn actions, and of random play."""
+    drawn = evaluate_as_configured(agent, config, deterministic=False)
+    random = evaluate_as_configured(_RandomPlay(agent), config)
     return {
-        "return_mean": float(result.returns.mean()),
-        "return_std": float(result.returns.std()),
-        "sampled_return_mean": float(_evaluate(agent, config, deterministic=False).returns.mean()),
-        "random_return": float(_evaluate(_RandomPlay(agent), config).returns.mean()),
-        **more,
+        "sampled_return_mean": float(drawn.returns.mean()),
+        "random_return": float(random.returns.mean()),
     }
-
-
-def _evaluate(player: Player, config: TrainConfig, **options: Any) -> Evaluation:
-    return evaluate(
-        player,
-        config.env_id,
-        episodes=config.eval_episodes,
-        seed=config.seed + _EVALUATION_SEED,
-        max_steps=config.eval_max_steps,
-        env=config.env,
-        **options,
-    )
 
 
 class _RandomPlay:
@@ -225,7 +207,7 @@ class _RandomPlay:
     def __init__(self, agent: Agent) -> None:
         self.frame_stack = agent.frame_stack
         self._space = copy.deepcopy(agent.environments.action_space)
-        self._space.seed(_EVALUATION_SEED)
+        self._space.seed(EVALUATION_SEED)
 
     def act(
         self, observations: Any, *, deterministic: bool, begins: NDArray[np.bool_] | None

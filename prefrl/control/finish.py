@@ -19,7 +19,7 @@ from prefrl.control.config import (
 )
 from prefrl.control.environments.making import check_environment
 from prefrl.control.films.drawing import Recorded, film, film_pairs
-from prefrl.control.policies.evaluate import Evaluation, evaluate
+from prefrl.control.policies.evaluate import Evaluation, evaluate_as_configured
 from prefrl.control.policies.kept import KeptPolicy, check_nets_of_run, choose_policy
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.errors import PrefrlError
@@ -32,8 +32,6 @@ from prefrl.runtime.weights import latest_weights, newest_version, put_into
 from prefrl.runtime.writing import write_arrays
 
 __all__ = ["Result", "finish_run", "load_run"]
-
-_EVALUATION_SEED = 1_000_003  # keeps evaluation episodes apart from those of training
 
 
 @dataclass(frozen=True)
@@ -100,14 +98,14 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
     check_nets_of_run(run)
     device, _ = devices_of(config)
     untrained = _agent(config, device)
-    before = _evaluate(untrained, config, None)
+    before = evaluate_as_configured(untrained, config)
     untrained.close()
     trained = _agent(config, device)
     trained.restore(run)
     net = None
     if newest_version(run.reward) is not None:
         net = _reward_net(run, config, trained)
-    after = _evaluate(trained, config, net)
+    after = evaluate_as_configured(trained, config, net=net)
     trained.close()
     _write_evaluation(run, after)
     notes = _film(run, config, before, after) if config.films else []
@@ -132,18 +130,6 @@ def _reward_net(run: RunDirectory, config: TrainConfig, agent: Agent) -> StepRew
     net = step_reward(agent.environments, config.preferences).to(agent.model.device)
     put_into(net, latest_weights(run.reward))
     return net
-
-
-def _evaluate(agent: Agent, config: TrainConfig, net: StepReward | None) -> Evaluation:
-    return evaluate(
-        agent,
-        config.env_id,
-        episodes=config.eval_episodes,
-        seed=config.seed + _EVALUATION_SEED,
-        net=net,
-        max_steps=config.eval_max_steps,
-        env=config.env,
-    )
 
 
 def _write_evaluation(run: RunDirectory, after: Evaluation) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prefrl.errors import StoreError
 
-__all__ = ["check_place", "in_words", "is_full", "naming", "whole_file"]
+__all__ = ["check_place", "in_words", "is_full", "naming", "sync", "whole_file"]
 
 _MOUNTS = Path("/proc/self/mounts")  # Linux; elsewhere nothing is known, and nothing refused
 _LEAST_FREE = 32 * 2**20
@@ -106,9 +106,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.close(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600))
         try:
             yield part
-            _sync(part)
+            sync(part)
             part.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
@@ -117,7 +117,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         ) from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Brings a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

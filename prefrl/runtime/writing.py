@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from prefrl.core.disk import naming
+from prefrl.core.disk import naming, sync
 from prefrl.failpoints import fail_point
 
 __all__ = ["as_npz", "replace_file", "sync_folder", "write_arrays", "write_atomically"]
@@ -69,8 +69,4 @@ def as_npz(arrays: Mapping[str, Any]) -> bytes:
 
 def sync_folder(folder: Path) -> None:
     """Brings the names in a folder to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from prefrl.control.config import TrainConfig
 from prefrl.control.environments.batched import GAME_OVER_KEY, SCORE_KEY
 from prefrl.control.environments.journals import JOURNAL_KEY, Journal, Journals
 from prefrl.control.environments.making import (
@@ -24,7 +25,10 @@ from prefrl.control.learned.judge import Judge
 from prefrl.control.preferences import StepReward
 from prefrl.control.reward.correlation import correlation
 
-__all__ = ["Evaluation", "Player", "evaluate"]
+__all__ = ["EVALUATION_SEED", "Evaluation", "Player", "evaluate", "evaluate_as_configured"]
+
+EVALUATION_SEED = 1_000_003
+"""Added to a training's seed: keeps final evaluations apart from its episodes."""
 
 
 class Player(Protocol):
@@ -100,6 +104,28 @@ def evaluate(
         return _run_episodes(agent, venv, net, deterministic, max_steps, go_on)
     finally:
         venv.close()
+
+
+def evaluate_as_configured(
+    player: Player, config: TrainConfig, *, seed: int = EVALUATION_SEED, **options: Any
+) -> Evaluation:
+    """Runs the episodes that a training's config says.
+
+    Args:
+        player: Who acts.
+        config: Of the training.
+        seed: Is added to that of the training.
+        **options: As for ``evaluate``.
+    """
+    return evaluate(
+        player,
+        config.env_id,
+        episodes=config.eval_episodes,
+        seed=config.seed + seed,
+        max_steps=config.eval_max_steps,
+        env=config.env,
+        **options,
+    )
 
 
 def _run_episodes(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from prefrl.control.agent.agent import Agent
 from prefrl.control.agent.state import random_state, restore_random_state
 from prefrl.control.config import TrainConfig
-from prefrl.control.policies.evaluate import evaluate
+from prefrl.control.policies.evaluate import evaluate_as_configured
 from prefrl.control.policies.kept import keep_policy
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import CsvTable
@@ -47,15 +47,7 @@ class Evaluations:
         started, random = time.monotonic(), random_state()
         config = self._config
         try:
-            found = evaluate(
-                agent,
-                config.env_id,
-                episodes=config.eval_episodes,
-                seed=config.seed + _SEED,
-                max_steps=config.eval_max_steps,
-                env=config.env,
-                go_on=self._go_on,
-            )
+            found = evaluate_as_configured(agent, config, seed=_SEED, go_on=self._go_on)
         finally:
             restore_random_state(random)
         if not self._go_on():  # told to stop: after a resume it is due again
