@@ -58,6 +58,7 @@ def by_arm(outcome: Outcome) -> Figure | None:
                 place, interval.high - interval.low, 0.6, interval.low, color=colour, alpha=0.35
             )
         axes.plot([interval.value] * 2, [place - 0.3, place + 0.3], color=colour, lw=2.5)
+    axes.use_sticky_edges = False  # no interval ends at the frame
     axes.set_yticks(range(len(found)), list(found))
     axes.invert_yaxis()
     axes.set_xlabel(f"{_SCORE} (interquartile mean, 95 % interval)", fontsize=8)

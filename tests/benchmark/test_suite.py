@@ -1,12 +1,16 @@
 import json
+from pathlib import Path
 
 import pytest
 from benchmark.suites import small_suite, written
 
+from prefrl.benchmark.store import BenchmarkFolder
 from prefrl.benchmark.suite import load_suite, shipped_suites, suite_of_json
 from prefrl.errors import ConfigError
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
+
+PUBLISHED = Path(__file__).parents[2] / "scripts" / "benchmark" / "suites"
 
 
 def test_a_file_is_read(tmp_path):
@@ -69,6 +73,16 @@ def test_those_that_are_shipped_say_what_they_are_about_and_work(name):
     assert suite.about.endswith(".")
     for run in suite.runs():
         assert run.config().seed == run.seed
+
+
+@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_those_behind_the_published_figures_go_on_from_their_rows(path):
+    suite = load_suite(str(path))
+    folder = BenchmarkFolder(path.with_suffix(""))
+    keys = {run.key for run in suite.runs()}
+    assert folder.done() <= keys
+    if folder.results.is_file():
+        assert folder.suite() == suite
 
 
 @pytest.mark.parametrize(
