@@ -1,9 +1,11 @@
 """A run that a tiny model can learn from."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
+from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.presets import ALIGN_PRESETS
 
 GOLD = """def score(text):
@@ -29,3 +31,16 @@ def config(tmp_path):
         eval_responses=4,
         sync=True,
     )
+
+
+@pytest.fixture
+def block_checkpoints(config):
+    """Makes a file of the folder of checkpoints, when it is called and the folder is there."""
+    place = RunDirectory(config.run).checkpoints
+
+    def block(row):
+        if place.is_dir():
+            shutil.rmtree(place)
+            place.write_text("")
+
+    return block

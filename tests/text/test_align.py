@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -300,17 +299,11 @@ def test_a_plain_function_of_two_responses_may_answer(config):
         assert {c.answer.value for _, c in store.comparisons()} == {"left"}
 
 
-def test_checkpoints_that_cannot_be_written_are_told_while_it_goes_on(config):
+def test_checkpoints_that_cannot_be_written_are_told_while_it_goes_on(config, block_checkpoints):
     said, run = [], RunDirectory(config.run)
-
-    def block(row):
-        if run.checkpoints.is_dir():
-            shutil.rmtree(run.checkpoints)
-            run.checkpoints.write_text("")
-
     result = align(
         replace(config, checkpoint_seconds=0.0, responses=64, labels=8),
-        on_rollout=block,
+        on_rollout=block_checkpoints,
         on_agent=lambda status, counts: said.append(unsaved_of(status)),
     )
     assert result.finished

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -329,17 +328,11 @@ def test_nothing_to_learn_from_is_refused(config, monkeypatch):
         sft(config)
 
 
-def test_checkpoints_that_cannot_be_written_are_told_while_it_goes_on(config):
+def test_checkpoints_that_cannot_be_written_are_told_while_it_goes_on(config, block_checkpoints):
     said, run = [], RunDirectory(config.run)
-
-    def block(row):
-        if run.checkpoints.is_dir():
-            shutil.rmtree(run.checkpoints)
-            run.checkpoints.write_text("")
-
     result = sft(
         replace(config, checkpoint_seconds=0.0),
-        on_step=block,
+        on_step=block_checkpoints,
         on_agent=lambda status: said.append(unsaved_of(status)),
     )
     assert result.finished
