@@ -300,7 +300,7 @@ def test_a_plain_function_of_two_responses_may_answer(config):
 
 
 def test_checkpoints_that_cannot_be_written_are_told_while_it_goes_on(config, block_checkpoints):
-    said, run = [], RunDirectory(config.run)
+    said = []
     result = align(
         replace(config, checkpoint_seconds=0.0, responses=64, labels=8),
         on_rollout=block_checkpoints,

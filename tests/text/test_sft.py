@@ -329,7 +329,7 @@ def test_nothing_to_learn_from_is_refused(config, monkeypatch):
 
 
 def test_checkpoints_that_cannot_be_written_are_told_while_it_goes_on(config, block_checkpoints):
-    said, run = [], RunDirectory(config.run)
+    said = []
     result = sft(
         replace(config, checkpoint_seconds=0.0),
         on_step=block_checkpoints,
