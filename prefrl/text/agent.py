@@ -159,7 +159,7 @@ class TextAgent:
         used = self.partners.update(self.n_sampled, asked=asked)
 
         # score and improve
-        improves = config.method in ("ppo", "raft") and not self._warms_up
+        improves = config.improves_batches and not self._warms_up
         if improves and self._settles_now:
             improves = self._settle()
             used = self.partners.used
@@ -168,7 +168,7 @@ class TextAgent:
         if improves and used.version > 0:
             self._beat("improving")
             row = self._work.improve(responses, scores)
-        elif config.method in ("ppo", "raft"):
+        elif config.improves_batches:
             self._work.skip()
         self._log(self._row(responses, scores, used, row))
         self._shown.add(responses, scores, batch=self._n_batches, n_sampled=self.n_sampled)

@@ -23,6 +23,7 @@ from prefrl.text.data.forms import DataConfig
 from prefrl.text.data.prompts import PromptConfig, PromptsConfig
 from prefrl.text.data.sources import absolute_source
 from prefrl.text.methods.finetune import FinetuneConfig
+from prefrl.text.methods.groups import GrpoConfig, RlooConfig
 from prefrl.text.methods.ppo import PpoConfig
 from prefrl.text.methods.preference_losses import TUNING_METHODS, PairLossConfig
 from prefrl.text.methods.raft import RaftConfig, check_raft
@@ -43,7 +44,7 @@ __all__ = [
 
 Method = Literal[
     "ppo", "best-of-n", "dpo", "cdpo", "robust-dpo", "ipo", "hinge", "orpo", "simpo", "rrhf", "pro",
-    "kto", "raft",
+    "kto", "raft", "grpo", "rloo",
 ]  # fmt: skip
 
 _C = TypeVar("_C")
@@ -65,9 +66,10 @@ class AlignConfig:
     """Prompts: a .txt with one in each line; or data, read as --data is, with "prompt" or
     "messages"."""
     method: Method = "ppo"
-    """How the policy is improved: on the learned reward, by PPO or by learning the best of its own
-    responses (raft), on the answers themselves (dpo and its relatives), or not at all, by taking
-    the best of n responses."""
+    """How the policy is improved: on the learned reward, by PPO, by GRPO or RLOO, which need no
+    values but several responses to a prompt, or by learning the best of its own responses (raft);
+    on the answers themselves (dpo and its relatives); or not at all, by taking the best of n
+    responses."""
     oracle: Literal["synthetic", "human", "mixed"] = "synthetic"
     """Who answers: a synthetic oracle that goes by gold, people on a labelling page, or both."""
     goal: str | None = None
@@ -93,9 +95,10 @@ class AlignConfig:
     responses: int = 2048
     """Responses to sample in the training."""
     batch: int = 64
-    """Responses per batch: PPO and raft make an update after each."""
+    """Responses per batch: ppo, grpo, rloo and raft make an update after each."""
     per_prompt: int = 2
-    """Responses to each prompt of a batch; pairs are of one prompt."""
+    """Responses to each prompt of a batch; pairs are of one prompt. grpo, rloo and raft learn from
+    how these compare: 4 to 8 suit them."""
     chat: bool = False
     """Put the model's chat template around prompts that are texts."""
     labels: int = 200
@@ -159,6 +162,10 @@ class AlignConfig:
     """How it is fitted."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
     """Of PPO."""
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    """Of GRPO."""
+    rloo: RlooConfig = field(default_factory=RlooConfig)
+    """Of RLOO."""
     raft: RaftConfig = field(default_factory=RaftConfig)
     """Of reward-ranked fine-tuning, besides finetune."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
@@ -239,6 +246,11 @@ class AlignConfig:
     def tunes_on_answers(self) -> bool:
         """Whether the policy is fine-tuned on the answers themselves."""
         return self.method in TUNING_METHODS
+
+    @property
+    def improves_batches(self) -> bool:
+        """Whether the policy is improved on the learned reward, after each batch."""
+        return self.method in ("ppo", "grpo", "rloo", "raft")
 
     @property
     def asks_all_first(self) -> bool:
