@@ -90,6 +90,10 @@ class AlignConfig:
     them is scored, as of responses."""
     pretraining: Path | None = None
     """Texts that PPO mixes in with ppo.ptx_coef, as prefrl sft reads them; refused without it."""
+    reward_model: tuple[str, ...] = ()
+    """Reward models that are there already, folders or ids of AutoModelForSequenceClassification
+    with one label, as prefrl reward and reward trainers write them: the members of the ensemble.
+    With labels 0 and no data they stay as they are; else each fit starts from them."""
     init: Path | None = None
     """Folder of an earlier stage, a run or a model, to start from; model names the tokenizer."""
     responses: int = 2048
@@ -187,11 +191,12 @@ class AlignConfig:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.labels < (1 if self.data is None else 0):
+        if self.labels < (1 if self.data is None and not self.reward_model else 0):
             raise ConfigError(
-                f"labels must be at least 1, or 0 with data, got {self.labels}; give --data, or "
-                "ask for some."
+                f"labels must be at least 1, or 0 with data or a reward model, got {self.labels}; "
+                "give --data or --reward-model, or ask for some."
             )
+        self._check_frozen()
         if self.per_prompt < 2 or self.batch % self.per_prompt:
             raise ConfigError(
                 "expected per_prompt to be at least 2, for pairs of one prompt, and to divide the "
@@ -231,6 +236,21 @@ class AlignConfig:
                 n_updates=self.n_batches,
             )
         _ = self.learner, self.labels_due(0)  # check what they take
+
+    def _check_frozen(self) -> None:
+        """Refuses what a reward model that stays as it is would make nothing of."""
+        if self.labels or self.data is not None:
+            return
+        if self.tunes_on_answers:
+            raise ConfigError(
+                f"expected labels or data for {self.method}, which learns from answers, got a "
+                "reward model alone; give --method ppo, grpo, rloo, raft or best-of-n."
+            )
+        if self.demonstrations is not None:
+            raise ConfigError(
+                "expected labels or data with demonstrations, which shift scores at a fit, got a "
+                "reward model that is never fitted; leave --demonstrations out."
+            )
 
     @property
     def asks_people(self) -> bool:
@@ -308,6 +328,7 @@ def config_as_json(config: AlignConfig) -> dict[str, Any]:
     """
     content: dict[str, Any] = with_names(dataclasses.asdict(config)) | {"run": str(config.run_path)}
     content["model"] = absolute_model(config.model)
+    content["reward_model"] = [absolute_model(name) for name in config.reward_model]
     content["gold"] = None if config.gold is None else _absolute_gold(config.gold)
     content["prompts"] = absolute_source(config.prompts)
     for name in _FILES:
@@ -333,6 +354,7 @@ def align_config_from_json(content: dict[str, Any]) -> AlignConfig:
     Raises:
         RunDirectoryError: If it is not one of this release.
     """
+    content = content | {"reward_model": tuple(content.get("reward_model", ()))}
     return config_from_content(AlignConfig, content, paths=("prompts", "run", *_FILES))
 
 

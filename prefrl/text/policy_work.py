@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.fitting import weights_hash
 from prefrl.runtime.parallel import Workers
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
@@ -91,6 +92,8 @@ class PolicyWork:
             "demonstrations": digest_of(reward.zero_at),
             "pretraining": digest_of(texts),
         }
+        if config.reward_model:
+            self._read["reward_model"] = weights_hash(reward.state_dict())
         self.ppo = Ppo(
             self.policy,
             config=config.ppo,

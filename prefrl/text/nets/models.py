@@ -30,6 +30,7 @@ __all__ = [
     "freeze_below",
     "load_model",
     "no_dropout",
+    "transformers_library",
     "trunk_of",
 ]
 
@@ -207,7 +208,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
         ConfigError: If there is no such model, or it is no causal language model.
         MissingExtraError: If smollm2 is asked for and its package is absent.
     """
-    transformers = _transformers()
+    transformers = transformers_library()
     if name == TINY:
         from prefrl.text.nets.tiny import tiny_model
 
@@ -271,7 +272,7 @@ def _merged(transformers: Any, folder: Path, dtype: torch.dtype) -> LanguageMode
     return LanguageModel(model.eval(), tokenizer, str(folder))
 
 
-def _transformers() -> Any:
+def transformers_library() -> Any:
     """The library, loaded when it is needed: it takes seconds."""
     try:
         import transformers
