@@ -126,7 +126,10 @@ def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels:
     if n_labels:
         return
     labels = [(_name(one.prompt, one.response), one.is_good) for one in preferences.labelled]
-    found = examples_of(takes, _comparisons(comparable), labels)
+    said = _comparisons(comparable)
+    if takes == "pairs":  # one that is no tie is enough: not all need be looked at
+        said = itertools.islice((c for c in said if c.answer is not Answer.TIE), 1)
+    found = examples_of(takes, list(said), labels)
     if takes == "single responses" and len(found) < 2:
         raise ConfigError(
             f"expected at least two responses in {path} that are good or bad for {method}, but "
@@ -139,15 +142,13 @@ def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels:
         )
 
 
-def _comparisons(rankings: Sequence[Ranking]) -> list[Comparison]:
+def _comparisons(rankings: Sequence[Ranking]) -> Iterator[Comparison]:
     """What ``take_in`` will make of them, without a model's tokens."""
-    found = []
     for ranking in rankings:
         ranks: dict[str, float] = {}
         for text, rank in zip(ranking.responses, ranking.ranks, strict=True):
             ranks.setdefault(_name(ranking.prompt, text), rank)
-        found += [Comparison(query, answer) for query, answer in _pairs(ranks)]
-    return found
+        yield from (Comparison(query, answer) for query, answer in _pairs(ranks))
 
 
 def _name(prompt: PromptText, text: str) -> str:

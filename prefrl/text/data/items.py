@@ -15,7 +15,7 @@ from prefrl.text.responses import Prompt, Response, same_ids
 
 __all__ = ["Items", "as_items", "described", "fitted"]
 
-_AT_ONCE = 256
+_AT_ONCE = 1024  # rows whose texts are tokenised together, on all cores
 _SHOWN = 160  # letters of an example
 _TOO_LONG, _CUT, _EMPTY, _EQUAL = "too long", "cut", "empty", "equal"
 
@@ -102,20 +102,26 @@ def _tokenised(
         part = rows[start : start + _AT_ONCE]
         texts = [text for row in part for text in row.texts]
         ids = iter(language.tokenizer(texts, add_special_tokens=False)["input_ids"])
-        for row in part:
-            prompt = _prompt(language, row, chat=chat)
+        for row, prompt in zip(part, _prompts(language, part, chat=chat), strict=True):
             said = [language.response_of(prompt, text, same_ids(next(ids))) for text in row.texts]
             found, how = fitted(said, language, too_long=too_long, where=row.where)
             counts.update(how)
             yield found
 
 
+def _prompts(language: LanguageModel, rows: Sequence[_Row], *, chat: bool) -> list[Prompt]:
+    try:
+        prompts = language.prompts([row.prompt for row in rows], chat=chat)
+    except ConfigError:  # of one of them: which
+        prompts = [_prompt(language, row, chat=chat) for row in rows]
+    return [replace(prompt, tokens=same_ids(prompt.tokens)) for prompt in prompts]
+
+
 def _prompt(language: LanguageModel, row: _Row, *, chat: bool) -> Prompt:
     try:
-        prompt = language.prompt(row.prompt, chat=chat)
+        return language.prompt(row.prompt, chat=chat)
     except ConfigError as error:
         raise ConfigError(f"{row.where}: {error}") from error
-    return replace(prompt, tokens=same_ids(prompt.tokens))
 
 
 def fitted(
