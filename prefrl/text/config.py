@@ -196,7 +196,7 @@ class AlignConfig:
                 f"labels must be at least 1, or 0 with data or a reward model, got {self.labels}; "
                 "give --data or --reward-model, or ask for some."
             )
-        self._check_frozen()
+        self._check_learned()
         if self.per_prompt < 2 or self.batch % self.per_prompt:
             raise ConfigError(
                 "expected per_prompt to be at least 2, for pairs of one prompt, and to divide the "
@@ -237,8 +237,14 @@ class AlignConfig:
             )
         _ = self.learner, self.labels_due(0)  # check what they take
 
-    def _check_frozen(self) -> None:
-        """Refuses what a reward model that stays as it is would make nothing of."""
+    def _check_learned(self) -> None:
+        """Refuses what nothing would be learned from."""
+        if self.data_options.is_soft and self.tunes_on_answers and self.method != "dpo":
+            raise ConfigError(
+                f"expected dpo, or a method on the learned reward, with data.preference and "
+                f"data.margin, got {self.method}, which would not learn how strong a preference "
+                "is; leave these options out, or take --method dpo."
+            )
         if self.labels or self.data is not None:
             return
         if self.tunes_on_answers:

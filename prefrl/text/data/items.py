@@ -27,6 +27,8 @@ class Items:
     rankings: list[tuple[list[Response], tuple[float, ...]]] = field(default_factory=list)
     """Responses to one prompt, at least two of them different, and their places: the lowest is the
     best."""
+    strengths: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """By the place of a pair: P(its first response is better), and the margin, where told."""
     labelled: list[tuple[Response, bool]] = field(default_factory=list)
     """Single responses, and whether they are good."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -73,6 +75,8 @@ def as_items(
             beat()
             kept = [one for one in zip(found, ranking.ranks, strict=False) if one[0].text.strip()]
             if len({response.tokens for response, _ in kept}) > 1:
+                if ranking.strength is not None:
+                    items.strengths[len(items.rankings)] = ranking.strength
                 items.rankings.append(([r for r, _ in kept], tuple(rank for _, rank in kept)))
             elif found and len(kept) == len(found):
                 counts[_EQUAL] += 1
