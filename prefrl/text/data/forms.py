@@ -143,9 +143,9 @@ def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: b
     soft = {"preference", config.margin, *(config.margin or "").split("-")}
     seen.unread.update(k for k in row if k not in read and not (config.is_soft and k in soft))
     try:
+        strength = {"strength": _strength(row, where, config)} if config.is_soft else {}
         told = _ours(row) if form is None else form.read(row, chat) | {"system": row.get("system")}
-        if "preference" in mapping or config.margin is not None:
-            told = told | {"strength": _strength(row, config)}
+        told = told | strength
         return _with_system(told) if told.get("system") else told
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         name = "messages of text" if form is None else form.name
@@ -155,13 +155,22 @@ def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: b
         ) from error
 
 
-def _strength(row: Mapping[str, Any], config: DataConfig) -> tuple[float, float]:
-    """P(chosen is better), and by how much it is better at least.
+def _strength(row: Mapping[str, Any], where: str, config: DataConfig) -> tuple[float, float]:
+    """P(chosen is better), and by how much the better one is better at least.
 
     Raises:
-        KeyError: If a column is missing.
-        ValueError: If it is none of a pair, or out of range.
+        ConfigError: If a column is missing, or holds no such number.
     """
+    try:
+        return _told_strength(row, config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            "expected a number in [0, 1] as data.preference, and a finite one as data.margin, in "
+            f"{where}, got {json.dumps(row, default=str)[:120]}; name the columns that hold them."
+        ) from error
+
+
+def _told_strength(row: Mapping[str, Any], config: DataConfig) -> tuple[float, float]:
     margin = 0.0
     if config.margin is not None and config.margin in row:
         margin = float(row[config.margin])
