@@ -142,8 +142,8 @@ def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: b
     seen.forms[_name_of(row) if form is None else form.name] += 1
     soft = {"preference", config.margin, *(config.margin or "").split("-")}
     seen.unread.update(k for k in row if k not in read and not (config.is_soft and k in soft))
+    strength = {"strength": _strength(row, where, config)} if config.is_soft else {}
     try:
-        strength = {"strength": _strength(row, where, config)} if config.is_soft else {}
         told = _ours(row) if form is None else form.read(row, chat) | {"system": row.get("system")}
         told = told | strength
         return _with_system(told) if told.get("system") else told
