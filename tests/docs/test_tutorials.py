@@ -1,0 +1,135 @@
+"""The tutorials do what they say, as they stand; only their trainings end sooner."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from labelling import Browser, link_in, wait_for
+
+from docs.tutorials import (
+    FOLDER,
+    NOTHING_LEARNED,
+    PAGES,
+    blocks,
+    commands,
+    followed,
+    run_script,
+    typed,
+)
+from prefrl import LabelStore, RunDirectory
+from prefrl.control.shortening import VARIABLE
+
+pytestmark = pytest.mark.timeout(300)
+WITH_PEOPLE = {"by_hand", "team"}
+STEPS = {"own_oracle": 8192, "sac": 2100}
+LEFT = {
+    "own_oracle": ["runs/backwards/summary.json"],
+    "own_net_and_rule": ["runs/mine/summary.json", "runs/Pendulum-v1-0/summary.json"],
+    "sb3_script": [],
+    "sac": ["runs/Pendulum-v1-0/summary.json"],
+    "episodes_that_end": ["runs/CartPole-v1/summary.json", "runs/Acrobot-v1/summary.json"],
+    "taken_reward": [
+        "rewards/pendulum/README.md", "runs/second/summary.json", "runs/Pendulum-v1-1/summary.json"
+    ],
+    "pairs_to_model": ["runs/polite/model/model.safetensors", "runs/polite/report/index.html"],
+    "ray": ["runs/benchmark/mine/report.md"],
+}  # fmt: skip
+"""What each page leaves behind."""
+
+
+def on_a_cluster(arguments):
+    return "--cluster" in arguments
+
+
+@pytest.mark.parametrize("page", LEFT)
+def test_a_tutorial_runs_as_it_stands(page, tmp_path, monkeypatch):
+    followed(page, tmp_path, monkeypatch, steps=STEPS.get(page, 2048), skip=on_a_cluster)
+    for name in LEFT[page]:
+        assert (tmp_path / name).is_file(), name
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_on_ray(tmp_path, monkeypatch):
+    def is_here(arguments):
+        return not on_a_cluster(arguments)
+
+    followed("ray", tmp_path, monkeypatch, steps=2048, skip=is_here)
+    with (tmp_path / "runs/benchmark/on_ray/results.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 6
+
+
+def test_each_tutorial_is_listed_tried_and_short():
+    listed = (FOLDER / "index.md").read_text()
+    assert set(PAGES) == {*LEFT, *WITH_PEOPLE}
+    for page in PAGES:
+        assert f"({page}.md)" in listed, page
+        lines = [line for _, _, text in blocks(page) for line in text.splitlines() if line.strip()]
+        assert len(lines) <= 32, (page, len(lines))
+
+
+def labelled(command, folder, invite=()):
+    """Types a command in a terminal and labels what it asks for, with those who are invited."""
+    out = folder / "out"
+    with out.open("w") as file:
+        training = subprocess.Popen(
+            [sys.executable, "-m", "prefrl", *command], stdout=file, stderr=subprocess.STDOUT
+        )
+    try:
+        browsers = [Browser(link_in(out)), *map(Browser, invite())] if invite else []
+        browsers = browsers or [Browser(link_in(out))]
+        wait_for(browsers[0].tasks)
+        turn = 0
+        while training.poll() is None:
+            browser, turn = browsers[turn % len(browsers)], turn + 1
+            before = browser.n_stored
+            browser.label_while(
+                lambda browser=browser, before=before: (
+                    training.poll() is None
+                    and browser.n_stored == before
+                    and bool(browser.tasks(n=1))
+                )
+            )
+        assert training.returncode in (0, NOTHING_LEARNED), out.read_text()
+    finally:
+        training.kill()
+        training.wait()
+
+
+def test_one_person_teaches_the_dot(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "4096")
+    (train,), after = (commands(text) for _, _, text in blocks("by_hand"))
+    labelled(train, tmp_path)
+    with LabelStore("runs/dot/labels.db") as store:
+        assert store.counts().answered > 20
+    for command in after:
+        typed(command)
+    assert RunDirectory("runs/dot").films.joinpath("after.webm").is_file()
+    assert (tmp_path / "runs/dot/report/index.html").is_file()
+
+
+def test_a_team_labels(tmp_path, monkeypatch, capsys):
+    from labelling import LINK
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "4096")
+    (_, _, train), (_, _, invite), (_, _, script), (_, _, export) = blocks("team")
+
+    def invited():
+        for command in commands(invite):
+            capsys.readouterr()
+            typed(command)
+            yield LINK.search("".join(capsys.readouterr().out.split()))
+
+    (command,) = commands(train)
+    labelled(command, tmp_path, invited)
+    run_script(tmp_path, script)
+    said = capsys.readouterr().out
+    assert {"anna", "ben", "owner"} <= {line.split()[0] for line in said.splitlines()}
+    for command in commands(export):
+        typed(command)
+    rows = [json.loads(line) for line in (tmp_path / "anna.jsonl").read_text().splitlines()]
+    assert rows
+    assert {"chosen", "rejected"} <= rows[0].keys()
