@@ -20,9 +20,7 @@ PAGES = {
 }
 COPIED = "repository"
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)")
-SECTION = re.compile(
-    r"^(### (?P<name>prefrl\.\S+)\n)\n```python\n.*?```\n(?P<text>.*?)(?=^##|\Z)", re.DOTALL | re.M
-)
+SECTION = re.compile(r"^### (?P<name>prefrl\.\S+)\n.*?(?=^##|\Z)", re.DOTALL | re.M)
 ELSEWHERE = re.compile(
     r"<(?:script|img|iframe|source)[^>]*\ssrc=\"https?:|<link[^>]*\shref=\"https?:"
 )
@@ -31,7 +29,6 @@ REFERENCE = """
     options:
       show_root_heading: false
       show_root_toc_entry: false
-      show_signature: true
 """
 
 
@@ -77,10 +74,9 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def with_reference(markdown):
-    """docs/api.md with what the docstrings say in the place of each signature."""
+    """docs/api.md with what the docstrings say below each example."""
     return SECTION.sub(
-        lambda match: match[1] + match["text"] + REFERENCE.format(name=match["name"]) + "\n",
-        markdown,
+        lambda match: match[0] + REFERENCE.format(name=match["name"]) + "\n", markdown
     )
 
 

@@ -38,9 +38,9 @@ class Align:
         "auto", "default", "cpu", "tiny", "lm-human-preferences", "instructgpt", "n-plus",
         "stackllama",
     ] = "auto"  # fmt: skip
-    """Settings to start from, which --help shows then: auto takes cpu for smollm2, tiny for tiny,
-    else default; lm-human-preferences is Ziegler et al. 2019, instructgpt Ouyang et al. 2022,
-    n-plus Huang et al. 2024, stackllama Beeching et al. 2023."""
+    """Settings to start from; --help then shows them as defaults. auto takes cpu for smollm2, tiny
+    for tiny, else default; lm-human-preferences is Ziegler et al. 2019, instructgpt Ouyang et al.
+    2022, n-plus Huang et al. 2024, stackllama Beeching et al. 2023."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 

@@ -29,8 +29,8 @@ class Sft:
     config: Annotated[SftConfig, tyro.conf.arg(name="")]
     """The training."""
     preset: Literal["auto", "default", "cpu", "tiny", "instructgpt", "stackllama"] = "auto"
-    """Settings to start from, which --help shows then: auto takes cpu for smollm2, tiny for tiny,
-    else default; instructgpt is Ouyang et al. 2022, stackllama Beeching et al. 2023."""
+    """Settings to start from; --help then shows them as defaults. auto takes cpu for smollm2, tiny
+    for tiny, else default; instructgpt is Ouyang et al. 2022, stackllama Beeching et al. 2023."""
 
 
 def is_sft(run: RunDirectory) -> bool:
