@@ -12,6 +12,13 @@ BEFORE = ("prefrl/", "clip_viewer/", "envs/", "tests/", "scripts/", "docs/", ".g
 NAMED = ["docs/how_it_works.md", "CONTRIBUTING.md"]
 
 
+class Tolerant(yaml.SafeLoader):
+    """Reads names of Python objects as nothing."""
+
+
+Tolerant.add_multi_constructor("tag:yaml.org,2002:python/", lambda *told: None)
+
+
 def uris(nav):
     for entry in nav:
         if isinstance(entry, dict):
@@ -22,7 +29,7 @@ def uris(nav):
 
 
 def test_every_page_is_in_the_navigation():
-    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    config = yaml.load((ROOT / "mkdocs.yml").read_text(), Loader=Tolerant)
     found = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     assert found <= set(uris(config["nav"]))
 
@@ -30,7 +37,7 @@ def test_every_page_is_in_the_navigation():
 @pytest.mark.parametrize("page", NAMED)
 def test_files_that_a_page_names_exist(page):
     named = set(re.findall(r"`([\w./-]+)`", (ROOT / page).read_text()))
-    paths = {name for name in named if name.startswith(BEFORE)}
+    paths = {name for name in named if name.startswith(BEFORE) and "NAME" not in name}
     assert len(paths) > 10
     missing = sorted(name for name in paths if not (ROOT / name).exists())
     assert not missing
