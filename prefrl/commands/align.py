@@ -126,9 +126,9 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
         )
     if summary["ended_after"] < summary["ended_before"] - _FEWER_END:
         errors.print(
-            f"Only {summary['ended_after']:.0%} of the responses come to their end, of "
-            f"{summary['ended_before']:.0%} before: the others have all "
-            f"{config.sampling.max_new_tokens} tokens, and the reward has not seen where they go. "
+            f"Only {summary['ended_after']:.0%} of the responses come to their end; before it was "
+            f"{summary['ended_before']:.0%}. The others are cut after "
+            f"{config.sampling.max_new_tokens} tokens, so the reward never sees how they go on. "
             "Raise --ppo.kl-coef, or score what does not end with --scoring.missing-score.",
             style="yellow",
             soft_wrap=True,

@@ -87,7 +87,7 @@ def benchmark(command: Benchmark) -> None:
     if command.suite == "report":
         if command.arms or command.tasks or command.seeds:
             raise ConfigError(
-                "expected no arms, tasks or seeds with report: it shows all there is."
+                "expected no arms, tasks or seeds with report, which always shows everything."
             )
         _report(BenchmarkFolder(_folder_of_report(command)))
     elif command.of is not None:
@@ -137,8 +137,8 @@ def _do(command: Benchmark) -> None:
         _report(folder)
     if stop.requested:
         errors.print(
-            f"prefrl: stopped with {progress.done} of {progress.total} trainings done; the same "
-            "command goes on.",
+            f"prefrl: stopped with {progress.done} of {progress.total} trainings done; run "
+            "the same command to continue.",
             style="yellow",
             soft_wrap=True,
         )

@@ -89,4 +89,4 @@ def watch(command: Watch) -> None:
     console.print(f"{policy.name}: {path}", markup=False, soft_wrap=True)
     if command.show and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         if not webbrowser.open(path.absolute().as_uri()):
-            errors.print("There is nothing here to show it with; open the file.", style="yellow")
+            errors.print("No program here can show it; open the file yourself.", style="yellow")
