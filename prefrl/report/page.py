@@ -186,6 +186,7 @@ def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
         ("environment steps", _plain(steps)),
         ("correlation of rewards", _plain(correlation, 2)),
         ("hold-out accuracy", _plain(accuracy, 2)),
+        ("accuracy on its own play", _plain(number(summary, "reward_accuracy_on_policy"), 2)),
         ("training time", _duration(seconds)),
     ]
 

@@ -55,7 +55,9 @@ def verdict(record: RunRecord) -> list[str]:
     said += _better_before(record, after, number(summary, "eval_return_std"))
     r = pearson(record.evaluation.true_rewards, record.evaluation.predicted_rewards)
     if math.isfinite(r):
-        said.append(f"Along the final episodes the learned reward {how_correlated(r)}.")
+        own = number(summary, "reward_accuracy_on_policy")
+        told = f", and puts {own:.0%} of its pairs in order" if math.isfinite(own) else ""
+        said.append(f"Along the final episodes the learned reward {how_correlated(r)}{told}.")
         if after <= before + 2 * error and r > _CLOSE:
             said.append("So the reward looks right there, and the agent has not made use of it.")
     return said
