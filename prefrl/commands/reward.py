@@ -18,10 +18,9 @@ __all__ = ["SaveReward", "save_reward"]
 
 @dataclass(frozen=True)
 class SaveReward:
-    """Saves the newest learned reward of a run as a folder: tensors, their description, a card.
+    """Saves the newest reward of a run as a folder: tensors, their description, and a card.
 
-    Of a language model, each member is a folder in it, which
-    AutoModelForSequenceClassification opens.
+    Of a language model, each member is a folder in it for AutoModelForSequenceClassification.
     """
 
     run: tyro.conf.Positional[Path]
