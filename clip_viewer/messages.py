@@ -33,6 +33,8 @@ __all__ = [
     "ReleaseIn",
     "ResultOut",
     "SignIn",
+    "StandingOut",
+    "StandingsOut",
     "TaskOut",
     "TasksIn",
     "TasksOut",
@@ -253,6 +255,31 @@ class FlaggedOut(BaseModel):
 
     task: TaskOut
     flags: list[FlagOut]
+
+
+class StandingOut(BaseModel):
+    """How an item did: how likely it wins against an average one of its group, and its interval."""
+
+    item: str
+    media: str | None
+    media_type: str | None
+    chance: float
+    low: float
+    high: float
+    wins: int
+    losses: int
+    ties: int
+
+
+class StandingsOut(BaseModel):
+    """Groups of items that are compared with one another, each from the best on.
+
+    ``items`` is how many there are in all: of many, not all are told.
+    """
+
+    groups: list[list[StandingOut]]
+    items: int
+    compared: int
 
 
 class TasksOut(BaseModel):

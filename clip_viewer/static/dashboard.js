@@ -2,6 +2,7 @@
 import { ask, Refused, setToken } from "./api.js";
 import { drawLine, shareBar } from "./charts.js";
 import { agentSays } from "./news.js";
+import { drawStandings } from "./standings.js";
 
 const $ = (id) => document.getElementById(id);
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
@@ -124,6 +125,7 @@ function drawStatistics(statistics, news) {
     ["Agent", agentSays(news), "words"],
     ...news.agent.troubles.map((text) => ["Trouble", text, "words"]),
   ]);
+  $("return").hidden = news.agent.phase === "none"; // nothing learns, so nothing gets better
   const steps = (value) => `${whole.format(value)} steps`;
   draw("curve", news.curve, (points) =>
     drawLine($("curve"), points, { title: "True return", x: steps, none: "Too few episodes have ended." }),
@@ -196,12 +198,14 @@ let timer = 0;
 async function refresh() {
   clearTimeout(timer);
   try {
-    const [statistics, news, { people }] = await Promise.all([
+    const [statistics, news, { people }, standings] = await Promise.all([
       ask("GET", "/api/statistics"),
       ask("GET", "/api/progress"),
       ask("GET", "/api/people"),
+      ask("GET", "/api/standings"),
     ]);
     drawStatistics(statistics, news);
+    draw("standings", standings, (told) => drawStandings($("standings"), told));
     const here = ({ active_s_ago: ago, ...person }) => ({ ...person, here: ago !== null && ago < 60 });
     draw("invited", people.map(here), drawInvited);
     $("study").hidden = false;

@@ -25,13 +25,13 @@ export class Showing {
   constructor(task) {
     this.task = task;
     this.element = document.createElement("div");
-    this.element.className = task.media_type === "video/webm" ? "showing films" : "showing texts";
+    this.element.className = this.media === "films" ? "showing films" : "showing texts";
     this.element.inert = true;
   }
 
   /** "films" or "texts". */
   get media() {
-    return this.task.media_type === "video/webm" ? "films" : "texts";
+    return this.task.media_type.startsWith("video/") ? "films" : "texts";
   }
 
   /**

@@ -16,6 +16,8 @@ from prefrl.control.export import export_segments
 from prefrl.core.disk import naming, whole_file
 from prefrl.errors import ConfigError
 from prefrl.runtime.export import Form
+from prefrl.runtime.own.export import export_own
+from prefrl.runtime.own.folder import is_own
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.data.export import export_responses
 
@@ -29,8 +31,8 @@ class Export:
     run: tyro.conf.Positional[Path]
     """Directory of the run, finished or not."""
     format: Form = "preference"
-    """A row for each pair with chosen and rejected; for each pair or group with ranks; or, of a
-    language model, for each response with a label."""
+    """A row for each pair with chosen and rejected; for each pair or group with ranks; of texts,
+    for each with a label; or for each item with its score, by Bradley and Terry's model."""
     output: Path | None = None
     """File to write, which is whole or not there; - is standard output. By default it lies in the
     run's folder export and is named after the form, as preference.jsonl."""
@@ -49,7 +51,9 @@ def export(command: Export) -> None:
     run = RunDirectory.open(command.run)
     if command.output is not None and command.output.is_dir():
         raise ConfigError(f"expected a file to write, but {command.output} is a folder.")
-    if is_text(run):
+    if is_own(run.read_json(run.config)):
+        made = export_own(run, command.format, annotator=command.annotator)
+    elif is_text(run):
         made = export_responses(run, command.format, annotator=command.annotator)
     elif "env_id" in run.read_json(run.config):
         made = export_segments(run, command.format, annotator=command.annotator)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from prefrl.commands.console import print_link
 from prefrl.control.goals import goal_of
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
+from prefrl.runtime.own.folder import is_own
 from prefrl.runtime.role import Heartbeat, StopSignal, is_taken
 from prefrl.runtime.role_process import run_role
 from prefrl.runtime.rundir import RunDirectory
@@ -306,6 +307,7 @@ def _viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any])
         status=run.status,
         finished=(run.summary, run.policy, run.model / "config.json"),
         trains=bool({"algo", "method"} & told.keys()),  # else it has pairs, and that is all
+        ranks=is_own(told),
         instructions=page.instructions,
         title=_title(run, told),
         goal=goal_of(told, has_default=page.instructions is None),
@@ -329,6 +331,8 @@ def _budget(told: Mapping[str, Any]) -> int | None:
 
 
 def _title(run: RunDirectory, told: Mapping[str, Any]) -> str:
+    if is_own(told):
+        return str(told["title"])
     title = told.get("title") or told.get("env_id") or run.root.name
     return str(title).rsplit("/", 1)[-1].rsplit(":", 1)[-1]
 

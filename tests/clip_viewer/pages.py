@@ -44,12 +44,11 @@ def _samples():
     return folder, make_samples(Path(folder.name) / "samples")
 
 
-class Study:
-    """A run directory with things to compare, and the process that serves its page."""
+class Served:
+    """A run directory, and the process that serves its page."""
 
-    def __init__(self, folder, page=PLAIN, port=None):
-        shutil.copytree(_samples()[1].root, folder)
-        self.run = RunDirectory.open(folder)
+    def __init__(self, run, page=PLAIN, port=None):
+        self.run = run
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = port or free.getsockname()[1]
         self.owner_link = open_page(self.run, PageConfig(**{**vars(page), "port": self.port}))
@@ -57,17 +56,6 @@ class Study:
         self.cookie = f"prefrl_session_{self.port}"
         self.people = People(self.run.people)
         self.process = None
-
-    def add_pairs(self, n, kind="clip"):
-        """More pairs than the samples have, of the same films or texts."""
-        with LabelStore(self.run.labels) as store:
-            there = store.media.of(f"{kind}{i}{side}" for i in range(4) for side in "ab")
-            media = list(there.values())
-            queries = [Query(f"{kind}-more{i}", f"{kind}l{i}", f"{kind}r{i}") for i in range(n)]
-            for i, query in enumerate(queries):
-                for item, medium in ((query.left, media[i % 8]), (query.right, media[(i + 1) % 8])):
-                    store.media.add(item, medium.media_id, medium.media_type)
-            store.add_queries(queries, priorities=[9.0 - i / n for i in range(n)])
 
     def link(self, name):
         return invite(self.run, name)
@@ -119,6 +107,25 @@ class Study:
 
     def answers(self):
         return [event for event in self.events() if event.answer is not None]
+
+
+class Study(Served):
+    """One with things to compare."""
+
+    def __init__(self, folder, page=PLAIN, port=None):
+        shutil.copytree(_samples()[1].root, folder)
+        super().__init__(RunDirectory.open(folder), page, port)
+
+    def add_pairs(self, n, kind="clip"):
+        """More pairs than the samples have, of the same films or texts."""
+        with LabelStore(self.run.labels) as store:
+            there = store.media.of(f"{kind}{i}{side}" for i in range(4) for side in "ab")
+            media = list(there.values())
+            queries = [Query(f"{kind}-more{i}", f"{kind}l{i}", f"{kind}r{i}") for i in range(n)]
+            for i, query in enumerate(queries):
+                for item, medium in ((query.left, media[i % 8]), (query.right, media[(i + 1) % 8])):
+                    store.media.add(item, medium.media_id, medium.media_type)
+            store.add_queries(queries, priorities=[9.0 - i / n for i in range(n)])
 
 
 @contextlib.contextmanager

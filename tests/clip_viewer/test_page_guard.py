@@ -15,6 +15,7 @@ from prefrl.errors import ConfigError
 
 OWNERS_ONLY = {
     "/api/statistics", "/api/labels.jsonl", "/api/people", "/api/people/{name}", "/api/flagged",
+    "/api/standings",
 }  # fmt: skip
 PUBLIC = {("GET", "/"), ("GET", "/dashboard"), ("GET", "/healthz"), ("GET", "/favicon.ico")}
 BODIES = {
