@@ -68,6 +68,7 @@ def test_films_of_several_kinds_and_lengths_are_compared_and_ranked(served, brow
     page.wait_for_selector("#standings:not([hidden]) tbody tr")
     rows = page.locator("#standings tbody tr")
     assert rows.count() == 4
+    rows.nth(3).scroll_into_view_if_needed()  # films load when they come near the screen
     names = {rows.nth(i).locator("th").inner_text() for i in range(4)}
     assert names == {"a kurz.mp4", "b lang.mp4", "c.webm", "d, aufgenommen.webm"}
     page.wait_for_function(
@@ -77,7 +78,6 @@ def test_films_of_several_kinds_and_lengths_are_compared_and_ranked(served, brow
     lost = [int(rows.nth(i).locator("td").nth(4).inner_text()) for i in range(4)]
     assert (sum(won), sum(lost)) == (6, 6)
     assert won == sorted(won, reverse=True)
-    page.locator("#standings").scroll_into_view_if_needed()
     assert page.locator("#return").is_hidden()
     picture(page, "own_ranking")
     rows.nth(0).locator("video").hover()
