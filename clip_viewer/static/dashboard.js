@@ -110,7 +110,7 @@ function drawAgreement({ pairs, percent: share, krippendorff_alpha: alpha, gwet_
 function flagged({ query_id, annotator, why }) {
   const row = make("li");
   const link = make("a", query_id);
-  link.href = `/#flagged=${encodeURIComponent(query_id)}`;
+  link.href = `./#flagged=${encodeURIComponent(query_id)}`;
   row.append(link, ` by ${annotator}${why ? `: ${why}` : ""}`);
   return row;
 }
@@ -224,6 +224,7 @@ async function begin() {
     setToken(me.token);
     $("title").textContent = me.title;
     document.title = `${me.title}: the study`;
+    $("to-list").hidden = !me.is_one_of_many;
     $("sign-in").hidden = true;
     if (me.role !== "owner") throw new Refused(403, "This page is for whoever runs the study.", 0);
     refresh();

@@ -24,7 +24,7 @@ const MOST_UNDOS_AT_HAND = 200;
 const SHORTEST_LOOK = 250; // milliseconds before a pair takes an answer: nobody sees it sooner
 const SECONDS_TO_SEND = 5;
 const SECONDS_UNTIL_SURE = 3; // what the server counts may be older than the last answer
-const STUDY = "prefrl-study"; // which was labelled at this address last
+const STUDY = `prefrl-study${location.pathname.slice(1)}`; // which was labelled at this address last
 const UNORDERED = "Put all of them in an order first.";
 const NOT_SEEN = "Not yet: that was too fast to have been seen.";
 
@@ -350,6 +350,7 @@ async function begin() {
   $("title").textContent = me.title;
   showGoal(me.goal);
   $("to-dashboard").hidden = me.role !== "owner";
+  $("to-list").hidden = !me.is_one_of_many;
   document.body.dataset.role = me.role;
   outbox = new Outbox(me.study, me.annotator, {
     changed: showSaved,

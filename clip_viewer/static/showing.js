@@ -1,4 +1,5 @@
 /** One task on the page: laid out and buffered before it is shown, and there again for an undo. */
+import { at } from "./api.js";
 import { Films } from "./films.js";
 import { Ranking } from "./ranking.js";
 import { isStacked, nameTag, SIDES } from "./sides.js";
@@ -42,7 +43,7 @@ export class Showing {
     const media = this.task.items.map((item) => item.media);
     let contents;
     if (this.media === "films") {
-      this.films = new Films(media.map((id) => `/media/${encodeURIComponent(id)}`));
+      this.films = new Films(media.map((id) => at(`/media/${encodeURIComponent(id)}`)));
       contents = this.films.elements;
     } else {
       this.#texts = await Promise.all(media.map(fetchText));

@@ -1,4 +1,5 @@
 /** The ranking of one's own films or texts on the dashboard, by Bradley and Terry's model. */
+import { at } from "./api.js";
 import { shareBar } from "./charts.js";
 import { fetchText } from "./texts.js";
 
@@ -26,7 +27,7 @@ function preview({ media, media_type: type }) {
   if (previews.has(media)) return previews.get(media);
   const element = document.createElement(type.startsWith("video/") ? "video" : "span");
   element.className = "preview";
-  const source = `/media/${encodeURIComponent(media)}`;
+  const source = at(`/media/${encodeURIComponent(media)}`);
   if (element.tagName === "VIDEO") {
     Object.assign(element, { muted: true, playsInline: true, loop: true, preload: "none", tabIndex: 0 });
     element.disableRemotePlayback = true;

@@ -9,6 +9,7 @@ import tyro
 from rich.progress import Progress
 
 from prefrl.commands.console import console, errors, print_link
+from prefrl.commands.hub import hub_above, link_to
 from prefrl.commands.page import (
     PageConfig,
     check_page,
@@ -73,6 +74,14 @@ def label(command: Label) -> None:
         )
     if command.goal is not None:
         run.write_json(run.config, {**run.read_json(run.config), "goal": command.goal})
+    if (folder := hub_above(run)) is not None:
+        name = command.invite or command.page.name
+        console.print(f"It is served by prefrl serve {folder}.", soft_wrap=True)
+        print_link(
+            f"For {name}, to all that is there",
+            link_to(folder, name, role=None if command.invite else "owner", run=run),
+        )
+        return
     if command.invite is not None:
         print_link(f"For {command.invite}", invite(run, command.invite))
         if not is_served(run):

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import shutil
 import signal
 import socket
@@ -39,9 +40,19 @@ def wait_for(condition, seconds=30):
 
 @functools.cache
 def _samples():
-    """What all studies begin with: its films are drawn once."""
     folder = tempfile.TemporaryDirectory()
     return folder, make_samples(Path(folder.name) / "samples")
+
+
+def samples():
+    """What all studies begin with: its films are drawn once."""
+    return _samples()[1]
+
+
+def picture(page, name):
+    """Keeps a picture of a page, for somebody to look at, where PREFRL_PICTURES names a folder."""
+    if folder := os.environ.get("PREFRL_PICTURES"):
+        page.screenshot(path=f"{folder}/{name}.png")
 
 
 class Served:
@@ -113,7 +124,7 @@ class Study(Served):
     """One with things to compare."""
 
     def __init__(self, folder, page=PLAIN, port=None):
-        shutil.copytree(_samples()[1].root, folder)
+        shutil.copytree(samples().root, folder)
         super().__init__(RunDirectory.open(folder), page, port)
 
     def add_pairs(self, n, kind="clip"):
@@ -149,14 +160,14 @@ def chromium():
 class Visitor:
     """Somebody at the page, in a browser profile of their own."""
 
-    def __init__(self, browser, link, **options):
+    def __init__(self, browser, link, *, begins=True, **options):
         self.context = browser.new_context(
             **({"viewport": {"width": 1280, "height": 800}} | options)
         )
         self.faults = []
         self.page = self.tab()
         self.page.goto(link)
-        if "/dashboard" not in link:
+        if begins and "/dashboard" not in link:
             self.begin()
 
     def tab(self):

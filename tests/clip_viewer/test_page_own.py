@@ -1,20 +1,14 @@
 """Films and texts of one's own, compared at the page and ranked on the dashboard."""
 
 import json
-import os
 
 import pytest
 from own_films import make_film, recorded_film
-from pages import PLAIN, Served, Visitor, needs_chromium, wait_for
+from pages import PLAIN, Served, Visitor, needs_chromium, picture, wait_for
 
 from prefrl.runtime.own.folder import Chosen, make_folder
 
 pytestmark = needs_chromium
-
-
-def picture(page, name):
-    if folder := os.environ.get("PREFRL_PICTURES"):
-        page.screenshot(path=f"{folder}/{name}.png")
 
 
 @pytest.fixture
