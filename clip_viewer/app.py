@@ -113,7 +113,9 @@ def create_app(
     app.include_router(labelling_routes(desk))
     app.include_router(study_routes(desk))
     app.include_router(media_routes(store, writer, config.media))
-    add_pages(app, {"/": "index.html", "/dashboard": "dashboard.html"}, entry.study)
+    add_pages(
+        app, {"/": "index.html", "/dashboard": "dashboard.html", "/sw.js": "sw.js"}, entry.study
+    )
     explain_refusals(app)
     app.add_middleware(Guard, people=entry.people, hosts=config.hosts, cookie=desk.cookie)
     return app

@@ -24,7 +24,7 @@ __all__ = ["Guard", "Refusal", "person_of", "session_of"]
 
 _SAFE = {"GET", "HEAD"}
 _METHODS = _SAFE | {"POST", "DELETE"}
-_PUBLIC = {"/", "/dashboard", "/healthz", "/favicon.ico"}
+_PUBLIC = {"/", "/dashboard", "/healthz", "/favicon.ico", "/sw.js"}
 _STATIC = "/static/"
 _SIGN_IN = "/api/session"
 _FOR_OWNERS = (

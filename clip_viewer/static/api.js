@@ -50,6 +50,8 @@ export function setToken(value) {
  * @throws {Refused} If the server refuses; TypeError if it cannot be reached.
  */
 export async function ask(method, path, body, { keepalive = false, base = BASE } = {}) {
+  // Who was here while the server was away has to be let in again first.
+  if (method !== "GET" && !token && path !== "/api/session") throw new TypeError("not signed in yet");
   const headers = {};
   if (method !== "GET") headers["X-Prefrl-Token"] = token;
   if (body !== undefined) headers["Content-Type"] = "application/json";

@@ -4,9 +4,10 @@ import { askWhy } from "./flagging.js";
 import { isRead, showInstructions } from "./instructions.js";
 import { Keys } from "./keys.js";
 import { showGoal, showNews, showSaved } from "./news.js";
+import { forgetWho, keepPage, KeptPairs, rememberWho, waitForServer, whoWasHere } from "./offline.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
-import { signIn } from "./session.js";
+import { hasLink, signIn } from "./session.js";
 import { nameOf } from "./sides.js";
 import { areKept, isOtherStudy, whyEmpty } from "./states.js";
 import { Tabs } from "./tabs.js";
@@ -330,6 +331,7 @@ function onFailure(error) {
 }
 
 async function signedOut(why = "Ask whoever runs the study for a new sign-in link, and open it in this browser.") {
+  forgetWho();
   const kept = outbox?.waiting ? ` ${areKept(outbox.waiting)} here until then.` : "";
   const other = await isOtherStudy(me?.study ?? localStorage.getItem(STUDY));
   const [title, text] = other ?? ["Please sign in", why];
@@ -341,10 +343,39 @@ async function begin() {
     me = await signIn();
   } catch (error) {
     if (error instanceof Refused && [401, 403].includes(error.status)) return signedOut(error.message);
+    me = hasLink() ? null : whoWasHere();
+    if (me) return goOnAlone();
     setState("error", "The server is away", "This page tries again by itself.");
     return setTimeout(begin, 2000);
   }
   setToken(me.token);
+  rememberWho(me);
+  if (!(await prepare())) return;
+  const flagged = new URLSearchParams(location.hash.slice(1)).get("flagged");
+  if (flagged) await showFlagged(flagged);
+  queue.fill();
+  keepPage();
+  if (!isRead(me.rubric_ver)) openInstructions();
+}
+
+/** The server is away, but who was here last goes on with what this browser has. */
+async function goOnAlone() {
+  if (!(await prepare())) return;
+  onFailure(new TypeError("the server is away"));
+  queue.restore();
+  const back = (now) => {
+    // Another study may be served here by now, or somebody else be signed in.
+    if (now.study !== me.study || now.annotator !== me.annotator) return location.reload();
+    me = now;
+    outbox.send();
+    queue.fill();
+    keepPage();
+  };
+  waitForServer(back, () => signedOut());
+}
+
+/** Gets ready for whoever is here; false if this browser cannot keep answers. */
+async function prepare() {
   localStorage.setItem(STUDY, me.study);
   document.title = `${me.title}: which is better?`;
   $("title").textContent = me.title;
@@ -361,20 +392,18 @@ async function begin() {
   try {
     await outbox.open();
   } catch {
-    return setState("error", "This browser keeps nothing", "Leave private browsing, so that no answer can get lost.");
+    setState("error", "This browser keeps nothing", "Leave private browsing, so that no answer can get lost.");
+    return false;
   }
   keys = new Keys(act);
   queue = new Queue(stage, outbox, new Tabs(me.study, me.annotator), act, {
     filled: () => current || document.body.dataset.state === "over" || showNext(),
     progress: onNews,
     failed: onFailure,
-  });
+  }, new KeptPairs(me.study, me.annotator));
   listen();
   setState("loading", "One moment …", "The first pairs are on their way.");
-  const flagged = new URLSearchParams(location.hash.slice(1)).get("flagged");
-  if (flagged) await showFlagged(flagged);
-  queue.fill();
-  if (!isRead(me.rubric_ver)) openInstructions();
+  return true;
 }
 
 function listen() {
