@@ -38,6 +38,7 @@ let history = []; // what was answered in this sitting, to be undone
 let busy = false; // an answer is being kept: a key that bounces means nothing
 let rate = RATES.includes(Number(localStorage.getItem("prefrl-rate"))) ? Number(localStorage.getItem("prefrl-rate")) : 1;
 let news = null;
+let nShown = 0; // in this sitting
 let isAway = false; // the server does not answer
 let emptySince = 0;
 let isOver = false; // the training ended while this page was open, and the person was not told yet
@@ -79,7 +80,16 @@ function show(showing) {
     setTimeout(() => takeAnswers(shown), SHORTEST_LOOK);
   };
   requestAnimationFrame(() => requestAnimationFrame(painted));
+  nShown += 1;
+  $("shown-says").textContent = `Number ${nShown}: ${showing.inWords}`;
+  // What had the focus went with the pair before: reading goes on at the top of this one.
+  if (!document.querySelector("dialog[open]") && isWithoutFocus()) stage.focus({ preventScroll: true });
   drawTools();
+}
+
+function isWithoutFocus() {
+  const { activeElement: here } = document;
+  return !here || here === document.body || Boolean(here.closest("[inert]"));
 }
 
 /** From now on what is shown may be answered. */
@@ -412,12 +422,14 @@ function listen() {
     button.addEventListener("click", (event) => {
       // The second half of a double click would answer the next pair unseen.
       if (!(action in SAID && isRepeated(event))) act(action);
-      button.blur();
+      // Who presses it with the keyboard reads on at the top; else Enter would press it again.
+      if (event.detail === 0 && action in SAID) stage.focus({ preventScroll: true });
+      else button.blur();
     });
   });
   $("show-keys").addEventListener("click", () => keys.openDialog(drawTools));
   stage.addEventListener("change", () => {
-    if ($("said").textContent === UNORDERED) say("");
+    say(current?.showing.ranking?.inWords ?? "");
     drawTools();
   });
   listenToFingers(stage, act, () => current?.showing.swipes ?? {});

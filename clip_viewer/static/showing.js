@@ -122,6 +122,13 @@ export class Showing {
     this.element.append(this.ranking.element);
   }
 
+  /** What it is, for whoever does not see it. */
+  get inWords() {
+    const n = this.task.items.length;
+    if (this.task.kind === "ranking") return `${n} ${this.media} to rank`;
+    return `two ${this.media} to compare`;
+  }
+
   /** The name of a text and, where it is not below all, the button that says it is better. */
   #head(side, choose) {
     const head = document.createElement("header");
@@ -150,7 +157,12 @@ export class Showing {
         side.append(content, name);
         side.addEventListener("click", choose);
       } else {
-        side.append(this.#head(SIDES[i], choose), content);
+        const head = this.#head(SIDES[i], choose);
+        const name = head.querySelector("h2");
+        name.id = `name-${i}-${this.task.id}`;
+        side.append(head, content);
+        for (const named of [side, content]) named.setAttribute("aria-labelledby", name.id);
+        content.setAttribute("role", "article");
         // With a mouse one marks words; a finger that neither scrolls nor stays means the text.
         content.addEventListener("click", (event) => event.pointerType === "touch" && choose(event));
       }

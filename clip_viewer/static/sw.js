@@ -43,10 +43,11 @@ function isMedium(url) {
 /** From the server, always, as long as it is there: the page must fit it. */
 async function fresh(request) {
   const cache = await caches.open(PAGE);
-  const kept = () => cache.match(request.url, { ignoreVary: true });
+  const url = request.url.split("#")[0]; // behind it there may be a sign-in link
+  const kept = () => cache.match(url, { ignoreVary: true });
   try {
     const reply = await fetch(request);
-    if (reply.ok) await cache.put(request.url, reply.clone());
+    if (reply.ok) await cache.put(url, reply.clone());
     // A proxy whose server is away says so in its own words.
     return reply.status >= 500 ? ((await kept()) ?? reply) : reply;
   } catch (error) {

@@ -114,7 +114,8 @@ def test_a_person_finds_what_waits_and_answers_it(folder, browser, tmp_path):
     shown = [visitor.next("ArrowLeft")[0] for _ in range(2)]
     visitor.wait_until_saved()
     assert [event.query_id for event in events(folder.clips)] == shown
-    assert read_status(folder.clips, "viewer").about["people"] == 1  # an oracle leaves it to them
+    # An oracle that fills in leaves it to them.
+    wait_for(lambda: read_status(folder.clips, "viewer").about["people"] == 1)
     # The server dies; what is answered meanwhile is kept, and sent from the list, too.
     folder.kill()
     shown += [visitor.next("ArrowRight")[0] for _ in range(2)]
@@ -128,8 +129,9 @@ def test_a_person_finds_what_waits_and_answers_it(folder, browser, tmp_path):
     picture(page, "studies")
     # The dashboard of each, and back; one sign-in for all.
     page.get_by_role("link", name="lines (texts)").click()
-    visitor.begin()
+    visitor.wait("showing")  # the instructions are the same, and were read
     page.click("#to-dashboard")
+    page.wait_for_url("**/dashboard")
     page.wait_for_selector("body[data-state=showing]")
     assert page.inner_text("#title") == "lines"
     page.click("#to-list")
