@@ -35,21 +35,21 @@ _PAIRS = 100
 
 @dataclass(frozen=True)
 class Label:
-    """Serves the labelling page of a run, finished or not; if it is served, prints a new link."""
+    """Serves the labelling page of a run; if it is served already, prints a new link."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
     invite: str | None = None
     """Print a sign-in link for somebody of this name, and do no more."""
     sample: bool = False
-    """Make the directory, with a few things to compare, to try the page."""
+    """Make a new directory with a few things to compare, to try the page."""
     videos: Path | None = None
-    """Make the directory, with pairs of the films (mp4, webm) of this folder to compare."""
+    """Make a new directory with pairs of the films (mp4, webm) in this folder to compare."""
     texts: Path | None = None
-    """Make the directory, with pairs of the texts of this file to compare: lines of JSON (.jsonl),
+    """Make a new directory with pairs of the texts in this file to compare: lines of JSON (.jsonl),
     a table (.csv, .tsv) with "text" and, if there are any, "prompt" and "name", or plain lines."""
     segments: str | None = None
-    """Make the directory, with pairs of segments of a dataset to compare: minari:NAME."""
+    """Make a new directory with pairs of segments of a dataset to compare: minari:NAME."""
     pairs: int | Path | None = None
     """How many pairs are drawn, each item about equally often; or, of films and texts, a table that
     names the pairs: a CSV file, two names a line. By default 100, or three for each film or text if
@@ -57,11 +57,11 @@ class Label:
     segment_length: int = 50
     """Steps per segment, of a dataset's."""
     seed: int = 0
-    """Of what is drawn."""
+    """Seed of the pairs that are drawn."""
     goal: str | None = None
-    """What is better, in your words: shown above what is compared, and kept with the run."""
+    """What is better, in your words: shown above each pair, and kept with the run."""
     page: PageConfig = field(default_factory=PageConfig)
-    """Where the page is served; as it was before if nothing is said."""
+    """Where the page is served; what you do not give stays as it was."""
 
 
 def label(command: Label) -> None:
