@@ -64,11 +64,14 @@ class Desk:
     def progress(self, person: Person) -> ProgressOut:
         """How it is going; a few reads. Who labels is not told how good the agent is."""
         for_owner = person.role == "owner"
-        agent = self.news.agent(for_owner=for_owner)
+        queue = self.tally.queue()
+        # Somebody waits for the first pair until one can be shown.
+        asked = None if queue.answered or queue.ready else queue.waiting
+        agent = self.news.agent(for_owner=for_owner, asked=asked)
         self.presence.note_told(person.name, is_over=agent.phase == "finished")
         return ProgressOut(
             mine=self.tally.mine(person.name),
-            queue=self.tally.queue(),
+            queue=queue,
             agent=agent,
             people=self.presence.n_present(),
             curve=self.news.curve() if for_owner else [],

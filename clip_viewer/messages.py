@@ -12,6 +12,7 @@ __all__ = [
     "AnsweredOut",
     "EventsIn",
     "EventsOut",
+    "FirstOut",
     "FlagIn",
     "FlagOut",
     "FlaggedOut",
@@ -205,6 +206,13 @@ class QueueOut(BaseModel):
     answered: int
 
 
+class FirstOut(BaseModel):
+    """What goes on until there is the first pair, and in how many seconds it comes, about."""
+
+    doing: Literal["beginning", "making", "acting", "drawing"]
+    seconds: float | None
+
+
 class AgentNews(BaseModel):
     """What the agent said of itself last; how good it is, for owners alone."""
 
@@ -214,6 +222,7 @@ class AgentNews(BaseModel):
     env_steps: int | None
     true_return: Annotated[float | None, Field(serialization_alias="return")]
     troubles: list[str] = []
+    first: FirstOut | None = None
 
 
 class ProgressOut(BaseModel):

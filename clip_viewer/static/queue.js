@@ -4,6 +4,7 @@ import { Showing } from "./showing.js";
 
 const READY = 4;
 const POLL = 2_000;
+const POLL_EMPTY = 500; // with nothing on the screen
 const POLL_UNSEEN = 10_000; // of a tab that is hidden: it leases nothing
 const HEARTBEAT = 20_000; // of leases
 const REMEMBERED = 12;
@@ -114,7 +115,8 @@ export class Queue {
   #goOn() {
     clearTimeout(this.#timer);
     const go = () => (this.#isDue() ? this.fill() : this.#look());
-    this.#timer = setTimeout(go, document.hidden ? POLL_UNSEEN : POLL);
+    const isEmpty = !this.current && this.#loading.size === 0;
+    this.#timer = setTimeout(go, document.hidden ? POLL_UNSEEN : isEmpty ? POLL_EMPTY : POLL);
   }
 
   /** Whether it is time to ask for more, or to keep what is here. */

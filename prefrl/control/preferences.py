@@ -79,6 +79,9 @@ class PreferenceConfig:
     max_unanswered: int | None = None
     """Queries without an answer beyond which the agent waits for people; by default a tenth of the
     labels, but at least 5, where people answer, and never where only the synthetic oracle does."""
+    ask_ahead: bool = True
+    """Ask before labels are due, where people answer faster than that: as many as keep them busy
+    until the agent can ask again. Else they wait for it."""
     query: Annotated[QueryConfig, tyro.conf.arg(name="")] = field(default_factory=QueryConfig)
     """Which pairs are asked."""
     net: RewardNetConfig = field(default_factory=RewardNetConfig)
