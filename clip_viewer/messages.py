@@ -10,6 +10,7 @@ __all__ = [
     "AgentNews",
     "AnswerIn",
     "AnsweredOut",
+    "AnswersOut",
     "EventsIn",
     "EventsOut",
     "FirstOut",
@@ -21,7 +22,6 @@ __all__ = [
     "InviteIn",
     "InviteOut",
     "ItemOut",
-    "LastOut",
     "MeOut",
     "MineOut",
     "PeopleOut",
@@ -66,11 +66,12 @@ class SignIn(_In):
 
 
 class TasksIn(_In):
-    """How many pairs the page wants, and which it has."""
+    """How many pairs the page wants, which it has, and how large it shows a film."""
 
     n: Annotated[int, Field(ge=0, le=16)] = 4
     have: Annotated[list[_TaskId], Field(max_length=64)] = []
     shown: _TaskId | None = None
+    pixels: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
 class _Shown(_In):
@@ -88,6 +89,7 @@ class AnswerIn(_Shown):
 
     kind: Literal["answer"]
     answer: Literal["left", "right", "tie", "skip"]
+    strength: Literal["slightly", "clearly"] | None = None
 
 
 class RankingIn(_Shown):
@@ -163,6 +165,7 @@ class MeOut(BaseModel):
     token: str
     title: str
     goal: str | None
+    strength: bool
     rubric_ver: str
     server_ver: str
 
@@ -237,17 +240,22 @@ class ProgressOut(BaseModel):
 
 
 class AnsweredOut(BaseModel):
-    """An answer, what was answered as it lay on the screen, and whether it was marked as gold."""
+    """An answer of one's own that stands, as it lay on the screen."""
 
+    event: int
     submission_key: str
     task: TaskOut
+    answer: Literal["left", "right", "tie", "skip", "ranking"]
+    answered_at: float
     gold: bool
+    flagged: bool
 
 
-class LastOut(BaseModel):
-    """One's newest answer that stands, if it can be shown."""
+class AnswersOut(BaseModel):
+    """Some of one's answers, the newest first, and whether there are earlier ones."""
 
-    answer: AnsweredOut | None
+    answers: list[AnsweredOut]
+    more: bool
 
 
 class FlagOut(BaseModel):

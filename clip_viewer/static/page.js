@@ -1,41 +1,35 @@
 /** The labelling page, from the sign-in link to the answers. */
+import { lastAnswered, openAnswered } from "./answered.js";
 import { ask, newKey, Refused, setToken } from "./api.js";
+import { Attention } from "./attention.js";
 import { askWhy } from "./flagging.js";
 import { isRead, showInstructions } from "./instructions.js";
 import { Keys } from "./keys.js";
 import { showGoal, showNews, showSaved } from "./news.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
+import { changeRate, rateNow } from "./rate.js";
+import { CHANGE, DEGREES, degreeOf, NOT_SEEN, SAID, UNDONE, UNORDERED } from "./said.js";
 import { signIn } from "./session.js";
-import { nameOf } from "./sides.js";
 import { areKept, isOtherStudy, whyEmpty } from "./states.js";
 import { Tabs } from "./tabs.js";
-import { isRepeated, listenToFingers } from "./touch.js";
+import { drawTools as drawToolsOf } from "./tools.js";
+import { listenToButtons, listenToFingers } from "./touch.js";
 
-const RATES = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4];
-const SAID = {
-  left: () => `${nameOf("left")} is better`,
-  right: () => `${nameOf("right")} is better`,
-  tie: () => "Tie",
-  skip: () => "Can’t tell",
-  save: () => "Ranking saved",
-};
 const MOST_UNDOS_AT_HAND = 200;
 const SHORTEST_LOOK = 250; // milliseconds before a pair takes an answer: nobody sees it sooner
 const SECONDS_TO_SEND = 5;
 const SECONDS_UNTIL_SURE = 3; // what the server counts may be older than the last answer
 const STUDY = "prefrl-study"; // which was labelled at this address last
-const UNORDERED = "Put all of them in an order first.";
-const NOT_SEEN = "Not yet: that was too fast to have been seen.";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage");
 
-let me, keys, outbox, queue;
+let me, keys, outbox, queue, attention;
 let current = null; // what is on the screen: {showing, key, since, at, takes}
 let history = []; // what was answered in this sitting, to be undone
 let busy = false; // an answer is being kept: a key that bounces means nothing
-let rate = RATES.includes(Number(localStorage.getItem("prefrl-rate"))) ? Number(localStorage.getItem("prefrl-rate")) : 1;
+let rate = rateNow();
 let news = null;
 let isAway = false; // the server does not answer
 let emptySince = 0;
@@ -61,9 +55,14 @@ function say(text, isBad = false) {
   $("said").className = isBad ? "bad" : "";
 }
 
-/** Puts a showing on the screen; `performance` has from the key to here. */
-function show(showing) {
-  current = { showing, key: newKey(), since: performance.now(), at: Date.now() };
+/**
+ * Puts a showing on the screen; `performance` has from the key to here.
+ * @param {string} [replaces] The key of one's answer to it, which a new one replaces.
+ */
+function show(showing, replaces) {
+  current = { showing, key: newKey(), since: performance.now(), at: Date.now(), replaces };
+  if (replaces) document.body.dataset.replaces = "yes";
+  else delete document.body.dataset.replaces;
   Object.assign(document.body.dataset, { media: showing.media, kind: showing.task.kind });
   Object.assign(stage.dataset, { task: showing.task.id, order: showing.task.order });
   setState("showing");
@@ -91,9 +90,11 @@ function takeAnswers(shown) {
 
 function showNext() {
   const showing = queue.take();
+  attention.note(Boolean(showing));
   if (showing) show(showing);
   else {
     current = null;
+    delete document.body.dataset.replaces;
     emptySince = performance.now();
     delete stage.dataset.task;
     sayEmpty();
@@ -125,9 +126,9 @@ function sayOver() {
 }
 
 /** One answer: the next pair at once, while the browser keeps it and the server is told. */
-async function answer(action) {
+async function answer(action, strength = null) {
   if (!current || busy) return;
-  const { showing, key, since, at } = current;
+  const { showing, key, since, at, replaces } = current;
   const { task, ranking } = showing;
   if ((action === "save") !== (Boolean(ranking) && action !== "skip") && action !== "skip") return;
   if (!current.takes) return say(NOT_SEEN, true);
@@ -145,14 +146,15 @@ async function answer(action) {
   };
   const event = ranking
     ? { kind: "ranking", ranks: action === "skip" ? null : ranking.ranks, ...common }
-    : { kind: "answer", answer: action, ...common };
-  const kept = [outbox.add(event)];
+    : { kind: "answer", answer: action, strength, ...common };
+  const kept = replaces ? [outbox.add({ kind: "undo", submission_key: newKey(), undoes: replaces })] : [];
+  kept.push(outbox.add(event));
   if (showing.gold && !ranking && action !== "skip") kept.push(addGold(task, action));
   history.push({ showing, key });
   if (history.length > MOST_UNDOS_AT_HAND) history.shift().showing.element.remove();
   queue.noteAnswered(showing);
   showing.hide();
-  say(`${SAID[action]()}  ✓`);
+  say(`${SAID[action](strength)}  ✓`);
   showNext();
   try {
     await Promise.all(kept);
@@ -166,10 +168,7 @@ async function answer(action) {
 /** Puts what was answered last on the screen again. */
 function bringBack() {
   const { showing } = history.pop();
-  if (current) {
-    current.showing.hide();
-    queue.putBack(current.showing);
-  }
+  putAside();
   queue.noteUndone(showing);
   show(showing);
 }
@@ -194,7 +193,7 @@ async function undo() {
     return say(`This browser could not keep that (${error?.message}). Make room, and undo again.`, true);
   }
   bringBack();
-  say("Taken back. Answer anew.");
+  say(UNDONE);
   setBusy(false);
 }
 
@@ -202,7 +201,7 @@ async function undo() {
 async function lastStored() {
   try {
     if (!(await outbox.isEmpty(SECONDS_TO_SEND))) throw new TypeError("answers wait");
-    const { answer: last } = await ask("GET", "/api/last");
+    const last = await lastAnswered();
     if (!last) return say("There is nothing to undo.") ?? null;
     const showing = await queue.again(last.task);
     showing.gold = last.gold;
@@ -214,10 +213,8 @@ async function lastStored() {
   }
 }
 
-function changeRate(by) {
-  const i = Math.max(0, Math.min(RATES.length - 1, RATES.indexOf(rate) + by));
-  rate = RATES[i];
-  localStorage.setItem("prefrl-rate", String(rate));
+function run(by) {
+  rate = changeRate(by);
   current?.showing.films?.setRate(rate);
   drawTools();
 }
@@ -235,6 +232,29 @@ function raiseFlag(showing, raised, why = "") {
   outbox.add({ kind: "flag", submission_key: newKey(), task: showing.task.id, raised, why });
   say(raised ? "Flagged for whoever runs the study." : "Not flagged any more.");
   drawTools();
+}
+
+/** Opens one of one's own answers: a new one replaces it. */
+async function reopen({ task, submission_key, gold, flagged }) {
+  try {
+    const showing = await queue.again(task);
+    Object.assign(showing, { gold, flagged });
+    putAside();
+    queue.noteUndone(showing);
+    show(showing, submission_key);
+    say(CHANGE);
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+/** Takes off the screen what is on it: it comes next, unless it was answered before. */
+function putAside() {
+  if (!current) return;
+  const { showing, replaces } = current;
+  showing.hide();
+  if (replaces) showing.element.remove();
+  else queue.putBack(showing);
 }
 
 /** Shows whoever runs the study what somebody flagged. */
@@ -266,10 +286,15 @@ function forTexts(what) {
 /** Does what a key, a button or a finger asks for. */
 function act(action, digit) {
   if (action === "help") return openInstructions();
-  if (action === "undo") return undo();
+  if (action === "answered") return outbox.isEmpty(SECONDS_TO_SEND).then(() => openAnswered(reopen));
+  if (action === "leave" && current?.replaces) return putAside(), showNext();
+  if (action === "undo") return current?.replaces ? undefined : undo();
+  if (action === "sound") return say(attention.toggle()), drawTools();
   if (document.body.dataset.state !== "showing" || !current) return;
   const { ranking, films } = current.showing;
   if (ranking && digit) return ranking.pick(digit);
+  const degree = me.strength && !ranking ? degreeOf(action, digit) : null;
+  if (degree) return answer(...degree);
   if (action in SAID) return answer(action);
   if (action === "together") return ranking?.together();
   if (action === "flag") return flag();
@@ -278,28 +303,15 @@ function act(action, digit) {
   if (!films) return;
   if (action === "pause") films.toggle();
   if (action === "restart") films.restart();
-  if (action === "slower") changeRate(-1);
-  if (action === "faster") changeRate(1);
+  if (action === "slower") run(-1);
+  if (action === "faster") run(1);
   if (action === "back") films.step(-1);
   if (action === "forward") films.step(1);
   drawTools();
 }
 
 function drawTools() {
-  for (const key of document.querySelectorAll("footer [data-action] kbd, kbd[data-key]")) {
-    key.textContent = keys.label(key.dataset.key ?? key.closest("[data-action]").dataset.action);
-  }
-  const showing = current?.showing;
-  const press = (action, on) =>
-    document.querySelector(`footer [data-action="${action}"]`).setAttribute("aria-pressed", String(on));
-  press("flag", Boolean(showing?.flagged));
-  press("gold", Boolean(showing?.gold));
-  press("differences", shownForTexts.differences);
-  press("lengths", shownForTexts.lengths);
-  const pause = document.querySelector('footer [data-action="pause"] span');
-  pause.textContent = showing?.films?.paused ? "Go on" : "Pause";
-  $("speed").textContent = `${rate}×`;
-  document.querySelector('footer [data-action="save"]').disabled = !showing?.ranking?.done;
+  drawToolsOf(keys, current?.showing, { rate, sound: attention.sounds, ...shownForTexts });
 }
 
 async function openInstructions() {
@@ -318,6 +330,7 @@ function onNews(fresh) {
   if (isAway) outbox.tell();
   isAway = false;
   showNews(fresh);
+  if (document.hidden && !current) attention.note(fresh.queue.ready > 0);
   if (isOver && current) sayOver();
   else sayEmpty();
 }
@@ -346,11 +359,11 @@ async function begin() {
   }
   setToken(me.token);
   localStorage.setItem(STUDY, me.study);
-  document.title = `${me.title}: which is better?`;
+  attention = new Attention(`${me.title}: which is better?`);
   $("title").textContent = me.title;
   showGoal(me.goal);
   $("to-dashboard").hidden = me.role !== "owner";
-  document.body.dataset.role = me.role;
+  Object.assign(document.body.dataset, { role: me.role, strength: me.strength ? "yes" : "no" });
   outbox = new Outbox(me.study, me.annotator, {
     changed: showSaved,
     refused: (event, why) => say(`An answer was refused: ${why}`, true),
@@ -377,14 +390,7 @@ async function begin() {
 }
 
 function listen() {
-  document.querySelectorAll("[data-action]").forEach((button) => {
-    const { action } = button.dataset;
-    button.addEventListener("click", (event) => {
-      // The second half of a double click would answer the next pair unseen.
-      if (!(action in SAID && isRepeated(event))) act(action);
-      button.blur();
-    });
-  });
+  listenToButtons(act, [...Object.keys(SAID), ...DEGREES]);
   $("show-keys").addEventListener("click", () => keys.openDialog(drawTools));
   stage.addEventListener("change", () => {
     if ($("said").textContent === UNORDERED) say("");

@@ -1,6 +1,7 @@
 /** The next showings, ready before they are needed. */
 import { ask } from "./api.js";
 import { Showing } from "./showing.js";
+import { isStacked } from "./sides.js";
 
 const READY = 4;
 const POLL = 2_000;
@@ -11,6 +12,17 @@ const REMEMBERED = 12;
 const FIRST_REST = 5_000;
 const LONGEST_REST = 180_000;
 const MOST_RESTING = 32;
+
+/** How large one of two films is shown here, in the screen's own pixels: they are drawn at that size. */
+function sideInPixels(stage) {
+  const film = stage.querySelector(".showing.shown video");
+  const [wide, high] = film
+    ? [film.clientWidth, film.clientHeight]
+    : isStacked()
+      ? [stage.clientWidth, stage.clientHeight / 2]
+      : [stage.clientWidth / 2, stage.clientHeight];
+  return Math.max(0, Math.min(4096, Math.round(Math.min(wide, high) * devicePixelRatio)));
+}
 
 /** Asks for tasks, loads them, and hands them out one by one. */
 export class Queue {
@@ -176,7 +188,8 @@ export class Queue {
       // The other tabs first: what they answer meanwhile waits in the outbox.
       const have = [...this.#have(), ...this.#tabs.others()];
       const told = [...new Set([...have, ...(await this.#outbox.tasks())])].slice(0, 64);
-      const { tasks, progress } = await ask("POST", "/api/tasks", { n, have: told, shown });
+      const pixels = sideInPixels(this.#stage);
+      const { tasks, progress } = await ask("POST", "/api/tasks", { n, have: told, shown, pixels });
       this.#listeners.progress(progress);
       const here = [...this.#have(), ...this.#answered, ...this.#tabs.others()];
       const not = new Set([...here, ...(await this.#outbox.tasks())]);

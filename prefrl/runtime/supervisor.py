@@ -250,8 +250,8 @@ class Supervisor:
             # Those that it needs may be gone, and that be why all were told to stop.
             if not role.restarts and process.returncode not in (0, STOPPED):
                 raise RoleError(
-                    f"the {role.name} ended with {_how(process.returncode)} and has not saved: "
-                    f"{role.last_line()}"
+                    f"the {role.name} ended with {_how(process.returncode or 0)} and has "
+                    f"not saved: {role.last_line()}"
                 )
 
     def watch(self, *, poll: Callable[[], bool], seconds_between: float = 0.1) -> bool:
