@@ -1,5 +1,5 @@
 /** One's own answers: what was answered last, and the list of all, as small pictures. */
-import { ask } from "./api.js";
+import { ask, newKey } from "./api.js";
 import { nameOf } from "./sides.js";
 import { fetchText } from "./texts.js";
 
@@ -18,6 +18,11 @@ const SAYS = {
 };
 
 const $ = (id) => document.getElementById(id);
+
+/** @param {object} task @param {string} answer To it that is sure, or "none". @returns {object} For the outbox. */
+export function goldEvent({ id, order }, answer) {
+  return { kind: "gold", submission_key: newKey(), task: id, order, answer };
+}
 
 /** @returns {Promise<object | null>} One's newest answer that stands, as the server has it. */
 export async function lastAnswered() {
@@ -84,7 +89,7 @@ function card(answered, choose) {
 
 /** A film's first picture, or the beginning of a text. */
 function small(mediaType, media) {
-  if (mediaType === "video/webm") {
+  if (mediaType.startsWith("video/")) {
     const film = document.createElement("video");
     Object.assign(film, { muted: true, playsInline: true, preload: "metadata" });
     film.src = `/media/${encodeURIComponent(media)}#t=0.01`;

@@ -1,5 +1,5 @@
 /** The labelling page, from the sign-in link to the answers. */
-import { lastAnswered, openAnswered } from "./answered.js";
+import { goldEvent, lastAnswered, openAnswered } from "./answered.js";
 import { ask, newKey, Refused, setToken } from "./api.js";
 import { Attention } from "./attention.js";
 import { askWhy } from "./flagging.js";
@@ -149,7 +149,7 @@ async function answer(action, strength = null) {
     : { kind: "answer", answer: action, strength, ...common };
   const kept = replaces ? [outbox.add({ kind: "undo", submission_key: newKey(), undoes: replaces })] : [];
   kept.push(outbox.add(event));
-  if (showing.gold && !ranking && action !== "skip") kept.push(addGold(task, action));
+  if (showing.gold && !ranking && action !== "skip") kept.push(outbox.add(goldEvent(task, action)));
   history.push({ showing, key });
   if (history.length > MOST_UNDOS_AT_HAND) history.shift().showing.element.remove();
   queue.noteAnswered(showing);
@@ -173,11 +173,6 @@ function bringBack() {
   show(showing);
 }
 
-function addGold(task, action) {
-  const { id, order } = task;
-  return outbox.add({ kind: "gold", submission_key: newKey(), task: id, order, answer: action });
-}
-
 /** Brings the pair before back, and takes its answer away. */
 async function undo() {
   if (busy) return;
@@ -187,7 +182,7 @@ async function undo() {
   if (!last) return setBusy(false);
   try {
     await outbox.add({ kind: "undo", submission_key: newKey(), undoes: last.key });
-    if (last.showing.gold) await addGold(last.showing.task, "none");
+    if (last.showing.gold) await outbox.add(goldEvent(last.showing.task, "none"));
   } catch (error) {
     setBusy(false);
     return say(`This browser could not keep that (${error?.message}). Make room, and undo again.`, true);
