@@ -150,7 +150,7 @@ async function answer(action, strength = null) {
   const kept = replaces ? [outbox.add({ kind: "undo", submission_key: newKey(), undoes: replaces })] : [];
   kept.push(outbox.add(event));
   if (showing.gold && !ranking && action !== "skip") kept.push(outbox.add(goldEvent(task, action)));
-  history.push({ showing, key });
+  history = [...history.filter((one) => one.key !== replaces), { showing, key }];
   if (history.length > MOST_UNDOS_AT_HAND) history.shift().showing.element.remove();
   queue.noteAnswered(showing);
   showing.hide();
