@@ -152,7 +152,7 @@ def test_a_film_that_ends_the_process_is_tried_twice(run, store, films, deaths, 
 @pytest.mark.skipif(choose_gl() is None, reason="no EGL and no OSMesa here")
 def test_films_are_drawn_as_large_as_they_are_shown():
     with SizedRenderer("InvertedPendulum-v5") as clips:
-        state = np.zeros((1, 5))  # time, position and velocity
+        state = np.zeros((1, 4))  # positions and velocities
         sizes = []
         for pixels in (0, 300, 305, 320, 420, 4096, 10):
             clips.fit(pixels)
