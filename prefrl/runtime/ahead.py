@@ -6,9 +6,9 @@ anything else, once for each role. A copy waits for its command line and then is
 supervisor starts it as it would another process, and whenever it dies, as a process of its own.
 
 A fork copies one thread alone, and what the others hold stays locked. So it is done only while
-there is no other thread of Python's and torch has computed nothing. (OpenBLAS, which starts its
-threads as soon as it is loaded, ends them before a fork.) The command line comes through a pipe, as
-JSON.
+there is no other thread of Python's, and no library has started one since all were loaded: neither
+torch nor OpenCV has computed anything in parallel. (OpenBLAS, which starts its threads as soon as
+it is loaded, ends them before a fork.) The command line comes through a pipe, as JSON.
 """
 
 from __future__ import annotations
@@ -29,15 +29,32 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["ProcessAhead", "begin_prepared", "may_fork", "prepare"]
+__all__ = ["ProcessAhead", "begin_prepared", "may_fork", "note_loaded", "prepare"]
 
 _PAUSE = 0.02
+_n_threads_loaded: int | None = None
 _prepared: dict[tuple[str, ...], ProcessAhead] = {}
 
 
+def note_loaded() -> None:
+    """Says that this process has loaded its libraries, and computed nothing so far."""
+    global _n_threads_loaded  # of the process, as its threads are
+    _n_threads_loaded = _n_threads()
+
+
 def may_fork() -> bool:
-    """Whether this process can be copied safely: on Linux, while it has one thread of Python's."""
-    return sys.platform == "linux" and threading.active_count() == 1
+    """Whether this process can be copied safely: on Linux, with no thread started since loading."""
+    if _n_threads_loaded is None or threading.active_count() > 1:
+        return False
+    return 0 < _n_threads() <= _n_threads_loaded
+
+
+def _n_threads() -> int:
+    """Threads of this process, those of libraries included; 0 where the system does not tell."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 0
 
 
 def prepare(

@@ -8,12 +8,12 @@ import threading
 import time
 from pathlib import Path
 
-from prefrl.runtime.ahead import may_fork
+from prefrl.runtime.ahead import may_fork, note_loaded
 
 PROGRAM = """
 import json, os, subprocess, sys, time
 import torch
-from prefrl.runtime.ahead import begin_prepared, prepare
+from prefrl.runtime.ahead import begin_prepared, may_fork, note_loaded, prepare
 from prefrl.runtime.role import StopSignal, die_with_parent
 
 def main(arguments):
@@ -29,6 +29,8 @@ def main(arguments):
             time.sleep(0.01)
     return 4
 
+before = may_fork()
+note_loaded()
 for role in ("computes", "waits"):
     prepare(["python", role], main, loads=["colorsys"])
 folder, held = sys.argv[1], open(sys.argv[1] + "/held", "w")
@@ -36,7 +38,10 @@ nothing = begin_prepared(["python", "other"], folder + "/log")
 first = begin_prepared(["python", "computes", "a run"], folder + "/log")
 again = begin_prepared(["python", "computes", "a run"], folder + "/log")
 code = first.wait(60)
+torch.set_num_threads(2)
+torch.ones(600, 600) @ torch.ones(600, 600)
 told = {"nothing": nothing is None, "again": again is None, "code": code, "poll": first.poll()}
+told["may"] = [before, may_fork()]
 second = begin_prepared(["python", "waits", "x", "--parent", str(os.getpid())], folder + "/log2")
 try:
     second.wait(1)
@@ -74,6 +79,7 @@ def is_gone(pid):
 def test_a_copy_is_the_role_that_it_is_told_to_be(tmp_path):
     told, ended = told_of(tmp_path, "stops")
     assert ended.returncode == 0, ended.stderr
+    assert told["may"] == [False, False]  # before all is loaded, and once torch has its threads
     assert told["nothing"]
     assert told["again"]
     assert told["code"] == told["poll"] == 7
@@ -95,6 +101,7 @@ def test_a_copy_dies_with_the_process_that_was_copied(tmp_path):
 
 
 def test_a_process_with_threads_is_not_copied():
+    note_loaded()
     done = threading.Event()
     other = threading.Thread(target=done.wait)
     other.start()
