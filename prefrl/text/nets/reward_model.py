@@ -103,7 +103,8 @@ class TextReward(nn.Module):
         # All begin as the same one, or each as it was given.
         self._pretrained = [_copies(t, config) for t in (trunks if given else trunks[:1])]
         self._given = given
-        width = int(trunks[0].config.hidden_size)
+        about: Any = trunks[0].config  # to mypy, what a module has is a tensor
+        width = int(about.hidden_size)
         self._width = width
         self.weight = nn.Parameter(torch.zeros(config.members, width))
         self.bias = nn.Parameter(torch.zeros(config.members))
