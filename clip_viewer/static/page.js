@@ -380,7 +380,7 @@ async function begin() {
 async function goOnAlone() {
   if (!(await prepare())) return;
   onFailure(new TypeError("the server is away"));
-  queue.restore();
+  queue.restore().then(() => queue.fill()); // which fails, and goes on asking
   const back = (now) => {
     // Another study may be served here by now, or somebody else be signed in.
     if (now.study !== me.study || now.annotator !== me.annotator) return location.reload();
