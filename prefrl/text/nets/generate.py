@@ -149,7 +149,7 @@ class _States:
         self._device = next(self._model.parameters()).device
         self._cache: Any = None
         self.logits = torch.empty(0)
-        """Of the next token, shape (B', V): where some of the B rows are, ``places_of`` says."""
+        """Of the next token, a row for each that is computed, shape (B', V or more)."""
         different = list(dict.fromkeys(prompt.tokens for prompt in prompts))
         row_of = {tokens: row for row, tokens in enumerate(different)}
         rows = torch.tensor([row_of[prompt.tokens] for prompt in prompts])
