@@ -1,5 +1,5 @@
 /** One's own answers: what was answered last, and the list of all, as small pictures. */
-import { ask, newKey } from "./api.js";
+import { ask, at, newKey } from "./api.js";
 import { nameOf } from "./sides.js";
 import { fetchText } from "./texts.js";
 
@@ -92,7 +92,7 @@ function small(mediaType, media) {
   if (mediaType.startsWith("video/")) {
     const film = document.createElement("video");
     Object.assign(film, { muted: true, playsInline: true, preload: "metadata" });
-    film.src = `/media/${encodeURIComponent(media)}#t=0.01`;
+    film.src = at(`/media/${encodeURIComponent(media)}#t=0.01`);
     return film;
   }
   const text = document.createElement("span");

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 from rich.progress import Progress
 
 from prefrl.commands.console import console, errors, print_link
+from prefrl.commands.hub import hub_above, link_to
 from prefrl.commands.page import (
     PageConfig,
     check_page,
@@ -25,9 +25,12 @@ from prefrl.control.learned.episodes import Drawing
 from prefrl.control.learned.to_label import MADE_FROM, pairs_to_label
 from prefrl.control.roles import role_command
 from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.own.folder import Chosen, Kind, is_own, make_folder
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["Label", "label"]
+
+_PAIRS = 100
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,19 @@ class Label:
     """Print a sign-in link for somebody of this name, and do no more."""
     sample: bool = False
     """Make a new directory with a few things to compare, to try the page."""
+    videos: Path | None = None
+    """Make a new directory with pairs of the films (mp4, webm) in this folder to compare."""
+    texts: Path | None = None
+    """Make a new directory with pairs of the texts in this file to compare: lines of JSON (.jsonl),
+    a table (.csv, .tsv) with "text" and, if there are any, "prompt" and "name", or plain lines."""
     segments: str | None = None
     """Make a new directory with pairs of segments of a dataset to compare: minari:NAME."""
-    drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: Drawing(pairs=100)
-    )
-    """Which pairs are drawn from it."""
+    pairs: int | Path | None = None
+    """How many pairs are drawn, each item about equally often; or, of films and texts, a table that
+    names the pairs: a CSV file, two names a line. By default 100, or three for each film or text if
+    that is more."""
+    segment_length: int = 50
+    """Steps per segment, of a dataset's."""
     seed: int = 0
     """Seed of the pairs that are drawn."""
     goal: str | None = None
@@ -56,10 +66,7 @@ class Label:
 
 def label(command: Label) -> None:
     """Serves the page until it is told to stop; or prints a link."""
-    if command.segments is not None:
-        _make_pairs(command, command.segments)
-    elif command.sample and not RunDirectory(command.run).config.is_file():
-        make_samples(command.run)
+    _make(command)
     run = RunDirectory.open(command.run)
     if is_sft(run):
         raise RunDirectoryError(
@@ -67,6 +74,14 @@ def label(command: Label) -> None:
         )
     if command.goal is not None:
         run.write_json(run.config, {**run.read_json(run.config), "goal": command.goal})
+    if (folder := hub_above(run)) is not None:
+        name = command.invite or command.page.name
+        console.print(f"It is served by prefrl serve {folder}.", soft_wrap=True)
+        print_link(
+            f"For {name}, to all that is there",
+            link_to(folder, name, role=None if command.invite else "owner", run=run),
+        )
+        return
     if command.invite is not None:
         print_link(f"For {command.invite}", invite(run, command.invite))
         if not is_served(run):
@@ -77,24 +92,71 @@ def label(command: Label) -> None:
         print_link("The page is served already. To label, open", link)
         return
     link = open_page(run, check_page(command.page, run))
-    is_control = "env_id" in run.read_json(run.config)
-    films = [role_command("renderer", run, essential=False)] if is_control else []
+    config = run.read_json(run.config)
+    has_films = "env_id" in config
+    films = [role_command("renderer", run, essential=False)] if has_films else []
     serve_page(run, films, on_start=lambda: print_link("To label, open", link))
     console.print(f"The page is closed; prefrl label {run.root} opens it again.", soft_wrap=True)
-    if MADE_FROM in run.read_json(run.config):
+    if is_own(config):
+        console.print(f"The answers as lines of JSON: prefrl export {run.root}", soft_wrap=True)
+    if MADE_FROM in config:
         console.print(f"Fit a reward to the answers: prefrl fit {run.root} --output REWARD")
 
 
+def _make(command: Label) -> None:
+    """Makes the directory, where something is said to be compared, unless it was made so before."""
+    told = {
+        "--sample": command.sample,
+        "--videos": command.videos is not None,
+        "--texts": command.texts is not None,
+        "--segments": command.segments is not None,
+    }
+    asked = [name for name, is_asked in told.items() if is_asked]
+    if len(asked) > 1:
+        raise ConfigError(f"expected one of {', '.join(told)}, got {' and '.join(asked)}.")
+    if command.segments is not None:
+        _make_pairs(command, command.segments)
+    elif command.videos is not None or command.texts is not None:
+        _make_own(command)
+    elif command.pairs is not None:
+        raise ConfigError("expected --pairs with --videos, --texts or --segments, got it alone.")
+    elif command.sample and not RunDirectory(command.run).config.is_file():
+        make_samples(command.run)
+
+
+def _make_own(command: Label) -> None:
+    """Of films or texts of one's own."""
+    if isinstance(command.pairs, Path):
+        chosen = Chosen(table=command.pairs)
+    else:
+        chosen = Chosen(n_pairs=command.pairs, seed=command.seed)
+    kind: Kind = "texts" if command.videos is None else "films"
+    source = command.texts if command.videos is None else command.videos
+    assert source is not None
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task(f"looking at the {kind}", total=None)
+        made = make_folder(
+            command.run,
+            kind,
+            source,
+            chosen,
+            told=lambda done, of: progress.update(task, completed=done, total=of),
+        )
+    for note in made.notes:
+        errors.print(note, markup=False, soft_wrap=True)
+
+
 def _make_pairs(command: Label, data: str) -> None:
-    """Makes the directory from a dataset, unless it was made so before."""
-    if command.sample:
-        raise ConfigError("expected --sample or --segments, got both.")
+    """Of segments of a dataset."""
+    if isinstance(command.pairs, Path):
+        raise ConfigError(f"expected --pairs NUMBER with --segments, got {command.pairs}.")
+    pairs = _PAIRS if command.pairs is None else command.pairs
     with Progress(console=errors, transient=True) as progress:
         task = progress.add_task("replaying the episodes", total=None)
         pairs_to_label(
             command.run,
             data,
-            drawing=command.drawing,
+            drawing=Drawing(pairs=pairs, segment_length=command.segment_length),
             seed=command.seed,
             told=lambda done, of: progress.update(task, completed=done, total=of),
         )

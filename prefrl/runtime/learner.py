@@ -14,14 +14,20 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-import torch
-
-from prefrl.core.comparisons import Comparison, Item
+from prefrl.core.comparisons import Comparison, Item, Judgement
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig, FitReport
 from prefrl.errors import ConfigError, FitInterruptedError, NonFiniteError
-from prefrl.runtime.fitting import CalibrateOn, LearnedReward, StandardizeOn, fit_once, weights_hash
+from prefrl.runtime.fitting import (
+    CalibrateOn,
+    LearnedReward,
+    StandardizeOn,
+    fit_once,
+    weights_hash,
+    what_is_not_finite,
+)
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.strengths import strengths_of, told_by
 from prefrl.runtime.tables import CsvTable
 from prefrl.runtime.votes import majority
 from prefrl.runtime.weights import (
@@ -162,7 +168,8 @@ class RewardLearner:
         self._run = run
         self._first = first
         self._go_on = go_on
-        self._answers: dict[tuple[str, str], tuple[int, Comparison]] = {}
+        self._answers: dict[tuple[str, str], tuple[int, Judgement]] = {}
+        self._strengths = strengths_of(run)
         self._cursor = 0
         self._n_forgotten = 0
         self._nothing_due = False
@@ -270,7 +277,8 @@ class RewardLearner:
                 else:
                     certainty = sure.get(strengths.get(change.event_id, ""), 1.0)
                     answer = Comparison(change.query, change.answer, certainty)
-                    self._answers[key] = (change.event_id, answer)
+                    told = told_by(answer, change.annotator_id, self._strengths)
+                    self._answers[key] = (change.event_id, told)
                 self._cursor = change.event_id
             self._forget()
         return self._cursor != before
@@ -283,13 +291,13 @@ class RewardLearner:
         old = [self._answers.pop(key)[1] for key in in_order[: -self._config.newest]]
         self._n_forgotten += _n_decided(old)
 
-    def comparisons(self, known: Container[str] | None = None) -> list[Comparison]:
+    def comparisons(self, known: Container[str] | None = None) -> list[Judgement]:
         """Current answers that were read, to known queries, in the order of their events."""
         answers = sorted(self._answers.values(), key=lambda answer: answer[0])
         return [c for _, c in answers if known is None or c.query.id in known]
 
     def _fit(
-        self, comparisons: Sequence[Comparison], n_decided: int, sample: Recent
+        self, comparisons: Sequence[Judgement], n_decided: int, sample: Recent
     ) -> FitReport | None:
         started = time.monotonic()
         before = {name: t.clone() for name, t in self.model.module().state_dict().items()}
@@ -309,7 +317,7 @@ class RewardLearner:
         except FitInterruptedError:
             self.model.module().load_state_dict(before)
             return None
-        if trouble := _not_finite(self.model, report):
+        if trouble := what_is_not_finite(self.model, report):
             self.model.module().load_state_dict(before)
             self._fail(trouble, sample)
             return None
@@ -386,15 +394,5 @@ class RewardLearner:
         self._n_forgotten, self._nothing_due = 0, False
 
 
-def _n_decided(comparisons: Sequence[Comparison]) -> int:
+def _n_decided(comparisons: Sequence[Judgement]) -> int:
     return sum(c.preference is not None for c in comparisons)
-
-
-def _not_finite(model: LearnedReward, report: FitReport) -> str:
-    """What is not finite after a fit, in words; empty if all is well."""
-    if not math.isfinite(report.train_loss):
-        return f"the training loss is {report.train_loss}"
-    for name, tensor in model.module().state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            return f"{name} is not finite"
-    return ""

@@ -21,6 +21,7 @@ from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.saving import saving
+from prefrl.runtime.strengths import judgements_of, strengths_of
 from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.runtime.troubles import tell_troubles
 from prefrl.text import rows
@@ -159,7 +160,7 @@ class TextAgent:
         used = self.partners.update(self.n_sampled, asked=asked)
 
         # score and improve
-        improves = config.method in ("ppo", "raft") and not self._warms_up
+        improves = config.improves_batches and not self._warms_up
         if improves and self._settles_now:
             improves = self._settle()
             used = self.partners.used
@@ -168,7 +169,7 @@ class TextAgent:
         if improves and used.version > 0:
             self._beat("improving")
             row = self._work.improve(responses, scores)
-        elif config.method in ("ppo", "raft"):
+        elif config.improves_batches:
             self._work.skip()
         self._log(self._row(responses, scores, used, row))
         self._shown.add(responses, scores, batch=self._n_batches, n_sampled=self.n_sampled)
@@ -242,7 +243,7 @@ class TextAgent:
 
     def _answered(self) -> list[Example]:
         """What the answers say, as the method takes it."""
-        comparisons = [comparison for _, comparison in self.store.comparisons()]
+        comparisons = judgements_of(self.store, strengths_of(self.run))
         takes = TUNING_METHODS[self.config.method].takes
         examples = examples_of(takes, comparisons, self._labelled)
         if not examples:
@@ -302,7 +303,7 @@ class TextAgent:
             "pool": self.pool.state_dict(),
             "questioner": self.questioner.state_dict(),
             "partners": self.partners.state_dict(),
-            "examples": [[example.ids, example.ranks] for example in self._examples],
+            "examples": [[one.ids, one.ranks, one.strength] for one in self._examples],
             "unlogged": self._unlogged,
             "seconds": self._seconds(),
         } | self._work.state_dict()
@@ -328,7 +329,8 @@ class TextAgent:
         self.questioner.load_state_dict(state["questioner"])
         self.partners.load_state_dict(state["partners"])
         self._earlier_seconds = state["seconds"]
-        self._examples = [Example(tuple(ids), tuple(ranks)) for ids, ranks in state["examples"]]
+        # Older checkpoints tell nothing of strengths.
+        self._examples = [Example(*map(tuple, told)) for told in state["examples"]]
         self._unlogged = list(state.get("unlogged", ()))  # older checkpoints have none
         self._work.load_state_dict(state, self._examples)
 
