@@ -399,8 +399,8 @@ async function prepare() {
   $("title").textContent = me.title;
   showGoal(me.goal);
   $("to-dashboard").hidden = me.role !== "owner";
-  $("to-list").hidden = !me.is_one_of_many;
   Object.assign(document.body.dataset, { role: me.role, strength: me.strength ? "yes" : "no" });
+  $("to-list").hidden = !me.is_one_of_many;
   outbox = new Outbox(me.study, me.annotator, {
     changed: showSaved,
     refused: (event, why) => say(`An answer was refused: ${why}`, true),
@@ -425,7 +425,7 @@ async function prepare() {
 }
 
 function listen() {
-  listenToButtons(stage, act, [...Object.keys(SAID), ...DEGREES]);
+  listenToButtons(act, [...Object.keys(SAID), ...DEGREES], stage);
   $("show-keys").addEventListener("click", () => keys.openDialog(drawTools));
   stage.addEventListener("change", () => {
     say(current?.showing.ranking?.inWords ?? "");

@@ -35,17 +35,17 @@ export function isRepeated(event) {
 }
 
 /**
- * @param {HTMLElement} stage Where the pair is.
  * @param {(action: string) => void} act What all buttons do that name an action.
  * @param {string[]} once Actions that the second half of a double click does not mean: it would
  *   answer the next pair unseen.
+ * @param {HTMLElement} stage Where who presses one of those with the keyboard reads on.
  */
-export function listenToButtons(stage, act, once) {
+export function listenToButtons(act, once, stage) {
   document.querySelectorAll("[data-action]").forEach((button) => {
     const { action } = button.dataset;
     button.addEventListener("click", (event) => {
       if (!(once.includes(action) && isRepeated(event))) act(action);
-      // Who presses it with the keyboard reads on at the top; else Enter would press it again.
+      // At the top; else Enter would press it again.
       if (event.detail === 0 && once.includes(action)) stage.focus({ preventScroll: true });
       else button.blur();
     });

@@ -55,16 +55,16 @@ def export(command: Export) -> None:
     run = RunDirectory.open(command.run)
     if command.output is not None and command.output.is_dir():
         raise ConfigError(f"expected a file to write, but {command.output} is a folder.")
-    films, told = None, run.read_json(run.config)
+    films = None
     if command.films:
-        if command.output == _STANDARD_OUTPUT or is_text(run) or is_own(told):
+        if command.output == _STANDARD_OUTPUT or "env_id" not in run.read_json(run.config):
             raise ConfigError(
                 "expected a run of an agent, and a file, with --films: they go into a folder "
                 "beside it."
             )
         path = command.output or _default_output(run, command)
         films = path.parent / f"{path.stem}_films"
-    if is_own(told):
+    if is_own(run.read_json(run.config)):
         made = export_own(run, command.format, annotator=command.annotator)
     elif is_text(run):
         made = export_responses(run, command.format, annotator=command.annotator)

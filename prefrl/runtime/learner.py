@@ -14,13 +14,18 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-import torch
-
 from prefrl.core.comparisons import Comparison, Item, Judgement
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig, FitReport
 from prefrl.errors import ConfigError, FitInterruptedError, NonFiniteError
-from prefrl.runtime.fitting import CalibrateOn, LearnedReward, StandardizeOn, fit_once, weights_hash
+from prefrl.runtime.fitting import (
+    CalibrateOn,
+    LearnedReward,
+    StandardizeOn,
+    fit_once,
+    weights_hash,
+    what_is_not_finite,
+)
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.strengths import strengths_of, told_by
 from prefrl.runtime.tables import CsvTable
@@ -312,7 +317,7 @@ class RewardLearner:
         except FitInterruptedError:
             self.model.module().load_state_dict(before)
             return None
-        if trouble := _not_finite(self.model, report):
+        if trouble := what_is_not_finite(self.model, report):
             self.model.module().load_state_dict(before)
             self._fail(trouble, sample)
             return None
@@ -391,13 +396,3 @@ class RewardLearner:
 
 def _n_decided(comparisons: Sequence[Judgement]) -> int:
     return sum(c.preference is not None for c in comparisons)
-
-
-def _not_finite(model: LearnedReward, report: FitReport) -> str:
-    """What is not finite after a fit, in words; empty if all is well."""
-    if not math.isfinite(report.train_loss):
-        return f"the training loss is {report.train_loss}"
-    for name, tensor in model.module().state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            return f"{name} is not finite"
-    return ""

@@ -10,28 +10,28 @@ from prefrl.core.comparisons import Answer, Comparison, Judgement
 __all__ = ["majority"]
 
 
-def majority(comparisons: Iterable[Judgement]) -> list[Judgement]:
+def majority(judgements: Iterable[Judgement]) -> list[Judgement]:
     """One comparison for each query, with the answer that most people gave.
 
     Where no answer has the most votes, it is a tie; "can't tell" has no vote where anybody could
-    tell. How sure it is, is the mean of those who gave the answer.
+    tell. How sure it is, is the mean of those who gave the answer. Preferences of other strengths,
+    which data brought along, are no votes: they stay as they are.
 
     Args:
-        comparisons: One for each query and person. Those of data that says how strongly it prefers
-            stay as they are.
+        judgements: One for each query and person.
 
     Returns:
-        In the order of the newest answer to each query.
+        In the order of the newest answer to each query; what is no vote comes first.
     """
     by_query: dict[str, list[Comparison]] = {}
-    others = list[Judgement]()
-    for comparison in comparisons:
-        if not isinstance(comparison, Comparison):
-            others.append(comparison)
+    others: list[Judgement] = []
+    for judgement in judgements:
+        if not isinstance(judgement, Comparison):
+            others.append(judgement)
             continue
-        votes = by_query.pop(comparison.query.id, [])  # what is newest is put last
-        by_query[comparison.query.id] = [*votes, comparison]
-    return [*others, *map(_one, by_query.values())]
+        votes = by_query.pop(judgement.query.id, [])  # what is newest is put last
+        by_query[judgement.query.id] = [*votes, judgement]
+    return [*others, *(_one(votes) for votes in by_query.values())]
 
 
 def _one(votes: list[Comparison]) -> Comparison:

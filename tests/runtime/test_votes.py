@@ -1,4 +1,4 @@
-from prefrl.core.comparisons import Answer, Comparison, Query
+from prefrl.core.comparisons import Answer, Comparison, Query, SoftComparison
 from prefrl.runtime.votes import majority
 
 LEFT, RIGHT, TIE, SKIP = Answer
@@ -35,3 +35,9 @@ def test_it_is_as_sure_as_those_who_gave_it():
 def test_queries_come_in_the_order_of_their_newest_answers():
     told = [Comparison(QUERY, LEFT), Comparison(OTHER, LEFT), Comparison(QUERY, LEFT)]
     assert [c.query.id for c in majority(told)] == ["p", "q"]
+
+
+def test_what_data_says_with_a_strength_of_its_own_is_no_vote():
+    soft = SoftComparison(QUERY, 0.6)
+    told = [Comparison(QUERY, LEFT), soft, Comparison(QUERY, RIGHT)]
+    assert majority(told) == [soft, Comparison(QUERY, TIE)]
