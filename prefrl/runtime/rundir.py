@@ -32,6 +32,7 @@
       adapter/               of one that was trained by adapters: these, as PEFT reads them
       samples.jsonl          of a language model: what it wrote on the way
       examples.json          of a language model: what it wrote before and after
+      judge/                 what a model as labeller is told, and what it has answered
       media/ID.webm          the films of segments that people are shown, named by their content
       page.json              where the labelling page is served
       viewer.db              who may come in, for the page alone
@@ -268,6 +269,11 @@ class RunDirectory:
     def summary(self) -> Path:
         """The result in a few numbers."""
         return self.root / "summary.json"
+
+    @property
+    def judge(self) -> Path:
+        """The folder of what a model as labeller is told, and of its answers."""
+        return self.root / "judge"
 
     @property
     def media(self) -> Path:

@@ -93,7 +93,9 @@ class TextAgent:
         self._work = PolicyWork(config, language, self.reward, self.responses, workers)
         self.pool = ResponsePool(config.query.pool_size)
         self.samples = ResponseSamples(self.pool, run)
-        show = show_to_people(run, store) if config.asks_people else lambda response: None
+        # What a judge answers is shown, too: people may look in with prefrl label.
+        is_shown = config.asks_people or config.oracle == "ai"
+        show = show_to_people(run, store) if is_shown else lambda response: None
         source = ResponseSource(self.pool, self.responses, show)
         self._rng = np.random.default_rng(config.seed)
         self.questioner = Questioner(source, store, config=config.query, rng=self._rng)

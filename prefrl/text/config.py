@@ -16,6 +16,7 @@ from prefrl.core.plugs import with_names
 from prefrl.core.schedule import LabelSchedule
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.judge.config import JudgeConfig
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.questioner import n_pairs
 from prefrl.text.candidates import TextQueryConfig
@@ -68,15 +69,16 @@ class AlignConfig:
     """How the policy is improved: on the learned reward, by PPO or by learning the best of its own
     responses (raft), on the answers themselves (dpo and its relatives), or not at all, by taking
     the best of n responses."""
-    oracle: Literal["synthetic", "human", "mixed"] = "synthetic"
-    """Who answers: a synthetic oracle that goes by gold, people on a labelling page, or both."""
+    oracle: Literal["synthetic", "human", "mixed", "ai"] = "synthetic"
+    """Who answers: a synthetic oracle that goes by gold, people on a labelling page, both, or a
+    model that judges (--judge.url and --judge.model, or --judge.local)."""
     goal: str | None = None
     """What a good response is, in your words: whoever compares is told, above the texts and in the
     instructions."""
     gold: str | None = None
     """What the synthetic oracle and the evaluation go by: vader, the sentiment of a response, or
     FILE.py:FUNCTION or MODULE:FUNCTION, from text to a number. By default vader, and nothing where
-    only people answer."""
+    only people or a judge answer; a judge's answers are compared with it on the dashboard."""
     data: Path | None = None
     """Comparisons that exist already: JSON, JSON lines, CSV, Parquet, Arrow, a folder, a glob, or
     the id of a data set on the hub; with prompt, chosen and rejected, or rankings, or single
@@ -167,8 +169,11 @@ class AlignConfig:
     """Of their losses."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
     """How the synthetic oracle errs."""
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    """The model that answers with oracle ai."""
 
     def __post_init__(self) -> None:
+        self.judge.check_for(self.oracle)
         if self.method not in typing.get_args(Method):
             raise ConfigError(
                 f"expected method to be one of {', '.join(typing.get_args(Method))}, got "
@@ -198,7 +203,7 @@ class AlignConfig:
         if self.sync and self.oracle != "synthetic":
             raise ConfigError(
                 f"expected oracle synthetic with sync, got {self.oracle}: in one process the "
-                "policy would stand still while people read; leave --sync out."
+                "policy would stand still until they have answered; leave --sync out."
             )
         if not self.checkpoint_seconds >= 0:
             raise ConfigError(
@@ -228,12 +233,13 @@ class AlignConfig:
     @property
     def asks_people(self) -> bool:
         """Whether people answer."""
-        return self.oracle != "synthetic"
+        return self.oracle in ("human", "mixed")
 
     @property
     def gold_name(self) -> str | None:
         """What the evaluation goes by, if anything."""
-        return "vader" if self.gold is None and self.oracle != "human" else self.gold
+        by_default = self.oracle in ("synthetic", "mixed")
+        return "vader" if self.gold is None and by_default else self.gold
 
     @property
     def tunes_on_answers(self) -> bool:
