@@ -17,6 +17,7 @@ from prefrl.commands.align import Align, start_align
 from prefrl.commands.benchmark import Benchmark, benchmark
 from prefrl.commands.console import console, errors
 from prefrl.commands.doctor import Doctor, doctor
+from prefrl.commands.evaluate import Evaluate, evaluate
 from prefrl.commands.export import Export, export
 from prefrl.commands.fit import FitReward, fit
 from prefrl.commands.label import Label, label
@@ -33,10 +34,8 @@ from prefrl.commands.runs import (
 )
 from prefrl.commands.sft import Sft, start_sft
 from prefrl.commands.train import (
-    Evaluate,
     Extend,
     Train,
-    evaluate_agent,
     extend_train,
     start_train,
 )
@@ -197,7 +196,7 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Label: label,
     Status: status,
     Replay: replay,
-    Evaluate: evaluate_agent,
+    Evaluate: evaluate,
     Watch: watch,
     Report: report,
     Export: export,

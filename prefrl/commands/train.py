@@ -17,10 +17,8 @@ from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import TrainingProgress
 from prefrl.commands.stopping import show_stopped
 from prefrl.control.config import TrainConfig, config_from_json, with_settings
-from prefrl.control.finish import Result, load_run
+from prefrl.control.finish import Result
 from prefrl.control.learned.to_label import check_has_agent
-from prefrl.control.policies.evaluate import evaluate as run_episodes
-from prefrl.control.policies.kept import choose_policy
 from prefrl.control.train import extend as extend_training
 from prefrl.control.train import extended_config
 from prefrl.control.train import resume as resume_training
@@ -34,10 +32,8 @@ from prefrl.runtime.troubles import troubles_of
 
 __all__ = [
     "NOTHING_LEARNED",
-    "Evaluate",
     "Extend",
     "Train",
-    "evaluate_agent",
     "extend_train",
     "resume_train",
     "start_train",
@@ -80,24 +76,6 @@ class Extend:
     """Comparisons to ask for, beside those that it had."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer; as it was before if nothing is said."""
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Runs the agent of a run again and compares predicted with true reward."""
-
-    run: tyro.conf.Positional[Path]
-    """Directory of the run, finished or not."""
-    checkpoint: str | None = None
-    """Which policy: best, of those that were evaluated in training (--evaluate-every); latest, also
-    of a run that was stopped or is under way; or the step at which it was kept. By default the
-    trained one, or else the latest."""
-    episodes: int = 10
-    """How many episodes."""
-    seed: int = 0
-    """Of the environments."""
-    stochastic: bool = False
-    """Let the agent draw its actions instead of taking the most likely ones."""
 
 
 def start_train(command: Train) -> None:
@@ -228,32 +206,3 @@ def open_agent_run(path: Path, *, instead: str) -> RunDirectory:
             f"{instead}."
         )
     return run
-
-
-def evaluate_agent(command: Evaluate) -> None:
-    """Runs some episodes, and says what they came to."""
-    if command.episodes < 1:
-        raise ConfigError(f"episodes must be at least 1, got {command.episodes}.")
-    run = open_agent_run(command.run, instead="its evaluation is in its summary.json and report")
-    policy = choose_policy(run, command.checkpoint)
-    config, agent, net = load_run(run, policy=policy)
-    evaluation = run_episodes(
-        agent,
-        config.env_id,
-        episodes=command.episodes,
-        seed=command.seed,
-        net=net,
-        deterministic=not command.stochastic,
-        max_steps=config.eval_max_steps,
-        env=config.env,
-    )
-    returns = evaluation.returns
-    cut = f", {evaluation.n_cut} of them cut" if evaluation.n_cut else ""
-    judged = "no reward has been learned yet."
-    if net is not None:
-        judged = f"correlation of predicted with true reward {evaluation.correlation:.2f}."
-    console.print(
-        f"{config.env_id}, {policy.name}: true return {returns.mean():,.1f} ± {returns.std():,.1f} "
-        f"over {len(returns)} episodes{cut} (lowest {returns.min():,.1f}, highest "
-        f"{returns.max():,.1f}); {judged}"
-    )

@@ -9,6 +9,7 @@
       script.json            only where a script made the run, and not prefrl train
       metrics.csv            one row per rollout, or per 1,000 steps where rollouts are short
       fits.csv               one row per fit of the reward ensemble
+      guard.csv              one row per look of the guard
       labels.db              queries and answers (core.store)
       taken/                 what it began with: labels.json or data.json, the weights of a reward
       items/ID.npz           the segments that were put to the labeller
@@ -155,6 +156,11 @@ class RunDirectory:
     def fits(self) -> Path:
         """One row per fit of the reward ensemble."""
         return self.root / "fits.csv"
+
+    @property
+    def guard(self) -> Path:
+        """One row per look of the guard."""
+        return self.root / "guard.csv"
 
     @property
     def labels(self) -> Path:

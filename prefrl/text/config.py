@@ -16,6 +16,7 @@ from prefrl.core.plugs import with_names
 from prefrl.core.schedule import LabelSchedule
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.guard import GuardMode
 from prefrl.runtime.judge.config import JudgeConfig
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.questioner import n_pairs
@@ -169,6 +170,9 @@ class AlignConfig:
     """Of their losses."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
     """How the synthetic oracle errs."""
+    guard: GuardMode = "warn"
+    """When the learned reward rises while its members come to differ: say so (warn), also ask about
+    exactly these responses (ask), or end the training there (stop). docs/guard.md has the rule."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     """The model that answers with oracle ai."""
 
