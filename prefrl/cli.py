@@ -9,17 +9,20 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from prefrl.commands.align import Align, start_align
 from prefrl.commands.benchmark import Benchmark, benchmark
+from prefrl.commands.config_file import read_options, save_options
 from prefrl.commands.console import console, errors
 from prefrl.commands.doctor import Doctor, doctor
 from prefrl.commands.evaluate import Evaluate, evaluate
 from prefrl.commands.export import Export, export
 from prefrl.commands.fit import FitReward, fit
+from prefrl.commands.help import asks_for_help, help_of
 from prefrl.commands.label import Label, label
 from prefrl.commands.reward import SaveReward, save_reward
 from prefrl.commands.runs import (
@@ -44,6 +47,7 @@ from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.presets import PRESETS, for_algorithm, preset_for
 from prefrl.core.disk import in_words
 from prefrl.errors import PrefrlError
+from prefrl.runtime.named_options import filled
 from prefrl.runtime.parallel import launched_as
 from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS, align_preset_for
 
@@ -76,13 +80,23 @@ def _run(arguments: Sequence[str] | None) -> None:
         console.print(f"prefrl {metadata.version('prefrl')}")
         return
     try:
-        first = _named_preset(arguments) or _preset_of_model(arguments)
-        command = _parse(arguments, first)
+        options = _options_of_file(arguments)
+        first = _named_preset(arguments) or options.get("preset") or _preset_of_model(arguments)
+        if asks_for_help(arguments):
+            start = _start_of(arguments[0], first, _named_algorithm(arguments))
+            about = {"train": _TRAIN, "align": _ALIGN}[arguments[0]]
+            console.print(help_of(arguments, start, about))
+            return
+        arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
+        command = _parse(arguments, first, options)
         name = _automatic_preset(command)
         if name is not None and launched_as()[0] == 0:
             console.print(f"preset {name}", style="dim")
         if name not in (None, first):
-            command = _parse(arguments, name)
+            command = _parse(arguments, name, options)
+        if path := getattr(command, "save_config", None):
+            _save(path, command, name or first)
+            return
         _COMMANDS[type(command)](command)
     except PrefrlError as error:
         errors.print(f"prefrl: {error}", style="red", markup=False, soft_wrap=True)
@@ -120,10 +134,15 @@ def _named_algorithm(arguments: Sequence[str]) -> Any:
 
 def _named(arguments: Sequence[str], option: str, names: Mapping[str, Any]) -> str:
     """The value of an option, if it is one of some names; else nothing."""
+    value = _value_of(arguments, option)
+    return value if value in names else ""
+
+
+def _value_of(arguments: Sequence[str], option: str) -> str:
+    """The value that the command line gives to an option; empty if none."""
     for flag, value in itertools.pairwise([*arguments, ""]):
-        name = value if flag == option else flag.removeprefix(f"{option}=")
-        if flag.startswith(option) and name in names:
-            return name
+        if flag == option or flag.startswith(f"{option}="):
+            return value if flag == option else flag.removeprefix(f"{option}=")
     return ""
 
 
@@ -133,15 +152,46 @@ def _preset_of_model(arguments: Sequence[str]) -> str:
     return align_preset_for(arguments[1]) if names_model else ""
 
 
-def _parse(arguments: Sequence[str], preset: str) -> Any:
-    """The command, with defaults of a preset."""
-    training = PRESETS.get(preset, PRESETS["control"])
-    training = for_algorithm(training, _named_algorithm(arguments) or training.algo)
-    alignment = ALIGN_PRESETS.get(preset, ALIGN_PRESETS["default"])
-    start = Train(config=replace(training, env_id=tyro.MISSING))
-    start_text = Align(config=replace(alignment, model=tyro.MISSING, prompts=tyro.MISSING))
+def _options_of_file(arguments: Sequence[str]) -> dict[str, Any]:
+    """The options in the file that the command line names, if it names one."""
+    if not arguments or arguments[0] not in _WITH_A_FILE.values():
+        return {}
+    path = _value_of(arguments, "--config")
+    return read_options(Path(path)) if path else {}
+
+
+def _save(path: Path, command: Any, preset: str) -> None:
+    """Writes the options that were given to a file."""
+    name = _WITH_A_FILE[type(command)]
+    start = _start_of(name, preset, command.config.algo if name == "train" else "")
+    save_options(path, command, start)
+    console.print(
+        f"settings in {path}: prefrl {name} --config {path}", markup=False, soft_wrap=True
+    )
+
+
+def _start_of(name: str, preset: str, algo: Any) -> Any:
+    """A command with the settings of a preset, and without what has to be given."""
+    if name == "train":
+        training = PRESETS.get(preset, PRESETS["control"])
+        training = for_algorithm(training, algo or training.algo)
+        return Train(config=replace(training, env_id=tyro.MISSING))
+    if name == "align":
+        alignment = ALIGN_PRESETS.get(preset, ALIGN_PRESETS["default"])
+        return Align(config=replace(alignment, model=tyro.MISSING, prompts=tyro.MISSING))
     tuning = SFT_PRESETS.get(preset, SFT_PRESETS["default"])
-    start_tuning = Sft(config=replace(tuning, model=tyro.MISSING, data=tyro.MISSING))
+    return Sft(config=replace(tuning, model=tyro.MISSING, data=tyro.MISSING))
+
+
+def _parse(arguments: Sequence[str], preset: str, options: Mapping[str, Any]) -> Any:
+    """The command, with defaults of a preset and of a file."""
+    algo = _named_algorithm(arguments) or options.get("algo", "")
+    starts = {}
+    for name in _WITH_A_FILE.values():
+        starts[name] = _start_of(name, preset, algo if algo in ALGORITHMS else "")
+        if options and arguments[0] == name:
+            starts[name] = filled(starts[name], options, command=f"prefrl {name}")
+    start, start_text, start_tuning = starts.values()
     commands: Any = (
         Annotated[Train, tyro.conf.subcommand("train", description=_TRAIN, default=start)]
         | Annotated[Align, tyro.conf.subcommand("align", description=_ALIGN, default=start_text)]
@@ -186,6 +236,8 @@ _SFT = (
     "stage before prefrl align --init RUN."
 )
 
+
+_WITH_A_FILE: dict[type, str] = {Train: "train", Align: "align", Sft: "sft"}
 
 _COMMANDS: dict[type, Callable[[Any], None]] = {
     Train: start_train,

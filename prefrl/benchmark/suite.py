@@ -34,9 +34,10 @@ from typing import Any
 import yaml
 
 from prefrl.control.config import TrainConfig, check_horizon
-from prefrl.control.named_options import config_of_options, flat_options, is_about_the_reward
+from prefrl.control.named_options import config_of_options, is_about_the_reward
 from prefrl.core.oracle import load_oracle
 from prefrl.errors import ConfigError
+from prefrl.runtime.named_options import flat_options
 
 __all__ = ["Run", "Suite", "load_suite", "shipped_suites", "suite_of_json"]
 

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.benchmark.executors import SECONDS_TO_STOP
-from prefrl.benchmark.probes import probes
 from prefrl.benchmark.staging import on_a_local_disk
 from prefrl.benchmark.suite import Run
 from prefrl.control.agent.agent import Agent
@@ -32,6 +31,7 @@ from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.config import TrainConfig, devices_of, with_settings
 from prefrl.control.finish import load_run
 from prefrl.control.policies.evaluate import EVALUATION_SEED, evaluate_as_configured
+from prefrl.control.policies.probes import probes
 from prefrl.control.train import resume, train
 from prefrl.errors import ConfigError, PrefrlError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint

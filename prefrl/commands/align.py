@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -43,6 +44,11 @@ class Align:
     """Settings to start from, which --help shows then: auto takes cpu for smollm2, tiny for tiny,
     else default; lm-human-preferences is Ziegler et al. 2019, instructgpt Ouyang et al. 2022,
     n-plus Huang et al. 2024, stackllama Beeching et al. 2023."""
+    from_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """A YAML file of options by their names here, as in "labels: 100". What stands on the command
+    line decides over what stands there, and that over the preset."""
+    save_config: Path | None = None
+    """Write the options that were given to a file for --config, and do nothing else."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 

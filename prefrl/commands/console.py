@@ -31,6 +31,10 @@ class Output(Console):
         """Where it goes."""
         return cast(IO[str], _Lenient(super().file, self))
 
+    def on_broken_pipe(self) -> None:
+        """Who reads has enough: that is for the command to end with, not for rich."""
+        raise BrokenPipeError
+
     def finish(self) -> OSError | None:
         """Brings out what is not yet printed, and lets the interpreter try no more at its end.
 

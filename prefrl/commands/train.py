@@ -60,6 +60,11 @@ class Train:
     preset: Literal["auto", "control", "atari", "christiano-atari", "ibarz-atari"] = "auto"
     """Settings to start from, which --help shows then: auto takes atari where the environment shows
     pictures, else control; christiano-atari and ibarz-atari are those papers' own."""
+    from_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """A YAML file of options by their names here, as in "labels: 100". What stands on the command
+    line decides over what stands there, and that over the preset."""
+    save_config: Path | None = None
+    """Write the options that were given to a file for --config, and do nothing else."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 

@@ -21,6 +21,7 @@ from prefrl.control.environments.making import check_environment
 from prefrl.control.films.drawing import Recorded, film, film_pairs
 from prefrl.control.policies.evaluate import Evaluation, evaluate_as_configured
 from prefrl.control.policies.kept import KeptPolicy, check_nets_of_run, choose_policy
+from prefrl.control.policies.probes import probes
 from prefrl.control.preferences import StepReward, step_reward
 from prefrl.errors import PrefrlError
 from prefrl.runtime.rundir import RunDirectory
@@ -172,6 +173,12 @@ def _summary(
     fits = read_rows(run.fits)
     accuracy = float(fits[-1]["holdout_accuracy"]) if fits else math.nan
     tally = tally_of(run)
+    found = probes(
+        after.true_rewards,
+        after.predicted_rewards,
+        length=config.preferences.steps_per_segment,
+        seed=config.seed,
+    )
     return {
         "env_id": config.env_id,
         "algo": config.algo,
@@ -187,9 +194,14 @@ def _summary(
         "eval_episodes": len(after.returns),
         "eval_episodes_cut": after.n_cut,
         "eval_return_before_mean": float(before.returns.mean()),
+        "eval_return_before_std": float(before.returns.std()),
         "train_return_mean": float(rows[-1]["true_return_mean"]),
         "reward_correlation": float(np.mean(finite)) if finite else None,
         "reward_accuracy_holdout": accuracy if math.isfinite(accuracy) else None,
+        **{
+            f"reward_{name}_on_policy": value if math.isfinite(value) else None
+            for name, value in found.items()
+        },
         "reward_version": tally.reward_version,
         "selection": config.preferences.query.selection,
         "members": config.preferences.members,

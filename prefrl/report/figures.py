@@ -12,19 +12,23 @@ panel is drawn, and the panel says so.
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from prefrl.errors import NotEnoughDataError
 from prefrl.report.measures import pearson, reliability_bins, running_mean
+from prefrl.report.panels import INK, LABELS, PREDICTED, TRUE, describe, legend, line, panels
 from prefrl.report.tables import Array, Evaluation, Table, column
+from prefrl.report.verdict import (
+    above_chance,
+    has_changed,
+    how_calibrated,
+    how_close,
+    how_correlated,
+    way_of,
+)
 
 __all__ = [
     "along_episode",
@@ -35,8 +39,6 @@ __all__ = [
     "predicted_against_true",
 ]
 
-TRUE, PREDICTED, LABELS, INK, FAINT = "#0072B2", "#D55E00", "#009E73", "#24292f", "#d0d7de"
-_WIDTH = 5.6  # inches; at 360 CSS pixels one point is then 0.85 pixels
 _MANY_STEPS = 2000
 _CLOSE_UP = 100
 
@@ -67,8 +69,8 @@ def learning_curve(
     returns = column(metrics, "true_return_mean")
     if not np.isfinite(returns).any():
         raise NotEnoughDataError("No episode has finished yet, so there is no true return to show.")
-    figure, (top, bottom) = _panels(2)
-    _line(top, steps, returns, TRUE, "while training, newest 20 episodes")
+    figure, (top, bottom) = panels(2)
+    line(top, steps, returns, TRUE, "while training, newest 20 episodes")
     if evaluations:
         found = column(evaluations, "env_steps"), column(evaluations, "return_mean")
         top.plot(*found, "s--", color=PREDICTED, ms=5, lw=1.4, label="evaluations in training")
@@ -85,12 +87,15 @@ def learning_curve(
             came, np.full(came.size, 0.035), "|", color=LABELS, ms=13, mew=1.6,
             transform=top.get_xaxis_transform(), label="labels came in",
         )  # fmt: skip
-    _line(bottom, labels, returns, TRUE, "", always_mark=True)
-    _describe(top, "True return should rise with experience", "Environment steps", "True return")
-    _describe(bottom, "… and with few labels", "Labels answered so far", "True return")
+    line(bottom, labels, returns, TRUE, "", always_mark=True)
+    describe(top, has_changed(returns, "True return"), "Environment steps", "True return")
+    n_labels = np.nanmax(labels, initial=0.0)
+    describe(
+        bottom, f"The same by labels: {n_labels:,.0f}", "Labels answered so far", "True return"
+    )
     top.xaxis.set_major_formatter(EngFormatter(sep=""))
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-    _legend(top)
+    legend(top)
     return figure
 
 
@@ -112,7 +117,7 @@ def predicted_against_true(evaluation: Evaluation) -> Figure:
         raise NotEnoughDataError(
             "There are no evaluation steps with a true and a predicted reward."
         )
-    figure, (axes,) = _panels(1, height=4.9)
+    figure, (axes,) = panels(1, height=4.9)
     if true.size > _MANY_STEPS:
         cells = axes.hexbin(
             true, predicted, gridsize=36, bins="log", mincnt=1, cmap="cividis_r", linewidths=0.2
@@ -131,9 +136,9 @@ def predicted_against_true(evaluation: Evaluation) -> Figure:
         0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=13, color=INK,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 3},
     )  # fmt: skip
-    _describe(
+    describe(
         axes,
-        "Steps should lie along one rising band",
+        way_of(r),
         "True reward per step (environment's units)",
         "Predicted reward (normalised)",
     )
@@ -169,22 +174,23 @@ def along_episode(evaluation: Evaluation) -> Figure:
     )
     is_long = steps.size > 2 * _CLOSE_UP
     window = max(1, steps.size // 100) if is_long else 1
-    figure, panels = _panels(2 if is_long else 1)
+    figure, axes = panels(2 if is_long else 1)
     middle = slice((steps.size - _CLOSE_UP) // 2, (steps.size + _CLOSE_UP) // 2)
     for name, rewards, colour, dashes in series:
         label = f"{name} (mean {rewards.mean():.3g}, std {rewards.std():.3g})"
         z = _standardised(rewards)
         smooth, centre = running_mean(z, window), running_mean(steps, window)
-        panels[0].plot(centre, smooth, dashes, color=colour, lw=1.8, label=label)
+        axes[0].plot(centre, smooth, dashes, color=colour, lw=1.8, label=label)
         if is_long:
-            panels[1].plot(steps[middle], z[middle], dashes, color=colour, lw=1.8, label=label)
+            axes[1].plot(steps[middle], z[middle], dashes, color=colour, lw=1.8, label=label)
     shown = f", mean of {window} steps" if window > 1 else ""
-    title = f"Both rewards should rise and fall together (one episode{shown})"
+    r = pearson(series[0][1], series[1][1])
+    title = f"In one episode{shown}, the learned reward {how_correlated(r)}"
     unit = "Reward, std from\nthe episode's mean"
-    _describe(panels[0], title, "Step of the episode", unit)
+    describe(axes[0], title, "Step of the episode", unit)
     if is_long:
-        _describe(panels[1], f"Close-up: {_CLOSE_UP} single steps", "Step of the episode", unit)
-    _legend(panels[0])
+        describe(axes[1], f"Close-up: {_CLOSE_UP} single steps", "Step of the episode", unit)
+    legend(axes[0])
     return figure
 
 
@@ -205,24 +211,24 @@ def holdout(fits: Table) -> Figure:
     accuracy, held, trained = (column(fits, name) for name in names)
     if not np.isfinite([accuracy, held, trained]).any():
         raise NotEnoughDataError("No fit of the reward model has an accuracy or a loss yet.")
-    figure, (top, bottom) = _panels(2)
-    _line(top, fit, accuracy, TRUE, "held-out")
-    _line(bottom, fit, held, TRUE, "held-out")
-    _line(bottom, fit, trained, PREDICTED, "training", dashes="--")
+    figure, (top, bottom) = panels(2)
+    line(top, fit, accuracy, TRUE, "held-out")
+    line(bottom, fit, held, TRUE, "held-out")
+    line(bottom, fit, trained, PREDICTED, "training", dashes="--")
     top.axhline(0.5, color=INK, lw=1.2, ls=":", label="chance")
     bottom.axhline(math.log(2), color=INK, lw=1.2, ls=":", label="chance (ln 2)")
     top.set_ylim(min(0.4, _smallest(accuracy)) - 0.02, 1.02)
     top.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     bottom.set_ylim(bottom=0.0)
-    _describe(
-        top, "Accuracy on unseen answers: above chance", "Reward fit (number)",
+    describe(
+        top, above_chance(accuracy, column(fits, "fitted")), "Reward fit (number)",
         "Hold-out accuracy",
     )  # fmt: skip
-    _describe(bottom, "… and the two losses close together", "Reward fit (number)", "Loss (nats)")
+    describe(bottom, how_close(held, trained), "Reward fit (number)", "Loss (nats)")
     for axes in (top, bottom):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-    _legend(top, n_columns=2)
-    _legend(bottom, n_columns=2)
+    legend(top, n_columns=2)
+    legend(bottom, n_columns=2)
     return figure
 
 
@@ -244,7 +250,7 @@ def calibration(evaluation: Evaluation) -> Figure:
     if not n:
         raise NotEnoughDataError("There is no held-out comparison to compare predictions with.")
     bins = reliability_bins(probability, preference, n_bins=5 if n < 200 else 10)
-    figure, (top, bottom) = _panels(2, height=7.2, ratios=(2.6, 1))
+    figure, (top, bottom) = panels(2, height=7.2, ratios=(2.6, 1))
     top.plot([0, 1], [0, 1], ":", color=INK, lw=1.4, label="perfectly calibrated")
     below = np.maximum(bins.observed - bins.low, 0.0)
     above = np.maximum(bins.high - bins.observed, 0.0)
@@ -261,11 +267,11 @@ def calibration(evaluation: Evaluation) -> Figure:
         )  # fmt: skip
     bottom.set_ylim(0, 1.3 * bins.counts.max())
     bottom.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
-    _describe(
-        top, "A predicted 80 % should come true in 80 %",
+    describe(
+        top, how_calibrated(bins.observed, bins.low, bins.high, bins.predicted),
         "Predicted P(left is better)", "Share that chose left",
     )  # fmt: skip
-    _describe(
+    describe(
         bottom,
         f"The {_count(n, 'held-out comparison')}, by bin",
         "Predicted P(left is better)",
@@ -273,7 +279,7 @@ def calibration(evaluation: Evaluation) -> Figure:
     )
     for axes in (top, bottom):
         axes.set_xlim(-0.03, 1.03)
-    _legend(top)
+    legend(top)
     return figure
 
 
@@ -293,79 +299,23 @@ def disagreement(metrics: Table) -> Figure:
     spread, correlation = column(metrics, "disagreement"), column(metrics, "reward_correlation")
     if not np.isfinite([spread, correlation]).any():
         raise NotEnoughDataError("No rollout has a disagreement or a reward correlation yet.")
-    figure, (top, bottom) = _panels(2)
-    _line(top, steps, spread, PREDICTED, "")
+    figure, (top, bottom) = panels(2)
+    line(top, steps, spread, PREDICTED, "")
     top.set_ylim(bottom=0.0)
-    _line(bottom, steps, correlation, TRUE, "")
+    line(bottom, steps, correlation, TRUE, "")
     bottom.axhline(0.0, color=INK, lw=1.2, ls=":")
     bottom.set_ylim(min(-0.05, _smallest(correlation) - 0.05), 1.03)
-    _describe(
-        top, "Members should agree more as labels come in", "Environment steps",
+    describe(
+        top, has_changed(spread, "Disagreement"), "Environment steps",
         "Disagreement\n(std of preference)",
     )  # fmt: skip
-    _describe(
-        bottom, "… while predicted follows true reward", "Environment steps",
+    describe(
+        bottom, has_changed(correlation, "Correlation with the true reward"), "Environment steps",
         "Correlation r\n(newest rollout)",
     )  # fmt: skip
     for axes in (top, bottom):
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     return figure
-
-
-_TITLE: dict[str, Any] = {"loc": "left", "fontsize": 12, "fontweight": "bold", "color": INK}
-
-
-def _panels(
-    n_panels: int, *, height: float | None = None, ratios: Sequence[float] | None = None
-) -> tuple[Figure, list[Axes]]:
-    height = height or (7.2 if n_panels == 2 else 4.4)
-    figure = Figure(figsize=(_WIDTH, height), dpi=180, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(n_panels, 1, squeeze=False, height_ratios=ratios)
-    return figure, list(grid[:, 0])
-
-
-def _describe(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(textwrap.fill(title, 46), pad=8, **_TITLE)
-    axes.set_xlabel(x, fontsize=13, color=INK)
-    axes.set_ylabel(y, fontsize=13, color=INK)
-    axes.tick_params(labelsize=12, colors=INK)
-    axes.set_axisbelow(True)
-    axes.grid(True, color=FAINT, lw=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _line(
-    axes: Axes,
-    x: Array,
-    y: Array,
-    colour: str,
-    label: str,
-    *,
-    dashes: str = "-",
-    always_mark: bool = False,
-) -> None:
-    """Draws the finite points, or says that there are none."""
-    finite = np.isfinite(x) & np.isfinite(y)
-    if not finite.any():
-        axes.text(
-            0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", va="center",
-            fontsize=14, color=INK,
-        )  # fmt: skip
-        axes.tick_params(labelbottom=False, labelleft=False)
-        return
-    mark = "o" if always_mark or finite.sum() <= 60 else ""
-    axes.plot(x[finite], y[finite], dashes, color=colour, lw=2, marker=mark, ms=4, label=label)
-
-
-def _legend(axes: Axes, *, n_columns: int = 1) -> None:
-    """Puts the legend between title and panel, where it can hide nothing."""
-    legend = axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=n_columns, fontsize=12, frameon=False,
-        labelcolor=INK, borderaxespad=0.1, borderpad=0.2, columnspacing=1.2, handlelength=1.6,
-    )  # fmt: skip
-    n_rows = math.ceil(len(legend.get_texts()) / n_columns)
-    axes.set_title(axes.get_title(loc="left"), pad=10 + 18 * n_rows, **_TITLE)
 
 
 def _standardised(values: Array) -> Array:

@@ -18,6 +18,7 @@ from prefrl.core.disk import naming
 from prefrl.errors import ConfigError, NotEnoughDataError, StoreError
 from prefrl.report import figures as drawn
 from prefrl.report.tables import Pair, RunRecord, Table, column, find_setting, number, read_run
+from prefrl.report.verdict import verdict
 from prefrl.runtime.figures import FigureFunction, OwnFigure, own_figures
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tally import tally_of
@@ -29,6 +30,7 @@ __all__ = ["write_report"]
 _LARGEST_FILM = 8_000_000
 _DPI = 150
 
+# The four that matter most stand first.
 _SECTIONS: list[tuple[str, str, str, Callable[[RunRecord], Figure]]] = [
     (
         "learning_curve",
@@ -41,13 +43,6 @@ _SECTIONS: list[tuple[str, str, str, Callable[[RunRecord], Figure]]] = [
             final_std=number(record.summary, "eval_return_std"),
             evaluations=record.evaluations,
         ),
-    ),
-    (
-        "predicted_against_true",
-        "Is the learned reward the true one?",
-        "Each point is a step of an evaluation episode. The closer to a rising line, the better; "
-        "scale and shift do not matter, since comparisons do not fix them.",
-        lambda record: drawn.predicted_against_true(record.evaluation),
     ),
     (
         "along_episode",
@@ -64,18 +59,25 @@ _SECTIONS: list[tuple[str, str, str, Callable[[RunRecord], Figure]]] = [
         lambda record: drawn.holdout(record.fits),
     ),
     (
-        "calibration",
-        "Are its probabilities honest?",
-        "When the members say 80 per cent, four of five answers should agree. Points below the "
-        "diagonal on the right mean overconfidence.",
-        lambda record: drawn.calibration(record.evaluation),
-    ),
-    (
         "disagreement",
         "How sure are the members?",
         "Disagreement should fall as labels come in. A sudden rise means that the agent reached "
         "behaviour that nobody has compared yet.",
         lambda record: drawn.disagreement(record.metrics),
+    ),
+    (
+        "predicted_against_true",
+        "Is the learned reward the true one?",
+        "Each point is a step of an evaluation episode. The closer to a rising line, the better; "
+        "scale and shift do not matter, since comparisons do not fix them.",
+        lambda record: drawn.predicted_against_true(record.evaluation),
+    ),
+    (
+        "calibration",
+        "Are its probabilities honest?",
+        "When the members say 80 per cent, four of five answers should agree. Points below the "
+        "diagonal on the right mean overconfidence.",
+        lambda record: drawn.calibration(record.evaluation),
     ),
 ]
 
@@ -104,17 +106,22 @@ def write_report(run: RunDirectory, *, figures: Sequence[str | FigureFunction] =
 
 def _write(run: RunDirectory, record: RunRecord, own: Sequence[OwnFigure]) -> Path:
     parts = [*_headline(run, record), *_troubles(run, record), *_notes(record), *_films(run)]
+    parts.append('<div class="figures">')
     for name, title, reading, draw in _SECTIONS:
-        parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(reading)}</p>"]
-        parts.append(_figure(run.report / f"{name}.png", title, partial(draw, record)))
+        path = run.report / f"{name}.png"
+        parts.append(_section(title, reading, _figure(path, title, partial(draw, record))))
     for figure in own:
-        parts += [f"<h2>{escape(figure.title)}</h2>", f"<p>{escape(figure.reading)}</p>"]
         path = run.report / f"own_{figure.name}.png"
-        parts.append(_figure(path, figure.title, partial(figure.draw, run)))
-    parts += [*_pairs(run, record.pairs), *_settings(run, record)]
+        shown = _figure(path, figure.title, partial(figure.draw, run))
+        parts.append(_section(figure.title, figure.reading, shown))
+    parts += ["</div>", *_pairs(run, record.pairs), *_settings(run, record)]
     page = run.report / "index.html"
     write_atomically(page, _page(_name(record), "\n".join(parts)).encode())
     return page
+
+
+def _section(title: str, reading: str, figure: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{figure}<p>{escape(reading)}</p></section>"
 
 
 def _page(title: str, body: str) -> str:
@@ -141,6 +148,8 @@ def _headline(run: RunDirectory, record: RunRecord) -> Iterator[str]:
     if settings := summary.get("agent_settings"):  # unknown in older runs, and before the end
         agent += f" with {settings}"
     yield f'<p class="soft">{escape(agent)}, seed {"?" if seed is None else escape(str(seed))}</p>'
+    if said := verdict(record):
+        yield f'<p class="verdict">{escape(" ".join(said))}</p>'
     yield '<div class="cards">'
     for label, value in _cards(run, record):
         yield f'<div class="card"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
@@ -177,6 +186,7 @@ def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
         ("environment steps", _plain(steps)),
         ("correlation of rewards", _plain(correlation, 2)),
         ("hold-out accuracy", _plain(accuracy, 2)),
+        ("accuracy on its own play", _plain(number(summary, "reward_accuracy_on_policy"), 2)),
         ("training time", _duration(seconds)),
     ]
 

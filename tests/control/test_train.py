@@ -20,7 +20,7 @@ DOT = "prefrl_envs:prefrl/MovingDot-v0"
 SUMMARY = {
     "env_id", "algo", "agent_settings", "seed", "labels", "env_steps", "wall_seconds",
     "eval_return_mean", "eval_return_std", "eval_episodes", "reward_correlation",
-    "reward_accuracy_holdout", "versions",
+    "reward_accuracy_holdout", "reward_accuracy_on_policy", "reward_spearman_on_policy", "versions",
 }  # fmt: skip
 
 

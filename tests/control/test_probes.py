@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from prefrl.benchmark.probes import probes, segment_sums
+from prefrl.control.policies.probes import probes, segment_sums
 
 NAN = np.nan
 

@@ -1,0 +1,176 @@
+"""What the numbers of a run say in words: the verdict above its report, and titles of its figures.
+
+Every sentence follows from the data. A difference counts where it is larger than twice its standard
+error, and a share where its 95 % interval leaves out one half.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from prefrl.report.measures import pearson, wilson_interval
+from prefrl.report.tables import Array, RunRecord, column, number
+
+__all__ = [
+    "above_chance",
+    "has_changed",
+    "how_calibrated",
+    "how_close",
+    "how_correlated",
+    "verdict",
+    "way_of",
+]
+
+_CLOSE, _SOME = 0.8, 0.4  # correlations
+_ENDS = 5  # points at the beginning and at the end that are compared
+
+
+def verdict(record: RunRecord) -> list[str]:
+    """What came of a run, in a few sentences; none while it goes on.
+
+    Args:
+        record: The run.
+
+    Returns:
+        Sentences: the true return, the learned reward, and what both together mean.
+    """
+    summary = record.summary
+    before, after = (number(summary, f"eval_return_{k}mean") for k in ("before_", ""))
+    if not math.isfinite(before) or not math.isfinite(after):
+        return []
+    spread = [number(summary, f"eval_return_{k}std") for k in ("before_", "")]
+    n = max(1.0, number(summary, "eval_episodes")) if "eval_episodes" in summary else 1.0
+    error = math.sqrt(sum(s**2 for s in spread if math.isfinite(s)) / n)
+    labels = number(summary, "labels")
+    asked = f" from {labels:,.0f} labels" if labels > 0 else ""
+    told = f"from {_round(before)} to {_round(after)}"
+    if after > before + 2 * error:
+        said = [f"The true return rose {told}{asked}."]
+    elif after < before - 2 * error:
+        said = [f"The true return fell {told}{asked}: the agent learned something else."]
+    else:
+        said = [f"The true return did not change by more than chance, {told}{asked}."]
+    said += _better_before(record, after, number(summary, "eval_return_std"))
+    r = pearson(record.evaluation.true_rewards, record.evaluation.predicted_rewards)
+    if math.isfinite(r):
+        own = number(summary, "reward_accuracy_on_policy")
+        told = f", and puts {own:.0%} of its pairs in order" if math.isfinite(own) else ""
+        said.append(f"Along the final episodes the learned reward {how_correlated(r)}{told}.")
+        if after <= before + 2 * error and r > _CLOSE:
+            said.append("So the reward looks right there, and the agent has not made use of it.")
+    return said
+
+
+def _better_before(record: RunRecord, after: float, spread: float) -> list[str]:
+    """Says so where the agent was much better on the way than at the end."""
+    returns, steps = (column(record.metrics, k) for k in ("true_return_mean", "env_steps"))
+    if not np.isfinite(returns).any():
+        return []
+    best = int(np.nanargmax(returns))
+    rise = returns[best] - returns[np.isfinite(returns)][0]
+    spread = spread if math.isfinite(spread) else 0.0
+    if returns[best] - after <= max(2 * spread, 0.25 * rise):
+        return []
+    return [
+        f"It was better on the way: {_round(returns[best])} at step {steps[best]:,.0f}. "
+        "--evaluate-every keeps the best policy."
+    ]
+
+
+def how_correlated(r: float) -> str:
+    """A correlation of predicted with true reward in words, to follow a subject."""
+    if not math.isfinite(r):
+        return "does not vary"
+    if r > _CLOSE:
+        return f"follows the true one closely (r = {r:.2f})"
+    if r > _SOME:
+        return f"follows the true one loosely (r = {r:.2f})"
+    if r > -_SOME:
+        return f"has little to do with the true one (r = {r:.2f})"
+    return f"runs against the true one (r = {r:.2f})"
+
+
+def has_changed(values: Array, what: str) -> str:
+    """Says whether something rose or fell, by its first and its last few values.
+
+    Args:
+        values: Over time, shape (T,); NaN is left out.
+        what: The subject, as in "True return".
+    """
+    known = values[np.isfinite(values)]
+    if known.size < 2:
+        return what
+    n = min(_ENDS, known.size // 2)
+    first, last = known[:n], known[-n:]
+    told = f"from {_round(first.mean())} to {_round(last.mean())}"
+    difference = last.mean() - first.mean()
+    error = math.sqrt((first.var() + last.var()) / n)
+    if abs(difference) <= max(2 * error, 0.02 * abs(first.mean())):
+        return f"{what} stayed about the same ({_round(last.mean())})"
+    return f"{what} {'rose' if difference > 0 else 'fell'} {told}"
+
+
+def above_chance(accuracy: Array, n_comparisons: Array) -> str:
+    """Says whether the newest accuracy is better than a coin.
+
+    Args:
+        accuracy: Of each fit, in [0, 1], shape (F,); NaN is left out.
+        n_comparisons: How many comparisons each fit had, shape (F,), of which 1/e are held out.
+    """
+    known = np.isfinite(accuracy)
+    if not known.any():
+        return "Accuracy on unseen answers"
+    last = float(accuracy[known][-1])
+    n = n_comparisons[known][-1] / math.e
+    told = f"Accuracy on unseen answers: {last:.0%}"
+    if not math.isfinite(n) or n < 1:
+        return told
+    low, high = wilson_interval(np.array([last * n]), np.array([n]))
+    if low[0] > 0.5:
+        return f"{told}, above chance"
+    return f"{told}, below chance" if high[0] < 0.5 else f"{told}, not clearly above chance"
+
+
+def how_close(held: Array, trained: Array) -> str:
+    """Says how far the newest loss on held-out comparisons is from that on the fitted ones."""
+    both = np.isfinite(held) & np.isfinite(trained)
+    if not both.any():
+        return "Loss"
+    out, inside = float(held[both][-1]), float(trained[both][-1])
+    if out > math.log(2):
+        return f"Loss on unseen answers: {out:.2f}, worse than a coin's"
+    gap = "close to" if out <= 1.5 * max(inside, 1e-9) else "well above"
+    return f"Loss on unseen answers: {out:.2f}, {gap} the training loss"
+
+
+def how_calibrated(observed: Array, low: Array, high: Array, predicted: Array) -> str:
+    """Says whether probabilities are what they should be, by the bins whose interval misses.
+
+    Args:
+        observed: Share of each bin that chose left, shape (K,).
+        low: Lower end of its interval, shape (K,).
+        high: Upper end of it, shape (K,).
+        predicted: What was predicted, shape (K,).
+    """
+    missed = (predicted < low) | (predicted > high)
+    if not missed.any():
+        return "Predicted shares agree with those observed"
+    further = np.abs(predicted - 0.5) > np.abs(observed - 0.5)
+    if further[missed].all():
+        return "The reward is too sure of itself"
+    return "Predicted shares differ from those observed"
+
+
+def way_of(r: float) -> str:
+    """A title for predicted against true reward."""
+    return f"Step by step, the learned reward {how_correlated(r)}"
+
+
+def _round(value: float) -> str:
+    """Three significant digits, and no exponent: 4,930, 12.3, 0.0412."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.0f}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(digits, 4)}f}"
