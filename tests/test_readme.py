@@ -47,7 +47,7 @@ def test_the_first_snippet_learns_from_labels(tmp_path):
 @pytest.mark.slow
 def test_all_snippets_of_the_readme_run(tmp_path):
     script = "\n".join(one for one in snippets("README.md") if "prefrl" in one or "SAC" in one)
-    runs(f"if __name__ == '__main__':\n{indented(script)}", tmp_path, steps=4096)
+    runs(f"if __name__ == '__main__':\n{indented(script)}", tmp_path, steps=8192)
 
 
 def test_the_snippets_about_scripts_run(tmp_path):

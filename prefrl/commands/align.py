@@ -41,14 +41,14 @@ class Align:
         "auto", "default", "cpu", "tiny", "lm-human-preferences", "instructgpt", "n-plus",
         "stackllama",
     ] = "auto"  # fmt: skip
-    """Settings to start from, which --help shows then: auto takes cpu for smollm2, tiny for tiny,
-    else default; lm-human-preferences is Ziegler et al. 2019, instructgpt Ouyang et al. 2022,
-    n-plus Huang et al. 2024, stackllama Beeching et al. 2023."""
+    """Settings to start from; --help then shows them as defaults. auto takes cpu for smollm2, tiny
+    for tiny, else default; lm-human-preferences is Ziegler et al. 2019, instructgpt Ouyang et al.
+    2022, n-plus Huang et al. 2024, stackllama Beeching et al. 2023."""
     from_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """A YAML file of options by their names here, as in "labels: 100". What stands on the command
-    line decides over what stands there, and that over the preset."""
+    """A YAML file of options by their names here, as in "labels: 100". The command line
+    wins over the file, and the file over the preset."""
     save_config: Path | None = None
-    """Write the options that were given to a file for --config, and do nothing else."""
+    """Write the options that you give to a file for --config, and do nothing else."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 
@@ -137,9 +137,9 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
         )
     if summary["ended_after"] < summary["ended_before"] - _FEWER_END:
         errors.print(
-            f"Only {summary['ended_after']:.0%} of the responses come to their end, of "
-            f"{summary['ended_before']:.0%} before: the others have all "
-            f"{config.sampling.max_new_tokens} tokens, and the reward has not seen where they go. "
+            f"Only {summary['ended_after']:.0%} of the responses come to their end; before it was "
+            f"{summary['ended_before']:.0%}. The others are cut after "
+            f"{config.sampling.max_new_tokens} tokens, so the reward never sees how they go on. "
             "Raise --ppo.kl-coef, or score what does not end with --scoring.missing-score.",
             style="yellow",
             soft_wrap=True,

@@ -40,7 +40,7 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Does the trainings of a suite, or reports what they show together.
+    """Runs the trainings of a suite, or reports what they show together.
 
     prefrl benchmark list names the suites that prefrl ships; prefrl benchmark smoke does one of
     them, prefrl benchmark my.yaml your own; prefrl benchmark report smoke draws what is done.
@@ -49,27 +49,28 @@ class Benchmark:
     suite: tyro.conf.Positional[str]
     """A suite that prefrl ships, or a YAML file; or report, or list."""
     of: tyro.conf.Positional[str | None] = None
-    """What report is about: a suite, or the folder of a benchmark."""
+    """For report: the suite, or the folder of a benchmark."""
     folder: Path | None = None
     """Where everything is written; by default runs/benchmark/SUITE. A benchmark that was stopped or
-    killed goes on there."""
+    killed continues there."""
     jobs: int | None = None
-    """Trainings at once, each on one core; by default as many as there is room for."""
+    """How many trainings run at once, each on one core; by default as many as fit."""
     cluster: str | None = None
-    """Where they are done instead of in processes of this machine: local, a Ray cluster of its own
-    (extra cluster); auto or ray://HOST:PORT, one that is there; slurm (extra slurm)."""
+    """Where trainings run, instead of in processes of this machine. local: a new Ray cluster on
+    this machine (extra cluster). auto or ray://HOST:PORT: an existing one. slurm: jobs of Slurm
+    (extra slurm)."""
     cores: int = 1
     """Cores that each training takes on a cluster."""
     gpus: float = 0.0
-    """GPUs that each training takes on a cluster; Ray takes shares, as 0.25."""
+    """GPUs that each training takes on a cluster; on Ray also fractions, as 0.25."""
     slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
-    """Options of sbatch, as partition=cpu time=240, with minutes as time."""
+    """Options for sbatch, as in partition=cpu time=240; time is in minutes."""
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT [INT ...]")] = ()
     """Seeds, instead of the suite's."""
     arms: tuple[str, ...] = ()
-    """Some of the suite's arms."""
+    """Only these arms of the suite."""
     tasks: tuple[str, ...] = ()
-    """Some of its tasks; Hopper-v0 is enough for prefrl_envs:prefrl/Hopper-v0."""
+    """Only these tasks of the suite; Hopper-v0 is enough for prefrl_envs:prefrl/Hopper-v0."""
 
 
 def benchmark(command: Benchmark) -> None:
@@ -86,7 +87,7 @@ def benchmark(command: Benchmark) -> None:
     if command.suite == "report":
         if command.arms or command.tasks or command.seeds:
             raise ConfigError(
-                "expected no arms, tasks or seeds with report: it shows all there is."
+                "expected no arms, tasks or seeds with report, which always shows everything."
             )
         _report(BenchmarkFolder(_folder_of_report(command)))
     elif command.of is not None:
@@ -136,8 +137,8 @@ def _do(command: Benchmark) -> None:
         _report(folder)
     if stop.requested:
         errors.print(
-            f"prefrl: stopped with {progress.done} of {progress.total} trainings done; the same "
-            "command goes on.",
+            f"prefrl: stopped with {progress.done} of {progress.total} trainings done; run "
+            "the same command to continue.",
             style="yellow",
             soft_wrap=True,
         )

@@ -32,7 +32,7 @@ _EXTRAS = {
 
 @dataclass(frozen=True)
 class Doctor:
-    """Says what works on this machine, and what to do about what does not."""
+    """Checks what works on this machine, and says what to do about what does not."""
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,9 @@ class Evaluate:
     run: tyro.conf.Positional[Path]
     """Directory of the run, of an agent finished or not."""
     checkpoint: str | None = None
-    """Of an agent: which policy: best, of those that were evaluated in training (--evaluate-every);
-    latest, also of a run that was stopped or is under way; or the step at which it was kept. By
-    default the trained one, or else the latest."""
+    """Which policy of an agent. best: of those evaluated in training (--evaluate-every). latest:
+    the newest checkpoint, also of a run that is stopped or still training. A number: the one kept
+    at that step. By default the trained policy, or else the latest."""
     episodes: int = 10
     """Of an agent: how many episodes."""
     seed: int = 0

@@ -24,18 +24,18 @@ __all__ = ["Export", "export"]
 
 @dataclass(frozen=True)
 class Export:
-    """Writes what labellers have answered as lines of JSON, in the forms that TRL reads."""
+    """Writes the answers of a run as lines of JSON, in the formats that TRL reads."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run, finished or not."""
     format: Form = "preference"
-    """A row for each pair with chosen and rejected; for each pair or group with ranks; or, of a
-    language model, for each response with a label."""
+    """preference: a row for each pair, with chosen and rejected. ranking: for each pair or group,
+    with ranks. unpaired, of a language model: for each response, with a label."""
     output: Path | None = None
-    """File to write, which is whole or not there; - is standard output. By default it lies in the
-    run's folder export and is named after the form, as preference.jsonl."""
+    """File to write; it is written whole or not at all. - is standard output. By default a file in
+    the run's folder export, named after the format, as preference.jsonl."""
     annotator: str | None = None
-    """Whose answers alone; by default what most have answered to each query."""
+    """Only the answers of this person; by default, for each query, what most people answered."""
 
 
 _STANDARD_OUTPUT = Path("-")

@@ -24,15 +24,16 @@ __all__ = ["FitReward", "fit"]
 
 @dataclass(frozen=True)
 class FitReward:
-    """Fits a reward to comparisons that are there already, and saves it as a folder."""
+    """Fits a reward to comparisons that exist already, and saves it as a folder."""
 
     data: tyro.conf.Positional[str]
     """A run; a file of pairs, .jsonl as prefrl export writes or .npz with arrays; or minari:NAME, a
-    dataset of Minari whose rewards answer pairs that are drawn here."""
+    dataset of Minari, from which pairs are drawn and answered by its rewards."""
     output: Path
     """The folder to write: a new one, with the reward, a card, and a figure of its calibration."""
     env: str | None = None
-    """What the segments are from, as in HalfCheetah-v5. A run and a dataset of Minari know it."""
+    """The environment that the segments are from, as in HalfCheetah-v5; not needed for a run or a
+    dataset of Minari."""
     members: int = 3
     """Members of the reward ensemble."""
     net: RewardNetConfig = field(default_factory=RewardNetConfig)
@@ -40,11 +41,11 @@ class FitReward:
     fit: FitConfig = field(default_factory=FitConfig)
     """How they are fitted."""
     drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
-    """Which pairs are drawn from a dataset of Minari; those of any other source are there."""
+    """Which pairs are drawn from a dataset of Minari; any other source has its pairs."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
-    """How the oracle errs that answers them, by the dataset's rewards."""
+    """How the oracle errs that answers the pairs of a dataset."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
 
 
 def fit(command: FitReward) -> None:

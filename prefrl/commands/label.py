@@ -38,29 +38,29 @@ __all__ = ["Label", "label"]
 
 @dataclass(frozen=True)
 class Label:
-    """Serves the labelling page of a run, finished or not; if it is served, prints a new link."""
+    """Serves the labelling page of a run; if it is served already, prints a new link."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
     invite: str | None = None
     """Print a sign-in link for somebody of this name, and do no more."""
     sample: bool = False
-    """Make the directory, with a few things to compare, to try the page."""
+    """Make a new directory with a few things to compare, to try the page."""
     segments: str | None = None
-    """Make the directory, with pairs of segments of a dataset to compare: minari:NAME."""
+    """Make a new directory with pairs of segments of a dataset to compare: minari:NAME."""
     drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(
         default_factory=lambda: Drawing(pairs=100)
     )
     """Which pairs are drawn from it."""
     seed: int = 0
-    """Of what is drawn."""
+    """Seed of the pairs that are drawn."""
     oracle: Literal["ai"] | None = None
     """Have a model answer as well, besides people: ai, with --judge.url and --judge.model, or of
     texts --judge.local."""
     goal: str | None = None
-    """What is better, in your words: shown above what is compared, and kept with the run."""
+    """What is better, in your words: shown above each pair, and kept with the run."""
     page: PageConfig = field(default_factory=PageConfig)
-    """Where the page is served; as it was before if nothing is said."""
+    """Where the page is served; what you do not give stays as it was."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     """The model that answers with oracle ai."""
 

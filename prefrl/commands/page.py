@@ -60,25 +60,27 @@ class PageConfig:
     """Where the labelling page is served, and what it shows besides new pairs."""
 
     port: int | None = None
-    """Port to listen on; by default 8770, or the next one that is free."""
+    """Port to listen on; by default 8770, or the next free one."""
     host: str = "127.0.0.1"
     """Address to listen on; any other than this machine's own needs expose."""
     expose: bool = False
-    """Let other machines reach the page. Safer is an SSH tunnel."""
+    """Let other machines reach the page. An SSH tunnel is safer."""
     hosts: tuple[str, ...] = ()
-    """Names by which other machines call this one, with expose."""
+    """With expose: names by which other machines call this one."""
     name: str = "owner"
-    """Your name among those who label, in the data."""
+    """Your own name in the data."""
     instructions: Path | None = None
     """Markdown for those who label; by default a general text."""
     overlap_share: float = 0.1
-    """Share of pairs shown that somebody else has answered, to see how far people agree."""
+    """Share of the pairs shown that somebody else has answered already, to see how far people
+    agree."""
     repeat_share: float = 0.03
-    """Share of pairs shown that one has answered before, to see how far one agrees with oneself."""
+    """Share of the pairs shown that the same person has answered already, to see how consistent
+    they are."""
     gold_share: float = 0.05
-    """Share of pairs shown whose right answer is known, where there are such pairs."""
+    """Share of the pairs shown whose right answer is known, if there are such pairs."""
     people_per_pair: int = 2
-    """How many people answer a pair that is shown to see how far they agree."""
+    """How many people answer each pair that is shown to see how far they agree."""
 
 
 def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig:

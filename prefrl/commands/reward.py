@@ -15,7 +15,7 @@ __all__ = ["SaveReward", "save_reward"]
 
 @dataclass(frozen=True)
 class SaveReward:
-    """Saves the newest learned reward of a run as a folder: tensors, their description, a card."""
+    """Saves the newest reward of a run as a folder: tensors, their description, and a card."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run, finished or not."""

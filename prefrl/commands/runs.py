@@ -26,17 +26,17 @@ __all__ = ["Replay", "Report", "Resume", "Status", "replay", "report", "resume",
 
 @dataclass(frozen=True)
 class Resume:
-    """Goes on with a run that was stopped or killed."""
+    """Continues a run that was stopped or killed."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
     page: PageConfig = field(default_factory=PageConfig)
-    """The labelling page, where people answer; as it was before if nothing is said."""
+    """The labelling page, where people answer; what you do not give stays as it was."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Says what each role of a run is doing, how fresh the reward is, how many labels wait."""
+    """Shows what each process of a run is doing, how fresh the reward is, how many labels wait."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
@@ -57,8 +57,8 @@ class Report:
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
     figure: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A figure of your own, of an agent's run, as module:name, beside those that the training was
-    given."""
+    """A figure of your own, as module:name, for an agent's run, beside those that the training was
+    given. Repeat the option for several."""
 
 
 def resume(command: Resume) -> None:

@@ -30,13 +30,13 @@ class Sft:
     config: Annotated[SftConfig, tyro.conf.arg(name="")]
     """The training."""
     preset: Literal["auto", "default", "cpu", "tiny", "instructgpt", "stackllama"] = "auto"
-    """Settings to start from, which --help shows then: auto takes cpu for smollm2, tiny for tiny,
-    else default; instructgpt is Ouyang et al. 2022, stackllama Beeching et al. 2023."""
+    """Settings to start from; --help then shows them as defaults. auto takes cpu for smollm2, tiny
+    for tiny, else default; instructgpt is Ouyang et al. 2022, stackllama Beeching et al. 2023."""
     from_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """A YAML file of options by their names here, as in "labels: 100". What stands on the command
-    line decides over what stands there, and that over the preset."""
+    """A YAML file of options by their names here, as in "labels: 100". The command line
+    wins over the file, and the file over the preset."""
     save_config: Path | None = None
-    """Write the options that were given to a file for --config, and do nothing else."""
+    """Write the options that you give to a file for --config, and do nothing else."""
 
 
 def is_sft(run: RunDirectory) -> bool:

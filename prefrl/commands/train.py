@@ -58,29 +58,30 @@ class Train:
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     """The training."""
     preset: Literal["auto", "control", "atari", "christiano-atari", "ibarz-atari"] = "auto"
-    """Settings to start from, which --help shows then: auto takes atari where the environment shows
-    pictures, else control; christiano-atari and ibarz-atari are those papers' own."""
+    """Settings to start from; --help then shows them as defaults. auto takes atari if the
+    environment shows pictures, else control; christiano-atari and ibarz-atari are those of the
+    papers."""
     from_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """A YAML file of options by their names here, as in "labels: 100". What stands on the command
-    line decides over what stands there, and that over the preset."""
+    """A YAML file of options by their names here, as in "labels: 100". The command line
+    wins over the file, and the file over the preset."""
     save_config: Path | None = None
-    """Write the options that were given to a file for --config, and do nothing else."""
+    """Write the options that you give to a file for --config, and do nothing else."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 
 
 @dataclass(frozen=True)
 class Extend:
-    """Goes on with an agent's run that has come to its end: for more steps, and more labels."""
+    """Continues an agent's run that has finished: for more steps, and if wanted more labels."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
     steps: int
     """Environment steps to add."""
     labels: int = 0
-    """Comparisons to ask for, beside those that it had."""
+    """Comparisons to ask for, beyond those that the run already had."""
     page: PageConfig = field(default_factory=PageConfig)
-    """The labelling page, where people answer; as it was before if nothing is said."""
+    """The labelling page, where people answer; what you do not give stays as it was."""
 
 
 def start_train(command: Train) -> None:

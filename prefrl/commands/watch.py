@@ -22,23 +22,24 @@ __all__ = ["Watch", "watch"]
 
 @dataclass(frozen=True)
 class Watch:
-    """Films whole episodes of an agent, one after another, and shows the film on a screen."""
+    """Makes a film of whole episodes of an agent, and shows it if there is a screen."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run, finished or not."""
     episodes: int = 1
     """How many episodes."""
     steps: int | None = None
-    """Steps after which an episode is cut, if it has not ended; by default as in the run's
+    """Cut an episode after this many steps, if it has not ended; by default as in the run's
     evaluation."""
     checkpoint: str | None = None
-    """Which policy, as of prefrl evaluate: best, latest, or a step."""
+    """Which policy, as for prefrl evaluate: best, latest, or a step."""
     seed: int = 0
-    """Of the environments."""
+    """Seed of the environments."""
     stochastic: bool = False
     """Let the agent draw its actions instead of taking the most likely ones."""
     size: int = 480
-    """Side of the pictures in pixels, of MuJoCo and of games; others have their own."""
+    """Side of the pictures in pixels, for MuJoCo and games; other environments have their own
+    size."""
     output: Path | None = None
     """The film, .webm or .mp4; by default films/watch.webm in the run."""
     show: bool = True
@@ -88,4 +89,4 @@ def watch(command: Watch) -> None:
     console.print(f"{policy.name}: {path}", markup=False, soft_wrap=True)
     if command.show and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         if not webbrowser.open(path.absolute().as_uri()):
-            errors.print("There is nothing here to show it with; open the file.", style="yellow")
+            errors.print("No program here can show it; open the file yourself.", style="yellow")

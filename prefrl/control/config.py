@@ -65,46 +65,48 @@ class TrainConfig:
     steps: int = 500_000
     """Environment steps."""
     algo: Algo = "ppo"
-    """How the agent learns from the reward."""
+    """The algorithm by which the agent learns from the reward."""
     oracle: Annotated[str, named_option(_ORACLES)] = "synthetic"
-    """Who answers: synthetic compares true returns, with the errors set under teacher; human is
-    whoever opens the labelling page; mixed is people, and synthetic while nobody is there; ai is a
-    model that looks at frames (--judge.url, --judge.model). Or an oracle of your own: a function of
-    two segments, or a class with compare."""
+    """Who answers. synthetic: compares true returns, with the errors set under teacher. human:
+    whoever opens the labelling page. mixed: people, and synthetic while nobody is there. ai: a
+    model that looks at frames (--judge.url, --judge.model). Or your own, as module:name: a function
+    of two segments, or a class with compare."""
     goal: str | None = None
-    """What the agent should do, in your words: whoever compares is told, above the clips and in the
-    instructions. By default that of the tasks that prefrl knows, where the page has no instructions
-    of its own; "" for none."""
+    """What the agent should do, in your words. People read it above the clips and in the
+    instructions. By default prefrl has one for the tasks that it knows, unless the page has
+    instructions of yours; "" shows none."""
     sync: bool = False
     """Agent, reward learner and labeller take turns in one process: slower, and repeatable."""
     device: str = "auto"
-    """Where the nets are computed: auto, cpu, cuda, cuda:1, or two with a comma, the agent's and
-    the reward learner's, as in cuda:0,cuda:1. auto takes a GPU, if there is one, for pictures."""
+    """Where the nets are computed: auto, cpu, cuda, cuda:1; or two with a comma, for the agent and
+    the reward learner, as in cuda:0,cuda:1. auto takes a GPU for pictures, if there is one."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     run: Path | None = None
     """Where the run is written; by default runs/ENVIRONMENT-SEED."""
     horizon: int | None = None
-    """Steps after which an episode of the training is cut as by a time limit: its last state counts
-    for what would have come, and nothing is lost by the cut. Evaluations are as long as ever."""
+    """Cut training episodes after this many steps, as by a time limit: the value of the last state
+    stands for what would have followed. Evaluation episodes are not cut."""
     reset_after_fall: int | None = None
-    """Steps in a row that the agent has lain after which an episode is cut in the same way; for
-    environments that know what healthy is (is_healthy), as Gymnasium's Hopper, Walker2d, Ant."""
+    """Cut a training episode in the same way after the agent has lain for this many steps in a row.
+    For environments that define is_healthy, such as Hopper, Walker2d and Ant of Gymnasium."""
     endings: Literal["shown", "hidden"] = "shown"
-    """What an ending that the environment declares is in training: an end, after which each step
-    is worth 0, or hidden: cut as by a time limit, so that nothing is learned from it."""
+    """What it means in training when the environment ends an episode. shown: it is final, and each
+    step after it is worth 0. hidden: the episode is cut as by a time limit, so the agent learns
+    nothing from it."""
     eval_episodes: int = 10
     """Episodes of the final evaluation."""
     eval_max_steps: int = 10_000
-    """Steps after which an episode of the evaluation is cut, if it has not ended."""
+    """Cut an evaluation episode after this many steps, if it has not ended."""
     evaluate_every: int | None = None
-    """Steps between two evaluations on the true reward while the agent trains, which learns nothing
-    from them: a curve, and the policy of each, so that the best one can be had. By default none."""
+    """Evaluate on the true reward every so many steps, and keep the policy of each evaluation, so
+    that the best one can be used later. The agent learns nothing from this. By default never."""
     figure: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A figure of your own for the report, as module:name: a function of the run's directory that
-    returns a figure of matplotlib. Several are given one by one."""
+    returns a figure of matplotlib. Repeat the option for several."""
     track: Tracker = "none"
-    """Show the curves in a tracker, too, as they come: wandb or mlflow, each with its extra."""
+    """Also send the curves to an experiment tracker while training: wandb or mlflow, each with its
+    extra."""
     films: bool = True
     """Make films of the agent before and after, and of the most informative pairs."""
     threads: int = 1

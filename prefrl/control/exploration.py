@@ -20,13 +20,13 @@ class ExplorationConfig:
     """What keeps an on-policy agent from settling too early."""
 
     min_std: float = 0.0
-    """Standard deviation that the noise of continuous actions does not fall below."""
+    """Lower limit for the standard deviation of the noise on continuous actions."""
     renew_below: float | None = None
-    """Give the noise its first deviation back when a new reward ranks the steps of the newest
-    rollout otherwise than the one before: when Spearman's correlation of the two is below this."""
+    """Give the noise its first standard deviation back when a new reward ranks the steps of the
+    newest rollout differently than the old one: when their Spearman correlation is below this."""
     novelty: bool = True
-    """As long as all answers are ties, reward states by how far they are from those seen before, so
-    that something happens that answers can be about. Not with pictures."""
+    """While all answers are ties, reward states that are far from those seen before, so that
+    something happens that can be compared. Not with pictures."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_std < math.inf:

@@ -23,6 +23,7 @@ from prefrl.control.policies.evaluate import Evaluation, evaluate_as_configured
 from prefrl.control.policies.kept import KeptPolicy, check_nets_of_run, choose_policy
 from prefrl.control.policies.probes import probes
 from prefrl.control.preferences import StepReward, step_reward
+from prefrl.core.plugs import with_names
 from prefrl.errors import PrefrlError
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import read_rows
@@ -115,7 +116,7 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
             f"{after.n_cut} of {config.eval_episodes} episodes of the evaluation were cut after "
             f"{config.eval_max_steps:,} steps; with more --eval-max-steps they would have gone on."
         )
-    summary = _summary(run, config, before, after)
+    summary = with_names(_summary(run, config, before, after))  # the rule may be a function
     run.write_json(run.summary, summary)
     troubles = troubles_of(run, total_steps=config.steps, finished=True)
     return Result(run=run, summary=summary, notes=notes, troubles=troubles)

@@ -14,16 +14,16 @@ class OffPolicyConfig:
     """Parts of PEBBLE (Lee et al. 2021) and QPA (Hu et al. 2024), for off-policy agents."""
 
     explore_steps: int = 0
-    """Environment steps at the start in which the agent is rewarded for states far from those that
-    it has seen: for the distance to the 5th nearest (PEBBLE, section 4.1)."""
+    """For this many environment steps at the start, reward the agent for states that are far from
+    those it has seen, by the distance to the 5th nearest (PEBBLE, section 4.1)."""
     updates_after_fit: int = 0
-    """Gradient steps right after a new reward, beside those that are due."""
+    """Extra gradient steps right after each new reward."""
     reset_critic: bool = False
     """Begin the critic anew at each new reward."""
     newest_share: float = 0.0
-    """Share of each batch that is drawn from the newest steps alone (QPA: half)."""
+    """Share of each batch that is drawn from the newest steps only (QPA: half)."""
     newest_steps: int = 10_000
-    """How many steps of the environments those are."""
+    """How many environment steps count as newest."""
 
     def __post_init__(self) -> None:
         for name in ("explore_steps", "updates_after_fit"):

@@ -41,22 +41,22 @@ class PreferenceConfig:
     """How a reward is learned from comparisons of segments."""
 
     labels: int = 700
-    """Comparisons to ask for over the whole training; 0 where labels or a reward are taken along
-    and nothing more is to be asked."""
+    """Comparisons to ask for over the whole training; 0 if labels_from or reward is all there is to
+    learn from."""
     labels_from: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A run whose answers the training begins with, or a file of them, as prefrl export writes
-    (.jsonl) or with arrays (.npz). Several are given one by one. They are not among labels."""
+    """Answers to begin with: those of a run, or a file of them, as prefrl export writes (.jsonl) or
+    with arrays (.npz). Repeat the option for several. They do not count towards labels."""
     reward: str | None = None
-    """A learned reward to begin with: a run, or the folder of prefrl reward. Labels improve on it;
-    without any it stays as it is."""
+    """A learned reward to begin with: a run, or a folder that prefrl reward has written. It is
+    improved by labels; without any it stays as it is."""
     segment_length: int | Literal["auto"] = "auto"
-    """Steps per segment; auto takes what people see in about two seconds, at most 50, and never
-    more than three quarters of the first episodes are long."""
+    """Steps per segment. auto: what people see in two to three seconds, at most 50, and at most
+    three quarters of a typical first episode."""
     members: int = 3
     """Members of the reward ensemble."""
     schedule: Annotated[Schedule, named_option(SCHEDULES)] = "hyperbolic"
-    """How the rate of labels falls over the training; all are due when 95 % of it are over. Or a
-    function of your own, from the share of these 95 % to the share of the labels."""
+    """How the rate of labels falls over the training; all are due after 95 % of it. Or your own, as
+    module:name: a function from the share of these 95 % to the share of the labels."""
     decay_steps: float | None = None
     """Steps after which a hyperbolic rate has halved; by default a fifth of the training."""
     initial_fraction: float = 0.25
@@ -70,16 +70,17 @@ class PreferenceConfig:
     pretraining_epochs: int | None = None
     """Passes over the comparisons in the first fit, without an early stop."""
     scale: Literal["return", "step"] = "return"
-    """What has a standard deviation of 1 in the reward that an on-policy agent gets: its discounted
-    return, as when the same agent is trained on the true reward, or a single step."""
+    """What has a standard deviation of 1 in the reward of an on-policy agent. return: its
+    discounted return, as when the same agent trains on the true reward. step: a single step."""
     calibrate_on: CalibrateOn = "newest"
-    """What the reward is brought to mean 0 and one standard deviation over, at each fit: the newest
-    segments, the labelled ones, or both, of which each half counts the same."""
+    """Over which segments the reward is brought to mean 0 and a fixed standard deviation at each
+    fit: the newest, the labelled, or both, which then count equally."""
     max_stale_rollouts: int = 16
-    """Rollouts that the agent may go on while a fit is due; then it waits for the learner."""
+    """The agent goes on for at most this many rollouts while a fit is due; then it waits for the
+    learner."""
     max_unanswered: int | None = None
-    """Queries without an answer beyond which the agent waits for people; by default a tenth of the
-    labels, but at least 5, where people answer, and never where only the synthetic oracle does."""
+    """With people: the agent waits while more queries than this have no answer. By default a tenth
+    of the labels, but at least 5. For the synthetic oracle alone it never waits."""
     query: Annotated[QueryConfig, tyro.conf.arg(name="")] = field(default_factory=QueryConfig)
     """Which pairs are asked."""
     net: RewardNetConfig = field(default_factory=RewardNetConfig)

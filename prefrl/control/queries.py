@@ -28,38 +28,40 @@ class QueryConfig:
     """Which pairs are put to the labeller."""
 
     selection: Annotated[Selection, named_option(SELECTIONS)] = "disagreement"
-    """How pairs are chosen among candidates; k_center spreads them out. Or a rule of your own."""
+    """How pairs are chosen among candidates; the k_center rules spread them out. Or a rule of your
+    own, as module:name."""
     ranked: int = 2
-    """Segments that are compared at once: a pair, or K that are ranked, which give K (K - 1) / 2
+    """Segments that are compared at once: 2 are a pair; K > 2 are ranked, which gives K (K - 1) / 2
     labels."""
     oversampling: int = 10
     """Candidates drawn for each one that is asked."""
     pool_size: int = 2000
     """Newest segments from which candidates are drawn."""
     pool_bytes: int = 2**29
-    """Bytes that they may take in memory; beyond them there are fewer. As many may those take that
-    were asked about, in the agent and in the learner; beyond them they are read from disk. With a
-    history_share, half of them are for the history."""
+    """Memory for these segments, in bytes; if they need more, fewer are kept. The segments that
+    were asked about may take as much again, in the agent and in the learner; beyond that they are
+    read from disk. With a history_share, half of the memory is for the history."""
     history_share: float = 0.0
-    """Share of the candidates that come from the whole history, of which as many segments are kept
-    as of the newest, and not from the newest."""
+    """Share of the candidates that come from the whole history instead of from the newest segments.
+    The history keeps as many segments as there are newest ones."""
     early_share: float = 0.0
-    """At least this share of the candidates' segments, on average, start within the first two
-    lengths of a segment of their episode, as far as there are such segments."""
+    """On average, at least this share of the candidates' segments start within the first two
+    segment lengths of their episode, as far as there are such segments."""
     ending_share: float = 0.5
-    """At least this share of the candidates' segments, on average, show how an episode ended, as
-    far as there are such segments: what people judge by is often the end."""
+    """On average, at least this share of the candidates' segments show how an episode ended, as far
+    as there are such segments: people often judge by the end."""
     over_share: float = 0.3
-    """Share of the queries, on average, where episodes end, of which one side is that all is over:
-    it is worth nothing, so the answer says whether the other one is better than that. They are
-    asked even where all members agree, since they may agree on what is wrong."""
+    """Where episodes end: share of the queries, on average, in which one side shows only that the
+    episode is over, which is worth nothing. The answer says whether the other side is better than
+    that. They are asked even if all members agree, since all may be wrong."""
     standardize_features: bool = False
-    """Divide what k_center spreads out by its standard deviation over the newest segments: else
-    what is measured in large numbers, such as velocities, decides. Not for pictures."""
+    """Divide the features that k_center spreads out by their standard deviation over the newest
+    segments. Otherwise large numbers, such as velocities, decide. Not for pictures."""
     warmup_segments: int = 40
     """Segments to collect from the untrained agent before the first labels are asked for."""
     max_open: int = 250
-    """Queries that wait for an answer at most; what is due beyond them is dropped and counted."""
+    """Most queries that may wait for an answer; what falls due beyond them is dropped and
+    counted."""
 
     def __post_init__(self) -> None:
         selection_rule(self.selection)

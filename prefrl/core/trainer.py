@@ -49,43 +49,44 @@ class FitConfig:
     """How the reward ensemble is fitted."""
 
     max_steps: int = 1000
-    """Gradient steps at most; the hold-out usually stops earlier."""
+    """Most gradient steps; the hold-out usually stops earlier."""
     min_steps: int = 200
-    """Gradient steps before the first check: no parameters from before are kept."""
+    """Gradient steps before the first check of the hold-out; parameters from before it are never
+    kept."""
     epochs: int | None = None
-    """Passes over the comparisons, all of them: instead of max_steps and min_steps, and without an
-    early stop. None lets the hold-out say when to stop."""
+    """Passes over all comparisons, without an early stop, in place of max_steps and min_steps.
+    None: the hold-out says when to stop."""
     batch_size: int = 32
     """Comparisons per gradient step; of items that are ranked together, groups."""
     group_loss: Literal["pairs", "best"] = "pairs"
     """Of items that are ranked together: the mean over all their pairs (Ouyang et al. 2022, section
     3.5), or only which one is the best (Ziegler et al. 2019)."""
     drop_ties: bool = False
-    """Leave out ties (Ouyang et al. 2022) instead of taking them as one half; if there is nothing
-    else they are taken."""
+    """Leave out ties (Ouyang et al. 2022) instead of counting them as one half, unless there is
+    nothing else."""
     learning_rate: float = 1e-3
     """Of Adam."""
     linear_decay: bool = False
     """Let the learning rate fall to zero over the steps of a fit."""
     noise: float = 0.1
-    """Share of answers taken to be pure chance."""
+    """Share of answers that are assumed to be pure chance."""
     bagging: bool = True
     """Draw each member's comparisons with replacement; without it there is no hold-out."""
     shared_bag: bool = False
-    """One bag for all members: what it leaves out, no member has seen, even through parameters that
-    members share."""
+    """One bag for all members, so that no member has seen what it leaves out, even through
+    parameters that members share."""
     restart: bool = True
     """Start each fit from fresh parameters instead of the last ones."""
     anchor: bool = False
-    """Have L2 draw the parameters to where a fit started from, and not to zero: what an earlier
-    reward knows stays where answers say nothing (L2-SP, Li et al. 2018, arXiv 1802.01483). Needs
-    restart to be off."""
+    """Pull the parameters by L2 towards where the fit started instead of towards zero, so that what
+    an earlier reward knows stays where answers say nothing (L2-SP, Li et al. 2018, arXiv
+    1802.01483). Needs restart to be off."""
     patience: int = 3
-    """Checks without a better hold-out loss after which the fit stops."""
+    """Stop the fit after this many checks without a better hold-out loss."""
     check_every: int = 10
     """Gradient steps between two checks on the hold-out; one epoch if that is more."""
     check_comparisons: int = 10_000
-    """Comparisons at most that a check looks at: the newest."""
+    """A check looks at this many comparisons at most: the newest."""
     score_l2: float = 0.0
     """Weight of a penalty on squared scores: fitted rewards stay small where answers say nothing
     (Ibarz et al. 2018, appendix A.3, who penalise step rewards)."""

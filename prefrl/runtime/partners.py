@@ -109,7 +109,7 @@ class Partners(Protocol):
         ...
 
     def settle(self, run_steps: int) -> bool:
-        """Has the reward fitted to all answers that there are, however few are new, and takes it.
+        """Has the reward fitted to every answer so far, even if few are new, and loads it.
 
         Args:
             run_steps: Steps of the run so far: of environments, or responses.

@@ -153,7 +153,7 @@ def test_a_benchmark_that_is_stopped_and_killed_goes_on(tmp_path):
         wait_until(lambda: not processes_at(out))
         if how == signal.SIGINT:
             assert process.returncode == 130
-            assert "the same command goes on" in said
+            assert "run the same command to continue" in said
     said, _ = begin().communicate(timeout=300)
     assert "4 of 4 done" in said
     assert "| 6 labels | 2 |" in (out / "report.md").read_text()

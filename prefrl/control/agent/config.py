@@ -62,8 +62,8 @@ class AgentConfig:
     """The agent. What is None is taken from the settings that are named."""
 
     settings: str = "auto"
-    """Where all that is not given comes from: auto takes prefrl's own for a task that it has some
-    for, else the RL Zoo's (extra zoo), else default; or zoo, or default, or a YAML file."""
+    """Where values come from that you do not give. auto: prefrl's own settings for the task if it
+    has some, else the RL Zoo's (extra zoo), else default. Or zoo, default, or a YAML file."""
     n_envs: _Int = None
     """Environments side by side."""
     n_steps: _Int = None
@@ -73,30 +73,30 @@ class AgentConfig:
     n_epochs: _Int = None
     """Passes over each rollout (ppo, recurrent-ppo)."""
     learning_rate: _Float = None
-    """Of the optimiser."""
+    """Learning rate of the optimiser."""
     linear_decay: _Bool = None
     """Let the learning rate fall to zero over the training, and PPO's clip range with it."""
     gamma: _Float = None
     """Discount."""
     gae_lambda: _Float = None
-    """Of generalised advantage estimation (on-policy)."""
+    """Lambda of generalised advantage estimation (on-policy)."""
     clip_range: _Float = None
-    """Of PPO's ratio (ppo, recurrent-ppo)."""
+    """Clip range of PPO's ratio (ppo, recurrent-ppo)."""
     clip_range_decay: _Bool = None
-    """Let it fall to zero; by default as linear_decay (ppo, recurrent-ppo)."""
+    """Let the clip range fall to zero; by default as linear_decay (ppo, recurrent-ppo)."""
     clip_range_vf: _Float = None
-    """By how much the value may change; by default as it likes (ppo, recurrent-ppo)."""
+    """Clip range of the value function; by default none (ppo, recurrent-ppo)."""
     normalize_advantage: _Bool = None
     """Standardise the advantages (on-policy)."""
     ent_coef: _Learned = None
-    """Weight of the entropy; auto or auto_0.1 to learn it, where it is part of what is maximised
-    (ppo, a2c, recurrent-ppo; sac, tqc, crossq)."""
+    """Weight of the entropy; where the algorithm maximises it, also auto or auto_0.1 to learn the
+    weight (ppo, a2c, recurrent-ppo; sac, tqc, crossq)."""
     target_entropy: _Target = None
-    """The entropy to which ent_coef auto is learned (sac, tqc, crossq)."""
+    """Entropy at which ent_coef auto aims (sac, tqc, crossq)."""
     vf_coef: _Float = None
     """Weight of the value's loss (ppo, a2c, recurrent-ppo)."""
     max_grad_norm: _Float = None
-    """Longest gradient (ppo, a2c, recurrent-ppo, dqn, qr-dqn)."""
+    """Norm at which gradients are clipped (ppo, a2c, recurrent-ppo, dqn, qr-dqn)."""
     target_kl: _Float = None
     """How far an update may go (ppo, trpo, recurrent-ppo)."""
     use_rms_prop: _Bool = None
@@ -106,13 +106,13 @@ class AgentConfig:
     cg_damping: _Float = None
     """Damping of the Hessian (trpo)."""
     line_search_shrinking_factor: _Float = None
-    """By which the line search shrinks its step (trpo)."""
+    """Factor by which the line search shrinks its step (trpo)."""
     line_search_max_iter: _Int = None
     """Steps of the line search (trpo)."""
     n_critic_updates: _Int = None
     """Passes of the value function over each rollout (trpo)."""
     sub_sampling_factor: _Int = None
-    """Takes each n-th transition for the Hessian (trpo)."""
+    """Use every n-th transition for the Hessian (trpo)."""
     buffer_size: _Int = None
     """Transitions that are kept (off-policy)."""
     learning_starts: _Int = None
@@ -120,15 +120,16 @@ class AgentConfig:
     train_freq: _Int = None
     """Steps of each environment, or episodes, between two updates (off-policy)."""
     train_freq_unit: _Unit = None
-    """Which of the two (off-policy)."""
+    """Unit of train_freq (off-policy)."""
     gradient_steps: _Int = None
-    """Gradient steps of an update; -1 for as many as there were new steps (off-policy)."""
+    """Gradient steps per update; -1 for as many as there were new steps (off-policy)."""
     tau: _Float = None
     """How fast the target net follows (sac, td3, tqc, dqn, qr-dqn)."""
     target_update_interval: _Int = None
-    """Steps, DQN's of the environments, between two such updates (sac, tqc, dqn, qr-dqn)."""
+    """Steps between two updates of the target net; for DQN steps of the environments (sac, tqc,
+    dqn, qr-dqn)."""
     policy_delay: _Int = None
-    """Updates of the critic for one of the policy (td3, crossq)."""
+    """Updates of the critic per update of the policy (td3, crossq)."""
     target_policy_noise: _Float = None
     """Standard deviation of the noise on the target's actions (td3)."""
     target_noise_clip: _Float = None
@@ -138,49 +139,51 @@ class AgentConfig:
     action_noise_std: _Float = None
     """Its standard deviation (sac, td3, tqc, crossq)."""
     exploration_fraction: _Float = None
-    """Share of the training over which random actions grow fewer (dqn, qr-dqn)."""
+    """Share of the training over which random actions become fewer (dqn, qr-dqn)."""
     exploration_initial_eps: _Float = None
     """Share of random actions at the start (dqn, qr-dqn)."""
     exploration_final_eps: _Float = None
     """Share of random actions afterwards (dqn, qr-dqn)."""
     n_critics: _Int = None
-    """Critics, of which the lowest counts (sac, td3, tqc, crossq)."""
+    """Number of critics, of which the lowest value counts (sac, td3, tqc, crossq)."""
     n_quantiles: _Int = None
     """Quantiles of the return (tqc, qr-dqn)."""
     top_quantiles_to_drop_per_net: _Int = None
-    """Of them, how many of the highest are left out (tqc)."""
+    """How many of the highest quantiles are left out (tqc)."""
     hidden: _Units = None
-    """Units of each hidden layer, for the policy and for the value function or critic; with
-    pictures, of those behind the convolutions."""
+    """Units of each hidden layer of the policy, and of the value function or critic; with pictures,
+    of the layers behind the convolutions."""
     critic_hidden: _Units = None
-    """Those of the value function or critic, where they are others (all but dqn, qr-dqn)."""
+    """Units of the value function or critic, if different (all but dqn, qr-dqn)."""
     activation: _Activation = None
-    """What comes after each hidden layer."""
+    """Activation after each hidden layer."""
     log_std_init: _Float = None
-    """Logarithm of the standard deviation of Box actions at the start; of SAC and its relatives
-    with use_sde alone (on-policy; sac, tqc, crossq)."""
+    """Logarithm of the first standard deviation of Box actions; for SAC and its relatives only with
+    use_sde (on-policy; sac, tqc, crossq)."""
     ortho_init: _Bool = None
     """Orthogonal initial weights (on-policy)."""
     use_sde: _Bool = None
     """Noise that depends on the state, for Box actions (on-policy; sac, tqc, crossq)."""
     sde_sample_freq: _Int = None
-    """Steps after which it is drawn anew; -1 for once a rollout (on-policy; sac, tqc, crossq)."""
+    """Steps after which that noise is drawn anew; -1 for once per rollout (on-policy; sac, tqc,
+    crossq)."""
     use_sde_at_warmup: _Bool = None
     """Use it instead of random actions at the start (sac, tqc, crossq)."""
     use_expln: _Bool = None
-    """Keep its standard deviation from growing exponentially (sac, tqc, crossq)."""
+    """Keep the standard deviation of that noise from growing exponentially (sac, tqc, crossq)."""
     lstm_hidden_size: _Int = None
     """Units of the LSTM (recurrent-ppo)."""
     n_lstm_layers: _Int = None
-    """Its layers (recurrent-ppo)."""
+    """Layers of the LSTM (recurrent-ppo)."""
     shared_lstm: _Bool = None
-    """One LSTM for policy and value function; then enable_critic_lstm is False (recurrent-ppo)."""
+    """One LSTM for policy and value function; enable_critic_lstm must then be False
+    (recurrent-ppo)."""
     enable_critic_lstm: _Bool = None
     """An LSTM of its own for the value function (recurrent-ppo)."""
     normalize_observations: _Bool = None
-    """Standardise what the policy sees, by running statistics; pictures are left as they are."""
+    """Standardise what the policy sees by running statistics, except pictures."""
     frame_stack: _Int = None
-    """Newest pictures that the policy sees, where observations have pictures."""
+    """How many of the newest pictures the policy sees, if observations have pictures."""
     mixed_precision: bool = True
     """Compute the policy's convolutions in bfloat16 where the processor has instructions for it."""
     source: Annotated[str, tyro.conf.Suppress] = ""

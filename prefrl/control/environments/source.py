@@ -54,15 +54,13 @@ class EnvConfig:
     """How the environment is made, beside its id."""
 
     kwargs: Annotated[Mapping[str, Any], _JSON] = field(default_factory=dict)
-    """Arguments of the environment, as gymnasium.make passes them on: a JSON object, as in
-    '{"size": 5}'."""
+    """Arguments of the environment, for gymnasium.make: a JSON object, as in '{"size": 5}'."""
     wrapper: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A wrapper, as module:Class, that is made from the environment alone. Several are given one by
-    one: the first is the innermost."""
+    """A wrapper, as module:Class, which is called with the environment alone. Repeat the option for
+    several: the first is the innermost."""
     processes: int | Literal["auto"] = "auto"
-    """Processes that step the environments, beside the agent's; 0 has that one do it. auto takes
-    some where a step takes milliseconds: one for each environment where they sleep, one for each
-    core where they compute."""
+    """Processes that step the environments; 0 steps them in the agent's own. auto takes some if a
+    step takes milliseconds: one per environment if they sleep, one per core if they compute."""
 
     def __post_init__(self) -> None:
         n = self.processes

@@ -24,41 +24,41 @@ class RewardNetConfig:
     """The reward nets of the ensemble."""
 
     hidden: tuple[int, ...] = (32, 32)
-    """Units of each hidden layer; few units generalise better from few labels. Behind convolutions
-    it is the layers between them and the reward."""
+    """Units of each hidden layer; fewer units generalise better from few labels. Behind
+    convolutions, these layers come between them and the reward."""
     member: Annotated[str | MemberFactory | None, named_option(["none"])] = None
-    """What makes the net of a member in the place of the layers: called with the number of inputs
-    I, it returns a module of torch from (S, I) to (S,) or (S, 1). With pictures it is called with I
-    and their shape (C, H, W), and the module with inputs (S, I) and pictures (S, C, H, W), where C
-    are the channels of the newest frame_stack ones, the oldest first."""
+    """Your own net for each member, as module:name, in place of the layers: called with the number
+    of inputs I, it returns a torch module from (S, I) to (S,) or (S, 1). With pictures it is called
+    with I and their shape (C, H, W), and the module with inputs (S, I) and pictures (S, C, H, W); C
+    are the channels of the newest frame_stack pictures, the oldest first."""
     input_noise: float = 0.0
     """Standard deviation of noise added to the standardised inputs, or to pictures in [0, 1], while
     fitting."""
     inputs: Inputs = "auto"
-    """What a step's reward may depend on: state, the observation; action, that and the action;
-    transition, these and what came of it: how the observation changed (but for pictures), and
-    whether the episode ended. By default transition, where observations have pictures or one of
-    some episodes that are played at random before the training ends by itself; and action elsewhere
-    and in a script's callback."""
+    """What the reward of a step may depend on. state: the observation. action: that and the action.
+    transition: these, how the observation changed (not for pictures), and whether the episode
+    ended. auto takes transition if observations have pictures, or if an episode ends by itself
+    among some that are played at random before the training; otherwise, and in a script's callback,
+    action."""
     convolutions: tuple[tuple[int, int, int], ...] = (
         (7, 3, 16),
         (5, 2, 16),
         (3, 1, 16),
         (3, 1, 16),
     )
-    """For pictures: kernel size, stride and filters of each layer (Christiano et al. 2017, A.2). Of
-    pictures under 43 pixels that are too small for them, all are 3 x 3 with padding."""
+    """For pictures: kernel size, stride and filters of each layer (Christiano et al. 2017, A.2).
+    For pictures under 43 pixels, which are too small for these, all are 3 x 3 with padding."""
     frame_stack: int = 4
-    """Newest pictures that a step's reward depends on."""
+    """How many of the newest pictures the reward of a step depends on."""
     batch_norm: bool = False
-    """Normalise what convolutions give by running statistics."""
+    """Normalise the outputs of convolutions by running statistics."""
     dropout: float = 0.0
-    """Share of the filters that are left out while fitting."""
+    """Share of the filters that are left out at random while fitting."""
     mixed_precision: bool = True
     """Compute convolutions in bfloat16 where the processor has instructions for it."""
     fit_frames: int | None = None
-    """Steps of each segment, drawn anew each time, that stand for all of them while fitting; by
-    default all. For pictures, where a gradient step over all takes a second on a CPU."""
+    """While fitting, score only this many steps of each segment, drawn anew each time; by default
+    all. For pictures, where a gradient step over all of them takes a second on a CPU."""
     reward_std: float = 1.0
     """Standard deviation of the predicted reward over recent data."""
     aggregate: Aggregate = "mean"
