@@ -129,7 +129,7 @@ class Guard:
         self._yardstick: list[str] = []
         self._scores: tuple[int, torch.Tensor] | None = None
         self._n_calls, self._n_rows, self._n_in_a_row = 0, 0, 0
-        self._asked_version = 0
+        self._asked_version, self._has_asked = 0, False
         self._table: CsvTable | None = None
 
     def look(
@@ -172,8 +172,13 @@ class Guard:
             # Once for each reward: answers must have had their chance to mend it.
             found = pairs(newest, [self._source.kept(name) for name in self._yardstick])
             if self._ask(found[:_ASKED_AT_ONCE], run_steps):
-                self._asked_version = used.version
+                self._asked_version, self._has_asked = used.version, True
         return seen
+
+    def has_asked(self) -> bool:
+        """Whether it has stored queries since this was last called: they wait for answers."""
+        asked, self._has_asked = self._has_asked, False
+        return asked
 
     def _choose(self, newest: Sequence[Item]) -> None:
         """Keeps what was done before the reward had any influence, or little."""

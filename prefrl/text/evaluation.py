@@ -260,17 +260,7 @@ def _results(
             lefts, rights = ([written[at][i] for i in kept] for at in (0, place))
             results[task] |= _of_reward(calibration(reward(lefts, rights), outcomes))
         samples[task] = {"original": len(told), "effective": len(kept)}
-    if len(names) > 2:
-        whole = [
-            i for i in range(len(written[0])) if all(t[i][0] is not None for t in found.values())
-        ]
-        if whole:
-            table = {
-                (names[i], names[j]): np.array([told[k][0] for k in whole], np.float64)
-                for (i, j), told in found.items()
-            }
-            for name, elo in bradley_terry(names, table).items():
-                results[f"elo_{name}"] = {"alias": f"elo_{name}", **_figures("elo", elo)}
+    results |= _elo(names, found)
     tasks = list(samples)
     judge = comparing.judge
     return {
@@ -291,6 +281,23 @@ def _results(
         },
         "date": time.time(),
         "prefrl_versions": installed_versions(),
+    }
+
+
+def _elo(names: Sequence[str], found: Found) -> dict[str, Any]:
+    """Strengths of three and more, over the prompts that have an outcome for each two."""
+    n_prompts = len(next(iter(found.values())))
+    whole = [i for i in range(n_prompts) if all(t[i][0] is not None for t in found.values())]
+    if len(names) < 3 or not whole:
+        return {}
+    table = {
+        (names[i], names[j]): np.array([told[k][0] for k in whole], np.float64)
+        for (i, j), told in found.items()
+    }
+    strengths = bradley_terry(names, table)
+    return {
+        f"elo_{name}": {"alias": f"elo_{name}", **_figures("elo", elo)}
+        for name, elo in strengths.items()
     }
 
 

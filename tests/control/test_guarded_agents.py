@@ -55,7 +55,9 @@ def test_it_ends_a_training_or_asks_for_more(tmp_path, monkeypatch):
     more = train(short(tmp_path / "more", "ask"))
     assert more.summary["env_steps"] == 16_000
     with LabelStore(more.run.labels) as store:
-        assert store.counts().open == 0
+        # What was asked in the last look of all may still be open.
+        assert store.counts().open <= 8
+        assert store.counts().answered >= sum(asked) - 8
     assert 0 < sum(asked) <= 8 * len(asked)
     with pytest.raises(ConfigError, match="expected guard to be one of"):
         train(short(tmp_path / "wrong", "loud"))

@@ -49,5 +49,7 @@ def test_it_ends_a_training_or_asks_for_more(config, monkeypatch, tmp_path):
     more = align(replace(config, guard="ask", run=tmp_path / "more"))
     assert more.summary["responses"] == 1280
     with LabelStore(more.run.labels) as store:
-        assert store.counts().open == 0
+        # What was asked in the last look of all may still be open.
+        assert store.counts().open <= 8
+        assert store.counts().answered >= sum(asked) - 8
     assert 0 < sum(asked) <= 8 * len(asked)

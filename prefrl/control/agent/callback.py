@@ -261,7 +261,7 @@ class PreferenceCallback(BaseCallback):
             self.pool.add(segment, true_rewards)
         check_lengths(self.venv, self.config.steps_per_segment, len(self.pool))
         # ask, and hear what the partners have made of the answers
-        asked = self._ask()
+        asked = self._ask() | self.guard.has_asked()
         self._rewards.before_update(rollout)
         used = self.partners.update(self.run_steps, asked=asked)
         # score and relabel
