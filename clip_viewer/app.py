@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from clip_viewer.writer import Writer
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, StoreError, StoreUnavailableError
 
-__all__ = ["create_app"]
+__all__ = ["Entry", "add_pages", "cookie_at", "create_app", "explain_refusals"]
 
 _STATIC = Path(__file__).with_name("static")
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -39,12 +40,28 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(config: ViewerConfig, *, presence: Presence | None = None) -> FastAPI:
+@dataclass(frozen=True)
+class Entry:
+    """How people come in to one of several studies on one server."""
+
+    people: People
+    """Who may come in, to all of them."""
+    cookie: str
+    """Name of the session's cookie."""
+    study: str
+    """The name of this study, for what browsers keep for it."""
+
+
+def create_app(
+    config: ViewerConfig, *, presence: Presence | None = None, entry: Entry | None = None
+) -> FastAPI:
     """The labelling page as an ASGI application.
 
     Args:
         config: What is served, where, and to whom.
         presence: Is told who is at the page.
+        entry: How people come in, if this is one of several studies; else the study has people of
+            its own. Call the application's ``state.close`` in the end: nobody else does then.
 
     Raises:
         ConfigError: If the instructions cannot be read.
@@ -52,27 +69,35 @@ def create_app(config: ViewerConfig, *, presence: Presence | None = None) -> Fas
     """
     read_instructions(config.instructions)  # before anything starts
     store = LabelStore(config.store)
-    people = People(config.people)
+    is_one_of_many = entry is not None
+    if entry is None:
+        people = People(config.people)
+        # A cookie does not know of ports, and there may be several servers on one machine.
+        entry = Entry(people, cookie_at(config.port), people.study)
     writer = Writer(store)
     desk = Desk(
         config=config,
         store=store,
-        people=people,
+        people=entry.people,
+        study=entry.study,
+        is_one_of_many=is_one_of_many,
         writer=writer,
         tally=Tally(store),
         presence=presence or Presence(),
         news=RunNews(config.metrics, config.status, finished=config.finished, trains=config.trains),
-        # A cookie does not know of ports, and there may be several studies on one machine.
-        cookie=f"prefrl_session_{config.port}",
+        cookie=entry.cookie,
         rng=random.SystemRandom(),
         version=metadata.version("prefrl"),
     )
 
+    def close() -> None:
+        writer.close()
+        store.close()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        writer.close()
-        store.close()
+        close()
 
     app = FastAPI(
         title="prefrl clip_viewer",
@@ -84,25 +109,40 @@ def create_app(config: ViewerConfig, *, presence: Presence | None = None) -> Fas
         openapi_url=None,
         responses=_REFUSALS,
     )
+    app.state.close = close
     app.include_router(labelling_routes(desk))
     app.include_router(study_routes(desk))
     app.include_router(media_routes(store, writer, config.media))
-    _add_pages(app, people.study)
-    _explain_refusals(app)
-    app.add_middleware(Guard, people=people, hosts=config.hosts, cookie=desk.cookie)
+    add_pages(
+        app, {"/": "index.html", "/dashboard": "dashboard.html", "/sw.js": "sw.js"}, entry.study
+    )
+    explain_refusals(app)
+    app.add_middleware(Guard, people=entry.people, hosts=config.hosts, cookie=desk.cookie)
     return app
 
 
-def _add_pages(app: FastAPI, study: str) -> None:
+def cookie_at(port: int) -> str:
+    """Name of the cookie of whoever is signed in to the server at a port."""
+    return f"prefrl_session_{port}"
+
+
+def add_pages(app: FastAPI, pages: Mapping[str, str], study: str) -> None:
+    """Adds what is public: pages, what they are made of, and whether the server is there.
+
+    Args:
+        app: The application.
+        pages: The file of each path.
+        study: Its name.
+    """
+
     def page(name: str) -> Any:
         async def send(request: Request) -> FileResponse:
             return FileResponse(_STATIC / name, headers={"cache-control": "no-cache"})
 
         return send
 
-    app.add_api_route("/", page("index.html"), include_in_schema=False)
-    app.add_api_route("/dashboard", page("dashboard.html"), include_in_schema=False)
-    app.add_api_route("/favicon.ico", page("favicon.svg"), include_in_schema=False)
+    for path, name in {**pages, "/favicon.ico": "favicon.svg"}.items():
+        app.add_api_route(path, page(name), include_in_schema=False)
 
     @app.get("/healthz")
     async def health() -> dict[str, bool | str]:
@@ -121,7 +161,7 @@ class _Fresh(StaticFiles):
         return response
 
 
-def _explain_refusals(app: FastAPI) -> None:
+def explain_refusals(app: FastAPI) -> None:
     """Every refusal is one sentence of JSON."""
 
     def say(status: int, why: str, headers: Any = None) -> JSONResponse:

@@ -33,6 +33,8 @@ class ViewerConfig:
     """Files of which one is there when the training has come to its end."""
     trains: bool = True
     """Whether something learns from the answers, and asks for more."""
+    ranks: bool = False
+    """Whether the items are ranked for whoever runs the study: they are things of theirs."""
     instructions: Path | None = None
     """Markdown for those who label; a general text if None."""
     title: str = "prefrl"

@@ -24,10 +24,16 @@ __all__ = ["Guard", "Refusal", "person_of", "session_of"]
 
 _SAFE = {"GET", "HEAD"}
 _METHODS = _SAFE | {"POST", "DELETE"}
-_PUBLIC = {"/", "/dashboard", "/healthz", "/favicon.ico"}
+_PUBLIC = {"/", "/dashboard", "/healthz", "/favicon.ico", "/sw.js"}
 _STATIC = "/static/"
 _SIGN_IN = "/api/session"
-_FOR_OWNERS = ("/api/statistics", "/api/labels.jsonl", "/api/people", "/api/flagged")
+_FOR_OWNERS = (
+    "/api/statistics",
+    "/api/labels.jsonl",
+    "/api/people",
+    "/api/flagged",
+    "/api/standings",
+)
 _LARGEST_BODY = 256 * 1024
 _SECONDS_FOR_BODY = 10.0
 _HEADERS = {

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from clip_viewer.config import ViewerConfig
-from clip_viewer.guard import Refusal, person_of, session_of
+from clip_viewer.guard import person_of, session_of
 from clip_viewer.instructions import read_instructions
 from clip_viewer.messages import (
     AnsweredOut,
@@ -33,6 +33,7 @@ from clip_viewer.messages import (
 )
 from clip_viewer.news import RunNews
 from clip_viewer.people import People, Person, write_token
+from clip_viewer.session import sign_in, sign_out
 from clip_viewer.tally import Presence, Tally
 from clip_viewer.tasks import MIRRORED, as_shown, hand_out, key_of_answer, ranked
 from clip_viewer.writer import Writer
@@ -53,6 +54,8 @@ class Desk:
     config: ViewerConfig
     store: LabelStore
     people: People
+    study: str
+    is_one_of_many: bool
     writer: Writer
     tally: Tally
     presence: Presence
@@ -78,7 +81,8 @@ class Desk:
     def me(self, person: Person, session: str) -> MeOut:
         """Who is signed in."""
         return MeOut(
-            study=self.people.study,
+            study=self.study,
+            is_one_of_many=self.is_one_of_many,
             annotator=person.name,
             role=person.role,
             token=write_token(session),
@@ -108,25 +112,13 @@ def labelling_routes(desk: Desk) -> APIRouter:
 
 
 async def _sign_in(desk: Desk, told: SignIn, request: Request, response: Response) -> MeOut:
-    entered = await run_in_threadpool(desk.people.enter, told.token)
-    if entered is None:
-        raise Refusal(403, "This link was used already or is too old; ask for a new one.")
-    session, person = entered
-    response.set_cookie(
-        desk.cookie,
-        session,
-        max_age=30 * 86400,
-        httponly=True,
-        samesite="strict",
-        secure=request.headers.get("origin", "").startswith("https://"),
-    )
+    session, person = await sign_in(desk.people, desk.cookie, told.token, request, response)
     return desk.me(person, session)
 
 
 async def _sign_out(desk: Desk, request: Request, response: Response) -> None:
-    await run_in_threadpool(desk.people.leave, session_of(request.scope))
+    await sign_out(desk.people, desk.cookie, request, response)
     desk.presence.leave(person_of(request.scope).name)
-    response.delete_cookie(desk.cookie, httponly=True, samesite="strict")
 
 
 async def _me(desk: Desk, request: Request) -> MeOut:

@@ -33,6 +33,11 @@ __all__ = [
     "ReleaseIn",
     "ResultOut",
     "SignIn",
+    "SignedInOut",
+    "StandingOut",
+    "StandingsOut",
+    "StudiesOut",
+    "StudyOut",
     "TaskOut",
     "TasksIn",
     "TasksOut",
@@ -157,6 +162,7 @@ class MeOut(BaseModel):
     """Who is signed in."""
 
     study: str
+    is_one_of_many: bool
     annotator: str
     role: Literal["annotator", "owner"]
     token: str
@@ -253,6 +259,63 @@ class FlaggedOut(BaseModel):
 
     task: TaskOut
     flags: list[FlagOut]
+
+
+class SignedInOut(BaseModel):
+    """Who is signed in, on a server of several studies."""
+
+    annotator: str
+    role: Literal["annotator", "owner"]
+    token: str
+    study: str
+
+
+class StudyOut(BaseModel):
+    """One of several studies, and what of it waits for answers."""
+
+    path: str
+    study: str | None
+    name: str
+    title: str
+    goal: str | None
+    answered: int
+    wanted: int | None
+    waiting: int
+    people: int
+    here: int
+    phase: Phase | None
+    elsewhere: str | None
+
+
+class StudiesOut(BaseModel):
+    """The studies that there are now, those first that wait for answers."""
+
+    studies: list[StudyOut]
+
+
+class StandingOut(BaseModel):
+    """How an item did: how likely it wins against an average one of its group, and its interval."""
+
+    item: str
+    media: str | None
+    media_type: str | None
+    chance: float
+    low: float
+    high: float
+    wins: int
+    losses: int
+    ties: int
+
+
+class StandingsOut(BaseModel):
+    """Groups of items that are compared with one another, each from the best on.
+
+    ``items`` is how many there are in all: of many, not all are told.
+    """
+
+    groups: list[list[StandingOut]]
+    items: int
+    compared: int
 
 
 class TasksOut(BaseModel):

@@ -9,13 +9,14 @@ import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from clip_viewer.app import create_app
 from clip_viewer.config import ViewerConfig
 from clip_viewer.tally import Presence
 from prefrl.errors import ConfigError
 
-__all__ = ["serve"]
+__all__ = ["serve", "serve_app"]
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_TICKS = 0.5
@@ -41,7 +42,32 @@ def serve(
         StoreError: If the label store cannot be opened.
     """
     presence = Presence()
-    app = create_app(config, presence=presence)
+    serve_app(
+        create_app(config, presence=presence),
+        config,
+        on_tick=lambda: on_tick(presence.n_present()),
+        should_stop=lambda: should_stop(presence.n_untold()),
+    )
+
+
+def serve_app(
+    app: ASGIApp,
+    config: ViewerConfig,
+    *,
+    on_tick: Callable[[], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Serves an application.
+
+    Args:
+        app: Guarded already.
+        config: At which address.
+        on_tick: Called about twice a second.
+        should_stop: Asked as often.
+
+    Raises:
+        ConfigError: If the address cannot be listened on.
+    """
     if not config.is_local:
         _log.warning(
             "listening on %s:%d: what people send travels in the clear. Safer is an SSH tunnel "
@@ -65,8 +91,8 @@ def serve(
     async def run() -> None:
         work = asyncio.create_task(server.serve(sockets=[listening]))
         while not work.done():
-            on_tick(presence.n_present())
-            server.should_exit = server.should_exit or should_stop(presence.n_untold())
+            on_tick()
+            server.should_exit = server.should_exit or should_stop()
             await asyncio.wait([work], timeout=_SECONDS_BETWEEN_TICKS)
         await work
 

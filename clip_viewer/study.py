@@ -17,7 +17,16 @@ from starlette.concurrency import run_in_threadpool
 
 from clip_viewer.guard import Refusal
 from clip_viewer.labelling import Desk
-from clip_viewer.messages import FlaggedOut, FlagOut, InviteIn, InviteOut, PeopleOut, PersonOut
+from clip_viewer.messages import (
+    FlaggedOut,
+    FlagOut,
+    InviteIn,
+    InviteOut,
+    PeopleOut,
+    PersonOut,
+    StandingsOut,
+)
+from clip_viewer.standings import Standings
 from clip_viewer.statistics import statistics
 from clip_viewer.tasks import as_shown
 from prefrl.core.comparisons import Answer
@@ -41,6 +50,11 @@ def study_routes(desk: Desk) -> APIRouter:
         functools.partial(_labels, desk),
         methods=["GET"],
         response_class=FileResponse,
+    )
+    add(
+        "/standings",
+        functools.partial(_standings, Standings(desk.store, desk.config)),
+        methods=["GET"],
     )
     add("/flagged", functools.partial(_flagged, desk), methods=["GET"])
     add("/people", functools.partial(_people, desk), methods=["GET"])
@@ -104,6 +118,10 @@ async def _labels(desk: Desk, request: Request) -> FileResponse:
         filename="labels.jsonl",
         background=BackgroundTask(path.unlink, missing_ok=True),
     )
+
+
+async def _standings(standings: Standings, request: Request) -> StandingsOut:
+    return await run_in_threadpool(standings.get)
 
 
 async def _flagged(desk: Desk, query: str) -> FlaggedOut:

@@ -35,6 +35,7 @@ from prefrl.commands.runs import (
     resume,
     status,
 )
+from prefrl.commands.serve import Serve, serve
 from prefrl.commands.sft import Sft, start_sft
 from prefrl.commands.train import (
     Extend,
@@ -199,6 +200,7 @@ def _parse(arguments: Sequence[str], preset: str, options: Mapping[str, Any]) ->
         | Annotated[Resume, tyro.conf.subcommand("resume")]
         | Annotated[Extend, tyro.conf.subcommand("extend")]
         | Annotated[Label, tyro.conf.subcommand("label")]
+        | Annotated[Serve, tyro.conf.subcommand("serve")]
         | Annotated[Status, tyro.conf.subcommand("status")]
         | Annotated[Replay, tyro.conf.subcommand("replay")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
@@ -246,6 +248,7 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Resume: resume,
     Extend: extend_train,
     Label: label,
+    Serve: serve,
     Status: status,
     Replay: replay,
     Evaluate: evaluate,

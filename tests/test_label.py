@@ -223,7 +223,7 @@ def test_instructions_must_be_there(tmp_path, monkeypatch):
 def test_a_page_says_what_is_asked_for(told, rules, goal, budget):
     page = PageConfig(port=8770, instructions=rules and Path(rules))
     told = {"env_id": "HalfCheetah-v5", **told}
-    served = label_page._viewer_config(RunDirectory("."), page, told)
+    served = label_page.viewer_config(RunDirectory("."), page, told)
     assert (served.goal, served.budget) == (goal, budget)
 
 

@@ -2,6 +2,18 @@
 
 let token = "";
 
+/** Where this study's own addresses begin: one server may have several, each below a path. */
+const BASE = new URL("./", document.baseURI);
+
+/**
+ * @param {string} path Of the study, such as /api/me.
+ * @param {URL} [base] Of another study.
+ * @returns {string} Its address.
+ */
+export function at(path, base = BASE) {
+  return new URL(`.${path}`, base).href;
+}
+
 /** A request that was answered with a refusal. */
 export class Refused extends Error {
   /**
@@ -33,15 +45,17 @@ export function setToken(value) {
  * @param {string} method
  * @param {string} path
  * @param {object} [body] Sent as JSON.
- * @param {{keepalive?: boolean}} [options]
+ * @param {{keepalive?: boolean, base?: URL}} [options]
  * @returns {Promise<any>} The answer's JSON; null if it has none.
  * @throws {Refused} If the server refuses; TypeError if it cannot be reached.
  */
-export async function ask(method, path, body, { keepalive = false } = {}) {
+export async function ask(method, path, body, { keepalive = false, base = BASE } = {}) {
+  // Who was here while the server was away has to be let in again first.
+  if (method !== "GET" && !token && path !== "/api/session") throw new TypeError("not signed in yet");
   const headers = {};
   if (method !== "GET") headers["X-Prefrl-Token"] = token;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const reply = await fetch(path, {
+  const reply = await fetch(at(path, base), {
     method,
     headers,
     keepalive,

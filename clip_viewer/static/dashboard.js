@@ -2,6 +2,7 @@
 import { ask, Refused, setToken } from "./api.js";
 import { drawLine, shareBar } from "./charts.js";
 import { agentSays } from "./news.js";
+import { drawStandings } from "./standings.js";
 
 const $ = (id) => document.getElementById(id);
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
@@ -113,7 +114,7 @@ function drawAgreement({ pairs, percent: share, krippendorff_alpha: alpha, gwet_
 function flagged({ query_id, annotator, why }) {
   const row = make("li");
   const link = make("a", query_id);
-  link.href = `/#flagged=${encodeURIComponent(query_id)}`;
+  link.href = `./#flagged=${encodeURIComponent(query_id)}`;
   row.append(link, ` by ${annotator}${why ? `: ${why}` : ""}`);
   return row;
 }
@@ -128,6 +129,7 @@ function drawStatistics(statistics, news) {
     ["Agent", agentSays(news), "words"],
     ...news.agent.troubles.map((text) => ["Trouble", text, "words"]),
   ]);
+  $("return").hidden = news.agent.phase === "none"; // nothing learns, so nothing gets better
   const steps = (value) => `${whole.format(value)} steps`;
   draw("curve", news.curve, (points) =>
     drawLine($("curve"), points, { title: "True return", x: steps, none: "Too few episodes have ended." }),
@@ -200,12 +202,14 @@ let timer = 0;
 async function refresh() {
   clearTimeout(timer);
   try {
-    const [statistics, news, { people }] = await Promise.all([
+    const [statistics, news, { people }, standings] = await Promise.all([
       ask("GET", "/api/statistics"),
       ask("GET", "/api/progress"),
       ask("GET", "/api/people"),
+      ask("GET", "/api/standings"),
     ]);
     drawStatistics(statistics, news);
+    draw("standings", standings, (told) => drawStandings($("standings"), told));
     const here = ({ active_s_ago: ago, ...person }) => ({ ...person, here: ago !== null && ago < 60 });
     draw("invited", people.map(here), drawInvited);
     $("study").hidden = false;
@@ -224,6 +228,7 @@ async function begin() {
     setToken(me.token);
     $("title").textContent = me.title;
     document.title = `${me.title}: the study`;
+    $("to-list").hidden = !me.is_one_of_many;
     $("sign-in").hidden = true;
     if (me.role !== "owner") throw new Refused(403, "This page is for whoever runs the study.", 0);
     refresh();

@@ -56,14 +56,13 @@ export class Films {
   #loaded(film) {
     return new Promise((resolve, reject) => {
       const late = setTimeout(() => reject(new Error("a film did not load")), SECONDS_TO_LOAD * 1000);
-      const look = () => {
-        if (film.readyState < 4 || !fullyBuffered(film)) return;
+      const look = ({ type }) => {
+        // Of a long film a browser loads a part, and suspends when it has enough for now.
+        if (film.readyState < 4 || !(fullyBuffered(film) || type === "suspend")) return;
         clearTimeout(late);
         resolve();
       };
-      film.addEventListener("canplaythrough", look);
-      film.addEventListener("progress", look);
-      film.addEventListener("suspend", look);
+      for (const news of ["canplaythrough", "progress", "suspend"]) film.addEventListener(news, look);
       film.addEventListener("error", () => {
         clearTimeout(late);
         reject(new Error("a film cannot be played"));
@@ -108,8 +107,8 @@ export class Films {
   toggle() {
     this.#paused = !this.#paused;
     if (this.#paused) for (const film of this.#films) film.pause();
-    else if (this.#films.some((film) => film.ended)) this.restart();
-    else this.#play();
+    else if (this.#films.every((film) => film.ended)) this.restart();
+    else this.#play(this.#films.filter((film) => !film.ended));
   }
 
   /** @param {number} rate How fast from now on. */
@@ -121,13 +120,15 @@ export class Films {
   /** @param {number} frames How far to go while paused, forwards or backwards. */
   step(frames) {
     if (!this.#paused) this.toggle();
-    const end = Math.min(...this.#films.map((film) => film.duration));
-    const to = this.#films[0].currentTime + frames * FRAME;
-    for (const film of this.#films) film.currentTime = Math.max(0, Math.min(end - 0.001, to));
+    const to = Math.max(...this.#films.map((film) => film.currentTime)) + frames * FRAME;
+    // A shorter one waits at its end.
+    for (const film of this.#films) {
+      film.currentTime = Math.max(0, Math.min(film.duration - 0.001, to));
+    }
   }
 
-  #play() {
-    for (const film of this.#films) film.play().catch(() => {}); // stopped before it began
+  #play(films = this.#films) {
+    for (const film of films) film.play().catch(() => {}); // stopped before it began
   }
 
   /** At each picture: the others follow the first, and at the end they wait for one another. */
@@ -141,7 +142,10 @@ export class Films {
     const [first, ...others] = this.#films;
     for (const film of others) {
       const ahead = film.currentTime - first.currentTime;
-      if (first.ended || film.ended) continue;
+      if (first.ended || film.ended) {
+        film.playbackRate = this.#rate; // films of one's own may differ in length: this one waits, or goes on
+        continue;
+      }
       if (Math.abs(ahead) > 4 * FRAME) film.currentTime = first.currentTime;
       const nudge = Math.max(-0.25, Math.min(0.25, ahead * 3));
       film.playbackRate = this.#rate * (Math.abs(ahead) < FRAME / 4 ? 1 : 1 - nudge);

@@ -23,6 +23,7 @@ export class Outbox {
   #study;
   #annotator;
   #listeners;
+  #base;
   #waiting = 0;
   #adding = 0;
   #pause = 500;
@@ -35,8 +36,10 @@ export class Outbox {
    * @param {string} annotator Whose events are sent; those of others stay.
    * @param {{changed: (how: string, n: number) => void, refused: (event: object, why: string) => void,
    *          progress: (news: object) => void, signedOut: () => void}} listeners
+   * @param {URL} [base] Where the study is served, if it is not this page's own.
    */
-  constructor(study, annotator, listeners) {
+  constructor(study, annotator, listeners, base) {
+    this.#base = base;
     this.#study = study;
     this.#annotator = annotator;
     this.#listeners = listeners;
@@ -62,9 +65,9 @@ export class Outbox {
    * @param {object} event As the server takes it.
    */
   async add(event) {
-    // Not "strict": to wait for the disk takes longer than all the rest, and helps in a power cut
-    // alone. What is called saved is on the server's disk in any case.
-    const transaction = this.#database.transaction(STORE, "readwrite", { durability: "relaxed" });
+    // Strict: it outlives a power cut, too. Nobody waits for the disk: the next pair is shown
+    // meanwhile, and takes no answer so soon.
+    const transaction = this.#database.transaction(STORE, "readwrite", { durability: "strict" });
     transaction.objectStore(STORE).add({ study: this.#study, annotator: this.#annotator, event });
     transaction.commit(); // told to the browser before this returns: a reload now changes nothing
     this.#adding += 1;
@@ -107,7 +110,7 @@ export class Outbox {
     try {
       // Plain HTTP has no locks: then two tabs may send the same, which the keys make harmless.
       const all = () => this.#sendAll();
-      await (navigator.locks ? navigator.locks.request("prefrl-outbox", all) : all());
+      await (navigator.locks ? navigator.locks.request(`prefrl-outbox/${this.#study}`, all) : all());
       this.#pause = 500;
       this.tell();
       this.#sending = false;
@@ -136,7 +139,7 @@ export class Outbox {
 
   async #decided(events) {
     try {
-      return await ask("POST", "/api/events", { events });
+      return await ask("POST", "/api/events", { events }, { base: this.#base });
     } catch (error) {
       if (!(error instanceof Refused) || !error.isFinal) throw error;
       if (events.length > 1) return this.#decided(events.slice(0, 1));

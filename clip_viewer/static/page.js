@@ -4,9 +4,10 @@ import { askWhy } from "./flagging.js";
 import { isRead, showInstructions } from "./instructions.js";
 import { Keys } from "./keys.js";
 import { showGoal, showNews, showSaved } from "./news.js";
+import { forgetWho, keepPage, KeptPairs, rememberWho, waitForServer, whoWasHere } from "./offline.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
-import { signIn } from "./session.js";
+import { hasLink, signIn } from "./session.js";
 import { nameOf } from "./sides.js";
 import { areKept, isOtherStudy, whyEmpty } from "./states.js";
 import { Tabs } from "./tabs.js";
@@ -24,7 +25,7 @@ const MOST_UNDOS_AT_HAND = 200;
 const SHORTEST_LOOK = 250; // milliseconds before a pair takes an answer: nobody sees it sooner
 const SECONDS_TO_SEND = 5;
 const SECONDS_UNTIL_SURE = 3; // what the server counts may be older than the last answer
-const STUDY = "prefrl-study"; // which was labelled at this address last
+const STUDY = `prefrl-study${location.pathname.slice(1)}`; // which was labelled at this address last
 const UNORDERED = "Put all of them in an order first.";
 const NOT_SEEN = "Not yet: that was too fast to have been seen.";
 
@@ -37,6 +38,7 @@ let history = []; // what was answered in this sitting, to be undone
 let busy = false; // an answer is being kept: a key that bounces means nothing
 let rate = RATES.includes(Number(localStorage.getItem("prefrl-rate"))) ? Number(localStorage.getItem("prefrl-rate")) : 1;
 let news = null;
+let nShown = 0; // in this sitting
 let isAway = false; // the server does not answer
 let emptySince = 0;
 let isOver = false; // the training ended while this page was open, and the person was not told yet
@@ -78,7 +80,16 @@ function show(showing) {
     setTimeout(() => takeAnswers(shown), SHORTEST_LOOK);
   };
   requestAnimationFrame(() => requestAnimationFrame(painted));
+  nShown += 1;
+  $("shown-says").textContent = `Number ${nShown}: ${showing.inWords}`;
+  // What had the focus went with the pair before: reading goes on at the top of this one.
+  if (!document.querySelector("dialog[open]") && isWithoutFocus()) stage.focus({ preventScroll: true });
   drawTools();
+}
+
+function isWithoutFocus() {
+  const { activeElement: here } = document;
+  return !here || here === document.body || Boolean(here.closest("[inert]"));
 }
 
 /** From now on what is shown may be answered. */
@@ -330,6 +341,7 @@ function onFailure(error) {
 }
 
 async function signedOut(why = "Ask whoever runs the study for a new sign-in link, and open it in this browser.") {
+  forgetWho();
   const kept = outbox?.waiting ? ` ${areKept(outbox.waiting)} here until then.` : "";
   const other = await isOtherStudy(me?.study ?? localStorage.getItem(STUDY));
   const [title, text] = other ?? ["Please sign in", why];
@@ -341,15 +353,45 @@ async function begin() {
     me = await signIn();
   } catch (error) {
     if (error instanceof Refused && [401, 403].includes(error.status)) return signedOut(error.message);
+    me = hasLink() ? null : whoWasHere();
+    if (me) return goOnAlone();
     setState("error", "The server is away", "This page tries again by itself.");
     return setTimeout(begin, 2000);
   }
   setToken(me.token);
+  rememberWho(me);
+  if (!(await prepare())) return;
+  const flagged = new URLSearchParams(location.hash.slice(1)).get("flagged");
+  if (flagged) await showFlagged(flagged);
+  queue.fill();
+  keepPage();
+  if (!isRead(me.rubric_ver)) openInstructions();
+}
+
+/** The server is away, but who was here last goes on with what this browser has. */
+async function goOnAlone() {
+  if (!(await prepare())) return;
+  onFailure(new TypeError("the server is away"));
+  queue.restore();
+  const back = (now) => {
+    // Another study may be served here by now, or somebody else be signed in.
+    if (now.study !== me.study || now.annotator !== me.annotator) return location.reload();
+    me = now;
+    outbox.send();
+    queue.fill();
+    keepPage();
+  };
+  waitForServer(back, () => signedOut());
+}
+
+/** Gets ready for whoever is here; false if this browser cannot keep answers. */
+async function prepare() {
   localStorage.setItem(STUDY, me.study);
   document.title = `${me.title}: which is better?`;
   $("title").textContent = me.title;
   showGoal(me.goal);
   $("to-dashboard").hidden = me.role !== "owner";
+  $("to-list").hidden = !me.is_one_of_many;
   document.body.dataset.role = me.role;
   outbox = new Outbox(me.study, me.annotator, {
     changed: showSaved,
@@ -360,20 +402,18 @@ async function begin() {
   try {
     await outbox.open();
   } catch {
-    return setState("error", "This browser keeps nothing", "Leave private browsing, so that no answer can get lost.");
+    setState("error", "This browser keeps nothing", "Leave private browsing, so that no answer can get lost.");
+    return false;
   }
   keys = new Keys(act);
   queue = new Queue(stage, outbox, new Tabs(me.study, me.annotator), act, {
     filled: () => current || document.body.dataset.state === "over" || showNext(),
     progress: onNews,
     failed: onFailure,
-  });
+  }, new KeptPairs(me.study, me.annotator));
   listen();
   setState("loading", "One moment …", "The first pairs are on their way.");
-  const flagged = new URLSearchParams(location.hash.slice(1)).get("flagged");
-  if (flagged) await showFlagged(flagged);
-  queue.fill();
-  if (!isRead(me.rubric_ver)) openInstructions();
+  return true;
 }
 
 function listen() {
@@ -382,12 +422,14 @@ function listen() {
     button.addEventListener("click", (event) => {
       // The second half of a double click would answer the next pair unseen.
       if (!(action in SAID && isRepeated(event))) act(action);
-      button.blur();
+      // Who presses it with the keyboard reads on at the top; else Enter would press it again.
+      if (event.detail === 0 && action in SAID) stage.focus({ preventScroll: true });
+      else button.blur();
     });
   });
   $("show-keys").addEventListener("click", () => keys.openDialog(drawTools));
   stage.addEventListener("change", () => {
-    if ($("said").textContent === UNORDERED) say("");
+    say(current?.showing.ranking?.inWords ?? "");
     drawTools();
   });
   listenToFingers(stage, act, () => current?.showing.swipes ?? {});

@@ -26,6 +26,7 @@ export class Queue {
   #askedAt = 0;
   #timer = 0;
   #number = 0;
+  #kept;
 
   /**
    * @param {HTMLElement} stage Where showings are laid out.
@@ -33,8 +34,10 @@ export class Queue {
    * @param {import("./tabs.js").Tabs} tabs What other tabs have must not be shown here.
    * @param {(action: string) => void} act For clicks and taps on a side.
    * @param {{filled: () => void, progress: (news: object) => void, failed: (error: Error) => void}} listeners
+   * @param {import("./offline.js").KeptPairs} kept For when the server is away.
    */
-  constructor(stage, outbox, tabs, act, listeners) {
+  constructor(stage, outbox, tabs, act, listeners, kept) {
+    this.#kept = kept;
     this.#stage = stage;
     this.#outbox = outbox;
     this.#tabs = tabs;
@@ -91,10 +94,12 @@ export class Queue {
   /** @param {Showing} showing Was answered: not to be shown again for now. */
   noteAnswered(showing) {
     this.#answered = [...this.#answered, showing.task.id].slice(-REMEMBERED);
+    this.#kept.remove(showing.task.id);
   }
 
   /** @param {Showing} showing Is back on the screen. */
   noteUndone(showing) {
+    this.#kept.add([showing.task]);
     this.#answered = this.#answered.filter((id) => id !== showing.task.id);
     this.current = showing;
     this.#tabs.tell(this.#have());
@@ -129,6 +134,13 @@ export class Queue {
       this.#listeners.failed(error);
     }
     this.#goOn();
+  }
+
+  /** Loads what was fetched before, as the server is away and gives nothing new. */
+  async restore() {
+    const gone = new Set([...this.#answered, ...this.#tabs.others(), ...(await this.#outbox.tasks())]);
+    for (const task of this.#kept.all()) if (!gone.has(task.id)) this.#load(task);
+    this.#tabs.tell(this.#have());
   }
 
   /** Asks for more as soon as fewer are ready than the page likes. */
@@ -197,6 +209,7 @@ export class Queue {
       this.#ready.push(showing);
       this.#ready.sort((a, b) => a.number - b.number);
       this.#failed.delete(task.id);
+      this.#kept.add([task]);
     } catch {
       // A pair that cannot be shown is nobody's fault here: it comes again with its lease.
       showing.element.remove();

@@ -38,6 +38,13 @@ export class Ranking {
     return ranks;
   }
 
+  /** The order so far, the best first, by the items' numbers. */
+  get inWords() {
+    if (!this.#picked.length) return "";
+    const order = this.#picked.map((group) => group.map((i) => i + 1).join(" = ")).join(", ");
+    return `Best first: ${order}`;
+  }
+
   /** @param {number} number Of the item that is the next best, from 1. */
   pick(number) {
     const i = number - 1;
@@ -89,6 +96,10 @@ export class Ranking {
     handle.setAttribute("aria-label", `Item ${i + 1}: drag, or move with the arrow keys`);
     handle.addEventListener("keydown", (event) => this.#byArrows(event, i));
     handle.addEventListener("pointerdown", (event) => this.#drag(event, card, i));
+    if (content.classList.contains("text")) {
+      content.setAttribute("role", "article");
+      content.setAttribute("aria-label", `Item ${i + 1}`);
+    }
     card.append(rank, number, content, handle);
     return card;
   }

@@ -3,6 +3,11 @@ import { ask, Refused } from "./api.js";
 
 let link = null; // the token of a sign-in link, until it is used
 
+/** Whether a link waits to be used: whoever it is for may be somebody else than was here last. */
+export function hasLink() {
+  return link !== null;
+}
+
 /**
  * Uses the link's token up, or finds the session that is there.
  * @returns {Promise<object>} Who is signed in.

@@ -1,4 +1,5 @@
 /** One task on the page: laid out and buffered before it is shown, and there again for an undo. */
+import { at } from "./api.js";
 import { Films } from "./films.js";
 import { Ranking } from "./ranking.js";
 import { isStacked, nameTag, SIDES } from "./sides.js";
@@ -25,13 +26,13 @@ export class Showing {
   constructor(task) {
     this.task = task;
     this.element = document.createElement("div");
-    this.element.className = task.media_type === "video/webm" ? "showing films" : "showing texts";
+    this.element.className = this.media === "films" ? "showing films" : "showing texts";
     this.element.inert = true;
   }
 
   /** "films" or "texts". */
   get media() {
-    return this.task.media_type === "video/webm" ? "films" : "texts";
+    return this.task.media_type.startsWith("video/") ? "films" : "texts";
   }
 
   /**
@@ -42,7 +43,7 @@ export class Showing {
     const media = this.task.items.map((item) => item.media);
     let contents;
     if (this.media === "films") {
-      this.films = new Films(media.map((id) => `/media/${encodeURIComponent(id)}`));
+      this.films = new Films(media.map((id) => at(`/media/${encodeURIComponent(id)}`)));
       contents = this.films.elements;
     } else {
       this.#texts = await Promise.all(media.map(fetchText));
@@ -121,6 +122,13 @@ export class Showing {
     this.element.append(this.ranking.element);
   }
 
+  /** What it is, for whoever does not see it. */
+  get inWords() {
+    const n = this.task.items.length;
+    if (this.task.kind === "ranking") return `${n} ${this.media} to rank`;
+    return `two ${this.media} to compare`;
+  }
+
   /** The name of a text and, where it is not below all, the button that says it is better. */
   #head(side, choose) {
     const head = document.createElement("header");
@@ -149,7 +157,12 @@ export class Showing {
         side.append(content, name);
         side.addEventListener("click", choose);
       } else {
-        side.append(this.#head(SIDES[i], choose), content);
+        const head = this.#head(SIDES[i], choose);
+        const name = head.querySelector("h2");
+        name.id = `name-${i}-${this.task.id}`;
+        side.append(head, content);
+        for (const named of [side, content]) named.setAttribute("aria-labelledby", name.id);
+        content.setAttribute("role", "article");
         // With a mouse one marks words; a finger that neither scrolls nor stays means the text.
         content.addEventListener("click", (event) => event.pointerType === "touch" && choose(event));
       }

@@ -1,4 +1,5 @@
 /** What the page says while there is nothing on it to compare: what is true, and what to do. */
+import { at } from "./api.js";
 import { agentSays } from "./news.js";
 
 const CLOSE = "You can close this tab.";
@@ -51,7 +52,7 @@ export function whyEmpty(news, { isAway, nKept, isLoading, isInOtherTab }) {
  * @returns {Promise<[string, string] | null>} A title and a text if another one is served now.
  */
 export async function isOtherStudy(study) {
-  const there = await fetch("/healthz").then((reply) => reply.json(), () => null);
+  const there = await fetch(at("/healthz")).then((reply) => reply.json(), () => null);
   if (!study || !there?.study || there.study === study) return null;
   return [
     "This is another study",

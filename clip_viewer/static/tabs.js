@@ -8,11 +8,13 @@ const STALE = 120_000; // as long as the server keeps a pair for somebody
 export class Tabs {
   #all;
   #own;
+  #lock;
 
   /** @param {string} study @param {string} annotator Whose tabs. */
   constructor(study, annotator) {
     this.#all = `${PLACE}/${study}/${annotator}/`;
     this.#own = this.#all + newKey();
+    this.#lock = `prefrl-tasks/${study}`;
   }
 
   /** @param {string[]} tasks What this tab has from now on. */
@@ -47,7 +49,7 @@ export class Tabs {
    * @param {() => Promise<void>} work
    */
   async alone(work) {
-    await (navigator.locks ? navigator.locks.request("prefrl-tasks", work) : work());
+    await (navigator.locks ? navigator.locks.request(this.#lock, work) : work());
   }
 }
 

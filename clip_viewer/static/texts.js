@@ -1,5 +1,7 @@
 /** Texts side by side: their prompt, lengths and differences when asked for, scrolled together. */
 
+import { at } from "./api.js";
+
 const MOST_WORDS = 1500;
 
 /**
@@ -8,7 +10,7 @@ const MOST_WORDS = 1500;
  * @returns {Promise<{prompt: string, response: string}>}
  */
 export async function fetchText(media) {
-  const reply = await fetch(`/media/${encodeURIComponent(media)}`, { credentials: "same-origin" });
+  const reply = await fetch(at(`/media/${encodeURIComponent(media)}`), { credentials: "same-origin" });
   if (!reply.ok) throw new Error("a text did not load");
   const { prompt = "", response = "" } = await reply.json();
   return { prompt: String(prompt), response: String(response) };

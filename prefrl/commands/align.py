@@ -140,7 +140,7 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
             f"Only {summary['ended_after']:.0%} of the responses come to their end; before it was "
             f"{summary['ended_before']:.0%}. The others are cut after "
             f"{config.sampling.max_new_tokens} tokens, so the reward never sees how they go on. "
-            "Raise --ppo.kl-coef, or score what does not end with --scoring.missing-score.",
+            f"{_holds_back(config)} score what does not end with --scoring.missing-score.",
             style="yellow",
             soft_wrap=True,
         )
@@ -151,6 +151,12 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
         f"  prefrl align {config.model} --init {root} --prompts {config.prompts}",
         soft_wrap=True,
     )
+
+
+def _holds_back(config: AlignConfig) -> str:
+    """What keeps the policy near the reference, in a method that has a KL penalty."""
+    has_kl = config.method in ("ppo", "grpo", "rloo")
+    return f"Raise --{config.method}.kl-coef, or" if has_kl else "Ask for more labels, or"
 
 
 def _change(summary: Mapping[str, float | None]) -> str:

@@ -16,6 +16,8 @@ from prefrl.control.export import export_segments
 from prefrl.core.disk import naming, whole_file
 from prefrl.errors import ConfigError
 from prefrl.runtime.export import Form
+from prefrl.runtime.own.export import export_own
+from prefrl.runtime.own.folder import is_own
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.data.export import export_responses
 
@@ -30,7 +32,8 @@ class Export:
     """Directory of the run, finished or not."""
     format: Form = "preference"
     """preference: a row for each pair, with chosen and rejected. ranking: for each pair or group,
-    with ranks. unpaired, of a language model: for each response, with a label."""
+    with ranks. unpaired, of texts: for each response, with a label. scores: for each item, with its
+    score and interval, by Bradley and Terry's model."""
     output: Path | None = None
     """File to write; it is written whole or not at all. - is standard output. By default a file in
     the run's folder export, named after the format, as preference.jsonl."""
@@ -49,7 +52,9 @@ def export(command: Export) -> None:
     run = RunDirectory.open(command.run)
     if command.output is not None and command.output.is_dir():
         raise ConfigError(f"expected a file to write, but {command.output} is a folder.")
-    if is_text(run):
+    if is_own(run.read_json(run.config)):
+        made = export_own(run, command.format, annotator=command.annotator)
+    elif is_text(run):
         made = export_responses(run, command.format, annotator=command.annotator)
     elif "env_id" in run.read_json(run.config):
         made = export_segments(run, command.format, annotator=command.annotator)

@@ -28,8 +28,8 @@ _FIRST = {
         "evaluate_every preset seed device run config save_config"
     ),
     "align": (
-        "method oracle goal gold data labels responses batch sampling.max_new_tokens lora.rank "
-        "init preset seed device run config save_config"
+        "method oracle goal gold data labels responses batch per_prompt sampling.max_new_tokens "
+        "lora.rank init reward_model preset seed device run config save_config"
     ),
 }
 """What is shown first, of the commands that have too many options to read."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 from rich.progress import Progress
 
 from prefrl.commands.console import console, errors, print_link
+from prefrl.commands.hub import hub_above, link_to
 from prefrl.commands.page import (
     PageConfig,
     check_page,
@@ -27,6 +28,7 @@ from prefrl.control.learned.to_label import MADE_FROM, pairs_to_label
 from prefrl.control.roles import role_command
 from prefrl.errors import ConfigError, RoleError, RunDirectoryError
 from prefrl.runtime.judge.config import JudgeConfig, task_for, write_task
+from prefrl.runtime.own.folder import Chosen, Kind, is_own, make_folder
 from prefrl.runtime.role import is_taken
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand
@@ -34,6 +36,8 @@ from prefrl.text.judging import check_judge
 from prefrl.text.train import role_command as text_role_command
 
 __all__ = ["Label", "label"]
+
+_PAIRS = 100
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,19 @@ class Label:
     """Print a sign-in link for somebody of this name, and do no more."""
     sample: bool = False
     """Make a new directory with a few things to compare, to try the page."""
+    videos: Path | None = None
+    """Make a new directory with pairs of the films (mp4, webm) in this folder to compare."""
+    texts: Path | None = None
+    """Make a new directory with pairs of the texts in this file to compare: lines of JSON (.jsonl),
+    a table (.csv, .tsv) with "text" and, if there are any, "prompt" and "name", or plain lines."""
     segments: str | None = None
     """Make a new directory with pairs of segments of a dataset to compare: minari:NAME."""
-    drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: Drawing(pairs=100)
-    )
-    """Which pairs are drawn from it."""
+    pairs: int | Path | None = None
+    """How many pairs are drawn, each item about equally often; or, of films and texts, a table that
+    names the pairs: a CSV file, two names a line. By default 100, or three for each film or text if
+    that is more."""
+    segment_length: int = 50
+    """Steps per segment, of a dataset's."""
     seed: int = 0
     """Seed of the pairs that are drawn."""
     oracle: Literal["ai"] | None = None
@@ -70,10 +81,7 @@ class Label:
 
 def label(command: Label) -> None:
     """Serves the page until it is told to stop; or prints a link."""
-    if command.segments is not None:
-        _make_pairs(command, command.segments)
-    elif command.sample and not RunDirectory(command.run).config.is_file():
-        make_samples(command.run)
+    _make(command)
     run = RunDirectory.open(command.run)
     if is_sft(run):
         raise RunDirectoryError(
@@ -81,6 +89,14 @@ def label(command: Label) -> None:
         )
     if command.goal is not None:
         run.write_json(run.config, {**run.read_json(run.config), "goal": command.goal})
+    if (folder := hub_above(run)) is not None:
+        name = command.invite or command.page.name
+        console.print(f"It is served by prefrl serve {folder}.", soft_wrap=True)
+        print_link(
+            f"For {name}, to all that is there",
+            link_to(folder, name, role=None if command.invite else "owner", run=run),
+        )
+        return
     if command.invite is not None:
         print_link(f"For {command.invite}", invite(run, command.invite))
         if not is_served(run):
@@ -90,14 +106,16 @@ def label(command: Label) -> None:
         link = invite(run, page_of(run).name, role="owner")
         print_link("The page is served already. To label, open", link)
         return
-    page = check_page(command.page, run)
+    page, config = check_page(command.page, run), run.read_json(run.config)
     roles = [] if command.oracle is None else [_judge(command, run)]
     link = open_page(run, page)
-    if "env_id" in run.read_json(run.config):
+    if "env_id" in config:
         roles.append(role_command("renderer", run, essential=False))
     serve_page(run, roles, on_start=lambda: print_link("To label, open", link))
     console.print(f"The page is closed; prefrl label {run.root} opens it again.", soft_wrap=True)
-    if MADE_FROM in run.read_json(run.config):
+    if is_own(config):
+        console.print(f"The answers as lines of JSON: prefrl export {run.root}", soft_wrap=True)
+    if MADE_FROM in config:
         console.print(f"Fit a reward to the answers: prefrl fit {run.root} --output REWARD")
 
 
@@ -122,16 +140,60 @@ def _judge(command: Label, run: RunDirectory) -> RoleCommand:
     return text_role_command("judge", run, essential=False)
 
 
+def _make(command: Label) -> None:
+    """Makes the directory, where something is said to be compared, unless it was made so before."""
+    told = {
+        "--sample": command.sample,
+        "--videos": command.videos is not None,
+        "--texts": command.texts is not None,
+        "--segments": command.segments is not None,
+    }
+    asked = [name for name, is_asked in told.items() if is_asked]
+    if len(asked) > 1:
+        raise ConfigError(f"expected one of {', '.join(told)}, got {' and '.join(asked)}.")
+    if command.segments is not None:
+        _make_pairs(command, command.segments)
+    elif command.videos is not None or command.texts is not None:
+        _make_own(command)
+    elif command.pairs is not None:
+        raise ConfigError("expected --pairs with --videos, --texts or --segments, got it alone.")
+    elif command.sample and not RunDirectory(command.run).config.is_file():
+        make_samples(command.run)
+
+
+def _make_own(command: Label) -> None:
+    """Of films or texts of one's own."""
+    if isinstance(command.pairs, Path):
+        chosen = Chosen(table=command.pairs)
+    else:
+        chosen = Chosen(n_pairs=command.pairs, seed=command.seed)
+    kind: Kind = "texts" if command.videos is None else "films"
+    source = command.texts if command.videos is None else command.videos
+    assert source is not None
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task(f"looking at the {kind}", total=None)
+        made = make_folder(
+            command.run,
+            kind,
+            source,
+            chosen,
+            told=lambda done, of: progress.update(task, completed=done, total=of),
+        )
+    for note in made.notes:
+        errors.print(note, markup=False, soft_wrap=True)
+
+
 def _make_pairs(command: Label, data: str) -> None:
-    """Makes the directory from a dataset, unless it was made so before."""
-    if command.sample:
-        raise ConfigError("expected --sample or --segments, got both.")
+    """Of segments of a dataset."""
+    if isinstance(command.pairs, Path):
+        raise ConfigError(f"expected --pairs NUMBER with --segments, got {command.pairs}.")
+    pairs = _PAIRS if command.pairs is None else command.pairs
     with Progress(console=errors, transient=True) as progress:
         task = progress.add_task("replaying the episodes", total=None)
         pairs_to_label(
             command.run,
             data,
-            drawing=command.drawing,
+            drawing=Drawing(pairs=pairs, segment_length=command.segment_length),
             seed=command.seed,
             told=lambda done, of: progress.update(task, completed=done, total=of),
         )

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefrl.commands.console import print_link
+from prefrl.commands.hub import OPENED, STANDS_BY, hub_above, link_to
 from prefrl.control.goals import goal_of
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
+from prefrl.runtime.own.folder import is_own
 from prefrl.runtime.role import Heartbeat, StopSignal, is_taken
 from prefrl.runtime.role_process import run_role
 from prefrl.runtime.rundir import RunDirectory
@@ -43,6 +45,7 @@ __all__ = [
     "serve_page",
     "serving",
     "viewer_command",
+    "viewer_config",
 ]
 
 ROLE = "viewer"
@@ -52,6 +55,7 @@ _FIRST_PORT = 8770
 _PORTS_TO_TRY = 100
 _SECONDS_TO_SAY_GOODBYE = 3.0  # a tab on a screen asks every two how it is going
 _MOST_SECONDS_TO_SAY_GOODBYE = 15.0  # a hidden one every ten; the supervisor waits for 25
+_SECONDS_BETWEEN_LOOKS = 1.0
 _NEEDED = ("fastapi", "uvicorn", "nh3", "markdown_it")
 
 
@@ -81,6 +85,11 @@ class PageConfig:
     """Share of the pairs shown whose right answer is known, if there are such pairs."""
     people_per_pair: int = 2
     """How many people answer each pair that is shown to see how far they agree."""
+
+    def for_run(self, own: PageConfig) -> PageConfig:
+        """A run's own page, at this address."""
+        here = {name: getattr(self, name) for name in ("port", "host", "expose", "hosts", "name")}
+        return dataclasses.replace(own, **here)
 
 
 def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig:
@@ -116,7 +125,7 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
         ports = [asked.port]
     if page.instructions is not None:
         page = dataclasses.replace(page, instructions=page.instructions.resolve())
-    _viewer_config(RunDirectory("."), dataclasses.replace(page, port=ports[0]), {})
+    viewer_config(RunDirectory("."), dataclasses.replace(page, port=ports[0]), {})
     read_instructions(page.instructions)
     return dataclasses.replace(page, port=_free_port(page.host, ports))
 
@@ -222,6 +231,9 @@ def serving(page: PageConfig | None, run: RunDirectory) -> Sequence[RoleCommand]
     if page is None:
         return ()
     link = open_page(run, page)
+    if (folder := hub_above(run)) is not None:  # the process stands by, in case that one ends
+        print_link("To label, open", link_to(folder, page.name, role="owner", run=run))
+        return [viewer_command(run)]
     announce(run, lambda: print_link("To label, open", link))
     return [viewer_command(run)]
 
@@ -289,14 +301,35 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         return stop.requested and (not is_over or stop.seconds > seconds)
 
     heartbeat.beat("starting", people=0)
-    config = _viewer_config(run, page_of(run), run.read_json(run.config))
+    if not _stand_by(run, heartbeat, stop):
+        return STOPPED
+    heartbeat.beat("starting", people=0)
+    config = viewer_config(run, page_of(run), run.read_json(run.config))
     serve(config, on_tick=tick, should_stop=should_stop)
     heartbeat.beat("stopped", people=0)
     return STOPPED
 
 
-def _viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) -> ViewerConfig:
-    """The page of a run, whose config.json holds what is told here."""
+def _stand_by(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> bool:
+    """Waits while ``prefrl serve`` serves the run's page; False if told to stop meanwhile."""
+    while is_taken(run, OPENED) or hub_above(run) is not None:
+        # Where it is open, who is there is said by that process, in the same place.
+        if not is_taken(run, OPENED):
+            heartbeat.beat(STANDS_BY, people=0)
+        if stop.requested:
+            return False
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return True
+
+
+def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) -> ViewerConfig:
+    """What is served of a run.
+
+    Args:
+        run: Which run.
+        page: Where, and what it shows besides new pairs.
+        told: What its config.json holds.
+    """
     from clip_viewer.config import ViewerConfig
 
     assert page.port is not None  # check_page has chosen one
@@ -308,6 +341,7 @@ def _viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any])
         status=run.status,
         finished=(run.summary, run.policy, run.model / "config.json"),
         trains=bool({"algo", "method"} & told.keys()),  # else it has pairs, and that is all
+        ranks=is_own(told),
         instructions=page.instructions,
         title=_title(run, told),
         goal=goal_of(told, has_default=page.instructions is None),
@@ -331,6 +365,8 @@ def _budget(told: Mapping[str, Any]) -> int | None:
 
 
 def _title(run: RunDirectory, told: Mapping[str, Any]) -> str:
+    if is_own(told):
+        return str(told["title"])
     title = told.get("title") or told.get("env_id") or run.root.name
     return str(title).rsplit("/", 1)[-1].rsplit(":", 1)[-1]
 

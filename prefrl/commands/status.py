@@ -47,7 +47,7 @@ def describe_run(run: RunDirectory) -> Table:
         table.add_row("loss", _describe_loss(row))
     elif "agent" in roles and "oracle" in run.read_json(run.config):
         method = run.read_json(run.config).get("method")
-        learns_rewards = method in (None, "ppo", "raft", "best-of-n")
+        learns_rewards = method in (None, "ppo", "grpo", "rloo", "raft", "best-of-n")
         if learns_rewards or tally.reward_version:
             table.add_row("reward", _describe_reward(row, tally))
         else:

@@ -16,7 +16,7 @@ from prefrl.core.schema import MEDIUM, QUERY
 
 __all__ = ["SUFFIXES", "Media", "Medium"]
 
-SUFFIXES = {"video/webm": ".webm", "application/json": ".json"}
+SUFFIXES = {"video/webm": ".webm", "video/mp4": ".mp4", "application/json": ".json"}
 """How the files end of what can be shown, by type."""
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from prefrl.core.comparisons import Answer, Comparison
+from prefrl.core.comparisons import Answer, Comparison, Judgement
 from prefrl.core.reader import LabelReader
 from prefrl.errors import ConfigError, NotEnoughDataError
 
@@ -120,16 +120,18 @@ def _ranking(name: str, group: Sequence[Comparison]) -> Ranking | None:
     return Ranking(name, tuple(items), tuple(ranks.values()))
 
 
-def decided(comparisons: Iterable[Comparison]) -> Iterator[tuple[str, str, str]]:
+def decided(comparisons: Iterable[Judgement]) -> Iterator[tuple[str, str, str]]:
     """Of each comparison that prefers an item: the query's id, the better item, the worse one."""
     for c in comparisons:
-        if c.answer is Answer.LEFT:
+        if c.preference is None or c.preference == 0.5:
+            continue
+        if c.preference > 0.5:
             yield c.query.id, c.query.left, c.query.right
-        elif c.answer is Answer.RIGHT:
+        else:
             yield c.query.id, c.query.right, c.query.left
 
 
-def wins_of(comparisons: Iterable[Comparison]) -> dict[str, int]:
+def wins_of(comparisons: Iterable[Judgement]) -> dict[str, int]:
     """How many more comparisons each item has won than lost; a tie is neither."""
     comparisons = list(comparisons)
     wins = {item: 0 for c in comparisons for item in (c.query.left, c.query.right)}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
+from prefrl.core.bradley_terry import standings
 from prefrl.core.store import LabelStore
 from prefrl.core.verdicts import Ranking, decided, rankings_of, verdicts_of, wins_of
 from prefrl.errors import NotEnoughDataError, RunDirectoryError
@@ -14,8 +15,9 @@ from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["Export", "Form", "Row", "Rows", "export_answers"]
 
-Form = Literal["preference", "ranking", "unpaired"]
-"""Pairs of a better and a worse item; K items with ranks; or single items that are good or bad."""
+Form = Literal["preference", "ranking", "unpaired", "scores"]
+"""Pairs of a better and a worse item; K items with ranks; single items that are good or bad; or all
+items with how they did by Bradley and Terry's model."""
 
 Row = dict[str, Any]
 """What JSON can hold."""
@@ -95,6 +97,8 @@ def export_answers(
         )
     with LabelStore(run.labels) as store:
         verdicts = verdicts_of(store, annotator=annotator)
+        if form == "scores":
+            return _scores(store, annotator)
     left_out = {
         "skipped": verdicts.n_skipped,
         "on which annotators differ": verdicts.n_drawn,
@@ -120,3 +124,20 @@ def export_answers(
             f"expected answers for the form {form} in {run.labels}, got {export}; label some more."
         )
     return export
+
+
+def _scores(store: LabelStore, annotator: str | None) -> Export:
+    """How each item did. Every person's answer counts, and not only the verdict of most."""
+    asked = [(query.left, query.right) for query in store.queries()]
+    answers = [
+        (comparison.query.left, comparison.query.right, comparison.preference)
+        for _, comparison in store.comparisons(annotator=annotator)
+        if comparison.preference is not None
+    ]
+    rows = standings(asked, answers)
+    compared = [row for row in rows if row.n_compared]
+    left_out = {"items that nobody has compared": len(rows) - len(compared)}
+    if not compared:
+        raise NotEnoughDataError("expected answers other than can't tell, found none.")
+    made = map(asdict, compared)
+    return Export(made, len(compared), {why: n for why, n in left_out.items() if n})

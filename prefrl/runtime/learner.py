@@ -16,12 +16,13 @@ from typing import Any, get_args
 
 import torch
 
-from prefrl.core.comparisons import Comparison, Item
+from prefrl.core.comparisons import Comparison, Item, Judgement
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig, FitReport
 from prefrl.errors import ConfigError, FitInterruptedError, NonFiniteError
 from prefrl.runtime.fitting import CalibrateOn, LearnedReward, StandardizeOn, fit_once, weights_hash
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.strengths import strengths_of, told_by
 from prefrl.runtime.tables import CsvTable
 from prefrl.runtime.weights import (
     Weights,
@@ -152,7 +153,8 @@ class RewardLearner:
         self._run = run
         self._first = first
         self._go_on = go_on
-        self._answers: dict[tuple[str, str], tuple[int, Comparison]] = {}
+        self._answers: dict[tuple[str, str], tuple[int, Judgement]] = {}
+        self._strengths = strengths_of(run)
         self._cursor = 0
         self._n_forgotten = 0
         self._nothing_due = False
@@ -256,7 +258,8 @@ class RewardLearner:
                     self._answers.pop(key, None)
                 else:
                     answer = Comparison(change.query, change.answer)
-                    self._answers[key] = (change.event_id, answer)
+                    told = told_by(answer, change.annotator_id, self._strengths)
+                    self._answers[key] = (change.event_id, told)
                 self._cursor = change.event_id
             self._forget()
         return self._cursor != before
@@ -269,13 +272,13 @@ class RewardLearner:
         old = [self._answers.pop(key)[1] for key in in_order[: -self._config.newest]]
         self._n_forgotten += _n_decided(old)
 
-    def comparisons(self, known: Container[str] | None = None) -> list[Comparison]:
+    def comparisons(self, known: Container[str] | None = None) -> list[Judgement]:
         """Current answers that were read, to known queries, in the order of their events."""
         answers = sorted(self._answers.values(), key=lambda answer: answer[0])
         return [c for _, c in answers if known is None or c.query.id in known]
 
     def _fit(
-        self, comparisons: Sequence[Comparison], n_decided: int, sample: Recent
+        self, comparisons: Sequence[Judgement], n_decided: int, sample: Recent
     ) -> FitReport | None:
         started = time.monotonic()
         before = {name: t.clone() for name, t in self.model.module().state_dict().items()}
@@ -372,7 +375,7 @@ class RewardLearner:
         self._n_forgotten, self._nothing_due = 0, False
 
 
-def _n_decided(comparisons: Sequence[Comparison]) -> int:
+def _n_decided(comparisons: Sequence[Judgement]) -> int:
     return sum(c.preference is not None for c in comparisons)
 
 

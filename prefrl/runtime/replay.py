@@ -6,13 +6,14 @@ import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from prefrl.core.comparisons import Comparison, Item, Query
+from prefrl.core.comparisons import Comparison, Item, Judgement, Query
 from prefrl.core.labels import LabelEvent, resolve
 from prefrl.core.store import LabelStore
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.fitting import LearnedReward, fit_once, weights_hash
 from prefrl.runtime.learner import LearnerConfig, Recent
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.strengths import Strengths, strengths_of, told_by
 from prefrl.runtime.weights import Weights, put_into
 
 __all__ = ["ReplayedFit", "replay_fits"]
@@ -74,6 +75,7 @@ def replay_fits(
     """
     logged = _log_of(run)
     events, queries = _answers_of(run)
+    strengths = strengths_of(run)
     reward, began_after, l2 = make_reward(), 0, None
     for row in logged:
         if first is not None and row.number == 1:
@@ -88,7 +90,7 @@ def replay_fits(
             reward.module().load_state_dict(weights)
             began_after = row.began_after
         _check_events(run, row, len(events))
-        comparisons = _current(events[: row.last_event], queries)
+        comparisons = _current(events[: row.last_event], queries, strengths)
         newest = comparisons[-config.newest :]
         report = fit_once(
             reward,
@@ -151,10 +153,12 @@ def _answers_of(run: RunDirectory) -> tuple[list[LabelEvent], dict[str, Query]]:
         return store.events(), {query.id: query for query in store.queries()}
 
 
-def _current(events: Sequence[LabelEvent], queries: Mapping[str, Query]) -> list[Comparison]:
+def _current(
+    events: Sequence[LabelEvent], queries: Mapping[str, Query], strengths: Strengths
+) -> list[Judgement]:
     """The current answers that events come to, in the order of the events."""
     return [
-        Comparison(queries[event.query_id], event.answer)
+        told_by(Comparison(queries[event.query_id], event.answer), event.annotator_id, strengths)
         for event in sorted(resolve(events).values(), key=lambda event: event.id)
         if event.answer is not None
     ]

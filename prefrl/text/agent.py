@@ -23,6 +23,7 @@ from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.saving import saving
+from prefrl.runtime.strengths import judgements_of, strengths_of
 from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.runtime.troubles import tell_troubles
 from prefrl.text import rows
@@ -165,7 +166,7 @@ class TextAgent:
         used = self.partners.update(self.n_sampled, asked=asked or self.guard.has_asked())
 
         # score and improve
-        improves = config.method in ("ppo", "raft") and not self._warms_up
+        improves = config.improves_batches and not self._warms_up
         if improves and self._settles_now:
             improves = self._settle()
             used = self.partners.used
@@ -174,7 +175,7 @@ class TextAgent:
         if improves and used.version > 0:
             self._beat("improving")
             row = self._work.improve(responses, scores)
-        elif config.method in ("ppo", "raft"):
+        elif config.improves_batches:
             self._work.skip()
         if improves:
             self.guard.look(
@@ -259,7 +260,7 @@ class TextAgent:
 
     def _answered(self) -> list[Example]:
         """What the answers say, as the method takes it."""
-        comparisons = [comparison for _, comparison in self.store.comparisons()]
+        comparisons = judgements_of(self.store, strengths_of(self.run))
         takes = TUNING_METHODS[self.config.method].takes
         examples = examples_of(takes, comparisons, self._labelled)
         if not examples:
@@ -319,7 +320,7 @@ class TextAgent:
             "pool": self.pool.state_dict(),
             "questioner": self.questioner.state_dict(),
             "partners": self.partners.state_dict(),
-            "examples": [[example.ids, example.ranks] for example in self._examples],
+            "examples": [[one.ids, one.ranks, one.strength] for one in self._examples],
             "unlogged": self._unlogged,
             "guard": self.guard.state_dict(),
             "seconds": self._seconds(),
@@ -347,7 +348,8 @@ class TextAgent:
         self.partners.load_state_dict(state["partners"])
         self._earlier_seconds = state["seconds"]
         self.guard.load_state_dict(state.get("guard", {}))
-        self._examples = [Example(tuple(ids), tuple(ranks)) for ids, ranks in state["examples"]]
+        # Older checkpoints tell nothing of strengths.
+        self._examples = [Example(*map(tuple, told)) for told in state["examples"]]
         self._unlogged = list(state.get("unlogged", ()))  # older checkpoints have none
         self._work.load_state_dict(state, self._examples)
 

@@ -25,6 +25,7 @@ from prefrl.text.data.forms import DataConfig
 from prefrl.text.data.prompts import PromptConfig, PromptsConfig
 from prefrl.text.data.sources import absolute_source
 from prefrl.text.methods.finetune import FinetuneConfig
+from prefrl.text.methods.groups import GrpoConfig, RlooConfig
 from prefrl.text.methods.ppo import PpoConfig
 from prefrl.text.methods.preference_losses import TUNING_METHODS, PairLossConfig
 from prefrl.text.methods.raft import RaftConfig, check_raft
@@ -45,7 +46,7 @@ __all__ = [
 
 Method = Literal[
     "ppo", "best-of-n", "dpo", "cdpo", "robust-dpo", "ipo", "hinge", "orpo", "simpo", "rrhf", "pro",
-    "kto", "raft",
+    "kto", "raft", "grpo", "rloo",
 ]  # fmt: skip
 
 _C = TypeVar("_C")
@@ -67,9 +68,9 @@ class AlignConfig:
     """Prompts: a .txt with one in each line; or data, read as --data is, with "prompt" or
     "messages"."""
     method: Method = "ppo"
-    """How the policy is improved: on the learned reward, by PPO or by learning the best of its own
-    responses (raft), on the answers themselves (dpo and its relatives), or not at all, by taking
-    the best of n responses."""
+    """How the policy is improved: on the learned reward, by PPO, GRPO, RLOO, or learning the best of
+    its own responses (raft); on the answers themselves (dpo and its relatives); or not at all, by
+    taking the best of n responses."""
     oracle: Literal["synthetic", "human", "mixed", "ai"] = "synthetic"
     """Who answers: a synthetic oracle that goes by gold, people on a labelling page, both, or a
     model that judges (--judge.url and --judge.model, or --judge.local)."""
@@ -79,7 +80,7 @@ class AlignConfig:
     gold: str | None = None
     """What the synthetic oracle and the evaluation go by: vader, the sentiment of a response, or
     FILE.py:FUNCTION or MODULE:FUNCTION, from text to a number. By default vader, and nothing where
-    only people or a judge answer; a judge's answers are compared with it on the dashboard."""
+    only people or a judge answer."""
     data: Path | None = None
     """Comparisons that exist already: JSON, JSON lines, CSV, Parquet, Arrow, a folder, a glob, or
     the id of a data set on the hub; with prompt, chosen and rejected, or rankings, or single
@@ -91,14 +92,19 @@ class AlignConfig:
     them is scored, as of responses."""
     pretraining: Path | None = None
     """Texts that PPO mixes in with ppo.ptx_coef, as prefrl sft reads them; refused without it."""
+    reward_model: tuple[str, ...] = ()
+    """Reward models that are there already, folders or ids of AutoModelForSequenceClassification
+    with one label, as prefrl reward and reward trainers write them: the members of the ensemble.
+    With labels 0 and no data they stay as they are; else each fit starts from them."""
     init: Path | None = None
     """Folder of an earlier stage, a run or a model, to start from; model names the tokenizer."""
     responses: int = 2048
     """Responses to sample in the training."""
     batch: int = 64
-    """Responses per batch: PPO and raft make an update after each."""
+    """Responses per batch: ppo, grpo, rloo and raft make an update after each."""
     per_prompt: int = 2
-    """Responses to each prompt of a batch; pairs are of one prompt."""
+    """Responses to each prompt of a batch; pairs are of one prompt. grpo, rloo and raft learn from
+    how these compare: 4 to 8 suit them."""
     chat: bool = False
     """Put the model's chat template around prompts that are texts."""
     labels: int = 200
@@ -162,6 +168,10 @@ class AlignConfig:
     """How it is fitted."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
     """Of PPO."""
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    """Of GRPO."""
+    rloo: RlooConfig = field(default_factory=RlooConfig)
+    """Of RLOO."""
     raft: RaftConfig = field(default_factory=RaftConfig)
     """Of reward-ranked fine-tuning, besides finetune."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
@@ -171,8 +181,7 @@ class AlignConfig:
     teacher: OracleConfig = field(default_factory=OracleConfig)
     """How the synthetic oracle errs."""
     guard: GuardMode = "warn"
-    """When the learned reward rises while its members come to differ: say so (warn), also ask about
-    exactly these responses (ask), or end the training there (stop). docs/guard.md has the rule."""
+    """What to do when the learned reward is run away from; docs/guard.md has the rule."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     """The model that answers with oracle ai."""
 
@@ -189,11 +198,12 @@ class AlignConfig:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.labels < (1 if self.data is None else 0):
+        if self.labels < (1 if self.data is None and not self.reward_model else 0):
             raise ConfigError(
-                f"labels must be at least 1, or 0 with data, got {self.labels}; give --data, or "
-                "ask for some."
+                f"labels must be at least 1, or 0 with data or a reward model, got {self.labels}; "
+                "give --data or --reward-model, or ask for some."
             )
+        self._check_learned()
         if self.per_prompt < 2 or self.batch % self.per_prompt:
             raise ConfigError(
                 "expected per_prompt to be at least 2, for pairs of one prompt, and to divide the "
@@ -234,6 +244,27 @@ class AlignConfig:
             )
         _ = self.learner, self.labels_due(0)  # check what they take
 
+    def _check_learned(self) -> None:
+        """Refuses what nothing would be learned from."""
+        if self.data_options.is_soft and self.tunes_on_answers and self.method != "dpo":
+            raise ConfigError(
+                f"expected dpo, or a method on the learned reward, with data.preference and "
+                f"data.margin, got {self.method}, which would not learn how strong a preference "
+                "is; leave these options out, or take --method dpo."
+            )
+        if self.labels or self.data is not None:
+            return
+        if self.tunes_on_answers:
+            raise ConfigError(
+                f"expected labels or data for {self.method}, which learns from answers, got a "
+                "reward model alone; give --method ppo, grpo, rloo, raft or best-of-n."
+            )
+        if self.demonstrations is not None:
+            raise ConfigError(
+                "expected labels or data with demonstrations, which shift scores at a fit, got a "
+                "reward model that is never fitted; leave --demonstrations out."
+            )
+
     @property
     def asks_people(self) -> bool:
         """Whether people answer."""
@@ -242,13 +273,17 @@ class AlignConfig:
     @property
     def gold_name(self) -> str | None:
         """What the evaluation goes by, if anything."""
-        by_default = self.oracle in ("synthetic", "mixed")
-        return "vader" if self.gold is None and by_default else self.gold
+        return self.gold or ("vader" if self.oracle in ("synthetic", "mixed") else None)
 
     @property
     def tunes_on_answers(self) -> bool:
         """Whether the policy is fine-tuned on the answers themselves."""
         return self.method in TUNING_METHODS
+
+    @property
+    def improves_batches(self) -> bool:
+        """Whether the policy is improved on the learned reward, after each batch."""
+        return self.method in ("ppo", "grpo", "rloo", "raft")
 
     @property
     def asks_all_first(self) -> bool:
@@ -306,6 +341,7 @@ def config_as_json(config: AlignConfig) -> dict[str, Any]:
     """
     content: dict[str, Any] = with_names(dataclasses.asdict(config)) | {"run": str(config.run_path)}
     content["model"] = absolute_model(config.model)
+    content["reward_model"] = [absolute_model(name) for name in config.reward_model]
     content["gold"] = None if config.gold is None else _absolute_gold(config.gold)
     content["prompts"] = absolute_source(config.prompts)
     for name in _FILES:
@@ -331,6 +367,7 @@ def align_config_from_json(content: dict[str, Any]) -> AlignConfig:
     Raises:
         RunDirectoryError: If it is not one of this release.
     """
+    content = content | {"reward_model": tuple(content.get("reward_model", ()))}
     return config_from_content(AlignConfig, content, paths=("prompts", "run", *_FILES))
 
 

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.fitting import weights_hash
 from prefrl.runtime.parallel import Workers
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
 from prefrl.text.methods.examples import Example
 from prefrl.text.methods.finetune import Finetuning
+from prefrl.text.methods.groups import Groups
 from prefrl.text.methods.ppo import Ppo
 from prefrl.text.methods.raft import Raft
 from prefrl.text.methods.tuning import on_examples
@@ -90,6 +92,8 @@ class PolicyWork:
             "demonstrations": digest_of(reward.zero_at),
             "pretraining": digest_of(texts),
         }
+        if config.reward_model:
+            self._read["reward_model"] = weights_hash(reward.state_dict())
         self.ppo = Ppo(
             self.policy,
             config=config.ppo,
@@ -99,6 +103,7 @@ class PolicyWork:
         )
         self._workers = workers
         self.raft = self._new_raft(config) if config.method == "raft" else None
+        self.groups = self._new_groups(config) if config.method in ("grpo", "rloo") else None
         self.tuning: Finetuning | None = None
         """The fine-tuning on answers, once that has begun."""
         self._config, self._reward, self._responses = config, reward, responses
@@ -112,7 +117,7 @@ class PolicyWork:
         return drawn
 
     def improve(self, responses: Sequence[Response], scores: Tensor) -> dict[str, float]:
-        """An update by PPO or RAFT on the responses that were sampled just now, of scores (B,)."""
+        """An update on the responses that were sampled just now, of scores (B,)."""
         row: dict[str, float] = self._do("_improve", responses, scores, self._generator.get_state())
         return row
 
@@ -134,6 +139,7 @@ class PolicyWork:
         return {
             "ppo": self.ppo.state_dict() if self._config.method == "ppo" else None,
             "raft": None if self.raft is None else self.raft.state_dict(),
+            "groups": None if self.groups is None else self.groups.state_dict(),
             "tuning": None if self.tuning is None else self.tuning.state_dict(),
             "read": self._read,
         }
@@ -151,7 +157,9 @@ class PolicyWork:
                     f"{getattr(self._config, name)} has changed since; bring it back, or start a "
                     "new run."
                 )
-        self._do("_load", {name: state[name] for name in ("ppo", "raft", "tuning")}, examples)
+        # Older checkpoints know nothing of groups.
+        parts = {name: state.get(name) for name in ("ppo", "raft", "groups", "tuning")}
+        self._do("_load", parts, examples)
 
     def follow(self) -> None:
         """Does what the first process says, until nothing follows."""
@@ -189,10 +197,10 @@ class PolicyWork:
                 values.take(self._reward)
             self._workers.copy(values.own_state().values())
         self._generator.set_state(random_state)  # the order of responses is the same for all
-        return self.ppo.improve(responses, scores, self._generator)
+        return (self.groups or self.ppo).improve(responses, scores, self._generator)
 
     def _skip(self) -> None:
-        (self.raft or self.ppo).skip()
+        (self.raft or self.groups or self.ppo).skip()
 
     def _new_raft(self, config: AlignConfig) -> Raft:
         return Raft(
@@ -202,6 +210,16 @@ class PolicyWork:
             n_prompts=config.batch // config.per_prompt,
             n_updates=config.n_batches,
             seed=config.seed,
+            workers=self._workers,
+        )
+
+    def _new_groups(self, config: AlignConfig) -> Groups:
+        return Groups(
+            self.policy,
+            config=config.grpo if config.method == "grpo" else config.rloo,
+            n_each=config.per_prompt,
+            longest=config.sampling.max_new_tokens,
+            n_updates=config.n_batches,
             workers=self._workers,
         )
 
@@ -227,6 +245,8 @@ class PolicyWork:
             self.ppo.load_state_dict(state["ppo"])
         if self.raft is not None:
             self.raft.load_state_dict(state["raft"])
+        if self.groups is not None:
+            self.groups.load_state_dict(state["groups"])
         if state["tuning"] is not None:
             self._begin_tuning(examples)
             assert self.tuning is not None

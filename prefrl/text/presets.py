@@ -13,6 +13,7 @@ from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.prompts import PromptConfig
 from prefrl.text.methods.finetune import FinetuneConfig
+from prefrl.text.methods.groups import GrpoConfig, RlooConfig
 from prefrl.text.methods.ppo import PpoConfig
 from prefrl.text.nets.adapters import AdapterConfig
 from prefrl.text.nets.generate import SamplingConfig
@@ -42,6 +43,8 @@ _CPU = replace(
         epochs=30, batch_size=16, learning_rate=3e-3, linear_decay=True, noise=0.0, l2=30.0
     ),
     ppo=PpoConfig(learning_rate=1e-4, kl_coef=0.02, n_epochs=2),
+    grpo=GrpoConfig(learning_rate=1e-4, n_epochs=2),
+    rloo=RlooConfig(learning_rate=1e-4, kl_coef=0.02, n_epochs=2),
     finetune=FinetuneConfig(learning_rate=1e-4, epochs=2),
 )
 
@@ -54,6 +57,8 @@ _TINY = replace(
         epochs=8, batch_size=16, learning_rate=1e-3, linear_decay=True, noise=0.0, l2=0.0
     ),
     ppo=PpoConfig(learning_rate=1e-3, kl_coef=0.02),
+    grpo=GrpoConfig(learning_rate=1e-3, n_epochs=4),
+    rloo=RlooConfig(learning_rate=1e-3, kl_coef=0.02, n_epochs=4),
     finetune=FinetuneConfig(learning_rate=2e-3, epochs=3),
 )
 

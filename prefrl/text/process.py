@@ -33,7 +33,7 @@ from prefrl.text.judging import chooser_for
 from prefrl.text.nets.models import trunk_of
 from prefrl.text.policy_work import how_to_go_on
 from prefrl.text.responses import Responses
-from prefrl.text.start import new_reward, starting_model, synthetic_oracle
+from prefrl.text.start import first_reward, new_reward, starting_model, synthetic_oracle
 
 __all__ = ["main"]
 
@@ -52,7 +52,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         return stop.requested
 
     def partners(agent: TextAgent) -> Apart:
-        return Apart(
+        apart = Apart(
             run,
             agent.reward,
             agent.questioner,
@@ -62,6 +62,8 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             patience=Patience(config.max_stale_batches * config.batch, config.unanswered),
             waiting=wait,
         )
+        apart.begin(first_reward(config, agent.reward))
+        return apart
 
     with (
         LabelStore(run.labels) as store,
@@ -94,6 +96,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     # Each pass is a sign of life, also where no gradient step is taken.
     trunk_of(language.model).register_forward_pre_hook(lambda *told: heartbeat.beat())
     reward = new_reward(config, language, shares=True).to(device)
+    first = first_reward(config, reward)
     with LabelStore(run.labels) as store:
 
         def learner(go_on: Callable[[], bool]) -> RewardLearner:
@@ -104,6 +107,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
                 config=config.learner,
                 seed=config.seed,
                 run=run,
+                first=first,
                 go_on=go_on,
             )
 

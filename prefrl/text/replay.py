@@ -10,7 +10,7 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.candidates import load_recent
 from prefrl.text.config import align_config_from_json
 from prefrl.text.responses import Responses
-from prefrl.text.start import new_reward, starting_model
+from prefrl.text.start import first_reward, new_reward, starting_model
 
 __all__ = ["replay_alignment"]
 
@@ -31,6 +31,7 @@ def replay_alignment(run: RunDirectory) -> Iterator[ReplayedFit]:
     config = align_config_from_json(run.read_json(run.config))
     use_cpu(config.threads)
     device, language = choose_devices(config.device)[1], starting_model(config)
+    first = first_reward(config, new_reward(config, language, shares=True))
     return replay_fits(
         run,
         lambda: new_reward(config, language, shares=True).to(device),
@@ -38,4 +39,5 @@ def replay_alignment(run: RunDirectory) -> Iterator[ReplayedFit]:
         config=config.learner,
         seed=config.seed,
         load_recent=load_recent,
+        first=first,
     )

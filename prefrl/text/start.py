@@ -14,6 +14,7 @@ from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
 from prefrl.runtime.media import add_medium
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.weights import Weights
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
 from prefrl.text.data.forms import Seen
@@ -25,9 +26,10 @@ from prefrl.text.gold import Gold, load_gold, text_oracle
 from prefrl.text.methods.finetune import check_warmup
 from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.nets.adapters import target_modules
+from prefrl.text.nets.classifiers import load_classifiers
 from prefrl.text.nets.generate import check_lengths
 from prefrl.text.nets.models import LanguageModel, check_layers, load_model
-from prefrl.text.nets.reward_model import TextReward
+from prefrl.text.nets.reward_model import TextReward, TextRewardConfig
 from prefrl.text.nets.scoring import scored_part
 from prefrl.text.responses import Prompt, Response, Responses
 
@@ -36,6 +38,7 @@ __all__ = [
     "check_start",
     "check_texts",
     "data_of",
+    "first_reward",
     "gold_of",
     "load_start",
     "new_reward",
@@ -137,16 +140,41 @@ def _demonstrations(config: AlignConfig, language: LanguageModel) -> list[Respon
     return [scored_part(language, one, config.scoring) for one in found[:_MOST_DEMONSTRATIONS]]
 
 
-def new_reward(config: AlignConfig, language: LanguageModel, *, shares: bool) -> TextReward:
-    """The reward ensemble, which is not fitted yet.
+def new_reward(
+    config: AlignConfig,
+    language: LanguageModel,
+    *,
+    shares: bool,
+    settings: TextRewardConfig | None = None,
+    is_fitted: bool = False,
+) -> TextReward:
+    """The reward ensemble, before any fit.
 
     Args:
         config: Of the run.
-        language: What its trunk is.
+        language: What its trunk is, unless reward models are given.
         shares: Whether it shares what it does not train with the language model.
+        settings: Of the ensemble; by default the config's.
+        is_fitted: Whether the weights of a fit will be put into it, and no other fit follows: then
+            demonstrations are not read, which only a fit needs.
+
+    Raises:
+        ConfigError: If a reward model that is given is none for this language model.
     """
-    zero_at = _demonstrations(config, language)
-    return TextReward(language, config.reward, zero_at=zero_at, shares=shares)
+    zero_at = [] if is_fitted else _demonstrations(config, language)
+    given = load_classifiers(config.reward_model, language)
+    settings = config.reward if settings is None else settings
+    if given:
+        settings = replace(settings, members=len(given))
+    return TextReward(language, settings, zero_at=zero_at, shares=shares, given=given)
+
+
+def first_reward(config: AlignConfig, reward: TextReward) -> Weights | None:
+    """The reward that a run begins with, if reward models are given: as ``new_reward`` made it."""
+    if not config.reward_model:
+        return None
+    tensors = {name: t.detach().clone() for name, t in reward.state_dict().items()}
+    return Weights(1, tensors, {"from": list(config.reward_model)})
 
 
 def check_texts(config: AlignConfig, language: LanguageModel) -> None:
@@ -194,10 +222,12 @@ def check_start(config: AlignConfig, language: LanguageModel) -> tuple[Items, st
         What data says, and in words what was recognised in it; nothing without data.
 
     Raises:
-        ConfigError: If it cannot work, with the place in the file where it is about that.
+        ConfigError: If it cannot work, with the place in the file where it is about that; or a
+            reward model is none for this language model.
     """
     for n_layers in (config.train_layers, config.reward.train_layers):
         check_layers(language.model, n_layers)
+    load_classifiers(config.reward_model, language)
     items, told = data_of(config, language)
     if config.tunes_on_answers and not (config.asks_people and config.labels):
         check_warmup(config.finetune, _most_examples(config, items))

@@ -47,6 +47,7 @@ from prefrl.text.start import (
     check_start,
     check_texts,
     data_of,
+    first_reward,
     gold_of,
     new_reward,
     prompts_of,
@@ -231,10 +232,18 @@ def _in_one_process(
             else as_oracle(caller.oracle)
         )
         learner = RewardLearner(
-            agent.reward, agent.store, responses, config=config.learner, seed=config.seed, run=run
+            agent.reward,
+            agent.store,
+            responses,
+            config=config.learner,
+            seed=config.seed,
+            run=run,
+            first=first_reward(config, agent.reward),
         )
         labeller = Labeller(agent.store, responses, oracle)
-        return Together(labeller, learner, agent.questioner, agent.samples)
+        both = Together(labeller, learner, agent.questioner, agent.samples)
+        both.begin()
+        return both
 
     heartbeat = Heartbeat(run, "agent", tell=lambda status: caller.on_agent(status, None))
     with (

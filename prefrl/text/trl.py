@@ -27,7 +27,7 @@ from prefrl.text.nets.models import LanguageModel
 from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.responses import Prompt, Response
-from prefrl.text.start import starting_model
+from prefrl.text.start import new_reward, starting_model
 
 __all__ = ["EnsembleReward", "ensemble_reward"]
 
@@ -73,7 +73,8 @@ def ensemble_reward(
         k=config.reward.k if k is None else k,
     )
     language = starting_model(config, place)
-    reward = TextReward(language, chosen).to(place)
+    reward = new_reward(config, language, shares=False, settings=chosen, is_fitted=True)
+    reward = reward.to(place)
     put_into(reward, weights)
     return EnsembleReward(reward, language, config, version=weights.version)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import shutil
 import signal
 import socket
@@ -39,17 +40,26 @@ def wait_for(condition, seconds=30):
 
 @functools.cache
 def _samples():
-    """What all studies begin with: its films are drawn once."""
     folder = tempfile.TemporaryDirectory()
     return folder, make_samples(Path(folder.name) / "samples")
 
 
-class Study:
-    """A run directory with things to compare, and the process that serves its page."""
+def samples():
+    """What all studies begin with: its films are drawn once."""
+    return _samples()[1]
 
-    def __init__(self, folder, page=PLAIN, port=None):
-        shutil.copytree(_samples()[1].root, folder)
-        self.run = RunDirectory.open(folder)
+
+def picture(page, name):
+    """Keeps a picture of a page, for somebody to look at, where PREFRL_PICTURES names a folder."""
+    if folder := os.environ.get("PREFRL_PICTURES"):
+        page.screenshot(path=f"{folder}/{name}.png")
+
+
+class Served:
+    """A run directory, and the process that serves its page."""
+
+    def __init__(self, run, page=PLAIN, port=None):
+        self.run = run
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = port or free.getsockname()[1]
         self.owner_link = open_page(self.run, PageConfig(**{**vars(page), "port": self.port}))
@@ -57,17 +67,6 @@ class Study:
         self.cookie = f"prefrl_session_{self.port}"
         self.people = People(self.run.people)
         self.process = None
-
-    def add_pairs(self, n, kind="clip"):
-        """More pairs than the samples have, of the same films or texts."""
-        with LabelStore(self.run.labels) as store:
-            there = store.media.of(f"{kind}{i}{side}" for i in range(4) for side in "ab")
-            media = list(there.values())
-            queries = [Query(f"{kind}-more{i}", f"{kind}l{i}", f"{kind}r{i}") for i in range(n)]
-            for i, query in enumerate(queries):
-                for item, medium in ((query.left, media[i % 8]), (query.right, media[(i + 1) % 8])):
-                    store.media.add(item, medium.media_id, medium.media_type)
-            store.add_queries(queries, priorities=[9.0 - i / n for i in range(n)])
 
     def link(self, name):
         return invite(self.run, name)
@@ -121,6 +120,25 @@ class Study:
         return [event for event in self.events() if event.answer is not None]
 
 
+class Study(Served):
+    """One with things to compare."""
+
+    def __init__(self, folder, page=PLAIN, port=None):
+        shutil.copytree(samples().root, folder)
+        super().__init__(RunDirectory.open(folder), page, port)
+
+    def add_pairs(self, n, kind="clip"):
+        """More pairs than the samples have, of the same films or texts."""
+        with LabelStore(self.run.labels) as store:
+            there = store.media.of(f"{kind}{i}{side}" for i in range(4) for side in "ab")
+            media = list(there.values())
+            queries = [Query(f"{kind}-more{i}", f"{kind}l{i}", f"{kind}r{i}") for i in range(n)]
+            for i, query in enumerate(queries):
+                for item, medium in ((query.left, media[i % 8]), (query.right, media[(i + 1) % 8])):
+                    store.media.add(item, medium.media_id, medium.media_type)
+            store.add_queries(queries, priorities=[9.0 - i / n for i in range(n)])
+
+
 @contextlib.contextmanager
 def serving(folder, page=PLAIN):
     study = Study(RunDirectory(folder / "study").root, page)
@@ -142,14 +160,14 @@ def chromium():
 class Visitor:
     """Somebody at the page, in a browser profile of their own."""
 
-    def __init__(self, browser, link, **options):
+    def __init__(self, browser, link, *, begins=True, **options):
         self.context = browser.new_context(
             **({"viewport": {"width": 1280, "height": 800}} | options)
         )
         self.faults = []
         self.page = self.tab()
         self.page.goto(link)
-        if "/dashboard" not in link:
+        if begins and "/dashboard" not in link:
             self.begin()
 
     def tab(self):

@@ -22,11 +22,11 @@ import asyncio, json
 import httpx
 
 from clip_viewer.app import create_app
-from prefrl.commands.page import _viewer_config, page_of
+from prefrl.commands.page import viewer_config, page_of
 from prefrl.runtime.rundir import RunDirectory
 
 run = RunDirectory(sys.argv[1])
-config = _viewer_config(run, page_of(run), {"title": "watched"})
+config = viewer_config(run, page_of(run), {"title": "watched"})
 app = create_app(config)
 headers = json.loads(sys.argv[2])
 

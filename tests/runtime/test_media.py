@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from prefrl.runtime.media import add_medium
+from prefrl.runtime.media import add_file, add_medium
 from prefrl.runtime.rundir import RunDirectory
 
 
@@ -34,7 +34,7 @@ def test_the_same_content_is_one_file(folder):
 
 
 def test_another_type_is_refused(folder):
-    with pytest.raises(ValueError, match="expected one of video/webm, application/json"):
+    with pytest.raises(ValueError, match="expected one of video/webm, video/mp4, application/json"):
         add_medium(folder, b"<script>", "text/html")
     assert not list(folder.iterdir())
 
@@ -57,3 +57,17 @@ def test_a_writer_that_is_killed_leaves_all_of_it_or_nothing(folder, point, is_t
     assert [path.read_bytes() for path in found] == [b"a film"] * is_there
     add_medium(folder, b"a film", "video/webm")
     assert len(list(folder.glob("*.webm"))) == 1
+
+
+def test_a_long_film_is_copied_with_the_same_name(folder, tmp_path):
+    content = bytes(range(256)) * 10_000
+    (tmp_path / "film.mp4").write_bytes(content)
+    media_id = add_file(folder, tmp_path / "film.mp4", "video/mp4")
+    assert media_id == add_medium(folder, content, "video/mp4")
+    assert [path.name for path in folder.iterdir()] == [f"{media_id}.mp4"]
+    assert (folder / f"{media_id}.mp4").read_bytes() == content
+    with pytest.raises(ValueError, match="expected one of"):
+        add_file(folder, tmp_path / "film.mp4", "text/html")
+    with pytest.raises(FileNotFoundError):
+        add_file(folder, tmp_path / "none.mp4", "video/mp4")
+    assert len(list(folder.iterdir())) == 1

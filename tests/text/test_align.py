@@ -37,7 +37,7 @@ def better(summary, n_errors=2):
     return summary["gold_after"] - summary["gold_before"] > n_errors * error**0.5
 
 
-@pytest.mark.parametrize("method", ["ppo", "raft", "dpo", "best-of-n"])
+@pytest.mark.parametrize("method", ["ppo", "grpo", "rloo", "raft", "dpo", "best-of-n"])
 def test_a_tiny_model_learns_what_the_answers_prefer(config, method):
     config = replace(config, method=method)
     if method == "dpo":
@@ -47,7 +47,7 @@ def test_a_tiny_model_learns_what_the_answers_prefer(config, method):
             finetune=replace(config.finetune, epochs=12),
             loss=PairLossConfig(beta=0.3),
         )
-    if method == "raft":
+    if method in ("raft", "grpo", "rloo"):
         config = replace(config, per_prompt=8)
     result = align(config)
     assert better(result.summary)
@@ -193,7 +193,7 @@ def test_the_same_seed_gives_the_same_numbers(config, tmp_path):
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
 
 
-@pytest.mark.parametrize("method", ["ppo", "raft", "dpo"])
+@pytest.mark.parametrize("method", ["ppo", "grpo", "raft", "dpo"])
 def test_a_run_that_is_stopped_goes_on_bit_for_bit(config, tmp_path, method):
     config = replace(
         config,

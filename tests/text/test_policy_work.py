@@ -1,5 +1,6 @@
 """The work with a policy in several processes: it comes to what it comes to in one."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from prefrl.errors import ConfigError
 from prefrl.runtime.parallel import ALONE
 from prefrl.text.methods.examples import BAD, GOOD, Example
 from prefrl.text.methods.finetune import FinetuneConfig
+from prefrl.text.methods.groups import GrpoConfig, RlooConfig
 from prefrl.text.methods.ppo import PpoConfig
 from prefrl.text.methods.raft import RaftConfig
 from prefrl.text.nets.generate import SamplingConfig
@@ -35,6 +37,10 @@ PPO = PpoConfig(
 )
 # 7 examples: batches of 4 and of 3.
 TUNING = FinetuneConfig(epochs=2, batch_size=4, microbatch=2, learning_rate=1e-3)
+GROUPS = {
+    "grpo": GrpoConfig(1e-3, kl_coef=0.1, n_epochs=2, n_minibatches=3, microbatch=3),
+    "rloo": RlooConfig(1e-3, kl_coef=0.1, n_epochs=2, n_minibatches=3, microbatch=3),
+}
 TUNED = {"dpo": (1, 2), "ipo": (1, 2), "rrhf": (1, 2), "kto": None}
 
 
@@ -55,6 +61,7 @@ def config_for(method):
         prompts="prompts.txt",
         method=method,
         ppo=PPO,
+        **GROUPS,
         finetune=TUNING,
         raft=RaftConfig(kept=2),
         batch=20,
@@ -106,6 +113,25 @@ def improve(workers):
     return about | state_of(work)
 
 
+def learn_in_groups(method, workers):
+    # 5 prompts with 4 responses each: minibatches of 7, 7 and 6.
+    work = work_for(method, workers)
+    language = work.policy.language
+    responses = [
+        replace(one, tokens=one.tokens[n % 3 :]) for one in written(language, 5) for n in range(4)
+    ]
+    scores = torch.linspace(-1, 1, 20).sin()
+
+    def batches():
+        rows = [work.improve(responses, scores)]
+        kept = copy.deepcopy(work.state_dict())
+        rows.append(work.improve(responses, -scores))
+        work.load_state_dict(kept, ())
+        return [*rows, work.improve(responses, scores.flip(0))]
+
+    return {"rows": first_told(work, workers, batches), **state_of(work)}
+
+
 def learn_the_best(workers):
     # 5 prompts of which 2 responses are kept: gradient steps on 4, 4 and 2, in two passes.
     work = work_for("raft", workers)
@@ -149,6 +175,7 @@ def all_of_it(workers):
     return {
         "ppo": improve(workers),
         "raft": learn_the_best(workers),
+        **{method: learn_in_groups(method, workers) for method in GROUPS},
         "sample": sample(workers),
         **{method: tune(method, workers) for method in TUNED},
     }
@@ -164,7 +191,7 @@ def together(request, tmp_path_factory):
     return in_processes(all_of_it, tmp_path_factory.mktemp("launch"), size=request.param)
 
 
-@pytest.mark.parametrize("method", ["ppo", "raft", *TUNED])
+@pytest.mark.parametrize("method", ["ppo", "raft", *GROUPS, *TUNED])
 def test_several_processes_give_the_loss_the_gradient_and_the_parameters_of_one(
     method, alone, together
 ):
@@ -186,7 +213,7 @@ def test_several_processes_give_the_loss_the_gradient_and_the_parameters_of_one(
         assert any(name.startswith("value_model") for name in two["grads"])
 
 
-@pytest.mark.parametrize("method", ["ppo", "raft", *TUNED])
+@pytest.mark.parametrize("method", ["ppo", "raft", *GROUPS, *TUNED])
 def test_all_processes_end_with_the_same_parameters_bit_for_bit(method, together):
     first, *others = (told[method] for told in together)
     for other in others:

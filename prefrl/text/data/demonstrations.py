@@ -84,6 +84,11 @@ def read_demonstrations(
         ConfigError: If there is nothing, or a row has none of the forms: with its number, from 1.
         MissingExtraError: If ``datasets`` is needed and not installed.
     """
+    if config.is_soft:
+        raise ConfigError(
+            "expected no data.preference and data.margin for demonstrations, of which the best "
+            "response is learned whole; leave these options out."
+        )
     seen = Seen() if seen is None else seen
     rows = numbered_rows(path, "demonstrations", config)
     return [_demonstration(row, where, config, seen, chat=chat) for where, row in rows]

@@ -15,6 +15,7 @@ What has another form is mapped by ``DataConfig``: which of its columns is which
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -26,8 +27,8 @@ from prefrl.text.data.sources import SourceConfig
 
 __all__ = ["DataConfig", "Seen", "in_our_form", "places_of"]
 
-_COLUMNS = ("prompt", "chosen", "rejected", "completion", "label", "system")
-_OURS = frozenset((*_COLUMNS, "messages", "text", "response", "responses", "ranks", "scores"))
+_COLUMNS = ("prompt", "chosen", "rejected", "completion", "label", "system", "preference")
+_OURS = frozenset((*_COLUMNS[:-1], "messages", "text", "response", "responses", "ranks", "scores"))
 _SAID = ("chosen", "rejected", "completion", "response", "messages")
 _ONLY_OURS = frozenset(("chosen", "completion", "response", "responses", "messages"))
 _LABELS = {"true": True, "false": False}
@@ -52,6 +53,12 @@ class DataConfig(SourceConfig):
     """Column that says whether these are good, where it has another name."""
     system: str | None = None
     """Column of system messages, where it has another name."""
+    preference: str | None = None
+    """Column with P(chosen is better), in [0, 1], of pairs: a soft preference, for the reward and
+    for dpo. Below one half it is the other one that is better, and one half is a tie."""
+    margin: str | None = None
+    """Column that says by how much chosen is better, or the difference of two, as in
+    score_chosen-score_rejected; a margin that the scores are to keep (Touvron et al. 2023)."""
     too_long: Literal["refuse", "drop", "cut-prompt", "cut-response"] = "refuse"
     """What is done with what is longer than the model's context: cut-prompt leaves the end of a
     prompt, cut-response the beginning of a response."""
@@ -63,6 +70,11 @@ class DataConfig(SourceConfig):
                 "expected too_long to be refuse, drop, cut-prompt or cut-response, got "
                 f"{self.too_long!r}."
             )
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether strengths of preferences are read."""
+        return self.preference is not None or self.margin is not None
 
     @property
     def mapping(self) -> dict[str, str]:
@@ -122,15 +134,18 @@ def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: b
     if mapping:
         others = {k: v for k, v in row.items() if k not in mapping.values()}
         row = others | {ours: row[theirs] for ours, theirs in mapping.items() if theirs in row}
-    is_mapped = bool(mapping.keys() - {"system"})
+    is_mapped = bool(mapping.keys() - {"system", "preference"})
     form = None if is_mapped else next((form for form in _FORMS if form.fits(row)), None)
     if form is None and _is_transcript(row):
         form = _TRANSCRIPT
     read = _OURS if form is None else {*form.columns, "system"}
     seen.forms[_name_of(row) if form is None else form.name] += 1
-    seen.unread.update(k for k in row if k not in read)
+    soft = {"preference", config.margin, *(config.margin or "").split("-")}
+    seen.unread.update(k for k in row if k not in read and not (config.is_soft and k in soft))
+    strength = {"strength": _strength(row, where, config)} if config.is_soft else {}
     try:
         told = _ours(row) if form is None else form.read(row, chat) | {"system": row.get("system")}
+        told = told | strength
         return _with_system(told) if told.get("system") else told
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         name = "messages of text" if form is None else form.name
@@ -138,6 +153,34 @@ def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: b
             f"expected {name} in {where}, got {json.dumps(row, default=str)[:120]}; mend this row, "
             "or leave it out."
         ) from error
+
+
+def _strength(row: Mapping[str, Any], where: str, config: DataConfig) -> tuple[float, float]:
+    """P(chosen is better), and by how much the better one is better at least.
+
+    Raises:
+        ConfigError: If a column is missing, or holds no such number.
+    """
+    try:
+        return _told_strength(row, config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            "expected a number in [0, 1] as data.preference, and a finite one as data.margin, in "
+            f"{where}, got {json.dumps(row, default=str)[:120]}; name the columns that hold them."
+        ) from error
+
+
+def _told_strength(row: Mapping[str, Any], config: DataConfig) -> tuple[float, float]:
+    margin = 0.0
+    if config.margin is not None and config.margin in row:
+        margin = float(row[config.margin])
+    elif config.margin is not None:
+        better, _, worse = config.margin.partition("-")
+        margin = float(row[better]) - float(row[worse])
+    preference = float(margin >= 0) if config.preference is None else float(row["preference"])
+    if not (0 <= preference <= 1 and math.isfinite(margin)):
+        raise ValueError
+    return preference, abs(margin)
 
 
 def places_of(row: Mapping[str, Any]) -> tuple[float, ...]:

@@ -18,6 +18,7 @@ from prefrl.core.labels import DATASET
 from prefrl.core.store import LabelStore, Submission
 from prefrl.errors import ConfigError
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.strengths import Strength, keep_strengths
 from prefrl.text.data.items import Items
 from prefrl.text.data.prompts import PromptText
 from prefrl.text.data.records import Preferences, Ranking
@@ -33,9 +34,12 @@ _OF_DATA = "d"  # begins the ids of its queries
 
 def bring_in(items: Items, run: RunDirectory) -> None:
     """Puts what data says into a new run: responses, answers, and which single ones are good."""
+    strengths: dict[tuple[str, str], Strength] = {}
     with LabelStore(run.labels) as store:
-        take_in(items, Responses(run), store)
+        take_in(items, Responses(run), store, strengths=strengths)
     run.taken.mkdir(exist_ok=True)
+    if strengths:
+        keep_strengths(run, strengths)
     labelled = [(response.id, is_good) for response, is_good in items.labelled]
     run.write_json(_told(run), {"labelled": labelled, "counts": dict(items.counts)})
 
@@ -67,6 +71,7 @@ def take_in(
     store: LabelStore,
     *,
     beat: Callable[[], None] = lambda: None,
+    strengths: dict[tuple[str, str], Strength] | None = None,
 ) -> list[Query]:
     """Stores what data prefers as answers. Done again, it adds nothing.
 
@@ -79,6 +84,7 @@ def take_in(
         responses: Where they are kept.
         store: Where queries and answers go.
         beat: Called again and again while it goes on.
+        strengths: Is told how strong answers are, where that is known.
 
     Returns:
         The queries, each once.
@@ -86,7 +92,7 @@ def take_in(
     answered: list[tuple[Query, Submission]] = []
     found: list[Response] = [response for response, _ in items.labelled]
     n_ratings: Counter[str] = Counter()
-    for said, places in items.rankings:
+    for number, (said, places) in enumerate(items.rankings):
         beat()
         found += said
         ranks: dict[str, float] = {}
@@ -94,7 +100,12 @@ def take_in(
             ranks.setdefault(item.id, rank)
         for query, answer in _pairs(ranks):
             n_ratings[query.id] += 1
-            answered.append((query, _submission(query, answer, n_ratings[query.id])))
+            given = _submission(query, answer, n_ratings[query.id])
+            answered.append((query, given))
+            if strengths is not None and number in items.strengths:
+                share, margin = items.strengths[number]
+                of_left = share if query.left == said[0].id else 1 - share
+                strengths[query.id, given.annotator_id] = Strength(of_left, margin)
     responses.keep(found, beat=beat)
     for start in range(0, len(answered), _BATCH):
         beat()
@@ -126,7 +137,10 @@ def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels:
     if n_labels:
         return
     labels = [(_name(one.prompt, one.response), one.is_good) for one in preferences.labelled]
-    found = examples_of(takes, _comparisons(comparable), labels)
+    said = _comparisons(comparable)
+    if takes == "pairs":  # one that is no tie is enough: not all need be looked at
+        said = itertools.islice((c for c in said if c.answer is not Answer.TIE), 1)
+    found = examples_of(takes, list(said), labels)
     if takes == "single responses" and len(found) < 2:
         raise ConfigError(
             f"expected at least two responses in {path} that are good or bad for {method}, but "
@@ -139,15 +153,13 @@ def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels:
         )
 
 
-def _comparisons(rankings: Sequence[Ranking]) -> list[Comparison]:
+def _comparisons(rankings: Sequence[Ranking]) -> Iterator[Comparison]:
     """What ``take_in`` will make of them, without a model's tokens."""
-    found = []
     for ranking in rankings:
         ranks: dict[str, float] = {}
         for text, rank in zip(ranking.responses, ranking.ranks, strict=True):
             ranks.setdefault(_name(ranking.prompt, text), rank)
-        found += [Comparison(query, answer) for query, answer in _pairs(ranks)]
-    return found
+        yield from (Comparison(query, answer) for query, answer in _pairs(ranks))
 
 
 def _name(prompt: PromptText, text: str) -> str:

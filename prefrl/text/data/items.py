@@ -15,7 +15,7 @@ from prefrl.text.responses import Prompt, Response, same_ids
 
 __all__ = ["Items", "as_items", "described", "fitted"]
 
-_AT_ONCE = 256
+_AT_ONCE = 1024  # rows whose texts are tokenised together, on all cores
 _SHOWN = 160  # letters of an example
 _TOO_LONG, _CUT, _EMPTY, _EQUAL = "too long", "cut", "empty", "equal"
 
@@ -27,6 +27,8 @@ class Items:
     rankings: list[tuple[list[Response], tuple[float, ...]]] = field(default_factory=list)
     """Responses to one prompt, at least two of them different, and their places: the lowest is the
     best."""
+    strengths: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """By the place of a pair: P(its first response is better), and the margin, where told."""
     labelled: list[tuple[Response, bool]] = field(default_factory=list)
     """Single responses, and whether they are good."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -73,6 +75,8 @@ def as_items(
             beat()
             kept = [one for one in zip(found, ranking.ranks, strict=False) if one[0].text.strip()]
             if len({response.tokens for response, _ in kept}) > 1:
+                if ranking.strength is not None:
+                    items.strengths[len(items.rankings)] = ranking.strength
                 items.rankings.append(([r for r, _ in kept], tuple(rank for _, rank in kept)))
             elif found and len(kept) == len(found):
                 counts[_EQUAL] += 1
@@ -102,20 +106,26 @@ def _tokenised(
         part = rows[start : start + _AT_ONCE]
         texts = [text for row in part for text in row.texts]
         ids = iter(language.tokenizer(texts, add_special_tokens=False)["input_ids"])
-        for row in part:
-            prompt = _prompt(language, row, chat=chat)
+        for row, prompt in zip(part, _prompts(language, part, chat=chat), strict=True):
             said = [language.response_of(prompt, text, same_ids(next(ids))) for text in row.texts]
             found, how = fitted(said, language, too_long=too_long, where=row.where)
             counts.update(how)
             yield found
 
 
+def _prompts(language: LanguageModel, rows: Sequence[_Row], *, chat: bool) -> list[Prompt]:
+    try:
+        prompts = language.prompts([row.prompt for row in rows], chat=chat)
+    except ConfigError:  # of one of them: which
+        prompts = [_prompt(language, row, chat=chat) for row in rows]
+    return [replace(prompt, tokens=same_ids(prompt.tokens)) for prompt in prompts]
+
+
 def _prompt(language: LanguageModel, row: _Row, *, chat: bool) -> Prompt:
     try:
-        prompt = language.prompt(row.prompt, chat=chat)
+        return language.prompt(row.prompt, chat=chat)
     except ConfigError as error:
         raise ConfigError(f"{row.where}: {error}") from error
-    return replace(prompt, tokens=same_ids(prompt.tokens))
 
 
 def fitted(

@@ -53,6 +53,9 @@ class Ranking:
     """The place of each; the lowest is the best, and equal ones are ties."""
     where: str = field(default="a ranking", compare=False)
     """Where it was read."""
+    strength: tuple[float, float] | None = None
+    """Of a pair: P(the first one is better), and by how much the better one is at least better, in
+    units of scores; None where nothing was told."""
 
     def pairs(self) -> Iterator[tuple[int, int]]:
         """All K (K - 1) / 2 pairs of places, ties included."""
@@ -161,6 +164,11 @@ def _judged(
     told: Any, where: str, config: DataConfig, seen: Seen, *, chat: bool
 ) -> Ranking | Labelled:
     row = in_our_form(told, where, config, seen, chat=chat)
+    if config.is_soft and not (isinstance(row, dict) and "chosen" in row):
+        raise ConfigError(
+            f"expected pairs with data.preference and data.margin, got something else in {where}; "
+            "leave these options out, or that row."
+        )
     try:
         if "label" in row:
             if not isinstance(row["label"], bool):
@@ -170,7 +178,11 @@ def _judged(
             return Labelled(prompt, text, row["label"], where)
         if "chosen" in row:
             prompt, texts = _split(row.get("prompt"), [row["chosen"], row["rejected"]])
-            return Ranking(prompt, texts, (1, 2), where)
+            if "strength" not in row:
+                return Ranking(prompt, texts, (1, 2), where)
+            share = row["strength"][0]  # P(chosen is better)
+            places = (1, 1) if share == 0.5 else (1, 2) if share > 0.5 else (2, 1)
+            return Ranking(prompt, texts, places, where, row["strength"])
         ranks = places_of(row)
         prompt, texts = _split(row.get("prompt"), row["responses"])
         if len(ranks) != len(texts) or len(texts) < 2 or not all(map(math.isfinite, ranks)):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prefrl.core.comparisons import Comparison
+from prefrl.core.comparisons import Judgement
 from prefrl.core.verdicts import wins_of
 
 __all__ = [
@@ -35,21 +35,24 @@ class Example:
     """Of the responses, the best first. One alone is good or bad."""
     ranks: tuple[float, ...]
     """Their places; the lowest is the best, and equal ones are ties."""
+    strength: tuple[float, float] = (1.0, 0.0)
+    """Of a pair: P(the first one is better), and by how much it is better at least."""
 
 
-def pairs_of(comparisons: Iterable[Comparison]) -> list[Example]:
+def pairs_of(comparisons: Iterable[Judgement]) -> list[Example]:
     """Chosen and rejected responses, in the order of the answers; no ties, no skips."""
     found = []
     for comparison in comparisons:
-        query = comparison.query
-        if comparison.preference == 1.0:
-            found.append(Example((query.left, query.right), (1.0, 2.0)))
-        elif comparison.preference == 0.0:
-            found.append(Example((query.right, query.left), (1.0, 2.0)))
+        query, share = comparison.query, comparison.preference
+        if share is None or share == 0.5:
+            continue
+        ids = (query.left, query.right) if share > 0.5 else (query.right, query.left)
+        strength = (max(share, 1 - share), comparison.margin)
+        found.append(Example(ids, (1.0, 2.0), strength))
     return found
 
 
-def rankings_of(comparisons: Iterable[Comparison]) -> list[Example]:
+def rankings_of(comparisons: Iterable[Judgement]) -> list[Example]:
     """Rankings, in the order of the answers; a pair on its own is a ranking of two.
 
     A group of which all pairs are answered is one ranking: by points, one for each response that
@@ -57,7 +60,7 @@ def rankings_of(comparisons: Iterable[Comparison]) -> list[Example]:
     Of a group with a skip, the pairs that are answered are rankings of two. What has no order at
     all is left out.
     """
-    by_group: dict[str, list[Comparison]] = {}
+    by_group: dict[str, list[Judgement]] = {}
     for number, comparison in enumerate(comparisons):
         by_group.setdefault(comparison.query.group or f" {number}", []).append(comparison)
     found = []
@@ -67,7 +70,7 @@ def rankings_of(comparisons: Iterable[Comparison]) -> list[Example]:
     return [example for example in found if len(set(example.ranks)) > 1]
 
 
-def _ranking(group: Sequence[Comparison]) -> Example | None:
+def _ranking(group: Sequence[Judgement]) -> Example | None:
     """The ranking that the answers about all pairs of a group come to; None if one is missing."""
     preferences: dict[tuple[str, str], list[float]] = {}
     for comparison in group:
@@ -88,7 +91,7 @@ def _ranking(group: Sequence[Comparison]) -> Example | None:
 
 
 def single_responses_of(
-    comparisons: Iterable[Comparison], labels: Iterable[tuple[str, bool]]
+    comparisons: Iterable[Judgement], labels: Iterable[tuple[str, bool]]
 ) -> list[Example]:
     """Responses that are good or bad, each once: what won more often than it lost is good.
 
@@ -106,7 +109,7 @@ def single_responses_of(
 
 
 def examples_of(
-    takes: Takes, comparisons: Sequence[Comparison], labels: Iterable[tuple[str, bool]]
+    takes: Takes, comparisons: Sequence[Judgement], labels: Iterable[tuple[str, bool]]
 ) -> list[Example]:
     """What a method learns from.
 

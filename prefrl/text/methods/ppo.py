@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,13 +26,12 @@ from prefrl.text.methods.advantages import (
     whiten,
 )
 from prefrl.text.methods.finetune import demonstration_loss
-from prefrl.text.nets.logprobs import Batch, collate
+from prefrl.text.methods.rollout import roll_out
+from prefrl.text.nets.logprobs import Batch
 from prefrl.text.nets.policy import Policy
 from prefrl.text.responses import Response
 
 __all__ = ["Ppo", "PpoConfig"]
-
-_CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -214,26 +213,12 @@ class Ppo:
     def _roll_out(
         self, responses: Sequence[Response], scores: Tensor
     ) -> tuple[_Rollout, dict[str, float]]:
-        config, batch = self._config, collate(responses, self.policy.device)
-        parts, states = [], []
-        mine = torch.arange(len(responses), device=self.policy.device)
-        alone = self._workers.size == 1  # the states of all are too much to send
-        for chosen in torch.split(mine[self._workers.share(len(responses))], _CHUNK):
-            piece = batch.rows(chosen)
-            piece = self.policy.prepare(piece) if alone else piece
-            said = self.policy.evaluate(piece)
-            reference = self.policy.reference_logprobs(piece)
-            parts.append((said.logprobs, said.values, said.entropy, reference))
-            if piece.states is not None:
-                states.append(piece.states)
-        logprobs, values, entropy, reference = (
-            self._workers.join(torch.cat(part)) for part in zip(*parts, strict=True)
-        )
-        if states:
-            batch = replace(batch, states=torch.cat(states))
+        config = self._config
+        said = roll_out(self.policy, responses, self._workers)
+        batch, logprobs, values = said.batch, said.logprobs, said.values
         mask = batch.mask
         rewards = token_rewards(
-            scores.to(mask.device), logprobs, reference, mask, kl_coef=self.kl_coef
+            scores.to(mask.device), logprobs, said.reference, mask, kl_coef=self.kl_coef
         )
         if config.whiten_rewards:
             rewards = whiten(rewards, mask, shift_mean=False)
@@ -241,9 +226,9 @@ class Ppo:
             rewards, values, mask, gamma=config.gamma, gae_lambda=config.gae_lambda
         )
         row = {
-            "kl": float(((logprobs - reference) * mask).sum(1).mean()),
+            "kl": said.kl,
             "kl_coef": self.kl_coef,
-            "entropy": float(masked_mean(entropy, mask)),
+            "entropy": float(masked_mean(said.entropy, mask)),
         }
         return _Rollout(batch, logprobs, values, advantages, returns), row
 

@@ -42,9 +42,28 @@ _BETA = 0.1
 _SIMPO_BETA = 2.0
 
 
-def dpo_loss(margin: Tensor, *, beta: float) -> Tensor:
-    """``-log sigmoid(beta h)``: Rafailov et al. 2023 (arXiv 2305.18290), equation 7."""
-    return -functional.logsigmoid(beta * margin)
+def dpo_loss(
+    margin: Tensor,
+    *,
+    beta: float,
+    preference: Tensor | float = 1.0,
+    offset: Tensor | float = 0.0,
+) -> Tensor:
+    """``-log sigmoid(beta h)``: Rafailov et al. 2023 (arXiv 2305.18290), equation 7.
+
+    Where it is known how strong a preference is, ``-p log sigmoid(beta h - m) - (1 - p) log
+    sigmoid(m - beta h)``: with p as in cDPO, of each pair its own (Mitchell 2023), and the offset
+    m, of which the reward of the better one is to be higher (Amini et al. 2024, arXiv 2402.10571).
+
+    Args:
+        margin: h, shape (B,).
+        beta: Weight of the reference.
+        preference: P(chosen is better), shape (B,) or one number.
+        offset: By how much it is better at least, in units of rewards, shape (B,) or one number.
+    """
+    scaled = beta * margin - offset
+    right, wrong = functional.logsigmoid(scaled), functional.logsigmoid(-scaled)
+    return -preference * right - (1 - preference) * wrong
 
 
 def cdpo_loss(margin: Tensor, *, beta: float, flip_rate: float) -> Tensor:

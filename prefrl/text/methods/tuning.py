@@ -23,6 +23,7 @@ from prefrl.text.methods.preference_losses import (
     TUNING_METHODS,
     PairLossConfig,
     TuningMethod,
+    dpo_loss,
 )
 from prefrl.text.methods.response_losses import kto_baseline
 from prefrl.text.nets.logprobs import Batch, collate
@@ -103,12 +104,14 @@ def on_examples(
     if takes == "single responses":
         labelled = [(said[0], ranks[0] == GOOD) for said, ranks in judged]
         return on_single_responses(policy, labelled, **told)
-    return on_pairs(policy, [(said[0], said[1]) for said, _ in judged], **told)
+    strengths = [example.strength for example in examples]
+    return on_pairs(policy, [(said[0], said[1]) for said, _ in judged], strengths, **told)
 
 
 def on_pairs(
     policy: Policy,
     pairs: Sequence[tuple[Response, Response]],
+    strengths: Sequence[tuple[float, float]] | None = None,
     *,
     method: str,
     loss: PairLossConfig,
@@ -121,6 +124,7 @@ def on_pairs(
     Args:
         policy: Is changed in place.
         pairs: Chosen and rejected.
+        strengths: Of each, P(chosen is better) and its margin, which dpo alone learns.
         method: One of ``PAIR_METHODS``.
         loss: Its numbers.
         config: Settings.
@@ -143,7 +147,13 @@ def on_pairs(
         ratios = summed - torch.stack([reference[r.id] for r in both])
         terms = ratios if how.needs_reference else summed / _lengths(batch)
         chosen, rejected = terms.chunk(2)
-        value = how.function(chosen, rejected, loss).mean()
+        if strengths is None or method != "dpo":
+            value = how.function(chosen, rejected, loss).mean()
+        else:
+            share, offset = torch.tensor([strengths[i] for i in examples], device=policy.device).T
+            beta = loss.beta_or(0.1)
+            told = dpo_loss(chosen - rejected, beta=beta, preference=share, offset=offset)
+            value = told.mean()
         return value, _of_pairs(scale * terms.detach(), summed.detach())
 
     return Finetuning(policy, len(pairs), loss_of, config=config, seed=seed, workers=workers)

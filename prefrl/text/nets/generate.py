@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from prefrl.errors import ConfigError
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Prompt, Response
 
-__all__ = ["SamplingConfig", "check_lengths", "left_padded", "sample_responses"]
+__all__ = ["SamplingConfig", "check_lengths", "drawn_at", "left_padded", "sample_responses"]
 
+_KEPT = 0.75  # of the rows that are computed; if so few are left, the others are dropped
 _COLDEST = 1e-4  # divided by much less, logits in float32 become infinite
 
 
@@ -90,41 +92,113 @@ def sample_responses(
 ) -> list[Response]:
     """Draws a response to each prompt.
 
+    A prompt that comes several times is read once, and a response that has come to its end is no
+    longer computed.
+
     Args:
         language: Who responds.
         prompts: B prompts; the same one may come several times.
         config: Settings.
         generator: Of the draws, on the CPU: the same one gives the same responses.
     """
-    model = language.model
-    device = next(model.parameters()).device
-    ids, mask = left_padded([prompt.tokens for prompt in prompts], device)
-    ends = sorted(language.end_tokens) if config.stop_at_end else []
-    positions = (mask.cumsum(1) - 1).clamp(min=0)  # of the left padding: anything, it is masked
-    done = torch.zeros(len(prompts), dtype=torch.bool)
-    drawn: list[Tensor] = []
-    cache = None
-    for _ in range(config.max_new_tokens):
-        output = model(
+    ends = torch.tensor(sorted(language.end_tokens) if config.stop_at_end else [], dtype=torch.long)
+    states = _States(language, prompts)
+    going = torch.arange(len(prompts))  # the rows that have not come to their end
+    drawn = torch.full((len(prompts), config.max_new_tokens), -1)
+    for place in range(config.max_new_tokens):
+        logits = states.logits[:, : language.n_vocabulary].float().cpu() / config.temperature
+        # One number for each row, also for those that are done: what the others draw is the same.
+        numbers = torch.rand(len(prompts), 1, generator=generator, dtype=torch.float64)
+        chosen = drawn_at(logits[states.places_of(going)].softmax(-1), numbers[going])
+        drawn[going, place] = chosen
+        is_open = ~torch.isin(chosen, ends)
+        going, chosen = going[is_open], chosen[is_open]
+        if not len(going) or place + 1 == config.max_new_tokens:
+            break
+        states.go_on(going, chosen)
+    return [_response(language, *pair) for pair in zip(prompts, drawn.tolist(), strict=True)]
+
+
+def drawn_at(probabilities: Tensor, numbers: Tensor) -> Tensor:
+    """What is drawn from distributions by numbers of a uniform one, in [0, 1): inverse transform.
+
+    One number for a row is enough, where ``torch.multinomial`` draws one for each id.
+
+    Args:
+        probabilities: Shape (B, V).
+        numbers: Shape (B, 1), of float64.
+
+    Returns:
+        Ids, shape (B,).
+    """
+    sums = probabilities.cumsum(1, dtype=torch.float64)
+    places = torch.searchsorted(sums, numbers * sums[:, -1:], right=True)
+    return places[:, 0].clamp(max=probabilities.shape[1] - 1)
+
+
+class _States:
+    """What a model makes of prompts and of responses so far: rows of its cache, and its logits.
+
+    Args:
+        language: The model.
+        prompts: B prompts.
+    """
+
+    def __init__(self, language: LanguageModel, prompts: Sequence[Prompt]) -> None:
+        self._model = language.model
+        self._device = next(self._model.parameters()).device
+        different = list(dict.fromkeys(prompt.tokens for prompt in prompts))
+        row_of = {tokens: row for row, tokens in enumerate(different)}
+        rows = torch.tensor([row_of[prompt.tokens] for prompt in prompts])
+        self._read(different)
+        if hasattr(self._cache, "batch_select_indices"):
+            self._select(rows)
+            self.logits = self.logits[rows.to(self._device)]
+        else:  # a cache whose rows cannot be chosen
+            self._read([prompt.tokens for prompt in prompts])
+        self._rows = torch.arange(len(prompts))
+
+    def _read(self, prompts: Sequence[Sequence[int]]) -> None:
+        ids, self._mask = left_padded(prompts, self._device)
+        # Of the left padding: anything, it is masked.
+        self._positions = (self._mask.cumsum(1) - 1).clamp(min=0)
+        self._cache = None
+        self._forward(ids, self._positions)
+        self._positions = self._positions[:, -1:]
+
+    def places_of(self, rows: Tensor) -> Tensor:
+        """Where the logits of some of the B rows are."""
+        return torch.searchsorted(self._rows, rows)
+
+    def go_on(self, rows: Tensor, tokens: Tensor) -> None:
+        """Goes on with some rows, each with a token; what others get does not matter."""
+        places = self.places_of(rows)
+        if len(rows) <= _KEPT * len(self._rows) and hasattr(self._cache, "batch_select_indices"):
+            self._select(places)
+            self._rows, places = rows, torch.arange(len(rows))
+        ids = torch.zeros(len(self._rows), 1, dtype=torch.long)
+        ids[places, 0] = tokens
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(ids), 1)], dim=1)
+        self._positions = self._positions + 1
+        self._forward(ids.to(self._device), self._positions)
+
+    def _select(self, places: Tensor) -> None:
+        """Leaves some rows, or takes some of them several times."""
+        places = places.to(self._device)
+        self._cache.batch_select_indices(places)
+        self._mask, self._positions = self._mask[places], self._positions[places]
+
+    def _forward(self, ids: Tensor, positions: Tensor) -> None:
+        output = self._model(
             input_ids=ids,
-            attention_mask=mask,
+            attention_mask=self._mask,
             position_ids=positions,
-            past_key_values=cache,
+            past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        cache = output.past_key_values
-        logits = output.logits[:, -1, : language.n_vocabulary].float().cpu() / config.temperature
-        chosen = torch.multinomial(logits.softmax(-1), 1, generator=generator)  # (B, 1)
-        drawn.append(torch.where(done[:, None], -1, chosen))
-        done |= torch.isin(chosen[:, 0], torch.tensor(ends, dtype=torch.long))
-        if bool(done.all()):
-            break
-        ids = chosen.to(device)
-        mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
-        positions = positions[:, -1:] + 1
-    rows = torch.cat(drawn, dim=1).tolist()
-    return [_response(language, *pair) for pair in zip(prompts, rows, strict=True)]
+        self._cache: Any = output.past_key_values
+        self.logits: Tensor = output.logits[:, -1]
 
 
 def _response(language: LanguageModel, prompt: Prompt, row: list[int]) -> Response:

@@ -20,6 +20,7 @@ from prefrl.core.ensemble import Aggregate, aggregate, as_judge
 from prefrl.core.normalize import MemberNormalizer
 from prefrl.errors import ConfigError
 from prefrl.text.nets.adapters import AdapterConfig, adapter_parts, add_adapters, reset_adapters
+from prefrl.text.nets.classifiers import GivenReward
 from prefrl.text.nets.logprobs import Batch, collate
 from prefrl.text.nets.models import LanguageModel, blocks_of, freeze_below, no_dropout, trunk_of
 from prefrl.text.responses import Response
@@ -75,6 +76,8 @@ class TextReward(nn.Module):
             newest sample: demonstrations (Ouyang et al. 2022, arXiv 2203.02155, section 3.5).
         shares: Whether a trunk of which no layer is trained may have the parameters of the language
             model instead of a copy: where nothing else trains these either.
+        given: What the members were learned to be elsewhere, instead of the language model with
+            fresh heads: each fit starts from them, with their scores on the scale that they have.
     """
 
     input_shift: Tensor
@@ -87,6 +90,7 @@ class TextReward(nn.Module):
         *,
         zero_at: Sequence[Response] = (),
         shares: bool = False,
+        given: Sequence[GivenReward] = (),
     ) -> None:
         super().__init__()
         self.config = config
@@ -94,13 +98,12 @@ class TextReward(nn.Module):
         """Responses that have the score 0 on average."""
         self.n_members = config.members
         """M."""
-        trunk, trained = _made_trunk(language, config, shares=shares)
-        n_trunks = config.members if config.ensemble == "models" else 1
-        shared = {id(p): p for p in trunk.parameters() if not p.requires_grad}
-        trunks = [trunk, *(copy.deepcopy(trunk, dict(shared)) for _ in range(n_trunks - 1))]
+        trunks = _made_trunks(language, config, shares=shares, given=given)
         self._trunks = trunks  # a list: what is saved and moved is said below
-        self._pretrained = [] if config.lora.used else [p.detach().clone() for p in trained]
-        width = int(language.model.config.hidden_size)
+        # All begin as the same one, or each as it was given.
+        self._pretrained = [_copies(t, config) for t in (trunks if given else trunks[:1])]
+        self._given = given
+        width = int(trunks[0].config.hidden_size)
         self._width = width
         self.weight = nn.Parameter(torch.zeros(config.members, width))
         self.bias = nn.Parameter(torch.zeros(config.members))
@@ -134,18 +137,20 @@ class TextReward(nn.Module):
         sample, so that its first steps are neither tiny nor huge.
         """
         with torch.no_grad():
-            for trunk in self._trunks:
+            for place, trunk in enumerate(self._trunks):
                 if self.config.lora.used:
                     reset_adapters(trunk, generator)
                     continue
-                kept = iter(self._pretrained)
+                kept = iter(self._pretrained[place % len(self._pretrained)])
                 for p in trunk.parameters():
                     if p.requires_grad:
                         p.copy_(next(kept))
             drawn = torch.randn(self.weight.shape, generator=generator)
             self.weight.copy_(drawn / math.sqrt(self._width + 1))
             self.bias.zero_()
-        if self._recent:
+            for place, member in enumerate(self._given):
+                self.weight[place], self.bias[place] = member.weight, member.bias
+        if self._recent and not self._given:
             with as_judge(self):
                 self.before.calibrate(self._raw(self._recent))
 
@@ -156,7 +161,7 @@ class TextReward(nn.Module):
         as they are, heads learn from those alone.
         """
         self._recent = items = [item for group in groups for item in group]
-        if self.config.train_layers == 0:
+        if self.config.train_layers == 0 and not self._given:
             features = self._kept_features(items)
             std = features.std(0, correction=0)
             self.input_shift.copy_(features.mean(0))
@@ -182,7 +187,7 @@ class TextReward(nn.Module):
                 after.shift += left * after.scale / after.target_std
 
     def collate(self, items: Sequence[Response]) -> Batch | Tensor:
-        """Tokens; or features (B, D), kept by response, where the trunk never changes."""
+        """Tokens; or features, kept by response, of trunks that are fixed: (B, D), or (B, M, D)."""
         if self.config.train_layers == 0:
             return self._kept_features(items)
         return collate(items, self.weight.device)
@@ -191,7 +196,10 @@ class TextReward(nn.Module):
         """Scores before the last normalisation, with gradient, shape (M, B)."""
         if isinstance(batch, Tensor):
             inputs = (batch - self.input_shift) / self.input_scale
-            raw = self.weight @ inputs.T + self.bias[:, None]
+            if inputs.dim() == 2:
+                raw = self.weight @ inputs.T + self.bias[:, None]
+            else:  # a trunk for each member
+                raw = (inputs * self.weight).sum(2).T + self.bias[:, None]
         else:
             states = [_last_states(trunk, batch) for trunk in self._trunks]
             raw = torch.stack(
@@ -220,13 +228,21 @@ class TextReward(nn.Module):
         Returns:
             The trunk, which is this model's own, and the head's weight, (D,), and bias, ().
         """
-        members = slice(0, None, len(self._trunks))
+        of_first = [m for m in self.members() if m.trunk is self._trunks[0]]
+        weights, biases = zip(*((m.weight, m.bias) for m in of_first), strict=True)
+        return self._trunks[0], torch.stack(weights).mean(0), torch.stack(biases).mean()
+
+    @torch.no_grad()
+    def members(self) -> list[GivenReward]:
+        """Each member: its trunk, which is this model's own, and a head with all normalisation."""
         before, after = self.before, self.after
-        scale = (before.scale * after.scale)[members] / (before.target_std * after.target_std)
-        weight = self.weight[members] / self.input_scale  # (M', D)
-        bias = self.bias[members] - weight @ self.input_shift - before.shift[members]
-        bias = bias / scale - (after.shift / after.scale)[members] * after.target_std
-        return self._trunks[0], (weight / scale[:, None]).mean(0), bias.mean()
+        scale = before.scale * after.scale / (before.target_std * after.target_std)  # (M,)
+        weight = self.weight / self.input_scale  # (M, D)
+        bias = self.bias - weight @ self.input_shift - before.shift
+        bias = bias / scale - after.shift / after.scale * after.target_std
+        weight = weight / scale[:, None]
+        trunks = [self._trunks[m % len(self._trunks)] for m in range(self.n_members)]
+        return [GivenReward(*each) for each in zip(trunks, weight, bias, strict=True)]
 
     def _raw(self, items: Sequence[Response]) -> Tensor:
         """Scores before any normalisation, without gradient, shape (M, B)."""
@@ -239,13 +255,15 @@ class TextReward(nn.Module):
 
     @torch.no_grad()
     def _kept_features(self, items: Sequence[Response]) -> Tensor:
-        if len(self._features) > _MOST_FEATURES:
+        if len(self._features) * len(self._trunks) > _MOST_FEATURES:
             self._features.clear()
         new = list({r.id: r for r in items if r.id not in self._features}.values())
         new.sort(key=lambda r: len(r.prompt_tokens) + len(r.tokens))  # less to fill up
         for start in range(0, len(new), _CHUNK):
             chunk = new[start : start + _CHUNK]
-            states = _last_states(self._trunks[0], collate(chunk, self.weight.device))
+            batch = collate(chunk, self.weight.device)
+            each = [_last_states(trunk, batch) for trunk in self._trunks]
+            states = each[0] if len(each) == 1 else torch.stack(each, 1)
             self._features |= zip((r.id for r in chunk), states, strict=True)
         return torch.stack([self._features[r.id] for r in items])
 
@@ -256,22 +274,46 @@ def _last_states(trunk: nn.Module, batch: Batch) -> Tensor:
     return states[torch.arange(len(states), device=states.device), batch.last].float()
 
 
-def _made_trunk(
-    language: LanguageModel, config: TextRewardConfig, *, shares: bool
-) -> tuple[nn.Module, list[nn.Parameter]]:
-    """A trunk, and what is to be trained of it."""
+def _made_trunks(
+    language: LanguageModel,
+    config: TextRewardConfig,
+    *,
+    shares: bool,
+    given: Sequence[GivenReward],
+) -> list[nn.Module]:
+    """A trunk for all members, or for each; what is to be trained of them is marked so."""
+    different = list({id(member.trunk): member.trunk for member in given}.values())
+    if len(different) > 1:  # each its own, also where two are the same
+        different = [member.trunk for member in given]
+        different = [copy.deepcopy(t) if t in different[:n] else t for n, t in enumerate(different)]
+        return [_prepared(trunk, config) for trunk in different]
     is_fixed = config.lora.used or config.train_layers == 0
-    kept = language.model.parameters() if shares and is_fixed else ()
-    trunk = copy.deepcopy(trunk_of(language.model), {id(p): p for p in kept}).float().eval()
+    kept = language.model.parameters() if shares and is_fixed and not given else ()
+    whole = different[0] if given else trunk_of(language.model)
+    trunk = _prepared(copy.deepcopy(whole, {id(p): p for p in kept}), config)
+    n_trunks = config.members if config.ensemble == "models" else 1
+    shared = {id(p): p for p in trunk.parameters() if not p.requires_grad}
+    return [trunk, *(copy.deepcopy(trunk, dict(shared)) for _ in range(n_trunks - 1))]
+
+
+def _prepared(trunk: nn.Module, config: TextRewardConfig) -> nn.Module:
+    """A trunk without dropout, with adapters if it is to have some."""
+    trunk = trunk.float().eval()
     no_dropout(trunk)
     if config.lora.used:
         generator = torch.Generator().manual_seed(0)
-        n_layers = config.train_layers
-        return trunk, add_adapters(trunk, config.lora, generator=generator, n_layers=n_layers)
-    trained = freeze_below(trunk, config.train_layers)
+        add_adapters(trunk, config.lora, generator=generator, n_layers=config.train_layers)
+        return trunk
+    freeze_below(trunk, config.train_layers)
     if config.train_layers == 0:
         trunk.requires_grad_(False)
-    return trunk, trained
+    return trunk
+
+
+def _copies(trunk: nn.Module, config: TextRewardConfig) -> list[Tensor]:
+    """What a trunk began as, of what is trained of it; adapters are drawn anew."""
+    trained = (p for p in trunk.parameters() if p.requires_grad)
+    return [] if config.lora.used else [p.detach().clone() for p in trained]
 
 
 def _trained_parts(trunk: nn.Module, config: TextRewardConfig) -> nn.Module:

@@ -335,7 +335,7 @@ def test_a_run_on_single_responses_that_is_stopped_goes_on_bit_for_bit(tmp_path)
     state = load_checkpoint(stopped.run.checkpoints).state
     responses = Responses(stopped.run)
     assert state["tuning"]["n_steps"] == 10
-    assert [(responses[name].text, rank) for (name,), (rank,) in state["examples"]] == [
+    assert [(responses[name].text, rank) for (name,), (rank,), _ in state["examples"]] == [
         (row["completion"], 1 if row["label"] else 2) for row in single_letters()
     ]
     data.write_text(json.dumps(UP))  # what is trained on is in the checkpoint

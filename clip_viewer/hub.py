@@ -1,0 +1,231 @@
+"""Several studies on one server: a list of them, one sign-in for all, and each below a path.
+
+A study is the same application as where it is served alone, with its own guard; only who may come
+in is common to all. It is opened when somebody asks for it, and closed when its folder is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from clip_viewer.app import Entry, add_pages, cookie_at, create_app, explain_refusals
+from clip_viewer.config import ViewerConfig
+from clip_viewer.guard import Guard, person_of, session_of
+from clip_viewer.messages import SignedInOut, SignIn, StudiesOut, StudyOut
+from clip_viewer.news import RunNews
+from clip_viewer.people import People, Person, write_token
+from clip_viewer.session import sign_in, sign_out
+from clip_viewer.tally import Presence
+from prefrl.core.glance import glance
+from prefrl.errors import ConfigError, StoreError
+
+__all__ = ["BELOW", "Found", "Hub", "Shelf"]
+
+BELOW = "/r/"
+"""Where the studies are, each by its path."""
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A study that can be served."""
+
+    path: str
+    """Its place below ``BELOW``: letters and digits."""
+    name: str
+    """What whoever serves it calls it: its folder."""
+    config: ViewerConfig
+    """What is served. Its people are not asked for; their file names the study."""
+    elsewhere: str | None = None
+    """Where it is served already, by another process."""
+
+
+class Shelf(Protocol):
+    """Where studies come from."""
+
+    def look(self) -> list[Found]:
+        """Those that there are now."""
+        ...
+
+    def take(self, found: Found) -> bool:
+        """Claims a study for this server; False if another process serves it."""
+        ...
+
+    def give_back(self, path: str) -> None:
+        """This server does not serve it any more."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Open:
+    app: FastAPI
+    presence: Presence
+
+
+class Hub:
+    """An ASGI application.
+
+    Args:
+        config: Where it is served, and to whom; its store, media and metrics are not used.
+        shelf: The studies.
+    """
+
+    def __init__(self, config: ViewerConfig, shelf: Shelf) -> None:
+        self._config = config
+        self._shelf = shelf
+        self._people = People(config.people)
+        self._cookie = cookie_at(config.port)
+        self._lock = threading.Lock()
+        self._found: dict[str, Found] = {}
+        self._looked_at = -_SECONDS_BETWEEN_LOOKS
+        self._open: dict[str, _Open] = {}
+        self._names: dict[str, str] = {}
+        self._news: dict[str, RunNews] = {}
+        self._app = self._make_app()
+
+    def present(self) -> dict[str, int]:
+        """How many people are at the page of each study that is open, by its path."""
+        return {path: one.presence.n_present() for path, one in list(self._open.items())}
+
+    def close(self) -> None:
+        """Closes all studies."""
+        with self._lock:
+            for path in list(self._open):
+                self._close(path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on to the study that it is about, or answers it."""
+        if scope["type"] == "http" and scope["path"].startswith(BELOW):
+            path, slash, rest = scope["path"].removeprefix(BELOW).partition("/")
+            opened = await run_in_threadpool(self._study, path) if slash else None
+            if opened is not None:
+                await opened.app({**scope, "path": f"/{rest}"}, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _study(self, path: str) -> _Open | None:
+        """The study at a path, opened if it is not; None if it cannot be served."""
+        with self._lock:
+            self._look()
+            if path in self._open:
+                return self._open[path]
+            found = self._found.get(path)
+            if found is None or not self._shelf.take(found):
+                return None
+            try:
+                self._open[path] = self._opened(found)
+            except (ConfigError, StoreError) as error:
+                self._shelf.give_back(path)
+                _log.warning("%s cannot be served: %s", found.name, error)
+                return None
+            return self._open[path]
+
+    def _opened(self, found: Found) -> _Open:
+        presence = Presence()
+        entry = Entry(self._people, self._cookie, self._name(found))
+        return _Open(create_app(found.config, presence=presence, entry=entry), presence)
+
+    def _name(self, found: Found) -> str:
+        """What browsers keep things of a study under; of a copy of a folder it is another one."""
+        if found.path not in self._names:
+            self._names[found.path] = f"{People(found.config.people).study}-{found.path}"
+        return self._names[found.path]
+
+    def _close(self, path: str) -> None:
+        self._open.pop(path).app.state.close()
+        self._shelf.give_back(path)
+
+    def _look(self) -> None:
+        if time.monotonic() - self._looked_at < _SECONDS_BETWEEN_LOOKS:
+            return
+        self._found = {found.path: found for found in self._shelf.look()}
+        for path in [path for path in self._open if path not in self._found]:
+            self._close(path)
+        self._looked_at = time.monotonic()
+
+    def _studies(self, person: Person) -> StudiesOut:
+        with self._lock:
+            self._look()
+            found = list(self._found.values())
+        rows = [self._row(one, person) for one in found]
+        return StudiesOut(studies=sorted(rows, key=lambda row: (row.waiting == 0, row.name)))
+
+    def _row(self, found: Found, person: Person) -> StudyOut:
+        config = found.config
+        looked = glance(Path(config.store))
+        news = self._news.setdefault(
+            found.path,
+            RunNews(None, config.status, finished=config.finished, trains=config.trains),
+        )
+        opened = self._open.get(found.path)
+        counts, n_people = looked if looked is not None else (None, 0)
+        return StudyOut(
+            path=f"{BELOW}{found.path}/",
+            # One that has no people yet has nothing in anybody's browser.
+            study=self._name(found) if config.people.is_file() else None,
+            name=found.name,
+            title=config.title,
+            goal=config.goal,
+            answered=counts.answered + counts.skipped if counts else 0,
+            wanted=config.budget if config.trains or counts is None else counts.queries,
+            waiting=counts.open if counts else 0,
+            people=n_people,
+            here=opened.presence.n_present() if opened else 0,
+            phase=news.agent(for_owner=False).phase if counts else None,
+            elsewhere=found.elsewhere if person.role == "owner" else found.elsewhere and "",
+        )
+
+    def _make_app(self) -> FastAPI:
+        @contextlib.asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            yield
+            self.close()
+
+        app = FastAPI(
+            title="prefrl hub", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+        )
+
+        def signed_in(person: Person, session: str) -> SignedInOut:
+            return SignedInOut(
+                annotator=person.name,
+                role=person.role,
+                token=write_token(session),
+                study=self._people.study,
+            )
+
+        @app.post("/api/session")
+        async def enter(told: SignIn, request: Request, response: Response) -> SignedInOut:
+            entered = await sign_in(self._people, self._cookie, told.token, request, response)
+            return signed_in(entered[1], entered[0])
+
+        @app.delete("/api/session", status_code=204)
+        async def leave(request: Request, response: Response) -> None:
+            await sign_out(self._people, self._cookie, request, response)
+
+        @app.get("/api/me")
+        async def me(request: Request) -> SignedInOut:
+            return signed_in(person_of(request.scope), session_of(request.scope))
+
+        @app.get("/api/studies")
+        async def studies(request: Request) -> StudiesOut:
+            return await run_in_threadpool(self._studies, person_of(request.scope))
+
+        add_pages(app, {"/": "studies.html"}, self._people.study)
+        explain_refusals(app)
+        app.add_middleware(
+            Guard, people=self._people, hosts=self._config.hosts, cookie=self._cookie
+        )
+        return app

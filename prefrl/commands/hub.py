@@ -1,0 +1,75 @@
+"""Where several runs are served together: which folder, at which address, and who may come in.
+
+``prefrl serve FOLDER`` notes its address in ``FOLDER/.serve`` and holds a lock there while it
+lives. A run below such a folder leaves its page to it: two servers of one run would know nothing of
+what the other has shown in another tab.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from prefrl.runtime.role import is_taken
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["HUB", "OPENED", "STANDS_BY", "hub_above", "hub_of", "link_to", "path_of"]
+
+HUB = "serve"
+"""The lock that ``prefrl serve`` holds in its own folder."""
+OPENED = "serve"
+"""The lock that it holds in each run whose page it serves."""
+STANDS_BY = "standing by"
+"""What the process of a run's own page says of itself while ``prefrl serve`` has the page."""
+
+_HIGHEST = 6  # folders above a run
+
+
+def hub_of(folder: Path) -> RunDirectory:
+    """What ``prefrl serve`` keeps about a folder: its people, its address, its lock."""
+    return RunDirectory(folder.resolve() / ".serve")
+
+
+def hub_above(run: RunDirectory) -> Path | None:
+    """The folder above a run that is served as a whole at this moment; None if there is none."""
+    for folder in run.root.resolve().parents[:_HIGHEST]:
+        hub = hub_of(folder)
+        if hub.page.is_file() and hub.locks.is_dir() and is_taken(hub, HUB):
+            return folder
+    return None
+
+
+def path_of(folder: Path, run: Path) -> str:
+    """The place of a run on the server of a folder: it follows from where it lies, and stays."""
+    told = run.resolve().relative_to(folder.resolve()).as_posix()
+    return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def link_to(
+    folder: Path,
+    name: str,
+    *,
+    role: Literal["annotator", "owner"] | None = None,
+    run: RunDirectory | None = None,
+) -> str:
+    """Lets somebody in to all runs of a folder.
+
+    Args:
+        folder: That is served, or was.
+        name: Who.
+        role: What they may do; None: what they could, at first an annotator.
+        run: Which of the runs the link opens; None opens the list.
+
+    Returns:
+        A link that works once, within a week.
+
+    Raises:
+        ConfigError: If that cannot be a name.
+    """
+    from clip_viewer.people import People
+
+    hub = hub_of(folder)
+    token = People(hub.people).invite(name, role=role)
+    place = "" if run is None else f"r/{path_of(folder, run.root)}/"
+    return f"{hub.read_json(hub.page)['address']}{place}#enter={token}"

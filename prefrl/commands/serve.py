@@ -1,0 +1,246 @@
+"""``prefrl serve``: one address for the labelling pages of all runs below a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from prefrl.commands.console import console, print_link
+from prefrl.commands.hub import HUB, OPENED, STANDS_BY, hub_of, link_to, path_of
+from prefrl.commands.page import PageConfig, check_page, page_of, viewer_config
+from prefrl.control.roles import role_command
+from prefrl.core.store import LabelStore
+from prefrl.errors import ConfigError, PrefrlError, RoleError, StoreError
+from prefrl.runtime.role import Heartbeat, StopSignal, is_taken, only_one, read_status
+from prefrl.runtime.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from clip_viewer.hub import Found
+
+__all__ = ["RunShelf", "Serve", "find_runs", "serve"]
+
+_DEEPEST = 5
+_SECONDS_FOR_A_LOCK = 1.0  # whoever asks whether it is free has it for a moment
+_SECONDS_BETWEEN_FILMS = 5.0
+_SECONDS_AFTER_THE_LAST = 300.0  # for which films are drawn when nobody is at a page any more
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serves the labelling pages of all runs and label folders below a folder at one address."""
+
+    folder: tyro.conf.Positional[Path]
+    """Where the runs are, in this folder or in folders in it. What comes and goes is noticed."""
+    invite: str | None = None
+    """Print a sign-in link to all of them for somebody of this name, and do no more."""
+    page: PageConfig = field(default_factory=PageConfig)
+    """Where it is served. Instructions and shares are those of each run's own page."""
+
+
+def serve(command: Serve) -> None:
+    """Serves until it is told to stop; or prints a link."""
+    folder = command.folder.resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"expected a folder with runs below it, but {command.folder} is none.")
+    hub = hub_of(folder)
+    if command.invite is not None:
+        if not hub.page.is_file():
+            raise ConfigError(f"expected a folder that is served; begin: prefrl serve {folder}")
+        print_link(f"For {command.invite}", link_to(folder, command.invite))
+        return
+    page = check_page(command.page)
+    hub.locks.mkdir(parents=True, exist_ok=True)
+    try:
+        with StopSignal() as stop, only_one(hub, HUB, patience=_SECONDS_FOR_A_LOCK):
+            _serve(folder, page, stop)
+    except RoleError:
+        link = link_to(folder, command.page.name, role="owner")
+        print_link("The folder is served already. To label, open", link)
+
+
+def _serve(folder: Path, page: PageConfig, stop: StopSignal) -> None:
+    from clip_viewer.hub import Hub
+    from clip_viewer.serve import serve_app
+
+    hub = hub_of(folder)
+    host = f"127.0.0.1:{page.port}"
+    if page.expose and page.hosts:
+        host = page.hosts[0] if ":" in page.hosts[0] else f"{page.hosts[0]}:{page.port}"
+    hub.write_json(hub.page, {"address": f"http://{host}/"})
+    config = viewer_config(hub, page, {"title": folder.name})
+    shelf = RunShelf(folder, page)
+    app = Hub(config, shelf)
+    link = link_to(folder, page.name, role="owner")
+    is_told = False
+
+    def tick() -> None:
+        nonlocal is_told
+        if not is_told:
+            is_told = True  # it listens since before the first tick
+            print_link("To label, open", link)
+        shelf.tend(app.present())
+
+    try:
+        serve_app(app, config, on_tick=tick, should_stop=lambda: stop.requested)
+    finally:
+        app.close()
+        shelf.close()
+    console.print(f"No longer served; prefrl serve {folder} goes on.", soft_wrap=True)
+
+
+def find_runs(folder: Path) -> list[RunDirectory]:
+    """The runs and label folders below a folder that have something to label, by name.
+
+    Args:
+        folder: Where to look; not behind links, and not in what is hidden.
+    """
+    found = list[RunDirectory]()
+    ahead = [(folder, 0)]
+    while ahead:
+        place, depth = ahead.pop()
+        run = RunDirectory(place)
+        try:
+            if run.config.is_file():
+                if run.labels.is_file():
+                    found.append(run)
+                continue  # in a run there is no other
+            if depth < _DEEPEST:
+                ahead += [
+                    (Path(entry.path), depth + 1)
+                    for entry in os.scandir(place)
+                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+                ]
+        except OSError:
+            continue  # it went away meanwhile, or is nobody's business
+    return sorted(found, key=lambda run: str(run.root))
+
+
+@dataclass
+class _Taken:
+    """A run whose page this process serves."""
+
+    run: RunDirectory
+    heartbeat: Heartbeat
+    lock: contextlib.ExitStack
+    has_films: bool
+    renderer: subprocess.Popen[bytes] | None = None
+    seen_at: float = 0.0
+    looked_at: float = -_SECONDS_BETWEEN_FILMS
+
+
+class RunShelf:
+    """The runs below a folder, for the server of all of them.
+
+    Args:
+        folder: Where they are.
+        page: Where the server listens.
+    """
+
+    def __init__(self, folder: Path, page: PageConfig) -> None:
+        self._folder = folder
+        self._page = page
+        self._taken: dict[str, _Taken] = {}
+        self._runs: dict[str, RunDirectory] = {}
+
+    def look(self) -> list[Found]:
+        """Those that there are now; what cannot be read is left out."""
+        found: list[Found] = []
+        self._runs = {path_of(self._folder, run.root): run for run in find_runs(self._folder)}
+        for path, run in self._runs.items():
+            with contextlib.suppress(PrefrlError):
+                found.append(self._found(path, run))
+        return found
+
+    def _found(self, path: str, run: RunDirectory) -> Found:
+        from clip_viewer.hub import Found
+
+        own = page_of(run) if run.page.is_file() else PageConfig()
+        config = viewer_config(run, self._page.for_run(own), run.read_json(run.config))
+        elsewhere = None
+        if path not in self._taken and _is_served_alone(run):
+            elsewhere = f"http://127.0.0.1:{own.port}/"
+        return Found(path, run.root.relative_to(self._folder).as_posix(), config, elsewhere)
+
+    def take(self, found: Found) -> bool:
+        """Claims a run, so that its own page is not served beside this one."""
+        run = self._runs[found.path]
+        lock = contextlib.ExitStack()
+        try:
+            run.make_folders()
+            lock.enter_context(only_one(run, OPENED, patience=_SECONDS_FOR_A_LOCK))
+        except (RoleError, OSError):
+            return False
+        if _is_served_alone(run):
+            lock.close()
+            return False
+        has_films = "env_id" in run.read_json(run.config)
+        self._taken[found.path] = _Taken(run, Heartbeat(run, "viewer"), lock, has_films)
+        return True
+
+    def give_back(self, path: str) -> None:
+        """This server does not serve it any more."""
+        taken = self._taken.pop(path, None)
+        if taken is not None:
+            _end(taken)
+            taken.lock.close()
+
+    def tend(self, present: dict[str, int]) -> None:
+        """Says in each run who is at its page, and has its films drawn.
+
+        Args:
+            present: How many people are at each page that is open.
+        """
+        for path, taken in list(self._taken.items()):
+            n_people = present.get(path, 0)
+            if taken.run.status.is_dir():  # else it has gone away
+                taken.heartbeat.beat("serving", people=n_people)
+            now = time.monotonic()
+            taken.seen_at = now if n_people else taken.seen_at
+            if taken.has_films and now - taken.looked_at >= _SECONDS_BETWEEN_FILMS:
+                taken.looked_at = now
+                _draw(taken, is_wanted=now - taken.seen_at < _SECONDS_AFTER_THE_LAST)
+
+    def close(self) -> None:
+        """Gives all back."""
+        for path in list(self._taken):
+            self.give_back(path)
+
+
+def _is_served_alone(run: RunDirectory) -> bool:
+    """Whether a process of the run's own serves its page, or is about to."""
+    if not run.locks.is_dir() or not is_taken(run, "viewer"):
+        return False
+    status = read_status(run, "viewer")
+    return status is None or status.state != STANDS_BY
+
+
+def _draw(taken: _Taken, *, is_wanted: bool) -> None:
+    """Starts what draws the films that are missing, unless a training does; or ends it."""
+    if taken.renderer is not None and taken.renderer.poll() is not None:
+        taken.renderer = None
+    if not is_wanted:
+        _end(taken)
+    elif taken.renderer is None and not is_taken(taken.run, "renderer"):
+        with contextlib.suppress(StoreError), LabelStore(taken.run.labels) as store:
+            if not store.media.missing(1):
+                return
+        argv = [*role_command("renderer", taken.run).argv, "--parent", str(os.getpid())]
+        with (taken.run.logs / "renderer.log").open("ab") as log:
+            taken.renderer = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+
+def _end(taken: _Taken) -> None:
+    if taken.renderer is not None:
+        taken.renderer.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            taken.renderer.wait(10)
+        taken.renderer = None

@@ -1,0 +1,1 @@
+"""Films and texts of one's own, compared by people without an agent."""

@@ -1,0 +1,96 @@
+"""What people have answered about films or texts of one's own, as rows of JSON.
+
+::
+
+    {"prompt": …, "chosen": …, "rejected": …, "query": …, "names": [… , … ]}     preference, texts
+    {"chosen": NAME, "rejected": NAME, "query": …}                               preference, films
+    {"prompt": …, "responses": [… ], "ranks": [1, 2], "names": [… , … ]}         ranking, texts
+    {"films": [NAME, … ], "ranks": [1, 2], "query": …}                           ranking, films
+    {"prompt": …, "completion": …, "label": true, "name": …}                     unpaired, texts
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from prefrl.core.store import LabelStore
+from prefrl.core.verdicts import Ranking
+from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.export import Export, Form, Row, export_answers
+from prefrl.runtime.own.folder import MADE_OF
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["export_own"]
+
+
+def export_own(run: RunDirectory, form: Form, *, annotator: str | None = None) -> Export:
+    """The current answers about one's own films or texts.
+
+    Args:
+        run: Made by ``make_folder``.
+        form: Which form.
+        annotator: Whose answers alone; by default the verdict of most on each query.
+
+    Raises:
+        ConfigError: If an annotator is named who has given no answer, or the form makes no sense
+            for films.
+        NotEnoughDataError: If there are no answers, or none that the form has a place for.
+        RunDirectoryError: While rows are made, if a text is missing or damaged.
+    """
+    is_films = run.read_json(run.config)[MADE_OF]["kind"] == "films"
+    if is_films and form == "unpaired":
+        raise ConfigError(
+            "expected preference, ranking or scores for films, got unpaired: a film is good or bad "
+            "only beside another one."
+        )
+    rows = _FilmRows() if is_films else _TextRows(run)
+    return export_answers(run, rows, form, annotator=annotator)
+
+
+class _FilmRows:
+    """Films are said by their names."""
+
+    def preference(self, query_id: str, better: str, worse: str) -> Row:
+        return {"chosen": better, "rejected": worse, "query": query_id}
+
+    def ranking(self, ranking: Ranking) -> Row:
+        return {"films": list(ranking.items), "ranks": list(ranking.ranks), "query": ranking.name}
+
+    def unpaired(self, item_id: str, label: bool) -> Row:
+        raise NotImplementedError  # export_own has refused it
+
+
+class _TextRows:
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        with LabelStore(run.labels) as store:
+            asked = {item for query in store.queries() for item in (query.left, query.right)}
+            self._media = store.media.of(asked)
+
+    def preference(self, query_id: str, better: str, worse: str) -> Row:
+        chosen, rejected = self._text(better), self._text(worse)
+        told = {"chosen": chosen["response"], "rejected": rejected["response"]}
+        return _to(chosen) | told | {"query": query_id, "names": [better, worse]}
+
+    def ranking(self, ranking: Ranking) -> Row:
+        texts = [self._text(item) for item in ranking.items]
+        told = {"responses": [text["response"] for text in texts], "ranks": list(ranking.ranks)}
+        return _to(texts[0]) | told | {"names": list(ranking.items)}
+
+    def unpaired(self, item_id: str, label: bool) -> Row:
+        text = self._text(item_id)
+        return _to(text) | {"completion": text["response"], "label": label, "name": item_id}
+
+    def _text(self, item_id: str) -> dict[str, Any]:
+        path = self._run.media / f"{self._media[item_id].media_id}.json"
+        try:
+            text: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"expected a text in {path}, but {error}.") from error
+        return text
+
+
+def _to(text: dict[str, Any]) -> Row:
+    """The prompt is always there: TRL's forms have one, if need be an empty one."""
+    return {"prompt": text["prompt"]}

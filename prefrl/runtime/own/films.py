@@ -1,0 +1,169 @@
+"""Films of one's own: what a browser can play, by what is in the file and not by its name."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+
+from prefrl.errors import ConfigError
+
+__all__ = ["Film", "find_films", "look_at", "with_length"]
+
+_SUFFIXES = {".mp4", ".m4v", ".webm"}
+_CODECS = {"video/mp4": {"h264", "av1", "vp9"}, "video/webm": {"vp8", "vp9", "av1"}}
+_PIXELS = {"yuv420p", "yuvj420p"}  # what every browser decodes
+_LARGEST = 512 * 2**20  # bytes: a browser has to load both films of a pair before it shows them
+_HEAD = 4096
+_PICTURES = {b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"}  # these begin as mp4 does
+_CONVERT = (
+    "convert it: ffmpeg -i {name!r} -c:v libx264 -pix_fmt yuv420p -movflags +faststart NEW.mp4"
+)
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film that was looked at."""
+
+    name: str
+    """Its path in the folder."""
+    path: Path
+    """The file."""
+    media_type: str
+    """``video/mp4`` or ``video/webm``."""
+    has_length: bool
+    """Whether the file says how long it is; what a browser has recorded does not."""
+
+
+def find_films(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The films of a folder and of those in it, by name, and what else lies there.
+
+    Files whose names begin with a dot are nobody's.
+
+    Args:
+        folder: Where they are.
+
+    Raises:
+        ConfigError: If it is no folder, or has fewer than two films.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "is not there"
+        raise ConfigError(f"expected a folder of films (mp4, webm), but {folder} {what}.")
+    films, others = list[Path](), list[Path]()
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() or any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        (films if path.suffix.lower() in _SUFFIXES else others).append(path)
+    if len(films) < 2:
+        has = f"{len(films)} film{'' if len(films) == 1 else 's'}"
+        also = f" and {len(others)} other files" if others else ""
+        raise ConfigError(
+            f"expected at least two films to compare (mp4, webm), but {folder} has {has}{also}."
+        )
+    return films, others
+
+
+def look_at(path: Path, folder: Path) -> Film:
+    """Makes sure that a file is a film that browsers play: its header and its first picture.
+
+    Args:
+        path: The file.
+        folder: That its name begins in.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    name = path.relative_to(folder).as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"expected names in UTF-8, got {os.fsencode(path)!r}; rename that film."
+        ) from error
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise ConfigError(
+                f"expected films of at most {_LARGEST // 2**20} MiB, but {path} has "
+                f"{size // 2**20}; shorten it, or encode it smaller."
+            )
+        with path.open("rb") as file:
+            return Film(name, path, *_inside(path, file))
+    except OSError as error:
+        raise ConfigError(f"expected a film at {path}, but {error.strerror or error}.") from error
+
+
+def _inside(path: Path, file: BinaryIO) -> tuple[str, bool]:
+    """The type of a film, and whether it says how long it is."""
+    media_type = _type_by_content(file.read(_HEAD))
+    if media_type is None:
+        raise ConfigError(f"expected a film, mp4 or webm, but {path} is something else.")
+    file.seek(0)
+    try:
+        # The demuxer is named and reads from what is open already: no list of other files, no
+        # address, whatever the content says.
+        with av.open(file, "r", format=media_type.removeprefix("video/")) as container:
+            if not container.streams.video:
+                raise ConfigError(f"expected a film, but {path} has no pictures.")
+            stream = container.streams.video[0]
+            codec, pixels = stream.codec_context.name, stream.codec_context.pix_fmt
+            next(container.decode(stream))
+            has_length = container.duration is not None
+    except ConfigError:
+        raise
+    except (av.FFmpegError, StopIteration, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it has no picture"
+        raise ConfigError(f"expected a film, but {path} cannot be played: {why}.") from error
+    codec = {"libdav1d": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}.get(codec, codec)
+    if codec not in _CODECS[media_type] or (codec == "h264" and pixels not in _PIXELS):
+        how = f"{codec} with {pixels}" if codec == "h264" else codec
+        raise ConfigError(
+            f"expected a film that every browser plays, but {path} is {how}; "
+            f"{_CONVERT.format(name=str(path))}"
+        )
+    return media_type, has_length
+
+
+def _type_by_content(head: bytes) -> str | None:
+    if head[4:8] == b"ftyp":
+        return None if head[8:12] in _PICTURES else "video/mp4"
+    if head.startswith(b"\x1a\x45\xdf\xa3") and b"\x42\x82\x84webm" in head:
+        return "video/webm"
+    return None
+
+
+def with_length(film: Film) -> bytes:
+    """The same pictures in a file that says how long it is: browsers cannot loop the others.
+
+    Raises:
+        ConfigError: If the film breaks off.
+    """
+    made = io.BytesIO()
+    kind = film.media_type.removeprefix("video/")
+    try:
+        with (
+            film.path.open("rb") as file,
+            av.open(file, "r", format=kind) as container,
+            av.open(made, "w", format=kind) as output,
+        ):
+            source = container.streams.video[0]
+            target = output.add_stream_from_template(source)
+            for packet in _packets(container, source):
+                packet.stream = target
+                output.mux(packet)
+    except (av.FFmpegError, ValueError) as error:
+        raise ConfigError(f"expected a whole film, but {film.path} breaks off.") from error
+    return made.getvalue()
+
+
+def _packets(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[av.Packet[Any]]:
+    for packet in container.demux(stream):
+        if packet.dts is not None:  # the last one is empty
+            yield packet

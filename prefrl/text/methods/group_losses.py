@@ -1,0 +1,126 @@
+"""GRPO and RLOO as pure functions: a response is better or worse than others to its prompt.
+
+Both do without values. RLOO is Ahmadian et al. 2024 (arXiv 2402.14740), after Kool et al. 2019;
+GRPO is Shao et al. 2024 (DeepSeekMath, arXiv 2402.03300), with what was found wrong with it since:
+Dr. GRPO (Liu et al. 2025, arXiv 2503.20783) and DAPO (Yu et al. 2025, arXiv 2503.14476). What an
+option is called, and what it does, is as in TRL 1.16.
+
+Shapes: B responses of up to R tokens, G to each prompt, one prompt after the other. ``mask`` says
+which places hold a token that is learned.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "LossType",
+    "ScaleRewards",
+    "clipped_surrogate",
+    "grpo_advantages",
+    "kl_estimate",
+    "rloo_advantages",
+    "row_weights",
+]
+
+LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo"]
+ScaleRewards = Literal["group", "batch", "none"]
+
+_EPS = 1e-4  # TRL's
+
+
+def rloo_advantages(scores: Tensor, n_each: int, *, normalize: bool = False) -> Tensor:
+    """A score less the mean of the others to the same prompt: leave one out.
+
+    Ahmadian et al. 2024, section 3: ``A_i = R_i - 1 / (G - 1) sum_{j != i} R_j``.
+
+    Args:
+        scores: With the KL penalty in them, shape (B,).
+        n_each: G, at least 2.
+        normalize: Whether to bring them to mean 0 and variance 1 over the batch.
+
+    Returns:
+        Shape (B,).
+    """
+    groups = scores.view(-1, n_each)
+    others = (groups.sum(1, keepdim=True) - groups) / (n_each - 1)
+    advantages = (groups - others).flatten()
+    if normalize:
+        advantages = (advantages - advantages.mean()) / (advantages.std() + _EPS)
+    return advantages
+
+
+def grpo_advantages(scores: Tensor, n_each: int, *, scale: ScaleRewards = "group") -> Tensor:
+    """A score less the mean of its group, its own included, by the standard deviation.
+
+    Shao et al. 2024, section 4.1.2. Where all of a group score the same, all are 0.
+
+    Args:
+        scores: Shape (B,).
+        n_each: G, at least 2.
+        scale: By the standard deviation of the group, or of the batch, or, as Dr. GRPO has it, by
+            none: a group counts for more where its scores are nearly the same.
+
+    Returns:
+        Shape (B,).
+    """
+    groups = scores.view(-1, n_each)
+    advantages = groups - groups.mean(1, keepdim=True)
+    if scale == "group":
+        advantages = advantages / (groups.std(1, keepdim=True) + _EPS)
+    elif scale == "batch":
+        advantages = advantages / (scores.std() + _EPS)
+    return advantages.flatten()
+
+
+def kl_estimate(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """KL to the reference at each token, never below 0 (Schulman 2020, "k3").
+
+    ``p_ref / p - log(p_ref / p) - 1``: Shao et al. 2024, equation 4. Of any shape.
+    """
+    difference = reference - logprobs
+    return difference.exp() - difference - 1
+
+
+def clipped_surrogate(
+    log_ratio: Tensor, advantages: Tensor, *, low: float, high: float
+) -> tuple[Tensor, Tensor]:
+    """PPO's clipped surrogate, to be minimised, and where it was clipped.
+
+    Args:
+        log_ratio: Of the policy to the one that drew: of tokens (B, R), or of responses (B,).
+        advantages: Of a shape that goes with it.
+        low: The ratio is clipped below 1 - low.
+        high: The ratio is clipped above 1 + high; DAPO has it higher than low.
+
+    Returns:
+        Losses, and 1 where the clip holds the gradient back; both of the shape of the log-ratio.
+    """
+    ratio = log_ratio.exp()
+    losses = -torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
+    held = ((ratio < 1 - low) & (advantages < 0)) | ((ratio > 1 + high) & (advantages > 0))
+    return losses, held.float()
+
+
+def row_weights(mask: Tensor, *, loss_type: LossType, n_tokens_each: float, longest: int) -> Tensor:
+    """What a token of each response weighs in the loss of a gradient step, shape (B,).
+
+    Args:
+        mask: Of the responses of the step, shape (B, R).
+        loss_type: ``grpo`` means over the tokens of a response, then over responses: a token of a
+            long response weighs less. ``bnpo`` means over all tokens of the step. ``dapo`` does so
+            too, with as many as there are per response in the whole batch: the same where a batch
+            is one step. ``dr_grpo`` divides by a constant, the longest that a response may be.
+        n_tokens_each: Tokens of a response on average, over the batch.
+        longest: Tokens that a response may have at most.
+    """
+    lengths, n = mask.sum(1), len(mask)
+    if loss_type == "grpo":
+        return 1 / (lengths.clamp(min=1) * n)
+    if loss_type == "bnpo":
+        return (1 / lengths.sum().clamp(min=1)).expand(n)
+    each = longest if loss_type == "dr_grpo" else max(n_tokens_each, 1 / n)
+    return torch.full_like(lengths, 1 / (each * n))

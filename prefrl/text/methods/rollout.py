@@ -1,0 +1,66 @@
+"""A batch of responses with what the policy that drew them, and the reference, say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from prefrl.runtime.parallel import Workers
+from prefrl.text.nets.logprobs import Batch, collate
+from prefrl.text.nets.policy import Policy
+from prefrl.text.responses import Response
+
+__all__ = ["Rollout", "roll_out"]
+
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """B responses of up to R tokens; all but the batch of shape (B, R)."""
+
+    batch: Batch
+    """The responses."""
+    logprobs: Tensor
+    """Of their tokens, by the policy that drew them; 0 where there is none."""
+    values: Tensor
+    """Of the states before the tokens."""
+    entropy: Tensor
+    """Of the distributions, in nats."""
+    reference: Tensor
+    """Log-probabilities of the tokens by the reference."""
+
+    @property
+    def kl(self) -> float:
+        """To the reference: the mean over responses of their summed log-ratio, in nats."""
+        return float(((self.logprobs - self.reference) * self.batch.mask).sum(1).mean())
+
+
+@torch.no_grad()
+def roll_out(policy: Policy, responses: Sequence[Response], workers: Workers) -> Rollout:
+    """Looks at responses with the policy as it is now.
+
+    Args:
+        policy: Who drew them.
+        responses: B responses.
+        workers: Share them out among them; each gets all that was found.
+    """
+    batch = collate(responses, policy.device)
+    parts, states = [], []
+    mine = torch.arange(len(responses), device=policy.device)
+    alone = workers.size == 1  # the states of all are too much to send
+    for chosen in torch.split(mine[workers.share(len(responses))], _CHUNK):
+        piece = batch.rows(chosen)
+        piece = policy.prepare(piece) if alone else piece
+        said = policy.evaluate(piece)
+        reference = policy.reference_logprobs(piece)
+        parts.append((said.logprobs, said.values, said.entropy, reference))
+        if piece.states is not None:
+            states.append(piece.states)
+    found = [workers.join(torch.cat(part)) for part in zip(*parts, strict=True)]
+    if states:
+        batch = replace(batch, states=torch.cat(states))
+    return Rollout(batch, *found)
