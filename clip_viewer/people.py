@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prefrl.core.labels import MACHINES
+from prefrl.core.labels import AI, MACHINES, is_person
 from prefrl.errors import ConfigError
 
 __all__ = ["People", "Person", "Role", "write_token"]
@@ -172,9 +172,9 @@ def _hash(secret: str) -> str:
 
 def _checked(name: str) -> str:
     name = unicodedata.normalize("NFC", name).strip()
-    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or name in MACHINES:
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or not is_person(name):
         raise ConfigError(
             f"expected a name of 1 to {_LONGEST_NAME} printable characters other than "
-            f"{', '.join(sorted(MACHINES))}, got {name!r:.80}."
+            f"{', '.join(sorted(MACHINES))} and {AI}…, got {name!r:.80}."
         )
     return name

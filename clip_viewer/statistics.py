@@ -16,7 +16,9 @@ What counts:
   shown could be seen once: a clip to its end, the words of a text.
 - ``gold_error`` is the share of wrong answers to gold pairs. A tie on a pair that has a better side
   is wrong; a skip is left out; so are the answers of whoever said what is right.
-- Agreement is over current labels without skips, of people: the synthetic oracle is none.
+- Agreement is over current labels without skips, of people: the synthetic oracle is none, and a
+  model that judges is none. ``with_people`` says of each such model how many of its answers, to
+  pairs that a person has answered as well, are the same as that person's.
 - The rate per hour is over active time: the time from one answer to the next, as the person's own
   clock has it where known, if it was no more than two minutes. An answer after a pause begins
   afresh. A ranking counts once. Under a minute of active time there is no rate.
@@ -39,7 +41,7 @@ from clip_viewer.agreement import (
 )
 from clip_viewer.tasks import is_later_pair, key_of_answer
 from prefrl.core.comparisons import Answer
-from prefrl.core.labels import MACHINES, LabelEvent, resolve
+from prefrl.core.labels import AI, MACHINES, LabelEvent, is_person, resolve
 from prefrl.core.marks import Mark
 
 __all__ = ["statistics"]
@@ -206,7 +208,7 @@ def _agreement(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, Any]:
     units, categories, rows = list[int](), list[int](), dict[str, int]()
     for (query_id, annotator_id), event in current.items():
         category = _CATEGORIES.get(event.answer) if event.answer else None
-        if category is not None and annotator_id not in MACHINES:
+        if category is not None and is_person(annotator_id):
             units.append(rows.setdefault(query_id, len(rows)))
             categories.append(category)
     counts = tabulate(units, categories, len(_CATEGORIES))
@@ -219,7 +221,24 @@ def _agreement(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, Any]:
         "percent": _share(min(percent, 1.0) * n, n),
         "krippendorff_alpha": krippendorff_alpha(counts),
         "gwet_ac1": gwet_ac1(counts),
+        "with_people": _with_people(current),
     }
+
+
+def _with_people(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, dict[str, Any]]:
+    """How often each model that judges says what a person says; by its name."""
+    said = defaultdict[str, list[LabelEvent]](list)
+    for (query_id, _), event in current.items():
+        if event.answer in _CATEGORIES:
+            said[query_id].append(event)
+    found: dict[str, list[bool]] = {}
+    for events in said.values():
+        people = [event.answer for event in events if is_person(event.annotator_id)]
+        for event in events:
+            if event.annotator_id.startswith(AI):
+                same = found.setdefault(event.annotator_id, [])
+                same += [event.answer is answer for answer in people]
+    return {name: _share(sum(same), len(same)) for name, same in sorted(found.items())}
 
 
 def _share(part: float, n: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from prefrl.commands.benchmark import Benchmark, benchmark
 from prefrl.commands.config_file import read_options, save_options
 from prefrl.commands.console import console, errors
 from prefrl.commands.doctor import Doctor, doctor
+from prefrl.commands.evaluate import Evaluate, evaluate
 from prefrl.commands.export import Export, export
 from prefrl.commands.fit import FitReward, fit
 from prefrl.commands.help import asks_for_help, help_of
@@ -37,10 +38,8 @@ from prefrl.commands.runs import (
 from prefrl.commands.serve import Serve, serve
 from prefrl.commands.sft import Sft, start_sft
 from prefrl.commands.train import (
-    Evaluate,
     Extend,
     Train,
-    evaluate_agent,
     extend_train,
     start_train,
 )
@@ -254,7 +253,7 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Serve: serve,
     Status: status,
     Replay: replay,
-    Evaluate: evaluate_agent,
+    Evaluate: evaluate,
     Watch: watch,
     Report: report,
     Export: export,

@@ -92,12 +92,16 @@ function drawPeople(people) {
   );
 }
 
-function drawAgreement({ pairs, percent: share, krippendorff_alpha: alpha, gwet_ac1: ac1 }) {
+function drawAgreement({ pairs, percent: share, krippendorff_alpha: alpha, gwet_ac1: ac1, with_people }) {
   facts($("agreement"), [
     ["Pairs with several people", whole.format(pairs)],
     ["Same answer", percent(share.value)],
     ["Krippendorff’s alpha", number(alpha, 2)],
     ["Gwet’s AC1", number(ac1, 2)],
+    ...Object.entries(with_people).map(([name, { value, n }]) => [
+      `${name} and people`,
+      `${percent(value)} of ${whole.format(n)}`,
+    ]),
   ]);
   $("agreement-says").textContent =
     pairs === 0

@@ -18,6 +18,8 @@ from prefrl.commands.stopping import show_stopped
 from prefrl.runtime.parallel import launched_as
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand
+from prefrl.runtime.tables import Metrics
+from prefrl.runtime.troubles import troubles_of
 from prefrl.text.config import AlignConfig, align_config_from_json
 from prefrl.text.finish import AlignResult
 from prefrl.text.train import align, resume_alignment
@@ -92,8 +94,15 @@ def _work(begin: Callable[..., AlignResult], config: AlignConfig, page: PageConf
 
         if config.sync:
             progress.start()
+
+        def update(row: Metrics) -> None:
+            progress.update(row)
+            progress.warn(
+                troubles_of(RunDirectory(config.run_path), total_steps=None, finished=False)
+            )
+
         result = begin(
-            on_rollout=progress.update,
+            on_rollout=update,
             on_agent=progress.hear,
             beside=beside,
             on_evaluation=lambda share: progress.say(f"evaluating: {share:.0%}"),
@@ -109,6 +118,8 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
     from prefrl.report.text_page import write_text_report
 
     page, summary = write_text_report(result.run), result.summary
+    for trouble in troubles_of(result.run, total_steps=None, finished=True):
+        errors.print(trouble.text, style="yellow", markup=False, soft_wrap=True)
     console.print(
         f"\n[bold]{config.model}[/] by {config.method}: {_change(summary)}a KL of "
         f"{summary['kl_after']:.1f} nats, from {summary['labels']} labels and "

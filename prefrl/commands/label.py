@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from rich.progress import Progress
@@ -21,12 +22,18 @@ from prefrl.commands.page import (
 )
 from prefrl.commands.samples import make_samples
 from prefrl.commands.sft import is_sft
+from prefrl.control.judging import clips_task
 from prefrl.control.learned.episodes import Drawing
 from prefrl.control.learned.to_label import MADE_FROM, pairs_to_label
 from prefrl.control.roles import role_command
-from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.errors import ConfigError, RoleError, RunDirectoryError
+from prefrl.runtime.judge.config import JudgeConfig, task_for, write_task
 from prefrl.runtime.own.folder import Chosen, Kind, is_own, make_folder
+from prefrl.runtime.role import is_taken
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.supervisor import RoleCommand
+from prefrl.text.judging import check_judge
+from prefrl.text.train import role_command as text_role_command
 
 __all__ = ["Label", "label"]
 
@@ -58,10 +65,18 @@ class Label:
     """Steps per segment, of a dataset's."""
     seed: int = 0
     """Seed of the pairs that are drawn."""
+    oracle: Literal["ai"] | None = None
+    """Have a model answer as well, besides people: ai, with --judge.url and --judge.model, or of
+    texts --judge.local."""
     goal: str | None = None
     """What is better, in your words: shown above each pair, and kept with the run."""
     page: PageConfig = field(default_factory=PageConfig)
     """Where the page is served; what you do not give stays as it was."""
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    """The model that answers with oracle ai."""
+
+    def __post_init__(self) -> None:
+        self.judge.check_for(self.oracle or "human")
 
 
 def label(command: Label) -> None:
@@ -91,16 +106,38 @@ def label(command: Label) -> None:
         link = invite(run, page_of(run).name, role="owner")
         print_link("The page is served already. To label, open", link)
         return
-    link = open_page(run, check_page(command.page, run))
-    config = run.read_json(run.config)
-    has_films = "env_id" in config
-    films = [role_command("renderer", run, essential=False)] if has_films else []
-    serve_page(run, films, on_start=lambda: print_link("To label, open", link))
+    page, config = check_page(command.page, run), run.read_json(run.config)
+    roles = [] if command.oracle is None else [_judge(command, run)]
+    link = open_page(run, page)
+    if "env_id" in config:
+        roles.append(role_command("renderer", run, essential=False))
+    serve_page(run, roles, on_start=lambda: print_link("To label, open", link))
     console.print(f"The page is closed; prefrl label {run.root} opens it again.", soft_wrap=True)
     if is_own(config):
         console.print(f"The answers as lines of JSON: prefrl export {run.root}", soft_wrap=True)
     if MADE_FROM in config:
         console.print(f"Fit a reward to the answers: prefrl fit {run.root} --output REWARD")
+
+
+def _judge(command: Label, run: RunDirectory) -> RoleCommand:
+    """What has a model answer, once it has answered a first question."""
+    told = run.read_json(run.config)
+    if is_taken(run, "judge"):
+        raise RoleError(
+            f"expected {run.root} to have no judge yet, but one is at work; leave --oracle out."
+        )
+    if "env_id" in told:
+        write_task(run, clips_task(command.judge, told))
+        return role_command("judge", run, essential=False)
+    if "method" not in told:
+        raise ConfigError(
+            f"expected clips or responses for a judge, but {run.root} has neither; take the folder "
+            "of a training, or --segments minari:NAME."
+        )
+    task = task_for(command.judge, "responses", told.get("goal"))
+    check_judge(task)
+    write_task(run, task)
+    return text_role_command("judge", run, essential=False)
 
 
 def _make(command: Label) -> None:

@@ -22,11 +22,15 @@ _ROLES = {
     "synthetic": ("agent", "learner", "labeller"),
     "human": ("agent", "learner", "renderer", "viewer"),
     "mixed": ("agent", "learner", "labeller", "renderer", "viewer"),
+    "ai": ("agent", "learner", "judge"),
 }
+_ALL_ROLES = ("agent", "learner", "labeller", "judge", "renderer", "viewer")
 _NOT_FITTED = "not fitted yet: the agent does not learn"
-_SAID_ELSEWHERE = {"answered", "labels", "reward_version", "troubles", "unsaved", "version"}
+_SAID_ELSEWHERE = {
+    "answered", "away", "labels", "reward_version", "spent", "troubles", "unsaved", "version",
+}  # fmt: skip
 """What roles say that has a line of its own: what they said last may be older than that."""
-_SERVE_PEOPLE = ("renderer", "viewer")  # also when there is no training any more
+_SERVE_PEOPLE = ("renderer", "viewer", "judge")  # also when there is no training any more
 
 
 def describe_run(run: RunDirectory) -> Table:
@@ -109,7 +113,7 @@ def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
         expected.discard("learner")
     if "method" in config:  # texts are not filmed
         expected.discard("renderer")
-    said = {role: read_status(run, role) for role in _ROLES["mixed"]}
+    said = {role: read_status(run, role) for role in _ALL_ROLES}
     return {role: status for role, status in said.items() if status or role in expected}
 
 

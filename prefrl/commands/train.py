@@ -18,10 +18,8 @@ from prefrl.commands.progress import TrainingProgress
 from prefrl.commands.stopping import show_stopped
 from prefrl.control.config import TrainConfig, config_from_json, with_settings
 from prefrl.control.films.drawing import begin_check
-from prefrl.control.finish import Result, load_run
+from prefrl.control.finish import Result
 from prefrl.control.learned.to_label import check_has_agent
-from prefrl.control.policies.evaluate import evaluate as run_episodes
-from prefrl.control.policies.kept import choose_policy
 from prefrl.control.process import main as run_role
 from prefrl.control.roles import role_command
 from prefrl.control.train import extend as extend_training
@@ -37,10 +35,8 @@ from prefrl.runtime.troubles import troubles_of
 
 __all__ = [
     "NOTHING_LEARNED",
-    "Evaluate",
     "Extend",
     "Train",
-    "evaluate_agent",
     "extend_train",
     "resume_train",
     "start_train",
@@ -89,24 +85,6 @@ class Extend:
     """Comparisons to ask for, beyond those that the run already had."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer; what you do not give stays as it was."""
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Runs the agent of a run again and compares predicted with true reward."""
-
-    run: tyro.conf.Positional[Path]
-    """Directory of the run, finished or not."""
-    checkpoint: str | None = None
-    """Which policy. best: of those evaluated in training (--evaluate-every). latest: the newest
-    checkpoint, also of a run that is stopped or still training. A number: the one kept at that
-    step. By default the trained policy, or else the latest."""
-    episodes: int = 10
-    """How many episodes."""
-    seed: int = 0
-    """Seed of the environments."""
-    stochastic: bool = False
-    """Let the agent draw its actions instead of taking the most likely ones."""
 
 
 def start_train(command: Train) -> None:
@@ -250,32 +228,3 @@ def open_agent_run(path: Path, *, instead: str) -> RunDirectory:
             f"{instead}."
         )
     return run
-
-
-def evaluate_agent(command: Evaluate) -> None:
-    """Runs some episodes, and says what they came to."""
-    if command.episodes < 1:
-        raise ConfigError(f"episodes must be at least 1, got {command.episodes}.")
-    run = open_agent_run(command.run, instead="its evaluation is in its summary.json and report")
-    policy = choose_policy(run, command.checkpoint)
-    config, agent, net = load_run(run, policy=policy)
-    evaluation = run_episodes(
-        agent,
-        config.env_id,
-        episodes=command.episodes,
-        seed=command.seed,
-        net=net,
-        deterministic=not command.stochastic,
-        max_steps=config.eval_max_steps,
-        env=config.env,
-    )
-    returns = evaluation.returns
-    cut = f", {evaluation.n_cut} of them cut" if evaluation.n_cut else ""
-    judged = "no reward has been learned yet."
-    if net is not None:
-        judged = f"correlation of predicted with true reward {evaluation.correlation:.2f}."
-    console.print(
-        f"{config.env_id}, {policy.name}: true return {returns.mean():,.1f} ± {returns.std():,.1f} "
-        f"over {len(returns)} episodes{cut} (lowest {returns.min():,.1f}, highest "
-        f"{returns.max():,.1f}); {judged}"
-    )

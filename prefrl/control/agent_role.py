@@ -121,12 +121,13 @@ class AgentRole:
             self._say_what_is_wrong()
         if self._stop.requested or self._seconds_unsaved() >= self._config.checkpoint_seconds:
             self.save()
-        return not self._stop.requested
+        return not (self._stop.requested or self.preferences.guard.stops)
 
     @property
     def done(self) -> bool:
-        """Whether all steps are taken."""
-        return self.agent.model.num_timesteps >= self._config.steps
+        """Whether all steps are taken, or the guard has ended the training."""
+        stopped = self.preferences.guard.stops
+        return stopped or self.agent.model.num_timesteps >= self._config.steps
 
     def save(self) -> None:
         """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""

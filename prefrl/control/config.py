@@ -38,6 +38,7 @@ from prefrl.core.plugs import with_names
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.devices import choose_devices
+from prefrl.runtime.judge.config import JudgeConfig
 from prefrl.runtime.options import named_option
 from prefrl.runtime.rundir import RunDirectory
 
@@ -52,7 +53,7 @@ __all__ = [
     "with_settings",
 ]
 
-_ORACLES = ("synthetic", "human", "mixed")
+_ORACLES = ("synthetic", "human", "mixed", "ai")
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ class TrainConfig:
     """The algorithm by which the agent learns from the reward."""
     oracle: Annotated[str, named_option(_ORACLES)] = "synthetic"
     """Who answers. synthetic: compares true returns, with the errors set under teacher. human:
-    whoever opens the labelling page. mixed: people, and synthetic while nobody is there. Or your
-    own, as module:name: a function of two segments, or a class with compare."""
+    whoever opens the labelling page. mixed: people, and synthetic while nobody is there. ai: a
+    model that looks at frames (--judge.url, --judge.model). Or your own, as module:name: a function
+    of two segments, or a class with compare."""
     goal: str | None = None
     """What the agent should do, in your words. People read it above the clips and in the
     instructions. By default prefrl has one for the tasks that it knows, unless the page has
@@ -119,6 +121,8 @@ class TrainConfig:
     """The agent's hyperparameters."""
     env: EnvConfig = field(default_factory=EnvConfig)
     """How the environment is made, beside its id."""
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    """The model that answers with oracle ai."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "eval_episodes", "eval_max_steps", "threads"):
@@ -140,10 +144,11 @@ class TrainConfig:
             raise ConfigError(
                 f"expected track to be one of {', '.join(get_args(Tracker))}, got {self.track!r}."
             )
-        if self.sync and self.asks_people:
+        self.judge.check_for(self.oracle)
+        if self.sync and (self.asks_people or self.oracle == "ai"):
             raise ConfigError(
                 f"expected oracle synthetic with sync, got {self.oracle}: in one process the agent "
-                "would stand still while people look at clips; leave --sync out."
+                "would stand still while clips are looked at; leave --sync out."
             )
         if not self.checkpoint_seconds >= 0:
             raise ConfigError(
@@ -337,6 +342,7 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
         content["figure"] = tuple(content.get("figure", ()))
         agent = AgentConfig(**_tuples(content.pop("agent")))
         env = EnvConfig.from_json(content.pop("env", {"kwargs": {}, "wrapper": []}))
+        judge = JudgeConfig(**content.pop("judge", {}))
         told = content.pop("preferences")
         preferences = PreferenceConfig(
             query=QueryConfig(**told.pop("query")),
@@ -348,7 +354,9 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
             **told,
         )
         run = Path(content.pop("run"))
-        return TrainConfig(run=run, agent=agent, env=env, preferences=preferences, **content)
+        return TrainConfig(
+            run=run, agent=agent, env=env, preferences=preferences, judge=judge, **content
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise RunDirectoryError(
             f"expected a config.json of this release of prefrl, but {error}; read the run with "

@@ -24,6 +24,7 @@ from prefrl.core.selection import Selection
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError
 from prefrl.runtime.fitting import CalibrateOn
+from prefrl.runtime.guard import GuardMode
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.options import named_option
 
@@ -99,6 +100,9 @@ class PreferenceConfig:
     """How they are fitted."""
     off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
     """What off-policy agents do beside relabelling."""
+    guard: GuardMode = "warn"
+    """When the learned reward rises while its members come to differ: say so (warn), also ask about
+    exactly these segments (ask), or end the training there (stop). docs/guard.md has the rule."""
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     """What keeps an on-policy agent curious."""
     teacher: OracleConfig = field(default_factory=OracleConfig)

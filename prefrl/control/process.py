@@ -131,6 +131,33 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     return STOPPED
 
 
+def _judge(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    from prefrl.control.environments.source import EnvConfig
+    from prefrl.control.films.exhibit import JUDGED_SIZE, ClipExhibit
+    from prefrl.control.films.games import open_renderer
+    from prefrl.runtime.judge.config import read_task
+    from prefrl.runtime.judge.server import Server
+    from prefrl.runtime.judge.serving import cache_of, serve_judge
+
+    os.nice(_NICENESS)
+    heartbeat.beat("starting")
+    told, task, cache, items = run.read_json(run.config), read_task(run), cache_of(run), Items(run)
+    env = EnvConfig.from_json(told["env"]) if "env" in told else None
+    gold = None
+    if task.config.true_reward:
+        gold = synthetic_oracle(items, OracleConfig(), seed=0)
+    with (
+        LabelStore(run.labels) as store,
+        open_renderer(told["env_id"], size=JUDGED_SIZE, env=env) as renderer,
+    ):
+        exhibit = ClipExhibit(renderer, n_frames=task.config.frames)
+        serve_judge(
+            Server(task, exhibit, cache), task, cache, store, items,
+            gold=gold, run=run, heartbeat=heartbeat, stop=stop,
+        )  # fmt: skip
+    return STOPPED
+
+
 def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.control.environments.source import EnvConfig
     from prefrl.control.films.renderer import FilmMaker
@@ -159,6 +186,7 @@ _ROLES: dict[str, RoleWork] = {
     "agent": _agent,
     "learner": _learner,
     "labeller": _labeller,
+    "judge": _judge,
     "renderer": _renderer,
 }
 

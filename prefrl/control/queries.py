@@ -138,7 +138,9 @@ class SegmentSource:
     def keep(self, items: Sequence[Segment]) -> None:
         """Keeps segments, and apart from them what only oracles may know."""
         typical_return = self._typical_return()
-        self._items.keep([(s, Truth(self._pool.true_rewards(s), typical_return)) for s in items])
+        # What was kept before may have left the pool.
+        new = [segment for segment in items if segment.id not in self._items]
+        self._items.keep([(s, Truth(self._pool.true_rewards(s), typical_return)) for s in new])
 
     def kept(self, item_id: str) -> Segment:
         """A segment that was kept."""

@@ -25,6 +25,7 @@ from prefrl.control.environments.source import make_env
 from prefrl.control.films.drawing import check_drawable
 from prefrl.control.finish import Result, finish_run
 from prefrl.control.items import Items
+from prefrl.control.judging import clips_task
 from prefrl.control.learned.taking import take_along
 from prefrl.control.learned.to_label import check_has_agent
 from prefrl.control.roles import role_command
@@ -37,6 +38,7 @@ from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.checkpoint import load_checkpoint
 from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.figures import check_figures
+from prefrl.runtime.judge.config import write_task
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory
@@ -95,7 +97,10 @@ def train(
     _check(config, oracle)
     config, _ = with_settings(config)
     content = config_as_json(config)
+    task = clips_task(config.judge, content) if config.oracle == "ai" and oracle is None else None
     run = RunDirectory.create(config.run_path)
+    if task is not None:
+        write_task(run, task)
     run.write_json(run.versions, about_this_release())
     try:
         _take_along(config, run)
@@ -236,7 +241,7 @@ def _check(config: TrainConfig, oracle: AnyOracle | None) -> None:
     check_tracker(config.track)
     check_horizon(config)
     devices_of(config)
-    if config.asks_people:
+    if config.asks_people or config.oracle == "ai":
         check_drawable(config.env_id, config.env)
 
 
@@ -341,7 +346,7 @@ def _roles(config: TrainConfig, run: RunDirectory, *, labels_here: bool) -> list
     """What works on the run, each in a process of its own."""
     roles = [role_command("agent", run), role_command("learner", run)]
     if config.oracle != "human" and not labels_here:
-        roles.append(role_command("labeller", run))
+        roles.append(role_command("judge" if config.oracle == "ai" else "labeller", run))
     if config.asks_people:
         # What is filmed stays filmed: without it people go on for a while, and the agent anyway.
         roles.append(role_command("renderer", run, essential=False))

@@ -10,6 +10,7 @@ from typing import Any
 from prefrl.core.comparisons import Answer, Query
 
 __all__ = [
+    "AI",
     "DATASET",
     "MACHINES",
     "ORACLE",
@@ -21,6 +22,7 @@ __all__ = [
     "Submission",
     "check_text",
     "draft_event",
+    "is_person",
     "labels_of",
     "resolve",
 ]
@@ -29,9 +31,17 @@ ORACLE, RENDERER = "oracle", "renderer"
 MACHINES = frozenset({ORACLE, RENDERER})
 """Annotators that are no people: the synthetic oracle, and the renderer, which skips what it cannot
 film."""
+AI = "ai:"
+"""What the names of models that judge begin with. They are annotators like people: only what is
+about people alone leaves them out."""
 DATASET = "dataset"
 """In whose name the answers of a file are stored. What it says once more of a pair or of a group is
 that of ``dataset-2``, and so on: each rating counts, as that of another person."""
+
+
+def is_person(annotator_id: str) -> bool:
+    """Whether an annotator is a person: no oracle, and no model that judges."""
+    return annotator_id not in MACHINES and not annotator_id.startswith(AI)
 
 
 @dataclass(frozen=True)

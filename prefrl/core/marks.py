@@ -2,6 +2,7 @@
 
 A flag: something is wrong with it. Gold: its answer is so sure that others are judged by it. Fast:
 an answer was given before what was shown could be seen once. Strength: how much better a side is.
+Reason: why an answer was given.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ _VALUES = {
     "gold": ("left", "right", "tie", "none"),
     "fast": ("given",),
     "strength": ("slightly", "clearly"),
+    "reason": ("given",),
 }
-_WHY = ": "  # between what a flag is and why
-_FAST, _STRENGTH = "/fast", "/strength"  # after the submission key of the answer
+_WHY = ": "  # between what a mark is and why
+_SAY_WHY = ("flag", "reason")
+# After the submission key of the answer.
+_FAST, _STRENGTH, _REASON = "/fast", "/strength", "/reason"
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,13 @@ class Mark:
     annotator_id: str
     """Who made it."""
     kind: str
-    """"flag", "gold", "fast" or "strength"."""
+    """"flag", "gold", "fast", "strength" or "reason"."""
     value: str
     """Of a flag: raised or lowered. Of a gold pair: the answer that is right, or none any more."""
     made_at: float
     """When it was stored, in seconds since 1970."""
     why: str = ""
-    """Of a flag: what is wrong, in the person's words."""
+    """Of a flag: what is wrong. Of a reason: itself. In the words of whoever made the mark."""
 
 
 class Marks:
@@ -87,6 +91,17 @@ class Marks:
     def add_fast(self, query_id: str, annotator_id: str, *, answer_key: str) -> None:
         """Says that an answer, by its submission key, was given too fast to have been seen."""
         self.add(query_id, annotator_id, "fast", "given", submission_key=answer_key + _FAST)
+
+    def add_reason(self, query_id: str, annotator_id: str, why: str, *, answer_key: str) -> None:
+        """Says why an answer, by its submission key, was given."""
+        self.add(
+            query_id, annotator_id, "reason", "given", submission_key=answer_key + _REASON, why=why
+        )
+
+    def reasons(self) -> dict[str, str]:
+        """Why answers were given, by their submission keys, where that was said."""
+        rows = self._database.rows(sa.select(MARK).where(MARK.c.kind == "reason"))
+        return {row.submission_key.removesuffix(_REASON): _as_mark(row).why for row in rows}
 
     def fast(self) -> frozenset[str]:
         """The submission keys of the answers that were given too fast."""
@@ -151,7 +166,7 @@ def add_mark(connection: Connection, row: Mapping[str, Any], where: str = "") ->
         where: What a complaint begins with.
     """
     value, _, why = row["value"].partition(_WHY)
-    if value not in _VALUES.get(row["kind"], ()) or (why and row["kind"] != "flag"):
+    if value not in _VALUES.get(row["kind"], ()) or (why and row["kind"] not in _SAY_WHY):
         raise ValueError(
             f"{where}expected a mark of {_VALUES}, got {row['kind']} {row['value']!r}."
         )

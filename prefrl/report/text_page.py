@@ -69,6 +69,7 @@ def _write(run: RunDirectory) -> Path:
         _troubles(run, finished=bool(summary)),
         _figures(summary),
         "".join(f'<figure><img src="{name}" alt="{name[:-4]}"></figure>' for name in pictures),
+        _comparison(run),
         _examples(run),
         _over_time(run),
     ]
@@ -211,6 +212,56 @@ def _number(summary: dict[str, Any], what: str, when: str) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+
+
+def _comparison(run: RunDirectory) -> str:
+    """What prefrl evaluate has found: win rates, Elo, and how good the reward model is at them."""
+    path = run.root / "comparison" / "results.json"
+    if not path.is_file():
+        return ""
+    told = run.read_json(path)
+    names = ("win_rate", "length_controlled_win_rate", "reward_acc", "elo")
+    rows, curves = [], {}
+    for task, found in told["results"].items():
+        cells = "".join(f"<td>{_interval(found, name)}</td>" for name in names)
+        ece = found.get("reward_ece,none")
+        cells += f"<td>{'-' if ece is None else f'{ece:.3f}'}</td>"
+        rows.append(f"<tr><th>{html.escape(task)}</th>{cells}</tr>")
+        if bins := found.get("reward_calibration"):
+            curves[task] = bins
+    heads = ("", "win rate", "length-controlled", "reward model right", "Elo", "ECE")
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    by = html.escape(str(told["config"]["judge"]))
+    picture = ""
+    if curves:
+        _draw_calibration(run, curves)
+        picture = '<figure><img src="calibration.png" alt="calibration"></figure>'
+    return (
+        f"<h2>Against others</h2><p>Judged by {by}; intervals of 95 %.</p>"
+        f"<table><tr>{head}</tr>{''.join(rows)}</table>{picture}"
+    )
+
+
+def _interval(found: dict[str, Any], name: str) -> str:
+    if f"{name},none" not in found:
+        return "-"
+    value, low, high = (found[f"{name}{end},none"] for end in ("", "_low", "_high"))
+    return (
+        f"{value:,.0f} ({low:,.0f} to {high:,.0f})"
+        if name == "elo"
+        else f"{value:.3f} ({low:.3f} to {high:.3f})"
+    )
+
+
+def _draw_calibration(run: RunDirectory, curves: dict[str, list[list[float]]]) -> None:
+    figure, axes = _axes("confidence of the reward model", "share that was right")
+    axes.plot([0.5, 1], [0.5, 1], color="0.6", ls="--", lw=1, label="as it should be")
+    for task, bins in curves.items():
+        said, right, _ = zip(*bins, strict=True)
+        axes.plot(said, right, marker="o", ms=4, lw=1.5, label=task)
+    axes.set(xlim=(0.48, 1.02), ylim=(-0.02, 1.02))
+    axes.legend()
+    figure.savefig(run.report / "calibration.png")
 
 
 def _examples(run: RunDirectory) -> str:

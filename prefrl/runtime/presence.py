@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from prefrl.core.labels import MACHINES
+from prefrl.core.labels import is_person
 from prefrl.core.store import LabelStore
 from prefrl.runtime.role import read_status
 from prefrl.runtime.rundir import RunDirectory
@@ -70,7 +70,7 @@ class Attendance:
         """Whether somebody is at the page, or has answered a moment ago."""
         for event in self._store.events(since=self._cursor):
             self._cursor = event.id
-            if event.annotator_id not in MACHINES:
+            if is_person(event.annotator_id):
                 self._answered_at = max(self._answered_at, event.answered_at)
         return (
             n_people_present(self._run, clock=self._clock) > 0

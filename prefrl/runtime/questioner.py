@@ -185,6 +185,26 @@ class Questioner:
         self.recall(queries)
         return len(queries)
 
+    def ask_about(self, pairs: Sequence[Candidate], run_steps: int) -> int:
+        """Stores queries about given pairs, before all others; those that were asked are left out.
+
+        Args:
+            pairs: Two items each.
+            run_steps: Steps of the run so far.
+
+        Returns:
+            How many were asked.
+        """
+        new = [pair for pair in pairs if frozenset((pair[0].id, pair[1].id)) not in self._pairs]
+        room = max(0, self._config.max_open - self._store.counts().open)
+        queries = [query for pair in new[:room] for query in _queries(pair)]
+        if queries:
+            self._source.keep([item for pair in new[:room] for item in pair])
+            priorities = [1.0] * len(queries)
+            self._store.add_queries(queries, run_steps=run_steps, priorities=priorities)
+            self.recall(queries)
+        return len(queries)
+
     def _choose_first(self, found: Sequence[Candidate], n: int) -> list[Candidate]:
         """Without an ensemble: one that has not been fitted knows nothing.
 

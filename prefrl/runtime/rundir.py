@@ -9,6 +9,7 @@
       script.json            only where a script made the run, and not prefrl train
       metrics.csv            one row per rollout, or per 1,000 steps where rollouts are short
       fits.csv               one row per fit of the reward ensemble
+      guard.csv              one row per look of the guard
       labels.db              queries and answers (core.store)
       taken/                 what it began with: labels.json or data.json, the weights of a reward
       items/ID.npz           the segments that were put to the labeller
@@ -32,6 +33,7 @@
       adapter/               of one that was trained by adapters: these, as PEFT reads them
       samples.jsonl          of a language model: what it wrote on the way
       examples.json          of a language model: what it wrote before and after
+      judge/                 what a model as labeller is told, and what it has answered
       media/ID.webm          the films of segments that people are shown, named by their content
       page.json              where the labelling page is served
       viewer.db              who may come in, for the page alone
@@ -156,6 +158,11 @@ class RunDirectory:
         return self.root / "fits.csv"
 
     @property
+    def guard(self) -> Path:
+        """One row per look of the guard."""
+        return self.root / "guard.csv"
+
+    @property
     def labels(self) -> Path:
         """The label store."""
         return self.root / "labels.db"
@@ -268,6 +275,11 @@ class RunDirectory:
     def summary(self) -> Path:
         """The result in a few numbers."""
         return self.root / "summary.json"
+
+    @property
+    def judge(self) -> Path:
+        """The folder of what a model as labeller is told, and of its answers."""
+        return self.root / "judge"
 
     @property
     def media(self) -> Path:

@@ -47,6 +47,8 @@ def troubles_of(run: RunDirectory, *, total_steps: int | None, finished: bool) -
         Empty where all is well, or too little is known yet.
     """
     found = [] if finished else about_saving(read_status(run, "agent"))
+    found += _about_judge(read_status(run, "judge"), finished=finished)
+    found += _about_guard(_rows(run.guard))
     if total_steps is not None:
         found += _about_learning(run, total_steps, finished=finished)
     return sorted(found, key=lambda trouble: not trouble.is_fatal)
@@ -62,6 +64,52 @@ def about_saving(status: RoleStatus | None) -> list[Trouble]:
     """Whether checkpoints cannot be written, by what the agent said of itself last."""
     unsaved = unsaved_of(status)
     return [Trouble("unsaved", unsaved, is_fatal=False)] if unsaved else []
+
+
+def _about_judge(status: RoleStatus | None, *, finished: bool) -> list[Trouble]:
+    """Whether a model that judges can go on, by what it said of itself last."""
+    if status is None:
+        return []
+    about = status.about
+    if spent := about.get("spent"):
+        left = "What was still to be answered was skipped" if finished else "The run goes on"
+        return [
+            Trouble(
+                "judge spent",
+                f"The judge's budget is spent: {spent}. {left}, without its answers.",
+                is_fatal=False,
+            )
+        ]
+    if (away := about.get("away")) and not finished:
+        return [
+            Trouble(
+                "judge away",
+                f"The judge cannot be asked: {away} It is tried again; the agent goes on with what "
+                "it knows.",
+                is_fatal=False,
+            )
+        ]
+    return []
+
+
+def _about_guard(rows: list[dict[str, float]]) -> list[Trouble]:
+    """Whether the agent seems to run away from the learned reward."""
+    tripped = [row for row in rows if row.get("tripped")]
+    if not tripped:
+        return []
+    row = tripped[-1]
+    return [
+        Trouble(
+            "guard",
+            f"The learned reward may be run away from: after {row['run_steps']:,.0f} steps or "
+            f"responses, what the agent does scores {row['gain']:.1f} deviations more than at "
+            "first, while the members of the ensemble differ about it "
+            f"{row['disagreement']:.1f} times as much. Look at what it does, and give more labels "
+            "(--labels, or --guard ask), or hold it nearer to where it began. guard.csv has all "
+            "looks.",
+            is_fatal=False,
+        )
+    ]
 
 
 def tell_troubles(heartbeat: Heartbeat, run: RunDirectory, *, total_steps: int | None) -> None:

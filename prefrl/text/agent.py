@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from torch import Tensor
 from prefrl.core.store import LabelStore
 from prefrl.errors import NotEnoughDataError
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint, taking_up
+from prefrl.runtime.guard import GUARDED, Guard
 from prefrl.runtime.parallel import ALONE, Workers, own_device
 from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Partners, UsedReward
 from prefrl.runtime.questioner import Questioner
@@ -25,7 +27,7 @@ from prefrl.runtime.strengths import judgements_of, strengths_of
 from prefrl.runtime.tables import CsvTable, Metrics
 from prefrl.runtime.troubles import tell_troubles
 from prefrl.text import rows
-from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource
+from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource, of_one_prompt
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.intake import brought
 from prefrl.text.gold import Gold
@@ -94,10 +96,14 @@ class TextAgent:
         self._work = PolicyWork(config, language, self.reward, self.responses, workers)
         self.pool = ResponsePool(config.query.pool_size)
         self.samples = ResponseSamples(self.pool, run)
-        show = show_to_people(run, store) if config.asks_people else lambda response: None
+        # What a judge answers is shown, too: people may look in with prefrl label.
+        is_shown = config.asks_people or config.oracle == "ai"
+        show = show_to_people(run, store) if is_shown else lambda response: None
         source = ResponseSource(self.pool, self.responses, show)
         self._rng = np.random.default_rng(config.seed)
         self.questioner = Questioner(source, store, config=config.query, rng=self._rng)
+        asks = self.questioner.ask_about
+        self.guard = Guard(config.guard, source, self.reward, run, ask=asks)
         given, self._labelled = brought(run, store)
         self.questioner.recall(given)
         self._n_given = len(given)
@@ -121,7 +127,7 @@ class TextAgent:
     @property
     def done(self) -> bool:
         """Whether all is sampled, and the policy improved."""
-        if self._n_batches < self.config.n_batches:
+        if self._n_batches < self.config.n_batches and not self.guard.stops:
             return False
         if not self.config.tunes_on_answers:
             return self.config.method != "best-of-n" or self._n_settled is not None
@@ -157,7 +163,7 @@ class TextAgent:
         # ask, and hear what the partners have made of the answers
         due = self._n_given + config.labels_due(self.n_sampled - config.batch)
         asked = self.questioner.ask_due(due, self.reward, run_steps=self.n_sampled)
-        used = self.partners.update(self.n_sampled, asked=asked)
+        used = self.partners.update(self.n_sampled, asked=asked or self.guard.has_asked())
 
         # score and improve
         improves = config.improves_batches and not self._warms_up
@@ -171,6 +177,17 @@ class TextAgent:
             row = self._work.improve(responses, scores)
         elif config.improves_batches:
             self._work.skip()
+        if improves:
+            self.guard.look(
+                self.pool.recent(GUARDED),
+                used,
+                run_steps=self.n_sampled,
+                pairs=of_one_prompt,
+                beside={
+                    "kl": row.get("kl", math.nan),
+                    "length": float(np.mean([len(r.tokens) for r in responses])),
+                },
+            )
         self._log(self._row(responses, scores, used, row))
         self._shown.add(responses, scores, batch=self._n_batches, n_sampled=self.n_sampled)
 
@@ -305,6 +322,7 @@ class TextAgent:
             "partners": self.partners.state_dict(),
             "examples": [[one.ids, one.ranks, one.strength] for one in self._examples],
             "unlogged": self._unlogged,
+            "guard": self.guard.state_dict(),
             "seconds": self._seconds(),
         } | self._work.state_dict()
         with saving(self._heartbeat, self._place):
@@ -329,6 +347,7 @@ class TextAgent:
         self.questioner.load_state_dict(state["questioner"])
         self.partners.load_state_dict(state["partners"])
         self._earlier_seconds = state["seconds"]
+        self.guard.load_state_dict(state.get("guard", {}))
         # Older checkpoints tell nothing of strengths.
         self._examples = [Example(*map(tuple, told)) for told in state["examples"]]
         self._unlogged = list(state.get("unlogged", ()))  # older checkpoints have none

@@ -21,7 +21,14 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.writing import replace_file
 from prefrl.text.responses import Response, Responses, response_from
 
-__all__ = ["ResponsePool", "ResponseSamples", "ResponseSource", "TextQueryConfig", "load_recent"]
+__all__ = [
+    "ResponsePool",
+    "ResponseSamples",
+    "ResponseSource",
+    "TextQueryConfig",
+    "load_recent",
+    "of_one_prompt",
+]
 
 _SAMPLE = 256  # responses, as many as Huang et al. 2023 normalise by (detail R3)
 _FEATURES = 64
@@ -164,6 +171,21 @@ class ResponseSource:
 def _counts(response: Response) -> NDArray[np.floating]:
     places = np.array(response.tokens, np.int64) % _FEATURES
     return np.bincount(places, minlength=_FEATURES).astype(np.float64)
+
+
+def of_one_prompt(
+    newest: Sequence[Response], yardstick: Sequence[Response]
+) -> list[tuple[Response, Response]]:
+    """Pairs of the newest responses that answer the same prompt and read differently."""
+    by_prompt: dict[tuple[int, ...], list[Response]] = {}
+    for response in newest:
+        by_prompt.setdefault(response.prompt_tokens, []).append(response)
+    return [
+        (a, b)
+        for group in by_prompt.values()
+        for a, b in itertools.pairwise(group)
+        if a.text != b.text
+    ]
 
 
 class ResponseSamples:

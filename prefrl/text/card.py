@@ -97,6 +97,7 @@ def _answers(config: AlignConfig, summary: dict[str, Any], gold: str) -> str:
         "synthetic": f"a synthetic oracle that goes by `{gold}`",
         "human": "people",
         "mixed": f"people, and a synthetic oracle that goes by `{gold}`",
+        "ai": f"the model `{config.judge.model or Path(config.judge.local or '').name}` as judge",
     }[config.oracle]
     n_given, said = summary["given"], ""
     if config.labels > 0:
@@ -122,7 +123,9 @@ def _settings(content: dict[str, Any]) -> dict[str, Any]:
     """The settings; of files of the machine that it was made on, the names alone."""
     names = ("model", "gold", *_PATHS)
     told = {name: _last_part(content[name]) for name in names if content.get(name)}
-    return {name: value for name, value in (content | told).items() if name != "run"}
+    # Of the judge there is its name above; where it is, is nobody's business.
+    left_out = ("run", "judge")
+    return {name: value for name, value in (content | told).items() if name not in left_out}
 
 
 def _last_part(name: str) -> str:

@@ -16,6 +16,8 @@ from prefrl.core.plugs import with_names
 from prefrl.core.schedule import LabelSchedule
 from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.guard import GuardMode
+from prefrl.runtime.judge.config import JudgeConfig
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.questioner import n_pairs
 from prefrl.text.candidates import TextQueryConfig
@@ -66,19 +68,18 @@ class AlignConfig:
     """Prompts: a .txt with one in each line; or data, read as --data is, with "prompt" or
     "messages"."""
     method: Method = "ppo"
-    """How the policy is improved: on the learned reward, by PPO, by GRPO or RLOO, which need no
-    values but several responses to a prompt, or by learning the best of its own responses (raft);
-    on the answers themselves (dpo and its relatives); or not at all, by taking the best of n
-    responses."""
-    oracle: Literal["synthetic", "human", "mixed"] = "synthetic"
-    """Who answers: a synthetic oracle that goes by gold, people on a labelling page, or both."""
+    """How the policy is improved: by PPO, GRPO, RLOO or raft (the best of its own responses) on the
+    learned reward; by dpo and its relatives on the answers; or by taking the best of n."""
+    oracle: Literal["synthetic", "human", "mixed", "ai"] = "synthetic"
+    """Who answers: a synthetic oracle that goes by gold, people on a labelling page, both, or a
+    model that judges (--judge.url and --judge.model, or --judge.local)."""
     goal: str | None = None
     """What a good response is, in your words: whoever compares is told, above the texts and in the
     instructions."""
     gold: str | None = None
     """What the synthetic oracle and the evaluation go by: vader, the sentiment of a response, or
     FILE.py:FUNCTION or MODULE:FUNCTION, from text to a number. By default vader, and nothing where
-    only people answer."""
+    only people or a judge answer."""
     data: Path | None = None
     """Comparisons that exist already: JSON, JSON lines, CSV, Parquet, Arrow, a folder, a glob, or
     the id of a data set on the hub; with prompt, chosen and rejected, or rankings, or single
@@ -178,8 +179,13 @@ class AlignConfig:
     """Of their losses."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
     """How the synthetic oracle errs."""
+    guard: GuardMode = "warn"
+    """What to do when the learned reward is run away from; docs/guard.md has the rule."""
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    """The model that answers with oracle ai."""
 
     def __post_init__(self) -> None:
+        self.judge.check_for(self.oracle)
         if self.method not in typing.get_args(Method):
             raise ConfigError(
                 f"expected method to be one of {', '.join(typing.get_args(Method))}, got "
@@ -210,7 +216,7 @@ class AlignConfig:
         if self.sync and self.oracle != "synthetic":
             raise ConfigError(
                 f"expected oracle synthetic with sync, got {self.oracle}: in one process the "
-                "policy would stand still while people read; leave --sync out."
+                "policy would stand still until they have answered; leave --sync out."
             )
         if not self.checkpoint_seconds >= 0:
             raise ConfigError(
@@ -261,12 +267,12 @@ class AlignConfig:
     @property
     def asks_people(self) -> bool:
         """Whether people answer."""
-        return self.oracle != "synthetic"
+        return self.oracle in ("human", "mixed")
 
     @property
     def gold_name(self) -> str | None:
         """What the evaluation goes by, if anything."""
-        return "vader" if self.gold is None and self.oracle != "human" else self.gold
+        return self.gold or ("vader" if self.oracle in ("synthetic", "mixed") else None)
 
     @property
     def tunes_on_answers(self) -> bool:

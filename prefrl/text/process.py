@@ -9,8 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from prefrl.core.oracle import OracleConfig
 from prefrl.core.store import LabelStore
 from prefrl.runtime.devices import choose_devices, use_cpu
+from prefrl.runtime.judge.config import read_task
+from prefrl.runtime.judge.serving import cache_of, serve_judge
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.parallel import join_workers
@@ -25,6 +28,8 @@ from prefrl.text.agent import TextAgent
 from prefrl.text.candidates import load_recent
 from prefrl.text.config import align_config_from_json
 from prefrl.text.finish import save_policy
+from prefrl.text.gold import load_gold, text_oracle
+from prefrl.text.judging import chooser_for
 from prefrl.text.nets.models import trunk_of
 from prefrl.text.policy_work import how_to_go_on
 from prefrl.text.responses import Responses
@@ -120,7 +125,29 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     return STOPPED
 
 
-_ROLES: dict[str, RoleWork] = {"agent": _agent, "learner": _learner, "labeller": _labeller}
+def _judge(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    config = align_config_from_json(run.read_json(run.config))
+    use_cpu(config.threads)
+    heartbeat.beat("starting")
+    task, cache, responses = read_task(run), cache_of(run), Responses(run)
+    gold = None
+    if config.gold is not None:
+        gold = text_oracle(responses, load_gold(config.gold), OracleConfig(), seed=config.seed)
+    chooser = chooser_for(task, cache, device=config.device)
+    with LabelStore(run.labels) as store:
+        serve_judge(
+            chooser, task, cache, store, responses,
+            gold=gold, run=run, heartbeat=heartbeat, stop=stop,
+        )  # fmt: skip
+    return STOPPED
+
+
+_ROLES: dict[str, RoleWork] = {
+    "agent": _agent,
+    "learner": _learner,
+    "labeller": _labeller,
+    "judge": _judge,
+}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from prefrl.errors import (
     RunDirectoryError,
 )
 from prefrl.runtime.devices import use_cpu
+from prefrl.runtime.judge.config import task_for, write_task
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.parallel import join_workers, launched_as, own_device
@@ -38,6 +39,7 @@ from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
 from prefrl.text.data.intake import bring_in, is_brought
 from prefrl.text.finish import AlignResult, finish_run, save_policy
+from prefrl.text.judging import check_judge
 from prefrl.text.policy_work import PolicyWork, check_shareable, how_to_go_on
 from prefrl.text.responses import Response, Responses
 from prefrl.text.start import (
@@ -53,7 +55,7 @@ from prefrl.text.start import (
     synthetic_oracle,
 )
 
-__all__ = ["align", "resume_alignment"]
+__all__ = ["align", "resume_alignment", "role_command"]
 
 Beside = Callable[[RunDirectory], Sequence[RoleCommand]]
 AnyOracle = Oracle | Callable[[Response, Response], Answer | str | bool]
@@ -122,7 +124,13 @@ def align(
     check_adapters(config, language)
     check_texts(config, language)
     gold_of(config)
+    task = None
+    if config.oracle == "ai" and oracle is None:
+        task = task_for(config.judge, "responses", config.goal)
+        check_judge(task)
     run = RunDirectory.create(config.run_path)
+    if task is not None:
+        write_task(run, task)
     run.write_json(run.versions, about_this_release() | {"text_format": _FORMAT})
     run.write_json(run.config, config_as_json(config))
     if config.data is not None:
@@ -268,8 +276,8 @@ def _side_by_side(
     """A process for each role; says whether the training came to its end."""
     names = ["agent", "learner"]
     if config.oracle != "human" and caller.oracle is None:
-        names.append("labeller")
-    roles = [_role_command(name, run) for name in names]
+        names.append("judge" if config.oracle == "ai" else "labeller")
+    roles = [role_command(name, run) for name in names]
     with LabelStore(run.labels) as store:  # made, or checked, before the roles open it
         labeller = None
         if caller.oracle is not None:
@@ -285,9 +293,10 @@ def _side_by_side(
         )
 
 
-def _role_command(role: str, run: RunDirectory) -> RoleCommand:
+def role_command(role: str, run: RunDirectory, *, essential: bool = True) -> RoleCommand:
+    """How a role of ``prefrl.text.process`` is started."""
     argv = [sys.executable, "-m", "prefrl.text.process", role, str(run.root)]
     saves = {"agent": run.checkpoints, "learner": run.reward}.get(role)
     # A new agent could not join the processes that were connected to the old one.
     restarts = role != "agent" or launched_as()[1] == 1
-    return RoleCommand(role, argv, restarts=restarts, saves=saves)
+    return RoleCommand(role, argv, essential, restarts=restarts, saves=saves)

@@ -72,6 +72,7 @@ def test_an_empty_study():
             "percent": NOTHING,
             "krippendorff_alpha": None,
             "gwet_ac1": None,
+            "with_people": {},
         },
         "flags": [],
         "labels_over_time": [],

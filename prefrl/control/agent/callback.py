@@ -39,6 +39,7 @@ from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
+from prefrl.runtime.guard import GUARDED, Guard
 from prefrl.runtime.partners import Partners, Together, UsedReward
 from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.rundir import RunDirectory
@@ -181,6 +182,7 @@ class PreferenceCallback(BaseCallback):
             lambda: typical_return(self.venv, self.config.steps_per_segment),
         )
         self.questioner = Questioner(source, self.store, config=config.query, rng=self._rng)
+        self.guard = Guard(config.guard, source, self.net, run, ask=self.questioner.ask_about)
         self.taken = take_along(config, self.venv, self.store, self.items, run)
         self.questioner.recall(self.taken.queries)
         self.partners = self._make_partners(self)
@@ -246,7 +248,7 @@ class PreferenceCallback(BaseCallback):
         n_steps = self._steps_before + self.num_timesteps
         if self.script is not None:
             self.script.beat("acting", env_steps=n_steps)
-        return self._most_steps is None or n_steps < self._most_steps
+        return not self.guard.stops and (self._most_steps is None or n_steps < self._most_steps)
 
     def _on_rollout_end(self) -> None:
         self.run_steps = self._steps_before + self.num_timesteps
@@ -259,12 +261,14 @@ class PreferenceCallback(BaseCallback):
             self.pool.add(segment, true_rewards)
         check_lengths(self.venv, self.config.steps_per_segment, len(self.pool))
         # ask, and hear what the partners have made of the answers
-        asked = self._ask()
+        asked = self._ask() | self.guard.has_asked()
         self._rewards.before_update(rollout)
         used = self.partners.update(self.run_steps, asked=asked)
         # score and relabel
         reward, raw = self.net.predict(rollout)
         self._rewards.deliver(rollout, reward, used, self.locals)
+        newest = self.pool.recent(GUARDED)
+        self.guard.look(newest, used, run_steps=self.run_steps)
         self._n_rollouts += 1
         self._stretch.add(rollout.true_rewards, reward, raw, fit_steps=used.fit_steps)
         if self._stretch.is_whole:
@@ -369,6 +373,7 @@ class PreferenceCallback(BaseCallback):
             "seconds": self._seconds(),
             "rewards": self._rewards.state_dict(),
             "partners": self.partners.state_dict(),
+            "guard": self.guard.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -390,3 +395,4 @@ class PreferenceCallback(BaseCallback):
         self._stretch.load_state_dict(state["stretch"])
         self._earlier_seconds = state["seconds"]
         self.partners.load_state_dict(state["partners"])
+        self.guard.load_state_dict(state.get("guard", {}))

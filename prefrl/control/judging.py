@@ -1,0 +1,35 @@
+"""A judge of clips: what it is told of a run, and a first question before work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from prefrl.control.films.exhibit import JUDGED_SIZE, pair_picture, picture_part
+from prefrl.control.goals import goal_of
+from prefrl.runtime.judge.config import JudgeConfig, Task, task_for
+from prefrl.runtime.judge.serving import try_judge
+
+__all__ = ["clips_task"]
+
+_TRIAL = "The picture shows clip A in its left column and clip B in its right one."
+_GREY, _LIGHT = 96, 224
+
+
+def clips_task(judge: JudgeConfig, config: Mapping[str, Any]) -> Task:
+    """What the judge of a run of clips is told, once it has answered a first question.
+
+    Args:
+        judge: How it is asked.
+        config: Of the run, as its config.json has it.
+
+    Raises:
+        ConfigError: If it does not answer, or nothing says what is better.
+    """
+    task = task_for(judge, "clips", goal_of(config))
+    shape = (judge.frames, JUDGED_SIZE, JUDGED_SIZE, 3)
+    columns = [np.full(shape, value, np.uint8) for value in (_GREY, _LIGHT)]
+    try_judge(task, [{"type": "text", "text": _TRIAL}, picture_part(pair_picture(*columns))])
+    return task

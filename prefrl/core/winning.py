@@ -1,0 +1,188 @@
+"""Who wins, how sure that is, and what length has to do with it: figures for comparing models.
+
+An outcome is 1 for a win, 0 for a defeat, 0.5 for a tie.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Calibration",
+    "Interval",
+    "bootstrap",
+    "bradley_terry",
+    "calibration",
+    "length_controlled",
+    "win_rate",
+]
+
+Outcomes = NDArray[np.float64]
+
+_Z = 1.959963984540054  # of 95 %
+_RESAMPLES = 1000
+_RIDGE = 0.01  # keeps strengths finite where one side always wins
+_NEWTON_STEPS = 50
+_ELO = 400 / math.log(10)
+_MEAN_ELO = 1000.0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its interval of 95 %."""
+
+    value: float
+    """The figure."""
+    low: float
+    """Where the interval begins."""
+    high: float
+    """Where it ends."""
+
+
+def win_rate(outcomes: Outcomes) -> Interval:
+    """The share of wins, ties counting half, with Wilson's interval (Wilson 1927).
+
+    With ties it is wider than it need be.
+
+    Args:
+        outcomes: Of N independent comparisons, shape (N,).
+    """
+    n, p = len(outcomes), float(outcomes.mean())
+    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
+    return Interval(p, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def bootstrap(
+    figure: Callable[[NDArray[np.intp]], float], n: int, *, seed: int = 0
+) -> tuple[float, float]:
+    """The interval of 95 % of a figure, by drawing N of N comparisons anew (Efron 1979).
+
+    Args:
+        figure: From the places of comparisons to the figure.
+        n: How many there are.
+        seed: Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [figure(rng.integers(n, size=n)) for _ in range(_RESAMPLES)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def length_controlled(outcomes: Outcomes, longer_by: NDArray[np.floating]) -> Interval:
+    """The win rate as if both sides were equally long, as in AlpacaEval 2.
+
+    A logistic regression of the outcome on tanh of the difference in length, in units of its
+    deviation: logit P(win) = theta + phi * tanh(d / std(d)); the figure is sigmoid(theta) (Dubois
+    et al. 2024, arXiv 2404.04475, section 3, without its term for how hard each instruction is,
+    which takes many models to know). A small ridge on both keeps them finite.
+
+    Args:
+        outcomes: Shape (N,).
+        longer_by: How much longer our response is, in characters, shape (N,).
+    """
+    deviation = float(longer_by.std())
+    feature = np.tanh(longer_by / deviation) if deviation > 0 else np.zeros(len(outcomes))
+
+    def figure(places: NDArray[np.intp]) -> float:
+        design = np.stack([np.ones(len(places)), feature[places]], axis=1)
+        return _sigmoid(float(_logistic(design, outcomes[places])[0]))
+
+    low, high = bootstrap(figure, len(outcomes))
+    return Interval(figure(np.arange(len(outcomes))), low, high)
+
+
+def _logistic(design: NDArray[np.float64], outcomes: Outcomes) -> NDArray[np.float64]:
+    """Weights of a logistic regression with a ridge, by Newton's method; outcomes may be 0.5."""
+    weights = np.zeros(design.shape[1])
+    for _ in range(_NEWTON_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        gradient = design.T @ (outcomes - p) - _RIDGE * weights
+        curvature = (design * (p * (1 - p))[:, None]).T @ design + _RIDGE * np.eye(len(weights))
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights + step / max(1.0, float(np.abs(step).max()))
+        if float(np.abs(step).max()) < 1e-8:
+            break
+    return weights
+
+
+def bradley_terry(
+    names: Sequence[str], outcomes: Mapping[tuple[str, str], Outcomes]
+) -> dict[str, Interval]:
+    """Strengths on Elo's scale, 1000 in the mean, of all against all (Bradley and Terry 1952).
+
+    400 points more mean ten wins to one defeat. Intervals are by a bootstrap over comparisons.
+
+    Args:
+        names: Who takes part.
+        outcomes: Of the first against the second, shape (N,); one entry for each two, all of the
+            same prompts in the same order.
+    """
+    pairs = list(outcomes)
+    n = min(len(told) for told in outcomes.values())
+    signs = np.zeros((len(pairs), len(names)))
+    for row, (first, second) in enumerate(pairs):
+        signs[row, names.index(first)], signs[row, names.index(second)] = 1.0, -1.0
+    table = np.stack([outcomes[pair][:n] for pair in pairs])  # (P, N)
+    design = np.repeat(signs, n, axis=0)
+
+    def strengths(places: NDArray[np.intp]) -> NDArray[np.float64]:
+        found = _logistic(design, table[:, places].reshape(-1))
+        return np.asarray(_MEAN_ELO + _ELO * (found - found.mean()))
+
+    rng = np.random.default_rng(0)
+    drawn = np.stack([strengths(rng.integers(n, size=n)) for _ in range(_RESAMPLES // 5)])
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    values = strengths(np.arange(n))
+    return {
+        name: Interval(float(values[i]), float(low[i]), float(high[i]))
+        for i, name in enumerate(names)
+    }
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether a reward model is right as often as it says."""
+
+    n: int
+    """Comparisons that were decided."""
+    accuracy: Interval
+    """How often it prefers what was preferred."""
+    ece: float
+    """Expected calibration error, over bins of its confidence (Guo et al. 2017, equation 3)."""
+    bins: tuple[tuple[float, float, int], ...]
+    """Of each bin that is not empty: mean confidence, share that was right, and how many."""
+
+
+def calibration(
+    probability: NDArray[np.floating], outcomes: Outcomes, *, n_bins: int = 10
+) -> Calibration | None:
+    """Accuracy and calibration of predicted preferences; None where nothing was decided.
+
+    Args:
+        probability: P(the first is better), shape (N,).
+        outcomes: What came out, shape (N,). Ties are left out.
+        n_bins: Bins of equal width between confidences 0.5 and 1.
+    """
+    decided = outcomes != 0.5
+    p, won = np.asarray(probability, np.float64)[decided], outcomes[decided] > 0.5
+    if len(p) == 0:
+        return None
+    confidence, right = np.maximum(p, 1 - p), np.where(p == 0.5, 0.5, (p > 0.5) == won)
+    places = np.clip(((confidence - 0.5) * 2 * n_bins).astype(int), 0, n_bins - 1)
+    bins = [
+        (float(confidence[at].mean()), float(right[at].mean()), int(at.sum()))
+        for at in (places == i for i in range(n_bins))
+        if at.any()
+    ]
+    ece = sum(n * abs(said - true) for said, true, n in bins) / len(p)
+    return Calibration(len(p), win_rate(right.astype(np.float64)), ece, tuple(bins))
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, x))))

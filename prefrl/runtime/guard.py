@@ -1,0 +1,218 @@
+"""A guard against a reward that is run away from: does it rise where its members lose sight of it?
+
+A policy that is trained on a learned reward finds what that reward gets wrong. Then the learned
+reward goes on rising while the true one falls (Gao et al. 2022, arXiv 2210.10760), and the members
+of an ensemble, which agree on what the answers were about, come to differ: their variance grows
+about threefold in such runs (Coste et al. 2023, arXiv 2310.02743). Both are measured against a
+yardstick, some of the first items of the run, with the same weights, so that no refit moves them.
+
+With s_m(x) the score of member m, and mu_m and sigma_m its mean and deviation over the yardstick,
+z_m(x) = (s_m(x) - mu_m) / sigma_m. Over the newest items,
+
+- *gain* is the mean of z_m(x) over members and items;
+- *disagreement* is the mean over items of the deviation over members of z_m(x), in units of the
+  same figure of the yardstick.
+
+The guard trips when gain is at least 1 and disagreement at least 3, in three looks in a row. What
+all members get wrong alike it cannot see (Eisenstein et al. 2023, arXiv 2312.09244).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+
+from prefrl.core.comparisons import Item
+from prefrl.core.ensemble import RewardModel, score_items
+from prefrl.errors import ConfigError
+from prefrl.runtime.partners import UsedReward
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.tables import CsvTable, Metrics
+
+__all__ = ["GUARDED", "Guard", "GuardMode", "Sighting", "sighting"]
+
+GuardMode = Literal["off", "warn", "ask", "stop"]
+GUARDED = 32
+"""Items of the yardstick, and newest ones that are measured by it."""
+
+LEAST_GAIN, LEAST_DISAGREEMENT, LOOKS_IN_A_ROW = 1.0, 3.0, 3
+_EVERY = 4  # rollouts or batches
+_ASKED_AT_ONCE = 8
+
+
+Pairs = Callable[[Sequence[Any], Sequence[Any]], Sequence[tuple[Any, Any]]]
+"""From the newest items and the yardstick to pairs that may be asked about."""
+
+
+def beside_each_other(newest: Sequence[Any], yardstick: Sequence[Any]) -> Sequence[tuple[Any, Any]]:
+    """Each of the newest items beside one of the yardstick: is it better, as the reward says?"""
+    return list(zip(newest, yardstick, strict=False))
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What the guard sees at one look."""
+
+    gain: float
+    """How much better than the yardstick the newest items score, in deviations of the yardstick."""
+    disagreement: float
+    """How much more the members differ about them than about the yardstick: 1 is as much."""
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether both are beyond their limits."""
+        return self.gain >= LEAST_GAIN and self.disagreement >= LEAST_DISAGREEMENT
+
+
+def sighting(yardstick: torch.Tensor, newest: torch.Tensor) -> Sighting | None:
+    """Measures the newest items by the yardstick.
+
+    Args:
+        yardstick: Scores of its items, shape (M, Y).
+        newest: Scores of the newest items by the same members, shape (M, B).
+
+    Returns:
+        None where nothing can be told: of one member, or where a member has one score for all.
+    """
+    if len(yardstick) < 2 or yardstick.shape[1] < 2 or newest.shape[1] == 0:
+        return None
+    mean, deviation = yardstick.mean(1, keepdim=True), yardstick.std(1, keepdim=True)
+    if bool((deviation < 1e-8).any()):
+        return None
+    z, z_newest = (yardstick - mean) / deviation, (newest - mean) / deviation
+    usual = float(z.std(0).mean())
+    if usual < 1e-8:
+        return None
+    return Sighting(float(z_newest.mean()), float(z_newest.std(0).mean()) / usual)
+
+
+class _Keeps(Protocol):
+    def keep(self, items: Sequence[Any]) -> None: ...
+
+    def kept(self, item_id: str) -> Any: ...
+
+
+class Guard:
+    """Watches a training.
+
+    Args:
+        mode: What it does when it trips, besides saying so: nothing more, ask about exactly these
+            items, or end the training.
+        source: Where the yardstick is kept.
+        model: The reward ensemble that the agent uses.
+        run: Where its table goes; None keeps none.
+        ask: Stores queries about pairs; is given the pairs and the steps of the run.
+
+    Raises:
+        ConfigError: If there is no such mode.
+    """
+
+    def __init__(
+        self,
+        mode: GuardMode,
+        source: _Keeps,
+        model: RewardModel,
+        run: RunDirectory | None,
+        *,
+        ask: Callable[[Sequence[tuple[Any, Any]], int], int],
+    ) -> None:
+        if mode not in get_args(GuardMode):
+            raise ConfigError(
+                f"expected guard to be one of {', '.join(get_args(GuardMode))}, got {mode!r}."
+            )
+        self.stops = False
+        """Whether the training is to end."""
+        self._mode, self._source, self._model, self._run, self._ask = mode, source, model, run, ask
+        self._yardstick: list[str] = []
+        self._scores: tuple[int, torch.Tensor] | None = None
+        self._n_calls, self._n_rows, self._n_in_a_row = 0, 0, 0
+        self._asked_version, self._has_asked = 0, False
+        self._table: CsvTable | None = None
+
+    def look(
+        self,
+        newest: Sequence[Item],
+        used: UsedReward,
+        *,
+        run_steps: int,
+        pairs: Pairs = beside_each_other,
+        beside: Mapping[str, float] | None = None,
+    ) -> Sighting | None:
+        """Takes a look, at every fourth call.
+
+        Args:
+            newest: What the agent did last.
+            used: The reward in use; before the first fit there is nothing to see.
+            run_steps: Steps of the run so far.
+            pairs: What may be asked about.
+            beside: What else belongs into its table.
+        """
+        if self._mode == "off" or self.stops or used.tells_nothing:
+            return None
+        self._n_calls += 1
+        if not self._yardstick:
+            self._choose(newest)
+            return None
+        if self._n_calls % _EVERY:
+            return None
+        newest = newest[-GUARDED:]
+        seen = sighting(self._yardstick_scores(used), score_items(self._model, newest))
+        if seen is None:
+            return None
+        self._n_in_a_row = self._n_in_a_row + 1 if seen.suspicious else 0
+        trips = self._n_in_a_row >= LOOKS_IN_A_ROW
+        told = {"run_steps": run_steps, "gain": seen.gain, "disagreement": seen.disagreement}
+        self._note({**told, **(beside or {}), "tripped": int(trips)})
+        if trips and self._mode == "stop":
+            self.stops = True
+        elif trips and self._mode == "ask" and used.version > self._asked_version:
+            # Once for each reward: answers must have had their chance to mend it.
+            found = pairs(newest, [self._source.kept(name) for name in self._yardstick])
+            if self._ask(found[:_ASKED_AT_ONCE], run_steps):
+                self._asked_version, self._has_asked = used.version, True
+        return seen
+
+    def has_asked(self) -> bool:
+        """Whether it has stored queries since this was last called: they wait for answers."""
+        asked, self._has_asked = self._has_asked, False
+        return asked
+
+    def _choose(self, newest: Sequence[Item]) -> None:
+        """Keeps what was done before the reward had any influence, or little."""
+        every = max(1, len(newest) // GUARDED)
+        chosen = {item.id: item for item in list(newest)[::every][:GUARDED]}
+        self._source.keep(list(chosen.values()))
+        self._yardstick = list(chosen)
+
+    def _yardstick_scores(self, used: UsedReward) -> torch.Tensor:
+        if self._scores is None or self._scores[0] != used.version:
+            items = [self._source.kept(name) for name in self._yardstick]
+            self._scores = used.version, score_items(self._model, items)
+        return self._scores[1]
+
+    def _note(self, row: Metrics) -> None:
+        if self._run is None:
+            return
+        if self._table is None:
+            self._table = CsvTable(self._run.guard, keep=self._n_rows)
+        self._table.append(row)
+        self._n_rows += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "yardstick": self._yardstick,
+            "counts": [self._n_calls, self._n_rows, self._n_in_a_row, self._asked_version],
+            "stops": self.stops,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state; of a checkpoint without one, to the beginning."""
+        if not state:
+            return
+        self._yardstick, self.stops = list(state["yardstick"]), state["stops"]
+        self._n_calls, self._n_rows, self._n_in_a_row, self._asked_version = state["counts"]
+        self._table, self._scores = None, None

@@ -1,0 +1,174 @@
+"""A judge on a server that speaks OpenAI's protocol, here or elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from prefrl.errors import ConfigError
+from prefrl.runtime.judge.asking import (
+    AGAIN,
+    Exhibit,
+    JudgeAwayError,
+    SpentError,
+    UnreadableError,
+    messages_for,
+    read_answer,
+)
+from prefrl.runtime.judge.cache import Cache, Said, digest
+from prefrl.runtime.judge.config import Task, api_key, is_this_machine
+
+__all__ = ["Server"]
+
+_WRONG_QUESTION = (400, 409, 413, 422)
+_NEVER = (401, 403, 404, 405)
+# Servers differ in names: each of these is left out, or called otherwise, once it is refused.
+_OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None}
+
+
+class Server:
+    """Asks over HTTP: again with growing pauses where that helps, and never what it knows.
+
+    Nothing goes anywhere but to the address that it was given: it follows no redirect, and asks no
+    proxy for this machine.
+
+    Args:
+        task: What to ask, and of whom.
+        exhibit: Makes what the judge is shown.
+        cache: What it has said, and what that has cost.
+    """
+
+    def __init__(self, task: Task, exhibit: Exhibit, cache: Cache) -> None:
+        import openai
+
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each call
+        config = task.config
+        assert config.url is not None
+        self._task, self._exhibit, self._cache = task, exhibit, cache
+        self._openai = openai
+        self._client = openai.AsyncOpenAI(
+            base_url=config.url,
+            api_key=api_key(config),
+            max_retries=config.retries,
+            timeout=config.timeout,
+            http_client=openai.DefaultAsyncHttpxClient(
+                follow_redirects=False, trust_env=not is_this_machine(config.url)
+            ),
+        )
+        # They come from the environment, and would be sent.
+        self._client.organization = self._client.project = None
+        self._about: dict[str, Any] = {"model": config.model, "max_tokens": config.answer_tokens}
+        if config.temperature is not None:
+            self._about["temperature"] = config.temperature
+        self._free = asyncio.Semaphore(config.parallel)
+        self._n_under_way = 0
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._client.close()
+
+    async def choose(self, first: Any, second: Any) -> Said:
+        """As ``Chooser.choose``."""
+        async with self._free:
+            messages = messages_for(self._task.rubric, self._exhibit(first, second))
+            asked = {"model": self._task.config.model, "messages": messages}
+            key = digest(asked | {"temperature": self._task.config.temperature})
+            if (known := self._cache.get(key)) is not None:
+                return known
+            for _ in range(self._task.config.retries + 1):
+                text, tokens = await self._ask(messages)
+                said = read_answer(text)
+                if said is not None:
+                    self._cache.answered(key, said, tokens=tokens)
+                    return said
+                self._cache.failed("unreadable", calls=1, tokens=tokens)
+                if text:
+                    answered = {"role": "assistant", "content": text}
+                    messages = [*messages[:2], answered, {"role": "user", "content": AGAIN}]
+        raise UnreadableError("the judge gave no answer that could be read.")
+
+    async def _ask(self, messages: list[dict[str, Any]]) -> tuple[str | None, int]:
+        """What the server says, and how many tokens that took."""
+        self._check_budget()
+        self._n_under_way += 1
+        try:
+            while True:
+                sent = dict(self._about)
+                try:
+                    return await self._call(messages, sent)
+                except self._openai.BadRequestError as error:
+                    # Another call may have found another name meanwhile.
+                    if sent == self._about and not self._say_otherwise(error):
+                        raise
+        except self._openai.APITimeoutError as error:
+            # Whoever gives up cannot know whether it is paid for.
+            n_times = self._task.config.retries + 1
+            self._cache.failed("timeout", calls=n_times, times=n_times)
+            seconds = self._task.config.timeout
+            raise JudgeAwayError(f"the judge said nothing within {seconds:g} s.") from error
+        except self._openai.APIConnectionError as error:
+            self._cache.failed("no connection", times=self._task.config.retries + 1)
+            url = self._task.config.url
+            raise JudgeAwayError(f"nothing answers at {url}: {error.__cause__}") from error
+        except self._openai.APIStatusError as error:
+            raise self._meaning_of(error) from error
+        except self._openai.APIError as error:  # what came back is no JSON at all
+            self._cache.failed("no protocol", calls=1)
+            raise JudgeAwayError(
+                f"the judge's server does not speak the protocol: {error}"
+            ) from error
+        finally:
+            self._n_under_way -= 1
+
+    async def _call(
+        self, messages: list[dict[str, Any]], about: dict[str, Any]
+    ) -> tuple[str | None, int]:
+        create: Any = self._client.chat.completions.with_raw_response.create
+        raw = await create(messages=messages, **about)
+        if raw.retries_taken:
+            self._cache.failed("again", times=raw.retries_taken)
+        try:
+            completion = raw.parse()
+            text = completion.choices[0].message.content
+            usage = completion.usage
+        except (AttributeError, IndexError, TypeError, ValueError):
+            return None, 0  # JSON, but no completion
+        return text, int(usage.total_tokens or 0) if usage is not None else 0
+
+    def _check_budget(self) -> None:
+        config, cache = self._task.config, self._cache
+        if config.max_calls is not None and cache.n_calls + self._n_under_way >= config.max_calls:
+            raise SpentError(f"all {config.max_calls:,} calls are spent")
+        if config.max_tokens is not None:
+            expected = self._n_under_way * cache.n_tokens / max(1, cache.n_calls)
+            if cache.n_tokens + expected >= config.max_tokens:
+                raise SpentError(f"{cache.n_tokens:,} of {config.max_tokens:,} tokens are spent")
+
+    def _say_otherwise(self, error: Any) -> bool:
+        """Whether what a server refuses by its name can be said in another way, or not at all."""
+        for name, other in _OTHERWISE.items():
+            if name in self._about and name in str(error):
+                value = self._about.pop(name)
+                if other is not None:
+                    self._about[other] = value
+                return True
+        return False
+
+    def _meaning_of(self, error: Any) -> Exception:
+        """What a status says: never, not this question, or not now."""
+        status, url, model = error.status_code, self._task.config.url, self._task.config.model
+        retried = status in (408, 409, 429) or status >= 500
+        n_times = self._task.config.retries + 1 if retried else 1
+        self._cache.failed(f"status {status}", times=n_times)
+        told = error.body.get("message") if isinstance(error.body, dict) else None
+        said = " ".join(str(told or error.message).split())[:300]
+        if status in _NEVER or 300 <= status < 400:
+            variable = self._task.config.key_from
+            return ConfigError(
+                f"expected {url} to answer for the model {model}, but it says {status}: {said}; "
+                f"look at --judge.url, --judge.model, and the key in {variable}."
+            )
+        if status in _WRONG_QUESTION:
+            return UnreadableError(f"the judge refuses this question: {status}, {said}")
+        return JudgeAwayError(f"the judge says {status}: {said}")

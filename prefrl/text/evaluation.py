@@ -1,0 +1,344 @@
+"""Comparing what models write: win rates against others, and how good the reward model is at it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prefrl.core.comparisons import Answer
+from prefrl.core.ensemble import member_preferences
+from prefrl.core.winning import (
+    Calibration,
+    Interval,
+    bradley_terry,
+    calibration,
+    length_controlled,
+    win_rate,
+)
+from prefrl.errors import ConfigError, NotEnoughDataError, RunDirectoryError
+from prefrl.runtime.devices import choose_devices
+from prefrl.runtime.judge.asking import Judge, JudgeAwayError, SpentError, UnreadableError
+from prefrl.runtime.judge.config import Task, judge_name
+from prefrl.runtime.judge.server import Server
+from prefrl.runtime.judge.serving import cache_of
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.versions import installed_versions
+from prefrl.runtime.weights import latest_weights, newest_version, put_into
+from prefrl.runtime.writing import write_atomically
+from prefrl.text.config import AlignConfig, align_config_from_json
+from prefrl.text.gold import load_gold
+from prefrl.text.judging import chooser_for
+from prefrl.text.nets.generate import sample_responses
+from prefrl.text.nets.models import LanguageModel, load_model
+from prefrl.text.responses import Response
+from prefrl.text.start import new_reward, prompts_of, starting_model
+
+__all__ = ["Comparing", "compare_models"]
+
+_CHUNK = 32
+_OUTCOMES = {Answer.LEFT: 1.0, Answer.TIE: 0.5, Answer.RIGHT: 0.0}
+_START = "start"
+_METRICS = ("win_rate", "length_controlled_win_rate")
+
+Told = tuple[float | None, str]
+"""An outcome, None where there is none, and why."""
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """How models are compared."""
+
+    against: tuple[str, ...] = ()
+    """Models and runs; by default what the run started from."""
+    judge: Task | None = None
+    """Who judges; None where gold does."""
+    gold: str | None = None
+    """What gold is, where no judge is asked."""
+    seed: int = 0
+    """Of the responses."""
+
+
+def compare_models(
+    run: RunDirectory, comparing: Comparing, *, told: Callable[[str], None] = lambda words: None
+) -> dict[str, Any]:
+    """Compares a run's model with others on the held-out prompts, and writes what comes of it.
+
+    Each model writes a response to each of the prompts that the run has kept for its evaluation.
+    All are compared with all. The result is in ``RUN/comparison``.
+
+    Args:
+        run: A run that has come to its end.
+        comparing: With what, and who judges.
+        told: Called with what goes on.
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        RunDirectoryError: If the run has no model yet.
+        ConfigError: If a model cannot be loaded, or the judge cannot be asked.
+        NotEnoughDataError: If no comparison came about.
+    """
+    began = time.monotonic()
+    if not (run.model / "config.json").is_file():
+        raise RunDirectoryError(
+            f"expected a run that has come to its end, but {run.root} has no model yet; go on with "
+            f"it by prefrl resume {run.root}."
+        )
+    config = align_config_from_json(run.read_json(run.config))
+    against = comparing.against or (_START,)
+    names = [run.root.name, *_distinct([run.root.name], against)]
+    written = []
+    for name, place in zip(names, (str(run.root), *against), strict=True):
+        told(f"sampling from {name}")
+        written.append(_responses(config, place, comparing.seed))
+    told("comparing")
+    found = _compare_all(run, comparing, names, written)
+    results = _results(config, comparing, names, written, found, _reward_of(config, run))
+    results["total_evaluation_time_seconds"] = f"{time.monotonic() - began:.1f}"
+    folder = run.root / "comparison"
+    folder.mkdir(exist_ok=True)
+    _write_samples(folder, names, written, found)
+    run.write_json(folder / "results.json", results)
+    return results
+
+
+def _distinct(taken: Sequence[str], places: Sequence[str]) -> list[str]:
+    """A short name for each place, none of them twice."""
+    names = list(taken)
+    for place in places:
+        name = Path(place).name or place
+        n = 2
+        while name in names:
+            name, n = f"{Path(place).name}-{n}", n + 1
+        names.append(name)
+    return names[len(taken) :]
+
+
+def _responses(config: AlignConfig, place: str, seed: int) -> list[Response]:
+    """What a model writes to each prompt of the evaluation."""
+    device = choose_devices(config.device)[0]
+    language = _model(config, place)
+    language.model.to(torch.device(device))
+    prompts = prompts_of(config, language)[1]
+    generator = torch.Generator().manual_seed(seed)
+    found: list[Response] = []
+    for start in range(0, len(prompts), _CHUNK):
+        chunk = prompts[start : start + _CHUNK]
+        found += sample_responses(language, chunk, config=config.sampling, generator=generator)
+    return found
+
+
+def _model(config: AlignConfig, place: str) -> LanguageModel:
+    if place == _START:
+        return starting_model(config)
+    other = RunDirectory(place)
+    if other.model.is_dir():
+        return load_model(str(other.model))
+    if other.config.is_file() and other.versions.is_file():
+        raise ConfigError(
+            f"expected a run that has come to its end in --against, but {place} has no model yet; "
+            f"go on with it by prefrl resume {place}."
+        )
+    return load_model(place)
+
+
+Found = Mapping[tuple[int, int], list[Told]]
+"""Of each two models, by their places: an outcome of the first for each prompt."""
+
+
+def _compare_all(
+    run: RunDirectory,
+    comparing: Comparing,
+    names: Sequence[str],
+    written: Sequence[Sequence[Response]],
+) -> Found:
+    pairs = list(itertools.combinations(range(len(names)), 2))
+    if comparing.judge is not None:
+        return asyncio.run(_ask_judge(run, comparing.judge, pairs, written))
+    assert comparing.gold is not None
+    gold = load_gold(comparing.gold)
+    golds = [[gold(response.text) for response in told] for told in written]
+    return {
+        (i, j): [(_outcome(a, b), "") for a, b in zip(golds[i], golds[j], strict=True)]
+        for i, j in pairs
+    }
+
+
+def _outcome(ours: float, theirs: float) -> float:
+    return 0.5 if ours == theirs else float(ours > theirs)
+
+
+async def _ask_judge(
+    run: RunDirectory,
+    task: Task,
+    pairs: Sequence[tuple[int, int]],
+    written: Sequence[Sequence[Response]],
+) -> Found:
+    run.judge.mkdir(exist_ok=True)
+    chooser = chooser_for(task, cache_of(run, "evaluation"))
+    judge = Judge(chooser, both=task.config.orders == "both")
+
+    async def ask(ours: Response, theirs: Response) -> Told:
+        if ours.text == theirs.text:
+            return 0.5, "the same text"
+        try:
+            verdict = await judge.compare(ours, theirs)
+        except (UnreadableError, SpentError) as error:
+            return None, str(error)
+        return _OUTCOMES.get(verdict.answer), verdict.reason
+
+    try:
+        return {(i, j): await asyncio.gather(*map(ask, written[i], written[j])) for i, j in pairs}
+    except JudgeAwayError as error:
+        raise ConfigError(
+            f"expected the judge to answer, but {error} What it has said is kept: the same command "
+            "goes on from there."
+        ) from error
+    finally:
+        if isinstance(chooser, Server):
+            await chooser.close()
+
+
+Probability = Callable[[Sequence[Response], Sequence[Response]], NDArray[np.float64]]
+
+
+def _reward_of(config: AlignConfig, run: RunDirectory) -> Probability | None:
+    """What the run's reward ensemble says: P(the first is better); None where there is none."""
+    if newest_version(run.reward) is None:
+        return None
+    reward = new_reward(config, starting_model(config), shares=True)
+    put_into(reward, latest_weights(run.reward))
+
+    def probability(lefts: Sequence[Response], rights: Sequence[Response]) -> NDArray[np.float64]:
+        preferences = member_preferences(reward, list(lefts), list(rights))
+        return np.asarray(preferences.mean(0).double().numpy())
+
+    return probability
+
+
+def _results(
+    config: AlignConfig,
+    comparing: Comparing,
+    names: Sequence[str],
+    written: Sequence[Sequence[Response]],
+    found: Found,
+    reward: Probability | None,
+) -> dict[str, Any]:
+    """In the layout of lm-evaluation-harness, so that tables of both can be put together."""
+    results, samples = dict[str, Any](), dict[str, Any]()
+    for place in range(1, len(names)):
+        told = found[0, place]
+        kept = [i for i, (outcome, _) in enumerate(told) if outcome is not None]
+        if not kept:
+            raise NotEnoughDataError(
+                f"expected comparisons with {names[place]}, got none: {told[0][1]}; give the judge "
+                "more calls or tokens."
+            )
+        outcomes = np.array([told[i][0] for i in kept], np.float64)
+        longer = [len(written[0][i].text) - len(written[place][i].text) for i in kept]
+        task = f"win_rate_vs_{names[place]}"
+        results[task] = {
+            "alias": task,
+            **_figures("win_rate", win_rate(outcomes)),
+            **_figures(
+                "length_controlled_win_rate", length_controlled(outcomes, np.array(longer, float))
+            ),
+            "longer_by_chars,none": float(np.mean(longer)),
+        }
+        if reward is not None:
+            lefts, rights = ([written[at][i] for i in kept] for at in (0, place))
+            results[task] |= _of_reward(calibration(reward(lefts, rights), outcomes))
+        samples[task] = {"original": len(told), "effective": len(kept)}
+    results |= _elo(names, found)
+    tasks = list(samples)
+    judge = comparing.judge
+    return {
+        "results": results,
+        "configs": {task: {"task": task, "output_type": "generate_until"} for task in tasks},
+        "versions": dict.fromkeys(tasks, 1),
+        "n-shot": dict.fromkeys(tasks, 0),
+        "higher_is_better": {task: dict.fromkeys(_METRICS, True) for task in tasks},
+        "n-samples": samples,
+        "config": {
+            "model": "hf",
+            "model_args": f"pretrained={names[0]}",
+            "gen_kwargs": asdict(config.sampling),
+            "random_seed": comparing.seed,
+            "judge": judge_name(judge.config) if judge else f"gold {comparing.gold}",
+            "orders": judge.config.orders if judge else None,
+            "rubric_ver": judge.rubric_ver if judge else None,
+        },
+        "date": time.time(),
+        "prefrl_versions": installed_versions(),
+    }
+
+
+def _elo(names: Sequence[str], found: Found) -> dict[str, Any]:
+    """Strengths of three and more, over the prompts that have an outcome for each two."""
+    n_prompts = len(next(iter(found.values())))
+    whole = [i for i in range(n_prompts) if all(t[i][0] is not None for t in found.values())]
+    if len(names) < 3 or not whole:
+        return {}
+    table = {
+        (names[i], names[j]): np.array([told[k][0] for k in whole], np.float64)
+        for (i, j), told in found.items()
+    }
+    strengths = bradley_terry(names, table)
+    return {
+        f"elo_{name}": {"alias": f"elo_{name}", **_figures("elo", elo)}
+        for name, elo in strengths.items()
+    }
+
+
+def _figures(name: str, interval: Interval) -> dict[str, float]:
+    """As lm-evaluation-harness names them, ``METRIC,FILTER``; with the ends of the interval."""
+    error = (interval.high - interval.low) / (2 * 1.959963984540054)
+    return {
+        f"{name},none": interval.value,
+        f"{name}_stderr,none": error,
+        f"{name}_low,none": interval.low,
+        f"{name}_high,none": interval.high,
+    }
+
+
+def _of_reward(found: Calibration | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {
+        **_figures("reward_acc", found.accuracy),
+        "reward_ece,none": found.ece,
+        "reward_calibration": [list(one) for one in found.bins],
+    }
+
+
+def _write_samples(
+    folder: Path, names: Sequence[str], written: Sequence[Sequence[Response]], found: Found
+) -> None:
+    """A line for each comparison with the run's model, as lm-evaluation-harness logs samples."""
+    for place in range(1, len(names)):
+        lines = []
+        for i, (outcome, reason) in enumerate(found[0, place]):
+            ours, theirs = written[0][i], written[place][i]
+            lines.append(
+                {
+                    "doc_id": i,
+                    "doc": {"prompt": ours.prompt},
+                    "resps": [[ours.text], [theirs.text]],
+                    "win_rate": outcome,
+                    "reason": reason,
+                }
+            )
+        content = "".join(json.dumps(line) + "\n" for line in lines)
+        path = folder / f"samples_win_rate_vs_{names[place]}.jsonl"
+        write_atomically(path, content.encode())

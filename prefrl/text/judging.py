@@ -1,0 +1,129 @@
+"""Responses put to a judge: what a server is sent of them, and a judge that is run here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from prefrl.errors import ConfigError
+from prefrl.runtime.devices import choose_devices
+from prefrl.runtime.judge.asking import Chooser, Part, SpentError, UnreadableError
+from prefrl.runtime.judge.cache import Cache, Said, digest
+from prefrl.runtime.judge.config import Task
+from prefrl.runtime.judge.server import Server
+from prefrl.runtime.judge.serving import try_judge
+from prefrl.text.nets.models import LanguageModel, load_model
+from prefrl.text.responses import Response
+
+__all__ = ["LocalJudge", "check_judge", "chooser_for", "parts_of"]
+
+_TRIAL = ("Say hello.", "Hello!", "Goodbye!")
+_QUESTION = "Which response is better? Answer with A or B.\nAnswer:"
+
+
+def parts_of(first: Response, second: Response) -> list[Part]:
+    """What is sent of two responses: their prompt, and both texts; nothing else."""
+    return _parts(first.prompt, first.text, second.text)
+
+
+def _parts(prompt: str, first: str, second: str) -> list[Part]:
+    told = (("Prompt", prompt), ("Response A", first), ("Response B", second))
+    return [{"type": "text", "text": f"[{name}]\n{text}\n[End of {name}]"} for name, text in told]
+
+
+def check_judge(task: Task) -> None:
+    """Asks the judge one question before work starts.
+
+    Raises:
+        ConfigError: If it does not answer, or cannot be loaded.
+    """
+    if task.config.local is not None:
+        LocalJudge(load_model(task.config.local), task, Cache(None))
+        return
+    try_judge(task, _parts(*_TRIAL))
+
+
+def chooser_for(task: Task, cache: Cache, *, device: str = "auto") -> Chooser:
+    """The judge that a task asks for.
+
+    Args:
+        task: How it is asked.
+        cache: What it has said, and what that has cost.
+        device: Where a model that is run here computes.
+    """
+    if task.config.local is None:
+        return Server(task, parts_of, cache)
+    language = load_model(task.config.local)
+    language.model.to(torch.device(choose_devices(device)[0]))
+    return LocalJudge(language, task, cache)
+
+
+class LocalJudge:
+    """A causal language model that is run here: it says A where that is likelier than B.
+
+    Args:
+        language: The model. Where its tokenizer has a chat template, it is asked in that.
+        task: What is better, and the budget.
+        cache: Counts what it is asked, and keeps the answers.
+
+    Raises:
+        ConfigError: If its tokenizer has one token for both letters.
+    """
+
+    def __init__(self, language: LanguageModel, task: Task, cache: Cache) -> None:
+        self._language, self._task, self._cache = language, task, cache
+        tokenizer = language.tokenizer
+        self._is_chat = bool(getattr(tokenizer, "chat_template", None))
+        lead = "" if self._is_chat else " "
+        ids = [tokenizer.encode(lead + letter, add_special_tokens=False) for letter in "AB"]
+        # The first token in which the two differ tells them apart.
+        places = [i for i, (a, b) in enumerate(zip(*ids, strict=False)) if a != b]
+        if not places:
+            raise ConfigError(
+                f"expected a model that tells A from B, but {task.config.local} has the same "
+                "tokens for both; take another one."
+            )
+        self._before, self._letters = ids[0][: places[0]], [told[places[0]] for told in ids]
+
+    async def choose(self, first: Response, second: Response) -> Said:
+        """As ``Chooser.choose``; it waits for nobody."""
+        tokens = self._tokens(first, second)
+        key = digest({"local": self._task.config.local, "tokens": tokens})
+        if (known := self._cache.get(key)) is not None:
+            return known
+        config, cache = self._task.config, self._cache
+        if config.max_calls is not None and cache.n_calls >= config.max_calls:
+            raise SpentError(f"all {config.max_calls:,} calls are spent")
+        if config.max_tokens is not None and cache.n_tokens >= config.max_tokens:
+            raise SpentError(f"{cache.n_tokens:,} of {config.max_tokens:,} tokens are spent")
+        longest = self._language.context
+        if len(tokens) > longest:
+            raise UnreadableError(
+                f"the question has {len(tokens):,} tokens, and {config.local} reads {longest:,}."
+            )
+        a, b = self._logprobs(tokens)
+        better = "tie" if a == b else "first" if a > b else "second"
+        said = Said(better, f"log P(A) {a:.3f}, log P(B) {b:.3f}")
+        cache.answered(key, said, tokens=len(tokens))
+        return said
+
+    def _tokens(self, first: Response, second: Response) -> list[int]:
+        tokenizer = self._language.tokenizer
+        shown = "\n\n".join(part["text"] for part in parts_of(first, second))
+        question = f"{self._task.rubric}\n\n{shown}\n\n{_QUESTION}"
+        if not self._is_chat:
+            return [*tokenizer.encode(question), *self._before]
+        messages = [{"role": "user", "content": question}]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return [*tokenizer.encode(text, add_special_tokens=False), *self._before]
+
+    @torch.no_grad()
+    def _logprobs(self, tokens: Sequence[int]) -> tuple[float, float]:
+        """Log-probabilities of the two letters behind the question."""
+        model: Any = self._language.model
+        batch = torch.tensor([list(tokens)], device=next(model.parameters()).device)
+        logits = model(input_ids=batch).logits[0, -1].float()
+        a, b = torch.log_softmax(logits, dim=-1)[self._letters].tolist()
+        return a, b
