@@ -68,31 +68,11 @@ def create_app(
         StoreError: If the label store cannot be opened.
     """
     read_instructions(config.instructions)  # before anything starts
-    store = LabelStore(config.store)
-    is_one_of_many = entry is not None
-    if entry is None:
-        people = People(config.people)
-        # A cookie does not know of ports, and there may be several servers on one machine.
-        entry = Entry(people, cookie_at(config.port), people.study)
-    writer = Writer(store)
-    desk = Desk(
-        config=config,
-        store=store,
-        people=entry.people,
-        study=entry.study,
-        is_one_of_many=is_one_of_many,
-        writer=writer,
-        tally=Tally(store),
-        presence=presence or Presence(),
-        news=RunNews(config.metrics, config.status, finished=config.finished, trains=config.trains),
-        cookie=entry.cookie,
-        rng=random.SystemRandom(),
-        version=metadata.version("prefrl"),
-    )
+    desk = _desk(config, presence or Presence(), entry)
 
     def close() -> None:
-        writer.close()
-        store.close()
+        desk.writer.close()
+        desk.store.close()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -112,13 +92,35 @@ def create_app(
     app.state.close = close
     app.include_router(labelling_routes(desk))
     app.include_router(study_routes(desk))
-    app.include_router(media_routes(store, writer, config.media))
-    add_pages(
-        app, {"/": "index.html", "/dashboard": "dashboard.html", "/sw.js": "sw.js"}, entry.study
-    )
+    app.include_router(media_routes(desk.store, desk.writer, config.media))
+    pages = {"/": "index.html", "/dashboard": "dashboard.html", "/sw.js": "sw.js"}
+    add_pages(app, pages, desk.study)
     explain_refusals(app)
-    app.add_middleware(Guard, people=entry.people, hosts=config.hosts, cookie=desk.cookie)
+    app.add_middleware(Guard, people=desk.people, hosts=config.hosts, cookie=desk.cookie)
     return app
+
+
+def _desk(config: ViewerConfig, presence: Presence, entry: Entry | None) -> Desk:
+    store = LabelStore(config.store)
+    is_one_of_many = entry is not None
+    if entry is None:
+        people = People(config.people)
+        # A cookie does not know of ports, and there may be several servers on one machine.
+        entry = Entry(people, cookie_at(config.port), people.study)
+    return Desk(
+        config=config,
+        store=store,
+        people=entry.people,
+        study=entry.study,
+        is_one_of_many=is_one_of_many,
+        writer=Writer(store),
+        tally=Tally(store),
+        presence=presence,
+        news=RunNews(config.metrics, config.status, finished=config.finished, trains=config.trains),
+        cookie=entry.cookie,
+        rng=random.SystemRandom(),
+        version=metadata.version("prefrl"),
+    )
 
 
 def cookie_at(port: int) -> str:

@@ -57,6 +57,10 @@ class ViewerConfig:
     """Share of pairs shown that one has answered oneself, mirrored, for the self-consistency."""
     gold_share: float = 0.05
     """Share of pairs shown whose right answer is known, while there are any."""
+    answers_per_pair: int = 1
+    """How many people answer each pair, as far as there are so many."""
+    strength: bool = False
+    """Whether to ask how much better one side is."""
     people_per_pair: int = 2
     """How many people answer a pair that is shown for the agreement."""
     lease_seconds: float = 120.0
@@ -66,6 +70,8 @@ class ViewerConfig:
         for name in ("overlap_share", "repeat_share", "gold_share"):
             if not 0 <= getattr(self, name) <= 0.5:
                 raise ConfigError(f"expected {name} to be in [0, 0.5], got {getattr(self, name)}.")
+        if self.answers_per_pair < 1:
+            raise ConfigError(f"answers_per_pair must be at least 1, got {self.answers_per_pair}.")
         if self.people_per_pair < 2:
             raise ConfigError(f"people_per_pair must be at least 2, got {self.people_per_pair}.")
         if not 0 < self.port < 65536:

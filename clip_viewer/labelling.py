@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from clip_viewer.answered import answers_of
 from clip_viewer.config import ViewerConfig
 from clip_viewer.guard import person_of, session_of
 from clip_viewer.instructions import read_instructions
 from clip_viewer.messages import (
-    AnsweredOut,
     AnswerIn,
     EventsIn,
     EventsOut,
     FlagIn,
     GoldIn,
     InstructionsOut,
-    LastOut,
     MeOut,
     ProgressOut,
     RankingIn,
@@ -35,7 +34,7 @@ from clip_viewer.news import RunNews
 from clip_viewer.people import People, Person, write_token
 from clip_viewer.session import sign_in, sign_out
 from clip_viewer.tally import Presence, Tally
-from clip_viewer.tasks import MIRRORED, as_shown, hand_out, key_of_answer, ranked
+from clip_viewer.tasks import MIRRORED, hand_out, ranked
 from clip_viewer.writer import Writer
 from prefrl.core.comparisons import Answer
 from prefrl.core.labels import Submission
@@ -67,11 +66,14 @@ class Desk:
     def progress(self, person: Person) -> ProgressOut:
         """How it is going; a few reads. Who labels is not told how good the agent is."""
         for_owner = person.role == "owner"
-        agent = self.news.agent(for_owner=for_owner)
+        queue = self.tally.queue()
+        # Somebody waits for the first pair until one can be shown.
+        asked = None if queue.answered or queue.ready else queue.waiting
+        agent = self.news.agent(for_owner=for_owner, asked=asked)
         self.presence.note_told(person.name, is_over=agent.phase == "finished")
         return ProgressOut(
             mine=self.tally.mine(person.name),
-            queue=self.tally.queue(),
+            queue=queue,
             agent=agent,
             people=self.presence.n_present(),
             curve=self.news.curve() if for_owner else [],
@@ -88,6 +90,7 @@ class Desk:
             token=write_token(session),
             title=self.config.title,
             goal=self.config.goal,
+            strength=self.config.strength,
             rubric_ver=read_instructions(self.config.instructions).rubric_ver,
             server_ver=self.version,
         )
@@ -104,7 +107,7 @@ def labelling_routes(desk: Desk) -> APIRouter:
     get("/me", functools.partial(_me, desk))
     get("/instructions", functools.partial(_instructions, desk))
     get("/progress", functools.partial(_progress, desk))
-    get("/last", functools.partial(_last, desk))
+    get("/answers", functools.partial(answers_of, desk.store, desk.tally))
     post("/tasks", functools.partial(_tasks, desk), methods=["POST"])
     post("/events", functools.partial(_events, desk), methods=["POST"])
     post("/release", functools.partial(_release, desk), methods=["POST"], status_code=204)
@@ -133,30 +136,9 @@ async def _progress(desk: Desk, request: Request) -> ProgressOut:
     return await run_in_threadpool(desk.progress, person_of(request.scope))
 
 
-async def _last(desk: Desk, request: Request) -> LastOut:
-    """What is taken back next, also what was answered before the page was opened."""
-
-    def look() -> LastOut:
-        event = desk.tally.last(person_of(request.scope).name)
-        if event is None:
-            return LastOut(answer=None)
-        task = as_shown(desk.store, event.query_id, event.order_shown)
-        if task is None:
-            return LastOut(answer=None)
-        key = key_of_answer(event.submission_key)
-        gold = any(
-            (mark.query_id, mark.annotator_id) == (event.query_id, event.annotator_id)
-            and mark.made_at >= event.answered_at  # else it was made with an answer before
-            for mark in desk.store.marks.gold_marks()
-        )
-        return LastOut(answer=AnsweredOut(submission_key=key, task=task, gold=gold))
-
-    return await run_in_threadpool(look)
-
-
 async def _tasks(desk: Desk, told: TasksIn, request: Request) -> TasksOut:
     person = person_of(request.scope)
-    desk.presence.note(person.name)
+    desk.presence.note(person.name, pixels=told.pixels)
     tasks = await desk.writer.call(
         functools.partial(
             hand_out,
@@ -202,6 +184,12 @@ async def _store(desk: Desk, person: Person, event: _Event) -> None:
     """Stores one event; when this returns, it is on disk."""
     name, key = person.name, event.submission_key
     if isinstance(event, AnswerIn):
+        if (strength := event.strength) is not None and event.answer in ("left", "right"):
+            await desk.writer.call(
+                lambda store: store.marks.add_strength(
+                    _first_query(store, event.task), name, strength, answer_key=key
+                )
+            )
         desk.tally.note(await desk.writer.submit([_answer(name, event)]))
     elif isinstance(event, RankingIn):
         pairs = await run_in_threadpool(desk.store.find, [event.task])

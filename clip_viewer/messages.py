@@ -10,8 +10,10 @@ __all__ = [
     "AgentNews",
     "AnswerIn",
     "AnsweredOut",
+    "AnswersOut",
     "EventsIn",
     "EventsOut",
+    "FirstOut",
     "FlagIn",
     "FlagOut",
     "FlaggedOut",
@@ -20,7 +22,6 @@ __all__ = [
     "InviteIn",
     "InviteOut",
     "ItemOut",
-    "LastOut",
     "MeOut",
     "MineOut",
     "PeopleOut",
@@ -70,11 +71,12 @@ class SignIn(_In):
 
 
 class TasksIn(_In):
-    """How many pairs the page wants, and which it has."""
+    """How many pairs the page wants, which it has, and how large it shows a film."""
 
     n: Annotated[int, Field(ge=0, le=16)] = 4
     have: Annotated[list[_TaskId], Field(max_length=64)] = []
     shown: _TaskId | None = None
+    pixels: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
 class _Shown(_In):
@@ -92,6 +94,7 @@ class AnswerIn(_Shown):
 
     kind: Literal["answer"]
     answer: Literal["left", "right", "tie", "skip"]
+    strength: Literal["slightly", "clearly"] | None = None
 
 
 class RankingIn(_Shown):
@@ -168,6 +171,7 @@ class MeOut(BaseModel):
     token: str
     title: str
     goal: str | None
+    strength: bool
     rubric_ver: str
     server_ver: str
 
@@ -211,6 +215,13 @@ class QueueOut(BaseModel):
     answered: int
 
 
+class FirstOut(BaseModel):
+    """What goes on until there is the first pair, and in how many seconds it comes, about."""
+
+    doing: Literal["beginning", "making", "acting", "drawing"]
+    seconds: float | None
+
+
 class AgentNews(BaseModel):
     """What the agent said of itself last; how good it is, for owners alone."""
 
@@ -220,6 +231,7 @@ class AgentNews(BaseModel):
     env_steps: int | None
     true_return: Annotated[float | None, Field(serialization_alias="return")]
     troubles: list[str] = []
+    first: FirstOut | None = None
 
 
 class ProgressOut(BaseModel):
@@ -234,17 +246,22 @@ class ProgressOut(BaseModel):
 
 
 class AnsweredOut(BaseModel):
-    """An answer, what was answered as it lay on the screen, and whether it was marked as gold."""
+    """An answer of one's own that stands, as it lay on the screen."""
 
+    event: int
     submission_key: str
     task: TaskOut
+    answer: Literal["left", "right", "tie", "skip", "ranking"]
+    answered_at: float
     gold: bool
+    flagged: bool
 
 
-class LastOut(BaseModel):
-    """One's newest answer that stands, if it can be shown."""
+class AnswersOut(BaseModel):
+    """Some of one's answers, the newest first, and whether there are earlier ones."""
 
-    answer: AnsweredOut | None
+    answers: list[AnsweredOut]
+    more: bool
 
 
 class FlagOut(BaseModel):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clip_viewer.messages import AgentNews, Phase
+from clip_viewer.messages import AgentNews, FirstOut, Phase
 
 __all__ = ["RunNews"]
 
@@ -21,6 +21,9 @@ _SECONDS_OF_LIFE = 15.0
 _SECONDS_TO_START = 120.0  # to make environments and nets takes its time, in which nothing is said
 _WRITING = "finishing"
 _AT_THE_END = (_WRITING, "stopped")
+_SECONDS_TO_MAKE = 3.0  # environments and nets
+_SECONDS_TO_ACT = 4.0  # until there is enough to compare, while nobody knows how fast that goes
+_SECONDS_TO_DRAW = 2.0
 
 
 class RunNews:
@@ -46,6 +49,7 @@ class RunNews:
         self._finished = finished
         self._trains = trains
         self._seen: tuple[int, int] | None = None
+        self._acting_since: tuple[float, int] | None = None
         self._rows: list[tuple[int, float]] = []
 
     def curve(self) -> list[tuple[int, float]]:
@@ -56,17 +60,14 @@ class RunNews:
         last = len(self._rows) - 1
         return [self._rows[i * last // (_MOST_POINTS - 1)] for i in range(_MOST_POINTS)]
 
-    def agent(self, *, for_owner: bool) -> AgentNews:
+    def agent(self, *, for_owner: bool, asked: int | None = None) -> AgentNews:
         """What the agent said of itself last.
 
         Args:
             for_owner: Whether to say how good it is, too: who labels must not be led by that.
+            asked: How many pairs there are, answered or not, if somebody waits for the first one.
         """
-        told: dict[str, Any] = {}
-        if self._status is not None:
-            with contextlib.suppress(OSError, ValueError):
-                told = json.loads((self._status / "agent.json").read_text(encoding="utf-8"))
-        told = told if isinstance(told, dict) else {}
+        told = self._told()
         state, beat_at = told.get("state"), told.get("beat_at")
         self._read()
         newest = self._rows[-1] if self._rows else None
@@ -74,8 +75,9 @@ class RunNews:
         troubles = about.get("troubles") if isinstance(about, dict) else None
         longest = _SECONDS_TO_START if state == "starting" else _SECONDS_OF_LIFE
         alive = isinstance(beat_at, float) and time.time() - beat_at < longest
+        phase = self._phase(state, alive)
         return AgentNews(
-            phase=self._phase(state, alive),
+            phase=phase,
             state=state if isinstance(state, str) else "not running",
             waits=isinstance(state, str) and state.startswith("waiting for answers"),
             env_steps=newest[0] if newest else None,
@@ -83,7 +85,39 @@ class RunNews:
             troubles=[str(text) for text in troubles]
             if for_owner and isinstance(troubles, list)
             else [],
+            first=self._first(phase, told, asked),
         )
+
+    def _told(self) -> dict[str, Any]:
+        told: Any = {}
+        if self._status is not None:
+            with contextlib.suppress(OSError, ValueError):
+                told = json.loads((self._status / "agent.json").read_text(encoding="utf-8"))
+        return told if isinstance(told, dict) else {}
+
+    def _first(self, phase: Phase, told: dict[str, Any], asked: int | None) -> FirstOut | None:
+        """What goes on until there is the first pair; None where that is no question."""
+        if asked is None or phase not in ("starting", "training"):
+            return None
+        if asked:
+            return FirstOut(doing="drawing", seconds=_SECONDS_TO_DRAW)
+        if phase == "starting":
+            return FirstOut(
+                doing="making" if told.get("state") else "beginning",
+                seconds=_SECONDS_TO_MAKE + _SECONDS_TO_ACT + _SECONDS_TO_DRAW,
+            )
+        about = told.get("about")
+        about = about if isinstance(about, dict) else {}
+        done, needed = about.get("env_steps"), about.get("first_steps")
+        if not isinstance(done, int) or not isinstance(needed, int):
+            return FirstOut(doing="acting", seconds=None)
+        if self._acting_since is None or done < self._acting_since[1]:
+            self._acting_since = time.monotonic(), done
+        since, before = self._acting_since
+        seconds = _SECONDS_TO_ACT
+        if done > before:
+            seconds = max(0, needed - done) * (time.monotonic() - since) / (done - before)
+        return FirstOut(doing="acting", seconds=seconds + _SECONDS_TO_DRAW)
 
     def _phase(self, state: object, alive: bool) -> Phase:
         """Where the training is. A policy may be there while a script goes on to train."""

@@ -26,14 +26,15 @@ _SECONDS_TO_FINISH = 5
 def serve(
     config: ViewerConfig,
     *,
-    on_tick: Callable[[int], None] = lambda n_people: None,
+    on_tick: Callable[[int, int], None] = lambda n_people, pixels: None,
     should_stop: Callable[[int], bool] = lambda n_untold: False,
 ) -> None:
     """Serves the labelling page.
 
     Args:
         config: What, where, and to whom.
-        on_tick: Called about twice a second with the number of people at the page.
+        on_tick: Called about twice a second with the number of people at the page, and the side of
+            a film in pixels where it is shown largest; 0 while nobody knows.
         should_stop: Asked as often, with the number of people whose page does not know yet that the
             training is over.
 
@@ -45,7 +46,7 @@ def serve(
     serve_app(
         create_app(config, presence=presence),
         config,
-        on_tick=lambda: on_tick(presence.n_present()),
+        on_tick=lambda: on_tick(presence.n_present(), presence.pixels()),
         should_stop=lambda: should_stop(presence.n_untold()),
     )
 

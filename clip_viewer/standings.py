@@ -70,8 +70,8 @@ def _as_told(row: Standing, medium: Medium | None) -> StandingOut:
     chance, low, high = (1 / (1 + math.exp(-score)) for score in (row.score, row.low, row.high))
     return StandingOut(
         item=row.item,
-        media=medium and medium.media_id,
-        media_type=medium and medium.media_type,
+        media=None if medium is None else medium.media_id,
+        media_type=None if medium is None else medium.media_type,
         chance=chance,
         low=low,
         high=high,

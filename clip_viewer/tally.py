@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from clip_viewer.messages import MineOut, QueueOut
-from clip_viewer.tasks import is_later_pair
+from clip_viewer.tasks import is_later_pair, key_of_answer
 from prefrl.core.labels import LabelEvent
 from prefrl.core.store import LabelStore
 
@@ -59,12 +60,20 @@ class Tally:
         today = sum(t >= midnight.timestamp() for t in times)
         return MineOut(today=today, total=len(times), per_hour=_per_hour(times, now))
 
-    def last(self, annotator_id: str) -> LabelEvent | None:
-        """A person's newest answer that was not taken back; of a ranking, its last pair's."""
+    def standing(self, annotator_id: str, *, before: int | None = None) -> list[LabelEvent]:
+        """A person's answers that were not taken back, the newest first; of a ranking one pair's.
+
+        Args:
+            annotator_id: Who.
+            before: Only those with a smaller id of their event.
+        """
         with self._lock:
             self._update()
-            standing = self._standing.get(annotator_id)
-            return standing[max(standing)] if standing else None
+            events = list(self._standing.get(annotator_id, {}).values())
+        newest: dict[str, LabelEvent] = {}
+        for event in sorted(events, key=lambda event: -event.id):
+            newest.setdefault(key_of_answer(event.submission_key), event)
+        return [event for event in newest.values() if before is None or event.id < before]
 
     def note(self, events: Iterable[LabelEvent]) -> None:
         """Counts what was just stored at once; reading it later changes nothing."""
@@ -107,10 +116,13 @@ class Presence:
         self._clock = clock
         self._seen: dict[str, float] = {}
         self._told: dict[str, tuple[float, bool]] = {}
+        self._pixels: dict[str, int] = {}
 
-    def note(self, name: str) -> None:
-        """Somebody's page has just asked for something."""
+    def note(self, name: str, *, pixels: int | None = None) -> None:
+        """Somebody's page has just asked for something; films are so large there, if it says so."""
         self._seen[name] = self._clock()
+        if pixels is not None:
+            self._pixels[name] = pixels
 
     def leave(self, name: str) -> None:
         """Somebody has closed the page."""
@@ -130,6 +142,14 @@ class Presence:
         """How many are here."""
         now = self._clock()
         return sum(now - seen < _SECONDS_OF_PRESENCE for seen in self._seen.values())
+
+    def pixels(self) -> int:
+        """The longer side of a film where it is shown largest; 0 while nobody has said so."""
+        now, pixels = self._clock(), list(self._pixels.items())
+        here = [
+            n for name, n in pixels if now - self._seen.get(name, -math.inf) < _SECONDS_OF_PRESENCE
+        ]
+        return max(here, default=0)
 
     def n_untold(self) -> int:
         """Of how many the page is open and does not know that the training is over."""

@@ -55,7 +55,8 @@ def hand_out(
     Returns:
         What to show, in order.
     """
-    seconds = config.lease_seconds
+    seconds, more = config.lease_seconds, _for_more_answers(store, annotator_id, n, have, config)
+    n -= len(more)
     leases = store.lease(annotator_id, n=n, seconds=seconds, ready=True, keep=have)
     by_task: dict[str, list[Query]] = {}
     for lease in leases:
@@ -64,13 +65,29 @@ def hand_out(
     for _ in range(len(chosen)):
         again = _for_quality(store, annotator_id, config, rng)
         taken = {query.id for pairs, _ in chosen for query in pairs} | set(have)
+        taken |= {pairs[0].id for pairs in more}
         if again is not None and again[0].id not in taken:
             chosen.insert(rng.randrange(len(chosen) + 1), ([again[0]], again[1]))
+    chosen = [*((pairs, None) for pairs in more), *chosen]
     media = store.media.of(
         item for pairs, _ in chosen for query in pairs for item in (query.left, query.right)
     )
     tasks = (_task(pairs, before, media, rng) for pairs, before in chosen)
     return [task for task in tasks if task is not None]
+
+
+def _for_more_answers(
+    store: LabelStore, annotator_id: str, n: int, have: Sequence[str], config: ViewerConfig
+) -> list[list[Query]]:
+    """Pairs that others have answered and that are to have more answers: they come first.
+
+    They are leased to nobody: where two people get the same at once, it has one answer more.
+    """
+    people = config.answers_per_pair
+    if people < 2 or n < 1:
+        return []
+    found = store.quality.overlaps(annotator_id, people=people, n=n + len(have))
+    return [[query] for query in found if query.id not in have][:n]
 
 
 def _for_quality(

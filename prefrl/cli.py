@@ -48,6 +48,7 @@ from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.presets import PRESETS, for_algorithm, preset_for
 from prefrl.core.disk import in_words
 from prefrl.errors import PrefrlError
+from prefrl.runtime.ahead import note_loaded
 from prefrl.runtime.named_options import filled
 from prefrl.runtime.parallel import launched_as
 from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS, align_preset_for
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exits with 2 on bad input, after one clear sentence; with 1 where what it printed was lost.
     """
+    note_loaded()
     try:
         try:
             _run(arguments)

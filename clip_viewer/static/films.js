@@ -5,6 +5,7 @@
 
 const FRAME = 1 / 30;
 const REST_AT_END = 450;
+const stillness = matchMedia("(prefers-reduced-motion: reduce)"); // then they run once
 const SECONDS_TO_LOAD = 20;
 
 /** @param {HTMLVideoElement} film */
@@ -21,6 +22,10 @@ export class Films {
   #paused = false;
   #rest = 0;
   #tick = 0;
+  #isHeld = false;
+
+  /** Told at each picture where they are, as a share of the longest. @type {(share: number) => void} */
+  onTime = () => {};
 
   /** @param {string[]} sources Addresses of the films. */
   constructor(sources) {
@@ -127,6 +132,24 @@ export class Films {
     }
   }
 
+  /** @param {number} share Where to go while a bar is held: from 0, the first frame, to 1. */
+  hold(share) {
+    this.#isHeld = true;
+    this.onTime(share);
+    clearTimeout(this.#rest);
+    this.#rest = 0;
+    for (const film of this.#films) {
+      film.pause();
+      film.currentTime = Math.max(0, Math.min(film.duration - 0.001, share * this.duration));
+    }
+  }
+
+  /** The bar is let go: they run on from there, if they ran before. */
+  letGo() {
+    this.#isHeld = false;
+    if (!this.#paused) this.#play();
+  }
+
   #play(films = this.#films) {
     for (const film of films) film.play().catch(() => {}); // stopped before it began
   }
@@ -134,8 +157,12 @@ export class Films {
   /** At each picture: the others follow the first, and at the end they wait for one another. */
   #follow() {
     this.#tick = requestAnimationFrame(() => this.#follow());
-    if (!this.#wanted || this.#paused || this.#rest) return;
+    if (!this.#isHeld) {
+      this.onTime(Math.max(...this.#films.map((film) => film.currentTime)) / this.duration);
+    }
+    if (!this.#wanted || this.#paused || this.#rest || this.#isHeld) return;
     if (this.#films.every((film) => film.ended)) {
+      if (stillness.matches) return;
       this.#rest = setTimeout(() => this.restart(), REST_AT_END / Math.max(1, this.#rate));
       return;
     }

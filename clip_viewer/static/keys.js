@@ -14,10 +14,13 @@ const DEFAULTS = {
   back: [","],
   forward: ["."],
   flag: ["f"],
+  sound: ["m"],
   gold: ["g"],
   differences: ["t"],
   lengths: ["l"],
   together: ["="],
+  leave: ["Escape"],
+  answered: ["h"],
   help: ["?"],
 };
 
@@ -35,10 +38,12 @@ const NAMES = {
   back: "One frame back",
   forward: "One frame on",
   flag: "Flag: something is wrong here",
+  sound: "Sound when pairs have come",
   gold: "Gold: sure enough to judge others by",
   differences: "Show differences of texts",
   lengths: "Show lengths of texts",
   together: "Ranking: as good as the one before",
+  answered: "My answers",
   help: "Instructions",
 };
 
@@ -50,6 +55,7 @@ const SHOWN = {
   Backspace: "⌫",
   " ": "Space",
   Enter: "⏎",
+  Escape: "Esc",
 };
 
 const SCROLL = ["ArrowUp", "ArrowDown", " "];

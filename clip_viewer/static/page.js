@@ -1,5 +1,7 @@
 /** The labelling page, from the sign-in link to the answers. */
+import { goldEvent, lastAnswered, openAnswered } from "./answered.js";
 import { ask, newKey, Refused, setToken } from "./api.js";
+import { Attention } from "./attention.js";
 import { askWhy } from "./flagging.js";
 import { isRead, showInstructions } from "./instructions.js";
 import { Keys } from "./keys.js";
@@ -7,36 +9,28 @@ import { showGoal, showNews, showSaved } from "./news.js";
 import { forgetWho, keepPage, KeptPairs, rememberWho, waitForServer, whoWasHere } from "./offline.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
+import { changeRate, rateNow } from "./rate.js";
+import { CHANGE, DEGREES, degreeOf, NOT_SEEN, SAID, UNDONE, UNORDERED } from "./said.js";
 import { hasLink, signIn } from "./session.js";
-import { nameOf } from "./sides.js";
 import { areKept, isOtherStudy, whyEmpty } from "./states.js";
 import { Tabs } from "./tabs.js";
-import { isRepeated, listenToFingers } from "./touch.js";
+import { drawTools as drawToolsOf } from "./tools.js";
+import { listenToButtons, listenToFingers } from "./touch.js";
 
-const RATES = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4];
-const SAID = {
-  left: () => `${nameOf("left")} is better`,
-  right: () => `${nameOf("right")} is better`,
-  tie: () => "Tie",
-  skip: () => "Can’t tell",
-  save: () => "Ranking saved",
-};
 const MOST_UNDOS_AT_HAND = 200;
 const SHORTEST_LOOK = 250; // milliseconds before a pair takes an answer: nobody sees it sooner
 const SECONDS_TO_SEND = 5;
 const SECONDS_UNTIL_SURE = 3; // what the server counts may be older than the last answer
 const STUDY = `prefrl-study${location.pathname.slice(1)}`; // which was labelled at this address last
-const UNORDERED = "Put all of them in an order first.";
-const NOT_SEEN = "Not yet: that was too fast to have been seen.";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage");
 
-let me, keys, outbox, queue;
+let me, keys, outbox, queue, attention;
 let current = null; // what is on the screen: {showing, key, since, at, takes}
 let history = []; // what was answered in this sitting, to be undone
 let busy = false; // an answer is being kept: a key that bounces means nothing
-let rate = RATES.includes(Number(localStorage.getItem("prefrl-rate"))) ? Number(localStorage.getItem("prefrl-rate")) : 1;
+let rate = rateNow();
 let news = null;
 let nShown = 0; // in this sitting
 let isAway = false; // the server does not answer
@@ -63,9 +57,14 @@ function say(text, isBad = false) {
   $("said").className = isBad ? "bad" : "";
 }
 
-/** Puts a showing on the screen; `performance` has from the key to here. */
-function show(showing) {
-  current = { showing, key: newKey(), since: performance.now(), at: Date.now() };
+/**
+ * Puts a showing on the screen; `performance` has from the key to here.
+ * @param {string} [replaces] The key of one's answer to it, which a new one replaces.
+ */
+function show(showing, replaces) {
+  current = { showing, key: newKey(), since: performance.now(), at: Date.now(), replaces };
+  if (replaces) document.body.dataset.replaces = "yes";
+  else delete document.body.dataset.replaces;
   Object.assign(document.body.dataset, { media: showing.media, kind: showing.task.kind });
   Object.assign(stage.dataset, { task: showing.task.id, order: showing.task.order });
   setState("showing");
@@ -102,9 +101,11 @@ function takeAnswers(shown) {
 
 function showNext() {
   const showing = queue.take();
+  attention.note(Boolean(showing));
   if (showing) show(showing);
   else {
     current = null;
+    delete document.body.dataset.replaces;
     emptySince = performance.now();
     delete stage.dataset.task;
     sayEmpty();
@@ -136,9 +137,9 @@ function sayOver() {
 }
 
 /** One answer: the next pair at once, while the browser keeps it and the server is told. */
-async function answer(action) {
+async function answer(action, strength = null) {
   if (!current || busy) return;
-  const { showing, key, since, at } = current;
+  const { showing, key, since, at, replaces } = current;
   const { task, ranking } = showing;
   if ((action === "save") !== (Boolean(ranking) && action !== "skip") && action !== "skip") return;
   if (!current.takes) return say(NOT_SEEN, true);
@@ -156,14 +157,15 @@ async function answer(action) {
   };
   const event = ranking
     ? { kind: "ranking", ranks: action === "skip" ? null : ranking.ranks, ...common }
-    : { kind: "answer", answer: action, ...common };
-  const kept = [outbox.add(event)];
-  if (showing.gold && !ranking && action !== "skip") kept.push(addGold(task, action));
-  history.push({ showing, key });
+    : { kind: "answer", answer: action, strength, ...common };
+  const kept = replaces ? [outbox.add({ kind: "undo", submission_key: newKey(), undoes: replaces })] : [];
+  kept.push(outbox.add(event));
+  if (showing.gold && !ranking && action !== "skip") kept.push(outbox.add(goldEvent(task, action)));
+  history = [...history.filter((one) => one.key !== replaces), { showing, key }];
   if (history.length > MOST_UNDOS_AT_HAND) history.shift().showing.element.remove();
   queue.noteAnswered(showing);
   showing.hide();
-  say(`${SAID[action]()}  ✓`);
+  say(`${SAID[action](strength)}  ✓`);
   showNext();
   try {
     await Promise.all(kept);
@@ -177,17 +179,9 @@ async function answer(action) {
 /** Puts what was answered last on the screen again. */
 function bringBack() {
   const { showing } = history.pop();
-  if (current) {
-    current.showing.hide();
-    queue.putBack(current.showing);
-  }
+  putAside();
   queue.noteUndone(showing);
   show(showing);
-}
-
-function addGold(task, action) {
-  const { id, order } = task;
-  return outbox.add({ kind: "gold", submission_key: newKey(), task: id, order, answer: action });
 }
 
 /** Brings the pair before back, and takes its answer away. */
@@ -199,13 +193,13 @@ async function undo() {
   if (!last) return setBusy(false);
   try {
     await outbox.add({ kind: "undo", submission_key: newKey(), undoes: last.key });
-    if (last.showing.gold) await addGold(last.showing.task, "none");
+    if (last.showing.gold) await outbox.add(goldEvent(last.showing.task, "none"));
   } catch (error) {
     setBusy(false);
     return say(`This browser could not keep that (${error?.message}). Make room, and undo again.`, true);
   }
   bringBack();
-  say("Taken back. Answer anew.");
+  say(UNDONE);
   setBusy(false);
 }
 
@@ -213,7 +207,7 @@ async function undo() {
 async function lastStored() {
   try {
     if (!(await outbox.isEmpty(SECONDS_TO_SEND))) throw new TypeError("answers wait");
-    const { answer: last } = await ask("GET", "/api/last");
+    const last = await lastAnswered();
     if (!last) return say("There is nothing to undo.") ?? null;
     const showing = await queue.again(last.task);
     showing.gold = last.gold;
@@ -225,10 +219,8 @@ async function lastStored() {
   }
 }
 
-function changeRate(by) {
-  const i = Math.max(0, Math.min(RATES.length - 1, RATES.indexOf(rate) + by));
-  rate = RATES[i];
-  localStorage.setItem("prefrl-rate", String(rate));
+function run(by) {
+  rate = changeRate(by);
   current?.showing.films?.setRate(rate);
   drawTools();
 }
@@ -246,6 +238,29 @@ function raiseFlag(showing, raised, why = "") {
   outbox.add({ kind: "flag", submission_key: newKey(), task: showing.task.id, raised, why });
   say(raised ? "Flagged for whoever runs the study." : "Not flagged any more.");
   drawTools();
+}
+
+/** Opens one of one's own answers: a new one replaces it. */
+async function reopen({ task, submission_key, gold, flagged }) {
+  try {
+    const showing = await queue.again(task);
+    Object.assign(showing, { gold, flagged });
+    putAside();
+    queue.noteUndone(showing);
+    show(showing, submission_key);
+    say(CHANGE);
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+/** Takes off the screen what is on it: it comes next, unless it was answered before. */
+function putAside() {
+  if (!current) return;
+  const { showing, replaces } = current;
+  showing.hide();
+  if (replaces) showing.element.remove();
+  else queue.putBack(showing);
 }
 
 /** Shows whoever runs the study what somebody flagged. */
@@ -277,10 +292,15 @@ function forTexts(what) {
 /** Does what a key, a button or a finger asks for. */
 function act(action, digit) {
   if (action === "help") return openInstructions();
-  if (action === "undo") return undo();
+  if (action === "answered") return outbox.isEmpty(SECONDS_TO_SEND).then(() => openAnswered(reopen));
+  if (action === "leave" && current?.replaces) return putAside(), showNext();
+  if (action === "undo") return current?.replaces ? undefined : undo();
+  if (action === "sound") return say(attention.toggle()), drawTools();
   if (document.body.dataset.state !== "showing" || !current) return;
   const { ranking, films } = current.showing;
   if (ranking && digit) return ranking.pick(digit);
+  const degree = me.strength && !ranking ? degreeOf(action, digit) : null;
+  if (degree) return answer(...degree);
   if (action in SAID) return answer(action);
   if (action === "together") return ranking?.together();
   if (action === "flag") return flag();
@@ -289,28 +309,15 @@ function act(action, digit) {
   if (!films) return;
   if (action === "pause") films.toggle();
   if (action === "restart") films.restart();
-  if (action === "slower") changeRate(-1);
-  if (action === "faster") changeRate(1);
+  if (action === "slower") run(-1);
+  if (action === "faster") run(1);
   if (action === "back") films.step(-1);
   if (action === "forward") films.step(1);
   drawTools();
 }
 
 function drawTools() {
-  for (const key of document.querySelectorAll("footer [data-action] kbd, kbd[data-key]")) {
-    key.textContent = keys.label(key.dataset.key ?? key.closest("[data-action]").dataset.action);
-  }
-  const showing = current?.showing;
-  const press = (action, on) =>
-    document.querySelector(`footer [data-action="${action}"]`).setAttribute("aria-pressed", String(on));
-  press("flag", Boolean(showing?.flagged));
-  press("gold", Boolean(showing?.gold));
-  press("differences", shownForTexts.differences);
-  press("lengths", shownForTexts.lengths);
-  const pause = document.querySelector('footer [data-action="pause"] span');
-  pause.textContent = showing?.films?.paused ? "Go on" : "Pause";
-  $("speed").textContent = `${rate}×`;
-  document.querySelector('footer [data-action="save"]').disabled = !showing?.ranking?.done;
+  drawToolsOf(keys, current?.showing, { rate, sound: attention.sounds, ...shownForTexts });
 }
 
 async function openInstructions() {
@@ -329,6 +336,7 @@ function onNews(fresh) {
   if (isAway) outbox.tell();
   isAway = false;
   showNews(fresh);
+  if (document.hidden && !current) attention.note(fresh.queue.ready > 0);
   if (isOver && current) sayOver();
   else sayEmpty();
 }
@@ -372,7 +380,7 @@ async function begin() {
 async function goOnAlone() {
   if (!(await prepare())) return;
   onFailure(new TypeError("the server is away"));
-  queue.restore();
+  queue.restore().then(() => queue.fill()); // which fails, and goes on asking
   const back = (now) => {
     // Another study may be served here by now, or somebody else be signed in.
     if (now.study !== me.study || now.annotator !== me.annotator) return location.reload();
@@ -387,12 +395,12 @@ async function goOnAlone() {
 /** Gets ready for whoever is here; false if this browser cannot keep answers. */
 async function prepare() {
   localStorage.setItem(STUDY, me.study);
-  document.title = `${me.title}: which is better?`;
+  attention = new Attention(`${me.title}: which is better?`);
   $("title").textContent = me.title;
   showGoal(me.goal);
   $("to-dashboard").hidden = me.role !== "owner";
+  Object.assign(document.body.dataset, { role: me.role, strength: me.strength ? "yes" : "no" });
   $("to-list").hidden = !me.is_one_of_many;
-  document.body.dataset.role = me.role;
   outbox = new Outbox(me.study, me.annotator, {
     changed: showSaved,
     refused: (event, why) => say(`An answer was refused: ${why}`, true),
@@ -417,16 +425,7 @@ async function prepare() {
 }
 
 function listen() {
-  document.querySelectorAll("[data-action]").forEach((button) => {
-    const { action } = button.dataset;
-    button.addEventListener("click", (event) => {
-      // The second half of a double click would answer the next pair unseen.
-      if (!(action in SAID && isRepeated(event))) act(action);
-      // Who presses it with the keyboard reads on at the top; else Enter would press it again.
-      if (event.detail === 0 && action in SAID) stage.focus({ preventScroll: true });
-      else button.blur();
-    });
-  });
+  listenToButtons(act, [...Object.keys(SAID), ...DEGREES], stage);
   $("show-keys").addEventListener("click", () => keys.openDialog(drawTools));
   stage.addEventListener("change", () => {
     say(current?.showing.ranking?.inWords ?? "");

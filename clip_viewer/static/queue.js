@@ -1,15 +1,28 @@
 /** The next showings, ready before they are needed. */
 import { ask } from "./api.js";
 import { Showing } from "./showing.js";
+import { isStacked } from "./sides.js";
 
 const READY = 4;
 const POLL = 2_000;
+const POLL_EMPTY = 500; // with nothing on the screen
 const POLL_UNSEEN = 10_000; // of a tab that is hidden: it leases nothing
 const HEARTBEAT = 20_000; // of leases
 const REMEMBERED = 12;
 const FIRST_REST = 5_000;
 const LONGEST_REST = 180_000;
 const MOST_RESTING = 32;
+
+/** How large one of two films is shown here, in the screen's own pixels: they are drawn at that size. */
+function sideInPixels(stage) {
+  const film = stage.querySelector(".showing.shown video");
+  const [wide, high] = film
+    ? [film.clientWidth, film.clientHeight]
+    : isStacked()
+      ? [stage.clientWidth, stage.clientHeight / 2]
+      : [stage.clientWidth / 2, stage.clientHeight];
+  return Math.max(0, Math.min(4096, Math.round(Math.min(wide, high) * devicePixelRatio)));
+}
 
 /** Asks for tasks, loads them, and hands them out one by one. */
 export class Queue {
@@ -119,7 +132,8 @@ export class Queue {
   #goOn() {
     clearTimeout(this.#timer);
     const go = () => (this.#isDue() ? this.fill() : this.#look());
-    this.#timer = setTimeout(go, document.hidden ? POLL_UNSEEN : POLL);
+    const isEmpty = !this.current && this.#loading.size === 0;
+    this.#timer = setTimeout(go, document.hidden ? POLL_UNSEEN : isEmpty ? POLL_EMPTY : POLL);
   }
 
   /** Whether it is time to ask for more, or to keep what is here. */
@@ -186,7 +200,8 @@ export class Queue {
       // The other tabs first: what they answer meanwhile waits in the outbox.
       const have = [...this.#have(), ...this.#tabs.others()];
       const told = [...new Set([...have, ...(await this.#outbox.tasks())])].slice(0, 64);
-      const { tasks, progress } = await ask("POST", "/api/tasks", { n, have: told, shown });
+      const pixels = sideInPixels(this.#stage);
+      const { tasks, progress } = await ask("POST", "/api/tasks", { n, have: told, shown, pixels });
       this.#listeners.progress(progress);
       const here = [...this.#have(), ...this.#answered, ...this.#tabs.others()];
       const not = new Set([...here, ...(await this.#outbox.tasks())]);

@@ -4,6 +4,7 @@ import { Films } from "./films.js";
 import { Ranking } from "./ranking.js";
 import { isStacked, nameTag, SIDES } from "./sides.js";
 import { fetchText, panel, scrollTogether, showDifferences, showLength } from "./texts.js";
+import { timeBars } from "./timebar.js";
 import { isRepeated } from "./touch.js";
 
 const WORDS_PER_SECOND = 15; // faster, nobody has read them
@@ -169,7 +170,7 @@ export class Showing {
       return side;
     });
     if (!this.films) scrollTogether(this.#panels);
-    sides.append(...this.#sides);
+    sides.append(...this.#sides, ...(this.films ? timeBars(this.films) : []));
     this.element.append(sides);
   }
 }

@@ -9,6 +9,20 @@ export function areKept(n) {
   return n === 1 ? "1 answer is kept" : `${n} answers are kept`;
 }
 
+const FIRST = {
+  beginning: "The run is being set up.",
+  making: "The agent makes its environments and its nets.",
+  acting: "The agent tries things out, so that there is something to compare.",
+  drawing: "The first clips are being drawn.",
+};
+
+/** What goes on until the first pair comes, and about when that is. */
+function first({ doing, seconds }) {
+  const rounded = seconds === null ? 0 : seconds < 20 ? Math.ceil(seconds) : 10 * Math.ceil(seconds / 10);
+  const when = rounded === 0 ? "by itself" : `in about ${rounded} second${rounded === 1 ? "" : "s"}`;
+  return `${FIRST[doing]} The first pair comes ${when}.`;
+}
+
 /**
  * @param {object | null} news What the server said last.
  * @param {{isAway: boolean, nKept: number, isLoading: boolean, isInOtherTab: boolean}} here
@@ -23,6 +37,7 @@ export function whyEmpty(news, { isAway, nKept, isLoading, isInOtherTab }) {
     return ["Finished, thank you!", `The training has come to its end, ${text} ${kept || CLOSE}`];
   }
   if (isAway) return ["The server is away", `This page tries again by itself. ${kept}`];
+  if (news?.agent.first) return ["Starting", first(news.agent.first)];
   if (!news || isLoading) return ["One moment …", "The next pairs are on their way."];
   const { queue, agent } = news;
   if (queue.ready > 0 && isInOtherTab) {
@@ -35,12 +50,9 @@ export function whyEmpty(news, { isAway, nKept, isLoading, isInOtherTab }) {
     return ["Almost there", "The next clips are being drawn; they appear by themselves."];
   }
   const soon = "New pairs appear here by themselves.";
-  if (agent.phase === "training" && queue.answered === 0) {
-    return ["The first pairs are coming", `The agent is trying things out, so that there is something to compare. ${soon}`];
-  }
   return {
     none: ["All answered, thank you!", `There is nothing more to compare. ${CLOSE}`],
-    starting: ["Starting", `The agent is about to begin. ${soon} The first ones take up to a minute.`],
+    starting: ["Starting", `The agent is about to begin. ${soon}`],
     training: ["All answered, for now", `Right now: ${agentSays(news)}. ${soon}`],
     stopped: ["All answered, thank you!", "The training has stopped. Whoever runs the study can go on with it; then new pairs appear here."],
   }[agent.phase];

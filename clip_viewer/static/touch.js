@@ -11,7 +11,8 @@ const SHORTEST = 60;
 export function listenToFingers(stage, act, swipes) {
   let from = null;
   stage.addEventListener("pointerdown", (event) => {
-    from = event.isPrimary && event.pointerType !== "mouse" ? event : null;
+    const counts = event.isPrimary && event.pointerType !== "mouse" && !event.target.closest(".time");
+    from = counts ? event : null;
   });
   stage.addEventListener("pointercancel", () => (from = null));
   stage.addEventListener("pointerup", (event) => {
@@ -31,6 +32,24 @@ export function listenToFingers(stage, act, swipes) {
 /** @param {MouseEvent} event @returns {boolean} Whether it is the second click of a double one. */
 export function isRepeated(event) {
   return event.detail > 1; // a button that is pressed by a key says 0
+}
+
+/**
+ * @param {(action: string) => void} act What all buttons do that name an action.
+ * @param {string[]} once Actions that the second half of a double click does not mean: it would
+ *   answer the next pair unseen.
+ * @param {HTMLElement} stage Where who presses one of those with the keyboard reads on.
+ */
+export function listenToButtons(act, once, stage) {
+  document.querySelectorAll("[data-action]").forEach((button) => {
+    const { action } = button.dataset;
+    button.addEventListener("click", (event) => {
+      if (!(once.includes(action) && isRepeated(event))) act(action);
+      // At the top; else Enter would press it again.
+      if (event.detail === 0 && once.includes(action)) stage.focus({ preventScroll: true });
+      else button.blur();
+    });
+  });
 }
 
 /** The click that a browser makes of the end of a swipe is no tap. */

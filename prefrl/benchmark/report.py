@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from prefrl.benchmark.figures import FIGURES
 from prefrl.benchmark.outcome import Outcome, short_name
 from prefrl.benchmark.statistics import (
     Interval,
@@ -52,6 +51,8 @@ def write_benchmark_report(folder: BenchmarkFolder) -> Path:
         parts += ["## Over all tasks", _SCORED, _markdown(table)]
     parts += _left_out(outcome)
     parts += ["## Task by task", _TASK_BY_TASK, _markdown(task_table(outcome))]
+    from prefrl.benchmark.figures import FIGURES  # loads matplotlib
+
     for name, draw in FIGURES.items():
         figure = draw(outcome)
         path = folder.root / f"{name}.png"

@@ -15,7 +15,6 @@ from prefrl.commands.console import console, errors
 from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import AlignProgress
 from prefrl.commands.stopping import show_stopped
-from prefrl.report.text_page import write_text_report
 from prefrl.runtime.parallel import launched_as
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand
@@ -116,6 +115,8 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
     if not result.finished:
         show_stopped(result.run)
         return
+    from prefrl.report.text_page import write_text_report
+
     page, summary = write_text_report(result.run), result.summary
     for trouble in troubles_of(result.run, total_steps=None, finished=True):
         errors.print(trouble.text, style="yellow", markup=False, soft_wrap=True)

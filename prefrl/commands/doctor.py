@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 
 from prefrl.commands.console import console
-from prefrl.control.films.clips import choose_gl
 from prefrl.core.store import LabelStore
 from prefrl.errors import StoreError
 from prefrl.runtime.versions import installed_versions
@@ -73,6 +72,8 @@ def examine() -> Iterator[Finding]:
 
 
 def _films() -> Finding:
+    from prefrl.control.films.clips import choose_gl  # loads codecs
+
     asked, backend = os.environ.get("MUJOCO_GL"), choose_gl()
     if backend is None:
         advice = "On Debian: apt-get install libegl1 libgl1-mesa-dri, or libosmesa6."

@@ -37,6 +37,9 @@ class Export:
     output: Path | None = None
     """File to write; it is written whole or not at all. - is standard output. By default a file in
     the run's folder export, named after the format, as preference.jsonl."""
+    films: bool = False
+    """Also copy the clips that people were shown, of an agent, into a folder beside the file; each
+    row says which is which."""
     annotator: str | None = None
     """Only the answers of this person; by default, for each query, what most people answered."""
 
@@ -52,12 +55,21 @@ def export(command: Export) -> None:
     run = RunDirectory.open(command.run)
     if command.output is not None and command.output.is_dir():
         raise ConfigError(f"expected a file to write, but {command.output} is a folder.")
+    films = None
+    if command.films:
+        if command.output == _STANDARD_OUTPUT or "env_id" not in run.read_json(run.config):
+            raise ConfigError(
+                "expected a run of an agent, and a file, with --films: they go into a folder "
+                "beside it."
+            )
+        path = command.output or _default_output(run, command)
+        films = path.parent / f"{path.stem}_films"
     if is_own(run.read_json(run.config)):
         made = export_own(run, command.format, annotator=command.annotator)
     elif is_text(run):
         made = export_responses(run, command.format, annotator=command.annotator)
     elif "env_id" in run.read_json(run.config):
-        made = export_segments(run, command.format, annotator=command.annotator)
+        made = export_segments(run, command.format, annotator=command.annotator, films=films)
     else:
         raise ConfigError(
             f"expected a run of an agent or of a language model, but {run.root} is neither; what "

@@ -16,8 +16,6 @@ from prefrl.control.learned.offline import fit_reward
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.trainer import FitConfig
-from prefrl.report.figures import calibration
-from prefrl.report.tables import Evaluation
 
 __all__ = ["FitReward", "fit"]
 
@@ -71,6 +69,9 @@ def fit(command: FitReward) -> None:
             f"{reward.about['calibration_error']:.3f}"
         )
         held_out = reward.report.holdout_probability, reward.report.preference
+        from prefrl.report.figures import calibration  # loads matplotlib
+        from prefrl.report.tables import Evaluation
+
         evaluation = Evaluation(holdout_probability=held_out[0], holdout_preference=held_out[1])
         calibration(evaluation).savefig(folder / "calibration.png", dpi=100)
     console.print(

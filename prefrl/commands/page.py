@@ -83,6 +83,11 @@ class PageConfig:
     they are."""
     gold_share: float = 0.05
     """Share of the pairs shown whose right answer is known, if there are such pairs."""
+    answers_per_pair: int = 1
+    """How many people answer each pair, as far as there are so many; all their answers are fitted,
+    or with --majority what most of them said."""
+    strength: bool = False
+    """Ask how much better one side is, slightly or clearly: keys 1 to 4, from left to right."""
     people_per_pair: int = 2
     """How many people answer each pair that is shown to see how far they agree."""
 
@@ -288,10 +293,10 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
     n_here = 0
 
-    def tick(n_people: int) -> None:
+    def tick(n_people: int, pixels: int) -> None:
         nonlocal n_here
         n_here = n_people
-        heartbeat.beat("serving", people=n_people)
+        heartbeat.beat("serving", people=n_people, pixels=pixels)
 
     def should_stop(n_untold: int) -> bool:
         # Who is at the page when the training is over is told so, in each tab.
@@ -353,6 +358,8 @@ def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) 
         overlap_share=page.overlap_share,
         repeat_share=page.repeat_share,
         gold_share=page.gold_share,
+        answers_per_pair=page.answers_per_pair,
+        strength=page.strength,
         people_per_pair=page.people_per_pair,
     )
 

@@ -16,8 +16,6 @@ from prefrl.commands.status import describe_run
 from prefrl.commands.train import resume_train
 from prefrl.control.replay import replay_run
 from prefrl.errors import RunDirectoryError
-from prefrl.report import write_report
-from prefrl.report.text_page import write_text_report
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.replay import replay_alignment
 
@@ -109,7 +107,11 @@ def report(command: Report) -> None:
     """Draws the report of a run of any kind."""
     run = RunDirectory(command.run)
     if run.config.is_file() and is_text(run):
+        from prefrl.report.text_page import write_text_report
+
         page = write_text_report(run)
     else:
+        from prefrl.report import write_report
+
         page = write_report(run, figures=command.figure)
     console.print(str(page), soft_wrap=True)

@@ -14,7 +14,6 @@ from rich.markup import escape
 from prefrl.commands.console import console
 from prefrl.commands.progress import SftProgress
 from prefrl.commands.stopping import show_stopped
-from prefrl.report.text_page import write_text_report
 from prefrl.runtime.parallel import check_alone
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.sft import Amounts, SftResult, resume_sft, sft
@@ -85,6 +84,8 @@ def _show(config: SftConfig, result: SftResult) -> None:
     if not result.finished:
         show_stopped(result.run)
         return
+    from prefrl.report.text_page import write_text_report
+
     page, summary = write_text_report(result.run), result.summary
     loss = f"loss {summary['loss']:.3f} in the last epoch"
     if summary["eval_loss_after"] is not None:

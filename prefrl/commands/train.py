@@ -17,14 +17,17 @@ from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import TrainingProgress
 from prefrl.commands.stopping import show_stopped
 from prefrl.control.config import TrainConfig, config_from_json, with_settings
+from prefrl.control.films.drawing import begin_check
 from prefrl.control.finish import Result
 from prefrl.control.learned.to_label import check_has_agent
+from prefrl.control.process import main as run_role
+from prefrl.control.roles import role_command
 from prefrl.control.train import extend as extend_training
 from prefrl.control.train import extended_config
 from prefrl.control.train import resume as resume_training
 from prefrl.control.train import train as run_training
 from prefrl.errors import ConfigError
-from prefrl.report import write_report
+from prefrl.runtime.ahead import prepare
 from prefrl.runtime.parallel import check_alone
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand
@@ -87,6 +90,8 @@ class Extend:
 def start_train(command: Train) -> None:
     """Trains an agent, and shows what it came to."""
     config = command.config
+    if config.asks_people and not config.sync:
+        _begin_ahead(config)
     page = page_for(command.page, asks_people=config.asks_people)
     asked = config.preferences
     config, settings = with_settings(config)
@@ -101,6 +106,15 @@ def start_train(command: Train) -> None:
     for note in settings.notes:
         errors.print(note, style="yellow", markup=False, soft_wrap=True)
     _work(functools.partial(run_training, config), config, page)
+
+
+def _begin_ahead(config: TrainConfig) -> None:
+    """Does in the background what takes seconds until people see the first pair."""
+    # Before there are threads. The first optimiser has torch load its compiler, for 2 seconds.
+    for role, loads in (("agent", ["torch._dynamo"]), ("learner", [])):
+        command = role_command(role, RunDirectory(config.run_path)).argv[:-1]
+        prepare(command, run_role, loads=loads)
+    begin_check(config.env_id, config.env)
 
 
 def resume_train(run: RunDirectory, told: PageConfig) -> None:
@@ -160,6 +174,8 @@ def _show(config: TrainConfig, result: Result, progress: TrainingProgress) -> No
     if not result.finished:
         show_stopped(result.run)
         return
+    from prefrl.report import write_report
+
     page = write_report(result.run)
     for note in result.notes:
         errors.print(note, style="yellow", markup=False, soft_wrap=True)

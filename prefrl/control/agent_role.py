@@ -75,6 +75,7 @@ class AgentRole:
         buffer = self.agent.replay_buffer
         self._replay = None if buffer is None else ReplayFiles(run.replay, buffer)
         self._evaluations = Evaluations(config, run, go_on=self._evaluating)
+        self._first_steps = config.agent.transitions_per_rollout(config.algo)
         checkpoint = load_checkpoint(run.checkpoints)
         if checkpoint is not None:
             with taking_up(checkpoint):
@@ -183,6 +184,7 @@ class AgentRole:
             env_steps=self.agent.model.num_timesteps,
             total_steps=self._config.steps,
             reward_version=self.preferences.partners.used.version,
+            first_steps=self._first_steps,
         )
         # What this rollout gathered is given up: the newest checkpoint is at most a rollout older.
         return self._stop.seconds < _SECONDS_TO_REACH_A_BOUNDARY

@@ -8,12 +8,20 @@
 SEGMENT is ``{"observations": [[… ]], "actions": [[… ]]}``, of shapes (T, O) and (T, A): what the
 labellers' clips show, and never the environment's own reward. Where the run's reward reads
 transitions, there is ``"next_observations"``, (T, O), too. Where the environment ended the episode,
-``"held"`` says how many steps at the end were not taken: nothing happens in them.
+``"held"`` says how many steps at the end were not taken: nothing happens in them. With films,
+``"film"`` is the path of what people were shown, from the folder of the rows' file.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 from prefrl.control.items import Items
+from prefrl.core.disk import naming
+from prefrl.core.media import SUFFIXES
+from prefrl.core.store import LabelStore
 from prefrl.core.verdicts import Ranking
 from prefrl.errors import ConfigError
 from prefrl.runtime.export import Export, Form, Row, export_answers
@@ -22,13 +30,17 @@ from prefrl.runtime.rundir import RunDirectory
 __all__ = ["export_segments"]
 
 
-def export_segments(run: RunDirectory, form: Form, *, annotator: str | None = None) -> Export:
+def export_segments(
+    run: RunDirectory, form: Form, *, annotator: str | None = None, films: Path | None = None
+) -> Export:
     """The current answers about segments.
 
     Args:
         run: Of an agent in an environment.
         form: Which form.
         annotator: Whose answers alone; by default the verdict of most on each query.
+        films: Folder for copies of the films that people were shown, made with the rows; None
+            leaves them out. A segment that nobody was shown has none.
 
     Raises:
         ConfigError: If an annotator is named who has given no answer; while rows are made, if the
@@ -36,11 +48,12 @@ def export_segments(run: RunDirectory, form: Form, *, annotator: str | None = No
         NotEnoughDataError: If there are no answers, or none that the form has a place for.
         RunDirectoryError: While rows are made, if a segment is missing or damaged.
     """
-    return export_answers(run, _SegmentRows(run), form, annotator=annotator)
+    return export_answers(run, _SegmentRows(run, films), form, annotator=annotator)
 
 
 class _SegmentRows:
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, films: Path | None) -> None:
+        self._run, self._films = run, films
         self._folder = run.items
         self._items = Items(run, states=False)
         net = run.read_json(run.config).get("preferences", {}).get("net", {})
@@ -76,4 +89,22 @@ class _SegmentRows:
             "actions": segment.actions.tolist(),
             **after,
             **held,
+            **self._film(item_id),
         }
+
+    def _film(self, item_id: str) -> Row:
+        if self._films is None:
+            return {}
+        with LabelStore(self._run.labels) as store:
+            medium = store.media.of([item_id]).get(item_id)
+        if medium is None or SUFFIXES.get(medium.media_type) != ".webm":
+            return {}
+        source = self._run.media / f"{medium.media_id}.webm"
+        target = self._films / source.name
+        if source.is_file() and not target.is_file():
+            with naming(self._films):
+                self._films.mkdir(parents=True, exist_ok=True)
+                part = target.with_suffix(".part")
+                shutil.copyfile(source, part)
+                os.replace(part, target)
+        return {"film": f"{self._films.name}/{target.name}"} if target.is_file() else {}

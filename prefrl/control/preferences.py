@@ -81,6 +81,17 @@ class PreferenceConfig:
     max_unanswered: int | None = None
     """With people: the agent waits while more queries than this have no answer. By default a tenth
     of the labels, but at least 5. For the synthetic oracle alone it never waits."""
+    slightly: float = 0.75
+    """P(the chosen side is better) where a person said that it is only slightly better
+    (--page.strength)."""
+    clearly: float = 1.0
+    """The same where they said that it is clearly better."""
+    majority: bool = False
+    """Fit to what most people said of a pair, where several answer (--page.answers-per-pair); else
+    each answer counts."""
+    ask_ahead: bool = True
+    """Ask before labels are due, where people answer faster than that: as many as keep them busy
+    until the agent can ask again. Else they wait for it."""
     query: Annotated[QueryConfig, tyro.conf.arg(name="")] = field(default_factory=QueryConfig)
     """Which pairs are asked."""
     net: RewardNetConfig = field(default_factory=RewardNetConfig)
@@ -167,6 +178,9 @@ class PreferenceConfig:
             pretraining_epochs=self.pretraining_epochs,
             fit=fit,
             calibrate_on=self.calibrate_on,
+            majority=self.majority,
+            slightly=self.slightly,
+            clearly=self.clearly,
             standardize_on="kept" if self.reward else "both" if self.labels_from else "newest",
         )
 

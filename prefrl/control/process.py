@@ -16,7 +16,7 @@ from prefrl.control.items import Items, synthetic_oracle
 from prefrl.core.oracle import Oracle, OracleConfig, as_oracle, load_oracle
 from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller
-from prefrl.runtime.presence import Attendance, n_people_present
+from prefrl.runtime.presence import Attendance, film_pixels, n_people_present
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.role_process import RoleWork, run_role
 from prefrl.runtime.rundir import RunDirectory
@@ -160,18 +160,19 @@ def _judge(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
 def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.control.environments.source import EnvConfig
-    from prefrl.control.films.games import open_renderer
-    from prefrl.control.films.renderer import FILM_SIZE, FilmMaker
+    from prefrl.control.films.renderer import FilmMaker
+    from prefrl.control.films.sized import SizedRenderer
 
     os.nice(_NICENESS)
     heartbeat.beat("starting")
     told = run.read_json(run.config)
     env = EnvConfig.from_json(told["env"]) if "env" in told else None
-    renderer = open_renderer(told["env_id"], size=FILM_SIZE, env=env)
+    renderer = SizedRenderer(told["env_id"], env)
     with LabelStore(run.labels) as store, renderer as clips:
         films = FilmMaker(store, Items(run), run.media, clips)
 
         def step() -> bool:
+            clips.fit(film_pixels(run))
             filmed = films.step(n_people_present(run))
             state = "rendering" if filmed else "idle"
             heartbeat.beat(state, films=films.n_films, missing=films.n_missing)

@@ -68,11 +68,15 @@ class Comparison:
 
     query: Query
     answer: Answer
+    certainty: float = 1.0
+    """P(the side that was chosen is better), in [0.5, 1]: less than 1 where it was said to be only
+    slightly better."""
 
     @property
     def preference(self) -> float | None:
         """P(left is better); None when the labeller could not tell."""
-        return self.answer.preference
+        said = self.answer.preference
+        return said if said in (None, 0.5) else abs(self.certainty - (said == 0.0))
 
     @property
     def margin(self) -> float:

@@ -1,7 +1,8 @@
 """What people say of a query beside their answer.
 
 A flag: something is wrong with it. Gold: its answer is so sure that others are judged by it. Fast:
-an answer was given before what was shown could be seen once. Reason: why it was given.
+an answer was given before what was shown could be seen once. Strength: how much better a side is.
+Reason: why an answer was given.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sqlalchemy.engine import Connection
 from prefrl.core.comparisons import Answer
 from prefrl.core.database import Database
 from prefrl.core.labels import check_text
-from prefrl.core.schema import MARK, QUERY
+from prefrl.core.schema import EVENT, MARK, QUERY
 from prefrl.errors import StoreError, SubmissionConflictError
 
 __all__ = ["Mark", "Marks", "add_mark"]
@@ -25,11 +26,13 @@ _VALUES = {
     "flag": ("raised", "lowered"),
     "gold": ("left", "right", "tie", "none"),
     "fast": ("given",),
+    "strength": ("slightly", "clearly"),
     "reason": ("given",),
 }
 _WHY = ": "  # between what a mark is and why
 _SAY_WHY = ("flag", "reason")
-_FAST, _REASON = "/fast", "/reason"  # after the submission key of the answer
+# After the submission key of the answer.
+_FAST, _STRENGTH, _REASON = "/fast", "/strength", "/reason"
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Mark:
     annotator_id: str
     """Who made it."""
     kind: str
-    """"flag", "gold", "fast" or "reason"."""
+    """"flag", "gold", "fast", "strength" or "reason"."""
     value: str
     """Of a flag: raised or lowered. Of a gold pair: the answer that is right, or none any more."""
     made_at: float
@@ -104,6 +107,26 @@ class Marks:
         """The submission keys of the answers that were given too fast."""
         rows = self._database.rows(sa.select(MARK.c.submission_key).where(MARK.c.kind == "fast"))
         return frozenset(row.submission_key.removesuffix(_FAST) for row in rows)
+
+    def add_strength(
+        self, query_id: str, annotator_id: str, strength: str, *, answer_key: str
+    ) -> None:
+        """Says how much better a side is, "slightly" or "clearly", by the answer's submission key.
+
+        It comes before the answer, so that whoever reads the answer knows.
+        """
+        key = answer_key + _STRENGTH
+        self.add(query_id, annotator_id, "strength", strength, submission_key=key)
+
+    def strengths(self) -> dict[int, str]:
+        """How much better a side was said to be, by the id of the answer's event."""
+        key = EVENT.c.submission_key + _STRENGTH
+        found = (
+            sa.select(EVENT.c.id, MARK.c.value)
+            .join(EVENT, MARK.c.submission_key == key)
+            .where(MARK.c.kind == "strength")
+        )
+        return {row.id: row.value for row in self._database.rows(found)}
 
     def flags(self) -> list[Mark]:
         """The flags that are raised, the newest last."""

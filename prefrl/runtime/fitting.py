@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from prefrl.core.comparisons import Item, Judgement
 from prefrl.core.ensemble import RewardModel
 from prefrl.core.trainer import FitConfig, FitReport, fit
 
-__all__ = ["CalibrateOn", "LearnedReward", "StandardizeOn", "fit_once", "weights_hash"]
+__all__ = [
+    "CalibrateOn",
+    "LearnedReward",
+    "StandardizeOn",
+    "fit_once",
+    "weights_hash",
+    "what_is_not_finite",
+]
 
 _MOST_LABELLED = 200
 
@@ -82,3 +91,18 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
+
+
+def what_is_not_finite(model: LearnedReward, report: FitReport) -> str:
+    """What is not finite after a fit, in words; empty if all is well.
+
+    Args:
+        model: What was fitted.
+        report: What the fit says of itself.
+    """
+    if not math.isfinite(report.train_loss):
+        return f"the training loss is {report.train_loss}"
+    for name, tensor in model.module().state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            return f"{name} is not finite"
+    return ""

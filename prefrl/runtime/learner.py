@@ -14,16 +14,22 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-import torch
-
 from prefrl.core.comparisons import Comparison, Item, Judgement
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig, FitReport
 from prefrl.errors import ConfigError, FitInterruptedError, NonFiniteError
-from prefrl.runtime.fitting import CalibrateOn, LearnedReward, StandardizeOn, fit_once, weights_hash
+from prefrl.runtime.fitting import (
+    CalibrateOn,
+    LearnedReward,
+    StandardizeOn,
+    fit_once,
+    weights_hash,
+    what_is_not_finite,
+)
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.strengths import strengths_of, told_by
 from prefrl.runtime.tables import CsvTable
+from prefrl.runtime.votes import majority
 from prefrl.runtime.weights import (
     Weights,
     latest_weights,
@@ -61,6 +67,12 @@ class LearnerConfig:
     """What the reward has a mean and a standard deviation of its own over."""
     standardize_on: StandardizeOn = "newest"
     """What the inputs of the reward are standardised over."""
+    slightly: float = 0.75
+    """P(the chosen side is better) where a person said that it is only slightly better."""
+    clearly: float = 1.0
+    """The same where they said that it is clearly better."""
+    majority: bool = False
+    """Fit to what most people said of a pair; else to each answer."""
 
     def __post_init__(self) -> None:
         if self.calibrate_on not in get_args(CalibrateOn):
@@ -73,6 +85,9 @@ class LearnerConfig:
                 f"expected standardize_on to be one of {', '.join(get_args(StandardizeOn))}, got "
                 f"{self.standardize_on!r}."
             )
+        for name in ("slightly", "clearly"):
+            if not 0.5 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be in [0.5, 1], got {getattr(self, name)}.")
         if self.refit_growth < 0:
             raise ConfigError(f"refit_growth must not be negative, got {self.refit_growth}.")
         for name in ("newest", "first_labels", "pretraining_epochs"):
@@ -246,18 +261,22 @@ class RewardLearner:
         sample = recent()
         if sample is None:
             return None
-        return self._fit(comparisons[-self._config.newest :], n_decided, sample)
+        told = majority(comparisons) if self._config.majority else comparisons
+        return self._fit(told[-self._config.newest :], n_decided, sample)
 
     def _read(self) -> bool:
         """Reads what is new, a batch at a time; says whether anything was."""
         before = self._cursor
+        sure = {"slightly": self._config.slightly, "clearly": self._config.clearly}
         while changes := self._store.changes(self._cursor, limit=_BATCH):
+            strengths = self._store.marks.strengths()
             for change in changes:
                 key = (change.query.id, change.annotator_id)
                 if change.answer is None:
                     self._answers.pop(key, None)
                 else:
-                    answer = Comparison(change.query, change.answer)
+                    certainty = sure.get(strengths.get(change.event_id, ""), 1.0)
+                    answer = Comparison(change.query, change.answer, certainty)
                     told = told_by(answer, change.annotator_id, self._strengths)
                     self._answers[key] = (change.event_id, told)
                 self._cursor = change.event_id
@@ -298,7 +317,7 @@ class RewardLearner:
         except FitInterruptedError:
             self.model.module().load_state_dict(before)
             return None
-        if trouble := _not_finite(self.model, report):
+        if trouble := what_is_not_finite(self.model, report):
             self.model.module().load_state_dict(before)
             self._fail(trouble, sample)
             return None
@@ -377,13 +396,3 @@ class RewardLearner:
 
 def _n_decided(comparisons: Sequence[Judgement]) -> int:
     return sum(c.preference is not None for c in comparisons)
-
-
-def _not_finite(model: LearnedReward, report: FitReport) -> str:
-    """What is not finite after a fit, in words; empty if all is well."""
-    if not math.isfinite(report.train_loss):
-        return f"the training loss is {report.train_loss}"
-    for name, tensor in model.module().state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            return f"{name} is not finite"
-    return ""

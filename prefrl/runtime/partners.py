@@ -20,6 +20,7 @@ from prefrl.core.ensemble import RewardModel
 from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
+from prefrl.runtime.pace import Pace, Patience
 from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.recent import newest_recent
 from prefrl.runtime.rundir import RunDirectory
@@ -95,6 +96,8 @@ class Partners(Protocol):
 
     used: UsedReward
     """What the agent's net holds."""
+    pace: Pace | None
+    """How fast people answer; None where none do."""
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
         """Brings the agent's reward net up to date.
@@ -153,6 +156,8 @@ class Together:
         self.learner = learner
         self.used = UsedReward()
         """What the net holds."""
+        self.pace: Pace | None = None
+        """None: nobody answers, unless a subclass has people do it."""
         self._questioner = questioner
         self._samples = samples
         self._keeps_samples = keeps_samples
@@ -229,16 +234,6 @@ class Together:
         self._n_updates = state["n_updates"]
 
 
-@dataclass(frozen=True)
-class Patience:
-    """For how long the agent goes on without its partners."""
-
-    max_staleness: int
-    """Environment steps that it may go on while a fit is due; then it waits for the learner."""
-    max_unanswered: int | None = None
-    """Queries without an answer beyond which it waits for people; None if it never does."""
-
-
 class Apart:
     """Labeller and learner in processes of their own: the agent reads what they left.
 
@@ -267,6 +262,8 @@ class Apart:
     ) -> None:
         self.used = UsedReward()
         """What the net holds."""
+        self.pace = None if patience.max_unanswered is None else Pace(store)
+        """How fast people answer; None where none do."""
         self._run = run
         self._net = net
         self._store = store
@@ -303,8 +300,9 @@ class Apart:
         self.used = replace(self.used, fit_steps=0)
         if self._take_newest():
             self._due_since = None
-        if self._patience.max_unanswered is not None:
-            self._hear_people(self._patience.max_unanswered)
+        if self.pace is not None and self._patience.max_unanswered is not None:
+            self._hear_people(self.pace.bound(self._patience.max_unanswered))
+            self.pace.go_on()
         self._stay_fresh(run_steps)
         return self.used
 

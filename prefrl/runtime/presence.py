@@ -10,7 +10,7 @@ from prefrl.core.store import LabelStore
 from prefrl.runtime.role import read_status
 from prefrl.runtime.rundir import RunDirectory
 
-__all__ = ["Attendance", "n_people_present"]
+__all__ = ["Attendance", "film_pixels", "n_people_present"]
 
 _SECONDS_OF_SILENCE = 10.0  # after which a page is not believed to be served any more
 _SECONDS_OF_THOUGHT = 30.0  # in which somebody who has answered may still be at it
@@ -23,11 +23,25 @@ def n_people_present(run: RunDirectory, *, clock: Callable[[], float] = time.tim
         run: Which run.
         clock: Gives the seconds since 1970.
     """
+    return _told_by_page(run, "people", clock)
+
+
+def film_pixels(run: RunDirectory, *, clock: Callable[[], float] = time.time) -> int:
+    """How large a run's page shows a film where it is largest; 0 while nobody knows.
+
+    Args:
+        run: Which run.
+        clock: Gives the seconds since 1970.
+    """
+    return _told_by_page(run, "pixels", clock)
+
+
+def _told_by_page(run: RunDirectory, what: str, clock: Callable[[], float]) -> int:
     status = read_status(run, "viewer")
     if status is None or clock() - status.beat_at > _SECONDS_OF_SILENCE:
         return 0
-    people = status.about.get("people", 0)
-    return people if isinstance(people, int) else 0
+    told = status.about.get(what, 0)
+    return told if isinstance(told, int) else 0
 
 
 class Attendance:

@@ -13,7 +13,7 @@ from prefrl.errors import RunDirectoryError
 from prefrl.runtime.fitting import LearnedReward, fit_once, weights_hash
 from prefrl.runtime.learner import LearnerConfig, Recent
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.strengths import Strengths, strengths_of, told_by
+from prefrl.runtime.strengths import strengths_of, told_by
 from prefrl.runtime.weights import Weights, put_into
 
 __all__ = ["ReplayedFit", "replay_fits"]
@@ -75,7 +75,6 @@ def replay_fits(
     """
     logged = _log_of(run)
     events, queries = _answers_of(run)
-    strengths = strengths_of(run)
     reward, began_after, l2 = make_reward(), 0, None
     for row in logged:
         if first is not None and row.number == 1:
@@ -90,7 +89,7 @@ def replay_fits(
             reward.module().load_state_dict(weights)
             began_after = row.began_after
         _check_events(run, row, len(events))
-        comparisons = _current(events[: row.last_event], queries, strengths)
+        comparisons = _current(run, events[: row.last_event], queries)
         newest = comparisons[-config.newest :]
         report = fit_once(
             reward,
@@ -154,9 +153,10 @@ def _answers_of(run: RunDirectory) -> tuple[list[LabelEvent], dict[str, Query]]:
 
 
 def _current(
-    events: Sequence[LabelEvent], queries: Mapping[str, Query], strengths: Strengths
+    run: RunDirectory, events: Sequence[LabelEvent], queries: Mapping[str, Query]
 ) -> list[Judgement]:
     """The current answers that events come to, in the order of the events."""
+    strengths = strengths_of(run)
     return [
         told_by(Comparison(queries[event.query_id], event.answer), event.annotator_id, strengths)
         for event in sorted(resolve(events).values(), key=lambda event: event.id)

@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from prefrl.core.disk import in_words, is_full
 from prefrl.errors import RoleError, RunDirectoryError
+from prefrl.runtime.ahead import ProcessAhead, begin_prepared
 from prefrl.runtime.role import read_status
 from prefrl.runtime.rundir import RunDirectory
 
@@ -73,7 +74,7 @@ class _Role:
         self.is_left_dead = False
         self.n_starts = 0
         self.log: Path = run.logs / f"{command.name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | ProcessAhead | None = None
         self._argv = [*command.argv, "--parent", str(os.getpid())]
         self._saves = command.saves
         self._saved: list[str] = []
@@ -88,6 +89,9 @@ class _Role:
         self._started = self._heard = time.monotonic()
         self._saved, self._silence = self._names_saved(), ""
         with self._open_log() as log:
+            self.process = begin_prepared(self._argv, self.log.resolve())
+            if self.process is not None:
+                return
             # A session of its own: Ctrl-C on the terminal is for the supervisor alone.
             self.process = subprocess.Popen(
                 self._argv,
@@ -246,8 +250,8 @@ class Supervisor:
             # Those that it needs may be gone, and that be why all were told to stop.
             if not role.restarts and process.returncode not in (0, STOPPED):
                 raise RoleError(
-                    f"the {role.name} ended with {_how(process.returncode)} and has not saved: "
-                    f"{role.last_line()}"
+                    f"the {role.name} ended with {_how(process.returncode or 0)} and has "
+                    f"not saved: {role.last_line()}"
                 )
 
     def watch(self, *, poll: Callable[[], bool], seconds_between: float = 0.1) -> bool:

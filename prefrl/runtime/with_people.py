@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from prefrl.core.store import LabelStore
 from prefrl.runtime.learner import RewardLearner
+from prefrl.runtime.pace import Pace
 from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Samples, Together, UsedReward
 from prefrl.runtime.questioner import Questioner
 
@@ -40,6 +41,7 @@ class WithPeople(Together):
         waiting: Callable[[str | None], None],
     ) -> None:
         super().__init__(None, learner, questioner, samples, keeps_samples=True)
+        self.pace = self._pace = Pace(store)
         self._store = store
         self._max_unanswered = max_unanswered
         self._waiting = waiting
@@ -48,8 +50,10 @@ class WithPeople(Together):
         """Fits what is due, and waits for people if it has to."""
         self._waiting(None)
         used = super().update(run_steps, asked=asked)
-        while self._store.counts().open > (self._max_unanswered if used.version else 0):
+        most = self._pace.bound(self._max_unanswered)
+        while self._store.counts().open > (most if used.version else 0):
             self._waiting(WAITING_FOR_ANSWERS)
             time.sleep(_SECONDS_BETWEEN_LOOKS)
             used = self._fit(run_steps)
+        self._pace.go_on()
         return used

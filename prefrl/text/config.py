@@ -68,14 +68,14 @@ class AlignConfig:
     """Prompts: a .txt with one in each line; or data, read as --data is, with "prompt" or
     "messages"."""
     method: Method = "ppo"
-    """How the policy is improved: on the learned reward, by PPO, GRPO or RLOO, or by learning the
-    best of its own responses (raft); on the answers themselves (dpo and its relatives); or not at
-    all, by taking the best of n responses."""
+    """How the policy is improved: by PPO, GRPO, RLOO or raft (the best of its own responses) on the
+    learned reward; by dpo and its relatives on the answers; or by taking the best of n."""
     oracle: Literal["synthetic", "human", "mixed", "ai"] = "synthetic"
     """Who answers: a synthetic oracle that goes by gold, people on a labelling page, both, or a
     model that judges (--judge.url and --judge.model, or --judge.local)."""
     goal: str | None = None
-    """What a good response is, in your words: whoever compares is told, people and judges."""
+    """What a good response is, in your words: whoever compares is told, above the texts and in the
+    instructions."""
     gold: str | None = None
     """What the synthetic oracle and the evaluation go by: vader, the sentiment of a response, or
     FILE.py:FUNCTION or MODULE:FUNCTION, from text to a number. By default vader, and nothing where

@@ -53,7 +53,9 @@ def main() -> None:
             events, counts = store.events(), store.counts()
     # The last answers may have no next pair at all.
     times = np.array(labeller.times_ms)
-    ready = times[np.array(labeller.was_ready[: len(times)])]
+    was_ready = np.array(labeller.was_ready[: len(times)])
+    ready, dead = times[was_ready], times[~was_ready].sum() / 1000
+    assert labeller.first_at is not None
     each = Counter(event.query_id for event in events)
     row = {
         "date": date.today().isoformat(),
@@ -71,6 +73,10 @@ def main() -> None:
         "return_before": round(summary["eval_return_before_mean"]),
         "return": round(summary["eval_return_mean"]),
         "return_std": round(summary["eval_return_std"]),
+        "pause": told.pause,
+        "first_pair_s": round(labeller.first_at - began, 1),
+        "labelling_s": round(labeller.last_at - labeller.first_at),
+        "dead_share": round(dead / (labeller.last_at - labeller.first_at), 3),
     }
     print(row)
     append_row(told.out, row)

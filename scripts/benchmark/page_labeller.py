@@ -52,6 +52,10 @@ class PageLabeller:
         self.n_answers = 0
         self.times_ms: list[float] = []
         """From key to next pair, in milliseconds; if none was there, with the wait for it."""
+        self.first_at: float | None = None
+        """When the first pair was on the screen, by the monotonic clock."""
+        self.last_at = 0.0
+        """When the last answer was given."""
         self.was_ready: list[bool] = []
         """Whether the next pair was there when the key was pressed, for each answer."""
 
@@ -86,13 +90,14 @@ class PageLabeller:
         )
         if shown["state"] != "showing" or "task" not in shown:
             return False
+        self.first_at = self.first_at or time.monotonic()
         (query,) = store.find([shown["task"]])
         answer = self._oracle.compare(self._items[query.left], self._items[query.right])
         seen = answer.mirrored if shown["order"] == "right-left" else answer
         time.sleep(self._pause)
         self.page.wait_for_selector("body[data-takes=yes]")  # nobody sees a pair sooner
         self.page.keyboard.press(KEYS[seen])
-        self.n_answers += 1
+        self.n_answers, self.last_at = self.n_answers + 1, time.monotonic()
         # The next one is on the screen, or there is none: in either case this one is gone.
         self.page.wait_for_function(
             "n => performance.getEntriesByName('prefrl:key').length >= n"

@@ -46,7 +46,7 @@ async def everything():
         statuses += [(await client.post("/api/events", json={"events": [answer]})).status_code]
         paths = ["/", "/dashboard", "/static/page.js", "/healthz", "/api/me", "/api/instructions"]
         paths += ["/api/progress", "/api/statistics", "/api/people", "/api/labels.jsonl"]
-        paths += ["/api/last", f"/api/flagged?query={task['id']}"]
+        paths += ["/api/answers", f"/api/flagged?query={task['id']}"]
         paths += [f"/media/{task['items'][0]['media']}"]
         statuses += [(await client.get(path)).status_code for path in paths]
         statuses += [(await client.post("/api/people", json={"annotator": "a"})).status_code]

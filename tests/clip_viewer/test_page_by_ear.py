@@ -37,10 +37,11 @@ def heard(visitor):
 
 def focused(visitor):
     """Tag, name of a region, and text of what has the focus."""
-    return visitor.page.evaluate("""() => {
+    tag, name, text = visitor.page.evaluate("""() => {
       const here = document.activeElement;
-      return [here.tagName, here.id || here.className, here.innerText.trim().slice(0, 40)];
+      return [here.tagName, here.id || here.className, here.innerText];
     }""")
+    return [tag, name, " ".join(text.split())]
 
 
 def tab_to(visitor, text, tag="BUTTON", most=60):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 import pytest
 from pages import PLAIN, Study, Visitor, needs_chromium, wait_for
@@ -82,6 +83,34 @@ def test_from_the_start_of_a_training_to_its_end(study, visit):
     says(visitor, "Finished, thank you!", "asks for nothing more")
     study.kill()
     says(visitor, "Finished, thank you!", "no longer served")
+
+
+def test_until_the_first_pair_the_page_says_what_goes_on_and_when_it_comes(study, visit):
+    study.kill()
+    shown = LabelStore(study.run.labels)
+    media = shown.media.of(["clip0a", "clip0b"])
+    shown.close()
+    study.run.labels.unlink()
+    agent = trains(study)
+    visitor = started(visit(study.owner_link))
+    says(visitor, "Starting", "The run is being set up. The first pair comes in about 9 seconds.")
+    agent.beat("starting")
+    says(visitor, "Starting", "The agent makes its environments and its nets.")
+    agent.beat("acting", env_steps=0, first_steps=4000)
+    says(visitor, "Starting", "The agent tries things out")
+    agent.beat("saving", env_steps=10)  # a state of its own: it is written at once
+    agent.beat("acting", env_steps=20)
+    notice = visitor.page.locator("#notice")
+    wait_for(lambda: re.search(r"in about \d+0 seconds", notice.inner_text()))
+    with LabelStore(study.run.labels) as store:
+        store.add_queries([Query("first", "clip0a", "clip0b")])
+        says(
+            visitor, "Starting", "The first clips are being drawn. The first pair comes in about 2"
+        )
+        for item, medium in media.items():
+            store.media.add(item, medium.media_id, medium.media_type)
+    visitor.wait("showing")
+    assert visitor.task == "first"
 
 
 def test_a_training_that_ends_while_a_pair_is_shown(study, visit):

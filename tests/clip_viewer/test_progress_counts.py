@@ -33,7 +33,7 @@ def test_a_ranking_is_one_answer(store, tally):
     answer(store, 0)
     store.submit_many(Submission(f"r{i}", Answer.LEFT, f"rank/{i}", "ann") for i in range(6))
     assert tally.mine("ann").total == 2
-    assert tally.last("ann").submission_key == "rank/5"
+    assert tally.standing("ann")[0].submission_key == "rank/5"
 
 
 def test_a_rate_needs_enough_answers(store, tally):
@@ -46,8 +46,8 @@ def test_a_rate_needs_enough_answers(store, tally):
 def test_the_last_answer_is_the_newest_that_stands(store, tally):
     tally.note([answer(store, 0), answer(store, 1)])
     tally.note(store.undo_submission("k1", annotator_id="ann", submission_key="undo"))
-    assert tally.last("ann").submission_key == "k0"
-    assert tally.last("bob") is None
+    assert tally.standing("ann")[0].submission_key == "k0"
+    assert tally.standing("bob") == []
 
 
 def test_a_page_knows_that_it_is_over_when_it_was_told_so_or_is_closed():

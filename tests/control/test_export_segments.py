@@ -12,6 +12,7 @@ from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.runtime.media import add_medium
 from prefrl.runtime.rundir import RunDirectory
 
 TRUE_REWARD = 1234.5
@@ -82,6 +83,24 @@ def test_by_default_it_goes_to_a_file_in_the_run_which_is_named(run, capsys):
     path = Path(capsys.readouterr().out.strip())
     assert path == run.root / "export" / "ranking-ann.jsonl"
     assert len(path.read_text().splitlines()) == 2
+
+
+def test_films_that_people_were_shown_come_along(run, capsys):
+    labelled(run, ["ab", "bc"], ["left", "right"])
+    with LabelStore(run.labels) as store:
+        for name in "ab":  # nobody was shown c
+            store.media.add(name, add_medium(run.media, name.encode(), "video/webm"), "video/webm")
+    main(["export", str(run.root), "--films"])
+    path = Path(capsys.readouterr().out.strip())
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    shown = {
+        row["query"]: [row[side].get("film") for side in ("chosen", "rejected")] for row in rows
+    }
+    assert [(path.parent / film).read_bytes() for film in shown["ab"]] == [b"a", b"b"]
+    assert shown["bc"] == [None, shown["ab"][1]]
+    with pytest.raises(SystemExit):
+        main(["export", str(run.root), "--films", "--output", "-"])
+    assert "they go into a folder beside it" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_only_oracles_may_know_is_not_even_read(run):

@@ -331,3 +331,54 @@ def test_a_fit_that_was_told_to_end_leaves_everything_as_it_was(store, run):
     assert newest_version(run.reward) is None
     assert made.step(sample) is not None  # what was due is still due
     assert made.n_fits == 1
+
+
+def test_how_much_better_a_side_is_is_how_sure_the_answer_is(store):
+    config = dataclasses.replace(CONFIG, slightly=0.7, clearly=0.95)
+    learner = RewardLearner(Linear(), store, ITEMS, config=config, seed=0)
+    said = {
+        "a": (Answer.LEFT, "slightly", 0.7),
+        "b": (Answer.RIGHT, "slightly", 0.3),
+        "c": (Answer.LEFT, "clearly", 0.95),
+        "d": (Answer.RIGHT, None, 0.0),
+        "e": (Answer.TIE, None, 0.5),
+        "f": (Answer.SKIP, None, None),
+    }
+    store.add_queries([Query(name, "i1", f"i{n + 2}") for n, name in enumerate(said)])
+    for name, (answer, strength, _) in said.items():
+        if strength:
+            store.marks.add_strength(name, "ann", strength, answer_key=name)
+        store.submit(name, answer, submission_key=name, annotator_id="ann")
+    assert learner.step(lambda: None) is None  # there is no sample: it has read, and that is all
+    found = {c.query.id: c.preference for c in learner.comparisons()}
+    assert found == {name: pytest.approx(expected) for name, (*_, expected) in said.items()}
+    # A new answer counts with its own strength, or none.
+    store.submit("a", Answer.LEFT, submission_key="again", annotator_id="ann")
+    learner.step(lambda: None)
+    assert {c.query.id: c.preference for c in learner.comparisons()}["a"] == 1.0
+    with pytest.raises(ConfigError, match="slightly must be in"):
+        LearnerConfig(slightly=0.3)
+
+
+def test_it_is_fitted_to_what_most_people_said(store):
+    fit = FitConfig(max_steps=800, min_steps=600)
+    config = dataclasses.replace(CONFIG, majority=True, fit=fit)
+    learner = RewardLearner(Linear(), store, ITEMS, config=config, seed=0)
+    store.add_queries([Query(f"q{n}", f"i{n}", f"i{n + 20}") for n in range(20)])
+    for n in range(20):
+        for name in ("ann", "bob", "cid"):
+            is_left = higher_first_number(ITEMS[f"i{n}"], ITEMS[f"i{n + 20}"]) != (name == "cid")
+            answer = Answer.LEFT if is_left else Answer.RIGHT
+            key = f"{name}-{n}"
+            store.submit(f"q{n}", answer, submission_key=key, annotator_id=name)
+    report = learner.step(lambda: sample())
+    assert report is not None
+    assert learner.n_fitted == 60  # each answer is counted: the agent waits for as many
+    assert report.n_comparisons == 20
+    scores = learner.model.score(learner.model.collate(list(ITEMS.values()))).mean(0)
+    right = [
+        (scores[n] > scores[n + 20]).item()
+        == higher_first_number(ITEMS[f"i{n}"], ITEMS[f"i{n + 20}"])
+        for n in range(20)
+    ]
+    assert sum(right) >= 18

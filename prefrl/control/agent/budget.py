@@ -22,6 +22,7 @@ class LabelBudget:
         self, config: PreferenceConfig, n_steps: int, *, steps_between: int, n_taken: int
     ) -> None:
         self._n_labels, self._n_taken = config.labels, n_taken
+        self._asks_ahead = config.ask_ahead
         self._schedule = (
             config.label_schedule(n_steps, steps_between=steps_between) if config.labels else None
         )
@@ -41,3 +42,14 @@ class LabelBudget:
             # Nothing tells the clips apart so far: half of the labels wait for what does.
             due = min(due, self._n_labels // 2)
         return self._n_taken + due
+
+    def ahead(self, due: int, *, answered: int, wanted: int) -> int:
+        """Queries that there should be by now where people answer faster than they fall due.
+
+        Args:
+            due: As ``due`` says.
+            answered: Queries that have an answer.
+            wanted: How many without an answer keep people busy.
+        """
+        in_all = self._n_taken + self._n_labels
+        return max(due, min(in_all, answered + wanted)) if self._asks_ahead else due

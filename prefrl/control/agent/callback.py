@@ -312,6 +312,9 @@ class PreferenceCallback(BaseCallback):
         assert self._first_step is not None  # training has started
         steps, used = self.run_steps - self._first_step, self.partners.used
         due = self._budget.due(steps, used, shows_endings=self.pool.shows_endings)
+        if (pace := self.partners.pace) is not None and used.version and not used.only_ties:
+            answered = len(self.questioner.asked) - self.store.counts().open
+            due = self._budget.ahead(due, answered=answered, wanted=pace.wanted())
         judge = None if used.only_ties else self.net
         return self.questioner.ask_due(due, judge, run_steps=self.run_steps)
 

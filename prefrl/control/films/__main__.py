@@ -9,6 +9,7 @@ or ``pairs RUN``, where ENV is JSON: the environment's arguments and wrappers. I
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -51,8 +52,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(env_id: str, env: str) -> None:
-    with open_renderer(env_id, size=FILM_SIZE, env=_config(env)) as renderer:
-        renderer.first_frame()
+    try:
+        with open_renderer(env_id, size=FILM_SIZE, env=_config(env)) as renderer:
+            renderer.first_frame()
+    finally:
+        sys.stdout.write(os.environ.get("MUJOCO_GL", ""))  # what drew, if MuJoCo had to
 
 
 def _films(env_id: str, env: str, told: str, folder: str, size: str) -> None:

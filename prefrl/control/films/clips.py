@@ -27,6 +27,7 @@ from prefrl.control.environments.states import (
     tells_state,
     write_state,
 )
+from prefrl.control.films.drawing import TRUSTED_GL
 from prefrl.errors import FilmError
 
 __all__ = [
@@ -64,11 +65,14 @@ def choose_gl() -> str | None:
     """Finds a way to draw MuJoCo without a screen, and sets ``MUJOCO_GL`` to it.
 
     A value that is set already is tried first. Each is tried in a process of its own, since a
-    broken GL may abort.
+    broken GL may abort; but not what ``TRUSTED_GL`` names.
 
     Returns:
         "egl", "osmesa", what was set already, or None if nothing works.
     """
+    if trusted := os.environ.get(TRUSTED_GL):
+        os.environ["MUJOCO_GL"] = trusted
+        return trusted
     asked = os.environ.get("MUJOCO_GL")
     for backend in dict.fromkeys([*([asked] if asked else []), "egl", "osmesa"]):
         probe = [sys.executable, "-c", _PROBE.format(backend=backend)]

@@ -14,7 +14,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,11 +30,23 @@ from prefrl.errors import ConfigError, FilmError
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.writing import write_arrays
 
-__all__ = ["Recorded", "check_drawable", "film", "film_pairs", "film_reel"]
+__all__ = [
+    "TRUSTED_GL",
+    "Recorded",
+    "begin_check",
+    "check_drawable",
+    "film",
+    "film_pairs",
+    "film_reel",
+]
+
+TRUSTED_GL = "PREFRL_GL"
+"""Environment variable: how MuJoCo draws, where that was tried before or is to be tried now."""
 
 _SECONDS_TO_CHECK = 180.0
 _SECONDS_TO_FILM = 900.0
 _SECONDS_A_STEP = 1.0
+_under_way: dict[tuple[str, str], Future[None]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +60,17 @@ class Recorded:
     """The episodes or games that ``states`` names, if it does."""
 
 
+def begin_check(env_id: str, env: EnvConfig | None = None) -> None:
+    """Begins what ``check_drawable`` of the same environment will wait for.
+
+    Args:
+        env_id: A Gymnasium id.
+        env: Its arguments and wrappers.
+    """
+    check = _under_way[env_id, _as_json(env)] = Future()
+    threading.Thread(target=_check_into, args=(check, env_id, _as_json(env)), daemon=True).start()
+
+
 def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
     """Refuses an environment of which people could be shown nothing.
 
@@ -57,12 +82,39 @@ def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
         ConfigError: If it cannot be drawn here, or films cannot be re-made from its states.
     """
     try:
-        _draw("check", env_id, _as_json(env), seconds=_SECONDS_TO_CHECK)
+        if (check := _under_way.pop((env_id, _as_json(env)), None)) is not None:
+            check.result()
+        else:
+            _check(env_id, _as_json(env))
     except FilmError as error:
         raise ConfigError(
             f"people are shown films of the agent, and {env_id} cannot be filmed here: {error} "
             "Without films only the synthetic oracle works."
         ) from error
+
+
+def _check_into(check: Future[None], env_id: str, env: str) -> None:
+    try:
+        _check(env_id, env)
+    except BaseException as error:  # it is told to whoever waits for the check
+        check.set_exception(error)
+    else:
+        check.set_result(None)
+
+
+def _check(env_id: str, env: str) -> None:
+    """Draws once; what MuJoCo was drawn with is trusted from then on, here and in new processes."""
+    first = os.environ.get("MUJOCO_GL") or "egl"
+    # Tried at once: to ask a process of its own first whether it works takes as long as all this.
+    trial = {} if TRUSTED_GL in os.environ else {TRUSTED_GL: first}
+    drawn = _try_to_draw("check", env_id, env, seconds=_SECONDS_TO_CHECK, more=trial)
+    # One that ended without a word, or said what it drew MuJoCo with, may draw in another way.
+    if drawn.wrong and trial and (drawn.printed or not drawn.has_said):
+        drawn = _try_to_draw("check", env_id, env, seconds=_SECONDS_TO_CHECK)
+    if drawn.wrong:
+        raise FilmError(drawn.wrong)
+    if drawn.printed:
+        os.environ[TRUSTED_GL] = drawn.printed
 
 
 def film(
@@ -148,8 +200,26 @@ def _as_json(env: EnvConfig | None) -> str:
     return json.dumps(asdict(env or EnvConfig()))
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What became of a process that draws."""
+
+    printed: str
+    """What it printed."""
+    wrong: str
+    """What went wrong, as a sentence; empty if nothing did."""
+    has_said: bool = False
+    """Whether it said so itself."""
+
+
 def _draw(*arguments: str, seconds: float) -> None:
     """Waits for ``python -m prefrl.control.films ARGUMENTS``."""
+    if wrong := _try_to_draw(*arguments, seconds=seconds).wrong:
+        raise FilmError(wrong)
+
+
+def _try_to_draw(*arguments: str, seconds: float, more: Mapping[str, str] | None = None) -> _Drawn:
+    """As ``_draw``, with more environment variables."""
     # The process shall find the modules that this one finds.
     path = os.pathsep.join(filter(None, sys.path))
     with tempfile.TemporaryDirectory(prefix="prefrl") as folder:
@@ -158,26 +228,31 @@ def _draw(*arguments: str, seconds: float) -> None:
         try:
             ended = subprocess.run(
                 [*command, *arguments],
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, **(more or {})},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=seconds,
             )
         except subprocess.TimeoutExpired:
-            raise FilmError(
+            return _Drawn(
+                "",
                 f"expected the process that draws to be done within {seconds:.0f} s, but it was "
-                "not; look whether the environment draws on this machine at all."
-            ) from None
+                "not; look whether the environment draws on this machine at all.",
+                has_said=True,
+            )
+        printed = ended.stdout.decode(errors="replace").strip().rpartition("\n")[2]
         if said.is_file():
             # What an environment says may have several lines.
             sentence = " ".join(said.read_text(encoding="utf-8").split())
-            raise FilmError(f"{sentence.rstrip('.')}.")
+            return _Drawn(printed, f"{sentence.rstrip('.')}.", has_said=True)
         if ended.returncode:
             last = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            raise FilmError(
-                f"expected the process that draws to end well, but it ended by "
-                f"{_how(ended.returncode)}; it said last: {last or 'nothing'}."
+            return _Drawn(
+                printed,
+                "expected the process that draws to end well, but it ended by "
+                f"{_how(ended.returncode)}; it said last: {last or 'nothing'}.",
             )
+        return _Drawn(printed, "")
 
 
 def _how(code: int) -> str:

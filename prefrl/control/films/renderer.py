@@ -9,11 +9,12 @@ from pathlib import Path
 from prefrl.control.films.clips import encode_film
 from prefrl.control.films.ending import mark_ended
 from prefrl.control.films.games import Renderer
+from prefrl.control.films.sized import SizedRenderer
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.labels import RENDERER
 from prefrl.core.store import LabelStore
-from prefrl.errors import FilmError, RunDirectoryError
+from prefrl.errors import FilmError
 from prefrl.runtime.media import add_medium
 
 __all__ = ["FILM_SIZE", "FilmMaker"]
@@ -24,6 +25,7 @@ FILM_SIZE = 320
 _log = logging.getLogger(__name__)
 _AHEAD = 12
 _AHEAD_PER_PERSON = 8  # what one's page has fetched, and what it will fetch next
+_MOST_DEATHS = 2  # of a process in the middle of the same film: a GL may abort
 _MOST_FRAMES_PER_SECOND = 30  # Hopper has 125: half a second for a segment, which nobody can judge
 
 
@@ -42,7 +44,7 @@ class FilmMaker:
         store: LabelStore,
         segments: Mapping[str, Segment],
         media: Path,
-        clips: Renderer,
+        clips: Renderer | SizedRenderer,
     ) -> None:
         self.n_films = 0
         """Films that this object has made."""
@@ -53,6 +55,8 @@ class FilmMaker:
         self._media = media
         self._clips = clips
         self._hopeless: set[str] = set()
+        self._drawing = media / ".drawing"
+        self._died_of, self._deaths = _read_drawing(self._drawing)
 
     def step(self, n_people: int = 0) -> bool:
         """Makes the films of one query.
@@ -83,19 +87,35 @@ class FilmMaker:
         self._store.submit(query.id, Answer.SKIP, submission_key=key, annotator_id=RENDERER)
 
     def _film(self, item_id: str) -> None:
+        deaths = self._deaths if item_id == self._died_of else 0
         try:
-            segment = self._segments[item_id]
-            if segment.states is None:
-                raise FilmError(
-                    f"expected segment {item_id} to be recorded for films, but it was not."
-                )
-            frames = self._clips.frames(segment.states, segment.journals)
-            frames = mark_ended(frames, segment.n_held)
-        except (FilmError, RunDirectoryError) as error:
+            if deaths >= _MOST_DEATHS:
+                raise FilmError(f"to draw it has ended the process {deaths} times.")
+            self._drawing.write_text(f"{item_id} {deaths + 1}", encoding="utf-8")
+            film = self._film_of(item_id)
+        except Exception as error:  # nobody can know how drawing or encoding breaks
             # The others can be shown: this one is left out, and said to be so once.
             self._hopeless.add(item_id)
-            _log.warning("no film of segment %s: %s", item_id, error)
+            _log.warning("no film of segment %s: %s", item_id, error or type(error).__name__)
             return
-        film = encode_film(frames, fps=min(self._clips.fps, _MOST_FRAMES_PER_SECOND))
+        finally:
+            self._drawing.unlink(missing_ok=True)
         self._store.media.add(item_id, add_medium(self._media, film, "video/webm"), "video/webm")
         self.n_films += 1
+
+    def _film_of(self, item_id: str) -> bytes:
+        segment = self._segments[item_id]
+        if segment.states is None:
+            raise FilmError(f"expected segment {item_id} to be recorded for films, but it was not.")
+        frames = self._clips.frames(segment.states, segment.journals)
+        frames = mark_ended(frames, segment.n_held)
+        return encode_film(frames, fps=min(self._clips.fps, _MOST_FRAMES_PER_SECOND))
+
+
+def _read_drawing(path: Path) -> tuple[str, int]:
+    """What was being drawn when a process ended, and how often that happened; "" and 0: nothing."""
+    try:
+        item_id, deaths = path.read_text(encoding="utf-8").rsplit(" ", 1)
+        return item_id, int(deaths)
+    except (OSError, ValueError):
+        return "", 0

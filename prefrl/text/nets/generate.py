@@ -147,6 +147,9 @@ class _States:
     def __init__(self, language: LanguageModel, prompts: Sequence[Prompt]) -> None:
         self._model = language.model
         self._device = next(self._model.parameters()).device
+        self._cache: Any = None
+        self.logits = torch.empty(0)
+        """Of the next token, a row for each that is computed, shape (B', V or more)."""
         different = list(dict.fromkeys(prompt.tokens for prompt in prompts))
         row_of = {tokens: row for row, tokens in enumerate(different)}
         rows = torch.tensor([row_of[prompt.tokens] for prompt in prompts])
@@ -197,8 +200,8 @@ class _States:
             use_cache=True,
             logits_to_keep=1,
         )
-        self._cache: Any = output.past_key_values
-        self.logits: Tensor = output.logits[:, -1]
+        self._cache = output.past_key_values
+        self.logits = output.logits[:, -1]
 
 
 def _response(language: LanguageModel, prompt: Prompt, row: list[int]) -> Response:

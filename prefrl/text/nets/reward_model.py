@@ -103,7 +103,8 @@ class TextReward(nn.Module):
         # All begin as the same one, or each as it was given.
         self._pretrained = [_copies(t, config) for t in (trunks if given else trunks[:1])]
         self._given = given
-        width = int(trunks[0].config.hidden_size)
+        config_of_trunk: Any = trunks[0].config
+        width = int(config_of_trunk.hidden_size)
         self._width = width
         self.weight = nn.Parameter(torch.zeros(config.members, width))
         self.bias = nn.Parameter(torch.zeros(config.members))

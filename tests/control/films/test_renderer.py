@@ -1,14 +1,17 @@
 """Films of what people will be shown next: which, how, and what becomes of those that fail."""
 
 import io
+import subprocess
+import sys
 
 import av
 import numpy as np
 import pytest
 
 from prefrl import RunDirectory
-from prefrl.control.films.clips import ClipRenderer, encode_film
+from prefrl.control.films.clips import ClipRenderer, choose_gl, encode_film
 from prefrl.control.films.renderer import FILM_SIZE, FilmMaker
+from prefrl.control.films.sized import SizedRenderer
 from prefrl.control.items import Items, Truth
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
@@ -87,6 +90,74 @@ def test_a_film_is_what_browsers_play(run, store, films):
     with ClipRenderer(DOT) as clips:
         drawn = clips.frames(Items(run)["left0"].states)
     assert np.abs(np.stack(frames).astype(int) - drawn).mean() < 3
+
+
+DIES = """
+import os
+from prefrl import RunDirectory
+from prefrl.control.films.renderer import FilmMaker
+from prefrl.control.items import Items
+from prefrl.core.store import LabelStore
+
+class Clips:
+    fps = 20
+
+    def frames(self, states, journals):
+        os._exit(9)  # as a GL that aborts
+
+run = RunDirectory(Path(sys.argv[1]))
+with LabelStore(run.labels) as store:
+    FilmMaker(store, Items(run), run.media, Clips()).step()
+"""
+
+
+class Breaks:
+    """Draws nothing."""
+
+    fps = 20
+
+    def __init__(self, how):
+        self.how = how
+
+    def frames(self, states, journals):
+        raise self.how
+
+
+@pytest.mark.parametrize("how", [MemoryError(), ValueError("what no renderer says")])
+def test_whatever_breaks_in_drawing_leaves_no_pair_open(run, store, how):
+    ask(run, store, 2)
+    films = FilmMaker(store, Items(run), run.media, Breaks(how))
+    while films.step():
+        pass
+    assert store.counts().open == 0
+    assert store.counts().skipped == 2
+
+
+@pytest.mark.parametrize(("deaths", "expected"), [(1, 0), (2, 1)])
+def test_a_film_that_ends_the_process_is_tried_twice(run, store, films, deaths, expected):
+    ask(run, store, 1)
+    program = "import sys; from pathlib import Path\n" + DIES
+    for _ in range(deaths):
+        ended = subprocess.run([sys.executable, "-c", program, str(run.root)])
+        assert ended.returncode == 9
+    with ClipRenderer(DOT) as clips:
+        again = FilmMaker(store, Items(run), run.media, clips)
+        while again.step():
+            pass
+    counts = store.counts()
+    assert (counts.open, counts.skipped) == (1 - expected, expected)
+    assert not (run.media / ".drawing").exists()
+
+
+@pytest.mark.skipif(choose_gl() is None, reason="no EGL and no OSMesa here")
+def test_films_are_drawn_as_large_as_they_are_shown():
+    with SizedRenderer("InvertedPendulum-v5") as clips:
+        state = np.zeros((1, 4))  # positions and velocities
+        sizes = []
+        for pixels in (0, 300, 305, 320, 420, 4096, 10):
+            clips.fit(pixels)
+            sizes.append((clips.size, clips.frames(state, {}).shape[1]))
+    assert sizes == [(s, s) for s in (512, 320, 320, 320, 448, 512, 192)]
 
 
 def test_the_same_frames_give_the_same_film():

@@ -1,0 +1,71 @@
+"""A renderer that draws as large as somebody looks: it is opened anew when that changes much."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefrl.control.environments.journals import Journals
+from prefrl.control.environments.source import EnvConfig
+from prefrl.control.films.games import Renderer, open_renderer
+
+__all__ = ["LARGEST", "SizedRenderer"]
+
+LARGEST = 512
+"""Side of the largest films, in pixels: a frame takes a third longer than at 320."""
+_SMALLEST = 192
+_STEP = 64  # opened anew for less, it would be for each window that is moved a little
+
+
+class SizedRenderer:
+    """Draws at the largest size until it is told how large films are shown.
+
+    Args:
+        env_id: A Gymnasium id.
+        env: Arguments and wrappers of the environment.
+
+    Raises:
+        FilmError: If this machine or this environment cannot draw.
+    """
+
+    def __init__(self, env_id: str, env: EnvConfig | None = None) -> None:
+        self._env_id, self._env = env_id, env
+        self.size = LARGEST
+        """Side of the films in pixels, about."""
+        self._clips: Renderer = open_renderer(env_id, size=LARGEST, env=env)
+
+    def __enter__(self) -> SizedRenderer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._clips.__exit__(kind, error, trace)
+
+    @property
+    def fps(self) -> int:
+        """Frames per second of the environment's own clock."""
+        return self._clips.fps
+
+    def fit(self, pixels: int) -> None:
+        """Draws from now on so that a film fills what it is shown in.
+
+        Args:
+            pixels: Side of that, in pixels of the screen; 0 where nobody knows.
+        """
+        if pixels < 1:
+            return
+        size = min(LARGEST, max(_SMALLEST, -(-pixels // _STEP) * _STEP))
+        if size != self.size:
+            self._clips.__exit__(None, None, None)
+            self._clips = open_renderer(self._env_id, size=size, env=self._env)
+            self.size = size
+
+    def frames(self, states: NDArray[np.float64], journals: Journals) -> NDArray[np.uint8]:
+        """As ``Renderer.frames``: pictures of shape (T, H, W, 3)."""
+        return self._clips.frames(states, journals)
