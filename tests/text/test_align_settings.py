@@ -43,7 +43,14 @@ def test_the_status_of_a_run_with_people_knows_that_texts_are_not_filmed(config)
 
 
 def test_the_methods_are_those_that_there_are():
-    assert set(typing.get_args(Method)) == {"ppo", "raft", "best-of-n", *TUNING_METHODS}
+    assert set(typing.get_args(Method)) == {
+        "ppo",
+        "grpo",
+        "rloo",
+        "raft",
+        "best-of-n",
+        *TUNING_METHODS,
+    }
 
 
 def test_the_config_comes_back_from_json(config):
