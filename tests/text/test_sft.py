@@ -219,7 +219,9 @@ def test_an_alignment_takes_it_up_as_policy_and_reference(config, tmp_path, caps
     (tmp_path / "gold.py").write_text("def score(text): return text.count('a') / 4")
     (tmp_path / "prompts.txt").write_text("one 1 \nsix 6 \n")
     arguments = f"align tiny --init {result.run.root} --prompts {tmp_path / 'prompts.txt'} --sync"
-    arguments += f" --gold {tmp_path / 'gold.py'}:score --responses 64 --labels 10"
+    arguments += (
+        f" --gold {tmp_path / 'gold.py'}:score --responses 64 --labels 10 --eval-responses 64"
+    )
     main([*arguments.split(), "--run", str(tmp_path / "aligned")])
     summary = json.loads((tmp_path / "aligned" / "summary.json").read_text())
     assert summary["gold_before"] > 0.15  # an untrained model writes an a in 257 letters
