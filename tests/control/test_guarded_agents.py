@@ -1,14 +1,12 @@
 """The guard in an agent's training: silent in an ordinary one, and what it does if it trips."""
 
-import csv
-
 import pytest
+from guarding import rows_of, spy_on_questions
 
 from prefrl import AgentConfig, PreferenceConfig, QueryConfig, TrainConfig, train
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
 from prefrl.runtime import guard
-from prefrl.runtime.questioner import Questioner
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 
@@ -20,20 +18,6 @@ def short(path, mode="warn", seed=0):
     agent = AgentConfig(n_envs=4, n_steps=100, batch_size=100, n_epochs=4, hidden=(16,))
     about = {"steps": 16_000, "eval_episodes": 2, "films": False, "sync": True}
     return TrainConfig(DOT, run=path, seed=seed, preferences=preferences, agent=agent, **about)
-
-
-def rows_of(run):
-    with run.guard.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def spy_on_questions(monkeypatch):
-    """How many queries the guard has asked, each time."""
-    asked, ask = [], Questioner.ask_about
-    monkeypatch.setattr(
-        Questioner, "ask_about", lambda self, *told: asked.append(ask(self, *told)) or asked[-1]
-    )
-    return asked
 
 
 @pytest.mark.parametrize("seed", [0, 1])

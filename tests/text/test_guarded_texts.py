@@ -1,28 +1,13 @@
 """The guard in the training of a language model: silent, and what it does if it trips."""
 
-import csv
 from dataclasses import replace
 
 import pytest
+from guarding import rows_of, spy_on_questions
 
 from prefrl.core.store import LabelStore
 from prefrl.runtime import guard
-from prefrl.runtime.questioner import Questioner
 from prefrl.text.train import align
-
-
-def rows_of(run):
-    with run.guard.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def spy_on_questions(monkeypatch):
-    """How many queries the guard has asked, each time."""
-    asked, ask = [], Questioner.ask_about
-    monkeypatch.setattr(
-        Questioner, "ask_about", lambda self, *told: asked.append(ask(self, *told)) or asked[-1]
-    )
-    return asked
 
 
 @pytest.mark.timeout(240)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -27,6 +26,7 @@ from prefrl.control.environments.states import (
     tells_state,
     write_state,
 )
+from prefrl.control.films.closing import ClosedAtExit
 from prefrl.control.films.drawing import TRUSTED_GL
 from prefrl.errors import FilmError
 
@@ -97,7 +97,7 @@ def need_gl() -> None:
         raise FilmError(f"expected EGL or OSMesa to draw films with, found neither; {_ADVICE}.")
 
 
-class ClipRenderer:
+class ClipRenderer(ClosedAtExit):
     """Draws states of an environment, at any later time.
 
     MuJoCo draws without shadows, reflections and multisampling: HalfCheetah takes about 3 ms a
@@ -130,17 +130,6 @@ class ClipRenderer:
             self._viewer = self._mujoco_viewer(size)
         self.fps = int(self._env.metadata.get("render_fps", 30))
         """Frames per second of the environment's own clock."""
-
-    def __enter__(self) -> ClipRenderer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Gives back the GL context."""

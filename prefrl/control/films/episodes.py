@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -17,6 +16,7 @@ from prefrl.control.environments.rewind import Rewind, begin, checksum
 from prefrl.control.environments.source import EnvConfig, make_env
 from prefrl.control.environments.states import STATE_KEY
 from prefrl.control.films.clips import as_picture, choose_gl, make_drawable, need_gl
+from prefrl.control.films.closing import ClosedAtExit
 from prefrl.errors import FilmError
 
 __all__ = ["EpisodeRenderer", "moments_of"]
@@ -30,7 +30,7 @@ _KEPT = (
 _STEPS_TO_FADE = 10  # LunarLander's sparks fade only while they are drawn
 
 
-class EpisodeRenderer:
+class EpisodeRenderer(ClosedAtExit):
     """Draws moments of episodes by playing them again up to there.
 
     Args:
@@ -53,15 +53,8 @@ class EpisodeRenderer:
         self.fps = max(1, int(self._env.metadata.get("render_fps", 30)))
         """Steps per second of the environment's own clock."""
 
-    def __enter__(self) -> EpisodeRenderer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Closes the environment."""
         self._env.close()
 
     def frames(self, states: NDArray[np.float64], journals: Journals) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -14,12 +13,13 @@ from prefrl.control.environments.journals import Journal, Journals
 from prefrl.control.environments.source import EnvConfig, make_env, spec_of
 from prefrl.control.environments.states import tells_state
 from prefrl.control.films.clips import ClipRenderer, make_drawable
+from prefrl.control.films.closing import ClosedAtExit
 from prefrl.control.films.episodes import EpisodeRenderer, moments_of
 
 __all__ = ["GameRenderer", "Renderer", "open_renderer"]
 
 
-class GameRenderer:
+class GameRenderer(ClosedAtExit):
     """Draws moments of games by playing them again up to there.
 
     An Atari game takes about a millisecond a step, so the film of a clip from the middle of a game
@@ -36,15 +36,8 @@ class GameRenderer:
         self.fps = int(env.metadata.get("render_fps", 30))
         """Steps per second of the game's own clock."""
 
-    def __enter__(self) -> GameRenderer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Closes the environment."""
         self._env.close()
 
     def frames(self, states: NDArray[np.float64], journals: Journals) -> NDArray[np.uint8]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 import numpy as np
 from numpy.typing import NDArray
 
 from prefrl.control.environments.journals import Journals
 from prefrl.control.environments.source import EnvConfig
+from prefrl.control.films.closing import ClosedAtExit
 from prefrl.control.films.games import Renderer, open_renderer
 
 __all__ = ["LARGEST", "SizedRenderer"]
@@ -19,7 +18,7 @@ _SMALLEST = 192
 _STEP = 64  # opened anew for less, it would be for each window that is moved a little
 
 
-class SizedRenderer:
+class SizedRenderer(ClosedAtExit):
     """Draws at the largest size until it is told how large films are shown.
 
     Args:
@@ -36,16 +35,9 @@ class SizedRenderer:
         """Side of the films in pixels, about."""
         self._clips: Renderer = open_renderer(env_id, size=LARGEST, env=env)
 
-    def __enter__(self) -> SizedRenderer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._clips.__exit__(kind, error, trace)
+    def close(self) -> None:
+        """Closes what draws."""
+        self._clips.close()
 
     @property
     def fps(self) -> int:
@@ -62,7 +54,7 @@ class SizedRenderer:
             return
         size = min(LARGEST, max(_SMALLEST, -(-pixels // _STEP) * _STEP))
         if size != self.size:
-            self._clips.__exit__(None, None, None)
+            self._clips.close()
             self._clips = open_renderer(self._env_id, size=size, env=self._env)
             self.size = size
 
