@@ -42,6 +42,12 @@ def test_sizes(path):
             assert len(arguments) <= MOST_ARGUMENTS, f"{len(arguments)} constructor arguments"
 
 
+def test_scripts_of_the_page_are_no_longer_than_other_files():
+    scripts = sorted((ROOT / "clip_viewer" / "static").glob("*.js"))
+    assert scripts
+    assert not [path.name for path in scripts if len(path.read_text().splitlines()) > LONGEST_FILE]
+
+
 def test_most_functions_are_short():
     """Docstrings count. mypy holds returned types, and ruff public docstrings, to all of them."""
     ours = [path for path in FILES if path.parts[len(ROOT.parts)] in ("prefrl", "clip_viewer")]

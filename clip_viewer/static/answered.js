@@ -1,5 +1,5 @@
 /** One's own answers: what was answered last, and the list of all, as small pictures. */
-import { ask, at, newKey } from "./api.js";
+import { ask, at } from "./api.js";
 import { nameOf } from "./sides.js";
 import { fetchText } from "./texts.js";
 
@@ -18,11 +18,6 @@ const SAYS = {
 };
 
 const $ = (id) => document.getElementById(id);
-
-/** @param {object} task @param {string} answer To it that is sure, or "none". @returns {object} For the outbox. */
-export function goldEvent({ id, order }, answer) {
-  return { kind: "gold", submission_key: newKey(), task: id, order, answer };
-}
 
 /** @returns {Promise<object | null>} One's newest answer that stands, as the server has it. */
 export async function lastAnswered() {

@@ -122,6 +122,14 @@ export class Films {
     for (const film of this.#films) film.playbackRate = rate;
   }
 
+  /** @param {string} action What a key or a button asks of the films. */
+  act(action) {
+    if (action === "pause") this.toggle();
+    if (action === "restart") this.restart();
+    if (action === "back") this.step(-1);
+    if (action === "forward") this.step(1);
+  }
+
   /** @param {number} frames How far to go while paused, forwards or backwards. */
   step(frames) {
     if (!this.#paused) this.toggle();

@@ -1,7 +1,8 @@
 /** The labelling page, from the sign-in link to the answers. */
-import { goldEvent, lastAnswered, openAnswered } from "./answered.js";
+import { lastAnswered, openAnswered } from "./answered.js";
 import { ask, newKey, Refused, setToken } from "./api.js";
 import { Attention } from "./attention.js";
+import { answerEvent, flagEvent, goldEvent, undoEvent } from "./events.js";
 import { askWhy } from "./flagging.js";
 import { isRead, showInstructions } from "./instructions.js";
 import { Keys } from "./keys.js";
@@ -11,6 +12,7 @@ import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { changeRate, rateNow } from "./rate.js";
 import { CHANGE, DEGREES, degreeOf, NOT_SEEN, SAID, UNDONE, UNORDERED } from "./said.js";
+import { isBusy, isWithoutFocus, say, setBusy, setState } from "./screen.js";
 import { hasLink, signIn } from "./session.js";
 import { areKept, isOtherStudy, whyEmpty } from "./states.js";
 import { Tabs } from "./tabs.js";
@@ -29,7 +31,6 @@ const stage = $("stage");
 let me, keys, outbox, queue, attention;
 let current = null; // what is on the screen: {showing, key, since, at, takes}
 let history = []; // what was answered in this sitting, to be undone
-let busy = false; // an answer is being kept: a key that bounces means nothing
 let rate = rateNow();
 let news = null;
 let nShown = 0; // in this sitting
@@ -37,25 +38,6 @@ let isAway = false; // the server does not answer
 let emptySince = 0;
 let isOver = false; // the training ended while this page was open, and the person was not told yet
 const shownForTexts = { differences: false, lengths: false };
-
-function setState(state, title = "", text = "", button = null) {
-  document.body.dataset.state = state;
-  $("notice-title").textContent = title;
-  $("notice-text").textContent = text;
-  $("notice-button").hidden = !button;
-  if (button) [$("notice-button").textContent, $("notice-button").onclick] = button;
-}
-
-function setBusy(on) {
-  busy = on;
-  document.body.dataset.busy = on ? "yes" : "no";
-}
-
-/** Says what was just done, for a moment. */
-function say(text, isBad = false) {
-  $("said").textContent = text;
-  $("said").className = isBad ? "bad" : "";
-}
 
 /**
  * Puts a showing on the screen; `performance` has from the key to here.
@@ -84,11 +66,6 @@ function show(showing, replaces) {
   // What had the focus went with the pair before: reading goes on at the top of this one.
   if (!document.querySelector("dialog[open]") && isWithoutFocus()) stage.focus({ preventScroll: true });
   drawTools();
-}
-
-function isWithoutFocus() {
-  const { activeElement: here } = document;
-  return !here || here === document.body || Boolean(here.closest("[inert]"));
 }
 
 /** From now on what is shown may be answered. */
@@ -138,27 +115,15 @@ function sayOver() {
 
 /** One answer: the next pair at once, while the browser keeps it and the server is told. */
 async function answer(action, strength = null) {
-  if (!current || busy) return;
-  const { showing, key, since, at, replaces } = current;
-  const { task, ranking } = showing;
+  if (!current || isBusy()) return;
+  const { showing, key, replaces } = current, { task, ranking } = showing;
   if ((action === "save") !== (Boolean(ranking) && action !== "skip") && action !== "skip") return;
   if (!current.takes) return say(NOT_SEEN, true);
   if (action === "save" && !ranking.done) return say(UNORDERED, true);
   performance.mark("prefrl:key", { detail: task.id });
   setBusy(true);
-  const common = {
-    submission_key: key,
-    task: task.id,
-    order: task.order,
-    shown_at: at,
-    client_ms: Math.round(performance.now() - since),
-    rubric_ver: me.rubric_ver,
-    fast: showing.isUnseen(rate),
-  };
-  const event = ranking
-    ? { kind: "ranking", ranks: action === "skip" ? null : ranking.ranks, ...common }
-    : { kind: "answer", answer: action, strength, ...common };
-  const kept = replaces ? [outbox.add({ kind: "undo", submission_key: newKey(), undoes: replaces })] : [];
+  const event = answerEvent(current, action, { strength, rubric_ver: me.rubric_ver, rate });
+  const kept = replaces ? [outbox.add(undoEvent(replaces))] : [];
   kept.push(outbox.add(event));
   if (showing.gold && !ranking && action !== "skip") kept.push(outbox.add(goldEvent(task, action)));
   history = [...history.filter((one) => one.key !== replaces), { showing, key }];
@@ -186,13 +151,13 @@ function bringBack() {
 
 /** Brings the pair before back, and takes its answer away. */
 async function undo() {
-  if (busy) return;
+  if (isBusy()) return;
   if (current?.showing.ranking?.unpick()) return;
   setBusy(true);
   const last = history.at(-1) ?? (await lastStored());
   if (!last) return setBusy(false);
   try {
-    await outbox.add({ kind: "undo", submission_key: newKey(), undoes: last.key });
+    await outbox.add(undoEvent(last.key));
     if (last.showing.gold) await outbox.add(goldEvent(last.showing.task, "none"));
   } catch (error) {
     setBusy(false);
@@ -235,7 +200,7 @@ async function flag() {
 
 function raiseFlag(showing, raised, why = "") {
   showing.flagged = raised;
-  outbox.add({ kind: "flag", submission_key: newKey(), task: showing.task.id, raised, why });
+  outbox.add(flagEvent(showing.task, raised, why));
   say(raised ? "Flagged for whoever runs the study." : "Not flagged any more.");
   drawTools();
 }
@@ -307,12 +272,8 @@ function act(action, digit) {
   if (action === "gold") return gold();
   if (action === "differences" || action === "lengths") return forTexts(action);
   if (!films) return;
-  if (action === "pause") films.toggle();
-  if (action === "restart") films.restart();
-  if (action === "slower") run(-1);
-  if (action === "faster") run(1);
-  if (action === "back") films.step(-1);
-  if (action === "forward") films.step(1);
+  if (action === "slower" || action === "faster") return run(action === "faster" ? 1 : -1);
+  films.act(action);
   drawTools();
 }
 
