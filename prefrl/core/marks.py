@@ -7,7 +7,7 @@ Reason: why an answer was given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from prefrl.core.comparisons import Answer
 from prefrl.core.database import Database
-from prefrl.core.labels import check_text
+from prefrl.core.labels import Submission, check_text
 from prefrl.core.schema import EVENT, MARK, QUERY
 from prefrl.errors import StoreError, SubmissionConflictError
 
@@ -118,14 +118,44 @@ class Marks:
         key = answer_key + _STRENGTH
         self.add(query_id, annotator_id, "strength", strength, submission_key=key)
 
-    def strengths(self) -> dict[int, str]:
-        """How much better a side was said to be, by the id of the answer's event."""
+    def add_strengths(
+        self, connection: Connection, answers: Iterable[Submission], strengths: Mapping[str, str]
+    ) -> None:
+        """Says it of answers that come in the same transaction, before them.
+
+        Args:
+            connection: In a transaction that writes.
+            answers: Answers.
+            strengths: How much better a side is, by the submission key of the answer. What is said
+                of others is left out.
+        """
+        for given in answers:
+            if strength := strengths.get(given.submission_key):
+                row = {
+                    "query_id": given.query_id,
+                    "annotator_id": given.annotator_id,
+                    "kind": "strength",
+                    "value": strength,
+                    "made_at": self._clock(),
+                    "submission_key": given.submission_key + _STRENGTH,
+                }
+                add_mark(connection, row)
+
+    def strengths(self, *, since: int = 0, until: int | None = None) -> dict[int, str]:
+        """How much better a side was said to be, by the id of the answer's event.
+
+        Args:
+            since: Only of events after this one.
+            until: Only of events up to this one; None if of all.
+        """
         key = EVENT.c.submission_key + _STRENGTH
         found = (
             sa.select(EVENT.c.id, MARK.c.value)
             .join(EVENT, MARK.c.submission_key == key)
-            .where(MARK.c.kind == "strength")
+            .where(MARK.c.kind == "strength", EVENT.c.id > since)
         )
+        if until is not None:
+            found = found.where(EVENT.c.id <= until)
         return {row.id: row.value for row in self._database.rows(found)}
 
     def flags(self) -> list[Mark]:

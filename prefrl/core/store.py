@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -123,13 +123,18 @@ class LabelStore(LabelReader):
             return add_queries(connection, rows)
 
     def add_answered(
-        self, queries: Iterable[Query], submissions: Iterable[Submission]
+        self,
+        queries: Iterable[Query],
+        submissions: Iterable[Submission],
+        strengths: Mapping[str, str] | None = None,
     ) -> list[LabelEvent]:
         """Stores queries with answers that exist already, all or none: nobody finds them open.
 
         Args:
             queries: What was answered. One that is there already is left alone.
             submissions: The answers, as for ``submit_many``.
+            strengths: How much better a side was said to be, "slightly" or "clearly", by the
+                submission key of the answer.
 
         Returns:
             The stored event for each; for a key that came before, what was stored the first time.
@@ -141,9 +146,11 @@ class LabelStore(LabelReader):
             ValueError: If an id has a NUL.
         """
         rows = self._rows(list(queries))
-        drafts = [Draft(self._event(**vars(submission))) for submission in submissions]
+        given = list(submissions)
+        drafts = [Draft(self._event(**vars(submission))) for submission in given]
         with self._database.transaction(write=True) as connection:
             add_queries(connection, rows)
+            self.marks.add_strengths(connection, given, strengths or {})
             return add_events(connection, drafts)
 
     def submit(

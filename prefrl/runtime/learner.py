@@ -14,10 +14,11 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from prefrl.core.comparisons import Comparison, Item, Judgement
+from prefrl.core.comparisons import Item, Judgement
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig, FitReport
 from prefrl.errors import ConfigError, FitInterruptedError, NonFiniteError
+from prefrl.runtime.answers import CurrentAnswers, n_with_preference
 from prefrl.runtime.fitting import (
     CalibrateOn,
     LearnedReward,
@@ -27,7 +28,7 @@ from prefrl.runtime.fitting import (
     what_is_not_finite,
 )
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.strengths import strengths_of, told_by
+from prefrl.runtime.strengths import strengths_of
 from prefrl.runtime.tables import CsvTable
 from prefrl.runtime.votes import majority
 from prefrl.runtime.weights import (
@@ -42,7 +43,7 @@ from prefrl.runtime.writing import write_arrays
 __all__ = ["LearnerConfig", "Recent", "RewardLearner"]
 
 _log = logging.getLogger(__name__)
-_MOST_FAILURES, _BATCH = 3, 10_000
+_MOST_FAILURES = 3
 
 Row = dict[str, float | int | str]
 """Of ``fits.csv``."""
@@ -94,6 +95,16 @@ class LearnerConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}.")
+
+    @property
+    def certainties(self) -> dict[str, float]:
+        """P(the chosen side is better) for each word of how much better it is."""
+        return {"slightly": self.slightly, "clearly": self.clearly}
+
+    def fitted(self, current: list[Judgement]) -> list[Judgement]:
+        """What a fit takes of all current answers, which are in the order of their events."""
+        told = majority(current) if self.majority else current
+        return told[-self.newest :]
 
     def is_due(self, n_decided: int, n_fitted: int) -> bool:
         """Whether so many answers with a preference call for a fit after one with so many."""
@@ -161,17 +172,19 @@ class RewardLearner:
         """Number of the sample that the newest fit used."""
         self.only_ties = False
         """Whether it was fitted to ties alone."""
-        self._store = store
         self._items = items
         self._config = config
         self._seed = seed
         self._run = run
         self._first = first
         self._go_on = go_on
-        self._answers: dict[tuple[str, str], tuple[int, Judgement]] = {}
-        self._strengths = strengths_of(run)
-        self._cursor = 0
-        self._n_forgotten = 0
+        self._answers = CurrentAnswers(
+            store,
+            newest=config.newest,
+            by_query=config.majority,
+            certainties=config.certainties,
+            strengths=strengths_of(run),
+        )
         self._nothing_due = False
         self._l2: float | None = None
         self._n_failures = 0
@@ -251,50 +264,21 @@ class RewardLearner:
             NonFiniteError: If fits keep giving numbers that are not finite.
         """
         is_quiet = self._nothing_due and wanted <= self.n_fitted
-        if not self._read() and known is None and is_quiet:
+        if not self._answers.read() and known is None and is_quiet:
             return None  # a poll costs the same however many answers there are
         comparisons = self.comparisons(known)
-        n_decided = self._n_forgotten + _n_decided(comparisons)
+        n_decided = self._answers.n_forgotten + n_with_preference(comparisons)
         self._nothing_due = not self._config.is_due(n_decided, self.n_fitted)
         if self._nothing_due and not self.n_fitted < wanted <= n_decided:
             return None
         sample = recent()
         if sample is None:
             return None
-        told = majority(comparisons) if self._config.majority else comparisons
-        return self._fit(told[-self._config.newest :], n_decided, sample)
-
-    def _read(self) -> bool:
-        """Reads what is new, a batch at a time; says whether anything was."""
-        before = self._cursor
-        sure = {"slightly": self._config.slightly, "clearly": self._config.clearly}
-        while changes := self._store.changes(self._cursor, limit=_BATCH):
-            strengths = self._store.marks.strengths()
-            for change in changes:
-                key = (change.query.id, change.annotator_id)
-                if change.answer is None:
-                    self._answers.pop(key, None)
-                else:
-                    certainty = sure.get(strengths.get(change.event_id, ""), 1.0)
-                    answer = Comparison(change.query, change.answer, certainty)
-                    told = told_by(answer, change.annotator_id, self._strengths)
-                    self._answers[key] = (change.event_id, told)
-                self._cursor = change.event_id
-            self._forget()
-        return self._cursor != before
-
-    def _forget(self) -> None:
-        """Drops old answers that no fit will use, so that memory stays bounded."""
-        if len(self._answers) <= 2 * self._config.newest:
-            return
-        in_order = sorted(self._answers, key=lambda key: self._answers[key][0])
-        old = [self._answers.pop(key)[1] for key in in_order[: -self._config.newest]]
-        self._n_forgotten += _n_decided(old)
+        return self._fit(self._config.fitted(comparisons), n_decided, sample)
 
     def comparisons(self, known: Container[str] | None = None) -> list[Judgement]:
         """Current answers that were read, to known queries, in the order of their events."""
-        answers = sorted(self._answers.values(), key=lambda answer: answer[0])
-        return [c for _, c in answers if known is None or c.query.id in known]
+        return self._answers.judgements(known)
 
     def _fit(
         self, comparisons: Sequence[Judgement], n_decided: int, sample: Recent
@@ -337,7 +321,7 @@ class RewardLearner:
             "holdout_accuracy": report.holdout_accuracy,
             "l2": report.l2,
             "seconds": time.monotonic() - started,
-            "last_event": self._cursor,
+            "last_event": self._answers.cursor,
             "recent": sample.number,
             "attempt": self._n_failures,
             "began_after": self._began_after,
@@ -366,7 +350,7 @@ class RewardLearner:
         if self._n_failures == _MOST_FAILURES:
             if self._run is not None:
                 told = {"role": "learner", "fit": self.n_fits + 1, "trouble": trouble}
-                told |= {"recent": sample.number, "last_event": self._cursor}
+                told |= {"recent": sample.number, "last_event": self._answers.cursor}
                 self._run.write_json(self._run.dump("learner"), told)
             raise NonFiniteError(
                 f"expected finite numbers from fit {self.n_fits + 1}, but {_MOST_FAILURES} times "
@@ -390,9 +374,5 @@ class RewardLearner:
         self.n_fits, self.n_fitted = state["n_fits"], state["n_fitted"]
         self._began_after = self.n_fits
         self._n_failures, self._l2 = state["n_failures"], state["l2"]
-        self._answers, self._cursor, self._fits = {}, 0, None
-        self._n_forgotten, self._nothing_due = 0, False
-
-
-def _n_decided(comparisons: Sequence[Judgement]) -> int:
-    return sum(c.preference is not None for c in comparisons)
+        self._answers.clear()
+        self._fits, self._nothing_due = None, False

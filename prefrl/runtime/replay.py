@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prefrl.core.comparisons import Comparison, Item, Judgement, Query
-from prefrl.core.labels import LabelEvent, resolve
+from prefrl.core.comparisons import Item, Judgement, Query
+from prefrl.core.labels import LabelEvent
 from prefrl.core.store import LabelStore
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.fitting import LearnedReward, fit_once, weights_hash
 from prefrl.runtime.learner import LearnerConfig, Recent
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.strengths import strengths_of, told_by
+from prefrl.runtime.strengths import Strengths, judgements_from, strengths_of
 from prefrl.runtime.weights import Weights, put_into
 
 __all__ = ["ReplayedFit", "replay_fits"]
@@ -45,6 +45,28 @@ class _LoggedFit:
     weights: str
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """All that a store says of answers."""
+
+    events: list[LabelEvent]
+    """Their ids count from 1 without gaps."""
+    queries: dict[str, Query]
+    said: dict[int, str]
+    strengths: Strengths
+
+    def fitted(self, row: _LoggedFit, config: LearnerConfig) -> list[Judgement]:
+        """What a fit took of those that it had read."""
+        current = judgements_from(
+            self.events[: row.last_event],
+            self.queries,
+            self.said,
+            certainties=config.certainties,
+            strengths=self.strengths,
+        )
+        return config.fitted(current)
+
+
 def replay_fits(
     run: RunDirectory,
     make_reward: Callable[[], LearnedReward],
@@ -73,8 +95,7 @@ def replay_fits(
         RunDirectoryError: If the run has no fits, or a sample or an answer that a fit used is
             missing or damaged.
     """
-    logged = _log_of(run)
-    events, queries = _answers_of(run)
+    logged, answers = _log_of(run), _answers_of(run)
     reward, began_after, l2 = make_reward(), 0, None
     for row in logged:
         if first is not None and row.number == 1:
@@ -88,15 +109,14 @@ def replay_fits(
             weights, reward = reward.module().state_dict(), make_reward()
             reward.module().load_state_dict(weights)
             began_after = row.began_after
-        _check_events(run, row, len(events))
-        comparisons = _current(run, events[: row.last_event], queries)
-        newest = comparisons[-config.newest :]
+        _check_events(run, row, len(answers.events))
+        fitted = answers.fitted(row, config)
         report = fit_once(
             reward,
-            newest,
+            fitted,
             items,
             load_recent(run, row.recent).items,
-            config=config.fit_for(len(newest), is_first=row.number == 1),
+            config=config.fit_for(len(fitted), is_first=row.number == 1),
             seed=(seed, row.attempt),
             l2=l2,
             calibrate_on=config.calibrate_on,
@@ -104,7 +124,7 @@ def replay_fits(
         )
         l2 = report.l2
         same = weights_hash(reward.module().state_dict()) == row.weights
-        yield ReplayedFit(row.number, len(comparisons), row.last_event, same)
+        yield ReplayedFit(row.number, len(fitted), row.last_event, same)
 
 
 def _check_events(run: RunDirectory, row: _LoggedFit, n: int) -> None:
@@ -144,21 +164,10 @@ def _logged(row: Mapping[str, str]) -> _LoggedFit:
     )
 
 
-def _answers_of(run: RunDirectory) -> tuple[list[LabelEvent], dict[str, Query]]:
-    """All events, whose ids count from 1 without gaps, and all queries."""
-    if not run.labels.is_file():  # it would be made
-        return [], {}
-    with LabelStore(run.labels) as store:
-        return store.events(), {query.id: query for query in store.queries()}
-
-
-def _current(
-    run: RunDirectory, events: Sequence[LabelEvent], queries: Mapping[str, Query]
-) -> list[Judgement]:
-    """The current answers that events come to, in the order of the events."""
+def _answers_of(run: RunDirectory) -> _Answers:
     strengths = strengths_of(run)
-    return [
-        told_by(Comparison(queries[event.query_id], event.answer), event.annotator_id, strengths)
-        for event in sorted(resolve(events).values(), key=lambda event: event.id)
-        if event.answer is not None
-    ]
+    if not run.labels.is_file():  # it would be made
+        return _Answers([], {}, {}, strengths)
+    with LabelStore(run.labels) as store:
+        queries = {query.id: query for query in store.queries()}
+        return _Answers(store.events(), queries, store.marks.strengths(), strengths)

@@ -260,7 +260,8 @@ class TextAgent:
 
     def _answered(self) -> list[Example]:
         """What the answers say, as the method takes it."""
-        comparisons = judgements_of(self.store, strengths_of(self.run))
+        certainties = self.config.learner.certainties
+        comparisons = judgements_of(self.store, strengths_of(self.run), certainties=certainties)
         takes = TUNING_METHODS[self.config.method].takes
         examples = examples_of(takes, comparisons, self._labelled)
         if not examples:

@@ -2,6 +2,7 @@ import pytest
 from store_places import raw
 
 from prefrl.core.comparisons import Answer, Query
+from prefrl.core.labels import Submission
 from prefrl.core.quality import Repeat
 from prefrl.core.store import LabelStore
 from prefrl.errors import StoreError, SubmissionConflictError
@@ -124,3 +125,17 @@ def test_gold_pairs_come_to_those_who_have_not_answered_them(store):
     assert store.quality.gold("ann", n=9) == []
     mark(store, 1, "eve", "gold", "none", "3")
     assert store.quality.gold("bob", n=9) == []
+
+
+def test_strengths_are_those_of_some_events_and_come_with_answers_that_exist(store):
+    keys = {f"s{n}": ("slightly", "clearly")[n % 2] for n in range(3)}
+    given = [Submission(f"q{n}", LEFT, f"s{n}", "ann") for n in range(4)]
+    for _ in range(2):  # a retry changes nothing
+        store.add_answered(Q[:4], given, keys)
+    assert store.marks.strengths() == {1: "slightly", 2: "clearly", 3: "slightly"}
+    assert store.marks.strengths(since=1) == {2: "clearly", 3: "slightly"}
+    assert store.marks.strengths(since=1, until=2) == {2: "clearly"}
+    assert store.marks.strengths(since=3) == {}
+    with pytest.raises(ValueError, match="expected a mark"):  # then nothing is stored
+        store.add_answered([Q[4]], [Submission("q4", LEFT, "s4", "ann")], {"s4": "hugely"})
+    assert len(store.events()) == 4

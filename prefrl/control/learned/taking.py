@@ -12,7 +12,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,10 @@ from prefrl.core.labels import DATASET, resolve
 from prefrl.core.plugs import with_names
 from prefrl.core.store import LabelStore, Submission
 from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
+from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.strengths import judgement_of
+from prefrl.runtime.votes import majority
 from prefrl.runtime.weights import Weights, latest_weights, newest_version, publish_weights
 
 __all__ = ["Taken", "pairs_of_run", "take_along", "taken_reward", "with_taken"]
@@ -59,6 +62,8 @@ class _Source:
     segments: Mapping[str, Segment]
     """By id; those of a run are read when they are asked for."""
     truth: Callable[[Segment], Truth]
+    said: Mapping[str, str] = field(default_factory=dict)
+    """How much better people said that a side is, by the submission key of the answer."""
 
 
 def with_taken(
@@ -168,7 +173,8 @@ def take_along(
         for batch in _batches(source.answers):
             found = {i: source.segments[i] for q, _ in batch for i in (q.left, q.right)}
             items.keep([(segment, source.truth(segment)) for segment in found.values()])
-            store.add_answered([query for query, _ in batch], [given for _, given in batch])
+            queries_of, given = [query for query, _ in batch], [given for _, given in batch]
+            store.add_answered(queries_of, given, source.said)
         queries |= {query.id: query for query, _ in source.answers}
     reward = None if config.reward is None else _weights(config.reward)
     if run is not None:
@@ -250,6 +256,7 @@ def _source_of_run(run: RunDirectory, reader: Reader) -> _Source:
     with LabelStore(run.labels) as store:
         queries = {query.id: query for query in store.queries()}
         current = sorted(resolve(store.events()).values(), key=lambda event: event.id)
+        said = store.marks.strengths()
     answers = [
         (
             queries[event.query_id],
@@ -271,21 +278,39 @@ def _source_of_run(run: RunDirectory, reader: Reader) -> _Source:
     ids = dict.fromkeys(item for query, _ in answers for item in (query.left, query.right))
     for item in ids:
         reader.check(items[item])
-    return _Source(answers, _Some(items, ids), items.truth)
+    strengths = {event.submission_key: said[event.id] for event in current if event.id in said}
+    return _Source(answers, _Some(items, ids), items.truth, strengths)
 
 
 def pairs_of_run(run: RunDirectory, reader: Reader) -> PairData:
-    """The current answers of a run, once all of its segments are found to fit.
+    """What a fit takes of a run's current answers, once all of its segments are found to fit.
+
+    How sure "slightly" and "clearly" are, and whether the majority counts, is as in the run.
 
     Raises:
         ConfigError: If a segment does not fit the reader's environment.
         NotEnoughDataError: If there are no answers.
         RunDirectoryError: If a segment is missing or damaged.
     """
-    source = _source_of_run(run, reader)
-    return PairData(
-        source.segments, [Comparison(query, given.answer) for query, given in source.answers]
-    )
+    source, config = _source_of_run(run, reader), _learner_of(run)
+    current = [
+        judgement_of(
+            Comparison(query, given.answer),
+            given.annotator_id,
+            source.said.get(given.submission_key),
+            certainties=config.certainties,
+            strengths={},
+        )
+        for query, given in source.answers
+    ]
+    return PairData(source.segments, majority(current) if config.majority else current)
+
+
+def _learner_of(run: RunDirectory) -> LearnerConfig:
+    """How a run's learner takes what people say; the rest of it is as by default."""
+    told = run.read_json(run.config).get("preferences", {}) if run.config.is_file() else {}
+    names = "slightly", "clearly", "majority"
+    return LearnerConfig(**{name: told[name] for name in names if name in told})
 
 
 def _source_of_data(data: PairData, n_ratings: Counter[str]) -> _Source:

@@ -24,6 +24,8 @@ from prefrl import (
 from prefrl.control.export import export_segments
 from prefrl.control.items import Items
 from prefrl.control.replay import replay_run
+from prefrl.core.comparisons import Answer
+from prefrl.core.trainer import FitConfig
 from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
 
 
@@ -288,3 +290,35 @@ def test_of_answers_from_another_environment_it_is_said(earlier, tmp_path, caplo
     (copy / "config.json").write_text(json.dumps({**told, "env_id": "far:away/Other-v3"}))
     train(begins_with(tmp_path / "next", labels=0, labels_from=(str(copy),)))
     assert "is from far:away/Other-v3: what is good there may not be good here" in caplog.text
+
+
+def test_how_sure_people_were_is_taken_along_and_fitted(earlier, tmp_path):
+    copy = prefrl.RunDirectory(shutil.copytree(earlier.root, tmp_path / "copy"))
+    with LabelStore(copy.labels) as store:
+        queries = store.queries()
+        for name in ("ann", "bob"):
+            for query in queries[:2]:
+                key = f"{name}-{query.id}"
+                store.marks.add_strength(query.id, name, "slightly", answer_key=key)
+                store.submit(query.id, Answer.LEFT, submission_key=key, annotator_id=name)
+        n = len(store.events())
+
+    def fitted():
+        report = prefrl.fit_reward(copy.root, fit=FitConfig(max_steps=2)).report
+        return sorted(report.preference)
+
+    assert len(fitted()) == n
+    assert fitted().count(0.75) == 4
+    told = json.loads(copy.config.read_text())
+    told["preferences"] |= {"slightly": 0.6, "majority": True}
+    copy.config.write_text(json.dumps(told))
+    assert len(fitted()) == n - 4
+    # Two votes of three count; the oracle, which is sure, may have said the same.
+    assert sum(round(p, 3) in (0.6, 0.733) for p in fitted()) == 2
+
+    result = train(begins_with(tmp_path / "next", labels=0, labels_from=(str(copy.root),)))
+    with LabelStore(result.run.labels) as store:
+        strengths, events = store.marks.strengths(), {event.id: event for event in store.events()}
+    assert {(events[i].query_id, events[i].annotator_id) for i in strengths} == {
+        (query.id, name) for query in queries[:2] for name in ("ann", "bob")
+    }

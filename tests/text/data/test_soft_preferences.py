@@ -97,7 +97,7 @@ def test_a_run_learns_from_strengths(method, config, tmp_path):
     assert align_config_from_json(config_as_json(config)) == config
     run = align(config).run
     with LabelStore(run.labels) as store:
-        judged = judgements_of(store, strengths_of(run))
+        judged = judgements_of(store, strengths_of(run), certainties={})
         hard = [comparison.preference for _, comparison in store.comparisons()]
     responses = Responses(run)
     assert len(judged) == 32
