@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prefrl.core.labels import AI, MACHINES, is_person
+from prefrl.core.labels import AI, DATASET, MACHINES, is_person
 from prefrl.errors import ConfigError
 
 __all__ = ["People", "Person", "Role", "write_token"]
@@ -175,6 +175,6 @@ def _checked(name: str) -> str:
     if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or not is_person(name):
         raise ConfigError(
             f"expected a name of 1 to {_LONGEST_NAME} printable characters other than "
-            f"{', '.join(sorted(MACHINES))} and {AI}…, got {name!r:.80}."
+            f"{', '.join(sorted(MACHINES))}, {AI}…, {DATASET} and {DATASET}-…, got {name!r:.80}."
         )
     return name

@@ -41,7 +41,7 @@ from clip_viewer.agreement import (
 )
 from clip_viewer.tasks import is_later_pair, key_of_answer
 from prefrl.core.comparisons import Answer
-from prefrl.core.labels import AI, MACHINES, LabelEvent, is_person, resolve
+from prefrl.core.labels import AI, MACHINES, LabelEvent, is_data, is_person, resolve
 from prefrl.core.marks import Mark
 
 __all__ = ["statistics"]
@@ -208,7 +208,7 @@ def _agreement(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, Any]:
     units, categories, rows = list[int](), list[int](), dict[str, int]()
     for (query_id, annotator_id), event in current.items():
         category = _CATEGORIES.get(event.answer) if event.answer else None
-        if category is not None and is_person(annotator_id):
+        if category is not None and _is_rating(annotator_id):
             units.append(rows.setdefault(query_id, len(rows)))
             categories.append(category)
     counts = tabulate(units, categories, len(_CATEGORIES))
@@ -233,12 +233,20 @@ def _with_people(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, dic
             said[query_id].append(event)
     found: dict[str, list[bool]] = {}
     for events in said.values():
-        people = [event.answer for event in events if is_person(event.annotator_id)]
+        people = [event.answer for event in events if _is_rating(event.annotator_id)]
         for event in events:
             if event.annotator_id.startswith(AI):
                 same = found.setdefault(event.annotator_id, [])
                 same += [event.answer is answer for answer in people]
     return {name: _share(sum(same), len(same)) for name, same in sorted(found.items())}
+
+
+def _is_rating(annotator_id: str) -> bool:
+    """Whether an answer is a rating that people's agreement is about.
+
+    Those of a file are, each as that of another person: people have given them, only not here.
+    """
+    return is_person(annotator_id) or is_data(annotator_id)
 
 
 def _share(part: float, n: int) -> dict[str, Any]:

@@ -6,12 +6,12 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from prefrl.core.labels import MACHINES, Counts
+from prefrl.core.labels import Counts, is_person
 
 __all__ = ["glance"]
 
 _COUNTS = "SELECT state, count(*) FROM query GROUP BY state"
-_PEOPLE = "SELECT DISTINCT annotator_id FROM current_label WHERE answer IS NOT NULL"
+_ANNOTATORS = "SELECT DISTINCT annotator_id FROM current_label WHERE answer IS NOT NULL"
 
 
 def glance(path: Path) -> tuple[Counts, int] | None:
@@ -30,7 +30,7 @@ def glance(path: Path) -> tuple[Counts, int] | None:
     try:
         with contextlib.closing(sqlite3.connect(place, uri=True, timeout=1.0)) as connection:
             n.update(connection.execute(_COUNTS).fetchall())
-            people = {name for (name,) in connection.execute(_PEOPLE).fetchall()}
-        return Counts(queries=sum(n.values()), **n), len(people - MACHINES)
+            names = [name for (name,) in connection.execute(_ANNOTATORS).fetchall()]
+        return Counts(queries=sum(n.values()), **n), sum(map(is_person, names))
     except (sqlite3.Error, TypeError):
         return None

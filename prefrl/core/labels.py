@@ -22,6 +22,7 @@ __all__ = [
     "Submission",
     "check_text",
     "draft_event",
+    "is_data",
     "is_person",
     "labels_of",
     "resolve",
@@ -40,8 +41,14 @@ that of ``dataset-2``, and so on: each rating counts, as that of another person.
 
 
 def is_person(annotator_id: str) -> bool:
-    """Whether an annotator is a person: no oracle, and no model that judges."""
-    return annotator_id not in MACHINES and not annotator_id.startswith(AI)
+    """Whether an annotator is a person: no oracle, no model that judges, and no file."""
+    is_machine = annotator_id in MACHINES or annotator_id.startswith(AI)
+    return not is_machine and not is_data(annotator_id)
+
+
+def is_data(annotator_id: str) -> bool:
+    """Whether the answers are those of a file."""
+    return annotator_id == DATASET or annotator_id.startswith(f"{DATASET}-")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from prefrl.core.comparisons import Query
 from prefrl.core.database import Database
-from prefrl.core.labels import MACHINES
+from prefrl.core.labels import AI, DATASET, MACHINES
 from prefrl.core.leases import IS_READY
 from prefrl.core.ledger import as_query
 from prefrl.core.schema import CURRENT, EVENT, MARK, QUERY
@@ -49,6 +49,9 @@ class Quality:
     def overlaps(self, annotator_id: str, *, people: int, n: int) -> list[Query]:
         """Pairs of late with answers of fewer than so many people, none of this one; newest first.
 
+        Those that a model or a file has answered are among them, so that people can be compared
+        with it: only its answer is not one of a person.
+
         Args:
             annotator_id: Who is to answer them.
             people: How many are to answer a pair.
@@ -63,7 +66,7 @@ class Quality:
                 CURRENT.c.annotator_id.not_in(self._machines),
             )
             .group_by(CURRENT.c.query_id)
-            .having(sa.func.count() < people)
+            .having(sa.func.sum(sa.case((_is_person(), 1), else_=0)) < people)
             .subquery()
         )
         pairs = (
@@ -126,6 +129,16 @@ class Quality:
             .limit(n)
         )
         return [Repeat(as_query(row), row.order_shown) for row in self._database.rows(pairs)]
+
+
+def _is_person() -> sa.ColumnElement[bool]:
+    """What ``labels.is_person`` says of whose label it is."""
+    name = CURRENT.c.annotator_id
+    return sa.and_(
+        name.not_in(MACHINES | {DATASET}),
+        # Not LIKE, which makes no difference between small and capital letters in SQLite.
+        *(sa.func.substr(name, 1, len(start)) != start for start in (AI, f"{DATASET}-")),
+    )
 
 
 def _has_label(annotator_id: str) -> sa.Exists:

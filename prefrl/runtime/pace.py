@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prefrl.core.labels import DATASET, MACHINES
+from prefrl.core.labels import is_person
 from prefrl.core.store import LabelStore
 
 __all__ = ["Pace", "Patience"]
@@ -85,8 +85,7 @@ class Pace:
         for event in self._store.events(since=self._cursor):
             self._cursor = event.id
             name = event.annotator_id
-            is_person = name not in MACHINES and not name.startswith(DATASET)
-            if is_person and event.answer is not None and event.client_ms:
+            if is_person(name) and event.answer is not None and event.client_ms:
                 looks = self._looks.setdefault(name, deque(maxlen=_LOOKS))
                 looks.append(max(0.1, event.client_ms / 1000))
                 self._seen[name] = event.answered_at

@@ -16,6 +16,7 @@ from clip_viewer.people import People, write_token
 from prefrl.commands.hub import hub_of, path_of
 from prefrl.commands.page import PageConfig, open_page
 from prefrl.commands.serve import find_runs
+from prefrl.core.comparisons import Answer
 from prefrl.core.glance import glance
 from prefrl.core.store import LabelStore
 from prefrl.runtime.own.folder import Chosen, make_folder
@@ -234,6 +235,12 @@ def test_what_is_found_below_a_folder(tmp_path):
     assert found == ["a/deep/er", "b"]
     counts, n_people = glance(tmp_path / "b" / "labels.db")
     assert (counts.open, counts.answered, n_people) == (14, 0, 0)
+    with LabelStore(tmp_path / "b" / "labels.db") as store:
+        (query,) = store.open_queries(1)
+        for name in ("ai:gpt", "dataset", "dataset-2", "renderer", "anna"):
+            store.submit(query.id, Answer.LEFT, submission_key=name, annotator_id=name)
+    counts, n_people = glance(tmp_path / "b" / "labels.db")
+    assert (counts.open, counts.answered, n_people) == (13, 1, 1)
     (tmp_path / "b" / "labels.db").write_text("no database")
     assert glance(tmp_path / "b" / "labels.db") is None
     assert glance(tmp_path / "none.db") is None

@@ -284,3 +284,15 @@ def test_events_of_a_real_store(tmp_path):
         assert part(anna["gold_error"]) == part(bert["gold_error"]) == (1, 1)
         assert found["agreement"]["pairs"] == 2
         assert [flag["query_id"] for flag in found["flags"]] == ["q1"]
+
+
+def test_agreement_is_of_people_and_of_what_people_said_in_data(study):
+    for who, answer in (("dataset", "left"), ("dataset-2", "left"), ("ann", "right")):
+        study.answer(who, "a", answer)
+    study.answer("ai:gpt", "a", "left")
+    study.answer("oracle", "a", "right")
+    agreement = statistics(study.events, {}, [])["agreement"]
+    assert agreement["pairs"] == 1
+    assert agreement["percent"]["value"] == pytest.approx(1 / 3)  # of three pairs of ratings
+    with_people = agreement["with_people"]["ai:gpt"]
+    assert (with_people["value"], with_people["n"]) == (pytest.approx(2 / 3), 3)

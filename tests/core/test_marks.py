@@ -2,7 +2,7 @@ import pytest
 from store_places import raw
 
 from prefrl.core.comparisons import Answer, Query
-from prefrl.core.labels import Submission
+from prefrl.core.labels import Submission, is_person
 from prefrl.core.quality import Repeat
 from prefrl.core.store import LabelStore
 from prefrl.errors import StoreError, SubmissionConflictError
@@ -93,6 +93,29 @@ def test_overlaps_are_pairs_that_others_have_answered(store):
     assert store.quality.overlaps("eve", people=3, n=1) == [Q[0]]
     store.undo(undone.id, annotator_id="bob", submission_key="u")
     assert store.quality.overlaps("bob", people=2, n=9) == [Q[2]]  # bob has seen Q[0]
+
+
+def test_only_people_count_among_those_who_answer_a_pair(store):
+    names = [
+        "oracle",
+        "renderer",
+        "ai:gpt",
+        "dataset",
+        "dataset-2",
+        "AI:bob",
+        "datasets",
+        "ai",
+        "b",
+    ]
+    for name in names:
+        submit(store, 0, LEFT, name)
+    n_people = sum(map(is_person, names))
+    assert n_people == 4
+    assert store.quality.overlaps("eve", people=n_people, n=9) == []
+    assert store.quality.overlaps("eve", people=n_people + 1, n=9) == [Q[0]]
+    submit(store, 1, LEFT, "ai:gpt")
+    submit(store, 2, LEFT, "dataset")
+    assert store.quality.overlaps("eve", people=1, n=9) == [Q[2], Q[1]]  # as nobody has seen them
 
 
 def test_repeats_are_old_preferences_of_ones_own(store):

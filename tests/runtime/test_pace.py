@@ -96,7 +96,8 @@ def test_nobody_there_is_nobody_to_ask_ahead_for():
         store.add_queries([Query("q", "l", "r"), Query("p", "l", "m")])
         store.submit("q", Answer.LEFT, submission_key="k", annotator_id="ann", client_ms=800)
         # Machines, files and whoever is gone set no pace.
-        store.submit("p", Answer.LEFT, submission_key="m", annotator_id="oracle", client_ms=1)
+        for name in ("oracle", "ai:gpt", "dataset", "dataset-2"):
+            store.submit("p", Answer.LEFT, submission_key=name, annotator_id=name, client_ms=1)
         pace.go_on()
         clock.now += 4
         assert pace.wanted() == 7 + 4  # 1.25 * 4 s / 0.8 s, and four at hand

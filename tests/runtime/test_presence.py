@@ -41,7 +41,8 @@ def test_who_has_answered_a_moment_ago_is_believed_to_be_there(run):
         store.add_queries([Query(f"q{i}", "left", "right") for i in range(3)])
         attendance = Attendance(run, store, clock=clock)
         assert not attendance.is_somebody_there()
-        store.submit("q0", Answer.LEFT, submission_key="0", annotator_id="oracle")
+        for name in ("oracle", "ai:gpt", "dataset", "dataset-2"):
+            store.submit("q0", Answer.LEFT, submission_key=name, annotator_id=name)
         assert not attendance.is_somebody_there()
         store.submit("q1", Answer.LEFT, submission_key="1", annotator_id="anna")
         assert attendance.is_somebody_there()
