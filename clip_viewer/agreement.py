@@ -1,4 +1,4 @@
-"""How far people agree: per cent, Krippendorff's alpha, Gwet's AC1, and the Wilson interval.
+"""How far people agree: per cent, Krippendorff's alpha and Gwet's AC1.
 
 All three measures take the same table: ``counts`` has one row per unit (here: a query) and one
 column per category (here: an answer), and says how many people put the unit into the category. Who
@@ -12,9 +12,6 @@ nearly all answers are the same ("the paradox of kappa"); AC1 was made to stand 
 
 from __future__ import annotations
 
-from math import sqrt
-from statistics import NormalDist
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -23,7 +20,6 @@ __all__ = [
     "krippendorff_alpha",
     "percent_agreement",
     "tabulate",
-    "wilson_interval",
 ]
 
 
@@ -137,42 +133,6 @@ def gwet_ac1(counts: ArrayLike) -> float | None:
     prevalence = (table[kept] / answers[kept]).mean(axis=0)
     expected = float((prevalence * (1 - prevalence)).sum()) / (table.shape[1] - 1)
     return float((observed - expected) / (1 - expected))
-
-
-def wilson_interval(
-    successes: float, trials: int, *, confidence: float = 0.95
-) -> tuple[float, float]:
-    """The score interval for a share.
-
-    Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA 22;
-    Brown, Cai and DasGupta (2001), "Interval estimation for a binomial proportion", equation 4. It
-    stays within [0, 1] and holds its level for few trials and shares near 0 and 1.
-
-    Args:
-        successes: How many trials had the property; need not be whole.
-        trials: How many there were.
-        confidence: How often such an interval is to hold the true share.
-
-    Returns:
-        Lower and upper end; (0, 1) if there were no trials.
-
-    Raises:
-        ValueError: If the successes are not from 0 to the trials, or the confidence not in (0, 1).
-    """
-    if not 0 <= successes <= trials:
-        raise ValueError(f"expected from 0 to {trials} successes, got {successes}.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"expected a confidence between 0 and 1, got {confidence}.")
-    if trials == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, spread = successes / trials, z * z / trials
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    # At 0 and at 1 the ends are exact; rounding must not put them beside the share.
-    low = 0.0 if successes == 0 else middle - half
-    high = 1.0 if successes == trials else middle + half
-    return low, high
 
 
 def _table(counts: ArrayLike) -> NDArray[np.int64]:

@@ -37,10 +37,10 @@ from clip_viewer.agreement import (
     krippendorff_alpha,
     percent_agreement,
     tabulate,
-    wilson_interval,
 )
 from clip_viewer.tasks import is_later_pair, key_of_answer
 from prefrl.core.comparisons import Answer
+from prefrl.core.intervals import wilson_interval
 from prefrl.core.labels import AI, MACHINES, LabelEvent, is_data, is_person, resolve
 from prefrl.core.marks import Mark
 
@@ -253,7 +253,7 @@ def _share(part: float, n: int) -> dict[str, Any]:
     if n == 0:
         return {"value": None, "low": None, "high": None, "n": 0}
     low, high = wilson_interval(part, n)
-    return {"value": part / n, "low": low, "high": high, "n": n}
+    return {"value": part / n, "low": float(low), "high": float(high), "n": n}
 
 
 def _over_time(moments: Iterable[float]) -> list[list[float]]:

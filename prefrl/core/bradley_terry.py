@@ -19,13 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PRIOR_SD", "Standing", "groups_of", "standings"]
+from prefrl.core.intervals import Z95
+
+__all__ = ["PRIOR_SD", "Standing", "best_scores", "groups_of", "standings"]
 
 PRIOR_SD = 2.0
 """Standard deviation of the prior on scores: two thirds of all items win at most 88 % against an
 average one."""
 
-_Z = 1.959964  # of a normal distribution, 95 % in the middle
 _MOST_STEPS = 50
 _SMALL = 1e-9
 
@@ -111,7 +112,9 @@ def standings(
         left = np.array([place[one] for one, _, _ in own], np.int64)
         right = np.array([place[other] for _, other, _ in own], np.int64)
         preference = np.array([told for _, _, told in own], np.float64)
-        scores, deviations = _fit(len(group), left, right, preference)
+        precision = PRIOR_SD**-2
+        scores, curvature = best_scores(len(group), left, right, preference, precision=precision)
+        deviations = _deviations(curvature)
         n_won = _counts(len(group), left, preference > 0.5, right, preference < 0.5)
         n_lost = _counts(len(group), left, preference < 0.5, right, preference > 0.5)
         n_tied = _counts(len(group), left, preference == 0.5, right, preference == 0.5)
@@ -120,8 +123,8 @@ def standings(
                 item,
                 number,
                 float(scores[i]),
-                float(scores[i] - _Z * deviations[i]),
-                float(scores[i] + _Z * deviations[i]),
+                float(scores[i] - Z95 * deviations[i]),
+                float(scores[i] + Z95 * deviations[i]),
                 *(int(n[i]) for n in (n_won, n_lost, n_tied)),
             )
             for item, i in place.items()
@@ -140,24 +143,43 @@ def _counts(
     return np.bincount(left[of_left], minlength=n) + np.bincount(right[of_right], minlength=n)
 
 
-def _fit(
-    n: int, left: NDArray[np.int64], right: NDArray[np.int64], preference: NDArray[np.float64]
+def best_scores(
+    n: int,
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    preference: NDArray[np.float64],
+    *,
+    precision: float,
+    times: float = 1.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores of n items with mean 0, and their standard deviations; by Newton's method."""
-    scores, precision = np.zeros(n), PRIOR_SD**-2
+    """The scores that are most likely after what was compared; by Newton's method.
+
+    Args:
+        n: How many items there are.
+        left: Number of the left item of each comparison, from 0, shape (P,).
+        right: That of the right item, shape (P,).
+        preference: P(left is better) that was told, or the mean of what was, shape (P,).
+        precision: Of the prior on scores: one over its variance, above 0.
+        times: How many comparisons each entry stands for.
+
+    Returns:
+        The scores, with mean 0, shape (n,); and the curvature of the negative log posterior there,
+        shape (n, n).
+    """
+    scores = np.zeros(n)
 
     def loss(at: NDArray[np.float64]) -> float:
         gap = at[left] - at[right]
         told = np.logaddexp(0.0, -gap) + (1.0 - preference) * gap  # cross-entropy of the sigmoid
-        return float(told.sum() + 0.5 * precision * (at**2).sum())
+        return float(times * told.sum() + 0.5 * precision * (at**2).sum())
 
     curvature = np.eye(n)
     for _ in range(_MOST_STEPS):
         chance = 1.0 / (1.0 + np.exp(scores[right] - scores[left]))
         slope = precision * scores
-        np.add.at(slope, left, chance - preference)
-        np.add.at(slope, right, preference - chance)
-        weight = chance * (1.0 - chance)
+        np.add.at(slope, left, times * (chance - preference))
+        np.add.at(slope, right, times * (preference - chance))
+        weight = times * chance * (1.0 - chance)
         curvature = precision * np.eye(n)
         for one, other, sign in ((left, left, 1), (right, right, 1), (left, right, -1)):
             np.add.at(curvature, (one, other), sign * weight)
@@ -169,8 +191,12 @@ def _fit(
         scores = scores - scale * step
         if np.abs(step).max() < 1e-8:
             break
-    # Against the mean of the group, which the answers say nothing about.
+    return scores - scores.mean(), curvature
+
+
+def _deviations(curvature: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviations of scores against their mean, which the answers say nothing about."""
     covariance = np.linalg.inv(curvature)
     against = covariance.mean(axis=1)
     variance = np.diag(covariance) - 2 * against + covariance.mean()
-    return scores - scores.mean(), np.sqrt(np.maximum(variance, 0.0))
+    return np.asarray(np.sqrt(np.maximum(variance, 0.0)))

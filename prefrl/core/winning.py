@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from prefrl.core.bradley_terry import best_scores
+from prefrl.core.intervals import wilson_interval
+
 __all__ = [
     "Calibration",
     "Interval",
@@ -24,7 +27,6 @@ __all__ = [
 
 Outcomes = NDArray[np.float64]
 
-_Z = 1.959963984540054  # of 95 %
 _RESAMPLES = 1000
 _RIDGE = 0.01  # keeps strengths finite where one side always wins
 _NEWTON_STEPS = 50
@@ -52,10 +54,8 @@ def win_rate(outcomes: Outcomes) -> Interval:
     Args:
         outcomes: Of N independent comparisons, shape (N,).
     """
-    n, p = len(outcomes), float(outcomes.mean())
-    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-    return Interval(p, max(0.0, middle - half), min(1.0, middle + half))
+    low, high = wilson_interval(outcomes.sum(), len(outcomes))
+    return Interval(float(outcomes.mean()), float(low), float(high))
 
 
 def bootstrap(
@@ -125,15 +125,14 @@ def bradley_terry(
     """
     pairs = list(outcomes)
     n = min(len(told) for told in outcomes.values())
-    signs = np.zeros((len(pairs), len(names)))
-    for row, (first, second) in enumerate(pairs):
-        signs[row, names.index(first)], signs[row, names.index(second)] = 1.0, -1.0
+    first = np.array([names.index(one) for one, _ in pairs], np.int64)
+    second = np.array([names.index(other) for _, other in pairs], np.int64)
     table = np.stack([outcomes[pair][:n] for pair in pairs])  # (P, N)
-    design = np.repeat(signs, n, axis=0)
 
     def strengths(places: NDArray[np.intp]) -> NDArray[np.float64]:
-        found = _logistic(design, table[:, places].reshape(-1))
-        return np.asarray(_MEAN_ELO + _ELO * (found - found.mean()))
+        won = table[:, places].mean(axis=1)
+        found, _ = best_scores(len(names), first, second, won, precision=_RIDGE, times=n)
+        return np.asarray(_MEAN_ELO + _ELO * found)
 
     rng = np.random.default_rng(0)
     drawn = np.stack([strengths(rng.integers(n, size=n)) for _ in range(_RESAMPLES // 5)])

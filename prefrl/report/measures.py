@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prefrl.core.intervals import wilson_interval
 from prefrl.report.tables import Array
 
-__all__ = ["ReliabilityBins", "pearson", "reliability_bins", "running_mean", "wilson_interval"]
-
-_Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
+__all__ = ["ReliabilityBins", "pearson", "reliability_bins", "running_mean"]
 
 
 def pearson(first: Array, second: Array) -> float:
@@ -46,27 +45,6 @@ def running_mean(values: Array, window: int) -> Array:
         (T - window + 1,) the means.
     """
     return np.convolve(values, np.full(window, 1.0 / window), mode="valid")
-
-
-def wilson_interval(successes: Array, counts: Array) -> tuple[Array, Array]:
-    """The 95 % interval of a binomial proportion, by Wilson (1927).
-
-    With p = k/n, the interval is (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n). A tie may be
-    counted as half a success: that varies less than a coin, so the interval errs to the wide
-    side.
-
-    Args:
-        successes: (K,) between 0 and counts.
-        counts: (K,) positive.
-
-    Returns:
-        The lower and the upper ends, (K,) each, in [0, 1].
-    """
-    p = successes / counts
-    z2_n = _Z95**2 / counts
-    centre = (p + z2_n / 2) / (1 + z2_n)
-    half = _Z95 * np.sqrt(p * (1 - p) / counts + z2_n / (4 * counts)) / (1 + z2_n)
-    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from prefrl.report.measures import pearson, wilson_interval
+from prefrl.core.intervals import wilson_interval
+from prefrl.report.measures import pearson
 from prefrl.report.tables import Array, RunRecord, column, number
 
 __all__ = [
@@ -127,10 +128,10 @@ def above_chance(accuracy: Array, n_comparisons: Array) -> str:
     told = f"Accuracy on unseen answers: {last:.0%}"
     if not math.isfinite(n) or n < 1:
         return told
-    low, high = wilson_interval(np.array([last * n]), np.array([n]))
-    if low[0] > 0.5:
+    low, high = wilson_interval(last * n, n)
+    if low > 0.5:
         return f"{told}, above chance"
-    return f"{told}, below chance" if high[0] < 0.5 else f"{told}, not clearly above chance"
+    return f"{told}, below chance" if high < 0.5 else f"{told}, not clearly above chance"
 
 
 def how_close(held: Array, trained: Array) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from prefrl.core.comparisons import Answer
 from prefrl.core.ensemble import member_preferences
+from prefrl.core.intervals import Z95
 from prefrl.core.winning import (
     Calibration,
     Interval,
@@ -303,7 +304,7 @@ def _elo(names: Sequence[str], found: Found) -> dict[str, Any]:
 
 def _figures(name: str, interval: Interval) -> dict[str, float]:
     """As lm-evaluation-harness names them, ``METRIC,FILTER``; with the ends of the interval."""
-    error = (interval.high - interval.low) / (2 * 1.959963984540054)
+    error = (interval.high - interval.low) / (2 * Z95)
     return {
         f"{name},none": interval.value,
         f"{name}_stderr,none": error,

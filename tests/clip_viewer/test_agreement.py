@@ -7,7 +7,6 @@ from clip_viewer.agreement import (
     krippendorff_alpha,
     percent_agreement,
     tabulate,
-    wilson_interval,
 )
 
 _ = -1  # no answer
@@ -122,34 +121,8 @@ def test_tabulate_counts():
         (lambda: percent_agreement([1, 2]), "by unit and category"),
         (lambda: krippendorff_alpha([[1, -2]]), "with -2 in it"),
         (lambda: gwet_ac1([[2]]), "at least two categories"),
-        (lambda: wilson_interval(3, 2), "from 0 to 2 successes"),
-        (lambda: wilson_interval(1, 2, confidence=95), "between 0 and 1"),
     ],
 )
 def test_errors_say_what_was_expected(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
-
-
-def test_wilson_interval_by_hand():
-    # Newcombe (1998), Statistics in Medicine 17, table I, method 3: 81/263, 15/148, 0/20, 1/29.
-    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
-    assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
-    assert wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
-    assert wilson_interval(0, 0) == (0, 1)
-    assert wilson_interval(20, 20)[1] == 1
-
-
-def test_wilson_interval_holds_the_share_as_often_as_it_says():
-    # Exactly, not by draws: the chance of each outcome times whether its interval holds the share.
-    n = 100
-    ends = np.array([wilson_interval(k, n) for k in range(n + 1)])
-    log_factorials = np.concatenate([[0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    ways = log_factorials[n] - log_factorials - log_factorials[::-1]
-    k = np.arange(n + 1)
-    shares = np.linspace(0.02, 0.98, 500)[:, None]
-    chances = np.exp(ways + k * np.log(shares) + (n - k) * np.log(1 - shares))
-    coverage = (chances * ((ends[:, 0] <= shares) & (shares <= ends[:, 1]))).sum(axis=1)
-    assert coverage.mean() == pytest.approx(0.95, abs=0.005)
-    assert coverage.min() > 0.9

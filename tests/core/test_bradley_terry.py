@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from prefrl.core.bradley_terry import PRIOR_SD, groups_of, standings
+from prefrl.core.bradley_terry import PRIOR_SD, best_scores, groups_of, standings
 
 
 def test_two_items_against_numbers_made_by_hand():
@@ -68,3 +68,17 @@ def test_planted_strengths_come_back_and_intervals_hold_them():
     assert n == 720
     assert 0.92 < held / n < 0.975
     assert np.mean(correlations) > 0.9
+
+
+def test_a_mean_of_many_comparisons_is_as_good_as_all_of_them():
+    left, right = np.array([0, 0, 0, 1]), np.array([1, 1, 1, 2])
+    one_by_one, curvature = best_scores(
+        3, left, right, np.array([1.0, 1.0, 0.0, 1.0]), precision=0.1
+    )
+    twice, steeper = best_scores(
+        3, left, right, np.array([1.0, 1.0, 0.0, 1.0]), precision=0.2, times=2
+    )
+    assert twice == pytest.approx(one_by_one)  # twice the data, and a prior twice as strong
+    assert steeper == pytest.approx(2 * curvature)
+    (high, low), _ = best_scores(2, left[:1], right[:1], np.array([2 / 3]), precision=1e-6, times=3)
+    assert high - low == pytest.approx(math.log(2), abs=1e-3)  # the log-odds of two in three

@@ -19,7 +19,7 @@ from prefrl.report.figures import (
     learning_curve,
     predicted_against_true,
 )
-from prefrl.report.measures import pearson, reliability_bins, running_mean, wilson_interval
+from prefrl.report.measures import pearson, reliability_bins, running_mean
 from prefrl.report.tables import Evaluation, find_setting, read_csv, read_evaluation
 from prefrl.runtime.rundir import RunDirectory
 
@@ -255,9 +255,6 @@ def test_the_scatter_says_the_correlation(rng):
 def test_measures_by_hand():
     assert pearson(np.array([1.0, 3.0, 2.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(0.5)
     assert running_mean(np.array([1.0, 2.0, 3.0]), 1).tolist() == [1, 2, 3]
-    # Wilson 1927 for 5 of 10 at 95 per cent
-    low, high = wilson_interval(np.array([5.0]), np.array([10.0]))
-    assert (low[0], high[0]) == (pytest.approx(0.2366, abs=1e-3), pytest.approx(0.7634, abs=1e-3))
     bins = reliability_bins(np.array([0.1, 0.15, 0.9]), np.array([0.0, 0.5, 1.0]), n_bins=2)
     assert bins.observed.tolist() == [0.25, 1.0]
     assert bins.counts.tolist() == [2, 1]
