@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from prefrl.commands.console import console, print_link
-from prefrl.commands.hub import HUB, OPENED, STANDS_BY, hub_of, link_to, path_of
+from prefrl.commands.hub import HUB, OPENED, STANDS_BY, find_runs, hub_of, link_to, path_of
 from prefrl.commands.page import PageConfig, check_page, page_of, viewer_config
 from prefrl.control.roles import role_command
 from prefrl.core.store import LabelStore
@@ -24,9 +24,8 @@ from prefrl.runtime.rundir import RunDirectory
 if TYPE_CHECKING:
     from clip_viewer.hub import Found
 
-__all__ = ["RunShelf", "Serve", "find_runs", "serve"]
+__all__ = ["RunShelf", "Serve", "serve"]
 
-_DEEPEST = 5
 _SECONDS_FOR_A_LOCK = 1.0  # whoever asks whether it is free has it for a moment
 _SECONDS_BETWEEN_FILMS = 5.0
 _SECONDS_AFTER_THE_LAST = 300.0  # for which films are drawn when nobody is at a page any more
@@ -93,33 +92,6 @@ def _serve(folder: Path, page: PageConfig, stop: StopSignal) -> None:
         app.close()
         shelf.close()
     console.print(f"No longer served; prefrl serve {folder} goes on.", soft_wrap=True)
-
-
-def find_runs(folder: Path) -> list[RunDirectory]:
-    """The runs and label folders below a folder that have something to label, by name.
-
-    Args:
-        folder: Where to look; not behind links, and not in what is hidden.
-    """
-    found = list[RunDirectory]()
-    ahead = [(folder, 0)]
-    while ahead:
-        place, depth = ahead.pop()
-        run = RunDirectory(place)
-        try:
-            if run.config.is_file():
-                if run.labels.is_file():
-                    found.append(run)
-                continue  # in a run there is no other
-            if depth < _DEEPEST:
-                ahead += [
-                    (Path(entry.path), depth + 1)
-                    for entry in os.scandir(place)
-                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-                ]
-        except OSError:
-            continue  # it went away meanwhile, or is nobody's business
-    return sorted(found, key=lambda run: str(run.root))
 
 
 @dataclass

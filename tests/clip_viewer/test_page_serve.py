@@ -13,13 +13,12 @@ from labelling import LINK, free_port
 from pages import Visitor, needs_chromium, picture, samples, wait_for
 
 from clip_viewer.people import People, write_token
-from prefrl.commands.hub import hub_of, path_of
+from prefrl.commands.hub import HUB, find_runs, hub_above, hub_of, path_of
 from prefrl.commands.page import PageConfig, open_page
-from prefrl.commands.serve import find_runs
 from prefrl.core.glance import glance
 from prefrl.core.store import LabelStore
 from prefrl.runtime.own.folder import Chosen, make_folder
-from prefrl.runtime.role import read_status
+from prefrl.runtime.role import only_one, read_status
 from prefrl.runtime.rundir import RunDirectory
 
 
@@ -237,6 +236,33 @@ def test_what_is_found_below_a_folder(tmp_path):
     (tmp_path / "b" / "labels.db").write_text("no database")
     assert glance(tmp_path / "b" / "labels.db") is None
     assert glance(tmp_path / "none.db") is None
+
+
+def test_a_run_leaves_its_page_to_those_alone_that_find_it(tmp_path):
+    folder = tmp_path / "home" / ".cache" / "folder"
+    places = ("a", "a/inside", "1/2/3/4/5", "1/2/3/4/5b/6", ".hidden/a", "2/.hidden/a", ".")
+    runs = {place: RunDirectory(folder / place) for place in places}
+    for run in runs.values():
+        run.root.mkdir(parents=True, exist_ok=True)
+        run.labels.touch()
+        run.write_json(run.config, {})
+    for served, found in [
+        (folder, ["."]),  # a run itself: what lies in it is no run
+        (folder, ["1/2/3/4/5", "a"]),
+        (folder / "1/2/3", ["1/2/3/4/5", "1/2/3/4/5b/6"]),
+        (folder / ".hidden", [".hidden/a"]),
+        (folder.parent.parent, []),
+    ]:
+        hub = hub_of(served)
+        hub.locks.mkdir(parents=True, exist_ok=True)
+        hub.write_json(hub.page, {"address": "http://127.0.0.1:1/"})
+        with only_one(hub, HUB):
+            left = sorted(place for place, run in runs.items() if hub_above(run) == served)
+        there = [run.root.relative_to(folder).as_posix() for run in find_runs(served)]
+        assert (left, sorted(there)) == (found, found)
+        if found == ["."]:
+            runs.pop(".").config.unlink()
+    assert all(hub_above(run) is None for run in runs.values())
 
 
 def test_bad_input_gets_one_sentence(tmp_path, capsys):
