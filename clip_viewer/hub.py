@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -61,7 +62,7 @@ class Shelf(Protocol):
         ...
 
     def take(self, found: Found) -> bool:
-        """Claims a study for this server; False if another process serves it."""
+        """Claims a study for this server, if it has not yet; False if another process serves it."""
         ...
 
     def give_back(self, path: str) -> None:
@@ -127,10 +128,13 @@ class Hub:
                 return None
             try:
                 self._open[path] = self._opened(found)
-            except (ConfigError, StoreError) as error:
+            except (ConfigError, StoreError, OSError, sqlite3.Error) as error:
                 self._shelf.give_back(path)
                 _log.warning("%s cannot be served: %s", found.name, error)
                 return None
+            except BaseException:
+                self._shelf.give_back(path)
+                raise
             return self._open[path]
 
     def _opened(self, found: Found) -> _Open:
@@ -143,6 +147,12 @@ class Hub:
         if found.path not in self._names:
             self._names[found.path] = f"{People(found.config.people).study}-{found.path}"
         return self._names[found.path]
+
+    def _name_of_old(self, found: Found) -> str | None:
+        """The same, None of one that has nothing in anybody's browser: it has no people yet."""
+        with contextlib.suppress(OSError, sqlite3.Error):  # that one is broken, and not the list
+            return self._name(found) if found.config.people.is_file() else None
+        return None
 
     def _close(self, path: str) -> None:
         self._open.pop(path).app.state.close()
@@ -174,8 +184,7 @@ class Hub:
         counts, n_people = looked if looked is not None else (None, 0)
         return StudyOut(
             path=f"{BELOW}{found.path}/",
-            # One that has no people yet has nothing in anybody's browser.
-            study=self._name(found) if config.people.is_file() else None,
+            study=self._name_of_old(found),
             name=found.name,
             title=config.title,
             goal=config.goal,

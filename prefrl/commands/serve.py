@@ -142,17 +142,20 @@ class RunShelf:
 
     def take(self, found: Found) -> bool:
         """Claims a run, so that its own page is not served beside this one."""
+        if found.path in self._taken:
+            return True
         run = self._runs[found.path]
         lock = contextlib.ExitStack()
         try:
             run.make_folders()
             lock.enter_context(only_one(run, OPENED, patience=_SECONDS_FOR_A_LOCK))
-        except (RoleError, OSError):
+            has_films = "env_id" in run.read_json(run.config)
+        except (PrefrlError, OSError):
+            lock.close()
             return False
         if _is_served_alone(run):
             lock.close()
             return False
-        has_films = "env_id" in run.read_json(run.config)
         self._taken[found.path] = _Taken(run, Heartbeat(run, "viewer"), lock, has_films)
         return True
 

@@ -13,12 +13,12 @@ from labelling import LINK, free_port
 from pages import Visitor, needs_chromium, picture, samples, wait_for
 
 from clip_viewer.people import People, write_token
-from prefrl.commands.hub import HUB, find_runs, hub_above, hub_of, path_of
+from prefrl.commands.hub import HUB, OPENED, find_runs, hub_above, hub_of, path_of
 from prefrl.commands.page import PageConfig, open_page
 from prefrl.core.glance import glance
 from prefrl.core.store import LabelStore
 from prefrl.runtime.own.folder import Chosen, make_folder
-from prefrl.runtime.role import only_one, read_status
+from prefrl.runtime.role import is_taken, only_one, read_status
 from prefrl.runtime.rundir import RunDirectory
 
 
@@ -180,6 +180,20 @@ def test_each_route_is_guarded_and_media_stay_in_their_study(folder):
         assert nobody.get(f"{clips}/api/me").status_code == 401
         assert anna.delete("/api/session").status_code == 204
         assert anna.get(f"{clips}/api/me").status_code == 401
+
+
+def test_a_study_that_cannot_be_opened_is_opened_when_it_is_mended(folder):
+    run, me = folder.clips, f"{folder.path(folder.clips)}/api/me"
+    with folder.client("anna") as anna:
+        for is_folder in (True, False):
+            run.people.mkdir() if is_folder else run.people.write_text("no database")
+            for _ in range(2):
+                assert anna.get(me).status_code == 404
+            wait_for(lambda: not is_taken(run, OPENED))  # nobody else is kept from it
+            names = [row["name"] for row in anna.get("/api/studies").json()["studies"]]
+            assert names == ["day 1/clips", "texts"]
+            run.people.rmdir() if is_folder else run.people.unlink()
+        assert anna.get(me).status_code == 200
 
 
 def test_a_run_is_served_by_one_server_alone(folder, capsys):
