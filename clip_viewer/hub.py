@@ -97,9 +97,15 @@ class Hub:
         self._news: dict[str, RunNews] = {}
         self._app = self._make_app()
 
-    def present(self) -> dict[str, int]:
-        """How many people are at the page of each study that is open, by its path."""
-        return {path: one.presence.n_present() for path, one in list(self._open.items())}
+    def present(self) -> dict[str, tuple[int, int]]:
+        """Who is at the page of each study that is open, by its path.
+
+        Returns:
+            How many people, and the side of a film in pixels where it is shown largest; 0 while
+            nobody knows.
+        """
+        here = {path: one.presence for path, one in list(self._open.items())}
+        return {path: (one.n_present(), one.pixels()) for path, one in here.items()}
 
     def close(self) -> None:
         """Closes all studies."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,16 +167,17 @@ class RunShelf:
             _end(taken)
             taken.lock.close()
 
-    def tend(self, present: dict[str, int]) -> None:
+    def tend(self, present: Mapping[str, tuple[int, int]]) -> None:
         """Says in each run who is at its page, and has its films drawn.
 
         Args:
-            present: How many people are at each page that is open.
+            present: How many people are at each page that is open, and the side of a film in pixels
+                where it is shown largest; 0 while nobody knows.
         """
         for path, taken in list(self._taken.items()):
-            n_people = present.get(path, 0)
+            n_people, pixels = present.get(path, (0, 0))
             if taken.run.status.is_dir():  # else it has gone away
-                taken.heartbeat.beat("serving", people=n_people)
+                taken.heartbeat.beat("serving", people=n_people, pixels=pixels)
             now = time.monotonic()
             taken.seen_at = now if n_people else taken.seen_at
             if taken.has_films and now - taken.looked_at >= _SECONDS_BETWEEN_FILMS:

@@ -18,6 +18,7 @@ from prefrl.commands.page import PageConfig, open_page
 from prefrl.core.glance import glance
 from prefrl.core.store import LabelStore
 from prefrl.runtime.own.folder import Chosen, make_folder
+from prefrl.runtime.presence import film_pixels
 from prefrl.runtime.role import is_taken, only_one, read_status
 from prefrl.runtime.rundir import RunDirectory
 
@@ -180,6 +181,13 @@ def test_each_route_is_guarded_and_media_stay_in_their_study(folder):
         assert nobody.get(f"{clips}/api/me").status_code == 401
         assert anna.delete("/api/session").status_code == 204
         assert anna.get(f"{clips}/api/me").status_code == 401
+
+
+def test_what_draws_a_runs_films_is_told_how_large_they_are_shown(folder):
+    with folder.client("anna") as anna:
+        asked = {"n": 1, "pixels": 431}
+        assert anna.post(f"{folder.path(folder.clips)}/api/tasks", json=asked).status_code == 200
+        wait_for(lambda: film_pixels(folder.clips) == 431)
 
 
 def test_a_study_that_cannot_be_opened_is_opened_when_it_is_mended(folder):
