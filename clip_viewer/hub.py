@@ -70,10 +70,13 @@ class Shelf(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Open:
     app: FastAPI
     presence: Presence
+    config: ViewerConfig
+    n_inside: int = 0
+    """Requests that are being answered; until they are, it cannot be closed."""
 
 
 class Hub:
@@ -93,8 +96,11 @@ class Hub:
         self._found: dict[str, Found] = {}
         self._looked_at = -_SECONDS_BETWEEN_LOOKS
         self._open: dict[str, _Open] = {}
+        self._left: list[_Open] = []  # nobody is let in any more
+        self._inside = threading.Lock()  # never held for long
+        self._presences: dict[str, Presence] = {}
         self._names: dict[str, str] = {}
-        self._news: dict[str, RunNews] = {}
+        self._news: dict[str, tuple[ViewerConfig, RunNews]] = {}
         self._app = self._make_app()
 
     def present(self) -> dict[str, tuple[int, int]]:
@@ -112,6 +118,9 @@ class Hub:
         with self._lock:
             for path in list(self._open):
                 self._close(path)
+            for one in self._left:
+                one.app.state.close()
+            self._left = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on to the study that it is about, or answers it."""
@@ -119,34 +128,42 @@ class Hub:
             path, slash, rest = scope["path"].removeprefix(BELOW).partition("/")
             opened = await run_in_threadpool(self._study, path) if slash else None
             if opened is not None:
-                await opened.app({**scope, "path": f"/{rest}"}, receive, send)
+                try:
+                    await opened.app({**scope, "path": f"/{rest}"}, receive, send)
+                finally:
+                    with self._inside:
+                        opened.n_inside -= 1
                 return
         await self._app(scope, receive, send)
 
     def _study(self, path: str) -> _Open | None:
-        """The study at a path, opened if it is not; None if it cannot be served."""
+        """Lets a request in to the study at a path, opened if it is not; None if it cannot be."""
         with self._lock:
             self._look()
-            if path in self._open:
-                return self._open[path]
-            found = self._found.get(path)
-            if found is None or not self._shelf.take(found):
-                return None
-            try:
-                self._open[path] = self._opened(found)
-            except (ConfigError, StoreError, OSError, sqlite3.Error) as error:
-                self._shelf.give_back(path)
-                _log.warning("%s cannot be served: %s", found.name, error)
-                return None
-            except BaseException:
-                self._shelf.give_back(path)
-                raise
-            return self._open[path]
+            opened = self._open.get(path) or self._opened(path)
+            if opened is not None:
+                with self._inside:
+                    opened.n_inside += 1
+            return opened
 
-    def _opened(self, found: Found) -> _Open:
-        presence = Presence()
-        entry = Entry(self._people, self._cookie, self._name(found))
-        return _Open(create_app(found.config, presence=presence, entry=entry), presence)
+    def _opened(self, path: str) -> _Open | None:
+        found = self._found.get(path)
+        if found is None or not self._shelf.take(found):
+            return None
+        try:
+            # Who is there stays known when a study is opened anew.
+            presence = self._presences.setdefault(path, Presence())
+            entry = Entry(self._people, self._cookie, self._name(found))
+            app = create_app(found.config, presence=presence, entry=entry)
+        except (ConfigError, StoreError, OSError, sqlite3.Error) as error:
+            self._shelf.give_back(path)
+            _log.warning("%s cannot be served: %s", found.name, error)
+            return None
+        except BaseException:
+            self._shelf.give_back(path)
+            raise
+        self._open[path] = _Open(app, presence, found.config)
+        return self._open[path]
 
     def _name(self, found: Found) -> str:
         """What browsers keep things of a study under; of a copy of a folder it is another one."""
@@ -161,15 +178,28 @@ class Hub:
         return None
 
     def _close(self, path: str) -> None:
-        self._open.pop(path).app.state.close()
+        """Lets nobody in any more. What is being answered there is answered first."""
+        self._left.append(self._open.pop(path))
         self._shelf.give_back(path)
+
+    def _close_what_was_left(self) -> None:
+        with self._inside:
+            empty = [one for one in self._left if not one.n_inside]
+        self._left = [one for one in self._left if one not in empty]
+        for one in empty:
+            one.app.state.close()
 
     def _look(self) -> None:
         if time.monotonic() - self._looked_at < _SECONDS_BETWEEN_LOOKS:
             return
         self._found = {found.path: found for found in self._shelf.look()}
-        for path in [path for path in self._open if path not in self._found]:
-            self._close(path)
+        for path, one in list(self._open.items()):
+            found = self._found.get(path)
+            if found is None or found.config != one.config:  # opened anew when it is asked for
+                self._close(path)
+        for gone in self._presences.keys() - self._found.keys():
+            del self._presences[gone]
+        self._close_what_was_left()
         self._looked_at = time.monotonic()
 
     def _studies(self, person: Person) -> StudiesOut:
@@ -182,10 +212,10 @@ class Hub:
     def _row(self, found: Found, person: Person) -> StudyOut:
         config = found.config
         looked = glance(Path(config.store))
-        news = self._news.setdefault(
-            found.path,
-            RunNews(None, config.status, finished=config.finished, trains=config.trains),
-        )
+        told, news = self._news.get(found.path, (None, None))
+        if news is None or told != config:
+            news = RunNews(None, config.status, finished=config.finished, trains=config.trains)
+            self._news[found.path] = config, news
         opened = self._open.get(found.path)
         counts, n_people = looked if looked is not None else (None, 0)
         return StudyOut(

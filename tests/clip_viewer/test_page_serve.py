@@ -1,5 +1,6 @@
 """All runs of a folder at one address: as a person sees it, and as somebody who is not let in."""
 
+import asyncio
 import contextlib
 import shutil
 import signal
@@ -12,9 +13,11 @@ import pytest
 from labelling import LINK, free_port
 from pages import Visitor, needs_chromium, picture, samples, wait_for
 
+from clip_viewer.hub import Hub
 from clip_viewer.people import People, write_token
 from prefrl.commands.hub import HUB, OPENED, find_runs, hub_above, hub_of, path_of
-from prefrl.commands.page import PageConfig, open_page
+from prefrl.commands.page import PageConfig, open_page, viewer_config
+from prefrl.commands.serve import RunShelf
 from prefrl.core.glance import glance
 from prefrl.core.store import LabelStore
 from prefrl.runtime.own.folder import Chosen, make_folder
@@ -188,6 +191,81 @@ def test_what_draws_a_runs_films_is_told_how_large_they_are_shown(folder):
         asked = {"n": 1, "pixels": 431}
         assert anna.post(f"{folder.path(folder.clips)}/api/tasks", json=asked).status_code == 200
         wait_for(lambda: film_pixels(folder.clips) == 431)
+
+
+def test_a_study_whose_settings_change_is_opened_anew(folder):
+    """Nobody is turned away meanwhile, and who is there is known."""
+    run, path = folder.clips, folder.path(folder.clips)
+    told = RunDirectory.read_json(run.config)
+    with folder.client("anna") as anna:
+
+        def goal():
+            answer = anna.get(f"{path}/api/me")
+            assert answer.status_code == 200
+            return answer.json()["goal"]
+
+        assert anna.post(f"{path}/api/tasks", json={"n": 1}).status_code == 200
+        assert goal() == "Go to the ring."
+        for new in ("Stay away from the ring.", "Go to the ring."):
+            run.write_json(run.config, {**told, "goal": new})
+            wait_for(lambda new=new: goal() == new)
+            rows = {row["name"]: row for row in anna.get("/api/studies").json()["studies"]}
+            assert (rows["day 1/clips"]["goal"], rows["day 1/clips"]["here"]) == (new, 1)
+        run.config.write_text("no JSON")
+        wait_for(lambda: anna.get(f"{path}/api/me").status_code == 404)
+        run.write_json(run.config, told)
+        wait_for(lambda: anna.get(f"{path}/api/me").status_code == 200)
+
+
+def test_a_study_is_closed_when_what_is_asked_of_it_is_answered(tmp_path):
+    """A writer that is closed answers nobody any more."""
+    hub_folder = hub_of(tmp_path)
+    hub_folder.root.mkdir()
+    run = RunDirectory(tmp_path / "a")
+    shutil.copytree(samples().root, run.root)
+    page = PageConfig(port=free_port())
+    config = viewer_config(hub_folder, page, {})
+    shelf = RunShelf(tmp_path, page)
+    hub = Hub(config, shelf)
+    people = People(config.people)
+    session, _ = people.enter(people.invite("anna"))
+    address = f"http://127.0.0.1:{page.port}"
+    headers = {"Origin": address, "X-Prefrl-Token": write_token(session)}
+    path = f"/r/{path_of(tmp_path, run.root)}"
+
+    async def ask():
+        transport = httpx.ASGITransport(hub)
+        cookies = {f"prefrl_session_{page.port}": session}
+        async with httpx.AsyncClient(
+            transport=transport, base_url=address, headers=headers, cookies=cookies
+        ) as anna:
+            assert (await anna.get(f"{path}/api/me")).status_code == 200
+            begun, goes_on = asyncio.Event(), asyncio.Event()
+
+            async def slowly():
+                begun.set()
+                await goes_on.wait()
+                yield b'{"n": 1}'
+
+            headers_of_json = {"Content-Type": "application/json"}
+            asking = asyncio.create_task(
+                anna.post(f"{path}/api/tasks", content=slowly(), headers=headers_of_json)
+            )
+            await begun.wait()
+            told = RunDirectory.read_json(run.config)
+            run.write_json(run.config, {**told, "goal": "Anew."})
+            while (await anna.get(f"{path}/api/me")).json()["goal"] != "Anew.":
+                await asyncio.sleep(0.1)
+            goes_on.set()
+            answer = await asyncio.wait_for(asking, 10)
+            assert answer.status_code == 200
+            assert len(answer.json()["tasks"]) == 1
+
+    try:
+        asyncio.run(ask())
+    finally:
+        hub.close()
+        shelf.close()
 
 
 def test_a_study_that_cannot_be_opened_is_opened_when_it_is_mended(folder):
