@@ -1,6 +1,5 @@
 """All runs of a folder at one address: as a person sees it, and as somebody who is not let in."""
 
-import asyncio
 import contextlib
 import shutil
 import signal
@@ -13,16 +12,13 @@ import pytest
 from labelling import LINK, free_port
 from pages import Visitor, needs_chromium, picture, samples, wait_for
 
-from clip_viewer.hub import Hub
 from clip_viewer.people import People, write_token
-from prefrl.commands.hub import HUB, OPENED, find_runs, hub_above, hub_of, path_of
-from prefrl.commands.page import PageConfig, open_page, viewer_config
-from prefrl.commands.serve import RunShelf
-from prefrl.core.glance import glance
+from prefrl.commands.hub import OPENED, hub_of, path_of
+from prefrl.commands.page import PageConfig, open_page
 from prefrl.core.store import LabelStore
 from prefrl.runtime.own.folder import Chosen, make_folder
 from prefrl.runtime.presence import film_pixels
-from prefrl.runtime.role import is_taken, only_one, read_status
+from prefrl.runtime.role import is_taken, read_status
 from prefrl.runtime.rundir import RunDirectory
 
 
@@ -217,57 +213,6 @@ def test_a_study_whose_settings_change_is_opened_anew(folder):
         wait_for(lambda: anna.get(f"{path}/api/me").status_code == 200)
 
 
-def test_a_study_is_closed_when_what_is_asked_of_it_is_answered(tmp_path):
-    """A writer that is closed answers nobody any more."""
-    hub_folder = hub_of(tmp_path)
-    hub_folder.root.mkdir()
-    run = RunDirectory(tmp_path / "a")
-    shutil.copytree(samples().root, run.root)
-    page = PageConfig(port=free_port())
-    config = viewer_config(hub_folder, page, {})
-    shelf = RunShelf(tmp_path, page)
-    hub = Hub(config, shelf)
-    people = People(config.people)
-    session, _ = people.enter(people.invite("anna"))
-    address = f"http://127.0.0.1:{page.port}"
-    headers = {"Origin": address, "X-Prefrl-Token": write_token(session)}
-    path = f"/r/{path_of(tmp_path, run.root)}"
-
-    async def ask():
-        transport = httpx.ASGITransport(hub)
-        cookies = {f"prefrl_session_{page.port}": session}
-        async with httpx.AsyncClient(
-            transport=transport, base_url=address, headers=headers, cookies=cookies
-        ) as anna:
-            assert (await anna.get(f"{path}/api/me")).status_code == 200
-            begun, goes_on = asyncio.Event(), asyncio.Event()
-
-            async def slowly():
-                begun.set()
-                await goes_on.wait()
-                yield b'{"n": 1}'
-
-            headers_of_json = {"Content-Type": "application/json"}
-            asking = asyncio.create_task(
-                anna.post(f"{path}/api/tasks", content=slowly(), headers=headers_of_json)
-            )
-            await begun.wait()
-            told = RunDirectory.read_json(run.config)
-            run.write_json(run.config, {**told, "goal": "Anew."})
-            while (await anna.get(f"{path}/api/me")).json()["goal"] != "Anew.":
-                await asyncio.sleep(0.1)
-            goes_on.set()
-            answer = await asyncio.wait_for(asking, 10)
-            assert answer.status_code == 200
-            assert len(answer.json()["tasks"]) == 1
-
-    try:
-        asyncio.run(ask())
-    finally:
-        hub.close()
-        shelf.close()
-
-
 def test_a_study_that_cannot_be_opened_is_opened_when_it_is_mended(folder):
     run, me = folder.clips, f"{folder.path(folder.clips)}/api/me"
     with folder.client("anna") as anna:
@@ -320,49 +265,6 @@ def test_a_run_is_served_by_one_server_alone(folder, capsys):
     finally:
         own.terminate()
         own.wait(20)
-
-
-def test_what_is_found_below_a_folder(tmp_path):
-    assert find_runs(tmp_path) == []
-    for place in ("b", "a/deep/er", ".hidden", "half"):
-        shutil.copytree(samples().root, tmp_path / place)
-    shutil.copytree(samples().root, tmp_path / "b" / "inside")
-    (tmp_path / "half" / "labels.db").unlink()
-    (tmp_path / "linked").symlink_to(tmp_path / "b")
-    found = [run.root.relative_to(tmp_path).as_posix() for run in find_runs(tmp_path)]
-    assert found == ["a/deep/er", "b"]
-    counts, n_people = glance(tmp_path / "b" / "labels.db")
-    assert (counts.open, counts.answered, n_people) == (14, 0, 0)
-    (tmp_path / "b" / "labels.db").write_text("no database")
-    assert glance(tmp_path / "b" / "labels.db") is None
-    assert glance(tmp_path / "none.db") is None
-
-
-def test_a_run_leaves_its_page_to_those_alone_that_find_it(tmp_path):
-    folder = tmp_path / "home" / ".cache" / "folder"
-    places = ("a", "a/inside", "1/2/3/4/5", "1/2/3/4/5b/6", ".hidden/a", "2/.hidden/a", ".")
-    runs = {place: RunDirectory(folder / place) for place in places}
-    for run in runs.values():
-        run.root.mkdir(parents=True, exist_ok=True)
-        run.labels.touch()
-        run.write_json(run.config, {})
-    for served, found in [
-        (folder, ["."]),  # a run itself: what lies in it is no run
-        (folder, ["1/2/3/4/5", "a"]),
-        (folder / "1/2/3", ["1/2/3/4/5", "1/2/3/4/5b/6"]),
-        (folder / ".hidden", [".hidden/a"]),
-        (folder.parent.parent, []),
-    ]:
-        hub = hub_of(served)
-        hub.locks.mkdir(parents=True, exist_ok=True)
-        hub.write_json(hub.page, {"address": "http://127.0.0.1:1/"})
-        with only_one(hub, HUB):
-            left = sorted(place for place, run in runs.items() if hub_above(run) == served)
-        there = [run.root.relative_to(folder).as_posix() for run in find_runs(served)]
-        assert (left, sorted(there)) == (found, found)
-        if found == ["."]:
-            runs.pop(".").config.unlink()
-    assert all(hub_above(run) is None for run in runs.values())
 
 
 def test_bad_input_gets_one_sentence(tmp_path, capsys):
