@@ -29,6 +29,7 @@ from clip_viewer.people import People, Person, write_token
 from clip_viewer.session import sign_in, sign_out
 from clip_viewer.tally import Presence
 from prefrl.core.glance import glance
+from prefrl.core.labels import Counts
 from prefrl.errors import ConfigError, StoreError
 
 __all__ = ["BELOW", "Found", "Hub", "Shelf"]
@@ -38,6 +39,7 @@ BELOW = "/r/"
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_OF_A_STAMP = 1.0  # within which two changes of a file may have the same time
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,20 @@ class _Open:
     """Requests that are being answered; until they are, it cannot be closed."""
 
 
+_Stamps = tuple[tuple[int, int], ...]
+_Glance = tuple[Counts, int] | None
+
+
+def _stamps(store: Path) -> _Stamps:
+    """When a store's file and its journal changed last, in ns, and how large they are."""
+    told = []
+    for path in (store, store.with_name(f"{store.name}-journal")):
+        with contextlib.suppress(OSError):
+            about = path.stat()
+            told.append((about.st_mtime_ns, about.st_size))
+    return tuple(told)
+
+
 class Hub:
     """An ASGI application.
 
@@ -100,6 +116,7 @@ class Hub:
         self._inside = threading.Lock()  # never held for long
         self._presences: dict[str, Presence] = {}
         self._names: dict[str, str] = {}
+        self._glances: dict[str, tuple[_Stamps, _Glance]] = {}
         self._news: dict[str, tuple[ViewerConfig, RunNews]] = {}
         self._app = self._make_app()
 
@@ -211,7 +228,7 @@ class Hub:
 
     def _row(self, found: Found, person: Person) -> StudyOut:
         config = found.config
-        looked = glance(Path(config.store))
+        looked = self._glance(Path(config.store))
         told, news = self._news.get(found.path, (None, None))
         if news is None or told != config:
             news = RunNews(None, config.status, finished=config.finished, trains=config.trains)
@@ -232,6 +249,18 @@ class Hub:
             phase=news.agent(for_owner=False).phase if counts else None,
             elsewhere=found.elsewhere if person.role == "owner" else found.elsewhere and "",
         )
+
+    def _glance(self, store: Path) -> _Glance:
+        """What is in a store, counted again where its file or its journal has changed."""
+        stamps = _stamps(store)
+        seen, looked = self._glances.get(str(store), (None, None))
+        if seen != stamps or looked is None:
+            looked = glance(store)
+            self._glances.pop(str(store), None)
+            # What was written a moment ago may be written again with the same time.
+            if all(time.time() - changed / 1e9 > _SECONDS_OF_A_STAMP for changed, _ in stamps):
+                self._glances[str(store)] = stamps, looked
+        return looked
 
     def _make_app(self) -> FastAPI:
         @contextlib.asynccontextmanager

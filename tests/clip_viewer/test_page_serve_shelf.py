@@ -11,12 +11,13 @@ import pytest
 from labelling import free_port
 from pages import samples, wait_for
 
+from clip_viewer import hub as hub_module
 from clip_viewer.hub import Hub
-from clip_viewer.people import People, write_token
+from clip_viewer.people import People, Person, write_token
 from prefrl.commands import serve as serving
 from prefrl.commands.hub import HUB, find_runs, hub_above, hub_of, path_of
 from prefrl.commands.page import PageConfig, viewer_config
-from prefrl.core.comparisons import Query
+from prefrl.core.comparisons import Answer, Query
 from prefrl.core.glance import glance
 from prefrl.core.store import LabelStore
 from prefrl.runtime.role import only_one
@@ -100,6 +101,40 @@ def test_a_run_leaves_its_page_to_those_alone_that_find_it(tmp_path):
         if found == ["."]:
             runs.pop(".").config.unlink()
     assert all(hub_above(run) is None for run in runs.values())
+
+
+def test_a_study_is_counted_again_when_its_store_has_changed(tmp_path, monkeypatch):
+    run = RunDirectory(tmp_path / "a")
+    shutil.copytree(samples().root, run.root)
+    page = PageConfig(port=free_port())
+    shelf = serving.RunShelf(tmp_path, page)
+    hub_of(tmp_path).root.mkdir()
+    hub = Hub(viewer_config(hub_of(tmp_path), page, {}), shelf)
+    looks = []
+    monkeypatch.setattr(hub_module, "glance", lambda path: looks.append(path) or glance(path))
+
+    def told():
+        (row,) = hub._studies(Person("anna", "annotator")).studies
+        return row.answered, row.people, len(looks)
+
+    def rest():
+        for path in run.root.glob("labels.db*"):
+            os.utime(path, (1e9, 1e9))
+
+    rest()
+    assert [told() for _ in range(3)] == [(0, 0, 1)] * 3
+    with LabelStore(run.labels) as store:
+        for name in ("bob", "cid"):
+            (query,) = store.open_queries(1)
+            key = f"key-{name}"
+            store.submit(query.id, Answer.SKIP, submission_key=key, annotator_id=name)
+            # It may be written twice within one tick of the file's clock.
+            n_looks = len(looks)
+            assert [told()[2] for _ in range(2)] == [n_looks + 1, n_looks + 2]
+    assert told()[:2] == (2, 2)
+    rest()
+    n_looks = len(looks)
+    assert [told() for _ in range(3)] == [(2, 2, n_looks + 1)] * 3
 
 
 def test_a_study_is_closed_when_what_is_asked_of_it_is_answered(tmp_path):
