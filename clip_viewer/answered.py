@@ -8,7 +8,7 @@ from fastapi import Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from clip_viewer.guard import person_of
-from clip_viewer.messages import AnsweredOut, AnswersOut
+from clip_viewer.messages import AnsweredOut, AnswersOut, TaskOut
 from clip_viewer.tally import Tally
 from clip_viewer.tasks import MIRRORED, as_shown, key_of_answer
 from prefrl.core.comparisons import Answer
@@ -30,27 +30,27 @@ async def answers_of(
     name = person_of(request.scope).name
 
     def look() -> AnswersOut:
-        gold = [mark for mark in store.marks.gold_marks() if mark.annotator_id == name]
-        flagged = {m.query_id for m in store.marks.flags() if m.annotator_id == name}
-        answers: list[AnsweredOut] = []
+        shown: list[tuple[LabelEvent, TaskOut]] = []
         standing = tally.standing(name, before=before)
-        for looked_at, event in enumerate(standing):
-            if len(answers) == n:
-                return AnswersOut(answers=answers, more=looked_at < len(standing))
-            if (one := _answered(store, event, gold, flagged)) is not None:
-                answers.append(one)
-        return AnswersOut(answers=answers, more=False)
+        more = False
+        for event in standing:
+            if more := len(shown) == n:
+                break
+            # What cannot be shown any more is left out.
+            if (task := as_shown(store, event.query_id, event.order_shown)) is not None:
+                shown.append((event, task))
+        about = {event.query_id for event, _ in shown}
+        gold = [mark for mark in store.marks.gold_marks(about) if mark.annotator_id == name]
+        flagged = {m.query_id for m in store.marks.flags(about) if m.annotator_id == name}
+        answers = [_answered(event, task, gold, flagged) for event, task in shown]
+        return AnswersOut(answers=answers, more=more)
 
     return await run_in_threadpool(look)
 
 
-def _answered(
-    store: LabelStore, event: LabelEvent, gold: list[Mark], flagged: set[str]
-) -> AnsweredOut | None:
-    """An answer as its person saw it; None if it cannot be shown any more."""
-    task = as_shown(store, event.query_id, event.order_shown)
-    if task is None or event.answer is None:
-        return None
+def _answered(event: LabelEvent, task: TaskOut, gold: list[Mark], flagged: set[str]) -> AnsweredOut:
+    """An answer as its person saw it."""
+    assert event.answer is not None  # it stands
     # A mark that is older was made with an answer before.
     is_gold = any(m.query_id == event.query_id and m.made_at >= event.answered_at for m in gold)
     return AnsweredOut(

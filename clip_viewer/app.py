@@ -102,6 +102,16 @@ def create_app(
 
 def _desk(config: ViewerConfig, presence: Presence, entry: Entry | None) -> Desk:
     store = LabelStore(config.store)
+    try:
+        return _desk_with(store, config, presence, entry)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _desk_with(
+    store: LabelStore, config: ViewerConfig, presence: Presence, entry: Entry | None
+) -> Desk:
     is_one_of_many = entry is not None
     if entry is None:
         people = People(config.people)

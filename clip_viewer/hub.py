@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ from clip_viewer.people import People, Person, write_token
 from clip_viewer.session import sign_in, sign_out
 from clip_viewer.tally import Presence
 from prefrl.core.glance import glance
+from prefrl.core.labels import Counts
 from prefrl.errors import ConfigError, StoreError
 
 __all__ = ["BELOW", "Found", "Hub", "Shelf"]
@@ -37,6 +39,7 @@ BELOW = "/r/"
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_OF_A_STAMP = 1.0  # within which two changes of a file may have the same time
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Shelf(Protocol):
         ...
 
     def take(self, found: Found) -> bool:
-        """Claims a study for this server; False if another process serves it."""
+        """Claims a study for this server, if it has not yet; False if another process serves it."""
         ...
 
     def give_back(self, path: str) -> None:
@@ -69,10 +72,27 @@ class Shelf(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Open:
     app: FastAPI
     presence: Presence
+    config: ViewerConfig
+    n_inside: int = 0
+    """Requests that are being answered; until they are, it cannot be closed."""
+
+
+_Stamps = tuple[tuple[int, int], ...]
+_Glance = tuple[Counts, int] | None
+
+
+def _stamps(store: Path) -> _Stamps:
+    """When a store's file and its journal changed last, in ns, and how large they are."""
+    told = []
+    for path in (store, store.with_name(f"{store.name}-journal")):
+        with contextlib.suppress(OSError):
+            about = path.stat()
+            told.append((about.st_mtime_ns, about.st_size))
+    return tuple(told)
 
 
 class Hub:
@@ -92,19 +112,32 @@ class Hub:
         self._found: dict[str, Found] = {}
         self._looked_at = -_SECONDS_BETWEEN_LOOKS
         self._open: dict[str, _Open] = {}
+        self._left: list[_Open] = []  # nobody is let in any more
+        self._inside = threading.Lock()  # never held for long
+        self._presences: dict[str, Presence] = {}
         self._names: dict[str, str] = {}
-        self._news: dict[str, RunNews] = {}
+        self._glances: dict[str, tuple[_Stamps, _Glance]] = {}
+        self._news: dict[str, tuple[ViewerConfig, RunNews]] = {}
         self._app = self._make_app()
 
-    def present(self) -> dict[str, int]:
-        """How many people are at the page of each study that is open, by its path."""
-        return {path: one.presence.n_present() for path, one in list(self._open.items())}
+    def present(self) -> dict[str, tuple[int, int]]:
+        """Who is at the page of each study that is open, by its path.
+
+        Returns:
+            How many people, and the side of a film in pixels where it is shown largest; 0 while
+            nobody knows.
+        """
+        here = {path: one.presence for path, one in list(self._open.items())}
+        return {path: (one.n_present(), one.pixels()) for path, one in here.items()}
 
     def close(self) -> None:
         """Closes all studies."""
         with self._lock:
             for path in list(self._open):
                 self._close(path)
+            for one in self._left:
+                one.app.state.close()
+            self._left = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on to the study that it is about, or answers it."""
@@ -112,31 +145,42 @@ class Hub:
             path, slash, rest = scope["path"].removeprefix(BELOW).partition("/")
             opened = await run_in_threadpool(self._study, path) if slash else None
             if opened is not None:
-                await opened.app({**scope, "path": f"/{rest}"}, receive, send)
+                try:
+                    await opened.app({**scope, "path": f"/{rest}"}, receive, send)
+                finally:
+                    with self._inside:
+                        opened.n_inside -= 1
                 return
         await self._app(scope, receive, send)
 
     def _study(self, path: str) -> _Open | None:
-        """The study at a path, opened if it is not; None if it cannot be served."""
+        """Lets a request in to the study at a path, opened if it is not; None if it cannot be."""
         with self._lock:
             self._look()
-            if path in self._open:
-                return self._open[path]
-            found = self._found.get(path)
-            if found is None or not self._shelf.take(found):
-                return None
-            try:
-                self._open[path] = self._opened(found)
-            except (ConfigError, StoreError) as error:
-                self._shelf.give_back(path)
-                _log.warning("%s cannot be served: %s", found.name, error)
-                return None
-            return self._open[path]
+            opened = self._open.get(path) or self._opened(path)
+            if opened is not None:
+                with self._inside:
+                    opened.n_inside += 1
+            return opened
 
-    def _opened(self, found: Found) -> _Open:
-        presence = Presence()
-        entry = Entry(self._people, self._cookie, self._name(found))
-        return _Open(create_app(found.config, presence=presence, entry=entry), presence)
+    def _opened(self, path: str) -> _Open | None:
+        found = self._found.get(path)
+        if found is None or not self._shelf.take(found):
+            return None
+        try:
+            # Who is there stays known when a study is opened anew.
+            presence = self._presences.setdefault(path, Presence())
+            entry = Entry(self._people, self._cookie, self._name(found))
+            app = create_app(found.config, presence=presence, entry=entry)
+        except (ConfigError, StoreError, OSError, sqlite3.Error) as error:
+            self._shelf.give_back(path)
+            _log.warning("%s cannot be served: %s", found.name, error)
+            return None
+        except BaseException:
+            self._shelf.give_back(path)
+            raise
+        self._open[path] = _Open(app, presence, found.config)
+        return self._open[path]
 
     def _name(self, found: Found) -> str:
         """What browsers keep things of a study under; of a copy of a folder it is another one."""
@@ -144,16 +188,35 @@ class Hub:
             self._names[found.path] = f"{People(found.config.people).study}-{found.path}"
         return self._names[found.path]
 
+    def _name_of_old(self, found: Found) -> str | None:
+        """The same, None of one that has nothing in anybody's browser: it has no people yet."""
+        with contextlib.suppress(OSError, sqlite3.Error):  # that one is broken, and not the list
+            return self._name(found) if found.config.people.is_file() else None
+        return None
+
     def _close(self, path: str) -> None:
-        self._open.pop(path).app.state.close()
+        """Lets nobody in any more. What is being answered there is answered first."""
+        self._left.append(self._open.pop(path))
         self._shelf.give_back(path)
+
+    def _close_what_was_left(self) -> None:
+        with self._inside:
+            empty = [one for one in self._left if not one.n_inside]
+        self._left = [one for one in self._left if one not in empty]
+        for one in empty:
+            one.app.state.close()
 
     def _look(self) -> None:
         if time.monotonic() - self._looked_at < _SECONDS_BETWEEN_LOOKS:
             return
         self._found = {found.path: found for found in self._shelf.look()}
-        for path in [path for path in self._open if path not in self._found]:
-            self._close(path)
+        for path, one in list(self._open.items()):
+            found = self._found.get(path)
+            if found is None or found.config != one.config:  # opened anew when it is asked for
+                self._close(path)
+        for gone in self._presences.keys() - self._found.keys():
+            del self._presences[gone]
+        self._close_what_was_left()
         self._looked_at = time.monotonic()
 
     def _studies(self, person: Person) -> StudiesOut:
@@ -165,17 +228,16 @@ class Hub:
 
     def _row(self, found: Found, person: Person) -> StudyOut:
         config = found.config
-        looked = glance(Path(config.store))
-        news = self._news.setdefault(
-            found.path,
-            RunNews(None, config.status, finished=config.finished, trains=config.trains),
-        )
+        looked = self._glance(Path(config.store))
+        told, news = self._news.get(found.path, (None, None))
+        if news is None or told != config:
+            news = RunNews(None, config.status, finished=config.finished, trains=config.trains)
+            self._news[found.path] = config, news
         opened = self._open.get(found.path)
         counts, n_people = looked if looked is not None else (None, 0)
         return StudyOut(
             path=f"{BELOW}{found.path}/",
-            # One that has no people yet has nothing in anybody's browser.
-            study=self._name(found) if config.people.is_file() else None,
+            study=self._name_of_old(found),
             name=found.name,
             title=config.title,
             goal=config.goal,
@@ -187,6 +249,18 @@ class Hub:
             phase=news.agent(for_owner=False).phase if counts else None,
             elsewhere=found.elsewhere if person.role == "owner" else found.elsewhere and "",
         )
+
+    def _glance(self, store: Path) -> _Glance:
+        """What is in a store, counted again where its file or its journal has changed."""
+        stamps = _stamps(store)
+        seen, looked = self._glances.get(str(store), (None, None))
+        if seen != stamps or looked is None:
+            looked = glance(store)
+            self._glances.pop(str(store), None)
+            # What was written a moment ago may be written again with the same time.
+            if all(time.time() - changed / 1e9 > _SECONDS_OF_A_STAMP for changed, _ in stamps):
+                self._glances[str(store)] = stamps, looked
+        return looked
 
     def _make_app(self) -> FastAPI:
         @contextlib.asynccontextmanager

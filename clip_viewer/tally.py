@@ -39,6 +39,7 @@ class Tally:
         self._cursor = 0
         self._whose: dict[int, str] = {}
         self._standing: dict[str, dict[int, LabelEvent]] = {}
+        self._newest: dict[tuple[str, str], int] = {}  # of a person about a query, undone or not
         self._read_at = -_SECONDS_BETWEEN_READS
         self._queue = QueueOut(waiting=0, ready=0, answered=0)
 
@@ -63,13 +64,19 @@ class Tally:
     def standing(self, annotator_id: str, *, before: int | None = None) -> list[LabelEvent]:
         """A person's answers that were not taken back, the newest first; of a ranking one pair's.
 
+        What they answered more than once counts as they answered it last, so that alone is here.
+
         Args:
             annotator_id: Who.
             before: Only those with a smaller id of their event.
         """
         with self._lock:
             self._update()
-            events = list(self._standing.get(annotator_id, {}).values())
+            events = [
+                event
+                for event in self._standing.get(annotator_id, {}).values()
+                if self._newest[annotator_id, event.query_id] == event.id
+            ]
         newest: dict[str, LabelEvent] = {}
         for event in sorted(events, key=lambda event: -event.id):
             newest.setdefault(key_of_answer(event.submission_key), event)
@@ -85,9 +92,16 @@ class Tally:
             if event.supersedes is not None:
                 whose = self._whose.pop(event.supersedes, None)
                 self._standing.get(whose or "", {}).pop(event.supersedes, None)
+                self._note_newest(whose, event)
+            self._note_newest(event.annotator_id, event)
             if event.answer is not None:
                 self._whose[event.id] = event.annotator_id
                 self._standing.setdefault(event.annotator_id, {})[event.id] = event
+
+    def _note_newest(self, name: str | None, event: LabelEvent) -> None:
+        if name is not None:
+            about = name, event.query_id
+            self._newest[about] = max(event.id, self._newest.get(about, 0))
 
     def _update(self) -> None:
         now = time.monotonic()

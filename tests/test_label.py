@@ -16,11 +16,12 @@ from labelling import LINK, Browser, free_port, link_in, wait_for
 from prefrl import RunDirectory
 from prefrl.cli import main
 from prefrl.commands import page as label_page
+from prefrl.commands.hub import HUB, hub_of
 from prefrl.commands.page import PageConfig, check_page, invite, is_served, open_page, page_of
 from prefrl.commands.samples import make_samples
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
-from prefrl.runtime.role import read_status
+from prefrl.runtime.role import only_one, read_status
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 SHORT = ["--labels", "24", "--steps", "8000", "--segment-length", "10", "--warmup-segments", "10",
@@ -123,6 +124,42 @@ def test_a_page_that_is_served_is_not_served_twice(sample, capsys):
     again = Browser(LINK.search(said))
     assert again.address == browser.address
     assert again.me["role"] == "owner"
+
+
+def test_what_begins_with_a_page_is_refused_where_one_is_served(sample, tmp_path, capsys):
+    """Neither a judge nor a setting is left out without a word."""
+    judge = ["--oracle", "ai", "--judge.url", "http://127.0.0.1:1/v1", "--judge.model", "none"]
+    run, browser = sample
+    (tmp_path / "folder").mkdir()
+    below = make_samples(tmp_path / "folder" / "below")
+    open_page(below, PageConfig(port=8888, strength=True))
+    hub = hub_of(tmp_path / "folder")
+    hub.locks.mkdir(parents=True)
+    hub.write_json(hub.page, {"address": "http://127.0.0.1:8889/"})
+    port = browser.address.rpartition(":")[2]
+    with only_one(hub, HUB):
+        for one, by in ((run, "its page is open"), (below, "prefrl serve")):
+            told = RunDirectory.read_json(one.config)
+            for asked, message in [
+                ([*judge, "--goal", "Be brief."], "--oracle ai takes effect"),
+                (["--page.answers-per-pair", "3"], "--page.answers-per-pair takes"),
+                ([*judge, "--page.port", "8890"], "--oracle ai and --page.port take effect"),
+            ]:
+                with pytest.raises(SystemExit) as ended:
+                    main(["label", str(one.root), *asked])
+                assert ended.value.code == 2
+                said = " ".join(capsys.readouterr().err.split())
+                assert message in said
+                assert by in said
+            assert RunDirectory.read_json(one.config) == told
+        # What it is served with already is no such thing, nor is an invitation.
+        for arguments in (
+            [run.root, "--page.port", port],
+            [below.root, "--page.strength", "--page.name", "berta"],
+            [below.root, "--invite", "anna"],
+        ):
+            main(["label", *map(str, arguments)])
+            assert "#enter=" in capsys.readouterr().out
 
 
 def test_a_page_of_a_training_and_one_of_its_own_stand_by_for_each_other(tmp_path):

@@ -101,9 +101,7 @@ function sayEmpty() {
 /** The training has ended while there is something on the screen: that teaches it nothing more. */
 function sayOver() {
   isOver = false;
-  const { showing } = current;
-  showing.hide();
-  queue.putBack(showing);
+  putAside();
   current = null;
   const [title] = whyEmpty(news, {});
   const goOn = () => {
@@ -211,7 +209,8 @@ async function reopen({ task, submission_key, gold, flagged }) {
     const showing = await queue.again(task);
     Object.assign(showing, { gold, flagged });
     putAside();
-    queue.noteUndone(showing);
+    queue.noteAnswered(showing); // and so it stays, if this page is left without a new answer
+    queue.noteShown(showing);
     show(showing, submission_key);
     say(CHANGE);
   } catch (error) {
@@ -224,8 +223,9 @@ function putAside() {
   if (!current) return;
   const { showing, replaces } = current;
   showing.hide();
-  if (replaces) showing.element.remove();
-  else queue.putBack(showing);
+  delete document.body.dataset.replaces;
+  if (!replaces) return queue.putBack(showing);
+  showing.element.remove();
 }
 
 /** Shows whoever runs the study what somebody flagged. */
@@ -233,7 +233,7 @@ async function showFlagged(query) {
   try {
     const { task, flags } = await ask("GET", `/api/flagged?query=${encodeURIComponent(query)}`);
     const showing = await queue.again(task);
-    queue.noteUndone(showing);
+    queue.noteShown(showing);
     show(showing);
     say(flags.map(({ annotator, why }) => `Flagged by ${annotator}${why ? `: ${why}` : ""}`).join("; "));
   } catch (error) {

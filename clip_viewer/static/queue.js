@@ -106,14 +106,20 @@ export class Queue {
 
   /** @param {Showing} showing Was answered: not to be shown again for now. */
   noteAnswered(showing) {
-    this.#answered = [...this.#answered, showing.task.id].slice(-REMEMBERED);
-    this.#kept.remove(showing.task.id);
+    const { id } = showing.task;
+    this.#answered = [...this.#answered.filter((other) => other !== id), id].slice(-REMEMBERED);
+    this.#kept.remove(id);
   }
 
-  /** @param {Showing} showing Is back on the screen. */
+  /** @param {Showing} showing Is back on the screen, without an answer. */
   noteUndone(showing) {
     this.#kept.add([showing.task]);
     this.#answered = this.#answered.filter((id) => id !== showing.task.id);
+    this.noteShown(showing);
+  }
+
+  /** @param {Showing} showing Is on the screen, whether it has an answer or not. */
+  noteShown(showing) {
     this.current = showing;
     this.#tabs.tell(this.#have());
   }

@@ -8,13 +8,23 @@ what the other has shown in another tab.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Literal
 
 from prefrl.runtime.role import is_taken
 from prefrl.runtime.rundir import RunDirectory
 
-__all__ = ["HUB", "OPENED", "STANDS_BY", "hub_above", "hub_of", "link_to", "path_of"]
+__all__ = [
+    "HUB",
+    "OPENED",
+    "STANDS_BY",
+    "find_runs",
+    "hub_above",
+    "hub_of",
+    "link_to",
+    "path_of",
+]
 
 HUB = "serve"
 """The lock that ``prefrl serve`` holds in its own folder."""
@@ -23,7 +33,7 @@ OPENED = "serve"
 STANDS_BY = "standing by"
 """What the process of a run's own page says of itself while ``prefrl serve`` has the page."""
 
-_HIGHEST = 6  # folders above a run
+_DEEPEST = 5  # folders between the one that is served and a run in it
 
 
 def hub_of(folder: Path) -> RunDirectory:
@@ -31,13 +41,57 @@ def hub_of(folder: Path) -> RunDirectory:
     return RunDirectory(folder.resolve() / ".serve")
 
 
+def find_runs(folder: Path) -> list[RunDirectory]:
+    """The runs and label folders below a folder that have something to label, by name.
+
+    Args:
+        folder: Where to look; not behind links, and not in what is hidden.
+    """
+    found = list[RunDirectory]()
+    ahead = [(folder, 0)]
+    while ahead:
+        place, depth = ahead.pop()
+        run = RunDirectory(place)
+        try:
+            if run.config.is_file() and run.labels.is_file():
+                found.append(run)
+            if _goes_on(place, depth):
+                ahead += [
+                    (Path(entry.path), depth + 1)
+                    for entry in os.scandir(place)
+                    if entry.is_dir(follow_symlinks=False) and not _is_hidden(entry.name)
+                ]
+        except OSError:
+            continue  # it went away meanwhile, or is nobody's business
+    return sorted(found, key=lambda run: str(run.root))
+
+
 def hub_above(run: RunDirectory) -> Path | None:
-    """The folder above a run that is served as a whole at this moment; None if there is none."""
-    for folder in run.root.resolve().parents[:_HIGHEST]:
+    """The folder of a run, or above it, that is served as a whole at this moment.
+
+    Returns:
+        None if there is none that ``find_runs`` finds the run in.
+    """
+    root = run.root.resolve()
+    for depth, folder in enumerate([root, *root.parents][: _DEEPEST + 1]):
+        names = root.relative_to(folder).parts
+        places = [folder.joinpath(*names[:i]) for i in range(depth)]
+        if any(map(_is_hidden, names)) or not all(map(_goes_on, places, range(depth))):
+            return None  # from further above the way leads through here, too
         hub = hub_of(folder)
         if hub.page.is_file() and hub.locks.is_dir() and is_taken(hub, HUB):
             return folder
     return None
+
+
+def _goes_on(place: Path, depth: int) -> bool:
+    """Whether the search for runs goes into the folders of a place, so deep below its start."""
+    return depth < _DEEPEST and not RunDirectory(place).config.is_file()  # in a run is no other
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether the search for runs leaves a folder out."""
+    return name.startswith(".")
 
 
 def path_of(folder: Path, run: Path) -> str:

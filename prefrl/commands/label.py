@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -87,9 +88,12 @@ def label(command: Label) -> None:
         raise RunDirectoryError(
             f"expected a run with something to label, but {run.root} learns from demonstrations."
         )
+    folder, is_open = hub_above(run), is_served(run)
+    if command.invite is None and (folder is not None or is_open):
+        _refuse_what_comes_late(command, run, folder)
     if command.goal is not None:
         run.write_json(run.config, {**run.read_json(run.config), "goal": command.goal})
-    if (folder := hub_above(run)) is not None:
+    if folder is not None:
         name = command.invite or command.page.name
         console.print(f"It is served by prefrl serve {folder}.", soft_wrap=True)
         print_link(
@@ -99,10 +103,10 @@ def label(command: Label) -> None:
         return
     if command.invite is not None:
         print_link(f"For {command.invite}", invite(run, command.invite))
-        if not is_served(run):
+        if not is_open:
             console.print(f"Serve the page with prefrl label {run.root}", soft_wrap=True)
         return
-    if is_served(run):
+    if is_open:
         link = invite(run, page_of(run).name, role="owner")
         print_link("The page is served already. To label, open", link)
         return
@@ -117,6 +121,37 @@ def label(command: Label) -> None:
         console.print(f"The answers as lines of JSON: prefrl export {run.root}", soft_wrap=True)
     if MADE_FROM in config:
         console.print(f"Fit a reward to the answers: prefrl fit {run.root} --output REWARD")
+
+
+def _refuse_what_comes_late(command: Label, run: RunDirectory, folder: Path | None) -> None:
+    """Refuses what begins with a page, where that is served already: it would be lost.
+
+    Args:
+        command: What was asked for.
+        run: Whose page is served.
+        folder: Above it, if that is served as a whole.
+
+    Raises:
+        ConfigError: If anything of that kind was asked for.
+    """
+    default = PageConfig()
+    page = page_of(run) if run.page.is_file() else default
+    if folder is not None:  # it has an address of its own, and a link for whatever name
+        page = dataclasses.replace(default, name=command.page.name).for_run(page)
+    asked = command.page
+    if asked.instructions is not None:
+        asked = dataclasses.replace(asked, instructions=asked.instructions.resolve())
+    late = [] if command.oracle is None else [f"--oracle {command.oracle}"]
+    for name, value in vars(asked).items():
+        if value not in (getattr(default, name), getattr(page, name)):
+            late.append(f"--page.{name.replace('_', '-')}")
+    if late:
+        by = "its page is open" if folder is None else f"prefrl serve {folder} serves it"
+        takes, them = ("takes", "it") if len(late) == 1 else ("take", "them")
+        raise ConfigError(
+            f"expected {run.root} not to be served yet: {' and '.join(late)} {takes} effect when "
+            f"its page opens, but {by}; stop that first, or leave {them} out."
+        )
 
 
 def _judge(command: Label, run: RunDirectory) -> RoleCommand:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,22 +15,22 @@ from typing import TYPE_CHECKING
 import tyro
 
 from prefrl.commands.console import console, print_link
-from prefrl.commands.hub import HUB, OPENED, STANDS_BY, hub_of, link_to, path_of
+from prefrl.commands.hub import HUB, OPENED, STANDS_BY, find_runs, hub_of, link_to, path_of
 from prefrl.commands.page import PageConfig, check_page, page_of, viewer_config
 from prefrl.control.roles import role_command
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError, PrefrlError, RoleError, StoreError
+from prefrl.errors import ConfigError, PrefrlError, RoleError
 from prefrl.runtime.role import Heartbeat, StopSignal, is_taken, only_one, read_status
 from prefrl.runtime.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from clip_viewer.hub import Found
 
-__all__ = ["RunShelf", "Serve", "find_runs", "serve"]
+__all__ = ["RunShelf", "Serve", "serve"]
 
-_DEEPEST = 5
 _SECONDS_FOR_A_LOCK = 1.0  # whoever asks whether it is free has it for a moment
 _SECONDS_BETWEEN_FILMS = 5.0
+_SECONDS_TO_END = 10.0  # for what draws films, when all is closed
 _SECONDS_AFTER_THE_LAST = 300.0  # for which films are drawn when nobody is at a page any more
 
 
@@ -95,33 +97,6 @@ def _serve(folder: Path, page: PageConfig, stop: StopSignal) -> None:
     console.print(f"No longer served; prefrl serve {folder} goes on.", soft_wrap=True)
 
 
-def find_runs(folder: Path) -> list[RunDirectory]:
-    """The runs and label folders below a folder that have something to label, by name.
-
-    Args:
-        folder: Where to look; not behind links, and not in what is hidden.
-    """
-    found = list[RunDirectory]()
-    ahead = [(folder, 0)]
-    while ahead:
-        place, depth = ahead.pop()
-        run = RunDirectory(place)
-        try:
-            if run.config.is_file():
-                if run.labels.is_file():
-                    found.append(run)
-                continue  # in a run there is no other
-            if depth < _DEEPEST:
-                ahead += [
-                    (Path(entry.path), depth + 1)
-                    for entry in os.scandir(place)
-                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-                ]
-        except OSError:
-            continue  # it went away meanwhile, or is nobody's business
-    return sorted(found, key=lambda run: str(run.root))
-
-
 @dataclass
 class _Taken:
     """A run whose page this process serves."""
@@ -147,6 +122,8 @@ class RunShelf:
         self._folder = folder
         self._page = page
         self._taken: dict[str, _Taken] = {}
+        self._ending: list[subprocess.Popen[bytes]] = []  # renderers of what was given back
+        self._lock = threading.Lock()  # of these two: requests and the server's tick come together
         self._runs: dict[str, RunDirectory] = {}
 
     def look(self) -> list[Found]:
@@ -170,47 +147,63 @@ class RunShelf:
 
     def take(self, found: Found) -> bool:
         """Claims a run, so that its own page is not served beside this one."""
+        if found.path in self._taken:
+            return True
         run = self._runs[found.path]
         lock = contextlib.ExitStack()
         try:
             run.make_folders()
             lock.enter_context(only_one(run, OPENED, patience=_SECONDS_FOR_A_LOCK))
-        except (RoleError, OSError):
+            has_films = "env_id" in run.read_json(run.config)
+        except (PrefrlError, OSError):
+            lock.close()
             return False
         if _is_served_alone(run):
             lock.close()
             return False
-        has_films = "env_id" in run.read_json(run.config)
-        self._taken[found.path] = _Taken(run, Heartbeat(run, "viewer"), lock, has_films)
+        with self._lock:
+            self._taken[found.path] = _Taken(run, Heartbeat(run, "viewer"), lock, has_films)
         return True
 
     def give_back(self, path: str) -> None:
         """This server does not serve it any more."""
-        taken = self._taken.pop(path, None)
-        if taken is not None:
-            _end(taken)
+        with self._lock:
+            if (taken := self._taken.pop(path, None)) is None:
+                return
+            if taken.renderer is not None:
+                taken.renderer.terminate()
+                self._ending.append(taken.renderer)
             taken.lock.close()
 
-    def tend(self, present: dict[str, int]) -> None:
-        """Says in each run who is at its page, and has its films drawn.
+    def tend(self, present: Mapping[str, tuple[int, int]]) -> None:
+        """Says in each run who is at its page, and has its films drawn; waits for nothing.
 
         Args:
-            present: How many people are at each page that is open.
+            present: How many people are at each page that is open, and the side of a film in pixels
+                where it is shown largest; 0 while nobody knows.
         """
-        for path, taken in list(self._taken.items()):
-            n_people = present.get(path, 0)
-            if taken.run.status.is_dir():  # else it has gone away
-                taken.heartbeat.beat("serving", people=n_people)
-            now = time.monotonic()
-            taken.seen_at = now if n_people else taken.seen_at
-            if taken.has_films and now - taken.looked_at >= _SECONDS_BETWEEN_FILMS:
-                taken.looked_at = now
-                _draw(taken, is_wanted=now - taken.seen_at < _SECONDS_AFTER_THE_LAST)
+        with self._lock:
+            self._ending = [renderer for renderer in self._ending if renderer.poll() is None]
+            for path, taken in self._taken.items():
+                if not taken.run.status.is_dir():
+                    continue  # it has gone away
+                n_people, pixels = present.get(path, (0, 0))
+                taken.heartbeat.beat("serving", people=n_people, pixels=pixels)
+                now = time.monotonic()
+                taken.seen_at = now if n_people else taken.seen_at
+                if taken.has_films and now - taken.looked_at >= _SECONDS_BETWEEN_FILMS:
+                    taken.looked_at = now
+                    with contextlib.suppress(PrefrlError, OSError):  # it goes away just now
+                        _draw(taken, is_wanted=now - taken.seen_at < _SECONDS_AFTER_THE_LAST)
 
     def close(self) -> None:
-        """Gives all back."""
+        """Gives all back, and waits until nothing draws for it any more."""
         for path in list(self._taken):
             self.give_back(path)
+        until = time.monotonic() + _SECONDS_TO_END
+        for renderer in self._ending:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                renderer.wait(max(0.0, until - time.monotonic()))
 
 
 def _is_served_alone(run: RunDirectory) -> bool:
@@ -222,13 +215,14 @@ def _is_served_alone(run: RunDirectory) -> bool:
 
 
 def _draw(taken: _Taken, *, is_wanted: bool) -> None:
-    """Starts what draws the films that are missing, unless a training does; or ends it."""
+    """Starts what draws the films that are missing, unless a training does; or tells it to end."""
     if taken.renderer is not None and taken.renderer.poll() is not None:
         taken.renderer = None
     if not is_wanted:
-        _end(taken)
+        if taken.renderer is not None:  # when it has ended, a later look sees it
+            taken.renderer.terminate()
     elif taken.renderer is None and not is_taken(taken.run, "renderer"):
-        with contextlib.suppress(StoreError), LabelStore(taken.run.labels) as store:
+        with LabelStore(taken.run.labels) as store:
             if not store.media.missing(1):
                 return
         argv = [*role_command("renderer", taken.run).argv, "--parent", str(os.getpid())]
@@ -236,11 +230,3 @@ def _draw(taken: _Taken, *, is_wanted: bool) -> None:
             taken.renderer = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-
-
-def _end(taken: _Taken) -> None:
-    if taken.renderer is not None:
-        taken.renderer.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            taken.renderer.wait(10)
-        taken.renderer = None

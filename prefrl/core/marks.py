@@ -7,7 +7,7 @@ Reason: why an answer was given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,26 +158,29 @@ class Marks:
             found = found.where(EVENT.c.id <= until)
         return {row.id: row.value for row in self._database.rows(found)}
 
-    def flags(self) -> list[Mark]:
-        """The flags that are raised, the newest last."""
-        return [
-            mark for mark in self._newest("flag", MARK.c.annotator_id) if mark.value == "raised"
-        ]
+    def flags(self, queries: Collection[str] | None = None) -> list[Mark]:
+        """The flags that are raised, the newest last; those on some queries, or on all if None."""
+        newest = self._newest("flag", MARK.c.annotator_id, queries=queries)
+        return [mark for mark in newest if mark.value == "raised"]
 
     def gold(self) -> dict[str, Answer]:
         """The right answers to the gold pairs, by query."""
         return {mark.query_id: Answer(mark.value) for mark in self.gold_marks()}
 
-    def gold_marks(self) -> list[Mark]:
-        """The marks that say so."""
-        return [mark for mark in self._newest("gold") if mark.value != "none"]
+    def gold_marks(self, queries: Collection[str] | None = None) -> list[Mark]:
+        """The marks that say so; those on some queries, or on all if None."""
+        return [mark for mark in self._newest("gold", queries=queries) if mark.value != "none"]
 
-    def _newest(self, kind: str, *per: sa.ColumnElement[str]) -> list[Mark]:
+    def _newest(
+        self, kind: str, *per: sa.ColumnElement[str], queries: Collection[str] | None = None
+    ) -> list[Mark]:
         newest = (
             sa.select(sa.func.max(MARK.c.id))
             .where(MARK.c.kind == kind)
             .group_by(MARK.c.query_id, *per)
         )
+        if queries is not None:
+            newest = newest.where(MARK.c.query_id.in_(queries))
         rows = self._database.rows(sa.select(MARK).where(MARK.c.id.in_(newest)).order_by(MARK.c.id))
         return [_as_mark(row) for row in rows]
 

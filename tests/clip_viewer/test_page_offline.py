@@ -10,6 +10,10 @@ KEPT = """async () => {
   return counts.sort((a, b) => a - b).join(" ");
 }"""
 
+NOT_ANSWERED = """() => Object.entries(localStorage)
+  .filter(([key]) => key.startsWith("prefrl-pairs"))
+  .flatMap(([, kept]) => JSON.parse(kept).map(({ id }) => id))"""
+
 
 def test_the_page_opens_and_takes_answers_while_the_server_is_away(study, browser):
     study.add_pairs(30)
@@ -22,10 +26,23 @@ def test_the_page_opens_and_takes_answers_while_the_server_is_away(study, browse
     wait_for(lambda: int(page.evaluate(KEPT).split()[-1]) > 15)
     wait_for(lambda: page.evaluate("Boolean(navigator.serviceWorker.controller)"))
     page.wait_for_timeout(1000)
+    # An answer that is looked at again stays one, whether its pair is left or the page.
+    next_one = visitor.task
+    for is_left in (True, False):
+        page.keyboard.press("h")
+        page.locator("#answered-list li button").click()
+        wait_for(lambda: visitor.task == shown[0][0])
+        assert shown[0][0] not in page.evaluate(NOT_ANSWERED)
+        if is_left:
+            page.keyboard.press("Escape")
+            wait_for(lambda: visitor.task == next_one)
+            assert shown[0][0] not in page.evaluate(NOT_ANSWERED)
     study.kill()
     page.reload()
     visitor.wait("showing")
     page.wait_for_selector("#saved[data-how=offline]")
+    assert next_one in page.evaluate(NOT_ANSWERED)
+    assert shown[0][0] not in page.evaluate(NOT_ANSWERED)
     shown += [visitor.next(key) for key in ("ArrowRight", "ArrowLeft")]
     page.wait_for_selector("body[data-outbox='2']")
     visitor.press("Backspace")  # and think again

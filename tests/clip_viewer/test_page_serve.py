@@ -13,14 +13,12 @@ from labelling import LINK, free_port
 from pages import Visitor, needs_chromium, picture, samples, wait_for
 
 from clip_viewer.people import People, write_token
-from prefrl.commands.hub import hub_of, path_of
+from prefrl.commands.hub import OPENED, hub_of, path_of
 from prefrl.commands.page import PageConfig, open_page
-from prefrl.commands.serve import find_runs
-from prefrl.core.comparisons import Answer
-from prefrl.core.glance import glance
 from prefrl.core.store import LabelStore
 from prefrl.runtime.own.folder import Chosen, make_folder
-from prefrl.runtime.role import read_status
+from prefrl.runtime.presence import film_pixels
+from prefrl.runtime.role import is_taken, read_status
 from prefrl.runtime.rundir import RunDirectory
 
 
@@ -184,6 +182,51 @@ def test_each_route_is_guarded_and_media_stay_in_their_study(folder):
         assert anna.get(f"{clips}/api/me").status_code == 401
 
 
+def test_what_draws_a_runs_films_is_told_how_large_they_are_shown(folder):
+    with folder.client("anna") as anna:
+        asked = {"n": 1, "pixels": 431}
+        assert anna.post(f"{folder.path(folder.clips)}/api/tasks", json=asked).status_code == 200
+        wait_for(lambda: film_pixels(folder.clips) == 431)
+
+
+def test_a_study_whose_settings_change_is_opened_anew(folder):
+    """Nobody is turned away meanwhile, and who is there is known."""
+    run, path = folder.clips, folder.path(folder.clips)
+    told = RunDirectory.read_json(run.config)
+    with folder.client("anna") as anna:
+
+        def goal():
+            answer = anna.get(f"{path}/api/me")
+            assert answer.status_code == 200
+            return answer.json()["goal"]
+
+        assert anna.post(f"{path}/api/tasks", json={"n": 1}).status_code == 200
+        assert goal() == "Go to the ring."
+        for new in ("Stay away from the ring.", "Go to the ring."):
+            run.write_json(run.config, {**told, "goal": new})
+            wait_for(lambda new=new: goal() == new)
+            rows = {row["name"]: row for row in anna.get("/api/studies").json()["studies"]}
+            assert (rows["day 1/clips"]["goal"], rows["day 1/clips"]["here"]) == (new, 1)
+        run.config.write_text("no JSON")
+        wait_for(lambda: anna.get(f"{path}/api/me").status_code == 404)
+        run.write_json(run.config, told)
+        wait_for(lambda: anna.get(f"{path}/api/me").status_code == 200)
+
+
+def test_a_study_that_cannot_be_opened_is_opened_when_it_is_mended(folder):
+    run, me = folder.clips, f"{folder.path(folder.clips)}/api/me"
+    with folder.client("anna") as anna:
+        for is_folder in (True, False):
+            run.people.mkdir() if is_folder else run.people.write_text("no database")
+            for _ in range(2):
+                assert anna.get(me).status_code == 404
+            wait_for(lambda: not is_taken(run, OPENED))  # nobody else is kept from it
+            names = [row["name"] for row in anna.get("/api/studies").json()["studies"]]
+            assert names == ["day 1/clips", "texts"]
+            run.people.rmdir() if is_folder else run.people.unlink()
+        assert anna.get(me).status_code == 200
+
+
 def test_a_run_is_served_by_one_server_alone(folder, capsys):
     """A page of its own stands by while the folder is served, and takes over when it is not."""
     run = folder.clips
@@ -222,28 +265,6 @@ def test_a_run_is_served_by_one_server_alone(folder, capsys):
     finally:
         own.terminate()
         own.wait(20)
-
-
-def test_what_is_found_below_a_folder(tmp_path):
-    assert find_runs(tmp_path) == []
-    for place in ("b", "a/deep/er", ".hidden", "half"):
-        shutil.copytree(samples().root, tmp_path / place)
-    shutil.copytree(samples().root, tmp_path / "b" / "inside")
-    (tmp_path / "half" / "labels.db").unlink()
-    (tmp_path / "linked").symlink_to(tmp_path / "b")
-    found = [run.root.relative_to(tmp_path).as_posix() for run in find_runs(tmp_path)]
-    assert found == ["a/deep/er", "b"]
-    counts, n_people = glance(tmp_path / "b" / "labels.db")
-    assert (counts.open, counts.answered, n_people) == (14, 0, 0)
-    with LabelStore(tmp_path / "b" / "labels.db") as store:
-        (query,) = store.open_queries(1)
-        for name in ("ai:gpt", "dataset", "dataset-2", "renderer", "anna"):
-            store.submit(query.id, Answer.LEFT, submission_key=name, annotator_id=name)
-    counts, n_people = glance(tmp_path / "b" / "labels.db")
-    assert (counts.open, counts.answered, n_people) == (13, 1, 1)
-    (tmp_path / "b" / "labels.db").write_text("no database")
-    assert glance(tmp_path / "b" / "labels.db") is None
-    assert glance(tmp_path / "none.db") is None
 
 
 def test_bad_input_gets_one_sentence(tmp_path, capsys):

@@ -127,6 +127,21 @@ def test_a_training_that_ends_while_a_pair_is_shown(study, visit):
     visitor.page.get_by_role("button", name="Answer what is left").click()
     visitor.wait("showing")
     assert visitor.task == task
+    # It goes on, and ends again while an answer is looked at: that pair is not among what is left.
+    visitor.press("ArrowLeft")
+    visitor.wait_until_saved()
+    agent.beat("acting")
+    says_agent = visitor.page.locator("#agent-says")
+    wait_for(lambda: "acting" in says_agent.inner_text())
+    next_one = visitor.task
+    visitor.page.click("[data-action=answered]")
+    visitor.page.locator("#answered-list li button").click()
+    wait_for(lambda: visitor.task == task)
+    agent.beat("finishing")
+    visitor.page.wait_for_selector("body[data-state=over]:not([data-replaces])", timeout=10_000)
+    visitor.page.get_by_role("button", name="Answer what is left").click()
+    visitor.wait("showing")
+    assert visitor.task == next_one
 
 
 def test_the_last_pairs_are_with_another_tab_or_somebody_else(study, visit):

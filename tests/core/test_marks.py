@@ -36,6 +36,8 @@ def test_a_flag_is_of_one_person_and_can_be_lowered(store):
     mark(store, 0, "bob", "flag", "raised", "2")
     mark(store, 0, "ann", "flag", "lowered", "3")
     assert [(flag.query_id, flag.annotator_id) for flag in store.marks.flags()] == [("q0", "bob")]
+    assert store.marks.flags(["q0", "none"]) == store.marks.flags()
+    assert store.marks.flags(["q1"]) == store.marks.flags([]) == []
 
 
 def test_a_flag_may_say_why(store):
