@@ -204,6 +204,27 @@ def test_a_question_that_is_refused_is_skipped_with_the_reason(asked, store):
     assert "the context is too long" in why
 
 
+def test_half_an_emoji_and_nul_are_stored_as_what_a_database_takes(asked, store):
+    half = '{"reason": "good \\ud83d\\u0000!", "answer": "A"}'
+    refused = (400, {}, '{"error": {"message": "bad \\ud83d\\u0000"}}')
+
+    def say(body):
+        if "a3" in texts_of(body):
+            return refused
+        if len(body["messages"]) > 2:
+            return half
+        return "\ud83d no JSON"  # which is sent back to it
+
+    with JudgeServer(say) as server:
+        asked(server, orders="one")
+    assert len(answers(store)) == N
+    assert set(store.marks.reasons().values()) == {
+        "good ?!",
+        "the judge refuses this question: 400, bad ?",
+    }
+    assert server.bodies[-1]["messages"][2]["content"] == "? no JSON"
+
+
 def test_names_of_parameters_that_a_server_does_not_know_are_changed(asked, store):
     def say(body):
         for name in ("max_tokens", "temperature"):

@@ -15,6 +15,7 @@ from prefrl.runtime.judge.asking import (
     UnreadableError,
     messages_for,
     read_answer,
+    storable,
 )
 from prefrl.runtime.judge.cache import Cache, Said, digest
 from prefrl.runtime.judge.config import Task, api_key, is_this_machine
@@ -84,7 +85,7 @@ class Server:
                     return said
                 self._cache.failed("unreadable", calls=1, tokens=tokens)
                 if text:
-                    answered = {"role": "assistant", "content": text}
+                    answered = {"role": "assistant", "content": storable(text)}
                     messages = [*messages[:2], answered, {"role": "user", "content": AGAIN}]
         raise UnreadableError("the judge gave no answer that could be read.")
 
