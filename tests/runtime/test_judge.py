@@ -307,6 +307,27 @@ def test_the_key_is_sent_and_never_written(asked, store, tmp_path, monkeypatch, 
     assert "secret" not in caplog.text
 
 
+@pytest.mark.parametrize("status", [400, 401, 429, 200])
+def test_a_server_that_repeats_the_key_does_not_bring_it_into_files(
+    asked, store, tmp_path, monkeypatch, status
+):
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    told = "x" * 285 + " Bearer sk-very-secret is no key"
+    with JudgeServer(lambda body: (status, {}, json.dumps({"error": {"message": told}}))) as server:
+        if status == 401:
+            with pytest.raises(ConfigError, match="says 401: x") as refused:
+                asked(server, key_from="MY_KEY", retries=0)
+            shown = str(refused.value)
+        else:
+            shown = str(asked(server, key_from="MY_KEY", retries=0).about())
+    if status != 200:
+        shown += str(store.marks.reasons())
+        assert "Bearer … is" in shown
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"sk-v" not in written
+    assert "sk-v" not in shown
+
+
 def test_without_a_key_none_of_another_name_is_sent(asked, store, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
     with JudgeServer(by(first_letter)) as server:

@@ -18,7 +18,7 @@ from prefrl.runtime.judge.asking import (
     storable,
 )
 from prefrl.runtime.judge.cache import Cache, Said, digest
-from prefrl.runtime.judge.config import Task, api_key, is_this_machine
+from prefrl.runtime.judge.config import NO_KEY, Task, api_key, is_this_machine
 
 __all__ = ["Server"]
 
@@ -48,9 +48,10 @@ class Server:
         assert config.url is not None
         self._task, self._exhibit, self._cache = task, exhibit, cache
         self._openai = openai
+        self._key = api_key(config)
         self._client = openai.AsyncOpenAI(
             base_url=config.url,
-            api_key=api_key(config),
+            api_key=self._key,
             max_retries=config.retries,
             timeout=config.timeout,
             http_client=openai.DefaultAsyncHttpxClient(
@@ -117,7 +118,7 @@ class Server:
         except self._openai.APIError as error:  # what came back is no JSON at all
             self._cache.failed("no protocol", calls=1)
             raise JudgeAwayError(
-                f"the judge's server does not speak the protocol: {error}"
+                f"the judge's server does not speak the protocol: {self._as_told(error)}"
             ) from error
         finally:
             self._n_under_way -= 1
@@ -163,7 +164,7 @@ class Server:
         n_times = self._task.config.retries + 1 if retried else 1
         self._cache.failed(f"status {status}", times=n_times)
         told = error.body.get("message") if isinstance(error.body, dict) else None
-        said = " ".join(str(told or error.message).split())[:300]
+        said = self._as_told(told or error.message)
         if status in _NEVER or 300 <= status < 400:
             variable = self._task.config.key_from
             return ConfigError(
@@ -173,3 +174,10 @@ class Server:
         if status in _WRONG_QUESTION:
             return UnreadableError(f"the judge refuses this question: {status}, {said}")
         return JudgeAwayError(f"the judge says {status}: {said}")
+
+    def _as_told(self, message: Any) -> str:
+        """A server's message as it may be written down: some repeat the key that they were sent."""
+        said = " ".join(str(message).split())
+        if self._key != NO_KEY:
+            said = said.replace(self._key, "…")
+        return storable(said)[:300]
