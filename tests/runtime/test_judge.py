@@ -1,9 +1,12 @@
 """A judge that is slow, fails, limits its rate, says nonsense, or contradicts itself."""
 
+import contextlib
 import json
 import logging
+import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from judge_server import JudgeServer, by, completion, says, texts_of
@@ -162,6 +165,22 @@ def test_a_server_that_says_nothing_is_given_up(asked, store):
     assert answers(store) == []
     assert labeller.state.away == "the judge said nothing within 0.1 s."
     assert labeller.about()["calls"] == len(server.bodies)  # it may have to be paid for
+
+
+def test_a_machine_that_is_away_costs_nothing(asked, store):
+    """Its packets go nowhere, as those to a machine that is switched off."""
+    with contextlib.ExitStack() as opened:
+        full = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):  # nobody accepts: further connections wait
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        labeller = asked(SimpleNamespace(url=url), timeout=0.2, retries=0, max_calls=10)
+    assert labeller.state.away == f"nothing answers at {url} within 0.2 s."
+    assert labeller.about()["calls"] == 0
+    assert labeller.about()["errors"] == 2
+    assert store.counts().open == N
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from prefrl.runtime.judge.config import NO_KEY, Task, api_key, is_this_machine
 
 __all__ = ["Server"]
 
+_NOT_SENT = ("ConnectTimeout", "PoolTimeout")  # in words: the library has httpx, or httpx2
 _WRONG_QUESTION = (400, 409, 413, 422)
 _NEVER = (401, 403, 404, 405)
 # Servers differ in names: each of these is left out, or called otherwise, once it is refused.
@@ -103,16 +104,8 @@ class Server:
                     # Another call may have found another name meanwhile.
                     if sent == self._about and not self._say_otherwise(error):
                         raise
-        except self._openai.APITimeoutError as error:
-            # Whoever gives up cannot know whether it is paid for.
-            n_times = self._task.config.retries + 1
-            self._cache.failed("timeout", calls=n_times, times=n_times)
-            seconds = self._task.config.timeout
-            raise JudgeAwayError(f"the judge said nothing within {seconds:g} s.") from error
         except self._openai.APIConnectionError as error:
-            self._cache.failed("no connection", times=self._task.config.retries + 1)
-            url = self._task.config.url
-            raise JudgeAwayError(f"nothing answers at {url}: {error.__cause__}") from error
+            raise self._meaning_of_silence(error) from error
         except self._openai.APIStatusError as error:
             raise self._meaning_of(error) from error
         except self._openai.APIError as error:  # what came back is no JSON at all
@@ -156,6 +149,19 @@ class Server:
                     self._about[other] = value
                 return True
         return False
+
+    def _meaning_of_silence(self, error: Any) -> JudgeAwayError:
+        """Nothing came back: who said nothing may be paid, who could not be reached is not."""
+        n_times, url = self._task.config.retries + 1, self._task.config.url
+        seconds = f"within {self._task.config.timeout:g} s."
+        if type(error.__cause__).__name__ in _NOT_SENT:
+            self._cache.failed("no connection", times=n_times)
+            return JudgeAwayError(f"nothing answers at {url} {seconds}")
+        if isinstance(error, self._openai.APITimeoutError):
+            self._cache.failed("timeout", calls=n_times, times=n_times)
+            return JudgeAwayError(f"the judge said nothing {seconds}")
+        self._cache.failed("no connection", times=n_times)
+        return JudgeAwayError(f"nothing answers at {url}: {error.__cause__}")
 
     def _meaning_of(self, error: Any) -> Exception:
         """What a status says: never, not this question, or not now."""
