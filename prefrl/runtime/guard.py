@@ -207,6 +207,7 @@ class Guard:
             "yardstick": self._yardstick,
             "counts": [self._n_calls, self._n_rows, self._n_in_a_row, self._asked_version],
             "stops": self.stops,
+            "has_asked": self._has_asked,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -215,4 +216,5 @@ class Guard:
             return
         self._yardstick, self.stops = list(state["yardstick"]), state["stops"]
         self._n_calls, self._n_rows, self._n_in_a_row, self._asked_version = state["counts"]
+        self._has_asked = state.get("has_asked", False)  # older checkpoints do not tell
         self._table, self._scores = None, None

@@ -161,6 +161,11 @@ def test_it_ends_the_training_or_asks_about_exactly_these(tmp_path):
     ((pairs, steps),) = asked  # once for each reward
     assert {newest.id.partition("-")[0] for newest, _ in pairs} == {str(steps)}
     assert {old.id.partition("-")[0] for _, old in pairs} == {str(GUARDED)}
+    # A checkpoint knows that its queries wait: the agent that takes it up waits as this one does.
+    resumed = Training(0, keeps_asking=False, mode="ask", ask=ask)
+    resumed.guard.load_state_dict(training.guard.state_dict())
+    assert [training.guard.has_asked(), training.guard.has_asked()] == [True, False]
+    assert [resumed.guard.has_asked(), resumed.guard.has_asked()] == [True, False]
     again = Training(0, keeps_asking=False)
     again.guard.load_state_dict(state)
     assert again.guard.stops
