@@ -32,7 +32,7 @@ from prefrl.runtime.partners import UsedReward
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import CsvTable, Metrics
 
-__all__ = ["GUARDED", "Guard", "GuardMode", "Sighting", "sighting"]
+__all__ = ["GUARDED", "Guard", "GuardMode", "Sighting", "sighting", "watching_on"]
 
 GuardMode = Literal["off", "warn", "ask", "stop"]
 GUARDED = 32
@@ -87,6 +87,18 @@ def sighting(yardstick: torch.Tensor, newest: torch.Tensor) -> Sighting | None:
     if usual < 1e-8:
         return None
     return Sighting(float(z_newest.mean()), float(z_newest.std(0).mean()) / usual)
+
+
+def watching_on(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a guard whose training was made longer, also where it had ended it.
+
+    Whoever does so has seen that it tripped. It watches on, and ends the training again when it
+    trips anew.
+    """
+    if not state:
+        return {}
+    n_calls, n_rows, _, asked_version = state["counts"]
+    return {**state, "counts": [n_calls, n_rows, 0, asked_version], "stops": False}
 
 
 class _Keeps(Protocol):

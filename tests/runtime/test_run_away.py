@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from prefrl.runtime.guard import GUARDED, Guard, sighting
+from prefrl.runtime.guard import GUARDED, Guard, sighting, watching_on
 from prefrl.runtime.partners import UsedReward
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.troubles import troubles_of
@@ -170,6 +170,12 @@ def test_it_ends_the_training_or_asks_about_exactly_these(tmp_path):
     again.guard.load_state_dict(state)
     assert again.guard.stops
     assert again.guard.state_dict() == state
+    # Made longer, it begins to count looks anew.
+    n_calls, n_rows, n_in_a_row, version = state["counts"]
+    assert n_in_a_row == 3
+    on = watching_on(state)
+    assert on == {**state, "stops": False, "counts": [n_calls, n_rows, 0, version]}
+    assert watching_on({}) == {}
     off = Training(0, keeps_asking=False, mode="off")
     assert [off.step() for _ in range(8)] == [None] * 8
 
