@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,13 +13,14 @@ from prefrl.errors import ConfigError
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.judge.asking import Chooser, Part, SpentError, UnreadableError
 from prefrl.runtime.judge.cache import Cache, Said, digest
-from prefrl.runtime.judge.config import Task
+from prefrl.runtime.judge.config import JudgeConfig, Task, task_for
 from prefrl.runtime.judge.server import Server
 from prefrl.runtime.judge.serving import try_judge
+from prefrl.text.config import absolute_model
 from prefrl.text.nets.models import LanguageModel, load_model, trunk_of
 from prefrl.text.responses import Response
 
-__all__ = ["LocalJudge", "check_judge", "chooser_for", "parts_of"]
+__all__ = ["LocalJudge", "check_judge", "chooser_for", "parts_of", "responses_task"]
 
 _TRIAL = ("Say hello.", "Hello!", "Goodbye!")
 _QUESTION = "Which response is better? Answer with A or B.\nAnswer:"
@@ -32,6 +34,23 @@ def parts_of(first: Response, second: Response) -> list[Part]:
 def _parts(prompt: str, first: str, second: str) -> list[Part]:
     told = (("Prompt", prompt), ("Response A", first), ("Response B", second))
     return [{"type": "text", "text": f"[{name}]\n{text}\n[End of {name}]"} for name, text in told]
+
+
+def responses_task(judge: JudgeConfig, goal: str | None) -> Task:
+    """What the judge of a run of responses is told, once it has answered a first question.
+
+    Args:
+        judge: How it is asked. A folder of a model is found from anywhere later.
+        goal: What is wanted, in the words of whoever started the run.
+
+    Raises:
+        ConfigError: If it does not answer, or cannot be loaded.
+        MissingExtraError: If the library that asks a server is missing.
+    """
+    local = None if judge.local is None else absolute_model(judge.local)
+    task = task_for(replace(judge, local=local), "responses", goal)
+    check_judge(task)
+    return task
 
 
 def check_judge(task: Task) -> None:

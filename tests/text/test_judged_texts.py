@@ -17,12 +17,12 @@ from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
 from prefrl.runtime.judge.asking import Judge, SpentError, UnreadableError
 from prefrl.runtime.judge.cache import Cache
-from prefrl.runtime.judge.config import JudgeConfig, Task, task_for
+from prefrl.runtime.judge.config import JudgeConfig, Task, read_task, task_for, write_task
 from prefrl.runtime.judge.labeller import JudgeLabeller
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.versions import about_this_release
-from prefrl.text.config import config_as_json
-from prefrl.text.judging import LocalJudge, check_judge, chooser_for
+from prefrl.text.config import align_config_from_json, config_as_json
+from prefrl.text.judging import LocalJudge, check_judge, chooser_for, responses_task
 from prefrl.text.nets.models import load_model
 from prefrl.text.responses import Response, Responses
 from prefrl.text.train import align
@@ -194,6 +194,24 @@ def test_a_local_judge_lets_its_process_say_that_it_lives_and_end(local, tmp_pat
     chooser = chooser_for(local._task, Cache(None), beat=lambda: beats.append(0))
     asyncio.run(chooser.choose(*texts[:2]))
     assert len(beats) == 3
+
+
+def test_the_folder_of_a_local_judge_is_found_from_anywhere(config, tmp_path, monkeypatch):
+    tiny = load_model("tiny")
+    tiny.model.save_pretrained(tmp_path / "judging")
+    tiny.tokenizer.save_pretrained(tmp_path / "judging")
+    monkeypatch.chdir(tmp_path)
+    judge = JudgeConfig(local="judging")
+    run = RunDirectory.create(config.run)
+    write_task(run, responses_task(judge, "letters."))
+    told = config_as_json(replace(config, oracle="ai", sync=False, judge=judge))
+    run.write_json(run.config, told)
+    monkeypatch.chdir("/")
+    check_judge(read_task(run))
+    kept = align_config_from_json(run.read_json(run.config)).judge
+    assert kept.local == read_task(run).config.local == str(tmp_path / "judging")
+    # A name is no folder.
+    assert responses_task(JudgeConfig(local="tiny"), None).config.local == "tiny"
 
 
 def test_a_local_judge_has_a_budget_and_a_context(local):
