@@ -19,11 +19,11 @@ from prefrl.control.policies.evaluate import evaluate as run_episodes
 from prefrl.control.policies.kept import choose_policy
 from prefrl.errors import ConfigError
 from prefrl.report.text_page import write_text_report
-from prefrl.runtime.judge.config import JudgeConfig, task_for
+from prefrl.runtime.judge.config import JudgeConfig
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import align_config_from_json
 from prefrl.text.evaluation import Comparing, compare_models
-from prefrl.text.judging import check_judge
+from prefrl.text.judging import responses_task
 
 __all__ = ["Evaluate", "evaluate"]
 
@@ -79,8 +79,7 @@ def _compare(command: Evaluate, run: RunDirectory) -> None:
     if command.judge.used:
         if command.gold is not None:
             raise ConfigError("expected --gold or a judge, got both.")
-        task = task_for(command.judge, "responses", config.goal)
-        check_judge(task)
+        task = responses_task(command.judge, config.goal)
     else:
         gold = command.gold or config.gold_name
         if gold is None:

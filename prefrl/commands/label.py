@@ -28,12 +28,12 @@ from prefrl.control.learned.episodes import Drawing
 from prefrl.control.learned.to_label import MADE_FROM, pairs_to_label
 from prefrl.control.roles import role_command
 from prefrl.errors import ConfigError, RoleError, RunDirectoryError
-from prefrl.runtime.judge.config import JudgeConfig, task_for, write_task
+from prefrl.runtime.judge.config import JudgeConfig, write_task
 from prefrl.runtime.own.folder import Chosen, Kind, is_own, make_folder
 from prefrl.runtime.role import is_taken
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.supervisor import RoleCommand
-from prefrl.text.judging import check_judge
+from prefrl.text.judging import responses_task
 from prefrl.text.train import role_command as text_role_command
 
 __all__ = ["Label", "label"]
@@ -169,9 +169,7 @@ def _judge(command: Label, run: RunDirectory) -> RoleCommand:
             f"expected clips or responses for a judge, but {run.root} has neither; take the folder "
             "of a training, or --segments minari:NAME."
         )
-    task = task_for(command.judge, "responses", told.get("goal"))
-    check_judge(task)
-    write_task(run, task)
+    write_task(run, responses_task(command.judge, told.get("goal")))
     return text_role_command("judge", run, essential=False)
 
 

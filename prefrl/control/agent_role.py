@@ -22,6 +22,7 @@ from prefrl.control.config import TrainConfig, config_as_json, devices_of
 from prefrl.control.policies.evaluations import Evaluations
 from prefrl.control.tracking import start_tracking
 from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint, taking_up
+from prefrl.runtime.guard import watching_on
 from prefrl.runtime.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.saving import saving
@@ -96,7 +97,11 @@ class AgentRole:
         self.agent.load_state_dict(state["agent"])
         if self._replay is not None:
             self._replay.load(state["replay"])
-        self.preferences.load_state_dict(state["preferences"])
+        told = state["preferences"]
+        # Older checkpoints tell nothing of it.
+        if self._config.steps > state.get("total_steps", self._config.steps):
+            told = {**told, "guard": watching_on(told.get("guard", {}))}
+        self.preferences.load_state_dict(told)
         self._evaluations.load_state_dict(state.get("evaluations", {}))
 
     def step(self) -> bool:
@@ -135,6 +140,7 @@ class AgentRole:
         self._check()
         state = {
             "agent": self.agent.state_dict(),
+            "total_steps": self._config.steps,
             "preferences": self.preferences.state_dict(),
             "evaluations": self._evaluations.state_dict(),
         }

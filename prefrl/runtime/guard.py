@@ -32,7 +32,7 @@ from prefrl.runtime.partners import UsedReward
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.tables import CsvTable, Metrics
 
-__all__ = ["GUARDED", "Guard", "GuardMode", "Sighting", "sighting"]
+__all__ = ["GUARDED", "Guard", "GuardMode", "Sighting", "sighting", "watching_on"]
 
 GuardMode = Literal["off", "warn", "ask", "stop"]
 GUARDED = 32
@@ -87,6 +87,18 @@ def sighting(yardstick: torch.Tensor, newest: torch.Tensor) -> Sighting | None:
     if usual < 1e-8:
         return None
     return Sighting(float(z_newest.mean()), float(z_newest.std(0).mean()) / usual)
+
+
+def watching_on(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a guard whose training was made longer, also where it had ended it.
+
+    Whoever does so has seen that it tripped. It watches on, and ends the training again when it
+    trips anew.
+    """
+    if not state:
+        return {}
+    n_calls, n_rows, _, asked_version = state["counts"]
+    return {**state, "counts": [n_calls, n_rows, 0, asked_version], "stops": False}
 
 
 class _Keeps(Protocol):
@@ -207,6 +219,7 @@ class Guard:
             "yardstick": self._yardstick,
             "counts": [self._n_calls, self._n_rows, self._n_in_a_row, self._asked_version],
             "stops": self.stops,
+            "has_asked": self._has_asked,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -215,4 +228,5 @@ class Guard:
             return
         self._yardstick, self.stops = list(state["yardstick"]), state["stops"]
         self._n_calls, self._n_rows, self._n_in_a_row, self._asked_version = state["counts"]
+        self._has_asked = state.get("has_asked", False)  # older checkpoints do not tell
         self._table, self._scores = None, None

@@ -195,7 +195,11 @@ class Questioner:
         Returns:
             How many were asked.
         """
-        new = [pair for pair in pairs if frozenset((pair[0].id, pair[1].id)) not in self._pairs]
+        # What is told twice, in this order or the other, is asked once.
+        together: dict[frozenset[str], Candidate] = {}
+        for left, right in pairs:
+            together.setdefault(frozenset((left.id, right.id)), (left, right))
+        new = [pair for ids, pair in together.items() if ids not in self._pairs]
         room = max(0, self._config.max_open - self._store.counts().open)
         queries = [query for pair in new[:room] for query in _queries(pair)]
         if queries:

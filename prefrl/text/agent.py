@@ -163,7 +163,8 @@ class TextAgent:
         # ask, and hear what the partners have made of the answers
         due = self._n_given + config.labels_due(self.n_sampled - config.batch)
         asked = self.questioner.ask_due(due, self.reward, run_steps=self.n_sampled)
-        used = self.partners.update(self.n_sampled, asked=asked or self.guard.has_asked())
+        asked |= self.guard.has_asked()  # no `or`: it is to hear of its own at each batch
+        used = self.partners.update(self.n_sampled, asked=asked)
 
         # score and improve
         improves = config.improves_batches and not self._warms_up

@@ -340,12 +340,12 @@ def config_as_json(config: AlignConfig) -> dict[str, Any]:
     """
     content: dict[str, Any] = with_names(dataclasses.asdict(config)) | {"run": str(config.run_path)}
     content["model"] = absolute_model(config.model)
+    content["judge"]["local"] = config.judge.local and absolute_model(config.judge.local)
     content["reward_model"] = [absolute_model(name) for name in config.reward_model]
     content["gold"] = None if config.gold is None else _absolute_gold(config.gold)
     content["prompts"] = absolute_source(config.prompts)
     for name in _FILES:
-        path = getattr(config, name)
-        content[name] = None if path is None else absolute_source(path)
+        content[name] = (path := getattr(config, name)) and absolute_source(path)
     return content
 
 

@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from prefrl.text.gold import load_gold
 from prefrl.text.judging import chooser_for
 from prefrl.text.nets.generate import sample_responses
 from prefrl.text.nets.models import LanguageModel, load_model
-from prefrl.text.responses import Response
+from prefrl.text.responses import Prompt, Response
 from prefrl.text.start import new_reward, prompts_of, starting_model
 
 __all__ = ["Comparing", "compare_models"]
@@ -105,7 +105,8 @@ def compare_models(
         written.append(_responses(config, place, comparing.seed))
     told("comparing")
     found = _compare_all(run, comparing, names, written)
-    results = _results(config, comparing, names, written, found, _reward_of(config, run))
+    reward = _reward_of(config, run, written)
+    results = _results(config, comparing, names, written, found, reward)
     results["total_evaluation_time_seconds"] = f"{time.monotonic() - began:.1f}"
     folder = run.root / "comparison"
     folder.mkdir(exist_ok=True)
@@ -211,21 +212,52 @@ async def _ask_judge(
             await chooser.close()
 
 
-Probability = Callable[[Sequence[Response], Sequence[Response]], NDArray[np.float64]]
+Probability = Callable[[Sequence[int], int], NDArray[np.float64]]
+"""From prompts and a model, by their places: P(the first model's response is better than its)."""
 
 
-def _reward_of(config: AlignConfig, run: RunDirectory) -> Probability | None:
-    """What the run's reward ensemble says: P(the first is better); None where there is none."""
+def _reward_of(
+    config: AlignConfig, run: RunDirectory, written: Sequence[Sequence[Response]]
+) -> Probability | None:
+    """What the run's reward ensemble says; None where there is none."""
     if newest_version(run.reward) is None:
         return None
-    reward = new_reward(config, starting_model(config), shares=True)
+    language = starting_model(config)
+    reward = new_reward(config, language, shares=True, is_fitted=True)
     put_into(reward, latest_weights(run.reward))
+    prompts, longest = prompts_of(config, language)[1], config.sampling.max_new_tokens
+    read = [
+        [_as_read_by(language, *pair, longest) for pair in zip(prompts, told, strict=True)]
+        for told in written
+    ]
 
-    def probability(lefts: Sequence[Response], rights: Sequence[Response]) -> NDArray[np.float64]:
-        preferences = member_preferences(reward, list(lefts), list(rights))
+    def probability(prompts: Sequence[int], place: int) -> NDArray[np.float64]:
+        lefts, rights = ([read[model][i] for i in prompts] for model in (0, place))
+        preferences = member_preferences(reward, lefts, rights)
         return np.asarray(preferences.mean(0).double().numpy())
 
     return probability
+
+
+def _as_read_by(
+    language: LanguageModel, prompt: Prompt, response: Response, longest: int
+) -> Response:
+    """A response in the ids of a language model, whichever model's ids it was written in.
+
+    Args:
+        language: Reads it.
+        prompt: In its ids.
+        response: In those of whoever wrote it. Where both are the same, it stays as it is.
+        longest: Ids that whoever wrote it was allowed: with so many it was cut off.
+    """
+    same = response.prompt_tokens == prompt.tokens
+    if same and language.decode(response.tokens) == response.text:
+        return response
+    told = language.response(prompt, response.text)
+    tokens = told.tokens
+    if len(response.tokens) >= longest and tokens[-1] in language.end_tokens:
+        tokens = tokens[:-1] or tokens  # what was cut off has no end
+    return replace(told, tokens=tokens[: language.context - len(prompt.tokens)])
 
 
 def _results(
@@ -258,8 +290,7 @@ def _results(
             "longer_by_chars,none": float(np.mean(longer)),
         }
         if reward is not None:
-            lefts, rights = ([written[at][i] for i in kept] for at in (0, place))
-            results[task] |= _of_reward(calibration(reward(lefts, rights), outcomes))
+            results[task] |= _of_reward(calibration(reward(kept, place), outcomes))
         samples[task] = {"original": len(told), "effective": len(kept)}
     results |= _elo(names, found)
     tasks = list(samples)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,13 +13,14 @@ from prefrl.errors import ConfigError
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.judge.asking import Chooser, Part, SpentError, UnreadableError
 from prefrl.runtime.judge.cache import Cache, Said, digest
-from prefrl.runtime.judge.config import Task
+from prefrl.runtime.judge.config import JudgeConfig, Task, task_for
 from prefrl.runtime.judge.server import Server
 from prefrl.runtime.judge.serving import try_judge
-from prefrl.text.nets.models import LanguageModel, load_model
+from prefrl.text.config import absolute_model
+from prefrl.text.nets.models import LanguageModel, load_model, trunk_of
 from prefrl.text.responses import Response
 
-__all__ = ["LocalJudge", "check_judge", "chooser_for", "parts_of"]
+__all__ = ["LocalJudge", "check_judge", "chooser_for", "parts_of", "responses_task"]
 
 _TRIAL = ("Say hello.", "Hello!", "Goodbye!")
 _QUESTION = "Which response is better? Answer with A or B.\nAnswer:"
@@ -33,6 +36,23 @@ def _parts(prompt: str, first: str, second: str) -> list[Part]:
     return [{"type": "text", "text": f"[{name}]\n{text}\n[End of {name}]"} for name, text in told]
 
 
+def responses_task(judge: JudgeConfig, goal: str | None) -> Task:
+    """What the judge of a run of responses is told, once it has answered a first question.
+
+    Args:
+        judge: How it is asked. A folder of a model is found from anywhere later.
+        goal: What is wanted, in the words of whoever started the run.
+
+    Raises:
+        ConfigError: If it does not answer, or cannot be loaded.
+        MissingExtraError: If the library that asks a server is missing.
+    """
+    local = None if judge.local is None else absolute_model(judge.local)
+    task = task_for(replace(judge, local=local), "responses", goal)
+    check_judge(task)
+    return task
+
+
 def check_judge(task: Task) -> None:
     """Asks the judge one question before work starts.
 
@@ -45,18 +65,22 @@ def check_judge(task: Task) -> None:
     try_judge(task, _parts(*_TRIAL))
 
 
-def chooser_for(task: Task, cache: Cache, *, device: str = "auto") -> Chooser:
+def chooser_for(
+    task: Task, cache: Cache, *, device: str = "auto", beat: Callable[[], None] = lambda: None
+) -> Chooser:
     """The judge that a task asks for.
 
     Args:
         task: How it is asked.
         cache: What it has said, and what that has cost.
         device: Where a model that is run here computes.
+        beat: Called before each pass of a model that is run here.
     """
     if task.config.local is None:
         return Server(task, parts_of, cache)
     language = load_model(task.config.local)
     language.model.to(torch.device(choose_devices(device)[0]))
+    trunk_of(language.model).register_forward_pre_hook(lambda *told: beat())
     return LocalJudge(language, task, cache)
 
 
@@ -85,14 +109,21 @@ class LocalJudge:
                 f"expected a model that tells A from B, but {task.config.local} has the same "
                 "tokens for both; take another one."
             )
+        self._free = asyncio.Lock()
         self._before, self._letters = ids[0][: places[0]], [told[places[0]] for told in ids]
 
     async def choose(self, first: Response, second: Response) -> Said:
-        """As ``Chooser.choose``; it waits for nobody."""
+        """As ``Chooser.choose``; nothing else of its process goes on during a pass."""
         tokens = self._tokens(first, second)
         key = digest({"local": self._task.config.local, "tokens": tokens})
         if (known := self._cache.get(key)) is not None:
             return known
+        # One pass at a time, and between two of them whatever else its process has to do.
+        async with self._free:
+            await asyncio.sleep(0)
+            return self._asked(key, tokens)
+
+    def _asked(self, key: str, tokens: Sequence[int]) -> Said:
         config, cache = self._task.config, self._cache
         if config.max_calls is not None and cache.n_calls >= config.max_calls:
             raise SpentError(f"all {config.max_calls:,} calls are spent")

@@ -133,7 +133,7 @@ def _judge(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     gold = None
     if config.gold is not None:
         gold = text_oracle(responses, load_gold(config.gold), OracleConfig(), seed=config.seed)
-    chooser = chooser_for(task, cache, device=config.device)
+    chooser = chooser_for(task, cache, device=config.device, beat=heartbeat.beat)
     with LabelStore(run.labels) as store:
         serve_judge(
             chooser, task, cache, store, responses,

@@ -23,7 +23,7 @@ from prefrl.errors import (
     RunDirectoryError,
 )
 from prefrl.runtime.devices import use_cpu
-from prefrl.runtime.judge.config import task_for, write_task
+from prefrl.runtime.judge.config import write_task
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.parallel import join_workers, launched_as, own_device
@@ -39,7 +39,7 @@ from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
 from prefrl.text.data.intake import bring_in, is_brought
 from prefrl.text.finish import AlignResult, finish_run, save_policy
-from prefrl.text.judging import check_judge
+from prefrl.text.judging import responses_task
 from prefrl.text.policy_work import PolicyWork, check_shareable, how_to_go_on
 from prefrl.text.responses import Response, Responses
 from prefrl.text.start import (
@@ -126,8 +126,7 @@ def align(
     gold_of(config)
     task = None
     if config.oracle == "ai" and oracle is None:
-        task = task_for(config.judge, "responses", config.goal)
-        check_judge(task)
+        task = responses_task(config.judge, config.goal)
     run = RunDirectory.create(config.run_path)
     if task is not None:
         write_task(run, task)

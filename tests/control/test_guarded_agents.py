@@ -3,7 +3,7 @@
 import pytest
 from guarding import rows_of, spy_on_questions
 
-from prefrl import AgentConfig, PreferenceConfig, QueryConfig, TrainConfig, train
+from prefrl import AgentConfig, PreferenceConfig, QueryConfig, TrainConfig, extend, train
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
 from prefrl.runtime import guard
@@ -35,6 +35,13 @@ def test_it_ends_a_training_or_asks_for_more(tmp_path, monkeypatch):
     assert result.summary["env_steps"] < 16_000
     assert result.run.policy.is_file()
     assert any(trouble.kind == "guard" for trouble in result.troubles)
+    # Made longer, it goes on, and is watched as before.
+    before = result.summary["env_steps"]
+    with monkeypatch.context() as soon:
+        soon.setattr(guard, "LOOKS_IN_A_ROW", 1)
+        longer = extend(result.run, steps=400, labels=10)
+    assert before < longer.summary["env_steps"] < 16_000
+    assert longer.summary["labels"] > result.summary["labels"]
     asked = spy_on_questions(monkeypatch)
     more = train(short(tmp_path / "more", "ask"))
     assert more.summary["env_steps"] == 16_000

@@ -28,6 +28,14 @@ def test_settings_that_cannot_work(options, message):
         JudgeConfig(**options)
 
 
+def test_a_key_in_the_place_of_its_variable_is_refused_and_not_repeated():
+    for key in ("sk-very-secret", "", "MY KEY", "KEY\n"):
+        with pytest.raises(ConfigError, match="the name of an environment variable") as told:
+            JudgeConfig(url="http://h/v1", model="m", key_from=key)
+        assert "secret" not in str(told.value)
+    assert JudgeConfig(key_from="_MY_KEY2").key_from == "_MY_KEY2"
+
+
 def test_a_judge_and_oracle_ai_go_together(tmp_path):
     with pytest.raises(ConfigError, match="expected a judge with oracle ai"):
         JudgeConfig().check_for("ai")

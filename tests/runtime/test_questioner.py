@@ -126,3 +126,19 @@ def test_what_all_members_agree_about_is_asked_as_often_as_it_is_drawn(selection
     agreed = sum(int(query.left[1:]) % 5 == 0 for query in asked)
     assert 70 <= agreed <= 130  # a fifth of 500
     assert len(asked) == len({query.left for query in asked})
+
+
+def test_a_pair_that_is_told_twice_is_asked_once():
+    source = Dots(4, 4)
+    a, b, c, d = source.dots
+    with LabelStore("sqlite://") as store:
+        questioner = Questioner(
+            source, store, config=Settings("uniform", max_open=2), rng=np.random.default_rng(0)
+        )
+        # What is left out takes no room.
+        assert questioner.ask_about([(a, b), (b, a), (a, b), (c, d)], 0) == 2
+        assert questioner.ask_about([(b, a), (d, c)], 0) == 0
+        assert [(q.left, q.right) for q in questioner.asked.values()] == [
+            (a.id, b.id),
+            (c.id, d.id),
+        ]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from prefrl.runtime.guard import GUARDED, Guard, sighting
+from prefrl.runtime.guard import GUARDED, Guard, sighting, watching_on
 from prefrl.runtime.partners import UsedReward
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.troubles import troubles_of
@@ -161,10 +161,21 @@ def test_it_ends_the_training_or_asks_about_exactly_these(tmp_path):
     ((pairs, steps),) = asked  # once for each reward
     assert {newest.id.partition("-")[0] for newest, _ in pairs} == {str(steps)}
     assert {old.id.partition("-")[0] for _, old in pairs} == {str(GUARDED)}
+    # A checkpoint knows that its queries wait: the agent that takes it up waits as this one does.
+    resumed = Training(0, keeps_asking=False, mode="ask", ask=ask)
+    resumed.guard.load_state_dict(training.guard.state_dict())
+    assert [training.guard.has_asked(), training.guard.has_asked()] == [True, False]
+    assert [resumed.guard.has_asked(), resumed.guard.has_asked()] == [True, False]
     again = Training(0, keeps_asking=False)
     again.guard.load_state_dict(state)
     assert again.guard.stops
     assert again.guard.state_dict() == state
+    # Made longer, it begins to count looks anew.
+    n_calls, n_rows, n_in_a_row, version = state["counts"]
+    assert n_in_a_row == 3
+    on = watching_on(state)
+    assert on == {**state, "stops": False, "counts": [n_calls, n_rows, 0, version]}
+    assert watching_on({}) == {}
     off = Training(0, keeps_asking=False, mode="off")
     assert [off.step() for _ in range(8)] == [None] * 8
 

@@ -10,8 +10,10 @@ from prefrl.cli import main
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import config_as_json
-from prefrl.text.evaluation import Comparing, compare_models
+from prefrl.text.evaluation import Comparing, _as_read_by, compare_models
+from prefrl.text.nets.models import load_model
 from prefrl.text.presets import ALIGN_PRESETS
+from prefrl.text.responses import Response
 from prefrl.text.train import align
 
 N = 32
@@ -108,3 +110,19 @@ def test_what_cannot_be_compared_is_said(run, tmp_path, config, capsys):
     begun.write_json(begun.versions, {})
     with pytest.raises(ConfigError, match="has no model yet"):
         compare_models(run, Comparing((str(begun.root),), gold="vader"))
+
+
+def test_the_reward_reads_what_others_wrote_in_its_own_ids():
+    """Ids of another tokenizer mean other texts to it."""
+    language = load_model("tiny")
+    prompt = language.prompt("word 1")
+    own = language.response(prompt, "good")
+    assert _as_read_by(language, prompt, own, longest=8) is own
+    # The same text by a tokenizer whose ids are those of ours, each one higher.
+    shifted = [tuple(i + 1 for i in tokens) for tokens in (own.prompt_tokens, own.tokens)]
+    foreign = Response("word 1", "good", *shifted)
+    assert _as_read_by(language, prompt, foreign, longest=8) == own
+    # It was cut off where it has as many ids as were allowed.
+    cut_off = _as_read_by(language, prompt, foreign, longest=len(own.tokens))
+    assert cut_off.tokens == own.tokens[:-1]
+    assert language.decode(cut_off.tokens) == "good"

@@ -30,7 +30,11 @@ def test_it_ends_a_training_or_asks_for_more(config, monkeypatch, tmp_path):
     assert result.finished
     assert result.summary["responses"] < 1280
     assert (result.run.model / "config.json").is_file()
-    asked = spy_on_questions(monkeypatch)
+    asked, heard = spy_on_questions(monkeypatch), []
+    has_asked = guard.Guard.has_asked
+    monkeypatch.setattr(
+        guard.Guard, "has_asked", lambda self: heard.append(has_asked(self)) or heard[-1]
+    )
     more = align(replace(config, guard="ask", run=tmp_path / "more"))
     assert more.summary["responses"] == 1280
     with LabelStore(more.run.labels) as store:
@@ -38,3 +42,5 @@ def test_it_ends_a_training_or_asks_for_more(config, monkeypatch, tmp_path):
         assert store.counts().open <= 8
         assert store.counts().answered >= sum(asked) - 8
     assert 0 < sum(asked) <= 8 * len(asked)
+    # What it asked is heard of in the very next batch, also where that batch asks of its own.
+    assert len(heard) == more.summary["responses"] // config.batch

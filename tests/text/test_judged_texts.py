@@ -17,12 +17,12 @@ from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
 from prefrl.runtime.judge.asking import Judge, SpentError, UnreadableError
 from prefrl.runtime.judge.cache import Cache
-from prefrl.runtime.judge.config import JudgeConfig, Task, task_for
+from prefrl.runtime.judge.config import JudgeConfig, Task, read_task, task_for, write_task
 from prefrl.runtime.judge.labeller import JudgeLabeller
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.versions import about_this_release
-from prefrl.text.config import config_as_json
-from prefrl.text.judging import LocalJudge, check_judge
+from prefrl.text.config import align_config_from_json, config_as_json
+from prefrl.text.judging import LocalJudge, check_judge, chooser_for, responses_task
 from prefrl.text.nets.models import load_model
 from prefrl.text.responses import Response, Responses
 from prefrl.text.train import align
@@ -168,6 +168,50 @@ def test_a_model_that_is_run_here_compares_the_letters_in_both_orders(local, tmp
         winner = Answer.LEFT if found.better == "first" else Answer.RIGHT
         assert event.answer is (winner if agree else Answer.TIE)
         assert "log P(A)" in store.marks.reasons()[event.submission_key]
+
+
+def test_a_local_judge_lets_its_process_say_that_it_lives_and_end(local, tmp_path, monkeypatch):
+    import asyncio
+
+    texts = [said(str(i)) for i in range(16)]
+    items = {one.id: one for one in texts}
+    passes, logprobs = [], local._logprobs
+    monkeypatch.setattr(
+        local, "_logprobs", lambda tokens: (time.sleep(0.1), passes.append(1), logprobs(tokens))[2]
+    )
+    with LabelStore(tmp_path / "labels.db") as store:
+        store.add_queries([Query(f"q{i}", texts[2 * i].id, texts[2 * i + 1].id) for i in range(8)])
+        judge, beats = Judge(local, both=True), []
+        labeller = JudgeLabeller(
+            store, items, judge, cache=local._cache, task=local._task, stop=lambda: len(beats) == 2
+        )
+        labeller.step(lambda: beats.append(len(passes)))
+        labeller.close()
+        # It looks around every 0.2 s, and ends there when it is told to.
+        assert len(beats) == 2
+        assert len(passes) < 12 < 2 * 8
+        assert store.counts().open == 8 - labeller.n_answered
+    chooser = chooser_for(local._task, Cache(None), beat=lambda: beats.append(0))
+    asyncio.run(chooser.choose(*texts[:2]))
+    assert len(beats) == 3
+
+
+def test_the_folder_of_a_local_judge_is_found_from_anywhere(config, tmp_path, monkeypatch):
+    tiny = load_model("tiny")
+    tiny.model.save_pretrained(tmp_path / "judging")
+    tiny.tokenizer.save_pretrained(tmp_path / "judging")
+    monkeypatch.chdir(tmp_path)
+    judge = JudgeConfig(local="judging")
+    run = RunDirectory.create(config.run)
+    write_task(run, responses_task(judge, "letters."))
+    told = config_as_json(replace(config, oracle="ai", sync=False, judge=judge))
+    run.write_json(run.config, told)
+    monkeypatch.chdir("/")
+    check_judge(read_task(run))
+    kept = align_config_from_json(run.read_json(run.config)).judge
+    assert kept.local == read_task(run).config.local == str(tmp_path / "judging")
+    # A name is no folder.
+    assert responses_task(JudgeConfig(local="tiny"), None).config.local == "tiny"
 
 
 def test_a_local_judge_has_a_budget_and_a_context(local):

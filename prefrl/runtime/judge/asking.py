@@ -23,6 +23,7 @@ __all__ = [
     "Verdict",
     "messages_for",
     "read_answer",
+    "storable",
 ]
 
 Part = Mapping[str, Any]
@@ -152,4 +153,12 @@ def read_answer(text: str | None) -> Said | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     reason = " ".join(str(told.get("reason") or "").split())
-    return Said(better, reason.replace("\0", "")[:_MOST_OF_A_REASON])
+    return Said(better, reason[:_MOST_OF_A_REASON])
+
+
+def storable(text: str) -> str:
+    """A text without what no database and no request takes: lone surrogates, and NUL.
+
+    JSON can hold both, and half an emoji is what a model writes that runs out of tokens.
+    """
+    return text.encode("utf-8", "replace").decode().replace("\0", "")

@@ -15,6 +15,7 @@ from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = [
+    "NO_KEY",
     "JudgeConfig",
     "Task",
     "api_key",
@@ -25,7 +26,10 @@ __all__ = [
     "write_task",
 ]
 
+NO_KEY = "none"
+"""What is sent where there is no key."""
 _LARGEST_RUBRIC = 100_000
+_VARIABLE = re.compile(r"[A-Za-z_]\w*")
 _NOT_IN_A_NAME = re.compile(r"[^\w.:@/+-]+")
 _RUBRICS = {
     "responses": (
@@ -83,6 +87,11 @@ class JudgeConfig:
     how often the judge is wrong. Of texts --gold does so."""
 
     def __post_init__(self) -> None:
+        if not _VARIABLE.fullmatch(self.key_from):
+            raise ConfigError(  # it may be the key: whoever reads this is not told what it was
+                "expected judge.key-from to be the name of an environment variable, such as "
+                "PREFRL_JUDGE_KEY, and it is not; put the key itself into that variable."
+            )
         if self.url is not None:
             _check_url(self.url)
         if self.local is not None and self.url is not None:
@@ -165,7 +174,7 @@ def api_key(config: JudgeConfig) -> str:
         raise ConfigError(
             f"expected the key in {config.key_from} to be printable ASCII, and it is not."
         )
-    return key or "none"
+    return key or NO_KEY
 
 
 def judge_name(config: JudgeConfig) -> str:

@@ -14,7 +14,14 @@ from prefrl.core.labels import ORACLE, LabelEvent, Lease, Submission
 from prefrl.core.oracle import Oracle
 from prefrl.core.store import LabelStore
 from prefrl.errors import FilmError
-from prefrl.runtime.judge.asking import Judge, JudgeAwayError, SpentError, UnreadableError, Verdict
+from prefrl.runtime.judge.asking import (
+    Judge,
+    JudgeAwayError,
+    SpentError,
+    UnreadableError,
+    Verdict,
+    storable,
+)
 from prefrl.runtime.judge.cache import Cache
 from prefrl.runtime.judge.config import Task, judge_name
 
@@ -170,7 +177,8 @@ class JudgeLabeller:
     def _submit(self, query: Query, verdict: Verdict) -> LabelEvent:
         key = f"{query.id}/{uuid.uuid4().hex}"
         # The reason comes first: an answer that is there has its reason.
-        self._store.marks.add_reason(query.id, self._name, verdict.reason, answer_key=key)
+        reason = storable(verdict.reason)
+        self._store.marks.add_reason(query.id, self._name, reason, answer_key=key)
         self.n_answered += 1
         return self._store.submit(
             query.id,

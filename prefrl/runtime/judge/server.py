@@ -15,12 +15,14 @@ from prefrl.runtime.judge.asking import (
     UnreadableError,
     messages_for,
     read_answer,
+    storable,
 )
 from prefrl.runtime.judge.cache import Cache, Said, digest
-from prefrl.runtime.judge.config import Task, api_key, is_this_machine
+from prefrl.runtime.judge.config import NO_KEY, Task, api_key, is_this_machine
 
 __all__ = ["Server"]
 
+_NOT_SENT = ("ConnectTimeout", "PoolTimeout")  # in words: the library has httpx, or httpx2
 _WRONG_QUESTION = (400, 409, 413, 422)
 _NEVER = (401, 403, 404, 405)
 # Servers differ in names: each of these is left out, or called otherwise, once it is refused.
@@ -47,9 +49,10 @@ class Server:
         assert config.url is not None
         self._task, self._exhibit, self._cache = task, exhibit, cache
         self._openai = openai
+        self._key = api_key(config)
         self._client = openai.AsyncOpenAI(
             base_url=config.url,
-            api_key=api_key(config),
+            api_key=self._key,
             max_retries=config.retries,
             timeout=config.timeout,
             http_client=openai.DefaultAsyncHttpxClient(
@@ -84,7 +87,7 @@ class Server:
                     return said
                 self._cache.failed("unreadable", calls=1, tokens=tokens)
                 if text:
-                    answered = {"role": "assistant", "content": text}
+                    answered = {"role": "assistant", "content": storable(text)}
                     messages = [*messages[:2], answered, {"role": "user", "content": AGAIN}]
         raise UnreadableError("the judge gave no answer that could be read.")
 
@@ -101,22 +104,14 @@ class Server:
                     # Another call may have found another name meanwhile.
                     if sent == self._about and not self._say_otherwise(error):
                         raise
-        except self._openai.APITimeoutError as error:
-            # Whoever gives up cannot know whether it is paid for.
-            n_times = self._task.config.retries + 1
-            self._cache.failed("timeout", calls=n_times, times=n_times)
-            seconds = self._task.config.timeout
-            raise JudgeAwayError(f"the judge said nothing within {seconds:g} s.") from error
         except self._openai.APIConnectionError as error:
-            self._cache.failed("no connection", times=self._task.config.retries + 1)
-            url = self._task.config.url
-            raise JudgeAwayError(f"nothing answers at {url}: {error.__cause__}") from error
+            raise self._meaning_of_silence(error) from error
         except self._openai.APIStatusError as error:
             raise self._meaning_of(error) from error
         except self._openai.APIError as error:  # what came back is no JSON at all
             self._cache.failed("no protocol", calls=1)
             raise JudgeAwayError(
-                f"the judge's server does not speak the protocol: {error}"
+                f"the judge's server does not speak the protocol: {self._as_told(error)}"
             ) from error
         finally:
             self._n_under_way -= 1
@@ -155,6 +150,19 @@ class Server:
                 return True
         return False
 
+    def _meaning_of_silence(self, error: Any) -> JudgeAwayError:
+        """Nothing came back: who said nothing may be paid, who could not be reached is not."""
+        n_times, url = self._task.config.retries + 1, self._task.config.url
+        seconds = f"within {self._task.config.timeout:g} s."
+        if type(error.__cause__).__name__ in _NOT_SENT:
+            self._cache.failed("no connection", times=n_times)
+            return JudgeAwayError(f"nothing answers at {url} {seconds}")
+        if isinstance(error, self._openai.APITimeoutError):
+            self._cache.failed("timeout", calls=n_times, times=n_times)
+            return JudgeAwayError(f"the judge said nothing {seconds}")
+        self._cache.failed("no connection", times=n_times)
+        return JudgeAwayError(f"nothing answers at {url}: {error.__cause__}")
+
     def _meaning_of(self, error: Any) -> Exception:
         """What a status says: never, not this question, or not now."""
         status, url, model = error.status_code, self._task.config.url, self._task.config.model
@@ -162,7 +170,7 @@ class Server:
         n_times = self._task.config.retries + 1 if retried else 1
         self._cache.failed(f"status {status}", times=n_times)
         told = error.body.get("message") if isinstance(error.body, dict) else None
-        said = " ".join(str(told or error.message).split())[:300]
+        said = self._as_told(told or error.message)
         if status in _NEVER or 300 <= status < 400:
             variable = self._task.config.key_from
             return ConfigError(
@@ -172,3 +180,10 @@ class Server:
         if status in _WRONG_QUESTION:
             return UnreadableError(f"the judge refuses this question: {status}, {said}")
         return JudgeAwayError(f"the judge says {status}: {said}")
+
+    def _as_told(self, message: Any) -> str:
+        """A server's message as it may be written down: some repeat the key that they were sent."""
+        said = " ".join(str(message).split())
+        if self._key != NO_KEY:
+            said = said.replace(self._key, "…")
+        return storable(said)[:300]
