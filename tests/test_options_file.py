@@ -132,6 +132,7 @@ def test_help_shows_what_matters_first(capsys):
         assert "--labels" in told
         assert "--fit.noise" not in told
         assert f"prefrl {command} --help-all" in told
+        assert max(map(len, told.splitlines())) <= 100  # also in a pipe
         code, topic = said(capsys, command, "--help", "fit")
         assert "--fit.noise" in topic
         assert "--labels" not in topic
