@@ -12,9 +12,9 @@ from clip_viewer.messages import AnsweredOut, AnswersOut, TaskOut
 from clip_viewer.tally import Tally
 from clip_viewer.tasks import MIRRORED, as_shown, key_of_answer
 from prefrl.core.comparisons import Answer
-from prefrl.core.labels import LabelEvent
-from prefrl.core.marks import Mark
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import LabelEvent
+from prefrl.core.store.marks import Mark
 
 __all__ = ["answers_of"]
 

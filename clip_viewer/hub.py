@@ -28,8 +28,8 @@ from clip_viewer.news import RunNews
 from clip_viewer.people import People, Person, write_token
 from clip_viewer.session import sign_in, sign_out
 from clip_viewer.tally import Presence
-from prefrl.core.glance import glance
-from prefrl.core.labels import Counts
+from prefrl.core.store.glance import glance
+from prefrl.core.store.labels import Counts
 from prefrl.errors import ConfigError, StoreError
 
 __all__ = ["BELOW", "Found", "Hub", "Shelf"]

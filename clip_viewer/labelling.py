@@ -37,8 +37,8 @@ from clip_viewer.tally import Presence, Tally
 from clip_viewer.tasks import MIRRORED, hand_out, ranked
 from clip_viewer.writer import Writer
 from prefrl.core.comparisons import Answer
-from prefrl.core.labels import Submission
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import Submission
 from prefrl.errors import StoreError, StoreUnavailableError
 
 __all__ = ["Desk", "labelling_routes"]

@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from clip_viewer.guard import Refusal
 from clip_viewer.writer import Writer
-from prefrl.core.media import SUFFIXES
 from prefrl.core.store import LabelStore
+from prefrl.core.store.media import SUFFIXES
 
 __all__ = ["media_routes"]
 

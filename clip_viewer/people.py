@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prefrl.core.labels import AI, DATASET, MACHINES, is_person
+from prefrl.core.store.labels import AI, DATASET, MACHINES, is_person
 from prefrl.errors import ConfigError
 
 __all__ = ["People", "Person", "Role", "write_token"]

@@ -9,8 +9,8 @@ import time
 from clip_viewer.config import ViewerConfig
 from clip_viewer.messages import StandingOut, StandingsOut
 from prefrl.core.bradley_terry import Standing, standings
-from prefrl.core.media import Medium
 from prefrl.core.store import LabelStore
+from prefrl.core.store.media import Medium
 
 __all__ = ["Standings"]
 

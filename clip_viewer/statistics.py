@@ -3,9 +3,9 @@
 What counts:
 
 - An answer that was undone does not count, anywhere. If the undo was undone, it counts again.
-- A *label* is the current answer of a person to a query, skips included, as ``core.labels.resolve``
-  has it: an answer given again replaces the first. The rates count every answer given, so also the
-  first of two.
+- A *label* is the current answer of a person to a query, skips included, as
+  ``core.store.labels.resolve`` has it: an answer given again replaces the first. The rates count
+  every answer given, so also the first of two.
 - Of the answers, ``tie_rate`` and ``skip_rate`` are shares of all, skips included; ``left_share``
   is the share of the left side of the screen among those for one side of a pair. A ranking's pairs
   are answers like others, but have no sides of the screen.
@@ -41,8 +41,8 @@ from clip_viewer.agreement import (
 from clip_viewer.tasks import is_later_pair, key_of_answer
 from prefrl.core.comparisons import Answer
 from prefrl.core.intervals import wilson_interval
-from prefrl.core.labels import AI, MACHINES, LabelEvent, is_data, is_person, resolve
-from prefrl.core.marks import Mark
+from prefrl.core.store.labels import AI, MACHINES, LabelEvent, is_data, is_person, resolve
+from prefrl.core.store.marks import Mark
 
 __all__ = ["statistics"]
 

@@ -30,8 +30,8 @@ from clip_viewer.standings import Standings
 from clip_viewer.statistics import statistics
 from clip_viewer.tasks import as_shown
 from prefrl.core.comparisons import Answer
-from prefrl.core.labels import LabelEvent
-from prefrl.core.marks import Mark
+from prefrl.core.store.labels import LabelEvent
+from prefrl.core.store.marks import Mark
 from prefrl.errors import ConfigError
 
 __all__ = ["study_routes"]

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from clip_viewer.messages import MineOut, QueueOut
 from clip_viewer.tasks import is_later_pair, key_of_answer
-from prefrl.core.labels import LabelEvent
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import LabelEvent
 
 __all__ = ["Presence", "Tally"]
 

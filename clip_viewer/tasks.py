@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from clip_viewer.config import ViewerConfig
 from clip_viewer.messages import ItemOut, TaskOut
 from prefrl.core.comparisons import Answer, Query
-from prefrl.core.labels import Submission
-from prefrl.core.media import Medium
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import Submission
+from prefrl.core.store.media import Medium
 from prefrl.errors import StoreError
 
 __all__ = [

@@ -15,8 +15,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from prefrl.core.labels import LabelEvent, Submission
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import LabelEvent, Submission
 from prefrl.errors import StoreError, StoreUnavailableError
 
 __all__ = ["Writer"]

@@ -48,9 +48,9 @@ from prefrl.control.agent.algorithms import ALGORITHMS
 from prefrl.control.presets import PRESETS, for_algorithm, preset_for
 from prefrl.core.disk import in_words
 from prefrl.errors import PrefrlError
-from prefrl.runtime.ahead import note_loaded
 from prefrl.runtime.named_options import filled
-from prefrl.runtime.parallel import launched_as
+from prefrl.runtime.roles.ahead import note_loaded
+from prefrl.runtime.roles.parallel import launched_as
 from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS, align_preset_for
 
 __all__ = ["main"]

@@ -6,7 +6,7 @@ import socket
 
 import torch
 
-from prefrl.runtime.parallel import join_workers
+from prefrl.runtime.roles.parallel import join_workers
 
 
 def free_port():

@@ -21,7 +21,7 @@ from prefrl.commands.page import PageConfig, check_page, invite, is_served, open
 from prefrl.commands.samples import make_samples
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
-from prefrl.runtime.role import only_one, read_status
+from prefrl.runtime.roles.role import only_one, read_status
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 SHORT = ["--labels", "24", "--steps", "8000", "--segment-length", "10", "--warmup-segments", "10",

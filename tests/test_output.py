@@ -14,7 +14,7 @@ from rich.console import Console
 from prefrl.cli import main
 from prefrl.commands.console import Output
 from prefrl.commands.progress import AlignProgress, TrainingProgress
-from prefrl.runtime.role import RoleStatus
+from prefrl.runtime.roles.role import RoleStatus
 from prefrl.runtime.rundir import RunDirectory
 
 ROW = {"env_steps": 400_000, "labels": 1000, "true_return_mean": -1234.5, "reward_correlation": 0.8}

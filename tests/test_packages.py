@@ -39,7 +39,7 @@ def test_the_wheel_holds_the_packages_whole_and_nothing_else(dist):
     for needed in (
         "prefrl/py.typed",
         "prefrl_envs/py.typed",
-        "prefrl/core/migrations/r0001_events.py",
+        "prefrl/core/store/migrations/r0001_events.py",
         "prefrl/control/agent/settings.yml",
         "prefrl/benchmark/suites/smoke.yaml",
         "prefrl/report/style.css",

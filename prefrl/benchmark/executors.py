@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
-from prefrl.runtime.supervisor import last_line
+from prefrl.runtime.roles.supervisor import last_line
 
 __all__ = [
     "LOG",

@@ -17,7 +17,7 @@ from prefrl.benchmark.statistics import (
 )
 from prefrl.benchmark.store import BenchmarkFolder
 from prefrl.errors import NotEnoughDataError
-from prefrl.runtime.writing import write_atomically
+from prefrl.runtime.rundir.writing import write_atomically
 
 __all__ = ["Cells", "aggregate_table", "task_table", "write_benchmark_report"]
 

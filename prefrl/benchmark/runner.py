@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from prefrl.benchmark.executors import Executor, Task, last_word
 from prefrl.benchmark.store import BenchmarkFolder
 from prefrl.benchmark.suite import Run
-from prefrl.runtime.role import StopSignal, read_status
+from prefrl.runtime.roles.role import StopSignal, read_status
+from prefrl.runtime.roles.supervisor import BAD_INPUT, STOPPED
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import BAD_INPUT, STOPPED
 
 __all__ = ["Going", "Progress", "run_all"]
 

@@ -30,9 +30,9 @@ from typing import Any
 from prefrl.benchmark.suite import Run, Suite, suite_of_json
 from prefrl.benchmark.work import COLUMNS, job_of
 from prefrl.errors import ConfigError, RunDirectoryError
-from prefrl.runtime.role import only_one
+from prefrl.runtime.roles.role import only_one
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.writing import write_atomically
+from prefrl.runtime.rundir.writing import write_atomically
 
 __all__ = ["BenchmarkFolder", "Row"]
 

@@ -34,13 +34,13 @@ from prefrl.control.policies.evaluate import EVALUATION_SEED, evaluate_as_config
 from prefrl.control.policies.probes import probes
 from prefrl.control.train import resume, train
 from prefrl.errors import ConfigError, PrefrlError
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.devices import use_cpu
-from prefrl.runtime.role import Heartbeat, StopSignal, die_with_parent, only_one
+from prefrl.runtime.roles.role import Heartbeat, StopSignal, die_with_parent, only_one
+from prefrl.runtime.roles.supervisor import BAD_INPUT, STOPPED
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import BAD_INPUT, STOPPED
-from prefrl.runtime.versions import installed_versions
-from prefrl.runtime.writing import write_atomically
+from prefrl.runtime.rundir.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.rundir.versions import installed_versions
+from prefrl.runtime.rundir.writing import write_atomically
 
 __all__ = ["COLUMNS", "job_of", "main", "work"]
 

@@ -15,11 +15,11 @@ from prefrl.commands.console import console, errors
 from prefrl.commands.page import PageConfig, page_for, serving
 from prefrl.commands.progress import AlignProgress
 from prefrl.commands.stopping import show_stopped
-from prefrl.runtime.parallel import launched_as
+from prefrl.runtime.roles.parallel import launched_as
+from prefrl.runtime.roles.supervisor import RoleCommand
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import RoleCommand
-from prefrl.runtime.tables import Metrics
-from prefrl.runtime.troubles import troubles_of
+from prefrl.runtime.rundir.tables import Metrics
+from prefrl.runtime.rundir.troubles import troubles_of
 from prefrl.text.config import AlignConfig, align_config_from_json
 from prefrl.text.finish import AlignResult
 from prefrl.text.train import align, resume_alignment

@@ -31,7 +31,7 @@ from prefrl.benchmark.store import BenchmarkFolder
 from prefrl.benchmark.suite import Run, load_suite, shipped_suites
 from prefrl.commands.console import console, errors
 from prefrl.errors import ConfigError, MissingExtraError
-from prefrl.runtime.role import StopSignal
+from prefrl.runtime.roles.role import StopSignal
 
 __all__ = ["Benchmark", "benchmark"]
 

@@ -25,10 +25,10 @@ from prefrl.commands.page import (
 from prefrl.control.environments.source import EnvConfig
 from prefrl.control.films.drawing import check_drawable
 from prefrl.control.roles import role_command
-from prefrl.runtime.role import Heartbeat, StopSignal
-from prefrl.runtime.role_process import run_role
+from prefrl.runtime.roles.role import Heartbeat, StopSignal
+from prefrl.runtime.roles.role_process import run_role
+from prefrl.runtime.roles.supervisor import STOPPED, Supervisor
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import STOPPED, Supervisor
 
 __all__ = ["main"]
 

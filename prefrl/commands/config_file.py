@@ -11,7 +11,7 @@ import yaml
 from prefrl.core.disk import naming
 from prefrl.errors import ConfigError
 from prefrl.runtime.named_options import changed_options, flat_options
-from prefrl.runtime.writing import write_atomically
+from prefrl.runtime.rundir.writing import write_atomically
 
 __all__ = ["read_options", "save_options"]
 

@@ -16,7 +16,7 @@ import torch
 from prefrl.commands.console import console
 from prefrl.core.store import LabelStore
 from prefrl.errors import StoreError
-from prefrl.runtime.versions import installed_versions
+from prefrl.runtime.rundir.versions import installed_versions
 
 __all__ = ["Doctor", "Finding", "doctor", "examine"]
 

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from prefrl.runtime.role import is_taken
+from prefrl.runtime.roles.role import is_taken
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = [

@@ -30,9 +30,9 @@ from prefrl.control.roles import role_command
 from prefrl.errors import ConfigError, RoleError, RunDirectoryError
 from prefrl.runtime.judge.config import JudgeConfig, write_task
 from prefrl.runtime.own.folder import Chosen, Kind, is_own, make_folder
-from prefrl.runtime.role import is_taken
+from prefrl.runtime.roles.role import is_taken
+from prefrl.runtime.roles.supervisor import RoleCommand
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import RoleCommand
 from prefrl.text.judging import responses_task
 from prefrl.text.train import role_command as text_role_command
 

@@ -24,10 +24,10 @@ from prefrl.commands.hub import OPENED, STANDS_BY, hub_above, link_to
 from prefrl.control.goals import goal_of
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
 from prefrl.runtime.own.folder import is_own
-from prefrl.runtime.role import Heartbeat, StopSignal, is_taken
-from prefrl.runtime.role_process import run_role
+from prefrl.runtime.roles.role import Heartbeat, StopSignal, is_taken
+from prefrl.runtime.roles.role_process import run_role
+from prefrl.runtime.roles.supervisor import STOPPED, RoleCommand, Supervisor
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import STOPPED, RoleCommand, Supervisor
 
 if TYPE_CHECKING:
     from clip_viewer.config import ViewerConfig

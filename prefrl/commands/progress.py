@@ -15,8 +15,8 @@ from rich.text import Text
 
 from prefrl.commands.console import errors
 from prefrl.core.store import Counts
-from prefrl.runtime.role import RoleStatus
-from prefrl.runtime.troubles import Trouble, about_saving
+from prefrl.runtime.roles.role import RoleStatus
+from prefrl.runtime.rundir.troubles import Trouble, about_saving
 
 __all__ = ["AlignProgress", "LiveLine", "SftProgress", "TrainingProgress"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from prefrl.control.films.drawing import Recorded, film
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
-from prefrl.runtime.media import add_medium
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir.media import add_medium
 
 __all__ = ["make_samples"]
 

@@ -10,9 +10,9 @@ from prefrl.control.config import config_from_json
 from prefrl.control.finish import Result, finish_run
 from prefrl.errors import RunDirectoryError
 from prefrl.report import write_report
-from prefrl.runtime.role import only_one
+from prefrl.runtime.roles.role import only_one
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tables import last_row
+from prefrl.runtime.rundir.tables import last_row
 
 __all__ = ["finish_script"]
 

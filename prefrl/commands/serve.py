@@ -20,7 +20,7 @@ from prefrl.commands.page import PageConfig, check_page, page_of, viewer_config
 from prefrl.control.roles import role_command
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, PrefrlError, RoleError
-from prefrl.runtime.role import Heartbeat, StopSignal, is_taken, only_one, read_status
+from prefrl.runtime.roles.role import Heartbeat, StopSignal, is_taken, only_one, read_status
 from prefrl.runtime.rundir import RunDirectory
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from prefrl.commands.console import console
 from prefrl.commands.progress import SftProgress
 from prefrl.commands.stopping import show_stopped
-from prefrl.runtime.parallel import check_alone
+from prefrl.runtime.roles.parallel import check_alone
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.sft import Amounts, SftResult, resume_sft, sft
 from prefrl.text.sft_config import SFT, SftConfig, sft_config_from_json

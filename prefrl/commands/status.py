@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from rich.markup import escape
 from rich.table import Table
 
-from prefrl.runtime.role import RoleStatus, read_status
+from prefrl.runtime.roles.role import RoleStatus, read_status
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tables import last_row
-from prefrl.runtime.tally import Tally, tally_of
-from prefrl.runtime.troubles import steps_of, troubles_of
+from prefrl.runtime.rundir.tables import last_row
+from prefrl.runtime.rundir.tally import Tally, tally_of
+from prefrl.runtime.rundir.troubles import steps_of, troubles_of
 
 __all__ = ["describe_run"]
 

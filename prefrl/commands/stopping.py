@@ -6,7 +6,7 @@ import sys
 
 from prefrl.commands.console import console, errors
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import how_it_stopped
+from prefrl.runtime.rundir.saving import how_it_stopped
 
 __all__ = ["NOT_SAVED", "show_stopped"]
 

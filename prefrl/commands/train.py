@@ -27,11 +27,11 @@ from prefrl.control.train import extended_config
 from prefrl.control.train import resume as resume_training
 from prefrl.control.train import train as run_training
 from prefrl.errors import ConfigError
-from prefrl.runtime.ahead import prepare
-from prefrl.runtime.parallel import check_alone
+from prefrl.runtime.roles.ahead import prepare
+from prefrl.runtime.roles.parallel import check_alone
+from prefrl.runtime.roles.supervisor import RoleCommand
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import RoleCommand
-from prefrl.runtime.troubles import troubles_of
+from prefrl.runtime.rundir.troubles import troubles_of
 
 __all__ = [
     "NOTHING_LEARNED",

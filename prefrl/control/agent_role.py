@@ -21,12 +21,12 @@ from prefrl.control.agent.rollback import Rollback
 from prefrl.control.config import TrainConfig, config_as_json, devices_of
 from prefrl.control.policies.evaluations import Evaluations
 from prefrl.control.tracking import start_tracking
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint, taking_up
 from prefrl.runtime.guard import watching_on
-from prefrl.runtime.role import Heartbeat, StopSignal
+from prefrl.runtime.roles.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import saving
-from prefrl.runtime.troubles import tell_troubles
+from prefrl.runtime.rundir.checkpoint import load_checkpoint, save_checkpoint, taking_up
+from prefrl.runtime.rundir.saving import saving
+from prefrl.runtime.rundir.troubles import tell_troubles
 
 __all__ = ["AgentRole"]
 

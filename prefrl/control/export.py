@@ -20,9 +20,9 @@ from pathlib import Path
 
 from prefrl.control.items import Items
 from prefrl.core.disk import naming
-from prefrl.core.media import SUFFIXES
 from prefrl.core.store import LabelStore
-from prefrl.core.verdicts import Ranking
+from prefrl.core.store.media import SUFFIXES
+from prefrl.core.store.verdicts import Ranking
 from prefrl.errors import ConfigError
 from prefrl.runtime.export import Export, Form, Row, export_answers
 from prefrl.runtime.rundir import RunDirectory

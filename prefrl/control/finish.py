@@ -26,12 +26,12 @@ from prefrl.control.preferences import StepReward, step_reward
 from prefrl.core.plugs import with_names
 from prefrl.errors import PrefrlError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tables import read_rows
-from prefrl.runtime.tally import tally_of
-from prefrl.runtime.troubles import Trouble, troubles_of
-from prefrl.runtime.versions import installed_versions
-from prefrl.runtime.weights import latest_weights, newest_version, put_into
-from prefrl.runtime.writing import write_arrays
+from prefrl.runtime.rundir.tables import read_rows
+from prefrl.runtime.rundir.tally import tally_of
+from prefrl.runtime.rundir.troubles import Trouble, troubles_of
+from prefrl.runtime.rundir.versions import installed_versions
+from prefrl.runtime.rundir.weights import latest_weights, newest_version, put_into
+from prefrl.runtime.rundir.writing import write_arrays
 
 __all__ = ["Result", "finish_run", "load_run"]
 

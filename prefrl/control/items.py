@@ -23,7 +23,7 @@ from prefrl.core.comparisons import Item
 from prefrl.core.oracle import OracleConfig, SyntheticOracle
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.writing import as_npz, replace_file, sync_folder
+from prefrl.runtime.rundir.writing import as_npz, replace_file, sync_folder
 
 __all__ = ["Items", "Truth", "synthetic_oracle"]
 

@@ -16,12 +16,12 @@ from prefrl.control.items import Items, synthetic_oracle
 from prefrl.core.oracle import Oracle, OracleConfig, as_oracle, load_oracle
 from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller
-from prefrl.runtime.presence import Attendance, film_pixels, n_people_present
-from prefrl.runtime.role import Heartbeat, StopSignal
-from prefrl.runtime.role_process import RoleWork, run_role
+from prefrl.runtime.people.presence import Attendance, film_pixels, n_people_present
+from prefrl.runtime.roles.role import Heartbeat, StopSignal
+from prefrl.runtime.roles.role_process import RoleWork, run_role
+from prefrl.runtime.roles.serving import serve, serve_labeller, serve_learner
+from prefrl.runtime.roles.supervisor import STOPPED
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.serving import serve, serve_labeller, serve_learner
-from prefrl.runtime.supervisor import STOPPED
 
 if TYPE_CHECKING:
     from prefrl.control.agent.callback import PreferenceCallback

@@ -14,7 +14,7 @@ from prefrl.control.segments import Segment
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.learner import Recent
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.writing import as_npz, replace_file
+from prefrl.runtime.rundir.writing import as_npz, replace_file
 
 __all__ = ["SegmentSamples", "load_recent", "sample", "save_recent"]
 

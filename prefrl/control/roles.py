@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from prefrl.runtime.roles.supervisor import RoleCommand
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import RoleCommand
 
 __all__ = ["role_command"]
 

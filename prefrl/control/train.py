@@ -35,17 +35,17 @@ from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle, load_oracle
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
-from prefrl.runtime.checkpoint import load_checkpoint
 from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.figures import check_figures
 from prefrl.runtime.judge.config import write_task
 from prefrl.runtime.labeller import Labeller
-from prefrl.runtime.role import Heartbeat, StopSignal, only_one
+from prefrl.runtime.roles.role import Heartbeat, StopSignal, only_one
+from prefrl.runtime.roles.side_by_side import OnAgent, running_beside, work_side_by_side
+from prefrl.runtime.roles.supervisor import RoleCommand
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import HAS_STOPPED
-from prefrl.runtime.side_by_side import OnAgent, running_beside, work_side_by_side
-from prefrl.runtime.supervisor import RoleCommand
-from prefrl.runtime.versions import about_this_release
+from prefrl.runtime.rundir.checkpoint import load_checkpoint
+from prefrl.runtime.rundir.saving import HAS_STOPPED
+from prefrl.runtime.rundir.versions import about_this_release
 
 __all__ = ["Result", "extend", "extended_config", "resume", "train"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from prefrl.errors import ConfigError, NotEnoughDataError
-from prefrl.runtime.troubles import Trouble
+from prefrl.runtime.rundir.troubles import Trouble
 
 __all__ = ["cards", "data_uri", "drawn_at", "duration", "notes", "page", "plain", "section"]
 

@@ -20,9 +20,9 @@ from prefrl.report.tables import Pair, RunRecord, Table, column, find_setting, n
 from prefrl.report.verdict import verdict
 from prefrl.runtime.figures import FigureFunction, OwnFigure, own_figures
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tally import tally_of
-from prefrl.runtime.troubles import steps_of, troubles_of
-from prefrl.runtime.writing import write_atomically
+from prefrl.runtime.rundir.tally import tally_of
+from prefrl.runtime.rundir.troubles import steps_of, troubles_of
+from prefrl.runtime.rundir.writing import write_atomically
 
 __all__ = ["write_report"]
 

@@ -20,8 +20,8 @@ from prefrl.report.layout import cards, drawn_at, duration, notes, page, plain, 
 from prefrl.report.tables import Table, number, read_csv
 from prefrl.report.verdict import rounded, text_verdict
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.troubles import troubles_of
-from prefrl.runtime.writing import write_atomically
+from prefrl.runtime.rundir.troubles import troubles_of
+from prefrl.runtime.rundir.writing import write_atomically
 
 __all__ = ["write_text_report"]
 

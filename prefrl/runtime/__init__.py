@@ -1,1 +1,1 @@
-"""What processes share: the run directory and all that lies in it."""
+"""What control and text do alike: the roles and their work, and the run directory between them."""

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 
 from prefrl.core.comparisons import Comparison, Judgement
 from prefrl.core.store import LabelStore
-from prefrl.runtime.strengths import Strengths, judgement_of
+from prefrl.runtime.people.strengths import Strengths, judgement_of
 
 __all__ = ["CurrentAnswers", "n_with_preference"]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from prefrl.core.bradley_terry import standings
 from prefrl.core.store import LabelStore
-from prefrl.core.verdicts import Ranking, decided, rankings_of, verdicts_of, wins_of
+from prefrl.core.store.verdicts import Ranking, decided, rankings_of, verdicts_of, wins_of
 from prefrl.errors import NotEnoughDataError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 

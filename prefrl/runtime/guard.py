@@ -30,7 +30,7 @@ from prefrl.core.ensemble import RewardModel, score_items
 from prefrl.errors import ConfigError
 from prefrl.runtime.partners import UsedReward
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tables import CsvTable, Metrics
+from prefrl.runtime.rundir.tables import CsvTable, Metrics
 
 __all__ = ["GUARDED", "Guard", "GuardMode", "Sighting", "sighting", "watching_on"]
 

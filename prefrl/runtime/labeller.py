@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from prefrl.core.comparisons import Item
-from prefrl.core.labels import ORACLE
 from prefrl.core.oracle import Oracle
 from prefrl.core.store import LabelEvent, LabelStore, Submission
+from prefrl.core.store.labels import ORACLE
 
 __all__ = ["Labeller"]
 

@@ -27,18 +27,18 @@ from prefrl.runtime.fitting import (
     weights_hash,
     what_is_not_finite,
 )
+from prefrl.runtime.people.strengths import strengths_of
+from prefrl.runtime.people.votes import majority
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.strengths import strengths_of
-from prefrl.runtime.tables import CsvTable
-from prefrl.runtime.votes import majority
-from prefrl.runtime.weights import (
+from prefrl.runtime.rundir.tables import CsvTable
+from prefrl.runtime.rundir.weights import (
     Weights,
     latest_weights,
     newest_version,
     publish_weights,
     put_into,
 )
-from prefrl.runtime.writing import write_arrays
+from prefrl.runtime.rundir.writing import write_arrays
 
 __all__ = ["LearnerConfig", "Recent", "RewardLearner"]
 

@@ -20,11 +20,11 @@ from prefrl.core.ensemble import RewardModel
 from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
-from prefrl.runtime.pace import Pace, Patience
+from prefrl.runtime.people.pace import Pace, Patience
 from prefrl.runtime.questioner import Questioner
-from prefrl.runtime.recent import newest_recent
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import Weights, latest_weights, newest_version, put_into
+from prefrl.runtime.rundir.recent import newest_recent
+from prefrl.runtime.rundir.weights import Weights, latest_weights, newest_version, put_into
 
 __all__ = [
     "WAITING_FOR_ANSWERS",

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prefrl.core.comparisons import Item, Judgement, Query
-from prefrl.core.labels import LabelEvent
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import LabelEvent
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.fitting import LearnedReward, fit_once, weights_hash
 from prefrl.runtime.learner import LearnerConfig, Recent
+from prefrl.runtime.people.strengths import Strengths, judgements_from, strengths_of
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.strengths import Strengths, judgements_from, strengths_of
-from prefrl.runtime.weights import Weights, put_into
+from prefrl.runtime.rundir.weights import Weights, put_into
 
 __all__ = ["ReplayedFit", "replay_fits"]
 

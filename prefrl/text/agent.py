@@ -15,17 +15,17 @@ from torch import Tensor
 
 from prefrl.core.store import LabelStore
 from prefrl.errors import NotEnoughDataError
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint, taking_up
 from prefrl.runtime.guard import GUARDED, Guard
-from prefrl.runtime.parallel import ALONE, Workers, own_device
 from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Partners, UsedReward
+from prefrl.runtime.people.strengths import judgements_of, strengths_of
 from prefrl.runtime.questioner import Questioner
-from prefrl.runtime.role import Heartbeat, StopSignal
+from prefrl.runtime.roles.parallel import ALONE, Workers, own_device
+from prefrl.runtime.roles.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import saving
-from prefrl.runtime.strengths import judgements_of, strengths_of
-from prefrl.runtime.tables import CsvTable, Metrics
-from prefrl.runtime.troubles import tell_troubles
+from prefrl.runtime.rundir.checkpoint import load_checkpoint, save_checkpoint, taking_up
+from prefrl.runtime.rundir.saving import saving
+from prefrl.runtime.rundir.tables import CsvTable, Metrics
+from prefrl.runtime.rundir.troubles import tell_troubles
 from prefrl.text import rows
 from prefrl.text.candidates import ResponsePool, ResponseSamples, ResponseSource, of_one_prompt
 from prefrl.text.config import AlignConfig

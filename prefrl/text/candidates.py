@@ -18,7 +18,7 @@ from prefrl.runtime.learner import Recent
 from prefrl.runtime.options import named_option
 from prefrl.runtime.questioner import Candidate, n_pairs
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.writing import replace_file
+from prefrl.runtime.rundir.writing import replace_file
 from prefrl.text.responses import Response, Responses, response_from
 
 __all__ = [

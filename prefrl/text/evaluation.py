@@ -33,9 +33,9 @@ from prefrl.runtime.judge.config import Task, judge_name
 from prefrl.runtime.judge.server import Server
 from prefrl.runtime.judge.serving import cache_of
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.versions import installed_versions
-from prefrl.runtime.weights import latest_weights, newest_version, put_into
-from prefrl.runtime.writing import write_atomically
+from prefrl.runtime.rundir.versions import installed_versions
+from prefrl.runtime.rundir.weights import latest_weights, newest_version, put_into
+from prefrl.runtime.rundir.writing import write_atomically
 from prefrl.text.config import AlignConfig, align_config_from_json
 from prefrl.text.gold import load_gold
 from prefrl.text.judging import chooser_for

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prefrl.core.labels import DATASET
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import DATASET
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tables import read_rows
-from prefrl.runtime.tally import tally_of
-from prefrl.runtime.versions import installed_versions
-from prefrl.runtime.weights import latest_weights, newest_version, put_into
-from prefrl.runtime.writing import write_atomically
+from prefrl.runtime.rundir.tables import read_rows
+from prefrl.runtime.rundir.tally import tally_of
+from prefrl.runtime.rundir.versions import installed_versions
+from prefrl.runtime.rundir.weights import latest_weights, newest_version, put_into
+from prefrl.runtime.rundir.writing import write_atomically
 from prefrl.text.card import card
 from prefrl.text.config import AlignConfig
 from prefrl.text.gold import Gold

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.fitting import weights_hash
-from prefrl.runtime.parallel import Workers
+from prefrl.runtime.roles.parallel import Workers
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.config import AlignConfig
 from prefrl.text.methods.examples import Example

@@ -16,14 +16,14 @@ from prefrl.runtime.judge.config import read_task
 from prefrl.runtime.judge.serving import cache_of, serve_judge
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
-from prefrl.runtime.parallel import join_workers
 from prefrl.runtime.partners import Apart, Patience
-from prefrl.runtime.presence import Attendance
-from prefrl.runtime.role import Heartbeat, StopSignal
-from prefrl.runtime.role_process import RoleWork, run_role
+from prefrl.runtime.people.presence import Attendance
+from prefrl.runtime.roles.parallel import join_workers
+from prefrl.runtime.roles.role import Heartbeat, StopSignal
+from prefrl.runtime.roles.role_process import RoleWork, run_role
+from prefrl.runtime.roles.serving import serve_labeller, serve_learner
+from prefrl.runtime.roles.supervisor import STOPPED
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.serving import serve_labeller, serve_learner
-from prefrl.runtime.supervisor import STOPPED
 from prefrl.text.agent import TextAgent
 from prefrl.text.candidates import load_recent
 from prefrl.text.config import align_config_from_json

@@ -13,7 +13,7 @@ from typing import Any
 
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.writing import replace_file, sync_folder
+from prefrl.runtime.rundir.writing import replace_file, sync_folder
 
 __all__ = ["Prompt", "Response", "Responses", "digest_of", "response_from", "same_ids"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from prefrl.core.ensemble import member_preferences
 from prefrl.core.selection import disagreement_scores
 from prefrl.runtime.partners import UsedReward
-from prefrl.runtime.tables import Metrics
+from prefrl.runtime.rundir.tables import Metrics
 from prefrl.text.gold import Gold
 from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.responses import Response

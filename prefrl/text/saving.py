@@ -8,8 +8,8 @@ from typing import Any
 
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.versions import installed_versions
-from prefrl.runtime.weights import latest_weights, put_into
+from prefrl.runtime.rundir.versions import installed_versions
+from prefrl.runtime.rundir.weights import latest_weights, put_into
 from prefrl.text.config import AlignConfig, align_config_from_json
 from prefrl.text.nets.classifiers import save_classifiers
 from prefrl.text.start import new_reward, starting_model

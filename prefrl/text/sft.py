@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint, taking_up
 from prefrl.runtime.devices import choose_devices, use_cpu
-from prefrl.runtime.role import Heartbeat, RoleStatus, StopSignal, only_one
+from prefrl.runtime.roles.role import Heartbeat, RoleStatus, StopSignal, only_one
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import HAS_STOPPED, saving
-from prefrl.runtime.tables import CsvTable, Metrics, read_rows, seconds_in
-from prefrl.runtime.versions import about_this_release, installed_versions
-from prefrl.runtime.writing import write_atomically
+from prefrl.runtime.rundir.checkpoint import load_checkpoint, save_checkpoint, taking_up
+from prefrl.runtime.rundir.saving import HAS_STOPPED, saving
+from prefrl.runtime.rundir.tables import CsvTable, Metrics, read_rows, seconds_in
+from prefrl.runtime.rundir.versions import about_this_release, installed_versions
+from prefrl.runtime.rundir.writing import write_atomically
 from prefrl.text.card import Example, sft_card
 from prefrl.text.data.demonstrations import Demonstrations, as_examples, read_demonstrations
 from prefrl.text.data.forms import Seen

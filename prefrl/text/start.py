@@ -12,9 +12,9 @@ import torch
 from prefrl.core.oracle import Oracle
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
-from prefrl.runtime.media import add_medium
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import Weights
+from prefrl.runtime.rundir.media import add_medium
+from prefrl.runtime.rundir.weights import Weights
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
 from prefrl.text.data.forms import Seen

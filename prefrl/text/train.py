@@ -26,15 +26,15 @@ from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.judge.config import write_task
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
-from prefrl.runtime.parallel import join_workers, launched_as, own_device
 from prefrl.runtime.partners import Together
-from prefrl.runtime.role import Heartbeat, StopSignal, only_one
+from prefrl.runtime.roles.parallel import join_workers, launched_as, own_device
+from prefrl.runtime.roles.role import Heartbeat, StopSignal, only_one
+from prefrl.runtime.roles.side_by_side import OnAgent, running_beside, work_side_by_side
+from prefrl.runtime.roles.supervisor import RoleCommand
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import HAS_STOPPED
-from prefrl.runtime.side_by_side import OnAgent, running_beside, work_side_by_side
-from prefrl.runtime.supervisor import RoleCommand
-from prefrl.runtime.tables import Metrics, seconds_in
-from prefrl.runtime.versions import about_this_release
+from prefrl.runtime.rundir.saving import HAS_STOPPED
+from prefrl.runtime.rundir.tables import Metrics, seconds_in
+from prefrl.runtime.rundir.versions import about_this_release
 from prefrl.text.agent import TextAgent
 from prefrl.text.config import AlignConfig, align_config_from_json, config_as_json
 from prefrl.text.data.intake import bring_in, is_brought

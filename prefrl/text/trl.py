@@ -20,7 +20,7 @@ from prefrl.core.selection import disagreement_scores
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import latest_weights, put_into
+from prefrl.runtime.rundir.weights import latest_weights, put_into
 from prefrl.text.config import AlignConfig, align_config_from_json
 from prefrl.text.data.prompts import cut_prompt, messages_of
 from prefrl.text.nets.models import LanguageModel

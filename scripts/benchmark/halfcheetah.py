@@ -19,8 +19,8 @@ from prefrl.control.config import TrainConfig
 from prefrl.control.policies.evaluate import evaluate
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.control.train import train
-from prefrl.runtime.tables import CsvTable
-from prefrl.runtime.versions import installed_versions
+from prefrl.runtime.rundir.tables import CsvTable
+from prefrl.runtime.rundir.versions import installed_versions
 
 ENV_ID = "HalfCheetah-v5"
 RUNS = Path("runs/benchmark/halfcheetah")

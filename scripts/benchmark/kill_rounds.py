@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from prefrl.core.store import LabelStore
-from prefrl.runtime.role import read_status
+from prefrl.runtime.roles.role import read_status
 from prefrl.runtime.rundir import RunDirectory
 
 HERE = Path(__file__).parent

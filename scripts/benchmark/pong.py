@@ -18,7 +18,7 @@ from prefrl.control.policies.evaluate import evaluate
 from prefrl.control.presets import preset
 from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tables import CsvTable
+from prefrl.runtime.rundir.tables import CsvTable
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/benchmark/games")

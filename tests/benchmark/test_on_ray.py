@@ -21,7 +21,7 @@ from prefrl.benchmark.runner import run_all
 from prefrl.benchmark.store import BenchmarkFolder
 from prefrl.benchmark.work import job_of, work
 from prefrl.errors import ConfigError
-from prefrl.runtime.role import StopSignal
+from prefrl.runtime.roles.role import StopSignal
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 

@@ -9,7 +9,7 @@ from prefrl.benchmark.on_slurm import SlurmExecutor
 from prefrl.benchmark.runner import run_all
 from prefrl.benchmark.store import BenchmarkFolder
 from prefrl.errors import ConfigError
-from prefrl.runtime.role import StopSignal
+from prefrl.runtime.roles.role import StopSignal
 
 
 def begun(path, **changes):

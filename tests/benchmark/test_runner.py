@@ -16,7 +16,7 @@ from prefrl.benchmark.executors import LocalExecutor, LocalTask
 from prefrl.benchmark.runner import run_all
 from prefrl.benchmark.store import BenchmarkFolder
 from prefrl.benchmark.work import COLUMNS
-from prefrl.runtime.role import StopSignal
+from prefrl.runtime.roles.role import StopSignal
 
 
 class Scripted(LocalExecutor):

@@ -6,7 +6,7 @@ from benchmark.suites import small_suite
 
 from prefrl.benchmark.store import BenchmarkFolder
 from prefrl.benchmark.work import COLUMNS, main, work
-from prefrl.runtime.role import StopSignal
+from prefrl.runtime.roles.role import StopSignal
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prefrl.core.comparisons import Answer
-from prefrl.core.labels import LabelEvent
+from prefrl.core.store.labels import LabelEvent
 
 ORDERS = ("left-right", "right-left")
 

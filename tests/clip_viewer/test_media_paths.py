@@ -6,7 +6,7 @@ import pytest
 from pages import PLAIN, serving
 
 from prefrl.core.store import LabelStore
-from prefrl.runtime.media import add_medium
+from prefrl.runtime.rundir.media import add_medium
 
 
 class Payload:

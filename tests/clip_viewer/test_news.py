@@ -4,8 +4,8 @@ import time
 import pytest
 
 from clip_viewer.news import RunNews
-from prefrl.runtime.role import Heartbeat
-from prefrl.runtime.supervisor import STOPPED
+from prefrl.runtime.roles.role import Heartbeat
+from prefrl.runtime.roles.supervisor import STOPPED
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from prefrl.commands.hub import OPENED, hub_of, path_of
 from prefrl.commands.page import PageConfig, open_page
 from prefrl.core.store import LabelStore
 from prefrl.runtime.own.folder import Chosen, make_folder
-from prefrl.runtime.presence import film_pixels
-from prefrl.runtime.role import is_taken, read_status
+from prefrl.runtime.people.presence import film_pixels
+from prefrl.runtime.roles.role import is_taken, read_status
 from prefrl.runtime.rundir import RunDirectory
 
 

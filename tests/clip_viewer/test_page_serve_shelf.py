@@ -18,11 +18,11 @@ from prefrl.commands import serve as serving
 from prefrl.commands.hub import HUB, find_runs, hub_above, hub_of, path_of
 from prefrl.commands.page import PageConfig, viewer_config
 from prefrl.core.comparisons import Answer, Query
-from prefrl.core.glance import glance
 from prefrl.core.store import LabelStore
-from prefrl.runtime.role import only_one
+from prefrl.core.store.glance import glance
+from prefrl.runtime.roles.role import only_one
+from prefrl.runtime.roles.supervisor import RoleCommand
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import RoleCommand
 
 ENDS_SLOWLY = """
 import pathlib, os, signal, sys, time

@@ -9,8 +9,8 @@ from pages import PLAIN, Study, Visitor, needs_chromium, wait_for
 
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
-from prefrl.runtime.media import add_medium
-from prefrl.runtime.role import Heartbeat
+from prefrl.runtime.roles.role import Heartbeat
+from prefrl.runtime.rundir.media import add_medium
 
 pytestmark = needs_chromium
 LEFT, RIGHT, TIE, SKIP = Answer

@@ -4,8 +4,8 @@ import pytest
 
 from clip_viewer.tally import Presence, Tally
 from prefrl.core.comparisons import Answer, Query
-from prefrl.core.labels import Submission
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import Submission
 from prefrl.errors import StoreError
 
 NOON = 1_700_000_000.0

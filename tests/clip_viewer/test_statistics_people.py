@@ -8,7 +8,7 @@ import pytest
 from simulated_people import a_study, some_people
 
 from clip_viewer.statistics import statistics
-from prefrl.core.labels import resolve
+from prefrl.core.store.labels import resolve
 
 SHARES = ("left_share", "tie_rate", "skip_rate", "self_consistency", "gold_error")
 SEEDS = range(6)

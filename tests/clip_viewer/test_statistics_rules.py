@@ -4,9 +4,9 @@ import pytest
 
 from clip_viewer.statistics import statistics
 from prefrl.core.comparisons import Answer, Query
-from prefrl.core.labels import LabelEvent, Submission
-from prefrl.core.marks import Mark
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import LabelEvent, Submission
+from prefrl.core.store.marks import Mark
 
 NOTHING = {"value": None, "low": None, "high": None, "n": 0}
 REPEATS = ("a left left", "b left right", "c tie left", "d skip left")

@@ -5,8 +5,8 @@ import pytest
 
 from clip_viewer.writer import Writer
 from prefrl.core.comparisons import Answer, Query
-from prefrl.core.labels import Submission
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import Submission
 from prefrl.errors import StoreError, StoreUnavailableError
 
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from prefrl.control.agent.agent import Agent, AgentConfig
-from prefrl.runtime.checkpoint import load_checkpoint
+from prefrl.runtime.rundir.checkpoint import load_checkpoint
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 SMALL = {"n_envs": 3, "batch_size": 24, "n_epochs": 2, "hidden": (16,)}

@@ -8,9 +8,9 @@ from prefrl import PreferenceCallback, PreferenceConfig, TrainConfig
 from prefrl.control.agent.agent import AgentConfig
 from prefrl.control.agent_role import AgentRole
 from prefrl.control.queries import QueryConfig
-from prefrl.runtime.checkpoint import load_checkpoint
-from prefrl.runtime.role import Heartbeat, StopSignal
+from prefrl.runtime.roles.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir.checkpoint import load_checkpoint
 
 
 @pytest.fixture

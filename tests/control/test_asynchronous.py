@@ -17,7 +17,7 @@ from prefrl.control.queries import QueryConfig
 from prefrl.control.replay import replay_run
 from prefrl.core.store import LabelStore
 from prefrl.errors import RoleError, RunDirectoryError
-from prefrl.runtime.role import read_status
+from prefrl.runtime.roles.role import read_status
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 pytestmark = pytest.mark.timeout(180)

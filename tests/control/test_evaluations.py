@@ -14,7 +14,7 @@ from prefrl.control.policies.kept import choose_policy
 from prefrl.control.queries import QueryConfig
 from prefrl.control.train import resume
 from prefrl.errors import ConfigError, RunDirectoryError
-from prefrl.runtime.checkpoint import load_checkpoint
+from prefrl.runtime.rundir.checkpoint import load_checkpoint
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 

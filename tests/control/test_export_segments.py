@@ -12,8 +12,8 @@ from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
-from prefrl.runtime.media import add_medium
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir.media import add_medium
 
 TRUE_REWARD = 1234.5
 

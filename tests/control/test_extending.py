@@ -25,7 +25,7 @@ from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
 from prefrl.report import write_report
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import latest_weights
+from prefrl.runtime.rundir.weights import latest_weights
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 DOT = "prefrl_envs:prefrl/MovingDot-v0"

@@ -20,8 +20,8 @@ from prefrl.control.queries import QueryConfig
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
-from prefrl.runtime.role import Heartbeat, read_status
-from prefrl.runtime.supervisor import RoleCommand
+from prefrl.runtime.roles.role import Heartbeat, read_status
+from prefrl.runtime.roles.supervisor import RoleCommand
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 LABELS = 24

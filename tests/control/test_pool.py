@@ -9,7 +9,7 @@ from control.toys import assert_same_segments, rollout
 from prefrl.control.pool import SegmentPool, SegmentReservoir
 from prefrl.control.queries import QueryConfig, segment_pool
 from prefrl.control.segments import Segment, SegmentSampler
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.rundir.checkpoint import load_checkpoint, save_checkpoint
 
 
 def segments(n, *, start=0, n_steps=2, episode_step=None):

@@ -9,12 +9,11 @@ import pytest
 from prefrl import PreferenceConfig, RunDirectory, TrainConfig
 from prefrl.control.config import config_as_json
 from prefrl.control.process import main
-from prefrl.core import sqlite
 from prefrl.core.disk import naming
-from prefrl.core.store import LabelStore
-from prefrl.runtime.role import only_one
-from prefrl.runtime.role_process import run_role
-from prefrl.runtime.supervisor import BAD_INPUT, GAVE_UP
+from prefrl.core.store import LabelStore, sqlite
+from prefrl.runtime.roles.role import only_one
+from prefrl.runtime.roles.role_process import run_role
+from prefrl.runtime.roles.supervisor import BAD_INPUT, GAVE_UP
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 
@@ -40,7 +39,7 @@ def test_a_config_of_another_release_is_bad_input(run):
 
 
 def test_a_role_that_another_process_has_is_given_up(run, monkeypatch, caplog):
-    monkeypatch.setattr("prefrl.runtime.role_process._PATIENCE", 0.2)
+    monkeypatch.setattr("prefrl.runtime.roles.role_process._PATIENCE", 0.2)
     with only_one(run, "labeller"):
         assert main(["labeller", str(run.root)]) == GAVE_UP
     assert "another process works on it as its labeller" in caplog.text

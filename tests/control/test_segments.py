@@ -5,7 +5,7 @@ import pytest
 from control.toys import assert_same_segments, rollout
 
 from prefrl.control.segments import SegmentSampler
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.rundir.checkpoint import load_checkpoint, save_checkpoint
 
 
 def seen(cut):

@@ -18,7 +18,7 @@ from prefrl.runtime.fitting import fit_once, weights_hash
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import LearnerConfig, Recent, RewardLearner
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import latest_weights, newest_version
+from prefrl.runtime.rundir.weights import latest_weights, newest_version
 
 
 @dataclass(frozen=True)

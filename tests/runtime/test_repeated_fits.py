@@ -10,9 +10,9 @@ from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
 from prefrl.core.trainer import FitConfig
 from prefrl.runtime.learner import LearnerConfig, RewardLearner
+from prefrl.runtime.people.strengths import Strength, judgements_of
 from prefrl.runtime.replay import replay_fits
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.strengths import Strength, judgements_of
 
 SHORT = dataclasses.replace(CONFIG, fit=FitConfig(max_steps=20, min_steps=5))
 

@@ -11,7 +11,7 @@ from torch import nn
 from prefrl.runtime.guard import GUARDED, Guard, sighting, watching_on
 from prefrl.runtime.partners import UsedReward
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.troubles import troubles_of
+from prefrl.runtime.rundir.troubles import troubles_of
 
 N_FEATURES = 10
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from prefrl.cli import main
 from prefrl.errors import ConfigError, MissingExtraError
-from prefrl.runtime.checkpoint import load_checkpoint
+from prefrl.runtime.rundir.checkpoint import load_checkpoint
 from prefrl.text.config import align_config_from_json, config_as_json
 from prefrl.text.methods.preference_losses import PairLossConfig
 from prefrl.text.nets.adapters import AdapterConfig

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from prefrl.cli import main
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
-from prefrl.runtime.checkpoint import load_checkpoint
 from prefrl.runtime.partners import Together
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import unsaved_of
+from prefrl.runtime.rundir.checkpoint import load_checkpoint
+from prefrl.runtime.rundir.saving import unsaved_of
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.methods.preference_losses import PairLossConfig
 from prefrl.text.nets.generate import SamplingConfig

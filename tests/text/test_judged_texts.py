@@ -20,7 +20,7 @@ from prefrl.runtime.judge.cache import Cache
 from prefrl.runtime.judge.config import JudgeConfig, Task, read_task, task_for, write_task
 from prefrl.runtime.judge.labeller import JudgeLabeller
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.versions import about_this_release
+from prefrl.runtime.rundir.versions import about_this_release
 from prefrl.text.config import align_config_from_json, config_as_json
 from prefrl.text.judging import LocalJudge, check_judge, chooser_for, responses_task
 from prefrl.text.nets.models import load_model

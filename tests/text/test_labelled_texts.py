@@ -11,7 +11,7 @@ from page_labeller import PageLabeller
 from prefrl.core.oracle import OracleConfig
 from prefrl.core.store import LabelStore
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import latest_weights
+from prefrl.runtime.rundir.weights import latest_weights
 from prefrl.text.gold import text_oracle
 from prefrl.text.responses import Responses
 

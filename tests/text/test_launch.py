@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from prefrl.runtime.role import read_status
+from prefrl.runtime.roles.role import read_status
 from prefrl.runtime.rundir import RunDirectory
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

@@ -8,7 +8,7 @@ import torch
 from launches import in_processes
 
 from prefrl.errors import ConfigError
-from prefrl.runtime.parallel import ALONE
+from prefrl.runtime.roles.parallel import ALONE
 from prefrl.text.methods.examples import BAD, GOOD, Example
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.methods.groups import GrpoConfig, RlooConfig

@@ -10,7 +10,7 @@ from prefrl.cli import main
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import publish_weights
+from prefrl.runtime.rundir.weights import publish_weights
 from prefrl.text.config import align_config_from_json, config_as_json
 from prefrl.text.nets.adapters import AdapterConfig
 from prefrl.text.nets.classifiers import load_classifiers

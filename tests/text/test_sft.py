@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from prefrl.cli import main
 from prefrl.errors import ConfigError, NotEnoughDataError, RoleError, RunDirectoryError
-from prefrl.runtime.role import only_one
+from prefrl.runtime.roles.role import only_one
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import unsaved_of
+from prefrl.runtime.rundir.saving import unsaved_of
 from prefrl.text.config import AlignConfig
 from prefrl.text.methods.finetune import FinetuneConfig, demonstration_loss
 from prefrl.text.nets.generate import SamplingConfig, sample_responses

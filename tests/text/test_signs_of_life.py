@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from prefrl.core.store import LabelStore
-from prefrl.runtime.role import Heartbeat
-from prefrl.runtime.weights import newest_version
+from prefrl.runtime.roles.role import Heartbeat
+from prefrl.runtime.rundir.weights import newest_version
 from prefrl.text.candidates import ResponsePool, ResponseSamples
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.presets import ALIGN_PRESETS

@@ -12,7 +12,7 @@ import torch
 
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import publish_weights
+from prefrl.runtime.rundir.weights import publish_weights
 from prefrl.text.config import config_as_json
 from prefrl.text.nets.models import load_model
 from prefrl.text.nets.reward_model import TextReward, TextRewardConfig

@@ -43,7 +43,7 @@ from prefrl.runtime.guard import GUARDED, Guard
 from prefrl.runtime.partners import Partners, Together, UsedReward
 from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tables import CsvTable, Metrics
+from prefrl.runtime.rundir.tables import CsvTable, Metrics
 
 __all__ = ["Metrics", "PreferenceCallback"]
 

@@ -16,8 +16,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from prefrl.control.agent.described import environment_for_films
 from prefrl.control.environments.making import records_for_films
 from prefrl.errors import ConfigError, PrefrlError, RoleError
+from prefrl.runtime.roles.supervisor import BAD_INPUT, GAVE_UP, last_line
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.supervisor import BAD_INPUT, GAVE_UP, last_line
 
 __all__ = ["People", "check_filmable"]
 

@@ -25,7 +25,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from prefrl.control.agent.replay_buffer import RelabelledReplayBuffer
-from prefrl.runtime.writing import as_npz, replace_file, sync_folder
+from prefrl.runtime.rundir.writing import as_npz, replace_file, sync_folder
 
 __all__ = ["ReplayFiles"]
 

@@ -17,16 +17,16 @@ from prefrl.control.agent.described import describe_script, own_nets
 from prefrl.control.agent.people import People, check_filmable
 from prefrl.control.agent.state import model_state, restore_model, save_policy
 from prefrl.errors import ConfigError, RunDirectoryError
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.learner import RewardLearner
-from prefrl.runtime.recent import newest_recent
-from prefrl.runtime.role import Heartbeat, only_one
+from prefrl.runtime.people.with_people import WithPeople
+from prefrl.runtime.roles.role import Heartbeat, only_one
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.saving import HAS_STOPPED, saving
-from prefrl.runtime.tables import read_rows
-from prefrl.runtime.troubles import tell_troubles
-from prefrl.runtime.versions import about_this_release
-from prefrl.runtime.with_people import WithPeople
+from prefrl.runtime.rundir.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.rundir.recent import newest_recent
+from prefrl.runtime.rundir.saving import HAS_STOPPED, saving
+from prefrl.runtime.rundir.tables import read_rows
+from prefrl.runtime.rundir.troubles import tell_troubles
+from prefrl.runtime.rundir.versions import about_this_release
 
 if TYPE_CHECKING:
     from prefrl.control.agent.callback import PreferenceCallback

@@ -26,7 +26,7 @@ from prefrl.control.films.renderer import FILM_SIZE
 from prefrl.control.films.report import draw_pairs
 from prefrl.core.disk import whole_file
 from prefrl.errors import PrefrlError
-from prefrl.runtime.role import die_with_parent
+from prefrl.runtime.roles.role import die_with_parent
 from prefrl.runtime.rundir import RunDirectory
 
 _LONGEST_FILM = 300  # steps

@@ -28,7 +28,7 @@ from prefrl.control.environments.journals import Journals, as_arrays
 from prefrl.control.environments.source import EnvConfig
 from prefrl.errors import ConfigError, FilmError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.writing import write_arrays
+from prefrl.runtime.rundir.writing import write_arrays
 
 __all__ = [
     "TRUSTED_GL",

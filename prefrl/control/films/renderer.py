@@ -12,10 +12,10 @@ from prefrl.control.films.games import Renderer
 from prefrl.control.films.sized import SizedRenderer
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
-from prefrl.core.labels import RENDERER
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import RENDERER
 from prefrl.errors import FilmError
-from prefrl.runtime.media import add_medium
+from prefrl.runtime.rundir.media import add_medium
 
 __all__ = ["FILM_SIZE", "FilmMaker"]
 

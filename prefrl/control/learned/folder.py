@@ -32,8 +32,8 @@ from prefrl.control.learned.to_label import check_has_agent
 from prefrl.control.reward.config import RewardNetConfig
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import Weights, latest_weights, newest_version
-from prefrl.runtime.writing import write_atomically
+from prefrl.runtime.rundir.weights import Weights, latest_weights, newest_version
+from prefrl.runtime.rundir.writing import write_atomically
 
 __all__ = [
     "RewardFile",

@@ -26,15 +26,15 @@ from prefrl.control.learned.reward import Reward, check_same_spaces_as, load_rew
 from prefrl.control.preferences import HasSpaces, PreferenceConfig, step_reward
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Comparison, Query
-from prefrl.core.labels import DATASET, resolve
 from prefrl.core.plugs import with_names
 from prefrl.core.store import LabelStore, Submission
+from prefrl.core.store.labels import DATASET, resolve
 from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
 from prefrl.runtime.learner import LearnerConfig
+from prefrl.runtime.people.strengths import judgement_of
+from prefrl.runtime.people.votes import majority
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.strengths import judgement_of
-from prefrl.runtime.votes import majority
-from prefrl.runtime.weights import Weights, latest_weights, newest_version, publish_weights
+from prefrl.runtime.rundir.weights import Weights, latest_weights, newest_version, publish_weights
 
 __all__ = ["Taken", "pairs_of_run", "take_along", "taken_reward", "with_taken"]
 

@@ -12,7 +12,7 @@ from prefrl.control.config import TrainConfig
 from prefrl.control.policies.evaluate import evaluate_as_configured
 from prefrl.control.policies.kept import keep_policy
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tables import CsvTable
+from prefrl.runtime.rundir.tables import CsvTable
 
 __all__ = ["Evaluations"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from prefrl.control.agent.agent import Agent
 from prefrl.errors import ConfigError, RunDirectoryError
-from prefrl.runtime.checkpoint import Checkpoint, whole_checkpoints
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tables import read_rows
-from prefrl.runtime.writing import sync_folder
+from prefrl.runtime.rundir.checkpoint import Checkpoint, whole_checkpoints
+from prefrl.runtime.rundir.tables import read_rows
+from prefrl.runtime.rundir.writing import sync_folder
 
 __all__ = ["KeptPolicy", "check_nets_of_run", "choose_policy", "keep_policy"]
 

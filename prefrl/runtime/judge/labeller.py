@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefrl.core.comparisons import Answer, Query
-from prefrl.core.labels import ORACLE, LabelEvent, Lease, Submission
 from prefrl.core.oracle import Oracle
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import ORACLE, LabelEvent, Lease, Submission
 from prefrl.errors import FilmError
 from prefrl.runtime.judge.asking import (
     Judge,

@@ -22,10 +22,10 @@ from prefrl.runtime.judge.cache import Cache
 from prefrl.runtime.judge.config import Task
 from prefrl.runtime.judge.labeller import JudgeLabeller
 from prefrl.runtime.judge.server import Server
-from prefrl.runtime.presence import Attendance
-from prefrl.runtime.role import Heartbeat, StopSignal
+from prefrl.runtime.people.presence import Attendance
+from prefrl.runtime.roles.role import Heartbeat, StopSignal
+from prefrl.runtime.roles.serving import serve
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.serving import serve
 
 __all__ = ["cache_of", "serve_judge", "try_judge"]
 

@@ -15,7 +15,7 @@ import json
 from typing import Any
 
 from prefrl.core.store import LabelStore
-from prefrl.core.verdicts import Ranking
+from prefrl.core.store.verdicts import Ranking
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.export import Export, Form, Row, export_answers
 from prefrl.runtime.own.folder import MADE_OF

@@ -16,11 +16,11 @@ from prefrl.core.bradley_terry import groups_of
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, RunDirectoryError
-from prefrl.runtime.media import add_file, add_medium
 from prefrl.runtime.own.drawing import draw_pairs, named_pairs
 from prefrl.runtime.own.films import find_films, look_at, with_length
 from prefrl.runtime.own.texts import read_texts
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir.media import add_file, add_medium
 
 __all__ = ["MADE_OF", "Chosen", "Kind", "Made", "is_own", "make_folder"]
 

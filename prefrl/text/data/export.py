@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prefrl.core.verdicts import Ranking
+from prefrl.core.store.verdicts import Ranking
 from prefrl.runtime.export import Export, Form, Row, export_answers
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.responses import Response, Responses

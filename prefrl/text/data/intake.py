@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prefrl.core.comparisons import Answer, Comparison, Query
-from prefrl.core.labels import DATASET
 from prefrl.core.store import LabelStore, Submission
+from prefrl.core.store.labels import DATASET
 from prefrl.errors import ConfigError
+from prefrl.runtime.people.strengths import Strength, keep_strengths
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.strengths import Strength, keep_strengths
 from prefrl.text.data.items import Items
 from prefrl.text.data.prompts import PromptText
 from prefrl.text.data.records import Preferences, Ranking

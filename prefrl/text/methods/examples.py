@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prefrl.core.comparisons import Judgement
-from prefrl.core.verdicts import wins_of
+from prefrl.core.store.verdicts import wins_of
 
 __all__ = [
     "BAD",

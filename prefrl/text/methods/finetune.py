@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from prefrl.errors import ConfigError, NotEnoughDataError
-from prefrl.runtime.parallel import ALONE, Workers
+from prefrl.runtime.roles.parallel import ALONE, Workers
 from prefrl.text.methods.adam import descend, make_adam
 from prefrl.text.nets.logprobs import collate, token_logprobs
 from prefrl.text.nets.policy import Policy

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from prefrl.errors import ConfigError
-from prefrl.runtime.parallel import ALONE, Workers
+from prefrl.runtime.roles.parallel import ALONE, Workers
 from prefrl.text.methods.adam import descend, make_adam
 from prefrl.text.methods.advantages import (
     adapted_kl_coef,

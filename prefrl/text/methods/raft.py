@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prefrl.errors import ConfigError, NonFiniteError
-from prefrl.runtime.parallel import ALONE, Workers
+from prefrl.runtime.roles.parallel import ALONE, Workers
 from prefrl.text.methods.finetune import FinetuneConfig, Finetuning, demonstration_loss
 from prefrl.text.nets.logprobs import collate
 from prefrl.text.nets.policy import Policy

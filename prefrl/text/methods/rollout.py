@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from prefrl.runtime.parallel import Workers
+from prefrl.runtime.roles.parallel import Workers
 from prefrl.text.nets.logprobs import Batch, collate
 from prefrl.text.nets.policy import Policy
 from prefrl.text.responses import Response

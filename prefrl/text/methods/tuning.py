@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from prefrl.errors import ConfigError, NotEnoughDataError
-from prefrl.runtime.parallel import ALONE, Workers
+from prefrl.runtime.roles.parallel import ALONE, Workers
 from prefrl.text.methods.examples import GOOD, Example
 from prefrl.text.methods.finetune import FinetuneConfig, Finetuning
 from prefrl.text.methods.preference_losses import (

@@ -14,8 +14,8 @@ from control.agent_runs import CASES, DOT, SMALL, Seen, agent, digest, go_on, to
 
 from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.errors import RunDirectoryError
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir.checkpoint import load_checkpoint, save_checkpoint
 
 
 def run(made, total, n_iterations=None):

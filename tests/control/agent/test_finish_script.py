@@ -24,7 +24,7 @@ from prefrl import (
 from prefrl.cli import main
 from prefrl.control.config import config_as_json
 from prefrl.errors import RoleError, RunDirectoryError
-from prefrl.runtime.role import only_one
+from prefrl.runtime.roles.role import only_one
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 CONFIG = PreferenceConfig(

@@ -18,9 +18,9 @@ from prefrl.core.store import LabelStore
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Apart, Patience
 from prefrl.runtime.questioner import Questioner
-from prefrl.runtime.recent import newest_recent, tidy_recent
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.weights import publish_weights
+from prefrl.runtime.rundir.recent import newest_recent, tidy_recent
+from prefrl.runtime.rundir.weights import publish_weights
 
 CONFIG = PreferenceConfig(refit_growth=0.5)
 

@@ -10,8 +10,8 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from prefrl import FitConfig, HideReward, PreferenceCallback, PreferenceConfig, QueryConfig
 from prefrl.errors import ConfigError
-from prefrl.runtime.tables import read_rows
-from prefrl.runtime.weights import latest_weights
+from prefrl.runtime.rundir.tables import read_rows
+from prefrl.runtime.rundir.weights import latest_weights
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 CONTINUOUS_DOT = "prefrl_envs:prefrl/MovingDotContinuous-v0"

@@ -29,8 +29,8 @@ from prefrl.cli import main
 from prefrl.commands.page import is_served
 from prefrl.control.agent import people
 from prefrl.errors import ConfigError, RoleError
-from prefrl.runtime.role import read_status
-from prefrl.runtime.weights import newest_version
+from prefrl.runtime.roles.role import read_status
+from prefrl.runtime.rundir.weights import newest_version
 
 pytestmark = pytest.mark.timeout(180)
 LABELS = 6

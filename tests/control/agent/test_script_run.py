@@ -26,9 +26,9 @@ from prefrl.cli import main
 from prefrl.control.config import config_from_json
 from prefrl.control.finish import load_run
 from prefrl.errors import RoleError, RunDirectoryError
-from prefrl.runtime.role import only_one
-from prefrl.runtime.tables import read_rows
-from prefrl.runtime.weights import latest_weights
+from prefrl.runtime.roles.role import only_one
+from prefrl.runtime.rundir.tables import read_rows
+from prefrl.runtime.rundir.weights import latest_weights
 
 CONFIG = PreferenceConfig(
     labels=24,

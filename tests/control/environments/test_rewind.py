@@ -11,7 +11,7 @@ from stable_baselines3.common.monitor import Monitor
 from prefrl.control.environments import rewind
 from prefrl.control.environments.guard import Guard
 from prefrl.control.environments.rewind import Rewind
-from prefrl.runtime.checkpoint import load_checkpoint, save_checkpoint
+from prefrl.runtime.rundir.checkpoint import load_checkpoint, save_checkpoint
 
 
 def through_a_checkpoint(snapshot, folder):

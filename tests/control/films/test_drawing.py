@@ -110,7 +110,7 @@ import json, sys
 from pathlib import Path
 from prefrl import train
 from prefrl.control.config import config_from_json
-from prefrl.runtime.role import read_status
+from prefrl.runtime.roles.role import read_status
 from prefrl.runtime.rundir import RunDirectory
 
 KINDS = ("libLLVM", "libEGL", "libOSMesa", "libGL", "libtorch")

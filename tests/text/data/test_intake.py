@@ -107,7 +107,8 @@ def test_no_labeller_ever_finds_what_data_has_answered(tmp_path, monkeypatch):
     n_open = []
     with LabelStore(tmp_path / "labels.db") as store, LabelStore(tmp_path / "labels.db") as other:
         monkeypatch.setattr(
-            "prefrl.core.database.fail_point", lambda point: n_open.append(other.counts().open)
+            "prefrl.core.store.database.fail_point",
+            lambda point: n_open.append(other.counts().open),
         )
         take_in(items_of(rankings), Responses(), store)
         assert store.counts().answered == 1200

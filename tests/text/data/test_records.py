@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from prefrl.cli import main
 from prefrl.errors import ConfigError
-from prefrl.runtime.checkpoint import load_checkpoint
+from prefrl.runtime.rundir.checkpoint import load_checkpoint
 from prefrl.text.data.intake import check_usable
 from prefrl.text.data.records import Labelled, Preferences, Ranking, read_preferences
 from prefrl.text.presets import ALIGN_PRESETS

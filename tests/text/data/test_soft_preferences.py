@@ -10,7 +10,7 @@ import torch
 from prefrl.core.examples import examples_of
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
-from prefrl.runtime.strengths import judgements_of, strengths_of
+from prefrl.runtime.people.strengths import judgements_of, strengths_of
 from prefrl.text.config import align_config_from_json, config_as_json
 from prefrl.text.data.demonstrations import read_demonstrations
 from prefrl.text.data.forms import DataConfig

@@ -1,0 +1,139 @@
+"""The database under the label store: opened safely, brought up to date, its errors made ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from prefrl.core.store import schema
+from prefrl.core.store.postgres import open_postgres
+from prefrl.core.store.sqlite import back_up, look_through, open_sqlite, without_foreign_keys
+from prefrl.errors import StoreError, StoreUnavailableError
+from prefrl.failpoints import fail_point
+
+__all__ = ["Database"]
+
+
+class Database:
+    """An SQLite file or a PostgreSQL database with the tables of this release.
+
+    A store that an older release made is brought up to date, after a backup beside the file.
+
+    Args:
+        place: Path or URL, as ``LabelStore`` takes it.
+
+    Raises:
+        StoreError: If it cannot be opened safely, holds something else, or is too new. Every method
+            raises it when the database refuses.
+    """
+
+    def __init__(self, place: str) -> None:
+        is_postgres = place.startswith(("postgresql:", "postgresql+"))
+        self._reader, self._writer = (open_postgres if is_postgres else open_sqlite)(place)
+        self._name = str(self._reader.url.database)
+        self._closed = False
+        try:
+            self._bring_up_to_date()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._closed = True
+        self._reader.dispose()
+
+    @contextmanager
+    def transaction(self, *, write: bool = False) -> Iterator[Connection]:
+        """All of what is done inside of it happens, or nothing does.
+
+        Args:
+            write: Whether it writes. Writers come one after the other.
+        """
+        if self._closed:
+            raise StoreError("expected an open label store, got one that was closed; open it anew.")
+        with self._errors_as_ours(), (self._writer if write else self._reader).begin() as opened:
+            yield opened
+            if write:
+                fail_point("store:before-commit")
+        if write:
+            fail_point("store:after-commit")
+
+    def rows(self, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
+        """All rows at once: in SQLite an open cursor would hold up whoever commits."""
+        with self.transaction() as connection:
+            return connection.execute(statement).all()
+
+    def back_up(self, path: Path) -> None:
+        """Copies an SQLite database as it is at one moment; see ``core.store.sqlite``."""
+        if self._reader.dialect.name != "sqlite":
+            raise StoreError(
+                f"expected a label store in SQLite to back up, got one in PostgreSQL, "
+                f"{self._name}; use pg_dump, or export_jsonl."
+            )
+        with self._errors_as_ours():
+            back_up(self._reader, path)
+
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with its file; PostgreSQL looks after its own."""
+        if self._reader.dialect.name != "sqlite":
+            return []
+        return look_through(self._reader, thoroughly=True)
+
+    def _bring_up_to_date(self) -> None:
+        with self.transaction() as connection:
+            found = schema.revision(connection)
+        if found is None:
+            with self.transaction(write=True) as connection:
+                found = schema.revision(connection)  # another process may have been faster
+                if found is None:
+                    schema.create(connection)
+                    return
+        if found != schema.HEAD:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        from prefrl.core.store.migrations import (
+            upgrade,  # Alembic takes its time, and is rarely needed
+        )
+
+        with self._errors_as_ours(), self._writer.connect() as connection:
+            with self._begun_to_migrate(connection):
+                found = schema.revision(connection)
+                if found is None or found == schema.HEAD:
+                    return
+                self._keep(found)
+                upgrade(connection, found)
+                schema.stamp(connection)
+
+    @contextmanager
+    def _begun_to_migrate(self, connection: Connection) -> Iterator[None]:
+        is_sqlite = connection.dialect.name == "sqlite"
+        with without_foreign_keys(connection) if is_sqlite else connection.begin():
+            yield
+
+    def _keep(self, found: str) -> None:
+        """Backs an SQLite file up; whoever holds the write lock sees what others will see."""
+        path = Path(self._name)
+        if self._reader.dialect.name == "sqlite" and path.is_file():
+            back_up(self._reader, path.with_name(f"{path.name}.version-{int(found)}"))
+
+    @contextmanager
+    def _errors_as_ours(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise StoreUnavailableError(
+                f"the label store at {self._name} refused: {str(error.orig).strip()}; nothing of "
+                "this was stored. Look for a full disk or another program that holds the store."
+            ) from error
+        except sa.exc.TimeoutError as error:
+            raise StoreUnavailableError(
+                f"the label store at {self._name} has no connection to spare: {error}; use fewer "
+                "threads."
+            ) from error

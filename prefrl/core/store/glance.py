@@ -1,0 +1,36 @@
+"""A look at a label store of an SQLite file that changes nothing: not even its release's format."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+from prefrl.core.store.labels import Counts, is_person
+
+__all__ = ["glance"]
+
+_COUNTS = "SELECT state, count(*) FROM query GROUP BY state"
+_ANNOTATORS = "SELECT DISTINCT annotator_id FROM current_label WHERE answer IS NOT NULL"
+
+
+def glance(path: Path) -> tuple[Counts, int] | None:
+    """How many queries there are, and how many people have answered any.
+
+    Opening a ``LabelStore`` checks it and brings it up to date. This is for a list of many of them.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        None if it is no store that can be read now: its next writer has to mend it first, say.
+    """
+    place = f"{path.absolute().as_uri()}?mode=ro"
+    n = {"answered": 0, "skipped": 0, "open": 0}
+    try:
+        with contextlib.closing(sqlite3.connect(place, uri=True, timeout=1.0)) as connection:
+            n.update(connection.execute(_COUNTS).fetchall())
+            names = [name for (name,) in connection.execute(_ANNOTATORS).fetchall()]
+        return Counts(queries=sum(n.values()), **n), sum(map(is_person, names))
+    except (sqlite3.Error, TypeError):
+        return None

@@ -1,0 +1,218 @@
+"""What people say of a query beside their answer.
+
+A flag: something is wrong with it. Gold: its answer is so sure that others are judged by it. Fast:
+an answer was given before what was shown could be seen once. Strength: how much better a side is.
+Reason: why an answer was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from prefrl.core.comparisons import Answer
+from prefrl.core.store.database import Database
+from prefrl.core.store.labels import Submission, check_text
+from prefrl.core.store.schema import EVENT, MARK, QUERY
+from prefrl.errors import StoreError, SubmissionConflictError
+
+__all__ = ["Mark", "Marks", "add_mark"]
+
+_VALUES = {
+    "flag": ("raised", "lowered"),
+    "gold": ("left", "right", "tie", "none"),
+    "fast": ("given",),
+    "strength": ("slightly", "clearly"),
+    "reason": ("given",),
+}
+_WHY = ": "  # between what a mark is and why
+_SAY_WHY = ("flag", "reason")
+# After the submission key of the answer.
+_FAST, _STRENGTH, _REASON = "/fast", "/strength", "/reason"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One mark, made by one person. Like answers, marks are only ever added."""
+
+    query_id: str
+    """What it is about."""
+    annotator_id: str
+    """Who made it."""
+    kind: str
+    """"flag", "gold", "fast", "strength" or "reason"."""
+    value: str
+    """Of a flag: raised or lowered. Of a gold pair: the answer that is right, or none any more."""
+    made_at: float
+    """When it was stored, in seconds since 1970."""
+    why: str = ""
+    """Of a flag: what is wrong. Of a reason: itself. In the words of whoever made the mark."""
+
+
+class Marks:
+    """Flags and fast answers, which each person has of their own, and gold pairs, which all share.
+
+    Args:
+        database: Of the store.
+        clock: Gives the seconds since 1970.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def add(
+        self,
+        query_id: str,
+        annotator_id: str,
+        kind: str,
+        value: str,
+        *,
+        submission_key: str,
+        why: str = "",
+    ) -> None:
+        """Adds a mark; when this returns, it is on disk. The same key again changes nothing.
+
+        Raises:
+            ValueError: If there is no such kind of mark, or a text cannot be stored.
+            StoreError: If there is no such query.
+            SubmissionConflictError: If the key was used for another mark.
+        """
+        value = f"{value}{_WHY}{why}" if why else value
+        row = {"query_id": query_id, "annotator_id": annotator_id, "kind": kind, "value": value}
+        about = {"submission_key": submission_key, "made_at": self._clock()}
+        with self._database.transaction(write=True) as connection:
+            add_mark(connection, row | about)
+
+    def add_fast(self, query_id: str, annotator_id: str, *, answer_key: str) -> None:
+        """Says that an answer, by its submission key, was given too fast to have been seen."""
+        self.add(query_id, annotator_id, "fast", "given", submission_key=answer_key + _FAST)
+
+    def add_reason(self, query_id: str, annotator_id: str, why: str, *, answer_key: str) -> None:
+        """Says why an answer, by its submission key, was given."""
+        self.add(
+            query_id, annotator_id, "reason", "given", submission_key=answer_key + _REASON, why=why
+        )
+
+    def reasons(self) -> dict[str, str]:
+        """Why answers were given, by their submission keys, where that was said."""
+        rows = self._database.rows(sa.select(MARK).where(MARK.c.kind == "reason"))
+        return {row.submission_key.removesuffix(_REASON): _as_mark(row).why for row in rows}
+
+    def fast(self) -> frozenset[str]:
+        """The submission keys of the answers that were given too fast."""
+        rows = self._database.rows(sa.select(MARK.c.submission_key).where(MARK.c.kind == "fast"))
+        return frozenset(row.submission_key.removesuffix(_FAST) for row in rows)
+
+    def add_strength(
+        self, query_id: str, annotator_id: str, strength: str, *, answer_key: str
+    ) -> None:
+        """Says how much better a side is, "slightly" or "clearly", by the answer's submission key.
+
+        It comes before the answer, so that whoever reads the answer knows.
+        """
+        key = answer_key + _STRENGTH
+        self.add(query_id, annotator_id, "strength", strength, submission_key=key)
+
+    def add_strengths(
+        self, connection: Connection, answers: Iterable[Submission], strengths: Mapping[str, str]
+    ) -> None:
+        """Says it of answers that come in the same transaction, before them.
+
+        Args:
+            connection: In a transaction that writes.
+            answers: Answers.
+            strengths: How much better a side is, by the submission key of the answer. What is said
+                of others is left out.
+        """
+        for given in answers:
+            if strength := strengths.get(given.submission_key):
+                row = {
+                    "query_id": given.query_id,
+                    "annotator_id": given.annotator_id,
+                    "kind": "strength",
+                    "value": strength,
+                    "made_at": self._clock(),
+                    "submission_key": given.submission_key + _STRENGTH,
+                }
+                add_mark(connection, row)
+
+    def strengths(self, *, since: int = 0, until: int | None = None) -> dict[int, str]:
+        """How much better a side was said to be, by the id of the answer's event.
+
+        Args:
+            since: Only of events after this one.
+            until: Only of events up to this one; None if of all.
+        """
+        key = EVENT.c.submission_key + _STRENGTH
+        found = (
+            sa.select(EVENT.c.id, MARK.c.value)
+            .join(EVENT, MARK.c.submission_key == key)
+            .where(MARK.c.kind == "strength", EVENT.c.id > since)
+        )
+        if until is not None:
+            found = found.where(EVENT.c.id <= until)
+        return {row.id: row.value for row in self._database.rows(found)}
+
+    def flags(self, queries: Collection[str] | None = None) -> list[Mark]:
+        """The flags that are raised, the newest last; those on some queries, or on all if None."""
+        newest = self._newest("flag", MARK.c.annotator_id, queries=queries)
+        return [mark for mark in newest if mark.value == "raised"]
+
+    def gold(self) -> dict[str, Answer]:
+        """The right answers to the gold pairs, by query."""
+        return {mark.query_id: Answer(mark.value) for mark in self.gold_marks()}
+
+    def gold_marks(self, queries: Collection[str] | None = None) -> list[Mark]:
+        """The marks that say so; those on some queries, or on all if None."""
+        return [mark for mark in self._newest("gold", queries=queries) if mark.value != "none"]
+
+    def _newest(
+        self, kind: str, *per: sa.ColumnElement[str], queries: Collection[str] | None = None
+    ) -> list[Mark]:
+        newest = (
+            sa.select(sa.func.max(MARK.c.id))
+            .where(MARK.c.kind == kind)
+            .group_by(MARK.c.query_id, *per)
+        )
+        if queries is not None:
+            newest = newest.where(MARK.c.query_id.in_(queries))
+        rows = self._database.rows(sa.select(MARK).where(MARK.c.id.in_(newest)).order_by(MARK.c.id))
+        return [_as_mark(row) for row in rows]
+
+
+def _as_mark(row: sa.Row[Any]) -> Mark:
+    value, _, why = row.value.partition(_WHY)
+    return Mark(row.query_id, row.annotator_id, row.kind, value, row.made_at, why)
+
+
+def add_mark(connection: Connection, row: Mapping[str, Any], where: str = "") -> None:
+    """Adds a mark whose key is new.
+
+    Args:
+        connection: In a transaction that writes.
+        row: All fields of ``Mark``, and the submission key.
+        where: What a complaint begins with.
+    """
+    value, _, why = row["value"].partition(_WHY)
+    if value not in _VALUES.get(row["kind"], ()) or (why and row["kind"] not in _SAY_WHY):
+        raise ValueError(
+            f"{where}expected a mark of {_VALUES}, got {row['kind']} {row['value']!r}."
+        )
+    check_text(row["query_id"], row["annotator_id"], row["submission_key"], why)
+    there = sa.select(MARK).where(MARK.c.submission_key == row["submission_key"])
+    if first := connection.execute(there).first():
+        if any(first._mapping[name] != row[name] for name in row if name != "made_at"):
+            raise SubmissionConflictError(
+                f"{where}submission key {row['submission_key']!r} was used for another mark; make "
+                "a new key for each."
+            )
+        return
+    if not connection.execute(sa.select(QUERY.c.id).where(QUERY.c.id == row["query_id"])).first():
+        raise StoreError(f"{where}expected a query of this store, got {row['query_id']!r}.")
+    newest = connection.execute(sa.select(sa.func.max(MARK.c.id))).scalar() or 0
+    connection.execute(MARK.insert().values(id=newest + 1, **row))

@@ -1,0 +1,81 @@
+"""Which film or text shows an item: the store knows, so that nothing unreadable is handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from prefrl.core.comparisons import Query
+from prefrl.core.store.database import Database
+from prefrl.core.store.labels import check_text
+from prefrl.core.store.leases import IS_OPEN, IS_READY, URGENCY
+from prefrl.core.store.ledger import as_query, by_column
+from prefrl.core.store.schema import MEDIUM, QUERY
+
+__all__ = ["SUFFIXES", "Media", "Medium"]
+
+SUFFIXES = {"video/webm": ".webm", "video/mp4": ".mp4", "application/json": ".json"}
+"""How the files end of what can be shown, by type."""
+
+
+@dataclass(frozen=True)
+class Medium:
+    """What shows an item."""
+
+    media_id: str
+    """Name of its content, from the content alone."""
+    media_type: str
+    """As in ``video/webm``."""
+
+
+class Media:
+    """The media of items. The files themselves are beside the store, and written before.
+
+    Args:
+        database: Of the store.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, item_id: str, media_id: str, media_type: str) -> None:
+        """Says what shows an item from now on. The file must be on disk already."""
+        check_text(item_id, media_id, media_type)
+        row = {"item_id": item_id, "media_id": media_id, "media_type": media_type}
+        with self._database.transaction(write=True) as connection:
+            connection.execute(MEDIUM.delete().where(MEDIUM.c.item_id == item_id))
+            connection.execute(MEDIUM.insert().values(row))
+
+    def forget(self, media_id: str) -> int:
+        """Says that a medium is lost: its items are missing one again; how many they are."""
+        with self._database.transaction(write=True) as connection:
+            lost = connection.execute(MEDIUM.delete().where(MEDIUM.c.media_id == media_id))
+            return lost.rowcount
+
+    def of(self, item_ids: Iterable[str]) -> dict[str, Medium]:
+        """The media of items, by item; those that have none are left out."""
+        with self._database.transaction() as connection:
+            rows = by_column(connection, MEDIUM.c.item_id, list(item_ids))
+            return {row.item_id: Medium(row.media_id, row.media_type) for row in rows}
+
+    def type_of(self, media_id: str) -> str | None:
+        """The type of a medium; None if no item has it."""
+        found = sa.select(MEDIUM.c.media_type).where(MEDIUM.c.media_id == media_id).limit(1)
+        rows = self._database.rows(found)
+        return str(rows[0].media_type) if rows else None
+
+    def missing(self, n: int) -> list[Query]:
+        """Of the n most urgent open queries, those with an item that nothing shows yet."""
+        urgent = sa.select(QUERY).where(IS_OPEN).order_by(*URGENCY).limit(n).subquery()
+        shown = sa.select(MEDIUM.c.item_id)
+        is_ready = urgent.c.left_item.in_(shown) & urgent.c.right_item.in_(shown)
+        order = (urgent.c.priority.desc(), urgent.c.created_at, urgent.c.id)
+        rows = self._database.rows(sa.select(urgent).where(~is_ready).order_by(*order))
+        return [as_query(row) for row in rows]
+
+    def n_ready(self) -> int:
+        """How many open queries can be shown."""
+        ready = sa.select(sa.func.count()).select_from(QUERY).where(IS_OPEN, IS_READY)
+        return int(self._database.rows(ready)[0][0])

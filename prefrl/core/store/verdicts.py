@@ -1,0 +1,141 @@
+"""What the answers of a label store come to: a verdict on each query, and the ranks of groups.
+
+A query that several annotators answered has the verdict that most of them gave; their skips are no
+votes, and where two verdicts have as many votes there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from prefrl.core.comparisons import Answer, Comparison, Judgement
+from prefrl.core.store.reader import LabelReader
+from prefrl.errors import ConfigError, NotEnoughDataError
+
+__all__ = ["Ranking", "Verdicts", "decided", "rankings_of", "verdicts_of", "wins_of"]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the answers come to."""
+
+    comparisons: tuple[Comparison, ...]
+    """One for each query that has a verdict, none of them a skip, in the order of the answers."""
+    n_skipped: int
+    """Queries that were skipped by all who answered."""
+    n_drawn: int
+    """Queries on which annotators differ, as many for one verdict as for another."""
+    n_unanswered: int
+    """Queries without a current answer."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Items from the best to the worst; a pair is a ranking of two."""
+
+    name: str
+    """Of its group; of a pair, the id of the query."""
+    items: tuple[str, ...]
+    """Ids of K items. Their order tells nothing."""
+    ranks: tuple[int, ...]
+    """One more than how many are better: 1 is the best, and equal ones are ties."""
+
+
+def verdicts_of(store: LabelReader, *, annotator: str | None = None) -> Verdicts:
+    """The verdict on each query: of most annotators, or of one.
+
+    Args:
+        store: Where the answers are.
+        annotator: Whose answers count alone; None counts all.
+
+    Raises:
+        ConfigError: If an annotator is named who has given no answer.
+        NotEnoughDataError: If there are no answers.
+    """
+    names = store.annotators()
+    if not names:
+        raise NotEnoughDataError(
+            "expected answers in the label store, found none; label some pairs first."
+        )
+    if annotator is not None and annotator not in names:
+        raise ConfigError(f"expected annotator to be one of {', '.join(names)}, got {annotator!r}.")
+    answers: dict[str, list[Comparison]] = {}
+    for _, comparison in store.comparisons(annotator=annotator):
+        answers.setdefault(comparison.query.id, []).append(comparison)
+    found, n_skipped, n_drawn = list[Comparison](), 0, 0
+    for given in answers.values():
+        votes = Counter(c.answer for c in given if c.answer is not Answer.SKIP).most_common(2)
+        if not votes:
+            n_skipped += 1
+        elif len(votes) == 2 and votes[0][1] == votes[1][1]:
+            n_drawn += 1
+        else:
+            found.append(Comparison(given[0].query, votes[0][0]))
+    n_unanswered = store.counts().queries - len(answers)
+    return Verdicts(tuple(found), n_skipped, n_drawn, n_unanswered)
+
+
+def rankings_of(comparisons: Iterable[Comparison]) -> tuple[list[Ranking], int]:
+    """Pairs and groups as rankings.
+
+    A group whose verdicts make no order, as one is missing or they contradict each other, becomes
+    the rankings of its pairs, so that nothing is added and nothing lost.
+
+    Args:
+        comparisons: One for each query, none of them a skip.
+
+    Returns:
+        The rankings, and how many groups became pairs.
+    """
+    groups: dict[tuple[bool, str], list[Comparison]] = {}
+    for comparison in comparisons:
+        query = comparison.query
+        key = (query.group is not None, query.group or query.id)
+        groups.setdefault(key, []).append(comparison)
+    rankings, n_broken = list[Ranking](), 0
+    for (_, name), group in groups.items():
+        whole = _ranking(name, group)
+        if whole is not None:
+            rankings.append(whole)
+            continue
+        n_broken += 1
+        rankings += filter(None, (_ranking(c.query.id, [c]) for c in group))
+    return rankings, n_broken
+
+
+def _ranking(name: str, group: Sequence[Comparison]) -> Ranking | None:
+    """What the verdicts on all pairs of K items come to; None if they make no order."""
+    items = sorted({item for c in group for item in (c.query.left, c.query.right)})
+    if len({frozenset((c.query.left, c.query.right)) for c in group}) < math.comb(len(items), 2):
+        return None
+    n_better = Counter(worse for _, _, worse in decided(group))
+    ranks = {item: 1 + n_better[item] for item in items}
+    for c in group:
+        left, right = ranks[c.query.left], ranks[c.query.right]
+        if c.preference != (0.5 if left == right else float(left < right)):
+            return None
+    return Ranking(name, tuple(items), tuple(ranks.values()))
+
+
+def decided(comparisons: Iterable[Judgement]) -> Iterator[tuple[str, str, str]]:
+    """Of each comparison that prefers an item: the query's id, the better item, the worse one."""
+    for c in comparisons:
+        if c.preference is None or c.preference == 0.5:
+            continue
+        if c.preference > 0.5:
+            yield c.query.id, c.query.left, c.query.right
+        else:
+            yield c.query.id, c.query.right, c.query.left
+
+
+def wins_of(comparisons: Iterable[Judgement]) -> dict[str, int]:
+    """How many more comparisons each item has won than lost; a tie is neither."""
+    comparisons = list(comparisons)
+    wins = {item: 0 for c in comparisons for item in (c.query.left, c.query.right)}
+    for _, better, worse in decided(comparisons):
+        wins[better] += 1
+        wins[worse] -= 1
+    return wins

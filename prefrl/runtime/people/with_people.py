@@ -1,0 +1,59 @@
+"""The agent's partners where people answer and the reward is learned in the agent's process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from prefrl.core.store import LabelStore
+from prefrl.runtime.learner import RewardLearner
+from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Samples, Together, UsedReward
+from prefrl.runtime.people.pace import Pace
+from prefrl.runtime.questioner import Questioner
+
+__all__ = ["WithPeople"]
+
+_SECONDS_BETWEEN_LOOKS = 0.25
+
+
+class WithPeople(Together):
+    """Waits while too much is unanswered, as ``Apart`` does, and fits meanwhile what is due.
+
+    Args:
+        learner: Fits the very net that the agent's loop scores with.
+        questioner: Knows what was asked.
+        samples: What the agent did lately.
+        store: Where people's answers go.
+        max_unanswered: Queries without an answer beyond which the agent waits. Before the first fit
+            it waits for any answer: without a reward it learns nothing.
+        waiting: Called at each update, and a few times a second while it waits, with what it waits
+            for; None where it goes on.
+    """
+
+    def __init__(
+        self,
+        learner: RewardLearner,
+        questioner: Questioner,
+        samples: Samples,
+        *,
+        store: LabelStore,
+        max_unanswered: int,
+        waiting: Callable[[str | None], None],
+    ) -> None:
+        super().__init__(None, learner, questioner, samples, keeps_samples=True)
+        self.pace = self._pace = Pace(store)
+        self._store = store
+        self._max_unanswered = max_unanswered
+        self._waiting = waiting
+
+    def update(self, run_steps: int, *, asked: bool) -> UsedReward:
+        """Fits what is due, and waits for people if it has to."""
+        self._waiting(None)
+        used = super().update(run_steps, asked=asked)
+        most = self._pace.bound(self._max_unanswered)
+        while self._store.counts().open > (most if used.version else 0):
+            self._waiting(WAITING_FOR_ANSWERS)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            used = self._fit(run_steps)
+        self._pace.go_on()
+        return used

@@ -1,0 +1,207 @@
+"""What every role's process does beside its work: it says how it is, and it stops when told to."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefrl.core.disk import in_words
+from prefrl.errors import RoleError, RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir.writing import replace_file
+
+__all__ = [
+    "Heartbeat",
+    "RoleStatus",
+    "StopSignal",
+    "die_with_parent",
+    "is_taken",
+    "only_one",
+    "read_status",
+]
+
+_SECONDS_BETWEEN_BEATS = 0.5
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class RoleStatus:
+    """What a role said of itself last."""
+
+    role: str
+    """Its name."""
+    pid: int
+    """Its process."""
+    state: str
+    """What it is doing, in a word or two."""
+    beat_at: float
+    """When it said so, in seconds since 1970."""
+    started_at: float
+    """When its process began."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """Its own numbers."""
+
+
+class Heartbeat:
+    """Tells whoever asks what a role is doing: ``status/ROLE.json``, at most twice a second.
+
+    Args:
+        run: Of which run.
+        role: Its name.
+        tell: Is told as well, where somebody listens in the same process.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        role: str,
+        *,
+        tell: Callable[[RoleStatus], None] = lambda status: None,
+    ) -> None:
+        self._tell = tell
+        self._path = run.status / f"{role}.json"
+        self._role = role
+        self._started_at = time.time()
+        self._next = 0.0
+        self._state = ""
+        self._about: dict[str, Any] = {}
+
+    def beat(self, state: str | None = None, **about: Any) -> None:
+        """Says that the role lives.
+
+        Args:
+            state: What it is doing, if that has changed.
+            about: Numbers to show; those that are not given stay.
+        """
+        self._about |= about
+        now = time.monotonic()
+        if (state is None or state == self._state) and now < self._next:
+            return
+        self._state = state or self._state
+        self._next = now + _SECONDS_BETWEEN_BEATS
+        status = RoleStatus(
+            self._role, os.getpid(), self._state, time.time(), self._started_at, self._about
+        )
+        self._tell(status)
+        content = json.dumps(asdict(status)).encode()
+        with contextlib.suppress(OSError):  # on a full disk the work matters more than the news
+            replace_file(self._path, content, point="status", forced=False)
+
+
+def read_status(run: RunDirectory, role: str) -> RoleStatus | None:
+    """What a role said of itself last; None if it never did."""
+    try:
+        return RoleStatus(**json.loads((run.status / f"{role}.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+class StopSignal:
+    """Notes SIGTERM and SIGINT; the loop that holds it looks at ``requested`` when it can stop.
+
+    Use it as a context manager: afterwards the signals mean what they did. They come to the main
+    thread alone, so in another one it notes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.requested_at: float | None = None
+        """When it came, by the monotonic clock; None while it has not."""
+        self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop."""
+        return self.requested_at is not None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it came; 0 while it has not."""
+        return 0.0 if self.requested_at is None else time.monotonic() - self.requested_at
+
+    def __enter__(self) -> StopSignal:
+        is_main = threading.current_thread() is threading.main_thread()
+        for which in (signal.SIGTERM, signal.SIGINT) if is_main else ():
+            before = self._before[which] = signal.signal(which, self._note)
+            around = getattr(before, "__self__", None)
+            if isinstance(around, StopSignal) and around.requested:  # it came a moment before
+                self.requested_at = around.requested_at
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for which, handler in self._before.items():
+            signal.signal(which, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt  # a second Ctrl-C means: at once
+        self.requested_at = time.monotonic()
+
+
+def die_with_parent(parent: int) -> None:
+    """Asks the system for a SIGTERM when the supervisor is gone (Linux; elsewhere nothing).
+
+    Args:
+        parent: The supervisor's process id.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before we asked
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def is_taken(run: RunDirectory, role: str) -> bool:
+    """Whether a process has a role of a run at this moment."""
+    try:
+        with only_one(run, role):
+            return False
+    except RoleError:
+        return True
+
+
+@contextlib.contextmanager
+def only_one(
+    run: RunDirectory, role: str, *, patience: float = 0.0, stop: StopSignal | None = None
+) -> Iterator[None]:
+    """Holds a role of a run, so that no two processes have the same one.
+
+    The lock is the system's: it goes with the process, however that ends.
+
+    Args:
+        run: Which run.
+        role: Its name.
+        patience: Seconds to wait for a process that is about to end; ``math.inf`` to stand by.
+        stop: Ends the wait.
+
+    Raises:
+        RoleError: If another process holds it.
+    """
+    path: Path = run.locks / role
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise RunDirectoryError(in_words(error)) from error
+    with file:
+        until = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= until or (stop is not None and stop.requested):
+                    raise RoleError(
+                        f"expected {run.root} to be idle, but another process works on it as its "
+                        f"{role}; wait for it, or stop it: prefrl status {run.root}"
+                    ) from error
+                time.sleep(0.1)
+        yield

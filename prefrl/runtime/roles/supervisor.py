@@ -1,0 +1,312 @@
+"""The supervisor: starts a process per role, watches them, starts them again, stops them.
+
+It knows of a role only how to start it and what it says of itself in the run directory. A role that
+dies is started again, after a pause that grows while it gets nowhere. A role that ends with exit
+code 2 has said what is wrong with the input: that does not change by trying again. Without a role
+that is not essential the others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from prefrl.core.disk import in_words, is_full
+from prefrl.errors import RoleError, RunDirectoryError
+from prefrl.runtime.roles.ahead import ProcessAhead, begin_prepared
+from prefrl.runtime.roles.role import read_status
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["BAD_INPUT", "GAVE_UP", "STOPPED", "RoleCommand", "Supervisor", "last_line"]
+
+BAD_INPUT = 2
+"""Exit code of a role whose input is wrong."""
+GAVE_UP = 3
+"""Exit code of a role that cannot go on, whatever is tried."""
+STOPPED = 4
+"""Exit code of a role that was told to stop before its work was done, and has saved it."""
+
+_log = logging.getLogger(__name__)
+_SECONDS_OF_SILENCE = 300.0
+_SECONDS_TO_STOP = 25.0
+_LONGEST_PAUSE = 10.0
+_LONGEST_PAUSE_WITHOUT = 60.0  # of a role that the others can do without
+_MOST_CRASHES = 6  # one after the other, none of which lived long enough to do anything
+_SECONDS_OF_A_LIFE = 20.0
+_MOST_SILENCES = 3  # one after the other, between which nothing was saved
+_STAMP = re.compile(r"^[-\d]+ [:,\d]+ [A-Z]+ ")  # what logging puts before a message
+
+
+@dataclass(frozen=True)
+class RoleCommand:
+    """How a role is started."""
+
+    name: str
+    """Its name."""
+    argv: Sequence[str]
+    """Its command line."""
+    essential: bool = True
+    """Whether the run ends when this role cannot go on. Else it is tried for ever, or left dead
+    if it says itself that trying is of no use."""
+    restarts: bool = True
+    """Whether it is started again when it dies. Else the run ends: others depend on its process."""
+    saves: Path | None = None
+    """Folder of what it saves. One that is killed for its silence and has saved nothing gets
+    nowhere."""
+
+
+class _Role:
+    """One role: its process, and how often it died."""
+
+    def __init__(self, run: RunDirectory, command: RoleCommand) -> None:
+        self.name = command.name
+        self.essential = command.essential
+        self.restarts = command.restarts
+        self.is_left_dead = False
+        self.n_starts = 0
+        self.log: Path = run.logs / f"{command.name}.log"
+        self.process: subprocess.Popen[bytes] | ProcessAhead | None = None
+        self._argv = [*command.argv, "--parent", str(os.getpid())]
+        self._saves = command.saves
+        self._saved: list[str] = []
+        self._silence = ""
+        self._started = 0.0
+        self._crashes, self._silences = 0, 0
+        self._start_at = 0.0
+        self._beat_at, self._heard = 0.0, 0.0
+
+    def start(self) -> None:
+        self.n_starts += 1
+        self._started = self._heard = time.monotonic()
+        self._saved, self._silence = self._names_saved(), ""
+        with self._open_log() as log:
+            self.process = begin_prepared(self._argv, self.log.resolve())
+            if self.process is not None:
+                return
+            # A session of its own: Ctrl-C on the terminal is for the supervisor alone.
+            self.process = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _open_log(self) -> BinaryIO:
+        try:
+            return self.log.open("ab")
+        except OSError as error:
+            raise RunDirectoryError(
+                f"the {self.name} cannot be started: {in_words(error)} prefrl resume goes on from "
+                "the newest checkpoint."
+            ) from error
+
+    def start_when_due(self) -> None:
+        if time.monotonic() >= self._start_at:
+            self.start()
+
+    def bury(self, code: int, run: RunDirectory) -> None:
+        """Notes that the process died, and when to start the next."""
+        lived = time.monotonic() - self._started
+        assert self.process is not None
+        status = read_status(run, self.name)
+        worked = status is not None and status.pid == self.process.pid
+        # One that was at work and got SIGKILL was killed from outside.
+        harmless = lived > _SECONDS_OF_A_LIFE or (worked and code == -signal.SIGKILL)
+        self._crashes = 1 if harmless else self._crashes + 1
+        in_vain = self._silence and self._saves and self._names_saved() == self._saved
+        self._silences = self._silences + 1 if in_vain else 0
+        self.process = None
+        how = _how(code) + self._silence
+        if not self.restarts:
+            raise RoleError(
+                f"the {self.name} died with {self._last_words(how)} What was saved is kept; "
+                f"launch prefrl resume {run.root} as this was launched."
+            )
+        if self.essential and self._silences >= _MOST_SILENCES:
+            raise RoleError(
+                f"the {self.name} was killed {self._silences} times, the last time{self._silence}, "
+                "and has saved nothing in between; let it do less at once, as with a smaller batch "
+                f"or microbatch, or look at {self.log} for what holds it up. What was saved is "
+                "kept."
+            )
+        if self.essential and self._crashes >= _MOST_CRASHES:
+            raise RoleError(
+                f"the {self.name} died {self._crashes} times within seconds, the last time with "
+                f"{self._last_words(how)} Look at {self.log}; what was saved is kept."
+            )
+        longest = _LONGEST_PAUSE if self.essential else _LONGEST_PAUSE_WITHOUT
+        # The exponent is bounded too: a role may be tried for ever.
+        pause = 0.0 if self._crashes == 1 else min(longest, 0.5 * 2 ** min(self._crashes, 20))
+        self._start_at = time.monotonic() + pause
+        if code == STOPPED:
+            ended = "was told to stop from outside."
+        else:  # one that a signal ended could not say why
+            ended = f"died with {self._last_words(how) if code > 0 else how + '.'}"
+        _log.warning("the %s %s It is started again.", self.name, ended)
+
+    def give_up(self) -> None:
+        """Notes that it ended with the word that trying again is of no use.
+
+        Raises:
+            RoleError: If nothing goes on without it.
+        """
+        self.process = None
+        if self.essential:
+            raise RoleError(f"the {self.name} {self._last_words('cannot go on')}")
+        self.is_left_dead = True
+        _log.warning(
+            "the %s cannot go on, and the run goes on without it: %s", self.name, self.last_line()
+        )
+
+    def kill_if_silent(self, run: RunDirectory) -> None:
+        """Kills it if its word has not changed for too long, by this process's own clock."""
+        status = read_status(run, self.name)
+        if status is not None and status.beat_at != self._beat_at:
+            self._beat_at, self._heard = status.beat_at, time.monotonic()
+        silence = time.monotonic() - self._heard
+        if silence > _SECONDS_OF_SILENCE:
+            assert self.process is not None
+            said = status is not None and status.pid == self.process.pid
+            doing = f' while it said "{status.state}"' if said and status is not None else ""
+            self._silence = f" after {silence:.0f} s of silence{doing}"
+            _log.warning("the %s is killed%s.", self.name, self._silence)
+            self.process.kill()
+
+    def _names_saved(self) -> list[str]:
+        """Names in the folder of what it saves."""
+        return [] if self._saves is None else sorted(p.name for p in self._saves.glob("[!.]*"))
+
+    def last_line(self) -> str:
+        """What it said last, or that there was no room for it."""
+        if is_full(self.log.parent):
+            return f"the disk that holds {self.log.parent.parent} is full; make room there."
+        return last_line(self.log)
+
+    def _last_words(self, how: str) -> str:
+        """How it ended and what it said last, with a full stop."""
+        told = f"{how}: {self.last_line()}".rstrip(": ")
+        return told if told.endswith((".", "!", "?")) else f"{told}."
+
+
+def last_line(log: Path) -> str:
+    """What a process said last, without what logging puts before it; empty where that is nothing.
+
+    Args:
+        log: What it printed.
+    """
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return _STAMP.sub("", lines[-1]).removeprefix("prefrl: ") if lines else ""
+
+
+def _how(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+class Supervisor:
+    """Runs the roles of a run until the agent is done. Use it as a context manager.
+
+    Args:
+        run: Where they work.
+        roles: The agent first: when it ends well, the run is done, and the others are stopped.
+
+    Raises:
+        RoleError: From ``watch``, when a role cannot go on; all others have been stopped. In the
+            end, if one that is not started again has not saved.
+    """
+
+    def __init__(self, run: RunDirectory, roles: Sequence[RoleCommand]) -> None:
+        self._run = run
+        self._roles = [_Role(run, command) for command in roles]
+        self.n_restarts = 0
+        """How often a role was started again."""
+
+    def __enter__(self) -> Supervisor:
+        for role in self._roles:
+            role.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        alive = [(role, role.process) for role in self._roles if role.process is not None]
+        self.stop()
+        for role, process in alive if error is None else ():
+            # Those that it needs may be gone, and that be why all were told to stop.
+            if not role.restarts and process.returncode not in (0, STOPPED):
+                raise RoleError(
+                    f"the {role.name} ended with {_how(process.returncode or 0)} and has "
+                    f"not saved: {role.last_line()}"
+                )
+
+    def watch(self, *, poll: Callable[[], bool], seconds_between: float = 0.1) -> bool:
+        """Watches until the agent is done, or until told to stop.
+
+        Args:
+            poll: Called again and again; returns whether to stop.
+            seconds_between: How long it sleeps in between.
+
+        Returns:
+            Whether the agent is done.
+
+        Raises:
+            RoleError: If a role cannot go on.
+        """
+        while not poll():
+            for role in self._roles:
+                if self._look_at(role):
+                    return True
+            time.sleep(seconds_between)
+        return False
+
+    def stop(self) -> None:
+        """Tells all roles to save and stop, waits, and kills those that do not."""
+        alive = [role.process for role in self._roles if role.process is not None]
+        for process in alive:
+            process.terminate()
+        until = time.monotonic() + _SECONDS_TO_STOP
+        for process in alive:
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _log.warning("process %d did not stop in time; killing it.", process.pid)
+                process.kill()
+                process.wait()
+        for role in self._roles:
+            role.process = None
+
+    def _look_at(self, role: _Role) -> bool:
+        """Starts a dead role again; says whether the agent is done."""
+        if role.is_left_dead:
+            return False
+        if role.process is None:
+            role.start_when_due()
+            self.n_restarts += role.process is not None
+            return False
+        code = role.process.poll()
+        if code is None:
+            role.kill_if_silent(self._run)
+            return False
+        if code == 0 and role is self._roles[0]:
+            role.process = None
+            return True
+        if code in (BAD_INPUT, GAVE_UP):
+            role.give_up()
+            return False
+        role.bury(code, self._run)
+        return False

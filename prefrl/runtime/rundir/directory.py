@@ -1,0 +1,343 @@
+"""The run directory: every path of a run, and how its small files are written.
+
+::
+
+    RUN/
+      config.json            what was asked for, whole
+      spaces.json            what an agent sees and does there, as it was at the start
+      versions.json          what it ran with
+      script.json            only where a script made the run, and not prefrl train
+      metrics.csv            one row per rollout, or per 1,000 steps where rollouts are short
+      fits.csv               one row per fit of the reward ensemble
+      guard.csv              one row per look of the guard
+      labels.db              queries and answers (core.store)
+      taken/                 what it began with: labels.json or data.json, the weights of a reward
+      items/ID.npz           the segments that were put to the labeller
+      truth/ID.npz           their true rewards, for oracles and evaluation only
+      recent/                samples of what the agent did lately, for the reward's normalisation
+      reward/                weights of the reward ensemble, with their normalisation
+      holdout.npz            predictions of the newest fit for comparisons outside its bags
+      checkpoints/           the agent's two newest checkpoints
+      replay/                what an off-policy agent learns from, for its checkpoints
+      status/ROLE.json       what each role is doing
+      logs/ROLE.log          what it printed
+      dump-ROLE.json         what it knew when numbers that are not finite made it stop
+      locks/                 who works on this run
+      policy.zip             the agent, as Stable-Baselines3 saves it
+      observation_stats.npz  mean and variance with which the policy sees observations
+      evaluations.csv        one row per evaluation in training
+      policies/STEP/         the policies that were evaluated then, as policy.zip
+      evaluation.npz         predicted against true reward along evaluation episodes
+      summary.json           the result in a few numbers: written last
+      model/                 of a language model: it, as Hugging Face folders are
+      adapter/               of one that was trained by adapters: these, as PEFT reads them
+      samples.jsonl          of a language model: what it wrote on the way
+      examples.json          of a language model: what it wrote before and after
+      judge/                 what a model as labeller is told, and what it has answered
+      media/ID.webm          the films of segments that people are shown, named by their content
+      page.json              where the labelling page is served
+      viewer.db              who may come in, for the page alone
+      films/                 before.webm, after.webm and the strips of informative pairs
+      report/                index.html and a PNG per figure
+      export/                what prefrl export wrote
+      tensorboard/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefrl.core.disk import in_words
+from prefrl.errors import RunDirectoryError
+from prefrl.runtime.rundir.versions import check_format
+from prefrl.runtime.rundir.writing import write_atomically
+
+__all__ = ["RunDirectory"]
+
+
+class RunDirectory:
+    """The paths of one run.
+
+    Args:
+        root: The directory. It need not exist yet.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+
+    @classmethod
+    def create(cls, root: str | os.PathLike[str]) -> RunDirectory:
+        """Makes a new, empty run directory.
+
+        Raises:
+            RunDirectoryError: If something is there already, or nothing can be made there.
+        """
+        run = cls(root)
+        try:
+            if taken := _what_takes(run.root):
+                raise RunDirectoryError(
+                    f"expected a new run directory, but {run.root} {taken}; choose another --run, "
+                    "or move it away."
+                )
+            run.make_folders()
+        except OSError as error:
+            raise RunDirectoryError(in_words(error)) from error
+        return run
+
+    @classmethod
+    def open(cls, root: str | os.PathLike[str]) -> RunDirectory:
+        """Opens the directory of a run that was started.
+
+        Raises:
+            RunDirectoryError: If it is none, may not be read, or is of another release's format.
+        """
+        run = cls(root)
+        try:
+            is_run = run.config.is_file()
+        except OSError as error:
+            raise RunDirectoryError(in_words(error)) from error
+        if not is_run:
+            raise RunDirectoryError(
+                f"expected a run directory with a config.json, but {run.root} has none; "
+                "give the directory that `prefrl train` printed."
+            )
+        check_format(run.versions)
+        return run
+
+    def check_unfinished(self) -> None:
+        """Refuses a run that has come to its end.
+
+        Raises:
+            RunDirectoryError: If it has.
+        """
+        if self.summary.is_file():
+            raise RunDirectoryError(
+                f"expected a run that is not finished, but {self.root} has its summary.json; look "
+                f"at it with prefrl report {self.root}, or go on with an agent's run by prefrl "
+                "extend."
+            )
+
+    def make_folders(self) -> None:
+        """Makes the folders that are not there yet."""
+        in_all = (self.items, self.truth, self.recent, self.reward, self.checkpoints, self.status)
+        for folder in (*in_all, self.logs, self.locks, self.media, self.films, self.report):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def config(self) -> Path:
+        """What was asked for."""
+        return self.root / "config.json"
+
+    @property
+    def spaces(self) -> Path:
+        """What an agent sees and does there, as it was at the start."""
+        return self.root / "spaces.json"
+
+    @property
+    def script(self) -> Path:
+        """There where a script of the user's made the run, and not ``prefrl train``."""
+        return self.root / "script.json"
+
+    @property
+    def versions(self) -> Path:
+        """What it ran with."""
+        return self.root / "versions.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per rollout."""
+        return self.root / "metrics.csv"
+
+    @property
+    def fits(self) -> Path:
+        """One row per fit of the reward ensemble."""
+        return self.root / "fits.csv"
+
+    @property
+    def guard(self) -> Path:
+        """One row per look of the guard."""
+        return self.root / "guard.csv"
+
+    @property
+    def labels(self) -> Path:
+        """The label store."""
+        return self.root / "labels.db"
+
+    @property
+    def taken(self) -> Path:
+        """The folder of what it began with that was learned before."""
+        return self.root / "taken"
+
+    @property
+    def items(self) -> Path:
+        """The folder of items that were put to a labeller."""
+        return self.root / "items"
+
+    @property
+    def truth(self) -> Path:
+        """The folder of their true rewards."""
+        return self.root / "truth"
+
+    @property
+    def recent(self) -> Path:
+        """The folder of samples of what the agent did lately."""
+        return self.root / "recent"
+
+    @property
+    def holdout(self) -> Path:
+        """Predictions of the newest fit for comparisons outside its bags."""
+        return self.root / "holdout.npz"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the agent's checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def replay(self) -> Path:
+        """The folder of what an off-policy agent learns from."""
+        return self.root / "replay"
+
+    @property
+    def status(self) -> Path:
+        """The folder in which each role says what it is doing."""
+        return self.root / "status"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what the roles printed."""
+        return self.root / "logs"
+
+    def dump(self, role: str) -> Path:
+        """What a role knew when numbers that are not finite made it stop."""
+        return self.root / f"dump-{role}.json"
+
+    @property
+    def locks(self) -> Path:
+        """The folder of locks that say who works on this run."""
+        return self.root / "locks"
+
+    @property
+    def reward(self) -> Path:
+        """The folder of the reward ensemble's weights."""
+        return self.root / "reward"
+
+    @property
+    def wanted(self) -> Path:
+        """To how many answers the agent wants the reward to be fitted now, if it has ever said."""
+        return self.reward / "wanted.json"
+
+    @property
+    def policy(self) -> Path:
+        """The agent."""
+        return self.root / "policy.zip"
+
+    @property
+    def model(self) -> Path:
+        """The language model."""
+        return self.root / "model"
+
+    @property
+    def samples(self) -> Path:
+        """What the language model wrote."""
+        return self.root / "samples.jsonl"
+
+    @property
+    def examples(self) -> Path:
+        """What the language model wrote to the same prompts before and after."""
+        return self.root / "examples.json"
+
+    @property
+    def observation_stats(self) -> Path:
+        """Mean and variance with which the policy sees observations."""
+        return self.root / "observation_stats.npz"
+
+    @property
+    def evaluations(self) -> Path:
+        """One row per evaluation in training."""
+        return self.root / "evaluations.csv"
+
+    @property
+    def policies(self) -> Path:
+        """The folder of the policies that were evaluated in training."""
+        return self.root / "policies"
+
+    @property
+    def evaluation(self) -> Path:
+        """Predicted against true reward along evaluation episodes."""
+        return self.root / "evaluation.npz"
+
+    @property
+    def summary(self) -> Path:
+        """The result in a few numbers."""
+        return self.root / "summary.json"
+
+    @property
+    def judge(self) -> Path:
+        """The folder of what a model as labeller is told, and of its answers."""
+        return self.root / "judge"
+
+    @property
+    def media(self) -> Path:
+        """The folder of films and texts that people are shown."""
+        return self.root / "media"
+
+    @property
+    def page(self) -> Path:
+        """Where the labelling page is served."""
+        return self.root / "page.json"
+
+    @property
+    def people(self) -> Path:
+        """Who may come in to the labelling page."""
+        return self.root / "viewer.db"
+
+    @property
+    def films(self) -> Path:
+        """The folder of films and film strips."""
+        return self.root / "films"
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report."""
+        return self.root / "report"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard logs."""
+        return self.root / "tensorboard"
+
+    @staticmethod
+    def write_json(path: Path, content: Mapping[str, Any]) -> None:
+        """Writes a JSON file, whole or not at all."""
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+    @staticmethod
+    def read_json(path: Path) -> dict[str, Any]:
+        """Reads a JSON object.
+
+        Raises:
+            RunDirectoryError: If the file is missing or damaged.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except PermissionError as error:
+            raise RunDirectoryError(in_words(error)) from error
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"expected a JSON object in {path}, but {error}.") from error
+        if not isinstance(content, dict):
+            raise RunDirectoryError(f"expected a JSON object in {path}, got {type(content)}.")
+        return content
+
+
+def _what_takes(path: Path) -> str:
+    """What is in the way of a new folder, as the end of a sentence; nothing where it is free."""
+    if path.is_symlink() and not path.exists():
+        return f"is a link to {path.readlink()}, which is not there"
+    if path.exists() and not path.is_dir():
+        return "exists and is a file"
+    return "exists and is not empty" if path.exists() and any(path.iterdir()) else ""

@@ -1,0 +1,45 @@
+"""How many labels a run has and which reward is its newest: one count for all who tell of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefrl.core.store import Counts, LabelStore
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir.weights import newest_published
+
+__all__ = ["Tally", "tally_of"]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the label store and the published weights say at this moment.
+
+    The tables of a run are behind: each row says what the agent knew when its rollout ended.
+    """
+
+    counts: Counts
+    """Queries, by what became of them."""
+    reward_version: int
+    """Version of the newest reward; 0 before the first fit."""
+    reward_steps: int
+    """Steps of the run when that reward was fitted: of environments, or responses."""
+
+    @property
+    def labels(self) -> int:
+        """Queries with an answer, skips included."""
+        return self.counts.answered + self.counts.skipped
+
+
+def tally_of(run: RunDirectory) -> Tally:
+    """Counts the labels of a run, which may go on meanwhile.
+
+    Raises:
+        StoreError: If the label store cannot be read.
+    """
+    counts = Counts(queries=0, answered=0, skipped=0, open=0)
+    if run.labels.is_file():  # it would be made
+        with LabelStore(run.labels) as store:
+            counts = store.counts()
+    version, about = newest_published(run.reward)
+    return Tally(counts, version, int(about.get("run_steps", 0)))

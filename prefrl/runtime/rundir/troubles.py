@@ -1,0 +1,231 @@
+"""Signs that a run cannot learn or be saved, from its files: for terminal, report and page."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefrl.runtime.roles.role import Heartbeat, RoleStatus, read_status
+from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir.saving import unsaved_of
+
+__all__ = ["Trouble", "about_saving", "steps_of", "tell_troubles", "troubles_of"]
+
+_FEW, _SOME = 10, 20
+_MOST_TIES = 0.8
+_QUIET = 0.3  # share of the training without a label after which that is said
+_CONSTANT = 1e-6
+_NO_CORRELATION = 0.05
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that keeps a run from learning, or from being saved."""
+
+    kind: str
+    """Which one it is, whatever its figures."""
+    text: str
+    """What is the matter, and what to do about it."""
+    is_fatal: bool
+    """Whether nothing is learned as long as it lasts."""
+
+
+def troubles_of(run: RunDirectory, *, total_steps: int | None, finished: bool) -> list[Trouble]:
+    """What a run's files show, the worst first.
+
+    Args:
+        run: Which run; its tables may be growing.
+        total_steps: Environment steps of the whole training; None of a language model, whose tables
+            are not looked at.
+        finished: Whether the training is over, so that what has not come will not come.
+
+    Returns:
+        Empty where all is well, or too little is known yet.
+    """
+    found = [] if finished else about_saving(read_status(run, "agent"))
+    found += _about_judge(read_status(run, "judge"), finished=finished)
+    found += _about_guard(_rows(run.guard))
+    if total_steps is not None:
+        found += _about_learning(run, total_steps, finished=finished)
+    return sorted(found, key=lambda trouble: not trouble.is_fatal)
+
+
+def steps_of(config: Mapping[str, Any]) -> int | None:
+    """Environment steps of a training by its ``config.json``; None of a language model."""
+    steps = config.get("steps")
+    return steps if "env_id" in config and isinstance(steps, int) else None
+
+
+def about_saving(status: RoleStatus | None) -> list[Trouble]:
+    """Whether checkpoints cannot be written, by what the agent said of itself last."""
+    unsaved = unsaved_of(status)
+    return [Trouble("unsaved", unsaved, is_fatal=False)] if unsaved else []
+
+
+def _about_judge(status: RoleStatus | None, *, finished: bool) -> list[Trouble]:
+    """Whether a model that judges can go on, by what it said of itself last."""
+    if status is None:
+        return []
+    about = status.about
+    if spent := about.get("spent"):
+        left = "What was still to be answered was skipped" if finished else "The run goes on"
+        return [
+            Trouble(
+                "judge spent",
+                f"The judge's budget is spent: {spent}. {left}, without its answers.",
+                is_fatal=False,
+            )
+        ]
+    if (away := about.get("away")) and not finished:
+        return [
+            Trouble(
+                "judge away",
+                f"The judge cannot be asked: {away} It is tried again; the agent goes on with what "
+                "it knows.",
+                is_fatal=False,
+            )
+        ]
+    return []
+
+
+def _about_guard(rows: list[dict[str, float]]) -> list[Trouble]:
+    """Whether the agent seems to run away from the learned reward."""
+    tripped = [row for row in rows if row.get("tripped")]
+    if not tripped:
+        return []
+    row = tripped[-1]
+    return [
+        Trouble(
+            "guard",
+            f"The learned reward may be run away from: after {row['run_steps']:,.0f} steps or "
+            f"responses, what the agent does scores {row['gain']:.1f} deviations more than at "
+            "first, while the members of the ensemble differ about it "
+            f"{row['disagreement']:.1f} times as much. Look at what it does, and give more labels "
+            "(--labels, or --guard ask), or hold it nearer to where it began. guard.csv has all "
+            "looks.",
+            is_fatal=False,
+        )
+    ]
+
+
+def tell_troubles(heartbeat: Heartbeat, run: RunDirectory, *, total_steps: int | None) -> None:
+    """Has an agent that is at work say what is wrong with its run, for the labelling page."""
+    found = troubles_of(run, total_steps=total_steps, finished=False)
+    heartbeat.beat(troubles=[trouble.text for trouble in found])
+
+
+def _about_learning(run: RunDirectory, total_steps: int, *, finished: bool) -> list[Trouble]:
+    rows, fits = _rows(run.metrics), _rows(run.fits)
+    if not rows:
+        return []
+    found = [*_about_labels(rows, fits, total_steps, finished=finished), *_about_ties(fits)]
+    if fits and not any(trouble.is_fatal for trouble in found):
+        found += _about_reward(rows)
+    return found
+
+
+def _about_labels(
+    rows: list[dict[str, float]], fits: list[dict[str, float]], total_steps: int, *, finished: bool
+) -> list[Trouble]:
+    newest = rows[-1]
+    if fits or not (finished or newest["env_steps"] > _QUIET * total_steps):
+        return []
+    if newest["labels"]:
+        return [
+            Trouble(
+                "never fitted",
+                f"The reward was never fitted: of {newest['labels']:.0f} answers none prefers a "
+                "clip, or the learner did not get to it. The agent has not learned anything. Look "
+                "at the answers with prefrl status, and at learner.log in the run's folder.",
+                is_fatal=True,
+            )
+        ]
+    if newest["open"]:
+        what = (
+            f"{newest['open']:.0f} queries wait for an answer and none has come: open the page "
+            "with prefrl label, or take --oracle synthetic."
+        )
+    else:
+        what = (
+            "Nothing was asked: the episodes gave too few segments. Give a shorter "
+            "--segment-length, fewer --warmup-segments, or more --steps."
+        )
+    return [
+        Trouble(
+            "no labels",
+            f"{what} Without labels the agent does not learn.",
+            is_fatal=True,
+        )
+    ]
+
+
+def _about_ties(fits: list[dict[str, float]]) -> list[Trouble]:
+    if not fits or "ties" not in fits[-1]:
+        return []
+    n, ties = fits[-1]["fitted"], fits[-1]["ties"]
+    if n < _FEW or ties < _MOST_TIES * n or (ties < n and n < _SOME):
+        return []
+    everything = ties >= n
+    so = "the reward is the same for everything" if everything else "they teach little"
+    return [
+        Trouble(
+            "ties",
+            f"{ties:.0f} of {n:.0f} answers are ties, so {so}. Clips that look alike to whoever "
+            "answers do not tell good from bad: give longer ones (--segment-length) that show what "
+            "counts, or candidates from the whole history (--history-share 0.5).",
+            is_fatal=everything,
+        )
+    ]
+
+
+def _about_reward(rows: list[dict[str, float]]) -> list[Trouble]:
+    scored = [row for row in rows if row["reward_version"]][-_SOME:]
+    if len(scored) < _FEW:
+        return []
+    if all(row["predicted_reward_std"] < _CONSTANT for row in scored):
+        return [
+            Trouble(
+                "constant",
+                "The learned reward is the same for everything that the agent does: it has nothing "
+                "to learn from. More labels, or longer clips (--segment-length), may tell what is "
+                "better.",
+                is_fatal=True,
+            )
+        ]
+    known = [c for row in scored if math.isfinite(c := row.get("reward_correlation", math.nan))]
+    if len(known) >= _FEW and abs(sum(known) / len(known)) < _NO_CORRELATION:
+        return [
+            Trouble(
+                "no correlation",
+                "The learned reward has nothing to do with the true one: their correlation over "
+                f"the newest {len(known)} rollouts is {sum(known) / len(known):.2f}. Where the "
+                "true reward is what is wanted, give more labels or longer clips; where people "
+                "want something else, this is as it should be.",
+                is_fatal=False,
+            )
+        ]
+    return []
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    """All whole rows of a table of numbers; what is no number is left out."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return []
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    return [
+        {name: number for name, told in row.items() if (number := _number(told)) is not None}
+        for row in csv.DictReader(whole)
+    ]
+
+
+def _number(told: str | None) -> float | None:
+    try:
+        return float(told or "")
+    except ValueError:
+        return None

@@ -1,0 +1,176 @@
+"""Versioned weights: safetensors and JSON, published by atomic rename, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from prefrl.errors import RunDirectoryError
+from prefrl.failpoints import fail_point
+from prefrl.runtime.rundir.writing import write_atomically
+
+__all__ = [
+    "Weights",
+    "latest_weights",
+    "newest_published",
+    "newest_version",
+    "publish_weights",
+    "put_into",
+]
+
+_log = logging.getLogger(__name__)
+_NAME = re.compile(r"v(\d{6})\.safetensors")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One published version."""
+
+    version: int
+    """Counts from 1."""
+    tensors: dict[str, Tensor]
+    """Parameters and buffers by name, the normalisation's constants among them."""
+    about: dict[str, Any]
+    """What was published beside them: how the fit went, what the net looks like."""
+
+
+def publish_weights(
+    folder: Path, version: int, tensors: Mapping[str, Tensor], *, about: Mapping[str, Any]
+) -> Path:
+    """Publishes a version and removes all but the two newest.
+
+    Args:
+        folder: Where versions lie.
+        version: Its number.
+        tensors: Parameters and buffers by name.
+        about: What to say of them: anything that JSON can hold.
+
+    Returns:
+        The path of the tensors. A reader that sees it finds it whole, with its JSON beside it.
+
+    Raises:
+        OSError: If the disk is full or fails. The versions before are as they were.
+    """
+    path = folder / f"v{version:06d}.safetensors"
+    content = save({name: t.cpu().contiguous() for name, t in tensors.items()})
+    told = {
+        "sha256": _sha256(content),
+        "about_sha256": _sha256(_as_json(about)),
+        "about": dict(about),
+    }
+    write_atomically(path.with_suffix(".json"), _as_json(told))
+    fail_point("weights:before-rename")
+    write_atomically(path, content)
+    fail_point("weights:after-rename")
+    _tidy(folder)
+    return path
+
+
+def put_into(module: nn.Module, weights: Weights) -> None:
+    """Loads published weights into a net.
+
+    Raises:
+        RunDirectoryError: If the net has other layers.
+    """
+    try:
+        module.load_state_dict(weights.tensors)
+    except RuntimeError as error:
+        raise RunDirectoryError(
+            f"expected reward weights that fit the config, but {' '.join(str(error).split())}; the "
+            "settings of members and net must stay as they were."
+        ) from error
+
+
+def newest_version(folder: Path) -> int | None:
+    """The number of the newest version, or None: cheap enough to ask after each rollout.
+
+    It looks at names alone: ``latest_weights`` may find that version damaged and give an older one.
+    """
+    return max(_numbers(folder), default=None)
+
+
+def newest_published(folder: Path) -> tuple[int, dict[str, Any]]:
+    """The number of the newest version and what was said of it; the tensors are not read.
+
+    Returns:
+        0 and nothing where none was published; nothing, too, where its JSON is damaged.
+    """
+    version = newest_version(folder) or 0
+    try:
+        told = json.loads((folder / f"v{version:06d}.json").read_text(encoding="utf-8"))
+        return version, dict(told["about"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return version, {}
+
+
+def latest_weights(folder: Path) -> Weights:
+    """Reads the newest version that is whole; a damaged one is refused with a loud line.
+
+    Raises:
+        RunDirectoryError: If there is none, or none can be read.
+    """
+    versions = _versions(folder)
+    if not versions:
+        raise RunDirectoryError(
+            f"expected published reward weights in {folder}, found none; the run ended before "
+            "its first fit: train longer, or ask for the first labels earlier."
+        )
+    for path in versions[::-1]:
+        try:
+            return _read(path)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            _log.error("REWARD WEIGHTS %s ARE DAMAGED AND REFUSED: %s", path, error)
+    raise RunDirectoryError(
+        f"expected readable reward weights in {folder}, but all {len(versions)} versions are "
+        "damaged; take the folder from a backup."
+    )
+
+
+def _read(path: Path) -> Weights:
+    content = path.read_bytes()
+    told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    if _sha256(content) != told["sha256"]:
+        raise ValueError("the tensors are not those that the JSON beside them tells of")
+    if _sha256(_as_json(told["about"])) != told["about_sha256"]:
+        raise ValueError("the JSON beside the tensors was changed")
+    return Weights(version=int(path.stem[1:]), tensors=load(content), about=told["about"])
+
+
+def _as_json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(content), indent=2).encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _tidy(folder: Path) -> None:
+    """Keeps two versions; what a publisher left that was killed goes too."""
+    kept = {path.stem for path in _versions(folder)[-2:]}
+    for path in [*folder.glob("v*.json"), *folder.glob("v*.safetensors"), *folder.glob(".v*.tmp")]:
+        if path.stem not in kept:
+            path.unlink(missing_ok=True)
+
+
+def _numbers(folder: Path) -> list[int]:
+    try:
+        with os.scandir(folder) as entries:
+            found = [_NAME.fullmatch(entry.name) for entry in entries]
+    except FileNotFoundError:
+        return []
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _versions(folder: Path) -> list[Path]:
+    return [folder / f"v{number:06d}.safetensors" for number in _numbers(folder)]
