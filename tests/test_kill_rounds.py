@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "benchmark" / "kill_rounds.py"
+SCRIPT = Path(__file__).parent.parent / "scripts" / "benchmark" / "programs" / "kill_rounds.py"
 
 
 @pytest.mark.timeout(400)

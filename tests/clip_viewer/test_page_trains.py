@@ -16,7 +16,7 @@ from prefrl.control.items import Items
 from prefrl.core.store import LabelStore
 
 pytestmark = [needs_chromium, pytest.mark.timeout(400)]
-LABELLER = Path(__file__).parents[2] / "scripts" / "benchmark" / "page_labeller.py"
+LABELLER = Path(__file__).parents[2] / "scripts" / "benchmark" / "programs" / "page_labeller.py"
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 # As in tests/control/agent/test_callback.py: at random about -75, the best possible about -12.
 RANDOM, SOLVED = -45, -25

@@ -11,7 +11,7 @@ from csv_rows import append_row
 from prefrl.control.environments.making import make_environments
 from prefrl.control.environments.source import EnvConfig
 
-TABLE = Path(__file__).parent / "processes.csv"
+TABLE = Path(__file__).parents[1] / "tables" / "processes.csv"
 N_ENVS = 8
 
 

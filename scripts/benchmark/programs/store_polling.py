@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
 
-OUT = Path(__file__).with_suffix(".csv")
+OUT = Path(__file__).parents[1] / "tables" / "store_polling.csv"
 N_QUERIES = 10_000
 N_ANSWERED = 9_000  # the other queries are open
 

@@ -17,13 +17,13 @@ from turns import Worker
 from prefrl.text.nets.models import load_model
 from prefrl.text.nets.tiny import tiny_model
 
-HERE = Path(__file__).parent
+TABLES = Path(__file__).parents[1] / "tables"
 PROMPT, RESPONSE = 32, 32  # tokens, with the end token
 
 
 def a_text(language, n_tokens, rng, *, begin=""):
     """A text of so many tokens: of words, or of letters where a token is a byte."""
-    words = (HERE / "everyday_prompts.txt").read_text().split()
+    words = (TABLES.parent / "everyday_prompts.txt").read_text().split()
     while True:
         text = begin + " ".join(rng.choices(words, k=n_tokens))
         tokens = language.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -63,8 +63,12 @@ def in_pairs(what, name, folder, told, n_pairs, *, batch_size, n_warm, n_steps):
     environment["PYTHONWARNINGS"] = "ignore"
     options = [what, str(folder), str(batch_size), str(n_warm), str(n_steps)]
     workers = {
-        "ours": Worker([sys.executable, HERE / "text_speed_ours.py", *options], environment),
-        "theirs": Worker([told.trl, HERE / "text_speed_trl.py", *options], environment),
+        "ours": Worker(
+            [sys.executable, Path(__file__).with_name("text_speed_ours.py"), *options], environment
+        ),
+        "theirs": Worker(
+            [told.trl, Path(__file__).with_name("text_speed_trl.py"), *options], environment
+        ),
     }
     tokens = workers["theirs"].tokens
     assert tokens == 2 * batch_size * (PROMPT + RESPONSE), f"TRL has {tokens} tokens in a step"
@@ -78,7 +82,7 @@ def in_pairs(what, name, folder, told, n_pairs, *, batch_size, n_warm, n_steps):
         row |= {"our_seconds": f"{ours:.4f}", "their_seconds": f"{theirs:.4f}"}
         row |= {"ratio": f"{ratios[-1]:.3f}", "our_wall": f"{our_wall:.3f}"}
         row |= {"their_wall": f"{their_wall:.3f}", "load": f"{os.getloadavg()[0]:.2f}"}
-        append_row(HERE / "text_speed.csv", row)
+        append_row(TABLES / "text_speed.csv", row)
         print(row, flush=True)
     for worker in workers.values():
         worker.close()
@@ -108,7 +112,7 @@ def main():
             sizes = {"batch_size": 2, "n_warm": 1, "n_steps": 1}
             in_pairs(what, "smollm2", large, told, told.smollm2_pairs, **sizes)
     if told.ppo_batches:
-        ppo_breakdown(told.ppo_batches, HERE / "text_speed_ppo.csv")
+        ppo_breakdown(told.ppo_batches, TABLES / "text_speed_ppo.csv")
 
 
 if __name__ == "__main__":

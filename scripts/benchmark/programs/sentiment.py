@@ -10,8 +10,8 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-HERE = Path(__file__).parent
-PROMPTS = HERE / "everyday_prompts.txt"
+TABLES = Path(__file__).parents[1] / "tables"
+PROMPTS = TABLES.parent / "everyday_prompts.txt"
 RUNS = Path("runs/benchmark/sentiment")
 COLOURS = {"ppo": "#0072B2", "dpo": "#D55E00", "best-of-n": "#009E73"}
 COEFFICIENTS = {"ppo": "--ppo.kl-coef", "dpo": "--loss.beta", "best-of-n": "--n"}
@@ -81,11 +81,11 @@ def write():
         told = json.loads((path.parent / "examples.json").read_text())
         examples[f"{way}, seed {seed}"] = told[:8]
     rows = [row_of(way, seed, summary) for (way, seed), summary in summaries.items()]
-    with (HERE / "sentiment.csv").open("w", newline="") as file:
+    with (TABLES / "sentiment.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (HERE / "sentiment_examples.json").write_text(json.dumps(examples, indent=1))
+    (TABLES / "sentiment_examples.json").write_text(json.dumps(examples, indent=1))
     draw(summaries, Path("docs/pictures/sentiment.png"))
 
 

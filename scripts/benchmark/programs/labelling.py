@@ -34,7 +34,7 @@ from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
 
-HERE = Path(__file__).parent
+TABLES = Path(__file__).parents[1] / "tables"
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 N_STEPS = 50
 SECONDS_PER_ANSWER = 3.6  # of a practised person, for the share of dead time
@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("--drift-seconds", type=int, default=60)
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=120, help="how long all of them answer")
-    parser.add_argument("--out", type=Path, default=HERE / "labelling.csv")
+    parser.add_argument("--out", type=Path, default=TABLES / "labelling.csv")
     told = parser.parse_args()
     random.seed(0)
     load = os.getloadavg()[0]

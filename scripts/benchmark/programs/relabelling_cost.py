@@ -13,7 +13,7 @@ from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.preferences import PreferenceConfig
 
-TABLE = Path(__file__).parent / "relabelling_cost.csv"
+TABLE = Path(__file__).parents[1] / "tables" / "relabelling_cost.csv"
 _WARM_UP = 3000
 
 

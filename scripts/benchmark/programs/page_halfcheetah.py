@@ -18,7 +18,7 @@ from page_labeller import PageLabeller
 from prefrl.core.store import LabelStore
 from prefrl.runtime.rundir import RunDirectory
 
-HERE = Path(__file__).parent
+TABLES = Path(__file__).parents[1] / "tables"
 LINK = re.compile(r"http://\S+#enter=\S+")
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=100)
     parser.add_argument("--steps", type=int, default=300_000)
     parser.add_argument("--pause", type=float, default=0.3, help="seconds to look at each pair")
-    parser.add_argument("--out", type=Path, default=HERE / "page_halfcheetah.csv")
+    parser.add_argument("--out", type=Path, default=TABLES / "page_halfcheetah.csv")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run, said = RunDirectory(Path(folder) / "run"), Path(folder) / "said.txt"

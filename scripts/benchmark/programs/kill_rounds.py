@@ -21,7 +21,7 @@ from prefrl.core.store import LabelStore
 from prefrl.runtime.roles.role import read_status
 from prefrl.runtime.rundir import RunDirectory
 
-HERE = Path(__file__).parent
+TABLES = Path(__file__).parents[1] / "tables"
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 ROLES = ("agent", "learner", "labeller")
 POINTS = (
@@ -252,7 +252,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=120, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=HERE / "kill_rounds.csv")
+    parser.add_argument("--out", type=Path, default=TABLES / "kill_rounds.csv")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark/kill_rounds"))
     told = parser.parse_args()
     shutil.rmtree(told.folder, ignore_errors=True)

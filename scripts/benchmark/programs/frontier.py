@@ -26,8 +26,8 @@ from prefrl.text.sft import resume_sft, sft
 from prefrl.text.sft_config import SftConfig
 from prefrl.text.train import align, resume_alignment
 
-HERE = Path(__file__).parent
-PROMPTS = HERE / "everyday_prompts.txt"
+TABLES = Path(__file__).parents[1] / "tables"
+PROMPTS = TABLES.parent / "everyday_prompts.txt"
 RUNS = Path("runs/benchmark/frontier")
 N_SENTENCES = 4000
 MOST_SEEDS = 10
@@ -179,7 +179,7 @@ def all_rows(seeds: int, base: Path) -> list[dict[str, object]]:
 
 
 def write_rows(rows: list[dict[str, object]]) -> None:
-    with (HERE / "frontier.csv").open("w", newline="") as file:
+    with (TABLES / "frontier.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

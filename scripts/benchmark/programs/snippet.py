@@ -12,7 +12,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecNormalize
 
-_FOLDER = Path(__file__).parent
+_TABLES = Path(__file__).parents[1] / "tables"
 _EPISODES = 10
 _EVALUATION_SEED = 1_000_003
 
@@ -22,14 +22,14 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     for seed in parser.parse_args().seeds:
         row = _run(seed)
-        append_row(_FOLDER / "snippet.csv", row)
+        append_row(_TABLES / "snippet.csv", row)
         print(row, flush=True)
 
 
 def _run(seed):
     torch.set_num_threads(1)
     set_random_seed(seed)  # the snippet itself leaves everything to chance
-    text = (_FOLDER.parents[1] / "README.md").read_text()
+    text = (_TABLES.parents[2] / "README.md").read_text()
     script = next(s for s in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "PPO" in s)
     names, started = {}, time.monotonic()
     exec(script, names)  # noqa: S102 the page's own

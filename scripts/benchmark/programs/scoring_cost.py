@@ -13,7 +13,7 @@ from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.preferences import PreferenceConfig
 from prefrl.core.trainer import FitConfig
 
-OUT = Path(__file__).with_suffix(".csv")
+OUT = Path(__file__).parents[1] / "tables" / "scoring_cost.csv"
 
 
 def seconds(steps, seed, *, learned):

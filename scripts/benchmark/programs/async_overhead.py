@@ -16,7 +16,7 @@ import torch
 from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.runtime.rundir import RunDirectory
 
-HERE = Path(__file__).parent
+TABLES = Path(__file__).parents[1] / "tables"
 ENV_ID = "HalfCheetah-v5"
 T_975_2 = 4.303  # Student's t for three seeds
 RETURNS = (1000, 2000, 3000)
@@ -72,7 +72,7 @@ def pairs(folder, n_pairs, steps):
         print({name: round(value, 3) for name, value in rows[-1].items()}, flush=True)
     ratios = [row["ratio"] for row in rows]
     print(f"async / plain: median {np.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
-    write(HERE / "async_overhead.csv", rows)
+    write(TABLES / "async_overhead.csv", rows)
 
 
 def curves(folder, seeds, steps):
@@ -96,8 +96,8 @@ def curves(folder, seeds, steps):
             print(
                 {k: v if isinstance(v, str) else f"{v:.0f}" for k, v in final.items()}, flush=True
             )
-    write(HERE / "async_curves.csv", rows)
-    write(HERE / "async_finals.csv", finals)
+    write(TABLES / "async_curves.csv", rows)
+    write(TABLES / "async_finals.csv", finals)
     for way in ("--sync", "--no-sync"):
         returns = np.array([f["eval_return"] for f in finals if f["way"] == way])
         half = T_975_2 * returns.std(ddof=1) / np.sqrt(3) if len(returns) == 3 else float("nan")

@@ -14,7 +14,7 @@ from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.presets import ALIGN_PRESETS
 
-PROMPTS = Path(__file__).parent / "everyday_prompts.txt"
+PROMPTS = Path(__file__).parents[1] / "everyday_prompts.txt"
 
 
 class Clock:

@@ -13,7 +13,7 @@ from prefrl.control.agent.agent import Agent, AgentConfig
 from prefrl.control.agent.callback import PreferenceCallback
 from prefrl.control.preferences import PreferenceConfig
 
-TABLE = Path(__file__).parent / "value_gradients.csv"
+TABLE = Path(__file__).parents[1] / "tables" / "value_gradients.csv"
 ARMS = ("true reward", "per step", "per return")
 _SAMPLE = 1024
 

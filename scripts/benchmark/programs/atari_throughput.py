@@ -24,7 +24,7 @@ from prefrl.control.environments.stacking import StackFrames
 from prefrl.control.presets import preset
 from prefrl.runtime.rundir import RunDirectory
 
-HERE = Path(__file__).parent
+TABLES = Path(__file__).parents[1] / "tables"
 OURS, THEIRS = "prefrl_envs:prefrl/Pong-v0", "PongNoFrameskip-v4"
 N_ENVS, N_WARM = 8, 100
 
@@ -133,7 +133,7 @@ def training(n_pairs, steps, folder):
 def report(what, pair, rate, other):
     row = {"what": what, "pair": pair, "ours": f"{rate:.1f}", "theirs": f"{other:.1f}"}
     row |= {"ratio": f"{rate / other:.3f}", "load": f"{os.getloadavg()[0]:.2f}"}
-    append_row(HERE / "atari_throughput.csv", row)
+    append_row(TABLES / "atari_throughput.csv", row)
     print(row, flush=True)
 
 

@@ -11,7 +11,7 @@ from csv_rows import append_row
 
 import prefrl
 
-_TABLE = Path(__file__).with_suffix(".csv")
+_TABLE = Path(__file__).parents[1] / "tables" / "fit_reward.csv"
 _PAIRS, _STEPS = 1_000, 50
 _SIZES = 17, 6  # of HalfCheetah-v5's observations and actions
 

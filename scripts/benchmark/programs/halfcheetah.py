@@ -24,7 +24,7 @@ from prefrl.runtime.rundir.versions import installed_versions
 
 ENV_ID = "HalfCheetah-v5"
 RUNS = Path("runs/benchmark/halfcheetah")
-HERE = Path(__file__).parent
+TABLES = Path(__file__).parents[1] / "tables"
 PICTURE = Path("docs/pictures/halfcheetah.png")
 CONDITIONS = {"true reward": None, "700 labels": 700, "100 labels": 100}
 COLOURS = {"true reward": "#24292f", "700 labels": "#0072B2", "100 labels": "#D55E00"}
@@ -99,7 +99,7 @@ def run(condition, seed, steps):
 
 
 def write_tables(results):
-    with (HERE / "halfcheetah.csv").open("w", newline="") as file:
+    with (TABLES / "halfcheetah.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["condition", "seed", "env_steps", "true_return_mean", "wall_seconds"])
         for condition, seed, _, rows in results:
@@ -108,7 +108,7 @@ def write_tables(results):
                 writer.writerow([condition, seed, *(row[name] for name in columns)])
     names = ["eval_return_mean", "eval_return_std", "wall_seconds", "labels"]
     names += ["reward_correlation", "reward_accuracy_holdout"]
-    with (HERE / "halfcheetah_final.csv").open("w", newline="") as file:
+    with (TABLES / "halfcheetah_final.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["condition", "seed", *names])
         for condition, seed, summary, _ in results:

@@ -56,7 +56,7 @@ NEEDS = {
     "gymnasium_robotics": "gymnasium-robotics",
 }
 CASES = [(library, env_id) for library, ids in ENVIRONMENTS.items() for env_id in ids]
-_TABLE = Path(__file__).with_suffix(".csv")
+_TABLE = Path(__file__).parents[1] / "tables" / "environments.csv"
 
 
 def main():

@@ -20,7 +20,7 @@ from prefrl.runtime.devices import choose_devices, use_cpu
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.rundir.tables import CsvTable
 
-HERE = Path(__file__).parent
+TABLES = Path(__file__).parents[1] / "tables"
 RUNS = Path("runs/benchmark/games")
 EVALUATION_SEED, EPISODES = 1_000_003, 10
 COLOURS = {"true reward": "#24292f", "comparisons": "#D55E00"}
@@ -163,8 +163,8 @@ def main():
         name = f"{told.game}-comparisons-{seed}-{told.steps}.memory.csv"
         memory += [{"seed": seed} | row for row in rows_of(RUNS / name)]
     name = told.game.lower()
-    write(HERE / f"{name}.csv", rows)
-    write(HERE / f"{name}_memory.csv", memory)
+    write(TABLES / f"{name}.csv", rows)
+    write(TABLES / f"{name}_memory.csv", memory)
     draw(told.game, curves, Path(f"docs/pictures/{name}.png"))
     draw_memory(told.game, memory, Path(f"docs/pictures/{name}_memory.png"))
 
