@@ -1,6 +1,7 @@
 """The dashboard's figures through the real server, of people whose errors are known."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -22,13 +23,15 @@ def planted(rng):
 
 def answers_of(rng, truth, error, bias):
     """What somebody answers, as seen on the screen, with how each pair lay there."""
+    said = []
     for query_id, left_is_better in truth.items():
         order = STRAIGHT if rng.random() < 0.5 else MIRRORED
         right_answer = left_is_better == (order == STRAIGHT)
         said_left = right_answer if rng.random() >= error else not right_answer
         if rng.random() < bias:
             said_left = True
-        yield query_id, order, "left" if said_left else "right"
+        said.append((query_id, order, "left" if said_left else "right"))
+    return said
 
 
 def send(client, events):
@@ -53,17 +56,21 @@ def test_twenty_people_and_what_is_known_of_them(tmp_path):
         ]
         with study.client("owner", "owner") as owner:
             send(owner, gold)
-            for i in range(N_PEOPLE):
-                answers = answers_of(rng, truth, errors[i], biases[i])
+            told = [answers_of(rng, truth, *about) for about in zip(errors, biases, strict=True)]
+
+            def answer(i):
                 with study.client(f"person {i}") as client:
                     send(
                         client,
                         [
                             {"kind": "answer", "submission_key": f"person-{i}-{q}", "task": q}
                             | {"order": order, "answer": said}
-                            for q, order, said in answers
+                            for q, order, said in told[i]
                         ],
                     )
+
+            with ThreadPoolExecutor(N_PEOPLE) as people:
+                list(people.map(answer, range(N_PEOPLE)))
             summed = owner.get("/api/statistics").raise_for_status().json()
     found = {person["annotator"]: person for person in summed["people"]}
     wanted_error = errors * (1 - biases) + biases / 2
