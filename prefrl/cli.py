@@ -2,58 +2,64 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from importlib import metadata
+from dataclasses import dataclass, replace
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from prefrl.commands.align import Align, start_align
-from prefrl.commands.benchmark import Benchmark, benchmark
-from prefrl.commands.config_file import read_options, save_options
 from prefrl.commands.console import console, errors
-from prefrl.commands.doctor import Doctor, doctor
-from prefrl.commands.evaluate import Evaluate, evaluate
-from prefrl.commands.export import Export, export
-from prefrl.commands.fit import FitReward, fit
-from prefrl.commands.help import asks_for_help, help_of
-from prefrl.commands.label import Label, label
-from prefrl.commands.reward import SaveReward, save_reward
-from prefrl.commands.runs import (
-    Replay,
-    Report,
-    Resume,
-    Status,
-    replay,
-    report,
-    resume,
-    status,
-)
-from prefrl.commands.serve import Serve, serve
-from prefrl.commands.sft import Sft, start_sft
-from prefrl.commands.train import (
-    Extend,
-    Train,
-    extend_train,
-    start_train,
-)
-from prefrl.commands.watch import Watch, watch
-from prefrl.control.agent.algorithms import ALGORITHMS
-from prefrl.control.presets import PRESETS, for_algorithm, preset_for
 from prefrl.core.disk import in_words
 from prefrl.errors import PrefrlError
-from prefrl.runtime.named_options import filled
 from prefrl.runtime.roles.ahead import note_loaded
-from prefrl.runtime.roles.parallel import launched_as
-from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS, align_preset_for
 
 __all__ = ["main"]
+
+_MAIN = threading.main_thread()  # the only one that may handle signals
+
+
+@dataclass(frozen=True)
+class _Command:
+    """Where a command stands: loading them all, with what they need, takes seconds."""
+
+    module: str
+    options: str
+    """Its dataclass."""
+    start: str
+    """The function that does it."""
+    about: str | None = None
+    """What it does, where that is more than the dataclass says."""
+
+    def load(self) -> Any:
+        """Its module. While that is loaded, which takes seconds, Ctrl-C ends all at once."""
+        name = f"prefrl.commands.{self.module}"
+        is_handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if name in sys.modules or not is_handled or threading.current_thread() is not _MAIN:
+            return import_module(name)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            return import_module(name)
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    @property
+    def kind(self) -> Any:
+        """The dataclass of its options."""
+        return getattr(self.load(), self.options)
+
+    def do(self, options: Any) -> None:
+        """Does it."""
+        start: Callable[[Any], None] = getattr(self.load(), self.start)
+        start(options)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,7 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exits with 2 on bad input, after one clear sentence; with 1 where what it printed was lost.
     """
-    note_loaded()
     try:
         try:
             _run(arguments)
@@ -83,25 +88,25 @@ def _run(arguments: Sequence[str] | None) -> None:
         console.print(f"prefrl {metadata.version('prefrl')}")
         return
     try:
+        if arguments[0] in _COMMANDS:
+            _COMMANDS[arguments[0]].load()
+            note_loaded()
         options = _options_of_file(arguments)
         first = _named_preset(arguments) or options.get("preset") or _preset_of_model(arguments)
-        if asks_for_help(arguments):
-            start = _start_of(arguments[0], first, _named_algorithm(arguments))
-            about = {"train": _TRAIN, "align": _ALIGN}[arguments[0]]
-            width = None if console.is_terminal else 100
-            console.print(help_of(arguments, start, about), width=width)
+        if arguments[0] in ("train", "align") and {"-h", "--help"} & {*arguments}:
+            _help(arguments, first)
             return
         arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
         command = _parse(arguments, first, options)
-        name = _automatic_preset(command)
-        if name is not None and launched_as()[0] == 0:
-            console.print(f"preset {name}", style="dim")
+        name = _automatic_preset(arguments[0], command)
+        if name is not None:
+            _say_preset(name)
         if name not in (None, first):
             command = _parse(arguments, name, options)
         if path := getattr(command, "save_config", None):
-            _save(path, command, name or first)
+            _save(path, arguments[0], command, name or first)
             return
-        _COMMANDS[type(command)](command)
+        _COMMANDS[arguments[0]].do(command)
     except PrefrlError as error:
         errors.print(f"prefrl: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
@@ -115,25 +120,49 @@ def _run(arguments: Sequence[str] | None) -> None:
         sys.exit(130)
 
 
-def _automatic_preset(command: Any) -> str | None:
+def _help(arguments: Sequence[str], preset: str) -> None:
+    """Prints the options that matter first, or those of a topic, of a command with many."""
+    from prefrl.commands.help import help_of
+
+    name = arguments[0]
+    algo = _known_algorithm(_value_of(arguments, "--algo")) if name == "train" else ""
+    told = help_of(arguments, _start_of(name, preset, algo), _COMMANDS[name].about or "")
+    console.print(told, width=None if console.is_terminal else 100)
+
+
+def _say_preset(name: str) -> None:
+    from prefrl.runtime.roles.parallel import launched_as
+
+    if launched_as()[0] == 0:
+        console.print(f"preset {name}", style="dim")
+
+
+def _automatic_preset(name: str, command: Any) -> str | None:
     """The preset that suits what is to be trained; None where it is the one already taken."""
-    if isinstance(command, Train) and command.preset == "auto":
-        name = preset_for(command.config.env_id, command.config.env)
-        return None if name == "control" else name
-    if isinstance(command, Align | Sft) and command.preset == "auto":
-        name = align_preset_for(command.config.model)
-        return None if name == "default" else name
-    return None
+    if name not in _WITH_A_FILE or command.preset != "auto":
+        return None
+    if name == "train":
+        from prefrl.control.presets import preset_for
+
+        found = preset_for(command.config.env_id, command.config.env)
+        return None if found == "control" else found
+    from prefrl.text.presets import align_preset_for
+
+    found = align_preset_for(command.config.model)
+    return None if found == "default" else found
 
 
 def _named_preset(arguments: Sequence[str]) -> str:
     """The preset that the command line names, before it is parsed with it."""
-    return _named(arguments, "--preset", {**PRESETS, **ALIGN_PRESETS, **SFT_PRESETS})
+    if arguments[0] == "train":
+        from prefrl.control.presets import PRESETS
 
+        return _named(arguments, "--preset", PRESETS)
+    if arguments[0] in _WITH_A_FILE:
+        from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS
 
-def _named_algorithm(arguments: Sequence[str]) -> Any:
-    """The algorithm that the command line names; a preset has the agent's settings for its own."""
-    return _named(arguments, "--algo", ALGORITHMS)
+        return _named(arguments, "--preset", {**ALIGN_PRESETS, **SFT_PRESETS})
+    return ""
 
 
 def _named(arguments: Sequence[str], option: str, names: Mapping[str, Any]) -> str:
@@ -152,21 +181,27 @@ def _value_of(arguments: Sequence[str], option: str) -> str:
 
 def _preset_of_model(arguments: Sequence[str]) -> str:
     """The preset of a model that is named first of all: what fits it may not fit the default's."""
-    names_model = len(arguments) > 1 and arguments[0] == "align"
-    return align_preset_for(arguments[1]) if names_model else ""
+    if len(arguments) < 2 or arguments[0] != "align":
+        return ""
+    from prefrl.text.presets import align_preset_for
+
+    return align_preset_for(arguments[1])
 
 
 def _options_of_file(arguments: Sequence[str]) -> dict[str, Any]:
     """The options in the file that the command line names, if it names one."""
-    if not arguments or arguments[0] not in _WITH_A_FILE.values():
+    if arguments[0] not in _WITH_A_FILE:
         return {}
+    from prefrl.commands.config_file import read_options
+
     path = _value_of(arguments, "--config")
     return read_options(Path(path)) if path else {}
 
 
-def _save(path: Path, command: Any, preset: str) -> None:
+def _save(path: Path, name: str, command: Any, preset: str) -> None:
     """Writes the options that were given to a file."""
-    name = _WITH_A_FILE[type(command)]
+    from prefrl.commands.config_file import save_options
+
     start = _start_of(name, preset, command.config.algo if name == "train" else "")
     save_options(path, command, start)
     console.print(
@@ -174,92 +209,111 @@ def _save(path: Path, command: Any, preset: str) -> None:
     )
 
 
-def _start_of(name: str, preset: str, algo: Any) -> Any:
+def _start_of(name: str, preset: str, algo: str) -> Any:
     """A command with the settings of a preset, and without what has to be given."""
+    kind, missing = _COMMANDS[name].kind, tyro.MISSING
     if name == "train":
+        from prefrl.control.presets import PRESETS, for_algorithm
+
         training = PRESETS.get(preset, PRESETS["control"])
-        training = for_algorithm(training, algo or training.algo)
-        return Train(config=replace(training, env_id=tyro.MISSING))
+        named: Any = algo or training.algo
+        return kind(config=replace(for_algorithm(training, named), env_id=missing))
+    from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS
+
     if name == "align":
         alignment = ALIGN_PRESETS.get(preset, ALIGN_PRESETS["default"])
-        return Align(config=replace(alignment, model=tyro.MISSING, prompts=tyro.MISSING))
+        return kind(config=replace(alignment, model=missing, prompts=missing))
     tuning = SFT_PRESETS.get(preset, SFT_PRESETS["default"])
-    return Sft(config=replace(tuning, model=tyro.MISSING, data=tyro.MISSING))
+    return kind(config=replace(tuning, model=missing, data=missing))
+
+
+def _known_algorithm(name: str) -> str:
+    """An algorithm's name, if it is one: a preset has the agent's settings for its own."""
+    from prefrl.control.agent.algorithms import ALGORITHMS
+
+    return name if name in ALGORITHMS else ""
 
 
 def _parse(arguments: Sequence[str], preset: str, options: Mapping[str, Any]) -> Any:
     """The command, with defaults of a preset and of a file."""
-    algo = _named_algorithm(arguments) or options.get("algo", "")
-    starts = {}
-    for name in _WITH_A_FILE.values():
-        starts[name] = _start_of(name, preset, algo if algo in ALGORITHMS else "")
-        if options and arguments[0] == name:
-            starts[name] = filled(starts[name], options, command=f"prefrl {name}")
-    start, start_text, start_tuning = starts.values()
-    commands: Any = (
-        Annotated[Train, tyro.conf.subcommand("train", description=_TRAIN, default=start)]
-        | Annotated[Align, tyro.conf.subcommand("align", description=_ALIGN, default=start_text)]
-        | Annotated[Sft, tyro.conf.subcommand("sft", description=_SFT, default=start_tuning)]
-        | Annotated[Resume, tyro.conf.subcommand("resume")]
-        | Annotated[Extend, tyro.conf.subcommand("extend")]
-        | Annotated[Label, tyro.conf.subcommand("label")]
-        | Annotated[Serve, tyro.conf.subcommand("serve")]
-        | Annotated[Status, tyro.conf.subcommand("status")]
-        | Annotated[Replay, tyro.conf.subcommand("replay")]
-        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-        | Annotated[Watch, tyro.conf.subcommand("watch")]
-        | Annotated[Report, tyro.conf.subcommand("report")]
-        | Annotated[Export, tyro.conf.subcommand("export")]
-        | Annotated[SaveReward, tyro.conf.subcommand("reward")]
-        | Annotated[FitReward, tyro.conf.subcommand("fit")]
-        | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
-        | Annotated[Doctor, tyro.conf.subcommand("doctor")]
-    )
-    return tyro.cli(
-        commands,
-        prog="prefrl",
-        description=(
-            "Deep reinforcement learning from human preferences. prefrl COMMAND --help explains a "
-            "command's options, prefrl --version prints the release."
+    if arguments[0] in _COMMANDS:
+        return _parse_one(arguments, preset, options)
+    # Help on all of them, or none that there is: the parser says which there are.
+    commands: Any = functools.reduce(
+        operator.or_,
+        (
+            Annotated[
+                command.kind, tyro.conf.subcommand(name, description=command.about, **_start(name))
+            ]
+            for name, command in _COMMANDS.items()
         ),
-        args=arguments,
+    )
+    return tyro.cli(commands, prog="prefrl", description=_ABOUT, args=arguments)
+
+
+def _start(name: str) -> dict[str, Any]:
+    return {"default": _start_of(name, "", "")} if name in _WITH_A_FILE else {}
+
+
+def _parse_one(arguments: Sequence[str], preset: str, options: Mapping[str, Any]) -> Any:
+    name, *rest = arguments
+    command, start = _COMMANDS[name], {}
+    if name in _WITH_A_FILE:
+        algo = _value_of(arguments, "--algo") or str(options.get("algo", ""))
+        began = _start_of(name, preset, _known_algorithm(algo) if name == "train" else "")
+        if options:
+            from prefrl.runtime.named_options import filled
+
+            began = filled(began, options, command=f"prefrl {name}")
+        start["default"] = began
+    return tyro.cli(
+        command.kind, prog=f"prefrl {name}", description=command.about, args=rest, **start
     )
 
 
-_TRAIN = (
-    "Trains an agent from comparisons of clips. It never sees the environment's reward: only the "
-    "answers to which of two clips is better."
+_ABOUT = (
+    "Deep reinforcement learning from human preferences. prefrl COMMAND --help explains its "
+    "options, prefrl --version prints the release."
 )
 
-_ALIGN = (
-    "Aligns a language model with comparisons of its responses: by PPO on a reward that is learned "
-    "from them, by DPO and its relatives, or by taking the best of n."
-)
-
-_SFT = (
-    "Fine-tunes a language model on demonstrations: what it is to write, prompt by prompt. The "
-    "stage before prefrl align --init RUN."
-)
-
-
-_WITH_A_FILE: dict[type, str] = {Train: "train", Align: "align", Sft: "sft"}
-
-_COMMANDS: dict[type, Callable[[Any], None]] = {
-    Train: start_train,
-    Align: start_align,
-    Sft: start_sft,
-    Resume: resume,
-    Extend: extend_train,
-    Label: label,
-    Serve: serve,
-    Status: status,
-    Replay: replay,
-    Evaluate: evaluate,
-    Watch: watch,
-    Report: report,
-    Export: export,
-    SaveReward: save_reward,
-    FitReward: fit,
-    Benchmark: benchmark,
-    Doctor: doctor,
+_COMMANDS = {
+    "train": _Command(
+        "train",
+        "Train",
+        "start_train",
+        "Trains an agent from comparisons of clips. The agent never sees the environment's reward, "
+        "only answers that say which of two clips is better.",
+    ),
+    "align": _Command(
+        "align",
+        "Align",
+        "start_align",
+        "Aligns a language model with comparisons of its responses: by PPO on a reward learned "
+        "from them, by DPO and its relatives, or by taking the best of n.",
+    ),
+    "sft": _Command(
+        "sft",
+        "Sft",
+        "start_sft",
+        "Fine-tunes a language model on demonstrations: prompts and the responses that it should "
+        "write. The stage before prefrl align --init RUN.",
+    ),
+    "resume": _Command("runs", "Resume", "resume"),
+    "extend": _Command("train", "Extend", "extend_train"),
+    "label": _Command("label", "Label", "label"),
+    "serve": _Command("serve", "Serve", "serve"),
+    "status": _Command("status", "Status", "status"),
+    "replay": _Command("runs", "Replay", "replay"),
+    "evaluate": _Command("evaluate", "Evaluate", "evaluate"),
+    "watch": _Command("watch", "Watch", "watch"),
+    "report": _Command("runs", "Report", "report"),
+    "export": _Command("export", "Export", "export"),
+    "reward": _Command("reward", "SaveReward", "save_reward"),
+    "fit": _Command("fit", "FitReward", "fit"),
+    "benchmark": _Command("benchmark", "Benchmark", "benchmark"),
+    "doctor": _Command("doctor", "Doctor", "doctor"),
 }
+"""In the order of ``prefrl --help``."""
+
+_WITH_A_FILE = ("train", "align", "sft")
+"""Commands with presets, whose options a file may hold."""

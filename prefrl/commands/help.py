@@ -20,7 +20,7 @@ from rich.text import Text
 
 from prefrl.runtime.named_options import name_of, parts_of
 
-__all__ = ["asks_for_help", "help_of"]
+__all__ = ["help_of"]
 
 _FIRST = {
     "train": (
@@ -42,11 +42,6 @@ class _Option:
     choices: tuple[str, ...]
     about: str
     positional: bool
-
-
-def asks_for_help(arguments: Sequence[str]) -> bool:
-    """Whether a command with many options is asked for the first of them, or for a topic."""
-    return bool(arguments) and arguments[0] in _FIRST and bool({"-h", "--help"} & {*arguments})
 
 
 def help_of(arguments: Sequence[str], start: Any, about: str) -> RenderableType:

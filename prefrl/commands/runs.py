@@ -1,4 +1,4 @@
-"""What is done with a run that is there, whatever it trains: resume, status, replay, report."""
+"""What is done with a run that is there, whatever it trains: resume, replay, report."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from prefrl.commands.align import is_text, resume_align
 from prefrl.commands.console import console
 from prefrl.commands.page import PageConfig
 from prefrl.commands.sft import is_sft, resume_sft_run
-from prefrl.commands.status import describe_run
 from prefrl.commands.train import resume_train
 from prefrl.control.replay import replay_run
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.replay import replay_alignment
 
-__all__ = ["Replay", "Report", "Resume", "Status", "replay", "report", "resume", "status"]
+__all__ = ["Replay", "Report", "Resume", "replay", "report", "resume"]
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,6 @@ class Resume:
     """Directory of the run."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer; what you do not give stays as it was."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """Shows what each process of a run is doing, how fresh the reward is, how many labels wait."""
-
-    run: tyro.conf.Positional[Path]
-    """Directory of the run."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +57,6 @@ def resume(command: Resume) -> None:
         resume_sft_run(run)
     else:
         (resume_align if is_text(run) else resume_train)(run, command.page)
-
-
-def status(command: Status) -> None:
-    """Shows what a run is doing."""
-    console.print(describe_run(RunDirectory.open(command.run)))
 
 
 def replay(command: Replay) -> None:

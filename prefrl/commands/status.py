@@ -6,17 +6,21 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+import tyro
 from rich.markup import escape
 from rich.table import Table
 
+from prefrl.commands.console import console
 from prefrl.runtime.roles.role import RoleStatus, read_status
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.rundir.tables import last_row
 from prefrl.runtime.rundir.tally import Tally, tally_of
 from prefrl.runtime.rundir.troubles import steps_of, troubles_of
 
-__all__ = ["describe_run"]
+__all__ = ["Status", "describe_run", "status"]
 
 _ROLES = {
     "synthetic": ("agent", "learner", "labeller"),
@@ -31,6 +35,19 @@ _SAID_ELSEWHERE = {
 }  # fmt: skip
 """What roles say that has a line of its own: what they said last may be older than that."""
 _SERVE_PEOPLE = ("renderer", "viewer", "judge")  # also when there is no training any more
+
+
+@dataclass(frozen=True)
+class Status:
+    """Shows what each process of a run does, how fresh the reward is, and how many labels wait."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+
+
+def status(command: Status) -> None:
+    """Shows what a run is doing."""
+    console.print(describe_run(RunDirectory.open(command.run)))
 
 
 def describe_run(run: RunDirectory) -> Table:

@@ -10,15 +10,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor, nn
 
 from prefrl.errors import RunDirectoryError
 from prefrl.failpoints import fail_point
 from prefrl.runtime.rundir.writing import write_atomically
+
+if TYPE_CHECKING:  # who only asks which version is the newest need not wait for torch
+    from torch import Tensor, nn
 
 __all__ = [
     "Weights",
@@ -63,6 +64,8 @@ def publish_weights(
         OSError: If the disk is full or fails. The versions before are as they were.
     """
     path = folder / f"v{version:06d}.safetensors"
+    from safetensors.torch import save
+
     content = save({name: t.cpu().contiguous() for name, t in tensors.items()})
     told = {
         "sha256": _sha256(content),
@@ -144,6 +147,8 @@ def _read(path: Path) -> Weights:
         raise ValueError("the tensors are not those that the JSON beside them tells of")
     if _sha256(_as_json(told["about"])) != told["about_sha256"]:
         raise ValueError("the JSON beside the tensors was changed")
+    from safetensors.torch import load
+
     return Weights(version=int(path.stem[1:]), tensors=load(content), about=told["about"])
 
 
