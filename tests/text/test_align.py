@@ -253,9 +253,9 @@ def test_a_run_with_data_that_broke_in_a_batch_goes_on_as_if_nothing_had_happene
 
 
 def test_killed_at_any_moment_a_run_goes_on_and_loses_no_answer(config):
-    config = replace(config, sync=False, checkpoint_seconds=1, responses=2048, eval_prompts=4)
+    config = replace(config, sync=False, checkpoint_seconds=1, responses=1024, eval_prompts=4)
     arguments = ["align", "tiny", "--prompts", str(config.prompts), "--gold", config.gold]
-    arguments += ["--responses", "2048", "--labels", "200", "--run", str(config.run)]
+    arguments += ["--responses", "1024", "--labels", "120", "--run", str(config.run)]
     arguments += ["--checkpoint-seconds", "1", "--eval-prompts", "4"]
     program = [sys.executable, "-m", "prefrl"]
     training = subprocess.Popen([*program, *arguments], stdout=subprocess.DEVNULL)
@@ -277,7 +277,7 @@ def test_killed_at_any_moment_a_run_goes_on_and_loses_no_answer(config):
         assert not store.check()
     assert before <= set(after)
     assert len(after) == len(set(after))
-    assert run.read_json(run.summary)["labels"] == 200
+    assert run.read_json(run.summary)["labels"] == 120
     numbers = [int(row["rollout"]) for row in rows_of(run)]
     assert numbers == list(range(1, len(numbers) + 1))
 
