@@ -181,7 +181,8 @@ def explain_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> JSONResponse:
-        return say(error.status, str(error), error.headers)
+        why = error.said_in(request.headers.get("accept-language"))
+        return say(error.status, why, error.headers)
 
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> JSONResponse:

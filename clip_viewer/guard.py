@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clip_viewer.limits import RateLimit
 from clip_viewer.people import People, Person, write_token
+from clip_viewer.words import language_of, say
 
 __all__ = ["Guard", "Refusal", "person_of", "session_of"]
 
@@ -56,14 +57,22 @@ class Refusal(Exception):
 
     Args:
         status: HTTP's number for why.
-        why: One sentence.
+        key: Which of the words says why.
         headers: To send along.
+        values: For what stands in braces there.
     """
 
-    def __init__(self, status: int, why: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(why)
+    def __init__(
+        self, status: int, key: str, headers: dict[str, str] | None = None, **values: object
+    ) -> None:
+        super().__init__(key)
         self.status = status
         self.headers = headers or {}
+        self._key, self._values = key, values
+
+    def said_in(self, accepted: str | None) -> str:
+        """Why, in one sentence of a language that an Accept-Language names."""
+        return say(language_of(accepted), self._key, **self._values)
 
 
 class Guard:
@@ -97,7 +106,7 @@ class Guard:
             if scope["method"] not in _SAFE:
                 receive = await _whole_body(scope, receive)
         except Refusal as refusal:
-            await _refuse(send, refusal)
+            await _refuse(send, refusal, _header(scope, b"accept-language"))
             return
         await self._app(scope, receive, send)
 
@@ -106,7 +115,7 @@ class Guard:
         host = self._host(scope)
         if method not in _METHODS:
             raise Refusal(
-                405, f"{method} is not used here.", {"allow": ", ".join(sorted(_METHODS))}
+                405, "refused.method", {"allow": ", ".join(sorted(_METHODS))}, method=method
             )
         if method not in _SAFE:
             _check_origin(scope, host)
@@ -119,16 +128,14 @@ class Guard:
         session = _cookie(scope, self._cookie)
         person = await run_in_threadpool(self._people.of_session, session) if session else None
         if session is None or person is None:
-            raise Refusal(
-                401, "Open a sign-in link first; whoever runs the study can give you one."
-            )
+            raise Refusal(401, "refused.no-session")
         if method not in _SAFE:
             told = _header(scope, b"x-prefrl-token") or ""
             if not hmac.compare_digest(told.encode(), write_token(session).encode()):
-                raise Refusal(403, "The page's token is missing or old; reload the page.")
+                raise Refusal(403, "refused.token")
             self._check_rate(self._writes, person.name)
         if path.startswith(_FOR_OWNERS) and person.role != "owner":
-            raise Refusal(403, "This is for whoever runs the study.")
+            raise Refusal(403, "refused.owners")
         scope["state"] |= {"person": person, "session": session}
 
     def _host(self, scope: Scope) -> str:
@@ -140,15 +147,13 @@ class Guard:
         else:
             host = host.rstrip(".")
         if host not in self._hosts:
-            raise Refusal(
-                400, "This server is not called that. Use the address that it printed at its start."
-            )
+            raise Refusal(400, "refused.host")
         return host
 
     @staticmethod
     def _check_rate(limit: RateLimit, visitor: str) -> None:
         if seconds := limit.wait(visitor):
-            raise Refusal(429, f"Too fast; again in {seconds} s.", {"retry-after": str(seconds)})
+            raise Refusal(429, "refused.too-fast", {"retry-after": str(seconds)}, n=seconds)
 
 
 def person_of(scope: Any) -> Person:
@@ -168,28 +173,28 @@ def _check_origin(scope: Scope, host: str) -> None:
     ours = {f"http://{host}", f"https://{host}"}
     from_here = site == "same-origin" if site is not None else origin is not None
     if not from_here or (origin is not None and origin.lower() not in ours):
-        raise Refusal(403, "Only this server's own page may do that.")
+        raise Refusal(403, "refused.origin")
 
 
 async def _whole_body(scope: Scope, receive: Receive) -> Receive:
     """Reads the body, within limits of size and time, before any route begins."""
     length = _header(scope, b"content-length") or "0"
     if not length.isdecimal() or int(length) > _LARGEST_BODY:
-        raise Refusal(413, f"At most {_LARGEST_BODY} bytes at once.")
+        raise Refusal(413, "refused.size", n=_LARGEST_BODY)
     body = bytearray()
     more = True
     while more:
         try:
             message = await asyncio.wait_for(receive(), _SECONDS_FOR_BODY)
         except TimeoutError:
-            raise Refusal(408, "The request did not come to its end.") from None
+            raise Refusal(408, "refused.slow") from None
         body += message.get("body", b"")
         more = message.get("more_body", False) and message["type"] == "http.request"
         if len(body) > _LARGEST_BODY:
-            raise Refusal(413, f"At most {_LARGEST_BODY} bytes at once.")
+            raise Refusal(413, "refused.size", n=_LARGEST_BODY)
     kind = (_header(scope, b"content-type") or "").split(";")[0].strip().lower()
     if body and kind != "application/json":
-        raise Refusal(415, "Expected application/json.")
+        raise Refusal(415, "refused.type")
     sent = False
 
     async def again() -> Message:
@@ -215,8 +220,8 @@ def _with_headers(send: Send, *, private: bool) -> Send:
     return sending
 
 
-async def _refuse(send: Send, refusal: Refusal) -> None:
-    body = json.dumps({"error": str(refusal)}).encode()
+async def _refuse(send: Send, refusal: Refusal, accepted: str | None) -> None:
+    body = json.dumps({"error": refusal.said_in(accepted)}).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body))}
     told = [(k.encode(), v.encode()) for k, v in (headers | refusal.headers).items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": told})

@@ -35,6 +35,7 @@ from clip_viewer.people import People, Person, write_token
 from clip_viewer.session import sign_in, sign_out
 from clip_viewer.tally import Presence, Tally
 from clip_viewer.tasks import MIRRORED, hand_out, ranked
+from clip_viewer.words import language_of
 from clip_viewer.writer import Writer
 from prefrl.core.comparisons import Answer
 from prefrl.core.labels import Submission
@@ -80,7 +81,12 @@ class Desk:
             budget=self.config.budget,
         )
 
-    def me(self, person: Person, session: str) -> MeOut:
+    def instructions(self, request: Request) -> InstructionsOut:
+        """The study's own, or the general ones in the language of whoever asks."""
+        language = language_of(request.headers.get("accept-language"))
+        return read_instructions(self.config.instructions, language)
+
+    def me(self, person: Person, session: str, request: Request) -> MeOut:
         """Who is signed in."""
         return MeOut(
             study=self.study,
@@ -91,7 +97,7 @@ class Desk:
             title=self.config.title,
             goal=self.config.goal,
             strength=self.config.strength,
-            rubric_ver=read_instructions(self.config.instructions).rubric_ver,
+            rubric_ver=self.instructions(request).rubric_ver,
             server_ver=self.version,
         )
 
@@ -116,7 +122,7 @@ def labelling_routes(desk: Desk) -> APIRouter:
 
 async def _sign_in(desk: Desk, told: SignIn, request: Request, response: Response) -> MeOut:
     session, person = await sign_in(desk.people, desk.cookie, told.token, request, response)
-    return desk.me(person, session)
+    return desk.me(person, session, request)
 
 
 async def _sign_out(desk: Desk, request: Request, response: Response) -> None:
@@ -125,11 +131,11 @@ async def _sign_out(desk: Desk, request: Request, response: Response) -> None:
 
 
 async def _me(desk: Desk, request: Request) -> MeOut:
-    return desk.me(person_of(request.scope), session_of(request.scope))
+    return desk.me(person_of(request.scope), session_of(request.scope), request)
 
 
 async def _instructions(desk: Desk, request: Request) -> InstructionsOut:
-    return read_instructions(desk.config.instructions)
+    return desk.instructions(request)
 
 
 async def _progress(desk: Desk, request: Request) -> ProgressOut:

@@ -33,7 +33,7 @@ async def sign_in(
     """
     entered = await run_in_threadpool(people.enter, token)
     if entered is None:
-        raise Refusal(403, "This link was used already or is too old; ask for a new one.")
+        raise Refusal(403, "refused.link")
     response.set_cookie(
         cookie,
         entered[0],

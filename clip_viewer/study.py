@@ -26,6 +26,7 @@ from clip_viewer.messages import (
     PersonOut,
     StandingsOut,
 )
+from clip_viewer.people import LONGEST_NAME, TAKEN
 from clip_viewer.standings import Standings
 from clip_viewer.statistics import statistics
 from clip_viewer.tasks import as_shown
@@ -134,7 +135,7 @@ async def _flagged(desk: Desk, query: str) -> FlaggedOut:
         return None if task is None else FlaggedOut(task=task, flags=told)
 
     if (found := await run_in_threadpool(look)) is None:
-        raise Refusal(404, "There is no such pair, or it cannot be shown any more.")
+        raise Refusal(404, "refused.pair")
     return found
 
 
@@ -157,13 +158,13 @@ async def _invite(desk: Desk, told: InviteIn, request: Request) -> InviteOut:
     try:
         token = await run_in_threadpool(desk.people.invite, told.annotator)
     except ConfigError as error:
-        raise Refusal(422, str(error)) from error
+        raise Refusal(422, "refused.name", n=LONGEST_NAME, taken=", ".join(TAKEN)) from error
     return InviteOut(link=f"{_origin(request)}/#enter={token}")
 
 
 async def _revoke(desk: Desk, name: str, request: Request) -> None:
     if not await run_in_threadpool(desk.people.revoke, name):
-        raise Refusal(404, "Nobody of that name was invited.")
+        raise Refusal(404, "refused.nobody")
 
 
 def _origin(request: Request) -> str:

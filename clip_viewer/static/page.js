@@ -1,9 +1,10 @@
 /** The labelling page, from the sign-in link to the answers. */
-import { lastAnswered, openAnswered } from "./answered.js";
+import { openAnswered } from "./answered.js";
 import { ask, newKey, Refused, setToken } from "./api.js";
 import { Attention } from "./attention.js";
 import { answerEvent, flagEvent, goldEvent, undoEvent } from "./events.js";
 import { askWhy } from "./flagging.js";
+import { History } from "./history.js";
 import { isRead, showInstructions } from "./instructions.js";
 import { Keys } from "./keys.js";
 import { showGoal, showNews, showSaved } from "./news.js";
@@ -14,12 +15,12 @@ import { changeRate, rateNow } from "./rate.js";
 import { CHANGE, DEGREES, degreeOf, NOT_SEEN, SAID, UNDONE, UNORDERED } from "./said.js";
 import { isBusy, isWithoutFocus, say, setBusy, setState } from "./screen.js";
 import { hasLink, signIn } from "./session.js";
-import { areKept, isOtherStudy, whyEmpty } from "./states.js";
+import { isOtherStudy, whyEmpty } from "./states.js";
 import { Tabs } from "./tabs.js";
 import { drawTools as drawToolsOf } from "./tools.js";
 import { listenToButtons, listenToFingers } from "./touch.js";
+import { say as word } from "./words.js";
 
-const MOST_UNDOS_AT_HAND = 200;
 const SHORTEST_LOOK = 250; // milliseconds before a pair takes an answer: nobody sees it sooner
 const SECONDS_TO_SEND = 5;
 const SECONDS_UNTIL_SURE = 3; // what the server counts may be older than the last answer
@@ -28,9 +29,8 @@ const STUDY = `prefrl-study${location.pathname.slice(1)}`; // which was labelled
 const $ = (id) => document.getElementById(id);
 const stage = $("stage");
 
-let me, keys, outbox, queue, attention;
+let me, keys, outbox, queue, history, attention;
 let current = null; // what is on the screen: {showing, key, since, at, takes}
-let history = []; // what was answered in this sitting, to be undone
 let rate = rateNow();
 let news = null;
 let nShown = 0; // in this sitting
@@ -62,7 +62,7 @@ function show(showing, replaces) {
   };
   requestAnimationFrame(() => requestAnimationFrame(painted));
   nShown += 1;
-  $("shown-says").textContent = `Number ${nShown}: ${showing.inWords}`;
+  $("shown-says").textContent = showing.inWords(nShown);
   // What had the focus went with the pair before: reading goes on at the top of this one.
   if (!document.querySelector("dialog[open]") && isWithoutFocus()) stage.focus({ preventScroll: true });
   drawTools();
@@ -108,7 +108,7 @@ function sayOver() {
     setState("empty");
     showNext();
   };
-  setState("over", title, "The training has come to its end. You can close this tab.", ["Answer what is left", goOn]);
+  setState("over", title, word("notice.finished.over"), [word("notice.finished.go-on"), goOn]);
 }
 
 /** One answer: the next pair at once, while the browser keeps it and the server is told. */
@@ -124,24 +124,23 @@ async function answer(action, strength = null) {
   const kept = replaces ? [outbox.add(undoEvent(replaces))] : [];
   kept.push(outbox.add(event));
   if (showing.gold && !ranking && action !== "skip") kept.push(outbox.add(goldEvent(task, action)));
-  history = [...history.filter((one) => one.key !== replaces), { showing, key }];
-  if (history.length > MOST_UNDOS_AT_HAND) history.shift().showing.element.remove();
+  history.add(showing, key, replaces);
   queue.noteAnswered(showing);
   showing.hide();
-  say(`${SAID[action](strength)}  ✓`);
+  say(word("said.answered", { answer: SAID[action](strength) }));
   showNext();
   try {
     await Promise.all(kept);
   } catch (error) {
     bringBack();
-    say(`This browser could not keep the answer (${error?.message}). Make room, and answer again.`, true);
+    say(word("said.not-kept", { why: error?.message }), true);
   }
   setBusy(false);
 }
 
 /** Puts what was answered last on the screen again. */
 function bringBack() {
-  const { showing } = history.pop();
+  const showing = history.take();
   putAside();
   queue.noteUndone(showing);
   show(showing);
@@ -152,34 +151,18 @@ async function undo() {
   if (isBusy()) return;
   if (current?.showing.ranking?.unpick()) return;
   setBusy(true);
-  const last = history.at(-1) ?? (await lastStored());
+  const last = await history.last();
   if (!last) return setBusy(false);
   try {
     await outbox.add(undoEvent(last.key));
     if (last.showing.gold) await outbox.add(goldEvent(last.showing.task, "none"));
   } catch (error) {
     setBusy(false);
-    return say(`This browser could not keep that (${error?.message}). Make room, and undo again.`, true);
+    return say(word("said.undo-not-kept", { why: error?.message }), true);
   }
   bringBack();
   say(UNDONE);
   setBusy(false);
-}
-
-/** What was answered last before this page was opened; null, and why, if there is nothing. */
-async function lastStored() {
-  try {
-    if (!(await outbox.isEmpty(SECONDS_TO_SEND))) throw new TypeError("answers wait");
-    const last = await lastAnswered();
-    if (!last) return say("There is nothing to undo.") ?? null;
-    const showing = await queue.again(last.task);
-    showing.gold = last.gold;
-    history.push({ showing, key: last.submission_key });
-    return history.at(-1);
-  } catch {
-    say("What was answered before can be taken back when the server is there again.", true);
-    return null;
-  }
 }
 
 function run(by) {
@@ -199,7 +182,7 @@ async function flag() {
 function raiseFlag(showing, raised, why = "") {
   showing.flagged = raised;
   outbox.add(flagEvent(showing.task, raised, why));
-  say(raised ? "Flagged for whoever runs the study." : "Not flagged any more.");
+  say(word(raised ? "said.flagged" : "said.not-flagged"));
   drawTools();
 }
 
@@ -235,7 +218,7 @@ async function showFlagged(query) {
     const showing = await queue.again(task);
     queue.noteShown(showing);
     show(showing);
-    say(flags.map(({ annotator, why }) => `Flagged by ${annotator}${why ? `: ${why}` : ""}`).join("; "));
+    say(flags.map(({ annotator: name, why }) => word(why ? "said.flagged-why" : "said.flagged-by", { name, why })).join("; "));
   } catch (error) {
     say(error.message, true);
   }
@@ -244,7 +227,7 @@ async function showFlagged(query) {
 function gold() {
   if (me.role !== "owner" || current.showing.ranking) return;
   current.showing.gold = !current.showing.gold;
-  say(current.showing.gold ? "Gold: your answer to this pair will be taken as right." : "Not gold.");
+  say(word(current.showing.gold ? "said.gold" : "said.not-gold"));
   drawTools();
 }
 
@@ -309,11 +292,11 @@ function onFailure(error) {
   sayEmpty();
 }
 
-async function signedOut(why = "Ask whoever runs the study for a new sign-in link, and open it in this browser.") {
+async function signedOut(why = word("notice.sign-in.text")) {
   forgetWho();
-  const kept = outbox?.waiting ? ` ${areKept(outbox.waiting)} here until then.` : "";
+  const kept = outbox?.waiting ? ` ${word("kept.until-then", { n: outbox.waiting })}` : "";
   const other = await isOtherStudy(me?.study ?? localStorage.getItem(STUDY));
-  const [title, text] = other ?? ["Please sign in", why];
+  const [title, text] = other ?? [word("notice.sign-in"), why];
   setState("signin", title, text + kept);
 }
 
@@ -324,7 +307,7 @@ async function begin() {
     if (error instanceof Refused && [401, 403].includes(error.status)) return signedOut(error.message);
     me = hasLink() ? null : whoWasHere();
     if (me) return goOnAlone();
-    setState("error", "The server is away", "This page tries again by itself.");
+    setState("error", word("notice.away"), word("notice.away.text"));
     return setTimeout(begin, 2000);
   }
   setToken(me.token);
@@ -356,7 +339,7 @@ async function goOnAlone() {
 /** Gets ready for whoever is here; false if this browser cannot keep answers. */
 async function prepare() {
   localStorage.setItem(STUDY, me.study);
-  attention = new Attention(`${me.title}: which is better?`);
+  attention = new Attention(word("title.label", me));
   $("title").textContent = me.title;
   showGoal(me.goal);
   $("to-dashboard").hidden = me.role !== "owner";
@@ -364,14 +347,14 @@ async function prepare() {
   $("to-list").hidden = !me.is_one_of_many;
   outbox = new Outbox(me.study, me.annotator, {
     changed: showSaved,
-    refused: (event, why) => say(`An answer was refused: ${why}`, true),
+    refused: (event, why) => say(word("said.refused", { why }), true),
     progress: onNews,
     signedOut,
   });
   try {
     await outbox.open();
   } catch {
-    setState("error", "This browser keeps nothing", "Leave private browsing, so that no answer can get lost.");
+    setState("error", word("notice.keeps-nothing"), word("notice.keeps-nothing.text"));
     return false;
   }
   keys = new Keys(act);
@@ -380,8 +363,10 @@ async function prepare() {
     progress: onNews,
     failed: onFailure,
   }, new KeptPairs(me.study, me.annotator));
+  history = new History(queue, outbox);
   listen();
-  setState("loading", "One moment …", "The first pairs are on their way.");
+  drawTools();
+  setState("loading", word("notice.moment"), word("notice.first-pairs"));
   return true;
 }
 
