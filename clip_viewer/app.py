@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clip_viewer.config import ViewerConfig
+from clip_viewer.first_round import FirstRound
 from clip_viewer.guard import Guard, Refusal
 from clip_viewer.instructions import read_instructions
 from clip_viewer.labelling import Desk, labelling_routes
@@ -36,7 +37,7 @@ __all__ = ["Entry", "add_pages", "cookie_at", "create_app", "explain_refusals"]
 _STATIC = Path(__file__).with_name("static")
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem}
-    for status in (400, 401, 403, 404, 405, 408, 413, 415, 416, 422, 429, 503)
+    for status in (400, 401, 403, 404, 405, 408, 409, 413, 415, 416, 422, 429, 503)
 }
 
 
@@ -127,6 +128,7 @@ def _desk_with(
         tally=Tally(store),
         presence=presence,
         news=RunNews(config.metrics, config.status, finished=config.finished, trains=config.trains),
+        first_round=FirstRound(config),
         cookie=entry.cookie,
         rng=random.SystemRandom(),
         version=metadata.version("prefrl"),

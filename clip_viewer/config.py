@@ -63,6 +63,10 @@ class ViewerConfig:
     """Whether to ask how much better one side is."""
     people_per_pair: int = 2
     """How many people answer a pair that is shown for the agreement."""
+    qualify: int = 0
+    """How many gold pairs somebody new answers before their answers count."""
+    qualify_share: float = 0.8
+    """What share of those must be right."""
     lease_seconds: float = 120.0
     """For how long a pair is kept for one person."""
 
@@ -72,6 +76,10 @@ class ViewerConfig:
                 raise ConfigError(f"expected {name} to be in [0, 0.5], got {getattr(self, name)}.")
         if self.answers_per_pair < 1:
             raise ConfigError(f"answers_per_pair must be at least 1, got {self.answers_per_pair}.")
+        if self.qualify < 0:
+            raise ConfigError(f"qualify must be at least 0, got {self.qualify}.")
+        if not 0 < self.qualify_share <= 1:
+            raise ConfigError(f"expected qualify_share to be in (0, 1], got {self.qualify_share}.")
         if self.people_per_pair < 2:
             raise ConfigError(f"people_per_pair must be at least 2, got {self.people_per_pair}.")
         if not 0 < self.port < 65536:

@@ -58,7 +58,7 @@ async function add(choose) {
 }
 
 function card(answered, choose) {
-  const { task, answer, answered_at, flagged, event } = answered;
+  const { task, answer, answered_at, flagged, event, note } = answered;
   const item = document.createElement("li");
   item.dataset.event = String(event);
   item.dataset.task = task.id;
@@ -69,7 +69,7 @@ function card(answered, choose) {
   items.append(...task.items.map(({ media }) => small(task.media_type, media)));
   const words = document.createElement("span");
   const when = new Date(answered_at * 1000).toLocaleTimeString(language, { timeStyle: "short" });
-  words.textContent = [SAYS[answer](), when, flagged && say("mine.flagged")].filter(Boolean).join(" · ");
+  words.textContent = [SAYS[answer](), when, flagged && say("mine.flagged"), note && say("mine.note", { note })].filter(Boolean).join(" · ");
   if (answer === "left" || answer === "right") {
     items.children[Number(answer === "right")].classList.add("better");
   }

@@ -2,6 +2,7 @@
 import { ask, Refused, setToken } from "./api.js";
 import { drawLine, shareBar } from "./charts.js";
 import { agentSays } from "./news.js";
+import { roundInWords } from "./round.js";
 import { drawStandings } from "./standings.js";
 import { language, number as whole, say } from "./words.js";
 
@@ -108,13 +109,17 @@ function drawAgreement({ pairs, percent: share, krippendorff_alpha: alpha, gwet_
     pairs === 0 ? say("agreement.none") : say("agreement.says");
 }
 
-/** A flag, with the way to what it is about. */
+/** A flag or a note, with the way to what it is about. */
 function flagged({ query_id, annotator, why }) {
   const row = make("li");
   const link = make("a", query_id);
   link.href = `./#flagged=${encodeURIComponent(query_id)}`;
   row.append(link, say(why ? "flags.why" : "flags.by", { name: annotator, why }));
   return row;
+}
+
+function drawAbout(list, marks, none) {
+  list.replaceChildren(...(marks.length ? marks.map(flagged) : [make("li", say(none), "small")]));
 }
 
 function drawStatistics(statistics, news) {
@@ -143,11 +148,27 @@ function drawStatistics(statistics, news) {
   );
   draw("people", statistics.people, drawPeople);
   drawAgreement(agreement);
-  $("flags").replaceChildren(
-    ...(statistics.flags.length
-      ? statistics.flags.map(flagged)
-      : [make("li", say("flags.none"), "small")]),
+  drawAbout($("flags"), statistics.flags, "flags.none");
+  drawAbout($("notes"), statistics.notes, "notes.none");
+}
+
+/** Changes something about a person, and shows what came of it. */
+function change(method, name, what = "") {
+  ask(method, `/api/people/${encodeURIComponent(name)}${what}`).then(
+    refresh,
+    (error) => ($("connection").textContent = error.message),
   );
+}
+
+/** How somebody's first round goes, and a button to let them go on without it. */
+function firstRound({ annotator: name, revoked, first_round: round }) {
+  const says = make("span", roundInWords(round), `round ${round.state}`);
+  if (revoked || ["passed", "admitted"].includes(round.state)) return [says];
+  const button = make("button", say("round.admit"));
+  button.type = "button";
+  button.setAttribute("aria-label", say("round.admit.whom", { name }));
+  button.onclick = () => change("POST", name, "/admit");
+  return [says, button];
 }
 
 function drawInvited(people) {
@@ -160,13 +181,10 @@ function drawInvited(people) {
         const button = make("button", say("invited.shut-out"));
         button.type = "button";
         button.setAttribute("aria-label", say("invited.shut-out.whom", { name: person.annotator }));
-        button.onclick = () =>
-          ask("DELETE", `/api/people/${encodeURIComponent(person.annotator)}`).then(
-            refresh,
-            (error) => ($("connection").textContent = error.message),
-          );
+        button.onclick = () => change("DELETE", person.annotator);
         row.append(button);
       }
+      if (person.first_round) row.append(...firstRound(person));
       return row;
     }),
   );

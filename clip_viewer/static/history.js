@@ -44,7 +44,7 @@ export class History {
       const last = await lastAnswered();
       if (!last) return say(word("said.nothing-to-undo")) ?? null;
       const showing = await this.#queue.again(last.task);
-      showing.gold = last.gold;
+      Object.assign(showing, { gold: last.gold, note: last.note });
       this.add(showing, last.submission_key);
       return this.#answered.at(-1);
     } catch {

@@ -15,6 +15,7 @@ const DEFAULTS = {
   back: [","],
   forward: ["."],
   flag: ["f"],
+  note: ["n"],
   sound: ["m"],
   gold: ["g"],
   differences: ["t"],

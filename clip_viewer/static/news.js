@@ -19,7 +19,12 @@ export function showNews(news) {
 }
 
 /** How many of all comparisons are answered, and how long the rest takes at one's own pace. */
-function showDone({ budget, queue: { answered }, mine: { per_hour: pace } }) {
+function showDone({ budget, queue: { answered }, mine: { per_hour: pace }, first_round: round }) {
+  if (round?.state === "asked") {
+    document.getElementById("done-row").hidden = false;
+    put("done", say("top.done", { done: round.answered, all: round.wanted }));
+    return put("done-of", say("top.first-round"));
+  }
   const isKnown = budget !== null && answered <= budget; // else there are answers from elsewhere
   document.getElementById("done-row").hidden = !isKnown;
   if (!isKnown) return;

@@ -3,7 +3,7 @@ import { openAnswered } from "./answered.js";
 import { ask, newKey, Refused, setToken } from "./api.js";
 import { Attention } from "./attention.js";
 import { answerEvent, flagEvent, goldEvent, undoEvent } from "./events.js";
-import { askWhy } from "./flagging.js";
+import { askNote, askWhy, marksSay } from "./flagging.js";
 import { History } from "./history.js";
 import { isRead, showInstructions } from "./instructions.js";
 import { Keys } from "./keys.js";
@@ -12,6 +12,7 @@ import { forgetWho, keepPage, KeptPairs, rememberWho, waitForServer, whoWasHere 
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { changeRate, rateNow } from "./rate.js";
+import { roundNews } from "./round.js";
 import { CHANGE, DEGREES, degreeOf, NOT_SEEN, SAID, UNDONE, UNORDERED } from "./said.js";
 import { isBusy, isWithoutFocus, say, setBusy, setState } from "./screen.js";
 import { hasLink, signIn } from "./session.js";
@@ -179,6 +180,16 @@ async function flag() {
   if (why !== null) raiseFlag(showing, true, why);
 }
 
+/** A word with the answer, which is kept together with that. */
+async function note() {
+  const { showing } = current;
+  const words = await askNote(showing.note);
+  if (words === null) return;
+  showing.note = words.trim();
+  say(word(showing.note ? "said.noted" : "said.not-noted"));
+  drawTools();
+}
+
 function raiseFlag(showing, raised, why = "") {
   showing.flagged = raised;
   outbox.add(flagEvent(showing.task, raised, why));
@@ -187,10 +198,10 @@ function raiseFlag(showing, raised, why = "") {
 }
 
 /** Opens one of one's own answers: a new one replaces it. */
-async function reopen({ task, submission_key, gold, flagged }) {
+async function reopen({ task, submission_key, gold, flagged, note }) {
   try {
     const showing = await queue.again(task);
-    Object.assign(showing, { gold, flagged });
+    Object.assign(showing, { gold, flagged, note });
     putAside();
     queue.noteAnswered(showing); // and so it stays, if this page is left without a new answer
     queue.noteShown(showing);
@@ -214,11 +225,11 @@ function putAside() {
 /** Shows whoever runs the study what somebody flagged. */
 async function showFlagged(query) {
   try {
-    const { task, flags } = await ask("GET", `/api/flagged?query=${encodeURIComponent(query)}`);
+    const { task, flags, notes } = await ask("GET", `/api/flagged?query=${encodeURIComponent(query)}`);
     const showing = await queue.again(task);
     queue.noteShown(showing);
     show(showing);
-    say(flags.map(({ annotator: name, why }) => word(why ? "said.flagged-why" : "said.flagged-by", { name, why })).join("; "));
+    say(marksSay(flags, notes));
   } catch (error) {
     say(error.message, true);
   }
@@ -252,6 +263,7 @@ function act(action, digit) {
   if (action in SAID) return answer(action);
   if (action === "together") return ranking?.together();
   if (action === "flag") return flag();
+  if (action === "note") return note();
   if (action === "gold") return gold();
   if (action === "differences" || action === "lengths") return forTexts(action);
   if (!films) return;
@@ -275,6 +287,8 @@ async function openInstructions() {
 
 function onNews(fresh) {
   const had = news?.agent.phase;
+  const round = roundNews(news?.first_round, fresh.first_round);
+  if (round) say(round);
   isOver ||= ["starting", "training"].includes(had) && fresh.agent.phase === "finished";
   news = fresh;
   if (isAway) outbox.tell();

@@ -17,6 +17,7 @@ export class Showing {
   ranking = null;
   flagged = false;
   gold = false;
+  note = ""; // with the answer, in words
   number = 0; // in the order in which they are to be shown
   #seen = 0; // milliseconds that it was on the screen before
   #since = 0;

@@ -1,6 +1,7 @@
 /** What the page says while there is nothing on it to compare: what is true, and what to do. */
 import { at } from "./api.js";
 import { agentSays } from "./news.js";
+import { roundWhyEmpty } from "./round.js";
 import { say } from "./words.js";
 
 /** What goes on until the first pair comes, and about when that is. */
@@ -24,6 +25,8 @@ export function whyEmpty(news, { isAway, nKept, isLoading, isInOtherTab }) {
     return [say("notice.finished"), `${text} ${kept || say("notice.close")}`];
   }
   if (isAway) return [say("notice.away"), `${say("notice.away.text")} ${kept}`];
+  const round = roundWhyEmpty(news?.first_round, isInOtherTab);
+  if (round) return round;
   if (news?.agent.first) return [say("notice.starting"), first(news.agent.first)];
   if (!news || isLoading) return [say("notice.moment"), say("notice.next")];
   const { queue, agent } = news;

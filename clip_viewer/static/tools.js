@@ -13,7 +13,7 @@ export function drawTools(keys, showing, { rate, ...pressed }) {
     const action = key.dataset.key ?? key.closest("[data-action]").dataset.action;
     if (!DEGREES.includes(action)) key.textContent = keys.label(action);
   }
-  const press = { ...pressed, flag: Boolean(showing?.flagged), gold: Boolean(showing?.gold) };
+  const press = { ...pressed, flag: Boolean(showing?.flagged), note: Boolean(showing?.note), gold: Boolean(showing?.gold) };
   for (const [action, on] of Object.entries(press)) {
     document.querySelector(`footer [data-action="${action}"]`).setAttribute("aria-pressed", String(on));
   }

@@ -15,12 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefrl.commands.console import print_link
 from prefrl.commands.hub import OPENED, STANDS_BY, hub_above, link_to
+from prefrl.commands.page_config import PageConfig
 from prefrl.control.goals import goal_of
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
 from prefrl.runtime.own.folder import is_own
@@ -57,44 +57,6 @@ _SECONDS_TO_SAY_GOODBYE = 3.0  # a tab on a screen asks every two how it is goin
 _MOST_SECONDS_TO_SAY_GOODBYE = 15.0  # a hidden one every ten; the supervisor waits for 25
 _SECONDS_BETWEEN_LOOKS = 1.0
 _NEEDED = ("fastapi", "uvicorn", "nh3", "markdown_it")
-
-
-@dataclass(frozen=True)
-class PageConfig:
-    """Where the labelling page is served, and what it shows besides new pairs."""
-
-    port: int | None = None
-    """Port to listen on; by default 8770, or the next free one."""
-    host: str = "127.0.0.1"
-    """Address to listen on; any other than this machine's own needs expose."""
-    expose: bool = False
-    """Let other machines reach the page. An SSH tunnel is safer."""
-    hosts: tuple[str, ...] = ()
-    """With expose: names by which other machines call this one."""
-    name: str = "owner"
-    """Your own name in the data."""
-    instructions: Path | None = None
-    """Markdown for those who label; by default a general text."""
-    overlap_share: float = 0.1
-    """Share of the pairs shown that somebody else has answered already, to see how far people
-    agree."""
-    repeat_share: float = 0.03
-    """Share of the pairs shown that the same person has answered already, to see how consistent
-    they are."""
-    gold_share: float = 0.05
-    """Share of the pairs shown whose right answer is known, if there are such pairs."""
-    answers_per_pair: int = 1
-    """How many people answer each pair, as far as there are so many; all their answers are fitted,
-    or with --majority what most of them said."""
-    strength: bool = False
-    """Ask how much better one side is, slightly or clearly: keys 1 to 4, from left to right."""
-    people_per_pair: int = 2
-    """How many people answer each pair that is shown to see how far they agree."""
-
-    def for_run(self, own: PageConfig) -> PageConfig:
-        """A run's own page, at this address."""
-        here = {name: getattr(self, name) for name in ("port", "host", "expose", "hosts", "name")}
-        return dataclasses.replace(own, **here)
 
 
 def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig:
@@ -361,6 +323,8 @@ def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) 
         answers_per_pair=page.answers_per_pair,
         strength=page.strength,
         people_per_pair=page.people_per_pair,
+        qualify=page.qualify,
+        qualify_share=page.qualify_share,
     )
 
 

@@ -2,7 +2,8 @@
 
 A flag: something is wrong with it. Gold: its answer is so sure that others are judged by it. Fast:
 an answer was given before what was shown could be seen once. Strength: how much better a side is.
-Reason: why an answer was given.
+Reason: why an answer was given. Note: what a person
+adds to an answer. Trial and qualified: what ``core.trials`` keeps.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ _VALUES = {
     "fast": ("given",),
     "strength": ("slightly", "clearly"),
     "reason": ("given",),
+    "note": ("given",),
+    "trial": ("left", "right", "tie", "skip", "ranked", "undone"),
+    "qualified": ("passed", "failed", "admitted"),
 }
 _WHY = ": "  # between what a mark is and why
-_SAY_WHY = ("flag", "reason")
+_SAY_WHY = ("flag", "reason", "note", "trial")
 # After the submission key of the answer.
-_FAST, _STRENGTH, _REASON = "/fast", "/strength", "/reason"
+_FAST, _STRENGTH, _REASON, _NOTE = "/fast", "/strength", "/reason", "/note"
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,13 @@ class Mark:
     annotator_id: str
     """Who made it."""
     kind: str
-    """"flag", "gold", "fast", "strength" or "reason"."""
+    """"flag", "gold", "fast", "strength", "reason", "note", "trial" or "qualified"."""
     value: str
     """Of a flag: raised or lowered. Of a gold pair: the answer that is right, or none any more."""
     made_at: float
     """When it was stored, in seconds since 1970."""
     why: str = ""
-    """Of a flag: what is wrong. Of a reason: itself. In the words of whoever made the mark."""
+    """Of a flag: what is wrong. Of a reason and a note: itself. In the words of who made it."""
 
 
 class Marks:
@@ -102,6 +106,17 @@ class Marks:
         """Why answers were given, by their submission keys, where that was said."""
         rows = self._database.rows(sa.select(MARK).where(MARK.c.kind == "reason"))
         return {row.submission_key.removesuffix(_REASON): _as_mark(row).why for row in rows}
+
+    def add_note(self, query_id: str, annotator_id: str, note: str, *, answer_key: str) -> None:
+        """Adds a person's words to an answer, by its submission key."""
+        key = answer_key + _NOTE
+        self.add(query_id, annotator_id, "note", "given", submission_key=key, why=note)
+
+    def notes(self) -> dict[str, Mark]:
+        """What people said beside their answers, by the submission keys of these; oldest first."""
+        noted = sa.select(MARK).where(MARK.c.kind == "note").order_by(MARK.c.id)
+        rows = self._database.rows(noted)
+        return {row.submission_key.removesuffix(_NOTE): _as_mark(row) for row in rows}
 
     def fast(self) -> frozenset[str]:
         """The submission keys of the answers that were given too fast."""

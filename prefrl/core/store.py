@@ -49,6 +49,7 @@ from prefrl.core.media import Media
 from prefrl.core.quality import Quality
 from prefrl.core.reader import LabelReader
 from prefrl.core.schema import EVENT
+from prefrl.core.trials import Trials
 from prefrl.errors import StoreError
 
 __all__ = ["Counts", "LabelChange", "LabelEvent", "LabelStore", "Lease", "Submission"]
@@ -85,6 +86,8 @@ class LabelStore(LabelReader):
         """Flags and gold pairs."""
         self.quality = Quality(self._database)
         """Pairs to show again."""
+        self.trials = Trials(self._database, self.quality, clock)
+        """First rounds of new people."""
 
     def __enter__(self) -> LabelStore:
         return self

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 
 import pytest
-from pages import PLAIN, Visitor, needs_chromium, serving, wait_for
+from pages import PLAIN, Visitor, needs_chromium, picture, serving, wait_for
 
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
@@ -84,6 +84,55 @@ def test_answers_are_listed_opened_changed_and_flagged(study, visitor, tmp_path)
     wait_for(lambda: visitor.task == next_one)
     visitor.wait_until_saved()
     assert len(study.events()) == 5
+
+
+def test_a_note_goes_with_an_answer(study, visitor):
+    page = visitor.page
+    first = visitor.next("ArrowUp")  # without one
+    visitor.look()
+    page.keyboard.press("n")
+    page.keyboard.type("the left one <b>slips</b>")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("[data-action=note]", "aria-pressed") == "true"
+    noted = visitor.press("ArrowLeft")
+    visitor.look()
+    assert page.get_attribute("[data-action=note]", "aria-pressed") == "false"
+    # It comes back with an undo, and can be changed.
+    page.keyboard.press("Backspace")
+    wait_for(lambda: visitor.task == noted[0])
+    visitor.look()
+    page.click("[data-action=note]")
+    assert page.input_value("#note-words") == "the left one <b>slips</b>"
+    page.fill("#note-words", "both <b>slip</b>")
+    picture(page, "labelling_note")
+    page.keyboard.press("Enter")
+    visitor.press("ArrowRight")
+    visitor.wait_until_saved()
+    with LabelStore(study.run.labels) as store:
+        notes, events = store.marks.notes(), store.events()
+    (newest,) = [e for e in events if e.query_id == noted[0] and e.supersedes is None][1:]
+    assert notes[newest.submission_key].why == "both <b>slip</b>"
+    assert len(notes) == 2  # nothing is written over
+    page.keyboard.press("h")
+    cards = page.locator("#answered-list li")
+    wait_for(lambda: cards.count() == 2)
+    assert "“both <b>slip</b>”" in cards.nth(0).inner_text()
+    assert "“" not in cards.nth(1).inner_text()
+    picture(page, "labelling_note_answers")
+    cards.nth(0).locator("button").click()
+    wait_for(lambda: visitor.task == noted[0])
+    assert page.get_attribute("[data-action=note]", "aria-pressed") == "true"
+    page.keyboard.press("Escape")
+    assert first[0] != noted[0]
+    # Whoever runs the study sees those that count, and the pair.
+    page.goto(f"{study.address}/dashboard")
+    said = page.locator("#notes li")
+    wait_for(lambda: said.count() == 1)
+    assert said.inner_text().endswith("by owner: both <b>slip</b>")
+    said.locator("a").click()
+    visitor.wait("showing")
+    wait_for(lambda: "owner noted: both <b>slip</b>" in page.inner_text("#said"))
+    assert visitor.task == noted[0]
 
 
 def test_nobody_sees_the_answers_of_others(study):

@@ -21,6 +21,7 @@ ORDER = ("observations", "actions", "next_observations", "ended")
 """Of a segment's arrays where they have no names."""
 
 _PARTS = {*ORDER, "held", "before"}
+_BESIDE = {"film", "env_steps"}  # as an export says them: no reward reads these
 
 
 def leading_shape(values: Any, space: spaces.Space[Any], name: str) -> tuple[int, ...]:
@@ -74,7 +75,7 @@ def segment_of(
     Raises:
         ConfigError: If something is missing, or does not fit the spaces.
     """
-    if not {"observations", "actions"} <= set(told) or not set(told) <= _PARTS:
+    if not {"observations", "actions"} <= set(told) or not set(told) <= _PARTS | _BESIDE:
         raise ConfigError(
             "expected a segment with observations and actions, and if known with "
             f"next_observations and ended, got {sorted(told)}."
