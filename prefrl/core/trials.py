@@ -141,7 +141,11 @@ class Trials:
         return {query_id: value for query_id, value in said.items() if value != _UNDONE}
 
     def _labels(self, annotator_id: str) -> dict[str, str]:
+        """What they said of gold pairs as labels."""
+        gold = sa.select(MARK.c.query_id).where(MARK.c.kind == "gold")
         labels = sa.select(CURRENT.c.query_id, CURRENT.c.answer).where(
-            CURRENT.c.annotator_id == annotator_id, CURRENT.c.answer.is_not(None)
+            CURRENT.c.query_id.in_(gold),
+            CURRENT.c.annotator_id == annotator_id,
+            CURRENT.c.answer.is_not(None),
         )
         return {row.query_id: row.answer for row in self._database.rows(labels)}

@@ -42,7 +42,7 @@ def seen(answer, order):
     return answer.mirrored if order == "right-left" else answer
 
 
-def test_answers_are_listed_opened_changed_and_flagged(study, visitor, tmp_path):
+def test_answers_are_listed_opened_changed_and_flagged(study, visitor):
     shown = [visitor.next(key) for key in ("ArrowLeft", "ArrowRight", "ArrowUp")]
     visitor.wait_until_saved()
     next_one, page = visitor.task, visitor.page
@@ -54,7 +54,7 @@ def test_answers_are_listed_opened_changed_and_flagged(study, visitor, tmp_path)
     says = [text.split(" · ")[0].split("\n")[-1] for text in cards.all_inner_texts()]
     assert says == ["Tie", "Right is better", "Left is better"]
     wait_for(lambda: page.evaluate("document.querySelector('#answered video').readyState") >= 2)
-    page.screenshot(path=tmp_path / "answers.png")
+    picture(page, "labelling_answers")
     cards.nth(1).locator("button").click()
     wait_for(lambda: visitor.task == shown[1][0])
     assert visitor.order == shown[1][1]
@@ -63,7 +63,7 @@ def test_answers_are_listed_opened_changed_and_flagged(study, visitor, tmp_path)
     page.keyboard.type("the floor is missing")
     page.keyboard.press("Enter")
     visitor.look()
-    page.screenshot(path=tmp_path / "opened.png")
+    picture(page, "labelling_opened")
     visitor.press("ArrowLeft")
     assert visitor.task == next_one  # what was on the screen before comes again
     visitor.wait_until_saved()
@@ -151,7 +151,7 @@ def test_nobody_sees_the_answers_of_others(study):
         assert ann.get("/api/answers", params={"n": 0}).status_code == 422
 
 
-def test_a_bar_of_time_is_clicked_and_dragged(study, visitor, tmp_path):
+def test_a_bar_of_time_is_clicked_and_dragged(study, visitor):
     page = visitor.page
     visitor.look()
     left, right, *bars = page.evaluate(SHAPES)
@@ -172,7 +172,7 @@ def test_a_bar_of_time_is_clicked_and_dragged(study, visitor, tmp_path):
     page.mouse.down()
     page.mouse.move(x(0.8), y, steps=8)
     wait_for(lambda: abs(page.evaluate(PLACE) - 0.8 * length) < 0.1 * length)
-    page.screenshot(path=tmp_path / "bar.png")
+    picture(page, "labelling_bar")
     page.mouse.up()
     assert study.events() == []  # to look is no answer
     visitor.press("ArrowRight")  # and the keys still answer
