@@ -74,7 +74,7 @@ class Label:
     page: PageConfig = field(default_factory=PageConfig)
     """Where the page is served; what you do not give stays as it was."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
-    """The model that answers with oracle ai."""
+    """The model that answers if the oracle is ai."""
 
     def __post_init__(self) -> None:
         self.judge.check_for(self.oracle or "human")

@@ -62,13 +62,12 @@ class Train:
     """The training."""
     preset: Literal["auto", "control", "atari", "christiano-atari", "ibarz-atari"] = "auto"
     """Settings to start from; --help then shows them as defaults. auto takes atari if the
-    environment shows pictures, else control; christiano-atari and ibarz-atari are those of the
-    papers."""
+    environment shows pictures, else control; christiano-atari and ibarz-atari follow the papers."""
     from_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """A YAML file of options by their names here, as in "labels: 100". The command line
-    wins over the file, and the file over the preset."""
+    """A YAML file with options under the names shown here, such as "labels: 100". The command line
+    overrides the file, and the file overrides the preset."""
     save_config: Path | None = None
-    """Write the options that you give to a file for --config, and do nothing else."""
+    """Write the given options to a file for --config, and do nothing else."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 

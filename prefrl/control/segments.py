@@ -119,7 +119,7 @@ class SegmentSampler:
 
     Args:
         segment_length: Steps per segment (T).
-        n_envs: Environments side by side.
+        n_envs: Number of parallel environments.
     """
 
     def __init__(self, segment_length: int, n_envs: int) -> None:

@@ -157,7 +157,7 @@ class OracleConfig:
     gamma: float = 1.0
     """Discount towards the past, in (0, 1]: below 1, recent steps count more."""
     eps_mistake: float = 0.0
-    """Probability that the answer is the wrong way round."""
+    """Probability of a wrong answer: left and right exchanged."""
     eps_skip: float = 0.0
     """Skip when both returns are at most this share of a typical segment's return; at least 0."""
     eps_equal: float = 0.0

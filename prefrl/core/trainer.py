@@ -49,18 +49,18 @@ class FitConfig:
     """How the reward ensemble is fitted."""
 
     max_steps: int = 1000
-    """Most gradient steps; the hold-out usually stops earlier."""
+    """Most gradient steps of a fit; the hold-out usually stops it earlier."""
     min_steps: int = 200
     """Gradient steps before the first check of the hold-out; parameters from before it are never
     kept."""
     epochs: int | None = None
-    """Passes over all comparisons, without an early stop, in place of max_steps and min_steps.
-    None: the hold-out says when to stop."""
+    """Passes over all comparisons, without an early stop, instead of max_steps and min_steps. None:
+    the hold-out decides when to stop."""
     batch_size: int = 32
-    """Comparisons per gradient step; of items that are ranked together, groups."""
+    """Comparisons per gradient step; for rankings, groups per gradient step."""
     group_loss: Literal["pairs", "best"] = "pairs"
-    """Of items that are ranked together: the mean over all their pairs (Ouyang et al. 2022, section
-    3.5), or only which one is the best (Ziegler et al. 2019)."""
+    """Loss of items that are ranked together: the mean over all their pairs (Ouyang et al. 2022,
+    section 3.5), or only which one is the best (Ziegler et al. 2019)."""
     drop_ties: bool = False
     """Leave out ties (Ouyang et al. 2022) instead of counting them as one half, unless there is
     nothing else."""
@@ -73,25 +73,26 @@ class FitConfig:
     bagging: bool = True
     """Draw each member's comparisons with replacement; without it there is no hold-out."""
     shared_bag: bool = False
-    """One bag for all members, so that no member has seen what it leaves out, even through
-    parameters that members share."""
+    """Use one bag for all members, so that no member has seen the held-out comparisons, even
+    through parameters that members share."""
     restart: bool = True
     """Start each fit from fresh parameters instead of the last ones."""
     anchor: bool = False
-    """Pull the parameters by L2 towards where the fit started instead of towards zero, so that what
-    an earlier reward knows stays where answers say nothing (L2-SP, Li et al. 2018, arXiv
+    """L2 pulls the parameters towards their values at the start of the fit instead of towards zero.
+    So the reward keeps what it knew where the answers say nothing (L2-SP, Li et al. 2018, arXiv
     1802.01483). Needs restart to be off."""
     patience: int = 3
     """Stop the fit after this many checks without a better hold-out loss."""
     check_every: int = 10
     """Gradient steps between two checks on the hold-out; one epoch if that is more."""
     check_comparisons: int = 10_000
-    """A check looks at this many comparisons at most: the newest."""
+    """Most comparisons that a check looks at; the newest ones are used."""
     score_l2: float = 0.0
-    """Weight of a penalty on squared scores: fitted rewards stay small where answers say nothing
-    (Ibarz et al. 2018, appendix A.3, who penalise step rewards)."""
+    """Weight of a penalty on squared scores, which keeps rewards small where the answers say
+    nothing (Ibarz et al. 2018, appendix A.3, who penalise step rewards)."""
     l2: float = 0.5
-    """L2 coefficient of the summed loss at most, and at the start of the first fit."""
+    """L2 coefficient of the summed loss: its upper bound, and its value at the start of the first
+    fit."""
     l2_change: float = 0.001
     """Relative change of the L2 coefficient per gradient step."""
     l2_low: float = 1.1

@@ -56,7 +56,7 @@ class LearnerConfig:
     refit_growth: float = 0.05
     """Refit when the comparisons have grown by this share since the last fit."""
     newest: int = 10_000
-    """Comparisons to fit to at most: the newest ones."""
+    """Largest number of comparisons to fit to; the newest ones are used."""
     first_labels: int = 1
     """Comparisons before the first fit."""
     pretraining_epochs: int | None = None
@@ -71,7 +71,7 @@ class LearnerConfig:
     slightly: float = 0.75
     """P(the chosen side is better) where a person said that it is only slightly better."""
     clearly: float = 1.0
-    """The same where they said that it is clearly better."""
+    """The same if they said that it is clearly better."""
     majority: bool = False
     """Fit to what most people said of a pair; else to each answer."""
 

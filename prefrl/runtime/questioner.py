@@ -51,7 +51,7 @@ class Asking(Protocol):
 
     @property
     def oversampling(self) -> int:
-        """Candidates drawn for each one that is asked."""
+        """Candidates drawn for each query."""
         ...
 
     @property

@@ -44,7 +44,7 @@ class TextQueryConfig:
     """Responses to a prompt that are compared at once: a pair, or K that are ranked, which give
     K (K - 1) / 2 labels."""
     oversampling: int = 4
-    """Candidates drawn for each one that is asked."""
+    """Candidates drawn for each query."""
     pool_size: int = 2000
     """Newest responses from which candidates are drawn."""
     max_open: int = 250

@@ -140,7 +140,7 @@ class AlignConfig:
     threads: int = 1
     """Threads that torch may use in each process."""
     checkpoint_seconds: float = 120.0
-    """Seconds between two checkpoints, at the least."""
+    """Least number of seconds between two checkpoints."""
     data_options: Annotated[DataConfig, tyro.conf.arg(name="data")] = field(
         default_factory=DataConfig
     )
@@ -182,7 +182,7 @@ class AlignConfig:
     guard: GuardMode = "warn"
     """What to do when the learned reward is run away from; docs/guard.md has the rule."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
-    """The model that answers with oracle ai."""
+    """The model that answers if the oracle is ai."""
 
     def __post_init__(self) -> None:
         self.judge.check_for(self.oracle)

@@ -57,7 +57,7 @@ class SftConfig:
     threads: int = 1
     """Threads that torch may use."""
     checkpoint_seconds: float = 120.0
-    """Seconds between two checkpoints, at the least."""
+    """Least number of seconds between two checkpoints."""
     data_options: Annotated[DataConfig, tyro.conf.arg(name="data")] = field(
         default_factory=DataConfig
     )

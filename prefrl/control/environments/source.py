@@ -51,16 +51,17 @@ _JSON = tyro.constructors.PrimitiveConstructorSpec[Any](
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """How the environment is made, beside its id."""
+    """How the environment is made, besides its id."""
 
     kwargs: Annotated[Mapping[str, Any], _JSON] = field(default_factory=dict)
-    """Arguments of the environment, for gymnasium.make: a JSON object, as in '{"size": 5}'."""
+    """Arguments for gymnasium.make: a JSON object, such as '{"size": 5}'."""
     wrapper: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A wrapper, as module:Class, which is called with the environment alone. Repeat the option for
+    """A wrapper, as module:Class, which is called with only the environment. Repeat the option for
     several: the first is the innermost."""
     processes: int | Literal["auto"] = "auto"
-    """Processes that step the environments; 0 steps them in the agent's own. auto takes some if a
-    step takes milliseconds: one per environment if they sleep, one per core if they compute."""
+    """Processes that step the environments; 0 steps them in the agent's own process. auto uses
+    processes if a step takes milliseconds: one per environment if they sleep, one per core if they
+    compute."""
 
     def __post_init__(self) -> None:
         n = self.processes
