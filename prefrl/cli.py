@@ -226,18 +226,18 @@ def _parse(arguments: Sequence[str], preset: str, options: Mapping[str, Any]) ->
 
 
 _TRAIN = (
-    "Trains an agent from comparisons of clips. It never sees the environment's reward: only the "
-    "answers to which of two clips is better."
+    "Trains an agent from comparisons of clips. The agent never sees the environment's reward, "
+    "only answers that say which of two clips is better."
 )
 
 _ALIGN = (
-    "Aligns a language model with comparisons of its responses: by PPO on a reward that is learned "
-    "from them, by DPO and its relatives, or by taking the best of n."
+    "Aligns a language model with comparisons of its responses: by PPO on a reward learned from "
+    "them, by DPO and its relatives, or by taking the best of n."
 )
 
 _SFT = (
-    "Fine-tunes a language model on demonstrations: what it is to write, prompt by prompt. The "
-    "stage before prefrl align --init RUN."
+    "Fine-tunes a language model on demonstrations: prompts and the responses that it should "
+    "write. The stage before prefrl align --init RUN."
 )
 
 

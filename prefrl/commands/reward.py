@@ -18,9 +18,9 @@ __all__ = ["SaveReward", "save_reward"]
 
 @dataclass(frozen=True)
 class SaveReward:
-    """Saves the newest reward of a run as a folder: tensors, their description, and a card.
+    """Saves the newest reward of a run as a folder with tensors, their description, and a card.
 
-    Of a language model, each member is a folder in it for AutoModelForSequenceClassification.
+    For a language model, each member is a subfolder for AutoModelForSequenceClassification.
     """
 
     run: tyro.conf.Positional[Path]

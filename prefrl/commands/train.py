@@ -74,7 +74,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Extend:
-    """Continues an agent's run that has finished: for more steps, and if wanted more labels."""
+    """Continues an agent's finished run for more steps, and if you like with more labels."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
@@ -83,7 +83,7 @@ class Extend:
     labels: int = 0
     """Comparisons to ask for, beyond those that the run already had."""
     page: PageConfig = field(default_factory=PageConfig)
-    """The labelling page, where people answer; what you do not give stays as it was."""
+    """The labelling page, where people answer; options that you do not give stay as they were."""
 
 
 def start_train(command: Train) -> None:

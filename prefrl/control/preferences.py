@@ -107,7 +107,7 @@ class PreferenceConfig:
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     """Exploration of an on-policy agent."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
-    """How the synthetic oracle errs."""
+    """Errors of the synthetic oracle."""
 
     selection: InitVar[Annotated[Selection | None, tyro.conf.Suppress]] = None
     """Short for ``query=QueryConfig(selection=...)``; read it as ``query.selection``."""

@@ -54,7 +54,7 @@ class FirstLook:
     fps: float
     """Steps of the environment per second of its own clock."""
     lengths: list[int]
-    """Of the episodes, in steps; one that went on counts as at least as long as a segment."""
+    """Lengths of the episodes, in steps; one that did not end counts as at least one segment."""
     step_seconds: float
     """What a step takes."""
     busy: float

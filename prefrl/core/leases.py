@@ -35,7 +35,7 @@ IS_READY = _is_ready(QUERY)
 
 _OTHER = QUERY.alias("other")
 _IS_WHOLE = ~sa.exists().where(_OTHER.c.group_id == QUERY.c.group_id, ~_is_ready(_OTHER))
-"""Of its group, if it has one, all can be shown."""
+"""All queries of its group, if it has one, can be shown."""
 
 URGENCY = (QUERY.c.priority.desc(), QUERY.c.created_at, QUERY.c.id)
 """The order in which queries are asked."""

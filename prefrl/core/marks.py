@@ -46,11 +46,11 @@ class Mark:
     kind: str
     """"flag", "gold", "fast", "strength" or "reason"."""
     value: str
-    """Of a flag: raised or lowered. Of a gold pair: the answer that is right, or none any more."""
+    """Flag: raised or lowered. Gold pair: the right answer, or none any more."""
     made_at: float
     """When it was stored, in seconds since 1970."""
     why: str = ""
-    """Of a flag: what is wrong. Of a reason: itself. In the words of whoever made the mark."""
+    """Flag: what is wrong. Reason: the reason itself. In the words of whoever made the mark."""
 
 
 class Marks:

@@ -67,7 +67,7 @@ class Media:
         return str(rows[0].media_type) if rows else None
 
     def missing(self, n: int) -> list[Query]:
-        """Of the n most urgent open queries, those with an item that nothing shows yet."""
+        """Those of the n most urgent open queries that have an item without a film yet."""
         urgent = sa.select(QUERY).where(IS_OPEN).order_by(*URGENCY).limit(n).subquery()
         shown = sa.select(MEDIUM.c.item_id)
         is_ready = urgent.c.left_item.in_(shown) & urgent.c.right_item.in_(shown)

@@ -65,7 +65,7 @@ class FitConfig:
     """Leave out ties (Ouyang et al. 2022) instead of counting them as one half, unless there is
     nothing else."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     linear_decay: bool = False
     """Let the learning rate fall to zero over the steps of a fit."""
     noise: float = 0.1

@@ -37,7 +37,7 @@ class Ranking:
     """Items from the best to the worst; a pair is a ranking of two."""
 
     name: str
-    """Of its group; of a pair, the id of the query."""
+    """The id of its group; for a pair, of the query."""
     items: tuple[str, ...]
     """Ids of K items. Their order tells nothing."""
     ranks: tuple[int, ...]
@@ -121,7 +121,7 @@ def _ranking(name: str, group: Sequence[Comparison]) -> Ranking | None:
 
 
 def decided(comparisons: Iterable[Judgement]) -> Iterator[tuple[str, str, str]]:
-    """Of each comparison that prefers an item: the query's id, the better item, the worse one."""
+    """For each comparison that prefers an item: the query's id, the better item, the worse one."""
     for c in comparisons:
         if c.preference is None or c.preference == 0.5:
             continue

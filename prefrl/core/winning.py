@@ -155,7 +155,7 @@ class Calibration:
     ece: float
     """Expected calibration error, over bins of its confidence (Guo et al. 2017, equation 3)."""
     bins: tuple[tuple[float, float, int], ...]
-    """Of each bin that is not empty: mean confidence, share that was right, and how many."""
+    """For each non-empty bin: mean confidence, share of correct predictions, and count."""
 
 
 def calibration(

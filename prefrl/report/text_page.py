@@ -108,7 +108,7 @@ def _curve(
 def _tuning(
     run: RunDirectory, rows: list[dict[str, str]], columns: tuple[str, ...], label: str, name: str
 ) -> str:
-    """Of fine-tuning on answers: means over the gradient steps since the row before."""
+    """Figures of fine-tuning on answers: means over the gradient steps since the row before."""
     lines = [(column, _points(rows, "update", column)) for column in columns]
     if not any(points for _, points in lines):
         return ""
@@ -139,7 +139,7 @@ def _frontier(run: RunDirectory, rows: list[dict[str, str]]) -> str:
 
 
 def _losses(run: RunDirectory, rows: list[dict[str, str]]) -> str:
-    """Of a fine-tuning on demonstrations: the loss of each step, and that of what is held out."""
+    """Losses of fine-tuning on demonstrations: at each step, and on held-out demonstrations."""
     points, held_out = (_points(rows, "examples", name) for name in ("loss", "eval_loss"))
     if not points:
         return ""

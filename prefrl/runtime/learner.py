@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 _MOST_FAILURES = 3
 
 Row = dict[str, float | int | str]
-"""Of ``fits.csv``."""
+"""A row of ``fits.csv``."""
 
 
 @dataclass(frozen=True)

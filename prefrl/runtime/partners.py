@@ -58,9 +58,9 @@ class UsedReward:
     fit_steps: int = 0
     """Gradient steps of the fit, if it is new; else 0."""
     holdout_loss: float = math.nan
-    """Of its fit."""
+    """Hold-out loss of the fit."""
     holdout_accuracy: float = math.nan
-    """Of its fit."""
+    """Hold-out accuracy of the fit."""
     only_ties: bool = False
     """Whether all answers were ties that it was fitted to."""
 

@@ -41,7 +41,7 @@ class Asking(Protocol):
 
     @property
     def selection(self) -> Selection:
-        """How pairs are chosen among candidates."""
+        """How pairs are chosen from the candidates."""
         ...
 
     @property

@@ -29,7 +29,7 @@ _FILE = "strengths.json"
 
 @dataclass(frozen=True)
 class Strength:
-    """Of one answer."""
+    """The strength of one answer."""
 
     preference: float
     """P(left is better)."""

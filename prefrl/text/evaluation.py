@@ -66,7 +66,7 @@ class Comparing:
     gold: str | None = None
     """What gold is, where no judge is asked."""
     seed: int = 0
-    """Of the responses."""
+    """Seed of the responses."""
 
 
 def compare_models(
@@ -156,7 +156,7 @@ def _model(config: AlignConfig, place: str) -> LanguageModel:
 
 
 Found = Mapping[tuple[int, int], list[Told]]
-"""Of each two models, by their places: an outcome of the first for each prompt."""
+"""For each two models, by their positions: the first one's outcome for each prompt."""
 
 
 def _compare_all(

@@ -63,7 +63,7 @@ _FIELDS = tuple(field.name for field in fields(Response))
 
 
 class _Same(dict[int, int]):
-    """Of equal numbers the first one."""
+    """Maps equal numbers to the first of them."""
 
     def __missing__(self, number: int) -> int:
         self[number] = number

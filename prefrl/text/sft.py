@@ -98,7 +98,7 @@ def sft(
 ) -> SftResult:
     """Fine-tunes a language model on demonstrations, and writes the run directory.
 
-    SIGTERM and Ctrl-C save and stop; ``resume_sft`` goes on.
+    SIGTERM and Ctrl-C save and stop; ``resume_sft`` continues.
 
     Args:
         config: What to do.

@@ -61,7 +61,7 @@ Beside = Callable[[RunDirectory], Sequence[RoleCommand]]
 AnyOracle = Oracle | Callable[[Response, Response], Answer | str | bool]
 
 _FORMAT = 2
-"""Of a run's tables and responses; it grows when those of older releases cannot be gone on with."""
+"""Format version of a run's tables and responses. It grows when older runs cannot continue."""
 
 # What happens to all processes of a launch at the same place; or the first one is gone.
 _TOLD_BY_THE_FIRST = (ConfigError, NotEnoughDataError, NonFiniteError, RoleError)
@@ -91,7 +91,7 @@ def align(
 ) -> AlignResult:
     """Aligns a language model with comparisons of its responses, and writes the run directory.
 
-    SIGTERM and Ctrl-C save and stop; ``resume_alignment`` goes on.
+    SIGTERM and Ctrl-C save and stop; ``resume_alignment`` continues.
 
     Args:
         config: What to do.

@@ -98,7 +98,7 @@ class EnsembleReward:
         self.reward = reward
         """The ensemble."""
         self.version = version
-        """Of its weights."""
+        """Version of its weights."""
         self.__name__ = f"ensemble_{reward.config.aggregate}"
         """The name under which TRL logs."""
         self._language = language

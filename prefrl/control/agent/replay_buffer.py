@@ -105,7 +105,7 @@ class RelabelledReplayBuffer(ReplayBuffer):
 
     @staticmethod
     def stored(observations: Any, where: Any) -> Any:
-        """Of an array, or of each in a dict, what lies at some places."""
+        """The entries of an array, or of each array in a dict, at some positions."""
         if isinstance(observations, dict):
             return {key: part[where] for key, part in observations.items()}
         return observations[where]

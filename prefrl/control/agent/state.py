@@ -64,7 +64,7 @@ class HasState(Protocol):
     normalizer: VecNormalize
     """What standardises observations."""
     seed: int
-    """Of all that is random."""
+    """Seed of everything random."""
     n_iterations: int
     """Iterations so far."""
 
@@ -290,7 +290,7 @@ def _restore_normalizer(normalizer: VecNormalize, state: Mapping[str, Any]) -> N
 
 
 def observation_statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
-    """Of what the policy sees, by name; those of dict observations by key."""
+    """Statistics of the policy's observations by name; those of dict observations by key."""
     return {name: s for name, s in _statistics(normalizer).items() if name.startswith("obs_rms")}
 
 

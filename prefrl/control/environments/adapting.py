@@ -323,7 +323,7 @@ def _flat_actions(space: spaces.Space[Any], parts: _Parts) -> spaces.Space[Any]:
 
 
 def _counts(space: spaces.Space[Any]) -> list[int]:
-    """Of how many each choice is."""
+    """The number of options of each choice."""
     if isinstance(space, spaces.Discrete):
         return [int(space.n)]
     if isinstance(space, spaces.MultiDiscrete):

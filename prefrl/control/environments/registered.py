@@ -97,7 +97,7 @@ def _is_plain(wrapper: WrapperSpec) -> bool:
 
 
 def _module_of(spec: EnvSpec) -> str:
-    """Of the environment's class, or of the function that makes it."""
+    """The module of the environment's class, or of the function that makes it."""
     entry = spec.entry_point
     return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
 

@@ -58,7 +58,7 @@ class RewardFile:
     action_space: spaces.Space[Any]
     """What it reads of actions."""
     members: int
-    """Members of the ensemble."""
+    """Members of the reward ensemble."""
     net: RewardNetConfig
     """What the nets look like."""
     tensors: dict[str, Tensor]

@@ -59,13 +59,13 @@ def fit_reward(
         pairs: What was compared.
         env: What the segments are from: its id, or anything with its two spaces. A run and a
             dataset of Minari know it themselves.
-        members: Members of the ensemble.
+        members: Members of the reward ensemble.
         net: What the nets look like; what they read is decided by what the segments show, unless
             ``net.inputs`` says it.
         fit: How they are fitted, from fresh parameters whatever it says.
         drawing: Which pairs are drawn from a dataset of Minari.
         teacher: How the oracle errs that answers them, by the true returns.
-        seed: Of everything random.
+        seed: Seed of everything random.
 
     Returns:
         The reward. ``about`` has ``labels``, ``holdout_accuracy``, ``holdout_loss``, in nats per

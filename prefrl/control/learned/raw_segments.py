@@ -18,7 +18,7 @@ from prefrl.errors import ConfigError
 __all__ = ["ORDER", "leading_shape", "segment_of"]
 
 ORDER = ("observations", "actions", "next_observations", "ended")
-"""Of a segment's arrays where they have no names."""
+"""Order of a segment's arrays if they have no names."""
 
 _PARTS = {*ORDER, "held", "before"}
 

@@ -42,7 +42,7 @@ class Chosen:
     table: Path | None = None
     """A table that names them, instead."""
     seed: int = 0
-    """Of what is drawn."""
+    """Seed of the drawn pairs."""
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,12 @@ class SourceConfig:
     """What of a data set is read."""
 
     split: str | None = None
-    """Split of a folder or of a data set on the hub, also as in train[:10%]; by default train."""
+    """Split of a folder or of a data set on the hub, such as test or train[:10%]; by default
+    train."""
     subset: str | None = None
     """Subset of a data set on the hub that has several."""
     limit: int | None = None
-    """Rows to read at most: the first ones."""
+    """Read only the first so many rows."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:

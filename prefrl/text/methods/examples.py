@@ -32,11 +32,11 @@ class Example:
     """Responses to one prompt that were judged: what one term of a loss is about."""
 
     ids: tuple[str, ...]
-    """Of the responses, the best first. One alone is good or bad."""
+    """Ids of the responses, the best first. A single response is good or bad."""
     ranks: tuple[float, ...]
     """Their places; the lowest is the best, and equal ones are ties."""
     strength: tuple[float, float] = (1.0, 0.0)
-    """Of a pair: P(the first one is better), and by how much it is better at least."""
+    """For a pair: P(the first one is better), and the least margin by which it is better."""
 
 
 def pairs_of(comparisons: Iterable[Judgement]) -> list[Example]:

@@ -39,21 +39,21 @@ class FinetuneConfig:
     batch_size: int = 16
     """Examples per gradient step."""
     microbatch: int = 8
-    """Examples in one forward and backward: gradients are accumulated."""
+    """Examples in one forward and backward pass; gradients are accumulated."""
     learning_rate: float = 1e-5
-    """Of AdamW after the warm-up; from there it falls as schedule says."""
+    """Learning rate of AdamW after the warm-up; then it falls by the schedule."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warm-up."""
     final_share: float = 0.0
-    """Share of the learning rate that it has come down to when all steps are taken."""
+    """Share of the learning rate that is left at the last step."""
     warmup_steps: int = 0
     """Gradient steps over which the learning rate rises from zero."""
     max_grad_norm: float = 1.0
     """Norm at which gradients are clipped."""
     adam_eps: float = 1e-8
-    """Of AdamW."""
+    """Epsilon of AdamW."""
     weight_decay: float = 0.0
-    """Of AdamW."""
+    """Weight decay of AdamW."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "microbatch"):
@@ -159,7 +159,7 @@ class Finetuning:
 
     @property
     def learning_rate(self) -> float:
-        """Of the newest gradient step; before the first one, as configured."""
+        """Learning rate of the newest gradient step; before the first one, the configured value."""
         return float(self._adam.param_groups[0]["lr"])
 
     def skip(self, n_steps: int) -> None:
@@ -206,7 +206,7 @@ class Finetuning:
         return batch
 
     def _share(self) -> float:
-        """Of the learning rate: a rise, then a fall to the final share."""
+        """Share of the learning rate: a rise, then a fall to the final share."""
         config, warmup = self._config, self._config.warmup_steps
         if self.n_steps < warmup:
             return (self.n_steps + 1) / (warmup + 1)

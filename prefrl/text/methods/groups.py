@@ -38,25 +38,25 @@ class GroupConfig:
     """What GRPO and RLOO have in common."""
 
     learning_rate: float = 1e-5
-    """Of Adam at the start."""
+    """Initial learning rate of Adam."""
     linear_decay: bool = True
-    """Let it fall to zero over the training."""
+    """Let the learning rate fall to zero over the training."""
     kl_coef: float = 0.05
     """Weight of the KL to the reference; beta in TRL."""
     clip_range: float = 0.2
     """How far the ratio may fall below 1, and rise above it; epsilon in TRL."""
     clip_range_high: float | None = None
-    """How far the ratio may rise above 1, where that is another number, as in DAPO, 0.28."""
+    """How far the ratio may rise above 1, if different: 0.28 in DAPO."""
     n_epochs: int = 1
     """Passes over each batch; num_iterations in TRL."""
     n_minibatches: int = 1
     """Gradient steps of a pass."""
     microbatch: int = 16
-    """Responses in one forward and backward: gradients are accumulated."""
+    """Responses in one forward and backward pass; gradients are accumulated."""
     max_grad_norm: float | None = 1.0
-    """Norm at which gradients are clipped; None does not."""
+    """Norm at which gradients are clipped; None for no clipping."""
     adam_eps: float = 1e-8
-    """Of Adam."""
+    """Epsilon of Adam."""
 
     def __post_init__(self) -> None:
         for name in ("n_epochs", "n_minibatches", "microbatch"):
@@ -83,20 +83,21 @@ class GrpoConfig(GroupConfig):
     """GRPO: the KL to the reference is part of the loss, at each token."""
 
     kl_coef: float = 0.04
-    """Weight of the KL at each token, in the loss; beta in TRL, where it is 0 by default."""
+    """Weight of the KL at each token in the loss; beta in TRL, whose default is 0."""
     loss_type: LossType = "dapo"
-    """What the loss is a mean over: of each response and then of responses (grpo, the paper's,
-    which favours long responses that are bad); of all tokens of the batch (dapo); of those of a
-    gradient step (bnpo); or a sum by the longest that a response may be (dr_grpo)."""
+    """What the loss is a mean over. grpo, the paper's: the tokens of each response, then the
+    responses, which favours long bad responses. dapo: all tokens of the batch. bnpo: the tokens of
+    a gradient step. dr_grpo: a sum divided by the greatest length of a response."""
     scale_rewards: ScaleRewards = "group"
-    """Divide advantages by the standard deviation of scores to a prompt, of those of the batch, or
-    not (none, Dr. GRPO): a prompt whose responses are nearly alike then counts for little."""
+    """Divide advantages by the standard deviation of the scores of one prompt (group) or of the
+    batch. none, as in Dr. GRPO: prompts whose responses score nearly the same then count for
+    little."""
     mask_truncated_completions: bool = False
-    """Learn nothing of responses that do not come to their end (DAPO); they still count for the
-    mean of their prompt."""
+    """Learn nothing from responses that did not end (DAPO); they still count in the mean of their
+    prompt."""
     use_bias_correction_kl: bool = True
-    """Weigh the KL at a token by the ratio, so that its gradient is that of the KL (DeepSeek-V3.2,
-    arXiv 2512.02556); that of the paper's estimate is another one."""
+    """Weight the KL at a token by the ratio, so that its gradient is that of the true KL
+    (DeepSeek-V3.2, arXiv 2512.02556), unlike the paper's estimate."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,7 +116,7 @@ class RlooConfig(GroupConfig):
     """RLOO: the KL to the reference is part of the score, once for a response."""
 
     normalize_advantages: bool = False
-    """Bring advantages to mean 0 and variance 1 over the batch."""
+    """Scale advantages to mean 0 and variance 1 over the batch."""
 
 
 class Groups:
@@ -206,7 +207,7 @@ class Groups:
         return mask * torch.tensor(ended, device=mask.device)[:, None]
 
     def _advantages(self, scores: Tensor, rollout: Rollout) -> Tensor:
-        """Of the responses, shape (B,)."""
+        """The advantages of the responses, shape (B,)."""
         config = self._config
         if isinstance(config, GrpoConfig):
             return grpo_advantages(scores, self._n_each, scale=config.scale_rewards)
@@ -267,7 +268,7 @@ class Groups:
         learned: Tensor,
         advantages: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Of each response its loss, summed over tokens, and the share that was clipped: (B',)."""
+        """The loss of each response, summed over tokens, and its clipped share: (B',)."""
         config = self._config
         low, high = config.clip_range, config.clip_high
         if isinstance(config, RlooConfig):

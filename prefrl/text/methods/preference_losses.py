@@ -134,20 +134,20 @@ class PairLossConfig:
 
     beta: float | None = None
     """Weight of the reference (dpo, cdpo, robust-dpo, ipo, hinge, kto), or of the mean
-    log-probabilities (simpo). None for 0.1, and with simpo 2."""
+    log-probabilities (simpo). None: 0.1, or 2 for simpo."""
     flip_rate: float = 0.1
-    """Share of answers taken to be the wrong way round (cdpo, robust-dpo)."""
+    """Share of answers assumed to be wrong (cdpo, robust-dpo)."""
     orpo_weight: float = 0.1
     """Weight of the odds ratio (orpo)."""
     simpo_target: float = 1.0
-    """Margin that simpo asks for, of beta times the mean log-probabilities."""
+    """Target margin of simpo, in beta times the mean log-probabilities."""
     kto_good_weight: float = 1.0
     """Weight of good responses (kto, where it is called lambda_D)."""
     kto_bad_weight: float = 1.0
     """Weight of bad responses (kto, where it is called lambda_U)."""
     rrhf_weight: float = 1.0
-    """Weight of the order beside the log-loss of the best response (rrhf): 1 in the paper, 100 in
-    its authors' code, whose log-loss is a mean over tokens."""
+    """Weight of the ranking loss relative to the log-loss of the best response (rrhf): 1 in the
+    paper, 100 in its authors' code, whose log-loss is a mean over tokens."""
     pro_weight: float = 0.05
     """Weight of the log-loss of the best of K responses (pro), times (K - 1)^2."""
 

@@ -26,7 +26,7 @@ class RaftConfig:
     """Reward-ranked fine-tuning."""
 
     kept: int = 1
-    """Responses to each prompt that are learned: those with the highest scores."""
+    """How many responses to each prompt are learned: those with the highest scores."""
 
     def __post_init__(self) -> None:
         if self.kept < 1:

@@ -25,11 +25,11 @@ class Rollout:
     batch: Batch
     """The responses."""
     logprobs: Tensor
-    """Of their tokens, by the policy that drew them; 0 where there is none."""
+    """Log-probabilities of their tokens under the policy that sampled them; 0 where none is."""
     values: Tensor
-    """Of the states before the tokens."""
+    """Values of the states before the tokens."""
     entropy: Tensor
-    """Of the distributions, in nats."""
+    """Entropy of the distributions, in nats."""
     reference: Tensor
     """Log-probabilities of the tokens by the reference."""
 

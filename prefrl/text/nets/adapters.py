@@ -48,14 +48,14 @@ class AdapterConfig:
     """Low-rank adapters, which are trained instead of the model."""
 
     rank: int | None = None
-    """Rows of A and columns of B; None for no adapters."""
+    """Rank of the adapters: rows of A and columns of B; None for no adapters."""
     alpha: float = 32.0
-    """What the adapters say is multiplied by alpha / rank."""
+    """Scale: the adapters' output is multiplied by alpha / rank."""
     dropout: float = 0.0
-    """Share of the adapters' inputs that are dropped in training."""
+    """Share of the adapters' inputs that are dropped during training."""
     modules: str | None = None
-    """Linear layers of a block that have adapters, as in q_proj,v_proj; or all-linear; by default
-    those that PEFT takes for the architecture: for Llama the two that are named here."""
+    """Linear layers of a block that have adapters, such as q_proj,v_proj; or all-linear. By default
+    PEFT's choice for the architecture; for Llama these two."""
 
     def __post_init__(self) -> None:
         if self.rank is not None and self.rank < 1:

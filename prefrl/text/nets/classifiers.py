@@ -35,9 +35,9 @@ class GivenReward:
     trunk: nn.Module
     """What reads a text."""
     weight: Tensor
-    """Of its head, shape (D,)."""
+    """Weight of its head, shape (D,)."""
     bias: Tensor
-    """Of its head, shape ()."""
+    """Bias of its head, shape ()."""
 
 
 def save_classifiers(

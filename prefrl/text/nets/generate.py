@@ -29,11 +29,11 @@ class SamplingConfig:
     """
 
     max_new_tokens: int = 24
-    """Tokens of a response at most."""
+    """Most tokens of a response."""
     temperature: float = 1.0
     """Divides the logits, here and wherever the log-probabilities of responses are computed."""
     stop_at_end: bool = True
-    """End a response at the model's end tokens; else every response has all its tokens."""
+    """End a response at the model's end tokens; otherwise every response has the full length."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -149,7 +149,7 @@ class _States:
         self._device = next(self._model.parameters()).device
         self._cache: Any = None
         self.logits = torch.empty(0)
-        """Of the next token, a row for each that is computed, shape (B', V or more)."""
+        """Logits of the next token, a row per computed response, shape (B', V or more)."""
         different = list(dict.fromkeys(prompt.tokens for prompt in prompts))
         row_of = {tokens: row for row, tokens in enumerate(different)}
         rows = torch.tensor([row_of[prompt.tokens] for prompt in prompts])

@@ -29,7 +29,7 @@ class Batch:
     attention: Tensor
     """1 where there is a token, shape (B, P + R)."""
     positions: Tensor
-    """Of each token within its own text, shape (B, P + R)."""
+    """Position of each token within its own text, shape (B, P + R)."""
     n_prompt: int
     """P: the column in which responses begin."""
     states: Tensor | None = None

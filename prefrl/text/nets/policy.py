@@ -29,11 +29,11 @@ class Evaluated:
     """What the policy says of a batch, each of shape (B, R)."""
 
     logprobs: Tensor
-    """Of the tokens; 0 where there is none."""
+    """Log-probabilities of the tokens; 0 where there is no token."""
     values: Tensor
-    """Of the states before the tokens."""
+    """Values of the states before the tokens."""
     entropy: Tensor
-    """Of the distributions, in nats."""
+    """Entropy of the distributions, in nats."""
 
 
 class Policy(nn.Module):

@@ -37,17 +37,17 @@ class TextRewardConfig:
     """What the reward model looks like."""
 
     members: int = 4
-    """Members of the ensemble."""
+    """Members of the reward ensemble."""
     ensemble: Literal["heads", "models"] = "heads"
     """Several heads on one trunk, or a trunk for each."""
     train_layers: int | None = 0
-    """Last layers of the trunk that are trained too; 0 trains the heads alone, on outputs of the
-    trunk that are brought to mean 0 and variance 1 in each dimension; None trains all layers. With
-    adapters, the last layers that have them."""
+    """How many of the trunk's last layers are trained too, or have adapters. 0 trains only the
+    heads, on outputs of the trunk that are standardised in each dimension; None trains all
+    layers."""
     lora: AdapterConfig = field(default_factory=AdapterConfig)
     """Adapters that are trained instead of the trunk's layers."""
     aggregate: Aggregate = "mean"
-    """How the members' scores become one: mean, min, or mean-k-var."""
+    """How the members' scores become one: their mean, their min, or mean minus k times variance."""
     k: float = 0.1
     """Weight of the variance in mean-k-var."""
 
