@@ -90,8 +90,7 @@ class AlignConfig:
     256 of them score 0 on average (Ouyang et al. 2022, section 3.5). They are cut and scored like
     responses of the model."""
     pretraining: Path | None = None
-    """Texts in the forms of prefrl sft that PPO mixes in with weight ppo.ptx_coef, which must not
-    be 0."""
+    """Texts in the forms of prefrl sft that PPO mixes in with weight ppo.ptx_coef (not 0)."""
     reward_model: tuple[str, ...] = ()
     """Existing reward models as the members of the ensemble: folders or ids of
     AutoModelForSequenceClassification with one label, as prefrl reward and reward trainers write
