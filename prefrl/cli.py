@@ -88,7 +88,8 @@ def _run(arguments: Sequence[str] | None) -> None:
         if asks_for_help(arguments):
             start = _start_of(arguments[0], first, _named_algorithm(arguments))
             about = {"train": _TRAIN, "align": _ALIGN}[arguments[0]]
-            console.print(help_of(arguments, start, about))
+            width = None if console.is_terminal else 100
+            console.print(help_of(arguments, start, about), width=width)
             return
         arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
         command = _parse(arguments, first, options)

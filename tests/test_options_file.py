@@ -125,6 +125,12 @@ def test_every_option_can_be_said_by_its_own_value(start):
     assert filled(start, flat_options(options), command="prefrl train") == start
 
 
+def test_help_has_lines_of_100_characters_in_a_pipe(capsys):
+    for command in ("train", "align"):
+        main([command, "--help"])
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
+
+
 def test_help_shows_what_matters_first(capsys):
     for command in ("train", "align"):
         code, told = said(capsys, command, "--help")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from prefrl.core.disk import naming
-from prefrl.errors import ConfigError, NotEnoughDataError, StoreError
+from prefrl.errors import StoreError
 from prefrl.report import figures as drawn
+from prefrl.report.layout import cards, data_uri, drawn_at, duration, notes, page, plain, section
 from prefrl.report.tables import Pair, RunRecord, Table, column, find_setting, number, read_run
 from prefrl.report.verdict import verdict
 from prefrl.runtime.figures import FigureFunction, OwnFigure, own_figures
@@ -28,7 +27,6 @@ from prefrl.runtime.writing import write_atomically
 __all__ = ["write_report"]
 
 _LARGEST_FILM = 8_000_000
-_DPI = 150
 
 # The four that matter most stand first.
 _SECTIONS: list[tuple[str, str, str, Callable[[RunRecord], Figure]]] = [
@@ -105,32 +103,20 @@ def write_report(run: RunDirectory, *, figures: Sequence[str | FigureFunction] =
 
 
 def _write(run: RunDirectory, record: RunRecord, own: Sequence[OwnFigure]) -> Path:
-    parts = [*_headline(run, record), *_troubles(run, record), *_notes(record), *_films(run)]
+    troubles = troubles_of(run, total_steps=steps_of(record.config), finished=bool(record.summary))
+    parts = [*_headline(run, record), *notes(troubles), *_notes(record), *_films(run)]
     parts.append('<div class="figures">')
     for name, title, reading, draw in _SECTIONS:
         path = run.report / f"{name}.png"
-        parts.append(_section(title, reading, _figure(path, title, partial(draw, record))))
+        parts.append(section(title, reading, drawn_at(path, title, partial(draw, record))))
     for figure in own:
         path = run.report / f"own_{figure.name}.png"
-        shown = _figure(path, figure.title, partial(figure.draw, run))
-        parts.append(_section(figure.title, figure.reading, shown))
+        shown = drawn_at(path, figure.title, partial(figure.draw, run))
+        parts.append(section(figure.title, figure.reading, shown))
     parts += ["</div>", *_pairs(run, record.pairs), *_settings(run, record)]
-    page = run.report / "index.html"
-    write_atomically(page, _page(_name(record), "\n".join(parts)).encode())
-    return page
-
-
-def _section(title: str, reading: str, figure: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{figure}<p>{escape(reading)}</p></section>"
-
-
-def _page(title: str, body: str) -> str:
-    style = files("prefrl.report").joinpath("style.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head>\n<body>{body}</body></html>\n"
-    )
+    path = run.report / "index.html"
+    write_atomically(path, page(_name(record), "\n".join(parts)).encode())
+    return path
 
 
 def _name(record: RunRecord) -> str:
@@ -150,10 +136,7 @@ def _headline(run: RunDirectory, record: RunRecord) -> Iterator[str]:
     yield f'<p class="soft">{escape(agent)}, seed {"?" if seed is None else escape(str(seed))}</p>'
     if said := verdict(record):
         yield f'<p class="verdict">{escape(" ".join(said))}</p>'
-    yield '<div class="cards">'
-    for label, value in _cards(run, record):
-        yield f'<div class="card"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
-    yield "</div>"
+    yield from cards(_cards(run, record))
 
 
 def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
@@ -163,11 +146,11 @@ def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
     label = "true return after"
     if math.isfinite(number(summary, "eval_episodes")):
         n_cut = number(summary, "eval_episodes_cut")
-        cut = f", {_plain(n_cut)} of them cut" if n_cut > 0 else ""  # unknown in older runs
-        label += f" (std over {_plain(number(summary, 'eval_episodes'))} episodes{cut})"
-    value = _plain(after) + (f" ± {_plain(spread)}" if math.isfinite(spread) else "")
+        cut = f", {plain(n_cut)} of them cut" if n_cut > 0 else ""  # unknown in older runs
+        label += f" (std over {plain(number(summary, 'eval_episodes'))} episodes{cut})"
+    value = plain(after) + (f" ± {plain(spread)}" if math.isfinite(spread) else "")
     if not math.isfinite(after):
-        label, value = "true return in training", _plain(_newest(metrics, "true_return_mean"))
+        label, value = "true return in training", plain(_newest(metrics, "true_return_mean"))
     labels, version = _labels_and_version(run, record)
     steps = _first(number(summary, "env_steps"), _newest(metrics, "env_steps"))
     seconds = _first(number(summary, "wall_seconds"), _newest(metrics, "wall_seconds"))
@@ -179,15 +162,15 @@ def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
         )
     )
     return [
-        ("true return before", _plain(number(summary, "eval_return_before_mean"))),
+        ("true return before", plain(number(summary, "eval_return_before_mean"))),
         (label, value),
-        ("labels", _plain(labels)),
-        ("reward version", _plain(version)),
-        ("environment steps", _plain(steps)),
-        ("correlation of rewards", _plain(correlation, 2)),
-        ("hold-out accuracy", _plain(accuracy, 2)),
-        ("accuracy on its own play", _plain(number(summary, "reward_accuracy_on_policy"), 2)),
-        ("training time", _duration(seconds)),
+        ("labels", plain(labels)),
+        ("reward version", plain(version)),
+        ("environment steps", plain(steps)),
+        ("correlation of rewards", plain(correlation, 2)),
+        ("hold-out accuracy", plain(accuracy, 2)),
+        ("accuracy on its own play", plain(number(summary, "reward_accuracy_on_policy"), 2)),
+        ("training time", duration(seconds)),
     ]
 
 
@@ -201,13 +184,6 @@ def _labels_and_version(run: RunDirectory, record: RunRecord) -> list[float]:
         _first(number(record.summary, name), _newest(record.metrics, name))
         for name in ("labels", "reward_version")
     ]
-
-
-def _troubles(run: RunDirectory, record: RunRecord) -> Iterator[str]:
-    """Signs that an agent cannot learn, or that its run cannot be saved."""
-    steps = steps_of(record.config)
-    for trouble in troubles_of(run, total_steps=steps, finished=bool(record.summary)):
-        yield f'<div class="notes"><p>{escape(trouble.text)}</p></div>'
 
 
 def _notes(record: RunRecord) -> Iterator[str]:
@@ -231,23 +207,12 @@ def _films(run: RunDirectory) -> Iterator[str]:
             link = f'<a href="../films/{path.name}">The film {name} training</a>'
             yield f"<p>{link} lies beside this page: at {size} it is too large to be inside.</p>"
         else:
-            source = _data_uri(path, "video/webm")
+            source = data_uri(path, "video/webm")
             yield (
                 f'<figure><video controls loop muted autoplay playsinline src="{source}"></video>'
                 f"<figcaption>{name} training</figcaption></figure>"
             )
     yield "</div>"
-
-
-def _figure(path: Path, title: str, draw: Callable[[], Figure]) -> str:
-    try:
-        figure = draw()
-    except (NotEnoughDataError, ConfigError) as error:
-        path.unlink(missing_ok=True)
-        return f'<p class="soft">{escape(str(error))}</p>'
-    figure.savefig(path, dpi=_DPI)
-    source = _data_uri(path, "image/png")
-    return f'<figure class="plot"><img src="{source}" alt="{escape(title)}"></figure>'
 
 
 def _pairs(run: RunDirectory, pairs: list[Pair]) -> Iterator[str]:
@@ -265,13 +230,13 @@ def _pairs(run: RunDirectory, pairs: list[Pair]) -> Iterator[str]:
                 mark = ' class="better"' if pair.answer == side else ""
                 caption = f"{side}: better" if mark else side
                 yield (
-                    f'<figure{mark}><img src="{_data_uri(strip, "image/png")}" alt="{side} clip">'
+                    f'<figure{mark}><img src="{data_uri(strip, "image/png")}" alt="{side} clip">'
                     f"<figcaption>{caption}</figcaption></figure>"
                 )
         yield "</div>"
         yield (
             f'<p class="soft">{escape(pair.query)}: answer {escape(pair.answer)}, disagreement '
-            f"{_plain(pair.disagreement, 2)}, asked by step {_plain(pair.env_steps)}</p>"
+            f"{plain(pair.disagreement, 2)}, asked by step {plain(pair.env_steps)}</p>"
         )
 
 
@@ -282,10 +247,6 @@ def _settings(run: RunDirectory, record: RunRecord) -> Iterator[str]:
     yield f"<p>Evaluate the agent again: <code>prefrl evaluate {escape(str(run.root))}</code></p>"
 
 
-def _data_uri(path: Path, media_type: str) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
 def _first(*values: float) -> float:
     return next((value for value in values if math.isfinite(value)), math.nan)
 
@@ -293,14 +254,3 @@ def _first(*values: float) -> float:
 def _newest(table: Table, name: str) -> float:
     values = column(table, name)
     return _first(*values[::-1].tolist())
-
-
-def _plain(value: float, digits: int = 0) -> str:
-    # Adding 0 turns a negative zero into a plain one.
-    return f"{round(value, digits) + 0.0:,.{digits}f}" if math.isfinite(value) else "-"
-
-
-def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "-"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

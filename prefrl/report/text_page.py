@@ -1,43 +1,106 @@
-"""The report of a language model's run: its curves, and what it wrote, before and after."""
+"""The report of a language model's run: its figures, and what it wrote, before and after."""
 
 from __future__ import annotations
 
-import html
 import json
 import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from prefrl.core.disk import naming
+from prefrl.errors import NotEnoughDataError, RunDirectoryError
+from prefrl.report import figures as common
+from prefrl.report import text_figures as drawn
+from prefrl.report.layout import cards, drawn_at, duration, notes, page, plain, section
+from prefrl.report.tables import Table, number, read_csv
+from prefrl.report.verdict import rounded, text_verdict
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.tables import read_rows
 from prefrl.runtime.troubles import troubles_of
 from prefrl.runtime.writing import write_atomically
 
 __all__ = ["write_text_report"]
 
-_COLOUR, _LIGHT, _OTHER = "#0072B2", "#9ecae1", "#D55E00"
 _SHOWN_OVER_TIME = 12
-_CURVES = (
-    ("gold_mean", "gold score", "gold.png"),
-    ("score_mean", "learned score", "score.png"),
-    ("kl", "KL to the reference, nats", "kl.png"),
-    ("length", "tokens of a response", "length.png"),
-    ("ended", "share of responses that ended", "ended.png"),
-    ("disagreement", "disagreement", "disagreement.png"),
-    ("holdout_accuracy", "hold-out accuracy of the reward", "accuracy.png"),
-)
 
-_TUNING_CURVES = (
-    (("loss",), "loss", "tuning_loss.png"),
-    (("rewards/chosen", "rewards/rejected"), "rewards", "rewards.png"),
-    (("rewards/margins",), "rewards/margins", "margins.png"),
-    (("rewards/accuracies",), "rewards/accuracies", "accuracies.png"),
-    (("logps/chosen", "logps/rejected"), "logps, nats", "logps.png"),
+# Only what a run has data for is shown. The figures that matter most stand first.
+_SECTIONS: list[tuple[str, str, str, Callable[[Table], Figure]]] = [
+    (
+        "frontier",
+        "What does it cost to get better?",
+        "Each point is an update. Better is further up, cheaper is further left: responses that "
+        "are far from the reference may be odd ones.",
+        drawn.frontier,
+    ),
+    (
+        "scores",
+        "Does it get better?",
+        "Both scores should rise. If only the learned one does, the policy exploits a mistake of "
+        "the reward.",
+        drawn.scores,
+    ),
+    (
+        "loss",
+        "Does it learn, or learn by heart?",
+        "The held-out loss should fall with the other. Where it rises while the other falls, the "
+        "demonstrations are learned by heart.",
+        drawn.demonstrations,
+    ),
+    (
+        "rewards",
+        "Does it tell chosen from rejected?",
+        "The implicit reward is the log-ratio of policy to reference, times beta. The margin "
+        "should grow.",
+        drawn.rewards,
+    ),
+    (
+        "accuracies",
+        "How often is the chosen response ahead?",
+        "The share of pairs whose chosen response has the higher implicit reward.",
+        drawn.accuracies,
+    ),
+    (
+        "logps",
+        "How likely are the answers' responses?",
+        "If both fall far, the policy forgets what it could say: raise beta, or train for fewer "
+        "epochs.",
+        drawn.log_probabilities,
+    ),
+    (
+        "tuning_loss",
+        "Does the loss fall?",
+        "The loss on the answers, as a mean over the steps since the point before.",
+        drawn.tuning_loss,
+    ),
+    (
+        "kl",
+        "How far has it gone?",
+        "The KL to the reference. A steady rise without a rise of the gold score is a warning.",
+        drawn.divergence,
+    ),
+    (
+        "shapes",
+        "What do responses look like?",
+        "Responses that no longer end, or that only grow, often mean that length was mistaken for "
+        "quality.",
+        drawn.shapes,
+    ),
+    (
+        "disagreement",
+        "How sure are the members?",
+        "Disagreement should fall as labels come in. A rise means that the policy writes what "
+        "nobody has compared yet.",
+        drawn.disagreement,
+    ),
+]
+
+_ABOUT_HOLDOUT = (
+    "Each member is judged on comparisons that it was not trained on. Accuracy should stay well "
+    "above one half. Pairs may be chosen to be hard, so it need not come near one."
 )
 
 
@@ -45,7 +108,7 @@ def write_text_report(run: RunDirectory) -> Path:
     """Draws the report of a run, finished or not.
 
     Returns:
-        The path of its page.
+        The path of its page. Each figure lies beside it as a PNG.
 
     Raises:
         OSError: If it cannot be written there; it says where.
@@ -56,190 +119,139 @@ def write_text_report(run: RunDirectory) -> Path:
 
 
 def _write(run: RunDirectory) -> Path:
-    rows = read_rows(run.metrics)
-    pictures = [name for name in (_curve(run, rows, *curve) for curve in _CURVES) if name]
-    pictures = [name for name in (_frontier(run, rows), _losses(run, rows)) if name] + pictures
-    pictures += [name for name in (_tuning(run, rows, *curve) for curve in _TUNING_CURVES) if name]
     summary = run.read_json(run.summary) if run.summary.is_file() else {}
     config = run.read_json(run.config) if run.config.is_file() else {}
-    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-    title = f"{config.get('model', run.root.name)}, {config.get('method', '')}"
+    title = f"{config.get('model', run.root.name)}, {config.get('method', 'demonstrations')}"
+    troubles = troubles_of(run, total_steps=None, finished=bool(summary))
     body = [
-        f"<h1>{html.escape(title)}</h1>",
-        _troubles(run, finished=bool(summary)),
-        _figures(summary),
-        "".join(f'<figure><img src="{name}" alt="{name[:-4]}"></figure>' for name in pictures),
-        _comparison(run),
-        _examples(run),
-        _over_time(run),
+        *_headline(title, summary),
+        *notes(troubles),
+        '<div class="figures">',
+        *_figures(run),
+        "</div>",
+        *_best_of_n(summary),
+        *_comparison(run),
+        *_examples(run),
+        *_over_time(run),
+        *_settings(run, config),
     ]
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{style}</style><body><main>{''.join(body)}</main></body></html>"
-    )
     path = run.report / "index.html"
-    write_atomically(path, page.encode())
+    write_atomically(path, page(title, "\n".join(body)).encode())
     return path
 
 
-def _troubles(run: RunDirectory, *, finished: bool) -> str:
-    found = troubles_of(run, total_steps=None, finished=finished)
-    told = (f"<p>{html.escape(trouble.text)}</p>" for trouble in found)
-    return "".join(f'<div class="notes">{text}</div>' for text in told)
-
-
-def _points(rows: list[dict[str, str]], x: str, y: str) -> list[tuple[float, float]]:
-    points = [(float(row[x]), float(row[y])) for row in rows if row.get(x) and row.get(y)]
-    return [point for point in points if all(map(math.isfinite, point))]
-
-
-def _curve(
-    run: RunDirectory, rows: list[dict[str, str]], column: str, label: str, name: str
-) -> str:
-    points = _points(rows, "responses", column)
-    if not points:
-        return ""
-    figure, axes = _axes("responses", label)
-    axes.plot(*zip(*points, strict=True), color=_COLOUR, lw=1.5)
-    figure.savefig(run.report / name)
-    return name
-
-
-def _tuning(
-    run: RunDirectory, rows: list[dict[str, str]], columns: tuple[str, ...], label: str, name: str
-) -> str:
-    """Figures of fine-tuning on answers: means over the gradient steps since the row before."""
-    lines = [(column, _points(rows, "update", column)) for column in columns]
-    if not any(points for _, points in lines):
-        return ""
-    figure, axes = _axes("gradient steps", label)
-    for (column, points), colour in zip(lines, (_COLOUR, _OTHER), strict=False):
-        axes.plot(*zip(*points, strict=True), color=colour, lw=1.5, label=column)
-    if len(lines) > 1:
-        axes.legend()
-    figure.savefig(run.report / name)
-    return name
-
-
-def _frontier(run: RunDirectory, rows: list[dict[str, str]]) -> str:
-    """Gold score, or the learned one where there is none, over KL: a point for each update."""
-    what, label = "gold_mean", "gold score"
-    points = _points(rows, "kl", what)
-    if not points:
-        what, label = "score_mean", "learned score"
-        points = _points(rows, "kl", what)
-    if not points:
-        return ""
-    figure, axes = _axes("KL to the reference, nats", label)
-    kls, values = zip(*points, strict=True)
-    dots = axes.scatter(kls, values, c=range(len(points)), cmap="viridis", s=16)
-    figure.colorbar(dots, label="update")
-    figure.savefig(run.report / "frontier.png")
-    return "frontier.png"
-
-
-def _losses(run: RunDirectory, rows: list[dict[str, str]]) -> str:
-    """Losses of fine-tuning on demonstrations: at each step, and on held-out demonstrations."""
-    points, held_out = (_points(rows, "examples", name) for name in ("loss", "eval_loss"))
-    if not points:
-        return ""
-    figure, axes = _axes("demonstrations seen", "loss, nats per token")
-    axes.plot(*zip(*points, strict=True), color=_LIGHT, lw=1, label="each step")
-    if held_out:
-        axes.plot(*zip(*held_out, strict=True), color=_COLOUR, marker="o", ms=4, label="held out")
-    axes.legend()
-    figure.savefig(run.report / "loss.png")
-    return "loss.png"
-
-
-def _axes(x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.6, 3.4), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.set(xlabel=x, ylabel=y)
-    axes.grid(alpha=0.3)
-    return figure, axes
-
-
-def _figures(summary: dict[str, Any]) -> str:
+def _headline(title: str, summary: dict[str, Any]) -> Iterator[str]:
+    yield f"<h1>{escape(title)}</h1>"
     if not summary:
-        return "<p>The run has not come to its end yet.</p>"
-    if "eval_loss_after" in summary:
-        return _figures_of_demonstrations(summary)
-    rows = ["<tr><th></th><th>before</th><th>after</th></tr>"]
-    for what, name in (("gold", "gold score"), ("score", "learned score"), ("kl", "KL, nats")):
-        cells = "".join(f"<td>{_number(summary, what, when)}</td>" for when in ("before", "after"))
-        rows.append(f"<tr><th>{name}</th>{cells}</tr>")
-    if "ended_after" in summary:  # runs of before have none
-        shares = (f"<td>{summary[f'ended_{when}']:.0%}</td>" for when in ("before", "after"))
-        rows.append(f"<tr><th>responses that ended</th>{''.join(shares)}</tr>")
-    about = (
-        f"{summary['labels']} labels, {summary['responses']:,} responses, seed {summary['seed']}, "
-        f"{summary['wall_seconds']:,.0f} s; means over {summary['eval_prompts']} prompts ± their "
-        "standard error."
-    )
-    return f"<p>{about}</p><table>{''.join(rows)}</table>{_best_of_n(summary)}"
+        yield '<p class="soft">The run has not come to its end yet.</p>'
+        return
+    yield f'<p class="soft">seed {summary["seed"]}</p>'
+    yield f'<p class="verdict">{escape(" ".join(text_verdict(summary)))}</p>'
+    told = _of_demonstrations if "eval_loss_after" in summary else _of_alignment
+    yield from cards(told(summary))
 
 
-def _figures_of_demonstrations(summary: dict[str, Any]) -> str:
-    cells = "".join(f"<td>{_number(summary, 'eval_loss', w)}</td>" for w in ("before", "after"))
-    about = (
-        f"{summary['examples']:,} demonstrations, {summary['tokens']:,} tokens to learn, "
-        f"{summary['epochs']} epochs, {summary['steps']:,} gradient steps, seed "
-        f"{summary['seed']}, {summary['wall_seconds']:,.0f} s; {summary['eval_examples']:,} held "
-        f"out; {summary['cut']:,} of all cut. A held-out loss that rises while the other falls "
-        "means that it learns them by heart."
-    )
-    head = "<tr><th></th><th>before</th><th>after</th></tr>"
-    row = f"<tr><th>held-out loss, nats per token</th>{cells}</tr>"
-    return f"<p>{about}</p><table>{head}{row}</table>"
+def _of_alignment(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    n = f"± standard error over {summary['eval_prompts']} prompts"
+    shown = [
+        ("gold score before", _with_error(summary, "gold", "before")),
+        (f"gold score after ({n})", _with_error(summary, "gold", "after")),
+        ("learned score before", _with_error(summary, "score", "before")),
+        ("learned score after", _with_error(summary, "score", "after")),
+        ("KL to the reference, nats", _with_error(summary, "kl", "after")),
+        ("labels", plain(number(summary, "labels"))),
+        ("responses written", plain(number(summary, "responses"))),
+        ("hold-out accuracy", plain(number(summary, "reward_accuracy_holdout"), 2)),
+        ("responses that ended, before", _percent(number(summary, "ended_before"))),
+        ("responses that ended, after", _percent(number(summary, "ended_after"))),
+        ("training time", duration(number(summary, "wall_seconds"))),
+    ]
+    return [(name, value) for name, value in shown if value != "-"]
 
 
-def _best_of_n(summary: dict[str, Any]) -> str:
-    curve = summary.get("best_of_n")
-    if not curve:
-        return ""
-    rows = "".join(
-        f"<tr><td>{point['n']}</td><td>{point['kl']:.2f}</td><td>{point['gold']:.3f}</td></tr>"
-        for point in curve
-    )
-    head = "<tr><th>n</th><th>KL, nats</th><th>gold score</th></tr>"
-    return f"<h2>Best of n</h2><table>{head}{rows}</table>"
+def _of_demonstrations(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("held-out loss before, nats per token", _with_error(summary, "eval_loss", "before")),
+        ("held-out loss after", _with_error(summary, "eval_loss", "after")),
+        ("demonstrations", plain(number(summary, "examples"))),
+        ("held out", plain(number(summary, "eval_examples"))),
+        ("cut to the longest length", plain(number(summary, "cut"))),
+        ("tokens to learn", plain(number(summary, "tokens"))),
+        ("epochs", f"{number(summary, 'epochs'):g}"),
+        ("gradient steps", plain(number(summary, "steps"))),
+        ("training time", duration(number(summary, "wall_seconds"))),
+    ]
 
 
-def _number(summary: dict[str, Any], what: str, when: str) -> str:
-    value, error = summary.get(f"{what}_{when}"), summary.get(f"{what}_{when}_error")
-    if value is None:
+def _with_error(summary: dict[str, Any], what: str, when: str) -> str:
+    value, error = (number(summary, f"{what}_{when}{end}") for end in ("", "_error"))
+    if not math.isfinite(value):
         return "-"
-    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+    return rounded(value) if not error > 0 else f"{rounded(value)} ± {rounded(error)}"
 
 
-def _comparison(run: RunDirectory) -> str:
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if math.isfinite(share) else "-"
+
+
+def _figures(run: RunDirectory) -> Iterator[str]:
+    metrics, fits = _table(run.metrics), _table(run.fits)
+    shown: list[tuple[str, str, str, Callable[[], Figure]]] = [
+        (name, title, reading, partial(draw, metrics)) for name, title, reading, draw in _SECTIONS
+    ]
+    title = "Does the reward generalise?"
+    shown.insert(2, ("holdout", title, _ABOUT_HOLDOUT, partial(common.holdout, fits)))
+    for name, title, reading, make in shown:
+        path = run.report / f"{name}.png"
+        try:
+            figure = make()
+        except NotEnoughDataError:  # each method has some of them
+            path.unlink(missing_ok=True)
+            continue
+        yield section(title, reading, drawn_at(path, title, partial(_same, figure)))
+
+
+def _same(figure: Figure) -> Figure:
+    return figure
+
+
+def _table(path: Path) -> Table:
+    try:
+        return read_csv(path)
+    except RunDirectoryError:  # there is none yet
+        return {}
+
+
+def _best_of_n(summary: dict[str, Any]) -> Iterator[str]:
+    if curve := summary.get("best_of_n"):
+        rows = [(f"{p['n']}", f"{p['kl']:.2f}", f"{p['gold']:.3f}") for p in curve]
+        yield "<h2>Best of n</h2>"
+        yield _html_table(("n", "KL, nats", "gold score"), rows)
+
+
+def _comparison(run: RunDirectory) -> Iterator[str]:
     """What prefrl evaluate has found: win rates, Elo, and how good the reward model is at them."""
     path = run.root / "comparison" / "results.json"
     if not path.is_file():
-        return ""
+        return
     told = run.read_json(path)
     names = ("win_rate", "length_controlled_win_rate", "reward_acc", "elo")
     rows, curves = [], {}
     for task, found in told["results"].items():
-        cells = "".join(f"<td>{_interval(found, name)}</td>" for name in names)
-        ece = found.get("reward_ece,none")
-        cells += f"<td>{'-' if ece is None else f'{ece:.3f}'}</td>"
-        rows.append(f"<tr><th>{html.escape(task)}</th>{cells}</tr>")
+        ece = plain(number(found, "reward_ece,none"), 3)
+        rows.append((task, *(_interval(found, name) for name in names), ece))
         if bins := found.get("reward_calibration"):
             curves[task] = bins
-    heads = ("", "win rate", "length-controlled", "reward model right", "Elo", "ECE")
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    by = html.escape(str(told["config"]["judge"]))
-    picture = ""
-    if curves:
-        _draw_calibration(run, curves)
-        picture = '<figure><img src="calibration.png" alt="calibration"></figure>'
-    return (
-        f"<h2>Against others</h2><p>Judged by {by}; intervals of 95 %.</p>"
-        f"<table><tr>{head}</tr>{''.join(rows)}</table>{picture}"
+    yield "<h2>Against others</h2>"
+    yield f"<p>Judged by {escape(str(told['config']['judge']))}; intervals of 95 %.</p>"
+    yield _html_table(
+        ("", "win rate", "length-controlled", "reward model right", "Elo", "ECE"), rows
     )
+    if curves:
+        title, draw = "Is the reward model right?", partial(drawn.calibration_of_wins, curves)
+        figure = drawn_at(run.report / "calibration.png", title, draw)
+        reading = "A point below the dotted line: the reward model is surer than it should be."
+        yield f'<div class="figures">{section(title, reading, figure)}</div>'
 
 
 def _interval(found: dict[str, Any], name: str) -> str:
@@ -253,39 +265,40 @@ def _interval(found: dict[str, Any], name: str) -> str:
     )
 
 
-def _draw_calibration(run: RunDirectory, curves: dict[str, list[list[float]]]) -> None:
-    figure, axes = _axes("confidence of the reward model", "share that was right")
-    axes.plot([0.5, 1], [0.5, 1], color="0.6", ls="--", lw=1, label="as it should be")
-    for task, bins in curves.items():
-        said, right, _ = zip(*bins, strict=True)
-        axes.plot(said, right, marker="o", ms=4, lw=1.5, label=task)
-    axes.set(xlim=(0.48, 1.02), ylim=(-0.02, 1.02))
-    axes.legend()
-    figure.savefig(run.report / "calibration.png")
+def _examples(run: RunDirectory) -> Iterator[str]:
+    if run.examples.is_file():
+        told = json.loads(run.examples.read_text(encoding="utf-8"))
+        rows = [(row["prompt"], row["before"], row["after"]) for row in told]
+        yield "<h2>Examples</h2>"
+        yield _html_table(("prompt", "before", "after"), rows, of_texts=True)
 
 
-def _examples(run: RunDirectory) -> str:
-    if not run.examples.is_file():
-        return ""
-    rows = "".join(
-        f"<tr><td>{html.escape(row['prompt'])}</td><td>{html.escape(row['before'])}</td>"
-        f"<td>{html.escape(row['after'])}</td></tr>"
-        for row in json.loads(run.examples.read_text(encoding="utf-8"))
-    )
-    head = "<tr><th>prompt</th><th>before</th><th>after</th></tr>"
-    return f"<h2>Examples</h2><table>{head}{rows}</table>"
-
-
-def _over_time(run: RunDirectory) -> str:
+def _over_time(run: RunDirectory) -> Iterator[str]:
     """Some of what it wrote on the way, spread evenly."""
     if not run.samples.is_file():
-        return ""
+        return
     lines = run.samples.read_text(encoding="utf-8").splitlines()
     every = max(1, len(lines) // _SHOWN_OVER_TIME)
-    rows = "".join(
-        f"<tr><td>{row['responses']:,}</td><td>{row['score']:.2f}</td>"
-        f"<td>{html.escape(row['prompt'])}</td><td>{html.escape(row['response'])}</td></tr>"
+    rows = [
+        (f"{row['responses']:,}", f"{row['score']:.2f}", row["prompt"], row["response"])
         for row in map(json.loads, lines[::every])
-    )
-    head = "<tr><th>after responses</th><th>score</th><th>prompt</th><th>response</th></tr>"
-    return f"<h2>On the way</h2><table>{head}{rows}</table>"
+    ]
+    yield "<h2>On the way</h2>"
+    yield _html_table(("after responses", "score", "prompt", "response"), rows, of_texts=True)
+
+
+def _html_table(
+    names: Sequence[str], rows: Sequence[Sequence[str]], *, of_texts: bool = False
+) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    kind = "texts" if of_texts else "numbers"
+    return f'<div class="wide"><table class="{kind}"><tr>{head}</tr>{body}</table></div>'
+
+
+def _settings(run: RunDirectory, config: dict[str, Any]) -> Iterator[str]:
+    versions = run.read_json(run.versions) if run.versions.is_file() else {}
+    for title, content in (("Configuration", config), ("Versions", versions)):
+        text = escape(json.dumps(content, indent=2))
+        yield f"<details><summary>{title}</summary><pre>{text}</pre></details>"

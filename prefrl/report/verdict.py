@@ -7,6 +7,8 @@ error, and a share where its 95 % interval leaves out one half.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,8 @@ __all__ = [
     "how_calibrated",
     "how_close",
     "how_correlated",
+    "rounded",
+    "text_verdict",
     "verdict",
     "way_of",
 ]
@@ -46,7 +50,7 @@ def verdict(record: RunRecord) -> list[str]:
     error = math.sqrt(sum(s**2 for s in spread if math.isfinite(s)) / n)
     labels = number(summary, "labels")
     asked = f" from {labels:,.0f} labels" if labels > 0 else ""
-    told = f"from {_round(before)} to {_round(after)}"
+    told = f"from {rounded(before)} to {rounded(after)}"
     if after > before + 2 * error:
         said = [f"The true return rose {told}{asked}."]
     elif after < before - 2 * error:
@@ -75,9 +79,70 @@ def _better_before(record: RunRecord, after: float, spread: float) -> list[str]:
     if returns[best] - after <= max(2 * spread, 0.25 * rise):
         return []
     return [
-        f"It was better on the way: {_round(returns[best])} at step {steps[best]:,.0f}. "
+        f"It was better on the way: {rounded(returns[best])} at step {steps[best]:,.0f}. "
         "--evaluate-every keeps the best policy."
     ]
+
+
+def text_verdict(summary: Mapping[str, Any]) -> list[str]:
+    """What came of a language model's run, in a few sentences; none while it goes on.
+
+    Args:
+        summary: Of an alignment or a fine-tuning.
+
+    Returns:
+        Sentences: the score, the reward, and what responses look like.
+    """
+    if "eval_loss_after" in summary:
+        return [_moved(summary, "eval_loss", "The held-out loss", good=-1)]
+    what, name = "gold", "The gold score"
+    if not math.isfinite(number(summary, "gold_after")):
+        what, name = "score", "The learned score"
+    if not math.isfinite(number(summary, f"{what}_after")):
+        return []
+    said = [_moved(summary, what, name, good=1)]
+    if what == "gold" and _change(summary, "score") > 0 >= _change(summary, "gold"):
+        said.append("The learned score rose all the same: the policy may exploit the reward.")
+    elif what == "score":
+        said.append(
+            "There is no gold score, so only people or a judge can say whether it is right."
+        )
+    before, after = (number(summary, f"ended_{when}") for when in ("before", "after"))
+    if after < 0.5:
+        was = f", {before:.0%} before" if math.isfinite(before) else ""
+        said.append(f"Only {after:.0%} of the responses came to their end{was}.")
+    before, after = (number(summary, f"length_{when}") for when in ("before", "after"))
+    if math.isfinite(before) and not 0.8 * before <= after <= 1.25 * before:
+        said.append(f"Their mean length went from {rounded(before)} to {rounded(after)} tokens.")
+    return said
+
+
+def _change(summary: Mapping[str, Any], what: str) -> float:
+    """By how much a figure changed; 0 where that is within twice its standard error."""
+    before, after, *errors = (
+        number(summary, f"{what}_{name}")
+        for name in ("before", "after", "before_error", "after_error")
+    )
+    error = math.hypot(*(error for error in errors if math.isfinite(error)))
+    change = after - before
+    return change if math.isfinite(change) and abs(change) > 2 * error else 0.0
+
+
+def _moved(summary: Mapping[str, Any], what: str, name: str, *, good: int) -> str:
+    before, after = (number(summary, f"{what}_{when}") for when in ("before", "after"))
+    if not math.isfinite(before) or not math.isfinite(after):
+        return f"{name} is unknown before or after the training."
+    labels, kl = number(summary, "labels"), number(summary, "kl_after")
+    told = f"from {rounded(before)} to {rounded(after)}"
+    if labels > 0:
+        told += f" with {labels:,.0f} labels"
+    if kl > 0:
+        told += f", at a KL of {rounded(kl)} nats to the reference"
+    change = _change(summary, what)
+    if change == 0:
+        return f"{name} did not change by more than chance, {told}."
+    end = "." if change * good > 0 else ": that is worse than before."
+    return f"{name} {'rose' if change > 0 else 'fell'} {told}{end}"
 
 
 def how_correlated(r: float) -> str:
@@ -105,11 +170,11 @@ def has_changed(values: Array, what: str) -> str:
         return what
     n = min(_ENDS, known.size // 2)
     first, last = known[:n], known[-n:]
-    told = f"from {_round(first.mean())} to {_round(last.mean())}"
+    told = f"from {rounded(first.mean())} to {rounded(last.mean())}"
     difference = last.mean() - first.mean()
     error = math.sqrt((first.var() + last.var()) / n)
     if abs(difference) <= max(2 * error, 0.02 * abs(first.mean())):
-        return f"{what} stayed about the same ({_round(last.mean())})"
+        return f"{what} stayed about the same ({rounded(last.mean())})"
     return f"{what} {'rose' if difference > 0 else 'fell'} {told}"
 
 
@@ -169,7 +234,7 @@ def way_of(r: float) -> str:
     return f"Step by step, the learned reward {how_correlated(r)}"
 
 
-def _round(value: float) -> str:
+def rounded(value: float) -> str:
     """Three significant digits, and no exponent: 4,930, 12.3, 0.0412."""
     if value == 0 or not math.isfinite(value):
         return f"{value:.0f}"

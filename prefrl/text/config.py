@@ -32,13 +32,12 @@ from prefrl.text.methods.raft import RaftConfig, check_raft
 from prefrl.text.methods.tuning import check_batch_size
 from prefrl.text.nets.adapters import AdapterConfig
 from prefrl.text.nets.generate import SamplingConfig
-from prefrl.text.nets.models import SMOLLM2, TINY
+from prefrl.text.nets.models import absolute_model
 from prefrl.text.nets.reward_model import TextRewardConfig
 from prefrl.text.nets.scoring import ScoringConfig
 
 __all__ = [
     "AlignConfig",
-    "absolute_model",
     "align_config_from_json",
     "config_as_json",
     "config_from_content",
@@ -347,12 +346,6 @@ def config_as_json(config: AlignConfig) -> dict[str, Any]:
     for name in _FILES:
         content[name] = (path := getattr(config, name)) and absolute_source(path)
     return content
-
-
-def absolute_model(name: str) -> str:
-    """The name of a model, that of a folder such that it holds from anywhere."""
-    is_folder = name not in (SMOLLM2, TINY) and Path(name).is_dir()
-    return str(Path(name).absolute()) if is_folder else name
 
 
 def _absolute_gold(name: str) -> str:

@@ -222,7 +222,8 @@ def _summary(
         lengths = [len(response.tokens) for response in judged.responses]
         summary[f"length_{name}"] = float(np.mean(lengths))
         summary[f"ended_{name}"] = float(judged.ended.mean())
-    accuracy = float(row["holdout_accuracy"])
+    fits = read_rows(run.fits)  # the policy's own table may be a fit behind
+    accuracy = float(fits[-1]["holdout_accuracy"]) if fits else math.nan
     summary["reward_accuracy_holdout"] = accuracy if math.isfinite(accuracy) else None
     return summary | {"versions": installed_versions()}
 

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import tyro
 
 from prefrl.errors import ConfigError
-from prefrl.text.config import absolute_model, config_from_content
+from prefrl.text.config import config_from_content
 from prefrl.text.data.forms import DataConfig
 from prefrl.text.data.sources import absolute_source
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.nets.adapters import AdapterConfig
 from prefrl.text.nets.generate import SamplingConfig
+from prefrl.text.nets.models import absolute_model
 
 __all__ = ["SFT", "SftConfig", "sft_config_as_json", "sft_config_from_json"]
 

@@ -10,6 +10,7 @@ from prefrl.report.verdict import (
     how_calibrated,
     how_close,
     how_correlated,
+    text_verdict,
     verdict,
 )
 
@@ -100,3 +101,38 @@ def test_calibration():
     assert "agree" in how_calibrated(observed, low, high, np.array([0.35, 0.65]))
     assert "too sure" in how_calibrated(observed, low, high, np.array([0.1, 0.9]))
     assert "differ" in how_calibrated(observed, low, high, np.array([0.55, 0.65]))
+
+
+def texts(**changed):
+    summary = {"labels": 200, "eval_prompts": 32}
+    usual = {"gold": (0.0, 0.5), "score": (0.0, 1.0), "kl": (0.0, 2.0), "length": (20, 20)}
+    for name, (before, after) in (usual | changed).items():
+        summary |= {f"{name}_before": before, f"{name}_after": after}
+    errors = {f"{name}_{when}_error": 0.1 for name in ("gold", "score") for when in ("after",)}
+    return " ".join(text_verdict(summary | errors))
+
+
+def test_a_language_model_is_judged_by_its_gold_score():
+    told = "from 0 to 0.500 with 200 labels, at a KL of 2.00 nats to the reference"
+    assert texts() == f"The gold score rose {told}."
+    assert "did not change by more than chance" in texts(gold=(0.0, 0.1))
+    assert "may exploit the reward" in texts(gold=(0.0, 0.1))
+    assert "may exploit" not in texts(gold=(0.0, 0.1), score=(0.0, 0.1))
+    assert "fell from 0 to -0.500 with 200 labels" in texts(gold=(0.0, -0.5))
+    assert "worse than before" in texts(gold=(0.0, -0.5))
+    assert "The learned score rose" in texts(gold=(None, None))
+    assert "no gold score" in texts(gold=(None, None))
+    assert "Only 20% of the responses came to their end, 90% before." in texts(ended=(0.9, 0.2))
+    assert "ended" not in texts(ended=(0.9, 0.8))
+    assert "from 20.0 to 30.0 tokens" in texts(length=(20, 30))
+    assert text_verdict({}) == []
+
+
+def test_demonstrations_are_judged_by_the_held_out_loss():
+    told = {"eval_loss_before": 2.0, "eval_loss_after": 1.5}
+    assert text_verdict(told) == ["The held-out loss fell from 2.00 to 1.50."]
+    told = {"eval_loss_before": 1.5, "eval_loss_after": 2.0}
+    assert text_verdict(told) == [
+        "The held-out loss rose from 1.50 to 2.00: that is worse than before."
+    ]
+    assert "unknown" in text_verdict({"eval_loss_before": None, "eval_loss_after": None})[0]

@@ -14,7 +14,7 @@ from prefrl.text.presets import ALIGN_PRESETS, SFT_PRESETS
 from prefrl.text.sft import sft
 from prefrl.text.train import align
 
-CURVES = ("tuning_loss", "rewards", "margins", "accuracies", "logps")
+CURVES = ("tuning_loss", "rewards", "accuracies", "logps")
 NAMES = ("rewards/chosen", "rewards/rejected", "rewards/margins", "logps/chosen", "logps/rejected")
 
 
@@ -140,4 +140,4 @@ def test_the_share_that_ended_is_logged_and_drawn(config):
     assert all(0 <= share <= 1 for share in shares)
     assert any(shares)
     main(["report", str(run.root)])
-    assert (run.report / "ended.png").is_file()
+    assert (run.report / "shapes.png").is_file()

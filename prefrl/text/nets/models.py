@@ -22,6 +22,7 @@ __all__ = [
     "SMOLLM2",
     "TINY",
     "LanguageModel",
+    "absolute_model",
     "blocks_of",
     "check_layers",
     "freeze_below",
@@ -211,6 +212,12 @@ class LanguageModel:
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of ids, without special tokens."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+
+def absolute_model(name: str) -> str:
+    """The name of a model, that of a folder such that it holds from anywhere."""
+    is_folder = name not in (SMOLLM2, TINY) and Path(name).is_dir()
+    return str(Path(name).absolute()) if is_folder else name
 
 
 def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageModel:
