@@ -17,7 +17,7 @@ def preference_probability(left: Tensor, right: Tensor, *, noise: float = 0.0) -
     """P(left is better) under the Bradley-Terry model.
 
     ``(1 - noise) * sigmoid(left - right) + noise / 2``: Christiano et al. 2017 (arXiv 1706.03741),
-    equation 1, with the share ``noise`` of answers taken to be uniformly random (section 2.2.3).
+    equation 1, where a share ``noise`` of the answers is uniformly random (section 2.2.3).
 
     Args:
         left: Scores of the left items, shape (M, B) or any other.
@@ -35,7 +35,7 @@ def bradley_terry_loss(
 ) -> Tensor:
     """Cross-entropy between the labeller's preference and the model's, one value per pair.
 
-    Christiano et al. 2017, section 2.2.3. Not reduced: the caller weighs and averages.
+    Christiano et al. 2017, section 2.2.3. Not reduced: the caller weights and averages.
 
     Args:
         left: Scores of the left items, shape (M, B).

@@ -1,7 +1,7 @@
-"""What people say of a query beside their answer.
+"""What people say about a query besides their answer.
 
-A flag: something is wrong with it. Gold: its answer is so sure that others are judged by it. Fast:
-an answer was given before what was shown could be seen once. Strength: how much better a side is.
+A flag: something is wrong with it. Gold: its answer is so certain that other answers are judged by
+it. Fast: the answer came before the pair could be seen once. Strength: how much better a side is.
 Reason: why an answer was given.
 """
 
@@ -54,7 +54,7 @@ class Mark:
 
 
 class Marks:
-    """Flags and fast answers, which each person has of their own, and gold pairs, which all share.
+    """Flags and fast answers, which belong to a person, and gold pairs, which all share.
 
     Args:
         database: Of the store.
@@ -89,17 +89,17 @@ class Marks:
             add_mark(connection, row | about)
 
     def add_fast(self, query_id: str, annotator_id: str, *, answer_key: str) -> None:
-        """Says that an answer, by its submission key, was given too fast to have been seen."""
+        """Marks an answer, by its submission key, as given before the pair could be seen."""
         self.add(query_id, annotator_id, "fast", "given", submission_key=answer_key + _FAST)
 
     def add_reason(self, query_id: str, annotator_id: str, why: str, *, answer_key: str) -> None:
-        """Says why an answer, by its submission key, was given."""
+        """Stores why an answer was given, by its submission key."""
         self.add(
             query_id, annotator_id, "reason", "given", submission_key=answer_key + _REASON, why=why
         )
 
     def reasons(self) -> dict[str, str]:
-        """Why answers were given, by their submission keys, where that was said."""
+        """The known reasons of answers, by submission key."""
         rows = self._database.rows(sa.select(MARK).where(MARK.c.kind == "reason"))
         return {row.submission_key.removesuffix(_REASON): _as_mark(row).why for row in rows}
 
@@ -111,7 +111,7 @@ class Marks:
     def add_strength(
         self, query_id: str, annotator_id: str, strength: str, *, answer_key: str
     ) -> None:
-        """Says how much better a side is, "slightly" or "clearly", by the answer's submission key.
+        """Stores a strength, "slightly" or "clearly", by the answer's submission key.
 
         It comes before the answer, so that whoever reads the answer knows.
         """
@@ -121,7 +121,7 @@ class Marks:
     def add_strengths(
         self, connection: Connection, answers: Iterable[Submission], strengths: Mapping[str, str]
     ) -> None:
-        """Says it of answers that come in the same transaction, before them.
+        """Stores the strengths of answers in the same transaction, before the answers.
 
         Args:
             connection: In a transaction that writes.

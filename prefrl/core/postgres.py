@@ -1,4 +1,4 @@
-"""What the label store needs from PostgreSQL: durable commits, and writers one after the other."""
+"""What the label store needs from PostgreSQL: durable commits, and one writer at a time."""
 
 from __future__ import annotations
 

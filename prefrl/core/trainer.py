@@ -2,7 +2,7 @@
 
 Each member learns from a bag drawn with replacement, which leaves out 1/e of the comparisons. Those
 are exactly the hold-out of Christiano et al. 2017 (section 2.2.3): they steer the L2 coefficient,
-say when to stop, and give an honest accuracy, so that no label is spent on validation alone.
+decide when to stop, and give an honest accuracy, so that no label is spent only on validation.
 
 Each member minimises, over the N examples i of its bag, with losses l_i and bag weights w_i::
 
@@ -11,12 +11,12 @@ Each member minimises, over the N examples i of its bag, with losses l_i and bag
 which is the most probable net under a normal prior of variance 1 / (2 l2): one half is a standard
 normal prior, and it counts for less as labels grow. Christiano et al. raise and lower l2 to keep
 the hold-out loss between 1.1 and 1.5 times the training loss. On few labels only a net that learned
-little comes that close, so a coefficient without a bound grows from fit to fit: here it starts at
-its highest, falls, and rises back to that at most.
+little comes that close, so an unbounded coefficient grows from fit to fit. Here it starts at its
+upper bound, falls, and never rises above the bound again.
 
 A bag is a weight per example and member: all members see the same minibatch in one forward pass,
-and an example that is not in a member's bag weighs nothing for it. An example is a comparison, or
-all comparisons of a group of items that were ranked together.
+and an example outside a member's bag has weight 0. An example is a comparison, or all comparisons
+of a group of items that were ranked together.
 
 A fit with the same generator starts from the same parameters and gives old comparisons the same
 weights, so that from one fit to the next the reward changes because of new answers, not by chance.
@@ -142,7 +142,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit came to. Losses are per comparison, in nats, at the parameters that were kept."""
+    """The result of a fit. Losses are per comparison, in nats, at the parameters that were kept."""
 
     steps: int
     """Gradient steps taken to the parameters that were kept."""
@@ -153,7 +153,8 @@ class FitReport:
     holdout_loss: float
     """Mean loss of members on comparisons outside their bags; NaN without any."""
     holdout_accuracy: float
-    """Share of decided comparisons that the members which did not see them get right; or NaN."""
+    """Share of decided comparisons that members which did not see them predict correctly; or
+    NaN."""
     l2: float
     """The L2 coefficient at the end, for the next fit to start from."""
     holdout_probability: NDArray[np.float64]
@@ -164,7 +165,7 @@ class FitReport:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What can be trained on, and each member's bag of it."""
+    """The training examples, and each member's bag of them."""
 
     examples: Examples  # G of them
     preference: Tensor  # (N,): of all their comparisons
@@ -176,7 +177,7 @@ class _Judged:
 
 @dataclass(frozen=True)
 class _Check:
-    """Losses of one moment of a fit."""
+    """Losses at one point of a fit."""
 
     train_loss: float
     holdout_loss: float
@@ -193,7 +194,7 @@ def fit(
     l2: float | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> FitReport:
-    """Fits all members of an ensemble to comparisons, and leaves the best parameters in it.
+    """Fits all members of an ensemble to comparisons, and keeps the best parameters.
 
     Args:
         model: The ensemble; changed in place.
@@ -357,7 +358,7 @@ def _check(model: RewardModel, judged: _Judged, config: FitConfig) -> _Check:
 
 
 def _score(check: _Check) -> float:
-    """What the stop looks at: the hold-out, or the bag where nothing is held out."""
+    """The loss that decides when to stop: on the hold-out, or on the bag if nothing is held out."""
     return check.train_loss if math.isnan(check.holdout_loss) else check.holdout_loss
 
 

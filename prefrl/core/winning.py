@@ -1,4 +1,4 @@
-"""Who wins, how sure that is, and what length has to do with it: figures for comparing models.
+"""Statistics for comparing models: win rates, their intervals, and control for length.
 
 An outcome is 1 for a win, 0 for a defeat, 0.5 for a tie.
 """
@@ -47,9 +47,9 @@ class Interval:
 
 
 def win_rate(outcomes: Outcomes) -> Interval:
-    """The share of wins, ties counting half, with Wilson's interval (Wilson 1927).
+    """The share of wins, where a tie counts half, with Wilson's interval (Wilson 1927).
 
-    With ties it is wider than it need be.
+    With ties the interval is wider than necessary.
 
     Args:
         outcomes: Of N independent comparisons, shape (N,).
@@ -61,7 +61,7 @@ def win_rate(outcomes: Outcomes) -> Interval:
 def bootstrap(
     figure: Callable[[NDArray[np.intp]], float], n: int, *, seed: int = 0
 ) -> tuple[float, float]:
-    """The interval of 95 % of a figure, by drawing N of N comparisons anew (Efron 1979).
+    """The 95 % bootstrap interval of a figure, by resampling N of N comparisons (Efron 1979).
 
     Args:
         figure: From the places of comparisons to the figure.
