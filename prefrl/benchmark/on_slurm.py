@@ -23,7 +23,8 @@ class SlurmExecutor:
         n_slots: Jobs at once; by default as many as there are.
         cores: That each one takes.
         gpus: That each one takes.
-        options: Of sbatch, as in ``{"partition": "cpu", "time": 240}``, with minutes as time.
+        options: Options of sbatch, such as ``{"partition": "cpu", "time": 240}``, with the time in
+            minutes.
         cluster: ``slurm``, or ``local`` for processes of this machine.
 
     Raises:

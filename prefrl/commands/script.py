@@ -33,7 +33,7 @@ def finish_script(
 
     Args:
         run: Directory of the run.
-        episodes: Of each evaluation.
+        episodes: Episodes of each evaluation.
         max_steps: Steps after which an episode is cut, if it has not ended.
         films: Whether films are made: of the agent before and after, and of the pairs that taught
             most. Another process draws them; what cannot be filmed is a note in the result.

@@ -1,4 +1,4 @@
-"""A training as a config: checked before anything starts, kept beside the run."""
+"""A training as a config, checked before anything starts, and saved with the run."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Examples:
         """Losses of the examples.
 
         Args:
-            scores: Of ``all_items()``, shape (M, U).
+            scores: Scores of ``all_items()``, shape (M, U).
             best: Whether the loss is only about the best item of each example; otherwise it is the
                 mean over its comparisons.
             noise: Share of answers that are pure chance, in [0, 1).

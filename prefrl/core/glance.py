@@ -20,7 +20,7 @@ def glance(path: Path) -> tuple[Counts, int] | None:
     Opening a ``LabelStore`` checks it and brings it up to date. This is for a list of many of them.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
 
     Returns:
         None if it is not a store that can be read now, for example because a writer must first

@@ -69,7 +69,7 @@ def best_of_k_loss(scores: Tensor, shares: Tensor, there: Tensor, *, noise: floa
     it is the Bradley-Terry loss.
 
     Args:
-        scores: Of the items, shape (M, G, K).
+        scores: Scores of the items, shape (M, G, K).
         shares: How likely each one is the best as answered, shape (G, K); rows sum to 1.
         there: Whether there is such an item: groups may have fewer than K; shape (G, K), bool.
         noise: Share of answers that are pure chance, in [0, 1).

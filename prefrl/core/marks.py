@@ -57,7 +57,7 @@ class Marks:
     """Flags and fast answers, which belong to a person, and gold pairs, which all share.
 
     Args:
-        database: Of the store.
+        database: Database of the store.
         clock: Gives the seconds since 1970.
     """
 

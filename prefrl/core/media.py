@@ -34,7 +34,7 @@ class Media:
     """The media of items. The files themselves are beside the store, and written before.
 
     Args:
-        database: Of the store.
+        database: Database of the store.
     """
 
     def __init__(self, database: Database) -> None:

@@ -38,7 +38,7 @@ class Quality:
     """Finds pairs to be shown again.
 
     Args:
-        database: Of the store.
+        database: Database of the store.
         machines: Annotators that are not people: their answers do not count for agreement.
     """
 

@@ -20,7 +20,7 @@ class LabelReader:
     """The reading half of ``LabelStore``.
 
     Args:
-        database: Of the store.
+        database: Database of the store.
     """
 
     def __init__(self, database: Database) -> None:

@@ -86,7 +86,7 @@ def look_through(engine: Engine, *, thoroughly: bool = False) -> list[str]:
     large file takes more than a second, so it is checked only on request.
 
     Args:
-        engine: Of the file.
+        engine: The file's engine.
         thoroughly: Whether indexes are compared with their tables too.
 
     Returns:
@@ -107,7 +107,7 @@ def back_up(engine: Engine, path: Path) -> None:
     Commits wait meanwhile.
 
     Args:
-        engine: Of the database.
+        engine: Engine of the database.
         path: Where the copy appears when it is whole. A file that is there is replaced.
 
     Raises:

@@ -52,7 +52,7 @@ def win_rate(outcomes: Outcomes) -> Interval:
     With ties the interval is wider than necessary.
 
     Args:
-        outcomes: Of N independent comparisons, shape (N,).
+        outcomes: Outcomes of N independent comparisons, shape (N,).
     """
     low, high = wilson_interval(outcomes.sum(), len(outcomes))
     return Interval(float(outcomes.mean()), float(low), float(high))
@@ -66,7 +66,7 @@ def bootstrap(
     Args:
         figure: From the places of comparisons to the figure.
         n: How many there are.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
     drawn = [figure(rng.integers(n, size=n)) for _ in range(_RESAMPLES)]
@@ -120,8 +120,8 @@ def bradley_terry(
 
     Args:
         names: Who takes part.
-        outcomes: Of the first against the second, shape (N,); one entry for each two, all of the
-            same prompts in the same order.
+        outcomes: Outcomes of the first against the second, shape (N,); one entry for each two, all
+            of the same prompts in the same order.
     """
     pairs = list(outcomes)
     n = min(len(told) for told in outcomes.values())

@@ -34,7 +34,7 @@ class Workers:
     """The processes that share a work; as it stands here, one that does all of it.
 
     Attributes:
-        rank: Of this process, from 0.
+        rank: Rank of this process, from 0.
         size: How many there are.
     """
 

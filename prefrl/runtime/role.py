@@ -57,7 +57,7 @@ class Heartbeat:
     """Tells whoever asks what a role is doing: ``status/ROLE.json``, at most twice a second.
 
     Args:
-        run: Of which run.
+        run: Which run.
         role: Its name.
         tell: Is told as well, where somebody listens in the same process.
     """

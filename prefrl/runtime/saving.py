@@ -26,7 +26,7 @@ def saving(heartbeat: Heartbeat, place: str) -> Iterator[None]:
     A full disk is no reason to stop: the older checkpoints stay, and an OSError ends here.
 
     Args:
-        heartbeat: Of the role that saves.
+        heartbeat: Heartbeat of the role that saves.
         place: How far the run is, in words, as "step 1,600".
     """
     heartbeat.beat("saving")

@@ -64,7 +64,7 @@ def serve_learner(
     Args:
         make_learner: Makes the learner; is given what it is to ask after each gradient step.
         load_recent: Reads a sample by its number.
-        run: Of which run.
+        run: Which run.
         heartbeat: Is told how the role is.
         stop: Ends it.
     """

@@ -49,7 +49,7 @@ class AlignResult:
     """What an alignment came to."""
 
     run: RunDirectory
-    """Where everything lies."""
+    """The run directory."""
     summary: dict[str, Any]
     """The content of ``summary.json``; empty when it was stopped before its end."""
 

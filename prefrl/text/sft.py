@@ -67,7 +67,7 @@ class SftResult:
     """What a fine-tuning came to."""
 
     run: RunDirectory
-    """Where everything lies."""
+    """The run directory."""
     summary: dict[str, Any]
     """The content of ``summary.json``; empty when it was stopped before its end."""
 

@@ -116,7 +116,7 @@ def texts_in(
 
     Args:
         path: The file.
-        config: Of the run.
+        config: Config of the run.
         language: Whose tokens they become.
         prompt: What of their prompts is given to the model.
 
@@ -151,10 +151,10 @@ def new_reward(
     """The reward ensemble, before any fit.
 
     Args:
-        config: Of the run.
+        config: Config of the run.
         language: What its trunk is, unless reward models are given.
         shares: Whether it shares what it does not train with the language model.
-        settings: Of the ensemble; by default the config's.
+        settings: Settings of the ensemble; by default the config's.
         is_fitted: Whether the weights of a fit will be put into it, and no other fit follows: then
             demonstrations are not read, which only a fit needs.
 

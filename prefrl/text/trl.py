@@ -89,7 +89,7 @@ class EnsembleReward:
         reward: The ensemble.
         language: Whose tokens it reads.
         config: The run's.
-        version: Of its weights.
+        version: Version of its weights.
     """
 
     def __init__(

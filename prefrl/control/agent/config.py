@@ -59,7 +59,7 @@ _Target = Annotated[
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """The agent. What is None is taken from the settings that are named."""
+    """The agent's hyperparameters. A None is filled in from ``settings``."""
 
     settings: str = "auto"
     """Source of the values that you do not set. auto: prefrl's own settings for the task if there

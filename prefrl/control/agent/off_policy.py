@@ -1,4 +1,4 @@
-"""What off-policy agents do in their own way: an iteration, how rewards reach them, their state."""
+"""The off-policy side of an agent: its iteration, how rewards reach it, and its state."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ReplayLoop:
         return [one for one in noises if hasattr(one, "noise_prev")]
 
     def describe(self) -> dict[str, int]:
-        """How many numbers are not finite in what it learns from, by name."""
+        """Counts of non-finite numbers in its training data, by name."""
         buffer = self._model.replay_buffer
         assert buffer is not None
         n = buffer.size()
@@ -105,7 +105,7 @@ class ReplayLoop:
 
 
 class ReplayRewards:
-    """Brings the learned reward to an off-policy agent: it is asked whenever a batch is drawn.
+    """Gives an off-policy agent the learned reward whenever it draws a batch.
 
     A step's reward has a standard deviation of 1 over recent data, and stays so: the value targets
     of off-policy agents are not clipped together with the policy's gradient, and those agents get

@@ -1,4 +1,4 @@
-"""What on-policy agents do in their own way: an iteration, how rewards reach them, their state."""
+"""The on-policy side of an agent: its iteration, how rewards reach it, and its state."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RolloutLoop:
             self._model._last_lstm_states = kind(*parts)  # type: ignore[attr-defined]
 
     def describe(self) -> dict[str, int]:
-        """How many numbers are not finite in what it learns from, by name."""
+        """Counts of non-finite numbers in its training data, by name."""
         buffer = self._model.rollout_buffer
         return {
             name: int((~np.isfinite(getattr(buffer, name))).sum())
@@ -75,7 +75,7 @@ class RolloutLoop:
 
 
 class RolloutRewards:
-    """Brings the learned reward to an on-policy agent: into each rollout, before its update.
+    """Writes the learned reward into each rollout of an on-policy agent, before its update.
 
     Args:
         model: The agent.

@@ -1,4 +1,4 @@
-"""The learned reward at the scale at which the same agent gets the true one."""
+"""Scales the learned reward as the same agent's true reward would be scaled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that an agent is between two iterations: what it takes to go on bit for bit.
+"""The complete state of an agent between two iterations, to continue bit for bit.
 
 What it learns with is asked of the algorithm itself, as for ``model.save``: nets and optimisers by
 name, and what else is a tensor. A replay buffer goes apart: it is too large to be written often.
@@ -174,7 +174,7 @@ def restore_agent(agent: HasState, state: Mapping[str, Any]) -> list[str]:
         state: What ``agent_state`` gave.
 
     Returns:
-        Why what follows is not what it would have been; empty where it is.
+        Why the continuation is not exact; empty if it is.
 
     Raises:
         RunDirectoryError: If the state is that of an agent with other settings.

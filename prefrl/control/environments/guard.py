@@ -1,4 +1,4 @@
-"""An environment that may fail: it is made anew, and what it was doing is cut off.
+"""An environment that may fail: it is created again, and its episode is cut.
 
 Simulators diverge and drivers drop. What a step would have given is unknown then, so the episode
 counts as truncated at the last observation that is known, and a new one begins in a new

@@ -41,7 +41,7 @@ class Processes(VecEnv):
     Args:
         make: Makes each environment, N of them.
         n_processes: P.
-        seed: Of the first environment; the others follow.
+        seed: Seed of the first environment; the others follow.
 
     Raises:
         EnvironmentFaultError: If an environment raises what ``Guard`` lets through, or processes
@@ -173,7 +173,7 @@ class Processes(VecEnv):
         A process that is found dead is started again first.
 
         Args:
-            name: Of the attribute.
+            name: Name of the attribute.
             per_env: Arguments for each environment, N tuples; none by default.
         """
         given = per_env or [()] * self.num_envs

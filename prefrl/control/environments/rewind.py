@@ -110,8 +110,8 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         """Goes where the snapshot was taken; where that fails, a new episode begins.
 
         Args:
-            snapshot: Of an environment made in the same way.
-            seed: Of the new episode, if it has to be one.
+            snapshot: Snapshot of an environment that was made in the same way.
+            seed: Seed of the new episode, if one must begin.
 
         Returns:
             Empty; or why a new episode had to begin.

@@ -1,4 +1,4 @@
-"""A learned reward on disk: tensors, their description, and a card for people.
+"""A learned reward as a folder: tensors, their description, and a card.
 
 ::
 

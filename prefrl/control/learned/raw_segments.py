@@ -66,7 +66,7 @@ def segment_of(
             episode with the step, or ``held``, how many steps at the end were not taken, and
             ``before``, the observations of the steps before, whose pictures are seen too. Numbers
             may be encoded already, as ``prefrl export`` writes them: (T, O) and (T, A).
-        layout: Of the observations.
+        layout: Layout of the observations.
         spaces_of: Those of observations and actions.
         n_before: Pictures before a step that its reward depends on; black where there are none.
         length: Steps up to which it is held where its last one ended the episode.

@@ -1,4 +1,4 @@
-"""A learned reward on its own: it scores steps, compares segments, and is saved as a folder."""
+"""A learned reward on its own: scores steps, compares segments, and saves itself as a folder."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ order."""
 
 
 class Reward:
-    """A reward that was learned from comparisons, with all that it takes to use it.
+    """A reward that was learned from comparisons, with everything needed to use it.
 
-    It reads observations and actions as the environment gives and takes them, not normalised. Of
-    pictures, the first axis is time: each step is judged by the pictures before it, too, which are
+    It reads observations and actions as the environment gives and takes them, not normalised. The
+    first axis of pictures is time: each step is also judged by the pictures before it, which are
     black before the first.
 
     Args:
         net: The ensemble, fitted.
-        observation_space: Of one environment.
-        action_space: Of one environment.
-        about: Where it is from: what its card and ``reward.json`` say.
+        observation_space: Observation space of one environment.
+        action_space: Action space of one environment.
+        about: Its origin, as its card and ``reward.json`` describe it.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Reward:
         self.action_space = action_space
         """What it reads of actions."""
         self.about: dict[str, Any] = dict(about or {})
-        """Where it is from, how many labels it was fitted to, and how often it was right."""
+        """Its origin, number of labels, and accuracy."""
         self.report: FitReport | None = None
-        """How the fit went, if this process made it."""
+        """The report of the fit, if this process made it."""
         self._layout = layout_of(observation_space)
 
     @property
@@ -77,7 +77,7 @@ class Reward:
         next_observations: Any = None,
         ended: Any = None,
     ) -> NDArray[np.float32]:
-        """Rewards of steps: the mean of the members, or what else the net's settings say.
+        """Rewards of steps: the mean over members, unless the net's settings say otherwise.
 
         Args:
             observations: Before each step, shape (..., *space), or a dict of such arrays. One step

@@ -1,4 +1,4 @@
-"""What a training begins with that was learned before: answers with their segments, and a reward.
+"""What a training begins with: answers with their segments, and a reward.
 
 All of it is read and checked before anything starts. Then it lies in the run's own directory, so
 that what it came from may be moved or removed.

@@ -87,7 +87,7 @@ def serve_judge(
         store: Where queries are, and answers go.
         items: The compared items by id.
         gold: Says what is right, where that is known.
-        run: Of which run.
+        run: Which run.
         heartbeat: Is told how it is.
         stop: Ends it.
     """

@@ -28,7 +28,7 @@ def export_responses(run: RunDirectory, form: Form, *, annotator: str | None = N
     """The current answers about responses.
 
     Args:
-        run: Of a language model.
+        run: Run of a language model.
         form: Which form.
         annotator: Whose answers alone; by default the verdict of most on each query.
 

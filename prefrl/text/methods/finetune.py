@@ -109,7 +109,7 @@ class Finetuning:
         n_examples: How many examples there are.
         loss_of: Gives the loss of some of them.
         config: Settings.
-        seed: Of the order of examples.
+        seed: Seed of the order of examples.
         before: Is told the examples of a gradient step before ``loss_of`` has them part by part.
         workers: Share each batch out among them.
 

@@ -161,7 +161,7 @@ class Groups:
             responses: What the policy drew just now, as many to each prompt, one prompt after the
                 other: B responses.
             scores: What they are worth, shape (B,).
-            generator: Of the order of responses.
+            generator: Generator of the order of responses.
 
         Returns:
             Means over the batch, by name.

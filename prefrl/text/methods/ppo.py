@@ -170,7 +170,7 @@ class Ppo:
         Args:
             responses: B responses that the policy drew just now.
             scores: What they are worth, shape (B,).
-            generator: Of the order of responses.
+            generator: Generator of the order of responses.
 
         Returns:
             Means over the batch, by name.

@@ -66,7 +66,8 @@ def best_of_each(scores: Tensor, per_prompt: int, kept: int) -> list[int]:
     """Places of the responses with the highest scores, the best first; of equal ones the first.
 
     Args:
-        scores: Of ``per_prompt`` responses to each prompt, one prompt after the other, shape (B,).
+        scores: Scores of ``per_prompt`` responses to each prompt, one prompt after the other, shape
+            (B,).
         per_prompt: Responses to each prompt.
         kept: How many are taken of each prompt.
 
@@ -95,7 +96,7 @@ class Raft:
         finetune: How it is learned; ``epochs`` are passes over what is kept of a batch.
         n_prompts: Prompts of a batch.
         n_updates: Batches in the whole training.
-        seed: Of the order of examples.
+        seed: Seed of the order of examples.
         workers: Share each batch out among them; each calls ``improve`` with the same.
     """
 

@@ -86,7 +86,7 @@ def on_examples(
         method: One of ``TUNING_METHODS``.
         loss: Its numbers.
         config: Settings.
-        seed: Of the order of examples.
+        seed: Seed of the order of examples.
         workers: Share each batch out among them.
 
     Raises:
@@ -124,11 +124,11 @@ def on_pairs(
     Args:
         policy: Is changed in place.
         pairs: Chosen and rejected.
-        strengths: Of each, P(chosen is better) and its margin, which dpo alone learns.
+        strengths: Strengths of each, P(chosen is better) and its margin, which dpo alone learns.
         method: One of ``PAIR_METHODS``.
         loss: Its numbers.
         config: Settings.
-        seed: Of the order of pairs.
+        seed: Seed of the order of pairs.
         workers: Share each batch out among them.
 
     Raises:
@@ -226,7 +226,7 @@ def on_rankings(
         method: rrhf or pro.
         loss: Its numbers.
         config: Settings.
-        seed: Of the order of rankings.
+        seed: Seed of the order of rankings.
         workers: Share each batch out among them.
 
     Raises:
@@ -290,7 +290,7 @@ def on_single_responses(
         method: kto.
         loss: Its numbers.
         config: Settings; at least two responses in a batch.
-        seed: Of the order of responses.
+        seed: Seed of the order of responses.
         workers: Share each batch out among them.
 
     Raises:

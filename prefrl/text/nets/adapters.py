@@ -141,7 +141,7 @@ def add_adapters(
     Args:
         model: A causal language model, or its trunk.
         config: Settings, with a rank.
-        generator: Of A, on the CPU.
+        generator: Generator for A, on the CPU.
         n_layers: How many of the last blocks have adapters; None for all of them.
 
     Returns:
@@ -211,7 +211,7 @@ def dropping_out(model: nn.Module, *, seed: int) -> Iterator[None]:
 
     Args:
         model: A model with adapters.
-        seed: Of what is dropped; torch's own generators go on as if nothing had been drawn.
+        seed: Seed of the dropout; torch's own generators continue as if nothing had been drawn.
     """
     dropouts = [layer.lora_dropout[_NAME] for layer in _adapted(model).values()]
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}

@@ -99,7 +99,7 @@ def sample_responses(
         language: Who responds.
         prompts: B prompts; the same one may come several times.
         config: Settings.
-        generator: Of the draws, on the CPU: the same one gives the same responses.
+        generator: Generator of the draws, on the CPU: the same one gives the same responses.
     """
     ends = torch.tensor(sorted(language.end_tokens) if config.stop_at_end else [], dtype=torch.long)
     states = _States(language, prompts)

@@ -94,8 +94,9 @@ def drawn_from(language: LanguageModel, logits: Tensor, temperature: float) -> T
 
     Args:
         language: The model.
-        logits: Of the last prompt token and all of the response, shape (B, R + 1, V or more).
-        temperature: Of sampling.
+        logits: Logits of the last prompt token and all of the response, shape (B, R + 1, V or
+            more).
+        temperature: Temperature of sampling.
 
     Returns:
         Shape (B, R, V).

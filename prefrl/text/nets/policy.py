@@ -43,13 +43,13 @@ class Policy(nn.Module):
         language: The model to start from: it becomes the policy. The reference is a copy; with
             adapters, it is the same model with its adapters off.
         train_layers: Its last layers that are trained, or that have adapters; None for all.
-        temperature: Of sampling, and of log-probabilities where no other one is told.
+        temperature: Temperature of sampling, and of log-probabilities where no other one is told.
         value_model: Gives the values, instead of a head on the policy's trunk.
         fast_sampling: Sample from a copy in bfloat16 where the processor has instructions for it.
             What it draws is a little off the policy in float32; PPO's ratio accounts for nothing
             of that, because old and new log-probabilities are both of the policy in float32.
         lora: Adapters that are trained instead of the model.
-        seed: Of fresh adapters.
+        seed: Seed of fresh adapters.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Policy(nn.Module):
         """Log-probabilities of a batch's tokens, with gradient, shape (B, R).
 
         Args:
-            batch: Of responses.
+            batch: Batch of responses.
             temperature: Divides the logits; None for that of sampling. It is 1 for responses that
                 need not be of this policy: they were not drawn at that of its sampling.
         """

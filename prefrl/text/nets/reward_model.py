@@ -176,7 +176,7 @@ class TextReward(nn.Module):
 
         Args:
             *groups: The sample; of several ones each counts the same.
-            fitted: Of no use here: there are no endings.
+            fitted: Not used here: there are no endings.
         """
         after, config = self.after, self.config
         with as_judge(self):
