@@ -138,17 +138,17 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
         )
     if summary["ended_after"] < summary["ended_before"] - _FEWER_END:
         errors.print(
-            f"Only {summary['ended_after']:.0%} of the responses come to their end; before it was "
-            f"{summary['ended_before']:.0%}. The others are cut after "
-            f"{config.sampling.max_new_tokens} tokens, so the reward never sees how they go on. "
-            f"{_holds_back(config)} score what does not end with --scoring.missing-score.",
+            f"Only {summary['ended_after']:.0%} of the responses end, compared with "
+            f"{summary['ended_before']:.0%} before. The others are cut after "
+            f"{config.sampling.max_new_tokens} tokens, so the reward never sees how they continue. "
+            f"{_holds_back(config)} score them with --scoring.missing-score.",
             style="yellow",
             soft_wrap=True,
         )
     for label, path in (("report", page), ("model", result.run.model)):
         console.print(f"  {label:<8} {path}", soft_wrap=True)
     console.print(
-        "\nNext: open the report in a browser; or go on from here, as in\n"
+        "\nNext: open the report in a browser; or continue from here, for example\n"
         f"  prefrl align {config.model} --init {root} --prompts {config.prompts}",
         soft_wrap=True,
     )

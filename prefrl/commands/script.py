@@ -52,7 +52,7 @@ def finish_script(
     if not directory.script.is_file():
         raise RunDirectoryError(
             f"expected a run of a script, but {run} was made by prefrl train, which evaluates by "
-            f"itself in the end; if it was stopped, go on with it by prefrl resume {run}."
+            f"itself in the end; if it was stopped, continue it with prefrl resume {run}."
         )
     config = dataclasses.replace(
         config_from_json(directory.read_json(directory.config)),

@@ -94,7 +94,7 @@ def _serve(folder: Path, page: PageConfig, stop: StopSignal) -> None:
     finally:
         app.close()
         shelf.close()
-    console.print(f"No longer served; prefrl serve {folder} goes on.", soft_wrap=True)
+    console.print(f"No longer served; prefrl serve {folder} serves it again.", soft_wrap=True)
 
 
 @dataclass

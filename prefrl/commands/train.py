@@ -194,8 +194,8 @@ def _show(config: TrainConfig, result: Result, progress: TrainingProgress) -> No
         console.print(f"  {what:<12} {path}", soft_wrap=True)
     console.print(
         f"\nNext: open the report in a browser; [bold]prefrl evaluate {root}[/]; "
-        f"[bold]tensorboard --logdir {result.run.tensorboard}[/]; go on, or train another agent on "
-        "the same answers, as in\n"
+        f"[bold]tensorboard --logdir {result.run.tensorboard}[/]; continue, or train another "
+        "agent on the same answers, for example\n"
         f"  prefrl extend {root} --steps {config.steps} --labels 100\n"
         f"  prefrl train {config.env_id}{config.env.options} --labels-from {root} --labels 0 "
         f"--seed {config.seed + 1}",

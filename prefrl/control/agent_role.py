@@ -82,7 +82,7 @@ class AgentRole:
             with taking_up(checkpoint):
                 self._load(checkpoint.state)
             heartbeat.beat(saved=self._place)
-            _log.info("going on from checkpoint %d", checkpoint.number)
+            _log.info("continuing from checkpoint %d", checkpoint.number)
         # An update has no step of the environments.
         for optimizer in self.agent.optimizers():
             optimizer.register_step_post_hook(lambda *told: heartbeat.beat())

@@ -207,13 +207,13 @@ def extended_config(
     _check_made_by_train(run)
     if not run.summary.is_file():
         raise RunDirectoryError(
-            f"expected a run that has come to its end, but {run.root} has not; go on with it by "
+            f"expected a finished run, but {run.root} is not finished; continue it with "
             f"prefrl resume {run.root}, and then extend it."
         )
     if load_checkpoint(run.checkpoints) is None:
         raise RunDirectoryError(
-            f"expected a checkpoint in {run.checkpoints} to go on from, found none; begin another "
-            f"run with its answers, prefrl train --labels-from {run.root}."
+            f"expected a checkpoint in {run.checkpoints} to continue from, found none; begin "
+            f"another run with its answers, prefrl train --labels-from {run.root}."
         )
     config = config_from_json(run.read_json(run.config))
     preferences = dataclasses.replace(config.preferences, labels=config.preferences.labels + labels)

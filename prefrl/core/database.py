@@ -56,7 +56,7 @@ class Database:
             write: Whether it writes. Writers take turns.
         """
         if self._closed:
-            raise StoreError("expected an open label store, got one that was closed; open it anew.")
+            raise StoreError("expected an open label store, got a closed one; open it again.")
         with self._errors_as_ours(), (self._writer if write else self._reader).begin() as opened:
             yield opened
             if write:

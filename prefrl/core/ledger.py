@@ -150,7 +150,7 @@ def check_undo(connection: Connection, draft: Draft) -> Draft:
     if newest != undone.id and not is_retry:
         raise StoreError(
             f"expected the newest event about the label of {event.annotator_id!r} on "
-            f"{event.query_id!r}, {newest}, got {undone.id}; undo that one, or answer anew."
+            f"{event.query_id!r}, {newest}, got {undone.id}; undo that one, or answer again."
         )
     return replace(draft, event=event)
 
@@ -256,7 +256,7 @@ def _check_references(draft: Draft, queries: set[str], superseded: dict[int, Lab
     if event.answer is None and (old.answer is None or old.annotator_id != event.annotator_id):
         raise StoreError(
             f"{draft.where}expected an undo to supersede an answer of {event.annotator_id!r}, got "
-            f"event {old.id} of {old.annotator_id!r}; mend the file."
+            f"event {old.id} of {old.annotator_id!r}; fix the file."
         )
 
 

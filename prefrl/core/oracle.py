@@ -49,7 +49,7 @@ class _CheckedOracle:
             raise
         except Exception as error:  # whatever a user's function raises
             raise ConfigError(
-                f"the oracle raised {type(error).__name__}: {error}; mend it, and resume."
+                f"the oracle raised {type(error).__name__}: {error}; fix it and resume."
             ) from error
         if isinstance(said, Answer):
             return said

@@ -44,7 +44,7 @@ def load_plug(name: str, *, option: str) -> Any:
             found = getattr(found, part)
     except Exception as error:  # whatever a user's module raises when it is imported
         raise ConfigError(
-            f"expected {option} {name} to be there, but {_said(error)}; look at the spelling, and "
+            f"expected {option} {name} to be there, but {_said(error)}; check the spelling, and "
             "put its folder into PYTHONPATH where it is neither installed nor in the current "
             "folder."
         ) from error

@@ -179,13 +179,13 @@ def selection_rule(selection: Selection) -> SelectionFunction:
             chosen = np.asarray(rule(candidates, n, rng))
         except Exception as error:  # whatever a user's function raises
             raise ConfigError(
-                f"selection {name} raised {type(error).__name__}: {error}; mend it, and resume."
+                f"selection {name} raised {type(error).__name__}: {error}; fix it and resume."
             ) from error
         is_position = chosen.dtype.kind in "iu" and chosen.shape == (n,)
         if not is_position or len({*chosen.tolist()} & {*range(len(candidates))}) != n:
             raise ConfigError(
                 f"expected selection {name} to return {n} different positions below "
-                f"{len(candidates)}, got {chosen!r}; mend it, and resume."
+                f"{len(candidates)}, got {chosen!r}; fix it and resume."
             )
         return chosen.astype(np.intp)
 

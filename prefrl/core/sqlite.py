@@ -173,7 +173,7 @@ def _engines(
         except sqlite3.Error as error:
             raise StoreError(
                 f"expected an SQLite database at {url.database}, but SQLite says: {error}; choose "
-                "another place, or mend this one from a backup."
+                "another place, or restore this one from a backup."
             ) from error
 
     engine = sa.create_engine(url, poolclass=pool)

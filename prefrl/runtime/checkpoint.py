@@ -140,9 +140,9 @@ def whole_checkpoints(folder: Path) -> Iterator[Checkpoint]:
         yield Checkpoint(number, state, tuple(refused))
     if found and not n_whole:
         raise RunDirectoryError(
-            f"expected a whole checkpoint in {folder}, got {len(found)} and all damaged: "
-            f"{'; '.join(refused)}. Take the folder from a backup, or move it away to train anew "
-            "with the labels that are there."
+            f"expected a complete checkpoint in {folder}, got {len(found)} and all damaged: "
+            f"{'; '.join(refused)}. Restore the folder from a backup, or move it away to train "
+            "again with the existing labels."
         )
 
 
@@ -158,7 +158,7 @@ def taking_up(checkpoint: Checkpoint) -> Iterator[None]:
     except KeyError as error:
         raise RunDirectoryError(
             f"expected a checkpoint as this release of prefrl writes it, but checkpoint "
-            f"{checkpoint.number} has no {error}; go on with the release in the run's "
+            f"{checkpoint.number} has no {error}; continue with the release in the run's "
             "versions.json."
         ) from error
 
@@ -177,7 +177,7 @@ def _verified(path: Path) -> dict[str, bytes]:
     if manifest["format"] != _FORMAT:
         raise RunDirectoryError(
             f"expected a checkpoint of format {_FORMAT}, but {path} is of format "
-            f"{manifest['format']}; go on with the release in the run's versions.json."
+            f"{manifest['format']}; continue with the release in the run's versions.json."
         )
     contents = {}
     for name in _CONTENTS:
@@ -185,7 +185,7 @@ def _verified(path: Path) -> dict[str, bytes]:
         if len(content) != about["bytes"]:
             raise ValueError(f"expected {about['bytes']} bytes in {name}, got {len(content)}")
         if _sha256(content) != about["sha256"]:
-            raise ValueError(f"{name} does not have the sha256 that the manifest tells")
+            raise ValueError(f"{name} does not have the sha256 in the manifest")
         contents[name] = content
     return contents
 

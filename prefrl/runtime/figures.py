@@ -55,7 +55,7 @@ class OwnFigure:
             ) from error
         if not hasattr(figure, "savefig"):
             raise ConfigError(
-                f"The figure {self.name} is {type(figure).__name__} and no figure of matplotlib."
+                f"The figure {self.name} is {type(figure).__name__} and not a matplotlib figure."
             )
         return figure
 

@@ -117,7 +117,7 @@ class RunDirectory:
         if self.summary.is_file():
             raise RunDirectoryError(
                 f"expected a run that is not finished, but {self.root} has its summary.json; look "
-                f"at it with prefrl report {self.root}, or go on with an agent's run by prefrl "
+                f"at it with prefrl report {self.root}, or continue an agent's run with prefrl "
                 "extend."
             )
 

@@ -33,7 +33,7 @@ def saving(heartbeat: Heartbeat, place: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _log.warning("no checkpoint: %s; training goes on from the older ones.", error)
+        _log.warning("no checkpoint: %s; training continues with the older ones.", error)
         heartbeat.beat("not saved", unsaved=error.strerror or str(error))
     else:
         heartbeat.beat("saved", saved=place, unsaved="")
@@ -74,7 +74,7 @@ def how_it_stopped(run: RunDirectory) -> Stopped:
         return Stopped(f"Saved and stopped, at {_place(status)}.", is_saved=True)
     else:
         what = "there was no time for the first checkpoint"
-    return Stopped(f"Stopped and NOT saved: {what}. It goes on from {_place(status)}.", False)
+    return Stopped(f"Stopped and NOT saved: {what}. It continues from {_place(status)}.", False)
 
 
 def _place(status: RoleStatus) -> str:

@@ -50,8 +50,7 @@ def check_shareable(config: AlignConfig, n_processes: int) -> None:
 def how_to_go_on(run: RunDirectory) -> str:
     """What is to be done when a process of a launch is gone: the end of a sentence."""
     return (
-        f"launch prefrl resume {run.root} as this was launched: it goes on from the newest "
-        "checkpoint"
+        f"launch prefrl resume {run.root} in the same way: it continues from the newest checkpoint"
     )
 
 

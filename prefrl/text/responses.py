@@ -211,5 +211,5 @@ class Responses(Mapping[str, Response]):
                 return response_from(json.loads(file.readline()))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunDirectoryError(
-                f"expected a response in {path}, but {error}; take the file from a backup."
+                f"expected a response in {path}, but {error}; restore the file from a backup."
             ) from error

@@ -335,7 +335,7 @@ class _Loop:
             self._training.load_state_dict(state)
             self._n_rows, self._earlier_seconds = state["n_rows"], state["seconds"]
         self._heartbeat.beat(saved=f"step {self._training.steps.n_steps:,}")
-        _log.info("going on from checkpoint %d", checkpoint.number)
+        _log.info("continuing from checkpoint %d", checkpoint.number)
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started

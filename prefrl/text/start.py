@@ -83,8 +83,8 @@ def load_start(model: str, init: Path | None, device: str = "cpu") -> LanguageMo
             )
         if name == str(init) and run.versions.is_file():
             raise ConfigError(
-                f"expected a run that has come to its end in init, but {init} has no model yet; "
-                f"go on with prefrl resume {init}."
+                f"expected a finished run in init, but {init} has no model yet; "
+                f"continue with prefrl resume {init}."
             )
     language = load_model(name)
     language.model.to(torch.device(device))

@@ -176,8 +176,8 @@ def _check_format(run: RunDirectory) -> None:
     if found != _FORMAT:
         raise RunDirectoryError(
             f"expected a run of texts of format {_FORMAT}, but {run.root} is of format {found}: "
-            "its tables and responses have other names. Go on with the prefrl that began it, or "
-            "start a new run."
+            "its tables and responses have other names. Continue with the release of prefrl that "
+            "began it, or start a new run."
         )
 
 

@@ -282,8 +282,8 @@ def resume_script(model: BaseAlgorithm, run: str | Path) -> bool:
     if not directory.script.is_file():
         if directory.config.is_file():
             raise RunDirectoryError(
-                f"expected a run of a script, but {run} was made by prefrl train; go on with it "
-                f"by prefrl resume {run}."
+                f"expected a run of a script, but {run} was made by prefrl train; continue it "
+                f"with prefrl resume {run}."
             )
         return False
     checkpoint = load_checkpoint(directory.checkpoints)

@@ -111,7 +111,7 @@ def restore_model(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
     """
     normalizer = model.get_vec_normalize_env()
     if (normalizer is None) != (state["normalizer"] is None):
-        raise ValueError("one has its environments in VecNormalize, and the other has not")
+        raise ValueError("one has its environments in VecNormalize, and the other does not")
     restore_learner(model, state["learner"])
     for name, value in state["counters"].items():
         setattr(model, name, value)

@@ -94,7 +94,7 @@ def check_first_step(env_id: str, env: EnvConfig | None = None) -> None:
             if attempt == _ATTEMPTS:
                 raise ConfigError(
                     f"expected an environment that can be reset and stepped, but {env_id} broke at "
-                    f"its first step {_ATTEMPTS} times, the last time with {what}; mend it."
+                    f"its first step {_ATTEMPTS} times, the last time with {what}; fix it."
                 ) from error
             _log.warning("%s broke at its first step: %s", env_id, what)
         finally:

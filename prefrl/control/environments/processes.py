@@ -135,7 +135,7 @@ class Processes(VecEnv):
         if too_often:
             raise EnvironmentFaultError(
                 f"expected environments that work, but their processes died {_MOST_DEATHS + 1} "
-                f"times within {_WITHIN_STEPS:,} steps, the last time with exit code {code}; mend "
+                f"times within {_WITHIN_STEPS:,} steps, the last time with exit code {code}; fix "
                 "the environment. What was learned so far is kept."
             )
         _log.warning("a process of environments died (exit code %s); starting it again.", code)

@@ -185,7 +185,7 @@ def _made(env_id: str, env: EnvConfig, make: Any) -> Any:
     except (gym.error.Error, ImportError) as error:
         raise ConfigError(
             f"expected an environment that Gymnasium can make, got {env_id!r}: {_line(error)} "
-            "Look at the spelling and version, and write module:id where a module registers it, "
+            "Check the spelling and version, and write module:id where a module registers it, "
             "as in prefrl_envs:prefrl/Hopper-v0."
         ) from error
     except TypeError as error:
@@ -198,7 +198,7 @@ def _made(env_id: str, env: EnvConfig, make: Any) -> Any:
         # Nobody can know what an environment's constructor raises.
         raise ConfigError(
             f"expected {env_id} to be made, but its constructor raised {type(error).__name__}: "
-            f"{_line(error)}; mend the environment, or give it other --env.kwargs."
+            f"{_line(error)}; fix the environment, or give it other --env.kwargs."
         ) from error
 
 
@@ -210,7 +210,7 @@ def _load_wrapper(name: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"expected env.wrapper {name} to be there, but {_line(error)}; look at the spelling, "
+            f"expected env.wrapper {name} to be there, but {_line(error)}; check the spelling, "
             "and put its folder into PYTHONPATH where it is not installed."
         ) from error
     if not callable(found):

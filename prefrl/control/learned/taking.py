@@ -326,7 +326,7 @@ def _source_of_data(data: PairData, n_ratings: Counter[str]) -> _Source:
             raise ConfigError(
                 "expected preferences of 0, 0.5 or 1 without a margin for labels that are taken "
                 f"along, got {judgement.preference} with {judgement.margin}; prefrl fit takes any, "
-                "and --reward goes on from what it has learned."
+                "and --reward continues from what it has learned."
             )
         left, right = judgement.query.left, judgement.query.right
         group = judgement.query.group

@@ -40,7 +40,7 @@ class JudgeState:
     away: str = ""
     """Why it cannot be asked at the moment; empty where it can."""
     spent: str = ""
-    """What of its budget is spent; empty while there is some left."""
+    """What of its budget is used up; empty while there is some left."""
     contradicted: int = 0
     """Pairs on which its two orders differed, since this process began."""
     skipped: int = 0
@@ -52,7 +52,7 @@ class JudgeLabeller:
 
     What it cannot answer is skipped, with the reason, so that nothing waits for ever: a question
     that it refuses or answers with something that cannot be read, and all that is open once its
-    budget is spent. While it cannot be reached, queries stay open.
+    budget is used up. While it cannot be reached, queries stay open.
 
     Args:
         store: Where queries are, and answers go.

@@ -150,7 +150,7 @@ def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: b
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         name = "messages of text" if form is None else form.name
         raise ConfigError(
-            f"expected {name} in {where}, got {json.dumps(row, default=str)[:120]}; mend this row, "
+            f"expected {name} in {where}, got {json.dumps(row, default=str)[:120]}; fix this row, "
             "or leave it out."
         ) from error
 
