@@ -1,4 +1,4 @@
-"""Where candidates come from: the newest segments, and a sample of all that there ever were."""
+"""The candidate pool: the newest segments, and a sample of all segments so far."""
 
 from __future__ import annotations
 

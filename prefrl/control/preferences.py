@@ -1,4 +1,4 @@
-"""How a reward is learned from comparisons of segments: all settings, and what is made of them."""
+"""Settings of learning a reward from comparisons of segments, and what is made from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pairs of segments are put to the labeller: settings, and where candidates come from."""
+"""Which pairs of segments are asked about: settings, and the source of candidates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SMALLEST_SCALE = 1e-6
 
 @dataclass(frozen=True)
 class QueryConfig:
-    """Which pairs are put to the labeller."""
+    """Which pairs are asked about."""
 
     selection: Annotated[Selection, named_option(SELECTIONS)] = "disagreement"
     """How pairs are chosen from the candidates; the k_center rules spread them out. Or your own

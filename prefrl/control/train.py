@@ -1,4 +1,4 @@
-"""The whole algorithm, from a config to a run directory: in one process or in three."""
+"""The whole training, from a config to a run directory: in one process or in three."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ AnyOracle = Oracle | Callable[..., Answer | str | bool]
 
 @dataclass(frozen=True)
 class _Caller:
-    """What the caller of ``train`` or ``resume`` brings along."""
+    """What the caller of ``train`` or ``resume`` passes in."""
 
     oracle: AnyOracle | None
     on_rollout: Callable[[Metrics], None]

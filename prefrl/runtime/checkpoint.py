@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, two kept, none trusted without its checksums.
+"""Checkpoints: complete or absent, two kept, none trusted without its checksums.
 
 ::
 
@@ -7,9 +7,9 @@
       state.safetensors   the arrays and tensors
       manifest.json       size and sha256 of both
 
-A checkpoint is written under another name, brought to disk, and only then renamed. Who reads it
-finds the newest one that is what its manifest says. Reading changes nothing: a folder in which all
-are damaged is refused each time, and never taken for an empty one.
+A checkpoint is written under another name, flushed to disk, and only then renamed. A reader takes
+the newest one that agrees with its manifest. Reading changes nothing: a folder in which all are
+damaged is refused each time, and never treated as empty.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> Path:
-    """Saves a state as the newest checkpoint; of those before, only the newest whole one stays.
+    """Saves a state as the newest checkpoint, and keeps the newest intact earlier one.
 
     One process at a time may write to a folder.
 
@@ -108,7 +108,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> Path:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """Reads the newest checkpoint that is whole; a damaged one is refused with a loud line.
+    """Reads the newest intact checkpoint; a damaged one is refused and logged as an error.
 
     Returns:
         The checkpoint; None if there has never been one.
@@ -120,7 +120,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def whole_checkpoints(folder: Path) -> Iterator[Checkpoint]:
-    """Reads the checkpoints that are whole, the newest first, each when it is asked for.
+    """Reads the intact checkpoints lazily, the newest first.
 
     Raises:
         RunDirectoryError: If there are checkpoints, and all are damaged; or one is of another

@@ -1,4 +1,4 @@
-"""Figures of the user's own for a report: how they are named, checked and drawn."""
+"""The user's own report figures: how they are named, checked and drawn."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The reward learner: takes in answers, fits, publishes. It knows no modality.
+"""The reward learner: reads answers, fits, and publishes. It knows no modality.
 
-One object with one step. In a run of one process the agent's loop calls it after each rollout, else
-a process of its own does nothing else. All that it has to remember is in the label store and in
-what it published, so it may be killed at any time.
+One object with one step. In a run of one process the agent's loop calls it after each rollout;
+otherwise a separate process does only this. Its state is in the label store and in what it
+published, so it may be killed at any time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Repeating the reward learning of a run from its log: same answers, same samples, same weights."""
+"""Repeats the reward learning of a run from its log: same answers, same samples, same weights."""
 
 from __future__ import annotations
 

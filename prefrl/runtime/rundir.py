@@ -1,4 +1,4 @@
-"""The run directory: every path of a run, and how its small files are written.
+"""The run directory: all paths of a run, and how its small files are written.
 
 ::
 
@@ -109,7 +109,7 @@ class RunDirectory:
         return run
 
     def check_unfinished(self) -> None:
-        """Refuses a run that has come to its end.
+        """Refuses a finished run.
 
         Raises:
             RunDirectoryError: If it has.

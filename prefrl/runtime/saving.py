@@ -1,4 +1,4 @@
-"""What of a run is saved: its agent says so after each checkpoint, and who stops it reads that."""
+"""How much of a run is saved: the agent reports it after each checkpoint, for whoever stops it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Stopped:
 
 
 def how_it_stopped(run: RunDirectory) -> Stopped:
-    """What the agent, which trains, has saved, once it is gone."""
+    """What the agent had saved when it ended."""
     status = read_status(run, "agent")
     if status is None or ("saved" not in status.about and not run.metrics.is_file()):
         return Stopped("Stopped before there was anything to save.", is_saved=True)

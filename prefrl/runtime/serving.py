@@ -1,4 +1,4 @@
-"""What the learner's and the labeller's processes do until they are told to stop."""
+"""The work of the learner's and the labeller's processes until they are told to stop."""
 
 from __future__ import annotations
 

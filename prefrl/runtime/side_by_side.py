@@ -1,4 +1,4 @@
-"""The whole of an asynchronous run, for whoever started it: its roles, and what is new of them."""
+"""An asynchronous run as its starter sees it: its roles, and their news."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OnAgent = Callable[[RoleStatus, Counts | None], None]
 
 @contextlib.contextmanager
 def running_beside(run: RunDirectory, roles: Sequence[RoleCommand]) -> Iterator[None]:
-    """Has roles run until the block ends, whatever is done in it: also while a run is evaluated.
+    """Runs roles until the block ends, for example while a run is evaluated.
 
     Args:
         run: Where they work.

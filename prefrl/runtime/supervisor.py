@@ -1,9 +1,9 @@
-"""The supervisor: starts a process per role, watches them, starts them again, stops them.
+"""The supervisor: starts a process per role, watches, restarts and stops them.
 
-It knows of a role only how to start it and what it says of itself in the run directory. A role that
-dies is started again, after a pause that grows while it gets nowhere. A role that ends with exit
-code 2 has said what is wrong with the input: that does not change by trying again. Without a role
-that is not essential the others go on.
+It knows only how to start a role, and the role's status in the run directory. A role that dies is
+restarted after a pause, which grows while the role makes no progress. A role that ends with exit
+code 2 has said what is wrong with the input, so it is not tried again. The others continue without
+a role that is not essential.
 """
 
 from __future__ import annotations

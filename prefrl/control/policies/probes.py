@@ -1,4 +1,4 @@
-"""How well a learned reward ranks what its own agent does: the newest data, which decide."""
+"""How well a learned reward ranks its own agent's behaviour, the data that matter most."""
 
 from __future__ import annotations
 

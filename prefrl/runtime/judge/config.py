@@ -1,4 +1,4 @@
-"""Which model judges, how it is asked, and what it may cost."""
+"""Settings of the judge: which model, how it is asked, and what it may cost."""
 
 from __future__ import annotations
 

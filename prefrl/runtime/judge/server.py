@@ -30,10 +30,10 @@ _OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None}
 
 
 class Server:
-    """Asks over HTTP: again with growing pauses where that helps, and never what it knows.
+    """Asks over HTTP: retries with growing pauses, and never repeats an answered question.
 
-    Nothing goes anywhere but to the address that it was given: it follows no redirect, and asks no
-    proxy for this machine.
+    It connects only to the given address: it follows no redirect, and uses no proxy for this
+    machine.
 
     Args:
         task: What to ask, and of whom.

@@ -1,4 +1,4 @@
-"""What the judge's process does until it is told to stop, and what is tried before it starts."""
+"""The work of the judge's process until it is told to stop, and the check before it starts."""
 
 from __future__ import annotations
 

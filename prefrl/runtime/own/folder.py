@@ -1,4 +1,4 @@
-"""A folder to label, made of one's own films or texts: pairs of them, and no agent."""
+"""A folder to label with pairs of the user's own films or texts, without an agent."""
 
 from __future__ import annotations
 
