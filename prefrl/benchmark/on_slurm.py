@@ -1,4 +1,4 @@
-"""Trainings as jobs of Slurm, by submitit; its folder has to be on storage that all nodes see."""
+"""Trainings as Slurm jobs, by submitit; the folder must be on storage that all nodes see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a training where SQLite can work: label stores need a local disk."""
+"""Stages a training's folder on a local disk, which SQLite's label store needs."""
 
 from __future__ import annotations
 

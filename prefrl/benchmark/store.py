@@ -1,4 +1,4 @@
-"""The folder of a benchmark: what was asked for, what is done, and where each training lies.
+"""The folder of a benchmark: its suite, its results, and its trainings.
 
 ::
 

@@ -1,4 +1,4 @@
-"""``prefrl benchmark``: the trainings of a suite, and what they show together."""
+"""``prefrl benchmark``: the trainings of a suite, and their report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What works on this machine, and what to do about what does not."""
+"""``prefrl doctor``: what works on this machine, and how to fix the rest."""
 
 from __future__ import annotations
 

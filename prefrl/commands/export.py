@@ -1,4 +1,4 @@
-"""``prefrl export``: what labellers have answered, for other programs."""
+"""``prefrl export``: the answers, for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``prefrl fit``: a reward from comparisons that are there already, without an agent."""
+"""``prefrl fit``: a reward from existing comparisons, without an agent."""
 
 from __future__ import annotations
 

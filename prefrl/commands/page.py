@@ -1,4 +1,4 @@
-"""The labelling page of a run: where it is served, by which process, and who may come in.
+"""The labelling page of a run: where it is served, by which process, and who may sign in.
 
 The page itself is ``clip_viewer``, which comes with the extra ``viewer`` and is loaded here alone.
 Its process is a role of the run: ``python -m prefrl.commands.page viewer RUN``. If it dies,

@@ -1,4 +1,4 @@
-"""``prefrl reward``: what a run has learned, as a folder that can be taken elsewhere."""
+"""``prefrl reward``: a run's learned reward, as a folder to use elsewhere."""
 
 from __future__ import annotations
 

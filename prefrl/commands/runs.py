@@ -1,4 +1,4 @@
-"""What is done with a run that is there, whatever it trains: resume, status, replay, report."""
+"""Commands on an existing run of any kind: resume, status, replay, report."""
 
 from __future__ import annotations
 

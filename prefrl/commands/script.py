@@ -1,4 +1,4 @@
-"""What a script may call to have its run finished as ``prefrl train`` finishes its own."""
+"""Finishes a script's run as ``prefrl train`` finishes its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a training that was told to stop: whether it is saved, and how to go on."""
+"""The message after a stopped training: whether it is saved, and how to continue."""
 
 from __future__ import annotations
 

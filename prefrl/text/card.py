@@ -1,4 +1,4 @@
-"""The card of a model: how it was made, in the folder that it lies in."""
+"""The model card: how a model was made, in the model's folder."""
 
 from __future__ import annotations
 

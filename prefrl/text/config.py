@@ -1,4 +1,4 @@
-"""What a language model is aligned by: all settings of a run."""
+"""All settings of an alignment run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparing what models write: win rates against others, and how good the reward model is at it."""
+"""Compares what models write: win rates, and how well the reward model predicts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses put to a judge: what a server is sent of them, and a judge that is run here."""
+"""Judging responses: what a server receives, and a judge that runs on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done with the policy: alone, or by several processes that do the same at the same time.
+"""The work with the policy, in one process or shared by several.
 
 The first process is the agent: it decides what comes next and tells the others, which follow.
 """

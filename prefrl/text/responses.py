@@ -1,4 +1,4 @@
-"""Prompts and responses: what a language model is asked, and what is compared."""
+"""Prompts, and the responses that are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a language model is fine-tuned on demonstrations by: all settings of a run."""
+"""All settings of a fine-tuning run on demonstrations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Aligning a language model, from a config to a run directory: in one process or in three.
 
-In a launch of several processes the first one is what a process alone is; its agent and the other
-processes share the work with the policy.
+In a launch of several processes the first one does what a single process does; its agent and the
+other processes share the work with the policy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What labellers have answered about responses, in the forms that other libraries read.
+"""Exports answers about responses, in the forms that other libraries read.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The forms in which data sets have preferences, and how each becomes one of ours.
+"""The forms of preference data sets, and how each is converted to one of ours.
 
 ::
 

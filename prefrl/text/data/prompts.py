@@ -1,4 +1,4 @@
-"""Prompts: a line of text each, or rows of data."""
+"""Prompts: one per line of text, or rows of data."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Where data lies: files of this machine, folders, globs, data sets of the hub; as numbered rows.
+"""Reads local files, folders, globs and data sets on the hub as numbered rows.
 
-JSON lines and JSON arrays are read here, because a line that is wrong is to be named by its number
-and rows may have different forms; all others by ``datasets.load_dataset``.
+JSON lines and JSON arrays are read here, because errors should name the line and rows may differ in
+form; everything else is read by ``datasets.load_dataset``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """PPO for responses as pure functions: rewards per token, advantages, losses, the KL coefficient.
 
-Shapes: B responses of up to R tokens. ``mask`` says which places hold a token. The checklist is
-Huang et al. 2023, "The N implementation details of RLHF with PPO" (G, R, P), on Ziegler et al.
-2019 (arXiv 1909.08593).
+Shapes: B responses of up to R tokens. ``mask`` says which positions hold a token. The checklist is
+Huang et al. 2023, "The N implementation details of RLHF with PPO" (G, R, P), on Ziegler et al. 2019
+(arXiv 1909.08593).
 """
 
 from __future__ import annotations

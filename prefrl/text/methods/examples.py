@@ -1,4 +1,4 @@
-"""What a policy is fine-tuned on: pairs, rankings or single responses, from answers."""
+"""Fine-tuning examples from answers: pairs, rankings or single responses."""
 
 from __future__ import annotations
 

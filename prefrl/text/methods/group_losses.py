@@ -1,4 +1,4 @@
-"""GRPO and RLOO as pure functions: a response is better or worse than others to its prompt.
+"""GRPO and RLOO as pure functions, which compare a response with others to its prompt.
 
 Both do without values. RLOO is Ahmadian et al. 2024 (arXiv 2402.14740), after Kool et al. 2019;
 GRPO is Shao et al. 2024 (DeepSeekMath, arXiv 2402.03300), with what was found wrong with it since:

@@ -1,6 +1,6 @@
 """GRPO and RLOO: PPO without values, from several responses to each prompt.
 
-The sampler, the reward and the reference are those of PPO, and so is the KL that is logged.
+Sampler, reward, reference and logged KL are those of PPO.
 """
 
 from __future__ import annotations

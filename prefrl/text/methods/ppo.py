@@ -1,7 +1,7 @@
 """PPO with a KL penalty to the reference: one batch of responses, one update.
 
-The defaults are ours, for small models; ``prefrl.text.presets`` has those of the papers. Which line
-of the checklist of Huang et al. 2023 stands where, docs/text.md tells.
+The defaults are ours, for small models; ``prefrl.text.presets`` has those of the papers.
+docs/text.md says where each line of the checklist of Huang et al. 2023 is implemented.
 """
 
 from __future__ import annotations

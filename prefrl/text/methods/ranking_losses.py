@@ -1,7 +1,7 @@
 """Losses on rankings of K responses, as pure functions of log-probabilities: one value per ranking.
 
-Rankings of a batch may differ in K: a place without a response has the rank NaN and one token, and
-does nothing. Neither loss has a reference.
+Rankings of a batch may differ in K: a missing response has the rank NaN and one token, and has no
+effect. Neither loss has a reference.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A batch of responses with what the policy that drew them, and the reference, say of it."""
+"""A batch of responses with their values under the sampling policy and the reference."""
 
 from __future__ import annotations
 

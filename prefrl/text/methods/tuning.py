@@ -1,7 +1,7 @@
 """Fine-tuning on answers: on pairs, on rankings, on single responses.
 
-All log-probabilities are at temperature 1, whatever the policy samples at: answers are of responses
-that were drawn from other policies too, or written by people.
+All log-probabilities are at temperature 1, whatever the sampling temperature: answers are also
+about responses from other policies, or written by people.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA): what is trained, where most of a language model stays as it is.
+"""Low-rank adapters (LoRA): trained while the rest of a language model stays fixed.
 
 Next to the weight W of a linear layer there are two thin matrices A and B::
 

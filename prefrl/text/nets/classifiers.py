@@ -1,4 +1,4 @@
-"""Reward models as the field exchanges them: folders of ``AutoModelForSequenceClassification``.
+"""Reward models in the common exchange format: folders of ``AutoModelForSequenceClassification``.
 
 One for each member, with one label, whose logit is the score. Heads of ``transformers`` have no
 bias, mostly; what a score is shifted by then stands in the folder's config, as ``prefrl_shift``:

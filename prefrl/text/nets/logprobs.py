@@ -1,8 +1,8 @@
 """Batches of responses, and the log-probabilities of their tokens.
 
-Prompts are filled up on the left and responses on the right, to the longest of the batch: all
-responses begin in the same column. No pad token is needed: what is filled up is masked and holds
-the id 0, and positions follow the mask (Huang et al. 2023, details G2 and G3).
+Prompts are padded on the left and responses on the right, to the longest of the batch, so all
+responses begin in the same column. No pad token is needed: padding is masked and has the id 0, and
+positions follow the mask (Huang et al. 2023, details G2 and G3).
 """
 
 from __future__ import annotations

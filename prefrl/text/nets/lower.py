@@ -1,7 +1,7 @@
-"""What the layers below the trained ones make of a batch: computed once for all that follows.
+"""The output of the frozen lower layers for a batch, computed once.
 
-Where only the last layers of a policy are trained, the others give the same in each pass of PPO
-over a batch, and in the reference, which has the same ones.
+If only the last layers of a policy are trained, the lower layers give the same output in each pass
+of PPO over a batch, and in the reference, which shares them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Language models: where they come from, what is trained of them, and the folder they end in."""
+"""Language models: loading them, choosing what is trained, and saving them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a response is scored: all, or up to a mark; and what it is worth without the mark."""
+"""Which part of a response is scored, and the score of a response without the mark."""
 
 from __future__ import annotations
 

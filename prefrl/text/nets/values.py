@@ -1,4 +1,4 @@
-"""A value model of its own, which starts as the reward model, for PPO."""
+"""A separate value model for PPO, which starts as the reward model."""
 
 from __future__ import annotations
 
