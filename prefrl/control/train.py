@@ -155,7 +155,7 @@ def extend(
     on_agent: OnAgent | None = None,
     beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None = None,
 ) -> Result:
-    """Goes on with a run that has come to its end: more steps, and if wanted more labels.
+    """Continues a finished run with more steps, and if you like with more labels.
 
     The agent goes on where it ended. All that falls over a training, the rate of labels and the
     learning rates among them, is then as in a training of all steps together.

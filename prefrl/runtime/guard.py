@@ -215,7 +215,7 @@ class Guard:
         self._n_rows += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "yardstick": self._yardstick,
             "counts": [self._n_calls, self._n_rows, self._n_in_a_row, self._asked_version],

@@ -228,7 +228,7 @@ class Together:
         return {"learner": learner, "used": used, "n_updates": self._n_updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.learner.load_state_dict(state["learner"])
         self.used = UsedReward(**state["used"])
         self._n_updates = state["n_updates"]

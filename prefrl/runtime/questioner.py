@@ -290,7 +290,7 @@ class Questioner:
         return [tuple(map(self._source.kept, ids)) for ids in together.values() if len(ids) == size]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "asked": [[q.id, q.left, q.right, q.group] for q in self.asked.values()],
             "n_due": self._n_due,
@@ -298,7 +298,7 @@ class Questioner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.recall(Query(*row) for row in state["asked"])
         self._n_due, self.n_dropped = state["n_due"], state["n_dropped"]
 

@@ -69,7 +69,7 @@ def work_side_by_side(
         roles: The agent first.
         labeller: Answers in this process, if one is to.
         on_rollout: Called with the newest row of metrics, when there is a new one.
-        on_agent: Called with what the agent says of itself, when that is new.
+        on_agent: Called with the agent's status, when it is new.
         stop: Ends it.
 
     Returns:
@@ -97,7 +97,7 @@ class _News:
         run: Which run.
         store: Its answers.
         on_rollout: Called with the newest row of metrics, when there is a new one.
-        on_agent: Called with what the agent says of itself, when that is new.
+        on_agent: Called with the agent's status, when it is new.
     """
 
     def __init__(

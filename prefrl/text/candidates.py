@@ -115,11 +115,11 @@ class ResponsePool:
         return found
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return [asdict(response) for response in self._all]
 
     def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._all.clear()
         self._all.extend(response_from(row) for row in state)
 

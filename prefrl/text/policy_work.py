@@ -121,7 +121,7 @@ class PolicyWork:
         return row
 
     def skip(self) -> None:
-        """Leaves a batch out, of which nothing can be learned yet."""
+        """Skips a batch from which nothing can be learned yet."""
         self._do("_skip")
 
     def begin_tuning(self, examples: Sequence[Example]) -> None:
@@ -134,7 +134,7 @@ class PolicyWork:
         return row
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "ppo": self.ppo.state_dict() if self._config.method == "ppo" else None,
             "raft": None if self.raft is None else self.raft.state_dict(),

@@ -148,11 +148,11 @@ def resume_alignment(
     beside: Beside = lambda run: (),
     on_evaluation: Callable[[float], None] = lambda share: None,
 ) -> AlignResult:
-    """Goes on with a run that was stopped or killed; the arguments are those of ``align``.
+    """Continues a run that was stopped or killed; the arguments are those of ``align``.
 
     Raises:
-        RunDirectoryError: If the run has come to its end already, or another release began it and
-            wrote its tables and responses in another way.
+        RunDirectoryError: If the run is finished, or another release began it and wrote its tables
+            and responses differently.
         RoleError: If another process works on it.
     """
     config = align_config_from_json(run.read_json(run.config))

@@ -42,7 +42,7 @@ def ensemble_reward(
     k: float | None = None,
     device: str | None = None,
 ) -> EnsembleReward:
-    """The reward ensemble that a run has fitted, for ``reward_funcs`` of a trainer of TRL.
+    """A run's reward ensemble, for ``reward_funcs`` of a TRL trainer.
 
     Args:
         run: A run of ``prefrl align``; its newest published weights are taken, and never others.

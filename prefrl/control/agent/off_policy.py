@@ -251,12 +251,12 @@ class ReplayRewards:
         self._model.learning_starts = self._starts
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         novelty = None if self._novelty is None else self._novelty.state_dict()
         return {"version": self._version, "starts": self._starts, "novelty": novelty}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._version, self._starts = state["version"], state["starts"]
         if self._novelty is not None:
             self._novelty.load_state_dict(state["novelty"])
@@ -267,7 +267,7 @@ def _critic_of(model: OffPolicyAlgorithm) -> _Critic:
     """The critic with its target and its optimiser, and what makes another one.
 
     Raises:
-        ConfigError: If it has none that is a module of torch.
+        ConfigError: If it has no critic that is a torch module.
     """
     for name in ("critic", "q_net", "quantile_net"):
         found = getattr(model, name, None)

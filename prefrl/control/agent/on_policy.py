@@ -149,7 +149,7 @@ class RolloutRewards:
         """Training is over."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "scale": self._scale.state_dict(),
             "novelty": self._novelty.state_dict(),
@@ -158,7 +158,7 @@ class RolloutRewards:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._scale.load_state_dict(state["scale"])
         self._novelty.load_state_dict(state["novelty"])
         self._scale_of_novelty.load_state_dict(state["scale_of_novelty"])

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 LossOf = Callable[[Sequence[int]], tuple[Tensor, dict[str, float]]]
-"""From the numbers of examples to their mean loss and what to log of them."""
+"""A function from the positions of examples to their mean loss and the values to log."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class FinetuneConfig:
 
 
 def check_warmup(config: FinetuneConfig, n_examples: int) -> None:
-    """Refuses a warm-up of which there is no end.
+    """Refuses a warm-up that is as long as the training.
 
     Args:
         config: Settings.
@@ -110,8 +110,8 @@ class Finetuning:
         loss_of: Gives the loss of some of them.
         config: Settings.
         seed: Seed of the order of examples.
-        before: Is told the examples of a gradient step before ``loss_of`` has them part by part.
-        workers: Share each batch out among them.
+        before: Gets the examples of a gradient step before ``loss_of`` gets them in parts.
+        workers: Share each batch.
 
     Raises:
         NotEnoughDataError: If there is no example.
@@ -163,7 +163,7 @@ class Finetuning:
         return float(self._adam.param_groups[0]["lr"])
 
     def skip(self, n_steps: int) -> None:
-        """Takes so many steps fewer in all: the learning rate falls over those that are left."""
+        """Shortens the training by some steps; the learning rate falls over the rest."""
         self.total_steps -= n_steps
 
     def step(self) -> dict[str, float]:
@@ -218,13 +218,13 @@ class Finetuning:
         return config.final_share + (1 - config.final_share) * left
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: a copy, which later steps leave as it is."""
+        """The state for a checkpoint: a copy that later steps do not change."""
         trained, adam = self.policy.trained_state(), self._adam.state_dict()
         state = {"trained": trained, "adam": adam, "n_steps": self.n_steps}
         return copy.deepcopy(state | {"total_steps": self.total_steps})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.policy.load_trained_state(state["trained"])
         # Adam would go on in the very tensors of the state.
         self._adam.load_state_dict(copy.deepcopy(state["adam"]))

@@ -107,7 +107,7 @@ def clipped_surrogate(
 
 
 def row_weights(mask: Tensor, *, loss_type: LossType, n_tokens_each: float, longest: int) -> Tensor:
-    """What a token of each response weighs in the loss of a gradient step, shape (B,).
+    """The weight of a token of each response in the loss of a gradient step, shape (B,).
 
     Args:
         mask: Mask of the responses of the step, shape (B, R).

@@ -120,7 +120,7 @@ class RlooConfig(GroupConfig):
 
 
 class Groups:
-    """Improves a policy by GRPO or RLOO, as its config is of one or the other.
+    """Improves a policy by GRPO or RLOO, depending on the type of its config.
 
     Args:
         policy: Is changed in place.
@@ -129,7 +129,7 @@ class Groups:
         longest: Tokens that a response may have at most.
         n_updates: Batches in the whole training: the learning rate falls over those that are not
             skipped.
-        workers: Share each batch out among them; each calls ``improve`` with the same.
+        workers: Share each batch; each calls ``improve`` with the same arguments.
     """
 
     def __init__(
@@ -158,8 +158,8 @@ class Groups:
         """One batch: advantages within each prompt, and passes of gradient steps.
 
         Args:
-            responses: What the policy drew just now, as many to each prompt, one prompt after the
-                other: B responses.
+            responses: B responses that the policy has just sampled, equally many to each prompt,
+                prompt by prompt.
             scores: What they are worth, shape (B,).
             generator: Generator of the order of responses.
 
@@ -194,7 +194,7 @@ class Groups:
         return row | {name: value / n_steps for name, value in sums.items()}
 
     def skip(self) -> None:
-        """Leaves a batch out, of which nothing can be learned yet."""
+        """Skips a batch from which nothing can be learned yet."""
         self._total -= 1
 
     def _learned(self, responses: Sequence[Response], mask: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ class Groups:
         return self._workers.add(sums)
 
     def _weights(self, learned: Tensor, chosen: Tensor) -> Tensor:
-        """What each chosen response's summed loss weighs, shape (B',)."""
+        """The weight of each chosen response's summed loss, shape (B',)."""
         config = self._config
         if isinstance(config, RlooConfig):
             return torch.full((len(chosen),), 1 / len(chosen), device=learned.device)
@@ -282,7 +282,7 @@ class Groups:
         return (losses * learned).sum(1), (held * learned).sum(1) / lengths
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "trained": self.policy.trained_state(),
             "adam": self._adam.state_dict(),
@@ -291,7 +291,7 @@ class Groups:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.policy.load_trained_state(state["trained"])
         self._adam.load_state_dict(state["adam"])
         self.n_updates, self._total = state["n_updates"], state["total"]

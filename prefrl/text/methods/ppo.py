@@ -135,7 +135,7 @@ class Ppo:
         n_updates: Batches in the whole training: the learning rate falls over those that are not
             skipped.
         texts: What ``ptx_coef`` weighs the log-loss of.
-        workers: Share each batch out among them; each calls ``improve`` with the same.
+        workers: Share each batch; each calls ``improve`` with the same arguments.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class Ppo:
         """One batch: rewards, advantages, and several passes of gradient steps.
 
         Args:
-            responses: B responses that the policy drew just now.
+            responses: B responses that the policy has just sampled.
             scores: What they are worth, shape (B,).
             generator: Generator of the order of responses.
 
@@ -206,7 +206,7 @@ class Ppo:
         return row | {name: value / n_steps for name, value in sums.items()}
 
     def skip(self) -> None:
-        """Leaves a batch out, of which nothing can be learned yet."""
+        """Skips a batch from which nothing can be learned yet."""
         self._total -= 1
 
     @torch.no_grad()
@@ -308,7 +308,7 @@ class Ppo:
             p.copy_(kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         values = self.policy.value_model
         return {
             "trained": self.policy.trained_state(),
@@ -321,7 +321,7 @@ class Ppo:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.policy.load_trained_state(state["trained"])
         self._adam.load_state_dict(state["adam"])
         self.kl_coef, self.n_updates = state["kl_coef"], state["n_updates"]

@@ -130,7 +130,7 @@ def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float, target: float) 
 
 @dataclass(frozen=True)
 class PairLossConfig:
-    """The numbers of the losses on answers; each takes those that it knows."""
+    """The parameters of the losses on answers; each uses its own."""
 
     beta: float | None = None
     """Weight of the reference (dpo, cdpo, robust-dpo, ipo, hinge, kto), or of the mean
@@ -166,7 +166,7 @@ class PairLossConfig:
                 )
 
     def beta_or(self, usual: float) -> float:
-        """``beta``, or what a method usually takes if there is none."""
+        """``beta``, or a method's default if it is None."""
         return usual if self.beta is None else self.beta
 
 

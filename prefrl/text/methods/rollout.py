@@ -41,12 +41,12 @@ class Rollout:
 
 @torch.no_grad()
 def roll_out(policy: Policy, responses: Sequence[Response], workers: Workers) -> Rollout:
-    """Looks at responses with the policy as it is now.
+    """Evaluates responses with the current policy.
 
     Args:
-        policy: Who drew them.
+        policy: The policy that sampled them.
         responses: B responses.
-        workers: Share them out among them; each gets all that was found.
+        workers: Share the work; each gets all results.
     """
     batch = collate(responses, policy.device)
     parts, states = [], []

@@ -77,7 +77,7 @@ def on_examples(
     seed: int,
     workers: Workers = ALONE,
 ) -> Finetuning:
-    """Fine-tuning on what the method takes.
+    """Fine-tuning on the kind of examples that the method takes.
 
     Args:
         policy: Is changed in place.
@@ -87,7 +87,7 @@ def on_examples(
         loss: Its numbers.
         config: Settings.
         seed: Seed of the order of examples.
-        workers: Share each batch out among them.
+        workers: Share each batch.
 
     Raises:
         ConfigError: If there is no such method, it cannot work with the settings, or a text is too
@@ -129,7 +129,7 @@ def on_pairs(
         loss: Its numbers.
         config: Settings.
         seed: Seed of the order of pairs.
-        workers: Share each batch out among them.
+        workers: Share each batch.
 
     Raises:
         ConfigError: If there is no such method, or a text is too long for the model.
@@ -160,13 +160,13 @@ def on_pairs(
 
 
 def _scale(method: str, loss: PairLossConfig) -> float:
-    """What log-ratios, or mean log-probabilities, are multiplied by to be rewards, as in TRL."""
+    """The factor from log-ratios, or mean log-probabilities, to rewards, as in TRL."""
     usual = {"orpo": loss.orpo_weight, "simpo": loss.beta_or(2.0)}
     return usual.get(method, loss.beta_or(0.1))
 
 
 def _of_pairs(rewards: Tensor, summed: Tensor) -> dict[str, float]:
-    """What to log of chosen responses and, behind them, rejected ones: names are TRL's."""
+    """Values to log for chosen responses followed by rejected ones, with TRL's names."""
     chosen, rejected = rewards.chunk(2)
     # Both log-probabilities may fall: what matters to the loss is the difference.
     of_chosen, of_rejected = summed.chunk(2)
@@ -181,9 +181,9 @@ def _of_pairs(rewards: Tensor, summed: Tensor) -> dict[str, float]:
 
 
 def averaged(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The means of what gradient steps have logged.
+    """The means of the values that gradient steps have logged.
 
-    Where examples are single responses, those of good and of bad ones are over these alone.
+    For single responses, the values of good and of bad ones are means over these only.
     """
     row = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
     good = row.pop(_GOOD_SHARE, None)
@@ -227,7 +227,7 @@ def on_rankings(
         loss: Its numbers.
         config: Settings.
         seed: Seed of the order of rankings.
-        workers: Share each batch out among them.
+        workers: Share each batch.
 
     Raises:
         ConfigError: If there is no such method, or a text is too long for the model.
@@ -291,7 +291,7 @@ def on_single_responses(
         loss: Its numbers.
         config: Settings; at least two responses in a batch.
         seed: Seed of the order of responses.
-        workers: Share each batch out among them.
+        workers: Share each batch.
 
     Raises:
         ConfigError: If there is no such method, a batch is of one response, or a text is too long

@@ -136,7 +136,7 @@ def add_adapters(
     generator: torch.Generator,
     n_layers: int | None = None,
 ) -> list[nn.Parameter]:
-    """Gives a model fresh adapters, in place; all that it had before is frozen.
+    """Adds fresh adapters to a model in place, and freezes everything else.
 
     Args:
         model: A causal language model, or its trunk.
@@ -194,7 +194,7 @@ def adapter_parts(model: nn.Module) -> nn.ModuleDict:
 
 @contextlib.contextmanager
 def adapters_off(model: nn.Module) -> Iterator[None]:
-    """Lets a model be what it was before it had adapters, bit for bit."""
+    """Switches a model's adapters off, so that it computes exactly as before it had any."""
     layers = list(_adapted(model).values())
     for layer in layers:
         layer.enable_adapters(False)
@@ -207,7 +207,7 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def dropping_out(model: nn.Module, *, seed: int) -> Iterator[None]:
-    """Lets the adapters of a model drop out, and nothing else of it.
+    """Enables dropout only in the adapters of a model.
 
     Args:
         model: A model with adapters.

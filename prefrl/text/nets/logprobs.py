@@ -88,7 +88,7 @@ def collate(responses: Sequence[Response], device: torch.device | str = "cpu") -
 
 
 def drawn_from(language: LanguageModel, logits: Tensor, temperature: float) -> Tensor:
-    """Logits of the distributions that tokens were drawn from, from those of a model.
+    """The logits that tokens were sampled from, computed from a model's logits.
 
     Divided by the temperature (P1), and without the ids that the tokenizer does not know (C5).
 

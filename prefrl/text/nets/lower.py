@@ -34,7 +34,7 @@ def n_frozen_blocks(model: Any) -> int:
 
 @torch.no_grad()
 def with_states(model: Any, batch: Batch, n_blocks: int) -> Batch:
-    """A batch with what the first blocks make of it.
+    """A batch with the output of the first blocks.
 
     Args:
         model: A causal language model.
@@ -56,7 +56,7 @@ def with_states(model: Any, batch: Batch, n_blocks: int) -> Batch:
 
 @contextlib.contextmanager
 def from_states(model: Any, batch: Batch, n_blocks: int) -> Iterator[None]:
-    """Lets a model go on from the states of a batch, if it has any, instead of its tokens."""
+    """Runs a model from the states of a batch, if it has any, instead of its tokens."""
     states = batch.states
     if states is None:
         yield

@@ -61,7 +61,7 @@ class LanguageModel:
 
     @functools.cached_property
     def end_tokens(self) -> frozenset[int]:
-        """The ids each of which ends a response: that of a text, those of turns in a conversation.
+        """The ids that end a response: that of a text, and those of turns in a conversation.
 
         Models for conversations end a turn with other tokens than a text, and name them in their
         ``generation_config``, as ``generate`` of transformers obeys it.
@@ -74,7 +74,7 @@ class LanguageModel:
 
     @functools.cached_property
     def turn_end(self) -> int | None:
-        """The id with which the chat template closes what an assistant said, if it does by one."""
+        """The id with which the chat template closes an assistant's message, if there is one."""
         if not getattr(self.tokenizer, "chat_template", None):
             return None
         from jinja2 import TemplateError
@@ -105,8 +105,8 @@ class LanguageModel:
         """A prompt from a text, or from the messages of a conversation.
 
         Args:
-            told: A text, from which the model goes on as it stands; or messages, each a role and
-                what was said, around which the model's chat template is put.
+            told: A text that the model continues as it is; or messages, each with a role and
+                content, around which the model's chat template is put.
             chat: Whether a text is what a user says to an assistant, too.
 
         Raises:
@@ -178,7 +178,7 @@ class LanguageModel:
             ) from error
 
     def response(self, prompt: Prompt, text: str) -> Response:
-        """What somebody else wrote to a prompt, with an end token.
+        """A response from elsewhere, with an end token.
 
         In a conversation it is that with which the chat template closes a turn. A text that has an
         end already gets no other one.
@@ -311,7 +311,7 @@ def transformers_library() -> Any:
 
 
 def freeze_below(model: nn.Module, n_layers: int | None) -> list[nn.Parameter]:
-    """Leaves only the last layers of a language model to be trained.
+    """Freezes all but the last layers of a language model.
 
     Args:
         model: A causal language model with its blocks in one ``ModuleList``.

@@ -37,7 +37,7 @@ class Evaluated:
 
 
 class Policy(nn.Module):
-    """A language model that is trained, with its value head and its reference.
+    """A language model in training, with its value head and its reference.
 
     Args:
         language: The model to start from: it becomes the policy. The reference is a copy; with
@@ -104,7 +104,7 @@ class Policy(nn.Module):
         return [p for p in module.parameters() if p.requires_grad]
 
     def prepare(self, batch: Batch) -> Batch:
-        """A batch with what never changes of it, which the other methods then do not compute."""
+        """A batch with precomputed frozen parts, which the other methods then reuse."""
         return with_states(self.model, batch, self._n_frozen)
 
     def evaluate(self, batch: Batch) -> Evaluated:
@@ -159,7 +159,7 @@ class Policy(nn.Module):
         return sample_responses(self._sampler, prompts, config=config, generator=generator)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """What is trained, by name, without a value model of its own."""
+        """The trained parameters by name, without those of a separate value model."""
         return {
             name: p.detach()
             for name, p in self.named_parameters()
@@ -168,7 +168,7 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def load_trained_state(self, state: dict[str, Tensor]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         parameters = dict(self.named_parameters())
         for name, value in state.items():
             parameters[name].copy_(value)

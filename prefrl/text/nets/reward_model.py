@@ -169,10 +169,10 @@ class TextReward(nn.Module):
             self.input_scale.copy_(torch.where(std > _SMALLEST, std, torch.ones_like(std)))
 
     def calibrate(self, *groups: Sequence[Response], fitted: Sequence[Response] = ()) -> None:
-        """Brings the scores of a sample to mean 0 and variance 1, for each member (R3).
+        """Scales the scores of a sample to mean 0 and variance 1, for each member (R3).
 
-        Where there are demonstrations, the mean is theirs; and what the members come to together,
-        which may be less than their mean, is moved so that it is 0 on average too.
+        With demonstrations, the mean is taken over them, and the aggregate of the members, which
+        may be less than their mean, is also shifted to 0 on average.
 
         Args:
             *groups: The sample; of several ones each counts the same.
@@ -213,7 +213,7 @@ class TextReward(nn.Module):
         return normalized
 
     def rewards(self, items: Sequence[Response]) -> tuple[Tensor, Tensor]:
-        """Normalised scores and what they come to together.
+        """Normalised scores and their aggregate.
 
         Returns:
             Of the members, shape (M, B), and aggregated, shape (B,), both on the CPU.

@@ -18,7 +18,7 @@ __all__ = ["ScoringConfig", "scored_part", "scores_of"]
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """What of a response the reward model sees (Huang et al. 2023, details P5 and C4)."""
+    """Which part of a response the reward model sees (Huang et al. 2023, details P5 and C4)."""
 
     cut_at: str | None = None
     """Score a response only up to this mark, such as "."; None scores all of it."""
