@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clip_viewer.config import ViewerConfig
-from clip_viewer.guard import Guard, Refusal
+from clip_viewer.guard import Guard
 from clip_viewer.instructions import read_instructions
 from clip_viewer.labelling import Desk, labelling_routes
 from clip_viewer.media import media_routes
@@ -30,6 +30,7 @@ from clip_viewer.tally import Presence, Tally
 from clip_viewer.writer import Writer
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, StoreError, StoreUnavailableError
+from prefrl.web.requests import Refusal
 
 __all__ = ["Entry", "add_pages", "cookie_at", "create_app", "explain_refusals"]
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from clip_viewer.guard import Refusal
 from clip_viewer.writer import Writer
 from prefrl.core.media import SUFFIXES
 from prefrl.core.store import LabelStore
+from prefrl.web.requests import Refusal
 
 __all__ = ["media_routes"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from clip_viewer.guard import Refusal, session_of
+from clip_viewer.guard import session_of
 from clip_viewer.people import People, Person
+from prefrl.web.requests import Refusal
 
 __all__ = ["sign_in", "sign_out"]
 

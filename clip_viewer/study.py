@@ -15,7 +15,6 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from clip_viewer.guard import Refusal
 from clip_viewer.labelling import Desk
 from clip_viewer.messages import (
     FlaggedOut,
@@ -33,6 +32,7 @@ from prefrl.core.comparisons import Answer
 from prefrl.core.labels import LabelEvent
 from prefrl.core.marks import Mark
 from prefrl.errors import ConfigError
+from prefrl.web.requests import Refusal
 
 __all__ = ["study_routes"]
 

@@ -36,6 +36,7 @@ from prefrl.commands.runs import (
     status,
 )
 from prefrl.commands.serve import Serve, serve
+from prefrl.commands.serve_reward import ServeReward, serve_reward
 from prefrl.commands.sft import Sft, start_sft
 from prefrl.commands.train import (
     Extend,
@@ -211,6 +212,7 @@ def _parse(arguments: Sequence[str], preset: str, options: Mapping[str, Any]) ->
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[SaveReward, tyro.conf.subcommand("reward")]
+        | Annotated[ServeReward, tyro.conf.subcommand("serve-reward")]
         | Annotated[FitReward, tyro.conf.subcommand("fit")]
         | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
@@ -259,6 +261,7 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Report: report,
     Export: export,
     SaveReward: save_reward,
+    ServeReward: serve_reward,
     FitReward: fit,
     Benchmark: benchmark,
     Doctor: doctor,

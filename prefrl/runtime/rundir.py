@@ -37,6 +37,7 @@
       media/ID.webm          the films of segments that people are shown, named by their content
       page.json              where the labelling page is served
       viewer.db              who may come in, for the page alone
+      reward_token           what a request to prefrl serve-reward must carry, for its owner alone
       films/                 before.webm, after.webm and the strips of informative pairs
       report/                index.html and a PNG per figure
       export/                what prefrl export wrote
@@ -290,6 +291,11 @@ class RunDirectory:
     def page(self) -> Path:
         """Where the labelling page is served."""
         return self.root / "page.json"
+
+    @property
+    def reward_token(self) -> Path:
+        """What a request to ``prefrl serve-reward`` must carry."""
+        return self.root / "reward_token"
 
     @property
     def people(self) -> Path:

@@ -91,6 +91,15 @@ class LanguageModel:
             int(ids[0]) if found and ids and ids[0] in self.tokenizer.added_tokens_decoder else None
         )
 
+    @functools.cached_property
+    def turn_mark(self) -> str:
+        """What ``turn_end`` looks like in a text that has the chat template; empty without one."""
+        return (
+            ""
+            if self.turn_end is None
+            else str(self.tokenizer.convert_ids_to_tokens(self.turn_end))
+        )
+
     @property
     def context(self) -> int:
         """Tokens of prompt and response together at most."""
@@ -160,7 +169,7 @@ class LanguageModel:
             )
         from jinja2 import TemplateError
 
-        mark = "" if self.turn_end is None else self.tokenizer.convert_ids_to_tokens(self.turn_end)
+        mark = self.turn_mark
         if mark and any(mark in content for _, content in messages):
             raise ConfigError(
                 f"expected what was said to be without the chat template of {self.source}, but it "
@@ -177,16 +186,23 @@ class LanguageModel:
                 f"{error}."
             ) from error
 
-    def response(self, prompt: Prompt, text: str) -> Response:
+    def response(self, prompt: Prompt, text: str, *, closes: bool = True) -> Response:
         """A response from elsewhere, with an end token.
 
         In a conversation it is that with which the chat template closes a turn. A text that has an
         end already gets no other one.
+
+        Args:
+            prompt: To which it was written.
+            text: The response.
+            closes: Whether one without an end gets one; else it was cut off.
         """
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return self.response_of(prompt, text, ids)
+        return self.response_of(prompt, text, ids, closes=closes)
 
-    def response_of(self, prompt: Prompt, text: str, ids: Sequence[int]) -> Response:
+    def response_of(
+        self, prompt: Prompt, text: str, ids: Sequence[int], *, closes: bool = True
+    ) -> Response:
         """As ``response``, from the ids of the text."""
         tokens = self._up_to_its_end(ids)
         if tokens is not None:
@@ -195,7 +211,7 @@ class LanguageModel:
             )
         in_turns = bool(prompt.messages) or self.turn_end in prompt.tokens
         end = self.turn_end if in_turns and self.turn_end is not None else self.end_token
-        tokens = (*ids, *(() if end is None else (end,)))
+        tokens = (*ids, *(() if end is None or not closes else (end,)))
         return Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
 
     def _up_to_its_end(self, ids: Sequence[int]) -> tuple[int, ...] | None:
