@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from clip_viewer.config import ViewerConfig
 from clip_viewer.first_round import FirstRound
-from clip_viewer.guard import Guard, Refusal
+from clip_viewer.guard import Guard
 from clip_viewer.instructions import read_instructions
 from clip_viewer.labelling import Desk, labelling_routes
 from clip_viewer.media import media_routes
@@ -28,9 +28,11 @@ from clip_viewer.news import RunNews
 from clip_viewer.people import People
 from clip_viewer.study import study_routes
 from clip_viewer.tally import Presence, Tally
+from clip_viewer.words import in_words
 from clip_viewer.writer import Writer
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, StoreError, StoreUnavailableError
+from prefrl.web.requests import Refusal
 
 __all__ = ["Entry", "add_pages", "cookie_at", "create_app", "explain_refusals"]
 
@@ -183,7 +185,7 @@ def explain_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> JSONResponse:
-        why = error.said_in(request.headers.get("accept-language"))
+        why = in_words(error, request.headers.get("accept-language"))
         return say(error.status, why, error.headers)
 
     @app.exception_handler(HTTPException)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefrl.errors import ConfigError
+from prefrl.web.requests import hosts_at, is_loopback
 
 __all__ = ["ViewerConfig"]
 
@@ -99,18 +99,12 @@ class ViewerConfig:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @property
     def hosts(self) -> frozenset[str]:
         """All that may stand in a request's Host: names with ports, in small letters."""
-        own = {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-        told = {name.lower().rstrip(".") for name in self.allowed_hosts}
-        # Behind a proxy the port is the proxy's, which a browser leaves out if it is the usual one.
-        return frozenset(own | told | {f"{name}:{self.port}" for name in told})
+        return hosts_at(self.port, self.allowed_hosts)
 
     @property
     def address(self) -> str:

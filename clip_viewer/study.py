@@ -15,7 +15,6 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from clip_viewer.guard import Refusal
 from clip_viewer.labelling import Desk
 from clip_viewer.messages import (
     FlaggedOut,
@@ -30,6 +29,7 @@ from clip_viewer.people import LONGEST_NAME, TAKEN
 from clip_viewer.standings import Standings
 from clip_viewer.statistics import statistics
 from clip_viewer.tasks import as_shown
+from clip_viewer.words import refused
 from prefrl.core.comparisons import Answer
 from prefrl.core.labels import LabelEvent
 from prefrl.core.marks import Mark
@@ -139,7 +139,7 @@ async def _flagged(desk: Desk, query: str) -> FlaggedOut:
         return None if task is None else FlaggedOut(task=task, flags=told, notes=notes)
 
     if (found := await run_in_threadpool(look)) is None:
-        raise Refusal(404, "refused.pair")
+        raise refused(404, "refused.pair")
     return found
 
 
@@ -165,21 +165,21 @@ async def _invite(desk: Desk, told: InviteIn, request: Request) -> InviteOut:
     try:
         token = await run_in_threadpool(desk.people.invite, told.annotator)
     except ConfigError as error:
-        raise Refusal(422, "refused.name", n=LONGEST_NAME, taken=", ".join(TAKEN)) from error
+        raise refused(422, "refused.name", n=LONGEST_NAME, taken=", ".join(TAKEN)) from error
     return InviteOut(link=f"{_origin(request)}/#enter={token}")
 
 
 async def _revoke(desk: Desk, name: str, request: Request) -> None:
     if not await run_in_threadpool(desk.people.revoke, name):
-        raise Refusal(404, "refused.nobody")
+        raise refused(404, "refused.nobody")
 
 
 async def _admit(desk: Desk, name: str, request: Request) -> None:
     """Lets somebody go on whose first round is not passed."""
     if all(person.name != name for person in await run_in_threadpool(desk.people.all)):
-        raise Refusal(404, "refused.nobody")
+        raise refused(404, "refused.nobody")
     if not await desk.writer.call(lambda store: desk.first_round.admit(store, name)):
-        raise Refusal(409, "refused.nothing-there")
+        raise refused(409, "refused.nothing-there")
 
 
 def _origin(request: Request) -> str:

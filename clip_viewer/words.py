@@ -10,7 +10,9 @@ import functools
 import json
 from pathlib import Path
 
-__all__ = ["LANGUAGES", "language_of", "say"]
+from prefrl.web.requests import Refusal
+
+__all__ = ["LANGUAGES", "in_words", "language_of", "refused", "say"]
 
 _FOLDER = Path(__file__).with_name("static") / "words"
 _DEFAULT = "en"
@@ -45,6 +47,27 @@ def say(language: str, key: str, **values: object) -> str:
         values: For what stands in braces.
     """
     return str(_words(language)[key]).format(**values)
+
+
+def refused(
+    status: int, key: str, headers: dict[str, str] | None = None, **values: object
+) -> Refusal:
+    """A refusal that says why in the reader's language.
+
+    Args:
+        status: HTTP's number for why.
+        key: Of the sentence.
+        headers: To send along.
+        values: For what stands in braces.
+    """
+    return Refusal(status, say(_DEFAULT, key, **values), headers, key=key, **values)
+
+
+def in_words(refusal: Refusal, accepted: str | None) -> str:
+    """Why something was refused, in a language that an Accept-Language names."""
+    if refusal.key is None:
+        return str(refusal)
+    return say(language_of(accepted), refusal.key, **refusal.values)
 
 
 @functools.cache

@@ -36,6 +36,7 @@ from prefrl.commands.runs import (
     status,
 )
 from prefrl.commands.serve import Serve, serve
+from prefrl.commands.serve_reward import ServeReward, serve_reward
 from prefrl.commands.sft import Sft, start_sft
 from prefrl.commands.train import (
     Extend,
@@ -211,6 +212,7 @@ def _parse(arguments: Sequence[str], preset: str, options: Mapping[str, Any]) ->
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[SaveReward, tyro.conf.subcommand("reward")]
+        | Annotated[ServeReward, tyro.conf.subcommand("serve-reward")]
         | Annotated[FitReward, tyro.conf.subcommand("fit")]
         | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
         | Annotated[Doctor, tyro.conf.subcommand("doctor")]
@@ -227,18 +229,18 @@ def _parse(arguments: Sequence[str], preset: str, options: Mapping[str, Any]) ->
 
 
 _TRAIN = (
-    "Trains an agent from comparisons of clips. It never sees the environment's reward: only the "
-    "answers to which of two clips is better."
+    "Trains an agent from comparisons of clips. The agent never sees the environment's reward, "
+    "only answers that say which of two clips is better."
 )
 
 _ALIGN = (
-    "Aligns a language model with comparisons of its responses: by PPO on a reward that is learned "
-    "from them, by DPO and its relatives, or by taking the best of n."
+    "Aligns a language model with comparisons of its responses: by PPO on a reward learned from "
+    "them, by DPO and its relatives, or by taking the best of n."
 )
 
 _SFT = (
-    "Fine-tunes a language model on demonstrations: what it is to write, prompt by prompt. The "
-    "stage before prefrl align --init RUN."
+    "Fine-tunes a language model on demonstrations: prompts and the responses that it should "
+    "write. The stage before prefrl align --init RUN."
 )
 
 
@@ -259,6 +261,7 @@ _COMMANDS: dict[type, Callable[[Any], None]] = {
     Report: report,
     Export: export,
     SaveReward: save_reward,
+    ServeReward: serve_reward,
     FitReward: fit,
     Benchmark: benchmark,
     Doctor: doctor,

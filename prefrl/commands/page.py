@@ -1,4 +1,4 @@
-"""The labelling page of a run: where it is served, by which process, and who may come in.
+"""The labelling page of a run: where it is served, by which process, and who may sign in.
 
 The page itself is ``clip_viewer``, which comes with the extra ``viewer`` and is loaded here alone.
 Its process is a role of the run: ``python -m prefrl.commands.page viewer RUN``. If it dies,
@@ -22,7 +22,7 @@ from prefrl.commands.console import print_link
 from prefrl.commands.hub import OPENED, STANDS_BY, hub_above, link_to
 from prefrl.commands.page_config import PageConfig
 from prefrl.control.goals import goal_of
-from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
+from prefrl.errors import MissingExtraError, RunDirectoryError
 from prefrl.runtime.own.folder import is_own
 from prefrl.runtime.role import Heartbeat, StopSignal, is_taken
 from prefrl.runtime.role_process import run_role
@@ -81,6 +81,7 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
             "not; pip install 'prefrl[viewer]'."
         )
     from clip_viewer.instructions import read_instructions
+    from prefrl.web.listening import free_port
 
     page, ports = asked, [*range(_FIRST_PORT, _FIRST_PORT + _PORTS_TO_TRY)]
     if run is not None and run.page.is_file():
@@ -94,7 +95,7 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
         page = dataclasses.replace(page, instructions=page.instructions.resolve())
     viewer_config(RunDirectory("."), dataclasses.replace(page, port=ports[0]), {})
     read_instructions(page.instructions)
-    return dataclasses.replace(page, port=_free_port(page.host, ports))
+    return dataclasses.replace(page, port=free_port(page.host, ports, option="--page.port"))
 
 
 def open_page(run: RunDirectory, page: PageConfig) -> str:
@@ -340,23 +341,6 @@ def _title(run: RunDirectory, told: Mapping[str, Any]) -> str:
         return str(told["title"])
     title = told.get("title") or told.get("env_id") or run.root.name
     return str(title).rsplit("/", 1)[-1].rsplit(":", 1)[-1]
-
-
-def _free_port(host: str, ports: Sequence[int]) -> int:
-    """The first port that is free."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    why: str | None = None
-    for port in ports:
-        try:
-            socket.create_server((host, port), family=family).close()
-        except OSError as error:
-            why = why or error.strerror
-            continue
-        return port
-    raise ConfigError(
-        f"expected to listen on {host} port {ports[0]}, but {why}; choose another with "
-        "--page.port, or leave that out."
-    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What labellers have answered about segments, as rows of JSON.
+"""The answers about segments, as rows of JSON.
 
 ::
 
@@ -40,7 +40,7 @@ def export_segments(
     """The current answers about segments.
 
     Args:
-        run: Of an agent in an environment.
+        run: Run of an agent.
         form: Which form.
         annotator: Whose answers alone; by default the verdict of most on each query.
         films: Folder for copies of the films that people were shown, made with the rows; None

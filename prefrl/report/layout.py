@@ -46,7 +46,7 @@ def drawn_at(path: Path, title: str, draw: Callable[[], Figure]) -> str:
     """A figure for the page, which lies at a path as well.
 
     Args:
-        path: Of its PNG. It is removed where there is nothing to draw any more.
+        path: Path of its PNG. It is removed where there is nothing to draw any more.
         title: Its alternative text.
         draw: Makes it.
 

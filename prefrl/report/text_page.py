@@ -143,7 +143,7 @@ def _write(run: RunDirectory) -> Path:
 def _headline(title: str, summary: dict[str, Any]) -> Iterator[str]:
     yield f"<h1>{escape(title)}</h1>"
     if not summary:
-        yield '<p class="soft">The run has not come to its end yet.</p>'
+        yield '<p class="soft">The run has not finished yet.</p>'
         return
     yield f'<p class="soft">seed {summary["seed"]}</p>'
     yield f'<p class="verdict">{escape(" ".join(text_verdict(summary)))}</p>'

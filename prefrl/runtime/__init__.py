@@ -1,1 +1,1 @@
-"""What processes share: the run directory and all that lies in it."""
+"""What processes share: the run directory and its files."""

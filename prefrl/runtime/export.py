@@ -1,4 +1,4 @@
-"""What labellers have answered, as rows for other programs: what counts, and what is left out."""
+"""Exports answers as rows for other programs, and says what is left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Export", "Form", "Row", "Rows", "export_answers"]
 
 Form = Literal["preference", "ranking", "unpaired", "scores"]
 """Pairs of a better and a worse item; K items with ranks; single items that are good or bad; or all
-items with how they did by Bradley and Terry's model."""
+items with their scores by the Bradley-Terry model."""
 
 Row = dict[str, Any]
 """What JSON can hold."""
@@ -42,7 +42,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Export:
-    """What a run has to give in a form."""
+    """The rows that a run gives in a form."""
 
     rows: Iterator[Row]
     """Made as they are asked for."""
@@ -145,7 +145,7 @@ def _notes(store: LabelStore, annotator: str | None) -> Callable[[str], Row]:
 
 
 def _scores(store: LabelStore, annotator: str | None) -> Export:
-    """How each item did. Every person's answer counts, and not only the verdict of most."""
+    """The scores of all items. Every person's answer counts, not only the majority's verdict."""
     asked = [(query.left, query.right) for query in store.queries()]
     answers = [
         (comparison.query.left, comparison.query.right, comparison.preference)

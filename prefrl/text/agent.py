@@ -341,7 +341,7 @@ class TextAgent:
         with taking_up(checkpoint):
             self._load(checkpoint.state)
         self._heartbeat.beat(saved=self._place)
-        _log.info("going on from checkpoint %d", checkpoint.number)
+        _log.info("continuing from checkpoint %d", checkpoint.number)
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self._n_batches, self._n_rows = state["n_batches"], state["n_rows"]

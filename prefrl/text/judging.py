@@ -1,4 +1,4 @@
-"""Responses put to a judge: what a server is sent of them, and a judge that is run here."""
+"""Judging responses: what a server receives, and a judge that runs on this machine."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ class LocalJudge:
     def _asked(self, key: str, tokens: Sequence[int]) -> Said:
         config, cache = self._task.config, self._cache
         if config.max_calls is not None and cache.n_calls >= config.max_calls:
-            raise SpentError(f"all {config.max_calls:,} calls are spent")
+            raise SpentError(f"all {config.max_calls:,} calls are used up")
         if config.max_tokens is not None and cache.n_tokens >= config.max_tokens:
-            raise SpentError(f"{cache.n_tokens:,} of {config.max_tokens:,} tokens are spent")
+            raise SpentError(f"{cache.n_tokens:,} of {config.max_tokens:,} tokens are used up")
         longest = self._language.context
         if len(tokens) > longest:
             raise UnreadableError(

@@ -1,4 +1,4 @@
-"""Prompts and responses: what a language model is asked, and what is compared."""
+"""Prompts, and the responses that are compared."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _FIELDS = tuple(field.name for field in fields(Response))
 
 
 class _Same(dict[int, int]):
-    """Of equal numbers the first one."""
+    """Maps equal numbers to the first of them."""
 
     def __missing__(self, number: int) -> int:
         self[number] = number
@@ -228,5 +228,5 @@ class Responses(Mapping[str, Response]):
                 return response_from(json.loads(file.readline()))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunDirectoryError(
-                f"expected a response in {path}, but {error}; take the file from a backup."
+                f"expected a response in {path}, but {error}; restore the file from a backup."
             ) from error

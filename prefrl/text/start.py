@@ -83,8 +83,8 @@ def load_start(model: str, init: Path | None, device: str = "cpu") -> LanguageMo
             )
         if name == str(init) and run.versions.is_file():
             raise ConfigError(
-                f"expected a run that has come to its end in init, but {init} has no model yet; "
-                f"go on with prefrl resume {init}."
+                f"expected a finished run in init, but {init} has no model yet; "
+                f"continue with prefrl resume {init}."
             )
     language = load_model(name)
     language.model.to(torch.device(device))
@@ -116,7 +116,7 @@ def texts_in(
 
     Args:
         path: The file.
-        config: Of the run.
+        config: Config of the run.
         language: Whose tokens they become.
         prompt: What of their prompts is given to the model.
 
@@ -151,10 +151,10 @@ def new_reward(
     """The reward ensemble, before any fit.
 
     Args:
-        config: Of the run.
+        config: Config of the run.
         language: What its trunk is, unless reward models are given.
         shares: Whether it shares what it does not train with the language model.
-        settings: Of the ensemble; by default the config's.
+        settings: Settings of the ensemble; by default the config's.
         is_fitted: Whether the weights of a fit will be put into it, and no other fit follows: then
             demonstrations are not read, which only a fit needs.
 

@@ -1,5 +1,6 @@
 """All that the pages say is in one file per language: the same in each, and nothing in the code."""
 
+import asyncio
 import json
 import re
 from html.parser import HTMLParser
@@ -9,7 +10,8 @@ import pytest
 
 import clip_viewer
 from clip_viewer.instructions import read_instructions
-from clip_viewer.words import LANGUAGES, language_of, say
+from clip_viewer.words import LANGUAGES, in_words, language_of, refused, say
+from prefrl.web import requests
 
 PACKAGE = Path(clip_viewer.__file__).parent
 STATIC = PACKAGE / "static"
@@ -121,7 +123,8 @@ def test_what_is_named_exists_and_what_exists_is_named():
     pages = "".join(path.read_text() for path in STATIC.glob("*.html"))
     named = set(re.findall(r'data-word(?:-label|-hint)?="([^"]+)"', pages))
     named |= set(re.findall(r'\b(?:say|word)\("([^"]+)"', code))
-    named |= set(re.findall(r'Refusal\(\s*\d+, "([^"]+)"', code))
+    named |= set(re.findall(r'refused\(\s*\d+, "([^"]+)"', code))
+    named |= set(re.findall(r'key="([^"]+)"', Path(requests.__file__).read_text()))
     assert named - WORDS["en"].keys() == set()
     # Some keys are put together: what stands before the first value is how they begin.
     begins = tuple(re.findall(r"`((?:[a-z]+\.)+)\$\{", code))
@@ -147,6 +150,19 @@ def test_what_is_named_exists_and_what_exists_is_named():
 )
 def test_the_server_says_it_in_the_readers_language(accepted, language):
     assert language_of(accepted) == language
+
+
+def test_what_all_our_servers_refuse_is_said_in_the_same_words():
+    scope = {"headers": [(b"host", b"evil.example")]}
+    with pytest.raises(requests.Refusal) as host:
+        requests.host_of(scope, ["localhost:1"])
+    scope = {"headers": [(b"content-length", b"999")]}
+    with pytest.raises(requests.Refusal) as size:
+        asyncio.run(requests.whole_body(scope, None, largest=9))
+    for refusal in (host.value, size.value, refused(403, "refused.token")):
+        assert in_words(refusal, "en") == str(refusal)
+        assert in_words(refusal, "de") == say("de", refusal.key, **refusal.values) != str(refusal)
+    assert in_words(requests.Refusal(503, "The server ends."), "de") == "The server ends."
 
 
 def test_a_sentence_of_the_server():

@@ -18,7 +18,7 @@ from prefrl.errors import ConfigError
 __all__ = ["ORDER", "leading_shape", "segment_of"]
 
 ORDER = ("observations", "actions", "next_observations", "ended")
-"""Of a segment's arrays where they have no names."""
+"""Order of a segment's arrays if they have no names."""
 
 _PARTS = {*ORDER, "held", "before"}
 _BESIDE = {"film", "env_steps"}  # as an export says them: no reward reads these
@@ -67,7 +67,7 @@ def segment_of(
             episode with the step, or ``held``, how many steps at the end were not taken, and
             ``before``, the observations of the steps before, whose pictures are seen too. Numbers
             may be encoded already, as ``prefrl export`` writes them: (T, O) and (T, A).
-        layout: Of the observations.
+        layout: Layout of the observations.
         spaces_of: Those of observations and actions.
         n_before: Pictures before a step that its reward depends on; black where there are none.
         length: Steps up to which it is held where its last one ended the episode.

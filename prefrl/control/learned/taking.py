@@ -1,4 +1,4 @@
-"""What a training begins with that was learned before: answers with their segments, and a reward.
+"""What a training begins with: answers with their segments, and a reward.
 
 All of it is read and checked before anything starts. Then it lies in the run's own directory, so
 that what it came from may be moved or removed.
@@ -326,7 +326,7 @@ def _source_of_data(data: PairData, n_ratings: Counter[str]) -> _Source:
             raise ConfigError(
                 "expected preferences of 0, 0.5 or 1 without a margin for labels that are taken "
                 f"along, got {judgement.preference} with {judgement.margin}; prefrl fit takes any, "
-                "and --reward goes on from what it has learned."
+                "and --reward continues from what it has learned."
             )
         left, right = judgement.query.left, judgement.query.right
         group = judgement.query.group

@@ -1,4 +1,4 @@
-"""What labellers have answered about responses, in the forms that other libraries read.
+"""Exports answers about responses, in the forms that other libraries read.
 
 ::
 
@@ -32,7 +32,7 @@ def export_responses(run: RunDirectory, form: Form, *, annotator: str | None = N
     """The current answers about responses.
 
     Args:
-        run: Of a language model.
+        run: Run of a language model.
         form: Which form.
         annotator: Whose answers alone; by default the verdict of most on each query.
 

