@@ -229,6 +229,11 @@ class LanguageModel:
         """The text of ids, without special tokens."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
+    def reads(self, tokens: Sequence[int], text: str) -> bool:
+        """Whether ids are of its own tokenizer: whether it reads the text from them."""
+        known = all(0 <= token < self.n_vocabulary for token in tokens)
+        return known and self.decode(tokens) == text
+
 
 def absolute_model(name: str) -> str:
     """The name of a model, that of a folder such that it holds from anywhere."""
