@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefrl.errors import ConfigError
-from prefrl.web.requests import hosts_at, is_loopback
+from prefrl.web.requests import check_address, hosts_at, is_loopback
 
 __all__ = ["ViewerConfig"]
 
@@ -82,19 +82,14 @@ class ViewerConfig:
             raise ConfigError(f"expected qualify_share to be in (0, 1], got {self.qualify_share}.")
         if self.people_per_pair < 2:
             raise ConfigError(f"people_per_pair must be at least 2, got {self.people_per_pair}.")
-        if not 0 < self.port < 65536:
-            raise ConfigError(f"port must be between 1 and 65535, got {self.port}.")
-        if not self.is_local and not self.expose:
-            raise ConfigError(
-                f"expected a loopback address to listen on, got {self.host}; other machines can "
-                "reach that one. If they are to, say --page.expose; safer is an SSH tunnel: "
-                f"ssh -L {self.port}:127.0.0.1:{self.port} this-machine"
-            )
-        if self.expose and not self.allowed_hosts:
-            raise ConfigError(
-                "expected the names by which other machines call this one, as in --page.hosts "
-                "labels.example.org; requests under any other name are refused."
-            )
+        check_address(
+            self.host,
+            self.port,
+            expose=self.expose,
+            names=self.allowed_hosts,
+            options="--page.",
+            example="labels.example.org",
+        )
 
     @property
     def is_local(self) -> bool:

@@ -18,12 +18,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from clip_viewer.limits import RateLimit
 from clip_viewer.people import People, Person, write_token
 from clip_viewer.words import in_words, refused
-from prefrl.web.requests import Refusal, header_of, host_of, refuse, whole_body, with_headers
+from prefrl.web.requests import (
+    WITHOUT_BODY,
+    check_method,
+    header_of,
+    host_of,
+    pass_on,
+)
 
 __all__ = ["Guard", "person_of", "session_of"]
 
-_SAFE = {"GET", "HEAD"}
-_METHODS = _SAFE | {"POST", "DELETE"}
+_METHODS = WITHOUT_BODY | {"POST", "DELETE"}
 _PUBLIC = {"/", "/dashboard", "/healthz", "/favicon.ico", "/sw.js"}
 _STATIC = "/static/"
 _SIGN_IN = "/api/session"
@@ -70,34 +75,26 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or refuses it."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            return  # there are no WebSockets here
-        private = {"cache-control": "no-store"} if scope["path"].startswith("/api/") else {}
-        send = with_headers(send, _HEADERS | private)
-        try:
-            await self._check(scope)
-            if scope["method"] not in _SAFE:
-                receive = await whole_body(scope, receive, largest=_LARGEST_BODY)
-        except Refusal as refusal:
-            said = in_words(refusal, header_of(scope, b"accept-language"))
-            await refuse(send, refusal, said)
-            return
-        await self._app(scope, receive, send)
+        private = scope["type"] == "http" and scope["path"].startswith("/api/")
+        await pass_on(
+            self._app,
+            scope,
+            receive,
+            send,
+            check=self._check,
+            headers=_HEADERS | ({"cache-control": "no-store"} if private else {}),
+            largest=_LARGEST_BODY,
+            say=in_words,
+        )
 
     async def _check(self, scope: Scope) -> None:
         method, path = scope["method"], scope["path"]
         host = host_of(scope, self._hosts)
-        if method not in _METHODS:
-            raise refused(
-                405, "refused.method", {"allow": ", ".join(sorted(_METHODS))}, method=method
-            )
-        if method not in _SAFE:
+        check_method(scope, _METHODS)
+        if method not in WITHOUT_BODY:
             _check_origin(scope, host)
         scope.setdefault("state", {})
-        if method in _SAFE and (path in _PUBLIC or path.startswith(_STATIC)):
+        if method in WITHOUT_BODY and (path in _PUBLIC or path.startswith(_STATIC)):
             return
         if path == _SIGN_IN and method == "POST":
             self._check_rate(self._sign_ins, _address(scope))
@@ -106,7 +103,7 @@ class Guard:
         person = await run_in_threadpool(self._people.of_session, session) if session else None
         if session is None or person is None:
             raise refused(401, "refused.no-session")
-        if method not in _SAFE:
+        if method not in WITHOUT_BODY:
             told = header_of(scope, b"x-prefrl-token") or ""
             if not hmac.compare_digest(told.encode(), write_token(session).encode()):
                 raise refused(403, "refused.token")

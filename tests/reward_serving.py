@@ -1,7 +1,6 @@
 """A reward server on a socket of its own, and rewards to serve, for its tests."""
 
 import contextlib
-import socket
 import threading
 import time
 from dataclasses import replace
@@ -10,6 +9,7 @@ import httpx
 import numpy as np
 import torch
 from gymnasium import spaces
+from labelling import free_port
 
 from prefrl import PreferenceConfig, Reward
 from prefrl.control.learned.served import ServedReward
@@ -48,8 +48,7 @@ class Served:
 
 @contextlib.contextmanager
 def serving(scorer, **config):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     app = create_app(scorer, ServerConfig(token=TOKEN, hosts=hosts_at(port, ()), **config))
     stops = threading.Event()
     thread = threading.Thread(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PageConfig",
     "announce",
+    "check_libraries",
     "check_page",
     "invite",
     "is_served",
@@ -59,6 +60,24 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 _NEEDED = ("fastapi", "uvicorn", "nh3", "markdown_it")
 
 
+def check_libraries(what: str, needed: Sequence[str]) -> None:
+    """Refuses what needs libraries that are absent.
+
+    Args:
+        what: That needs them.
+        needed: Their names; the extra ``viewer`` brings them.
+
+    Raises:
+        MissingExtraError: If one is absent.
+    """
+    absent = [name for name in needed if importlib.util.find_spec(name) is None]
+    if absent:
+        raise MissingExtraError(
+            f"expected the {what}'s libraries to be installed, but {', '.join(absent)} is not; "
+            "pip install 'prefrl[viewer]'."
+        )
+
+
 def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig:
     """Refuses a page that cannot be served, before anything starts.
 
@@ -74,12 +93,7 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
         ConfigError: If it cannot be served like this.
         MissingExtraError: If the extra ``viewer`` is not installed.
     """
-    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if absent:
-        raise MissingExtraError(
-            f"expected the labelling page's libraries to be installed, but {', '.join(absent)} is "
-            "not; pip install 'prefrl[viewer]'."
-        )
+    check_libraries("labelling page", _NEEDED)
     from clip_viewer.instructions import read_instructions
     from prefrl.web.listening import free_port
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ import tyro
 
 from prefrl.commands.align import is_text
 from prefrl.commands.console import console
+from prefrl.commands.page import check_libraries
 from prefrl.control.learned.served import serve_steps
-from prefrl.errors import ConfigError, MissingExtraError
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.role import StopSignal
 from prefrl.runtime.rundir import RunDirectory
@@ -69,12 +68,7 @@ def serve_reward(command: ServeReward) -> None:
         MissingExtraError: If the extra ``viewer`` is not installed.
         RunDirectoryError: If there is no reward.
     """
-    absent = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
-    if absent:
-        raise MissingExtraError(
-            f"expected the server's libraries to be installed, but {', '.join(absent)} is not; "
-            "pip install 'prefrl[viewer]'."
-        )
+    check_libraries("server", ("fastapi", "uvicorn"))
     from prefrl.reward_server.app import create_app
     from prefrl.web.listening import free_port, listen_and_serve
 
@@ -113,21 +107,16 @@ def _scorer(run: RunDirectory, device: str | None) -> Scorer:
 
 def _config(command: ServeReward, port: int, *, token: str = "") -> ServerConfig:
     from prefrl.reward_server.app import ServerConfig
-    from prefrl.web.requests import hosts_at, is_loopback
+    from prefrl.web.requests import check_address, hosts_at
 
-    if not 0 < port < 65536:
-        raise ConfigError(f"port must be between 1 and 65535, got {port}.")
-    if not is_loopback(command.host) and not command.expose:
-        raise ConfigError(
-            f"expected a loopback address to listen on, got {command.host}; other machines can "
-            "reach that one. If they are to, say --expose; safer is an SSH tunnel: "
-            f"ssh -L {port}:127.0.0.1:{port} this-machine"
-        )
-    if command.expose and not command.hosts:
-        raise ConfigError(
-            "expected the names by which other machines call this one, as in --hosts "
-            "trainer-0.example.org; requests under any other name are refused."
-        )
+    check_address(
+        command.host,
+        port,
+        expose=command.expose,
+        names=command.hosts,
+        options="--",
+        example="trainer-0.example.org",
+    )
     return ServerConfig(
         token=token,
         hosts=hosts_at(port, command.hosts),

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefrl.errors import ConfigError
-from prefrl.runtime.scorer import Scores
+from prefrl.runtime.scorer import Scores, shortened
 
 __all__ = [
     "from_openrlhf",
@@ -26,8 +26,6 @@ __all__ = [
     "to_openrlhf",
     "to_slime",
 ]
-
-_SHOWN = 80
 
 
 def parsed(body: bytes) -> Mapping[str, Any]:
@@ -39,9 +37,9 @@ def parsed(body: bytes) -> Mapping[str, Any]:
     try:
         told = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:  # bytes that are no text are a ValueError, too
-        raise ConfigError(f"expected an object of JSON, but {_short(str(error))}.") from error
+        raise ConfigError(f"expected an object of JSON, but {shortened(error)}.") from error
     if not isinstance(told, dict):
-        raise ConfigError(f"expected an object of JSON, got {_short(repr(told))}.")
+        raise ConfigError(f"expected an object of JSON, got {shortened(repr(told))}.")
     return told
 
 
@@ -72,14 +70,14 @@ def from_openrlhf(told: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             'expected {"query": [TEXTS], "prompts": [TEXTS], "labels": [...]}, as OpenRLHF sends '
             f"since 0.6, with as many prompts as queries and at least one, got "
-            f"{_short(json.dumps(told, default=str))}."
+            f"{shortened(json.dumps(told, default=str))}."
         )
     items = []
     for place, (query, prompt) in enumerate(zip(queries or (), prompts or (), strict=True)):
         if not query.startswith(prompt):
             raise ConfigError(
-                f"expected query {place} to begin with its prompt, got {_short(repr(query))} for "
-                f"{_short(repr(prompt))}; OpenRLHF cuts prompts that are longer than its "
+                f"expected query {place} to begin with its prompt, got {shortened(repr(query))} "
+                f"for {shortened(repr(prompt))}; OpenRLHF cuts prompts that are longer than its "
                 "data.max_len less its rollout.max_new_tokens."
             )
         response = query[len(prompt) :]
@@ -106,7 +104,7 @@ def from_slime(told: Mapping[str, Any]) -> dict[str, Any]:
     if not {"prompt", "response"} <= set(told) <= {"prompt", "response", "label"}:
         raise ConfigError(
             'expected {"prompt": TEXT or MESSAGES, "response": TEXT, "label": ...}, as slime '
-            f"sends, got {_short(json.dumps(told, default=str))}."
+            f"sends, got {shortened(json.dumps(told, default=str))}."
         )
     return {"prompt": told["prompt"], "response": told["response"], "as_written": True}
 
@@ -118,7 +116,3 @@ def to_slime(scores: Scores) -> float:
 
 def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number in JSON")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -16,7 +16,14 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from prefrl.errors import ConfigError
-from prefrl.web.requests import Refusal, header_of, host_of, refuse, whole_body, with_headers
+from prefrl.web.requests import (
+    WITHOUT_BODY,
+    Refusal,
+    check_method,
+    header_of,
+    host_of,
+    pass_on,
+)
 
 __all__ = ["HEALTH", "Guard", "token_in"]
 
@@ -46,29 +53,20 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or refuses it."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            return  # there are no WebSockets here
-        send = with_headers(send, _HEADERS)
-        try:
-            self._check(scope)
-            if scope["method"] == "POST":
-                receive = await whole_body(scope, receive, largest=self._largest)
-        except Refusal as refusal:
-            await refuse(send, refusal)
-            return
-        await self._app(scope, receive, send)
+        await pass_on(
+            self._app,
+            scope,
+            receive,
+            send,
+            check=self._check,
+            headers=_HEADERS,
+            largest=self._largest,
+        )
 
-    def _check(self, scope: Scope) -> None:
+    async def _check(self, scope: Scope) -> None:
         host_of(scope, self._hosts)
-        method = scope["method"]
-        if method not in _METHODS:
-            raise Refusal(
-                405, f"{method} is not used here.", {"allow": ", ".join(sorted(_METHODS))}
-            )
-        if scope["path"] == HEALTH and method != "POST":
+        check_method(scope, _METHODS)
+        if scope["path"] == HEALTH and scope["method"] in WITHOUT_BODY:
             return
         told = _token_of(header_of(scope, b"authorization"))
         if told is None or not hmac.compare_digest(told, self._token):

@@ -103,8 +103,11 @@ class LearnerConfig:
 
     def fitted(self, current: list[Judgement]) -> list[Judgement]:
         """What a fit takes of all current answers, which are in the order of their events."""
-        told = majority(current) if self.majority else current
-        return told[-self.newest :]
+        return self.counted(current)[-self.newest :]
+
+    def counted(self, current: list[Judgement]) -> list[Judgement]:
+        """The answers themselves, or what most people said of each pair."""
+        return majority(current) if self.majority else current
 
     def is_due(self, n_decided: int, n_fitted: int) -> bool:
         """Whether so many answers with a preference call for a fit after one with so many."""

@@ -20,7 +20,7 @@ from torch import nn
 from prefrl.errors import RunDirectoryError
 from prefrl.runtime.weights import Weights, latest_weights, newest_version, put_into
 
-__all__ = ["Asked", "Kind", "Newest", "Scorer", "Scores"]
+__all__ = ["Asked", "Kind", "Newest", "Scorer", "Scores", "shortened"]
 
 _log = logging.getLogger(__name__)
 
@@ -126,6 +126,12 @@ class Newest:
         except (RunDirectoryError, OSError) as error:
             _log.error("VERSION %d IS NOT USED, %d STAYS: %s", number, self._used, error)
         return self._used
+
+
+def shortened(told: object, longest: int = 120) -> str:
+    """What an error shows of a request, which may be long."""
+    text = str(told)
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def _check_fits(module: nn.Module, weights: Weights) -> None:

@@ -34,7 +34,8 @@ from prefrl.text.gold import Gold
 from prefrl.text.methods.examples import Example, examples_of
 from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.methods.tuning import averaged
-from prefrl.text.nets.models import LanguageModel, trunk_of
+from prefrl.text.nets.layers import trunk_of
+from prefrl.text.nets.models import LanguageModel
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.policy_work import PolicyWork
 from prefrl.text.responses import Maker, Prompt, Response, Responses

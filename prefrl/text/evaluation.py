@@ -251,13 +251,12 @@ def _as_read_by(
         longest: Ids that whoever wrote it was allowed: with so many it was cut off.
     """
     same = response.prompt_tokens == prompt.tokens
-    if same and language.decode(response.tokens) == response.text:
+    if same and language.reads(response.tokens, response.text):
         return response
-    told = language.response(prompt, response.text)
-    tokens = told.tokens
-    if len(response.tokens) >= longest and tokens[-1] in language.end_tokens:
-        tokens = tokens[:-1] or tokens  # what was cut off has no end
-    return replace(told, tokens=tokens[: language.context - len(prompt.tokens)])
+    told = language.response(prompt, response.text, closes=len(response.tokens) < longest)
+    if not told.tokens:  # without a text, an end is all that there is to read
+        told = language.response(prompt, response.text)
+    return replace(told, tokens=told.tokens[: language.context - len(prompt.tokens)])
 
 
 def _results(

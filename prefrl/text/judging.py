@@ -16,7 +16,8 @@ from prefrl.runtime.judge.cache import Cache, Said, digest
 from prefrl.runtime.judge.config import JudgeConfig, Task, task_for
 from prefrl.runtime.judge.server import Server
 from prefrl.runtime.judge.serving import try_judge
-from prefrl.text.nets.models import LanguageModel, absolute_model, load_model, trunk_of
+from prefrl.text.nets.layers import trunk_of
+from prefrl.text.nets.models import LanguageModel, absolute_model, load_model
 from prefrl.text.responses import Response
 
 __all__ = ["LocalJudge", "check_judge", "chooser_for", "parts_of", "responses_task"]

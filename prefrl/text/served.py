@@ -9,7 +9,7 @@ import numpy as np
 
 from prefrl.errors import ConfigError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.scorer import Asked, Kind, Newest, Scores
+from prefrl.runtime.scorer import Asked, Kind, Newest, Scores, shortened
 from prefrl.text.data.prompts import prompt_and_response
 from prefrl.text.responses import Response
 from prefrl.text.trl import EnsembleReward, ensemble_reward
@@ -68,7 +68,7 @@ class ServedTexts:
             return Asked([response], (), _cost(response))
         items = told["items"]
         if set(told) != {"items"} or not isinstance(items, list) or not items:
-            raise ConfigError(f"expected {_FORMS}, at least one of them, got {_shown(told)}.")
+            raise ConfigError(f"expected {_FORMS}, at least one of them, got {shortened(told)}.")
         responses = [self._response(one, f"item {n}") for n, one in enumerate(items)]
         return Asked(responses, (len(responses),), sum(map(_cost, responses)))
 
@@ -77,11 +77,11 @@ class ServedTexts:
         names = set(told) - {"as_written"} if is_object else set()
         as_written = told.get("as_written", False) if is_object else False
         if names not in ({"prompt", "response"}, {"messages"}) or not isinstance(as_written, bool):
-            raise ConfigError(f"expected {where} as {_FORMS}, got {_shown(told)}.")
+            raise ConfigError(f"expected {where} as {_FORMS}, got {shortened(told)}.")
         said = told["messages"] if names == {"messages"} else told["response"]
         found = prompt_and_response(told.get("prompt", ()), said) if _is_said(said) else None
         if found is None:
-            raise ConfigError(f"expected {where} as {_FORMS}, got {_shown(told)}.")
+            raise ConfigError(f"expected {where} as {_FORMS}, got {shortened(told)}.")
         asked: Any = found[0]
         if not isinstance(asked, str):
             asked = [{"role": role, "content": content} for role, content in asked]
@@ -119,8 +119,3 @@ def _cost(response: Response) -> int:
 def _is_said(said: Any) -> bool:
     """Whether it may be a response: of others nothing is asked."""
     return isinstance(said, str | list)
-
-
-def _shown(told: Any) -> str:
-    text = str(told)
-    return text if len(text) <= 120 else f"{text[:120]}…"

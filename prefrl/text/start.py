@@ -28,7 +28,8 @@ from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.nets.adapters import target_modules
 from prefrl.text.nets.classifiers import load_classifiers
 from prefrl.text.nets.generate import check_lengths
-from prefrl.text.nets.models import LanguageModel, check_layers, load_model
+from prefrl.text.nets.layers import check_layers
+from prefrl.text.nets.models import LanguageModel, load_model
 from prefrl.text.nets.reward_model import TextReward, TextRewardConfig
 from prefrl.text.nets.scoring import scored_part
 from prefrl.text.responses import Prompt, Response, Responses

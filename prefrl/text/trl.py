@@ -176,7 +176,7 @@ class EnsembleReward:
         language = self._language
         prompt, text = self._prompt(told, as_written=as_written), _said(completion)
         tokens = None if ids is None else tuple(int(i) for i in ids)
-        if tokens is None or not _reads(language, tokens, text):
+        if tokens is None or not language.reads(tokens, text):
             found = language.response(prompt, text, closes=not as_written)
             tokens, text = found.tokens, found.text if as_written else text
         n_tokens = len(prompt.tokens) + len(tokens)
@@ -216,12 +216,6 @@ def _said(completion: Text) -> str:
             f"{str(completion)[:80]!r}."
         )
     return messages[0][1]
-
-
-def _reads(language: LanguageModel, tokens: Sequence[int], text: str) -> bool:
-    """Whether tokens are of the language's own tokenizer: whether it reads the text from them."""
-    known = all(0 <= token < language.n_vocabulary for token in tokens)
-    return known and language.decode(tokens) == text
 
 
 def _a_pair_to_each_prompt(responses: Sequence[Response]) -> list[tuple[int, int]]:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from prefrl.errors import ConfigError
 
 __all__ = [
+    "WITHOUT_BODY",
     "Refusal",
+    "check_address",
+    "check_method",
     "header_of",
     "host_of",
     "hosts_at",
     "is_loopback",
-    "refuse",
-    "whole_body",
-    "with_headers",
+    "pass_on",
 ]
+
+WITHOUT_BODY = frozenset({"GET", "HEAD"})
+"""Methods that change nothing."""
 
 _SECONDS_FOR_BODY = 10.0
 
@@ -70,6 +76,93 @@ def hosts_at(port: int, names: Collection[str]) -> frozenset[str]:
     return frozenset(own | told | {f"{name}:{port}" for name in told})
 
 
+def check_address(
+    host: str, port: int, *, expose: bool, names: Collection[str], options: str, example: str
+) -> None:
+    """Refuses an address that others can reach without having been told so, or not by a name.
+
+    Args:
+        host: That is to be listened on.
+        port: The same.
+        expose: Whether others may reach it.
+        names: By which they call this machine.
+        options: What the names of the options begin with, as in ``--page.``.
+        example: A name, for the error.
+
+    Raises:
+        ConfigError: If it is none to listen on.
+    """
+    if not 0 < port < 65536:
+        raise ConfigError(f"port must be between 1 and 65535, got {port}.")
+    if not is_loopback(host) and not expose:
+        raise ConfigError(
+            f"expected a loopback address to listen on, got {host}; other machines can reach that "
+            f"one. If they are to, say {options}expose; safer is an SSH tunnel: "
+            f"ssh -L {port}:127.0.0.1:{port} this-machine"
+        )
+    if expose and not names:
+        raise ConfigError(
+            f"expected the names by which other machines call this one, as in {options}hosts "
+            f"{example}; requests under any other name are refused."
+        )
+
+
+async def pass_on(
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    check: Callable[[Scope], Awaitable[None]],
+    headers: Mapping[str, str],
+    largest: int,
+    say: Callable[[Refusal, str | None], str] = lambda refusal, language: str(refusal),
+) -> None:
+    """Passes a request on, checked and with its whole body, or refuses it in a sentence.
+
+    Args:
+        app: What is guarded.
+        scope: Of the request, as ASGI has it; so are receive and send.
+        receive: Gives its parts.
+        send: Takes the answer.
+        check: Raises ``Refusal`` for what must go no further.
+        headers: That every answer has.
+        largest: Bytes of a body at most.
+        say: Gives the sentence of a refusal, in the language that Accept-Language asks for.
+    """
+    if scope["type"] == "lifespan":
+        await app(scope, receive, send)
+        return
+    if scope["type"] != "http":
+        return  # there are no WebSockets here
+    send = _with_headers(send, headers)
+    try:
+        await check(scope)
+        if scope["method"] not in WITHOUT_BODY:
+            receive = await _whole_body(scope, receive, largest=largest)
+    except Refusal as refusal:
+        await _refuse(send, refusal, say(refusal, header_of(scope, b"accept-language")))
+        return
+    await app(scope, receive, send)
+
+
+def check_method(scope: Scope, methods: Collection[str]) -> None:
+    """Refuses all other methods.
+
+    Raises:
+        Refusal: If it is another one.
+    """
+    method = scope["method"]
+    if method not in methods:
+        raise Refusal(
+            405,
+            f"{method} is not used here.",
+            {"allow": ", ".join(sorted(methods))},
+            key="refused.method",
+            method=method,
+        )
+
+
 def host_of(scope: Scope, hosts: Collection[str]) -> str:
     """The host that a request names.
 
@@ -101,7 +194,7 @@ def header_of(scope: Scope, name: bytes) -> str | None:
     return told[0].decode("latin-1") if len(told) == 1 else "several"
 
 
-async def whole_body(scope: Scope, receive: Receive, *, largest: int) -> Receive:
+async def _whole_body(scope: Scope, receive: Receive, *, largest: int) -> Receive:
     """Reads the body, within limits of size and time, before any route begins.
 
     Args:
@@ -144,7 +237,7 @@ async def whole_body(scope: Scope, receive: Receive, *, largest: int) -> Receive
     return again
 
 
-def with_headers(send: Send, headers: dict[str, str]) -> Send:
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
     """Adds headers to whatever is answered."""
     added = [(name.encode(), value.encode()) for name, value in headers.items()]
 
@@ -156,15 +249,9 @@ def with_headers(send: Send, headers: dict[str, str]) -> Send:
     return sending
 
 
-async def refuse(send: Send, refusal: Refusal, said: str | None = None) -> None:
-    """Answers with one sentence of JSON.
-
-    Args:
-        send: Where to.
-        refusal: Why.
-        said: The sentence in another language; None sends it in English.
-    """
-    body = json.dumps({"error": said or str(refusal)}).encode()
+async def _refuse(send: Send, refusal: Refusal, said: str) -> None:
+    """Answers with one sentence of JSON."""
+    body = json.dumps({"error": said}).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body))}
     told = [(k.encode(), v.encode()) for k, v in (headers | refusal.headers).items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": told})

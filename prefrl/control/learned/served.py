@@ -15,7 +15,7 @@ from prefrl.control.environments.rollout import Rollout
 from prefrl.control.learned.reward import Reward, judged, load_reward, steps_of
 from prefrl.errors import ConfigError
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.scorer import Asked, Kind, Newest, Scores
+from prefrl.runtime.scorer import Asked, Kind, Newest, Scores, shortened
 
 __all__ = ["ServedReward", "serve_steps"]
 
@@ -23,7 +23,6 @@ _NEEDED, _ALSO = ("observations", "actions"), ("next_observations", "ended")
 _TYPES = ("float32", "float64", "uint8", "int32", "int64", "bool")
 _PACKED = {"base64", "dtype", "shape"}
 _ENDED = spaces.MultiBinary(1)
-_LONGEST_REASON = 400
 
 
 def serve_steps(run: RunDirectory, *, device: str) -> ServedReward:
@@ -88,7 +87,7 @@ class ServedReward:
         try:
             rollout, lead = steps_of(reward, *arrays.values())
         except ConfigError as error:  # some repeat all that was given
-            raise ConfigError(_cut(str(error))) from error
+            raise ConfigError(shortened(error, 400)) from error
         n_steps = rollout.dones.size
         if not n_steps:
             raise ConfigError(f"expected at least one step, got a batch of the shape {lead}.")
@@ -143,7 +142,7 @@ def _values(told: Any, space: spaces.Space[Any], name: str) -> Any:
     if absent:
         raise ConfigError(
             f"expected {name} with {sorted(space.spaces)}, got {_names(told)}: they differ in "
-            f"{_cut(', '.join(absent))}."
+            f"{shortened(', '.join(absent))}."
         )
     return {key: _array(told[key], part, f"{name}.{key}") for key, part in space.spaces.items()}
 
@@ -198,7 +197,7 @@ def _unpacked(told: Mapping[str, Any], name: str) -> NDArray[Any]:
         return np.frombuffer(content, np.dtype(told["dtype"]).newbyteorder("<")).reshape(shape)
     except (binascii.Error, TypeError, ValueError) as error:
         raise ConfigError(
-            f"expected base64 of {name} that holds {told['dtype']} of the shape {_cut(str(shape))},"
+            f"expected base64 of {name} that holds {told['dtype']} of the shape {shortened(shape)},"
             f" but {error}."
         ) from error
 
@@ -212,8 +211,4 @@ def _kind(told: Any) -> str:
 
 
 def _names(told: Mapping[str, Any]) -> str:
-    return _cut(", ".join(sorted(map(str, told)))) or "nothing"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
+    return shortened(", ".join(sorted(map(str, told)))) or "nothing"

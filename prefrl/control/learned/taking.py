@@ -33,7 +33,6 @@ from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.strengths import judgement_of
-from prefrl.runtime.votes import majority
 from prefrl.runtime.weights import Weights, latest_weights, newest_version, publish_weights
 
 __all__ = ["Taken", "pairs_of_run", "take_along", "taken_reward", "with_taken"]
@@ -303,7 +302,7 @@ def pairs_of_run(run: RunDirectory, reader: Reader) -> PairData:
         )
         for query, given in source.answers
     ]
-    return PairData(source.segments, majority(current) if config.majority else current)
+    return PairData(source.segments, config.counted(current))
 
 
 def _learner_of(run: RunDirectory) -> LearnerConfig:

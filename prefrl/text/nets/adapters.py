@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from prefrl.errors import ConfigError, MissingExtraError
-from prefrl.text.nets.models import TINY, blocks_of
+from prefrl.text.nets.layers import blocks_of
+from prefrl.text.nets.models import TINY
 
 __all__ = [
     "AdapterConfig",

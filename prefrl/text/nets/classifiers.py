@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from prefrl.errors import ConfigError
 from prefrl.text.nets.adapters import plain
-from prefrl.text.nets.models import LanguageModel, transformers_library, trunk_of
+from prefrl.text.nets.layers import trunk_of
+from prefrl.text.nets.models import LanguageModel, transformers_library
 
 __all__ = ["GivenReward", "load_classifiers", "save_classifiers"]
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prefrl.text.nets.layers import blocks_of, trunk_of
 from prefrl.text.nets.logprobs import Batch
-from prefrl.text.nets.models import blocks_of, trunk_of
 
 __all__ = ["from_states", "n_frozen_blocks", "with_states"]
 

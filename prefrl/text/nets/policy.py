@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from prefrl.runtime.devices import computes_in_bfloat16
 from prefrl.text.nets.adapters import AdapterConfig, adapters_off, add_adapters
 from prefrl.text.nets.generate import SamplingConfig, sample_responses
+from prefrl.text.nets.layers import freeze_below, no_dropout
 from prefrl.text.nets.logprobs import Batch, drawn_from, gathered, token_logprobs
 from prefrl.text.nets.lower import from_states, n_frozen_blocks, with_states
-from prefrl.text.nets.models import LanguageModel, freeze_below, no_dropout
+from prefrl.text.nets.models import LanguageModel
 from prefrl.text.nets.values import ValueModel
 from prefrl.text.responses import Prompt, Response
 

@@ -21,8 +21,9 @@ from prefrl.core.normalize import MemberNormalizer
 from prefrl.errors import ConfigError
 from prefrl.text.nets.adapters import AdapterConfig, adapter_parts, add_adapters, reset_adapters
 from prefrl.text.nets.classifiers import GivenReward
+from prefrl.text.nets.layers import blocks_of, freeze_below, no_dropout, trunk_of
 from prefrl.text.nets.logprobs import Batch, collate
-from prefrl.text.nets.models import LanguageModel, blocks_of, freeze_below, no_dropout, trunk_of
+from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Response
 
 __all__ = ["TextReward", "TextRewardConfig"]

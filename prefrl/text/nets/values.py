@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from prefrl.text.nets.layers import freeze_below, no_dropout
 from prefrl.text.nets.logprobs import Batch
-from prefrl.text.nets.models import freeze_below, no_dropout
 from prefrl.text.nets.reward_model import TextReward
 
 __all__ = ["ValueModel"]
