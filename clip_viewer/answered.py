@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import Query, Request
@@ -42,13 +43,20 @@ async def answers_of(
         about = {event.query_id for event, _ in shown}
         gold = [mark for mark in store.marks.gold_marks(about) if mark.annotator_id == name]
         flagged = {m.query_id for m in store.marks.flags(about) if m.annotator_id == name}
-        answers = [_answered(event, task, gold, flagged) for event, task in shown]
+        notes = {key: mark.why for key, mark in store.marks.notes().items()}
+        answers = [_answered(event, task, gold, flagged, notes) for event, task in shown]
         return AnswersOut(answers=answers, more=more)
 
     return await run_in_threadpool(look)
 
 
-def _answered(event: LabelEvent, task: TaskOut, gold: list[Mark], flagged: set[str]) -> AnsweredOut:
+def _answered(
+    event: LabelEvent,
+    task: TaskOut,
+    gold: list[Mark],
+    flagged: set[str],
+    notes: Mapping[str, str],
+) -> AnsweredOut:
     """An answer as its person saw it."""
     assert event.answer is not None  # it stands
     # A mark that is older was made with an answer before.
@@ -61,6 +69,7 @@ def _answered(event: LabelEvent, task: TaskOut, gold: list[Mark], flagged: set[s
         answered_at=event.answered_at,
         gold=is_gold,
         flagged=event.query_id in flagged,
+        note=notes.get(key_of_answer(event.submission_key), ""),
     )
 
 

@@ -18,7 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clip_viewer.config import ViewerConfig
-from clip_viewer.guard import Guard, Refusal
+from clip_viewer.first_round import FirstRound
+from clip_viewer.guard import Guard
 from clip_viewer.instructions import read_instructions
 from clip_viewer.labelling import Desk, labelling_routes
 from clip_viewer.media import media_routes
@@ -27,16 +28,18 @@ from clip_viewer.news import RunNews
 from clip_viewer.people import People
 from clip_viewer.study import study_routes
 from clip_viewer.tally import Presence, Tally
+from clip_viewer.words import in_words
 from clip_viewer.writer import Writer
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, StoreError, StoreUnavailableError
+from prefrl.web.requests import Refusal
 
 __all__ = ["Entry", "add_pages", "cookie_at", "create_app", "explain_refusals"]
 
 _STATIC = Path(__file__).with_name("static")
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem}
-    for status in (400, 401, 403, 404, 405, 408, 413, 415, 416, 422, 429, 503)
+    for status in (400, 401, 403, 404, 405, 408, 409, 413, 415, 416, 422, 429, 503)
 }
 
 
@@ -127,6 +130,7 @@ def _desk_with(
         tally=Tally(store),
         presence=presence,
         news=RunNews(config.metrics, config.status, finished=config.finished, trains=config.trains),
+        first_round=FirstRound(config),
         cookie=entry.cookie,
         rng=random.SystemRandom(),
         version=metadata.version("prefrl"),
@@ -181,7 +185,8 @@ def explain_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> JSONResponse:
-        return say(error.status, str(error), error.headers)
+        why = in_words(error, request.headers.get("accept-language"))
+        return say(error.status, why, error.headers)
 
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> JSONResponse:

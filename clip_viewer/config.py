@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefrl.errors import ConfigError
+from prefrl.web.requests import check_address, hosts_at, is_loopback
 
 __all__ = ["ViewerConfig"]
 
@@ -63,6 +63,10 @@ class ViewerConfig:
     """Whether to ask how much better one side is."""
     people_per_pair: int = 2
     """How many people answer a pair that is shown for the agreement."""
+    qualify: int = 0
+    """How many gold pairs somebody new answers before their answers count."""
+    qualify_share: float = 0.8
+    """What share of those must be right."""
     lease_seconds: float = 120.0
     """For how long a pair is kept for one person."""
 
@@ -72,37 +76,30 @@ class ViewerConfig:
                 raise ConfigError(f"expected {name} to be in [0, 0.5], got {getattr(self, name)}.")
         if self.answers_per_pair < 1:
             raise ConfigError(f"answers_per_pair must be at least 1, got {self.answers_per_pair}.")
+        if self.qualify < 0:
+            raise ConfigError(f"qualify must be at least 0, got {self.qualify}.")
+        if not 0 < self.qualify_share <= 1:
+            raise ConfigError(f"expected qualify_share to be in (0, 1], got {self.qualify_share}.")
         if self.people_per_pair < 2:
             raise ConfigError(f"people_per_pair must be at least 2, got {self.people_per_pair}.")
-        if not 0 < self.port < 65536:
-            raise ConfigError(f"port must be between 1 and 65535, got {self.port}.")
-        if not self.is_local and not self.expose:
-            raise ConfigError(
-                f"expected a loopback address to listen on, got {self.host}; other machines can "
-                "reach that one. If they are to, say --page.expose; safer is an SSH tunnel: "
-                f"ssh -L {self.port}:127.0.0.1:{self.port} this-machine"
-            )
-        if self.expose and not self.allowed_hosts:
-            raise ConfigError(
-                "expected the names by which other machines call this one, as in --page.hosts "
-                "labels.example.org; requests under any other name are refused."
-            )
+        check_address(
+            self.host,
+            self.port,
+            expose=self.expose,
+            names=self.allowed_hosts,
+            options="--page.",
+            example="labels.example.org",
+        )
 
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @property
     def hosts(self) -> frozenset[str]:
         """All that may stand in a request's Host: names with ports, in small letters."""
-        own = {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-        told = {name.lower().rstrip(".") for name in self.allowed_hosts}
-        # Behind a proxy the port is the proxy's, which a browser leaves out if it is the usual one.
-        return frozenset(own | told | {f"{name}:{self.port}" for name in told})
+        return hosts_at(self.port, self.allowed_hosts)
 
     @property
     def address(self) -> str:

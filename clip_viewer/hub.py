@@ -23,7 +23,8 @@ from starlette.types import Receive, Scope, Send
 from clip_viewer.app import Entry, add_pages, cookie_at, create_app, explain_refusals
 from clip_viewer.config import ViewerConfig
 from clip_viewer.guard import Guard, person_of, session_of
-from clip_viewer.messages import SignedInOut, SignIn, StudiesOut, StudyOut
+from clip_viewer.hub_messages import SignedInOut, StudiesOut, StudyOut
+from clip_viewer.messages import SignIn
 from clip_viewer.news import RunNews
 from clip_viewer.people import People, Person, write_token
 from clip_viewer.session import sign_in, sign_out

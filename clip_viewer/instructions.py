@@ -9,11 +9,12 @@ import nh3
 from markdown_it import MarkdownIt
 
 from clip_viewer.messages import InstructionsOut
+from clip_viewer.words import LANGUAGES
 from prefrl.errors import ConfigError
 
 __all__ = ["read_instructions", "to_html"]
 
-_DEFAULT = Path(__file__).with_name("instructions.md")
+_DEFAULT = {tag: Path(__file__).with_name(f"instructions.{tag}.md") for tag in LANGUAGES}
 _LARGEST = 200_000
 _TAGS = set(
     "a blockquote br code em h1 h2 h3 h4 hr li ol p pre s strong table tbody td th thead tr "
@@ -21,17 +22,18 @@ _TAGS = set(
 )
 
 
-def read_instructions(path: Path | None) -> InstructionsOut:
+def read_instructions(path: Path | None, language: str = "en") -> InstructionsOut:
     """Reads the instructions as they are now, with a version that follows from their content.
 
     Args:
         path: Of a Markdown file; None for the general text.
+        language: Of the general text.
 
     Raises:
         ConfigError: If the file cannot be read, or is no text.
     """
     try:
-        content = (path or _DEFAULT).read_bytes()
+        content = (path or _DEFAULT[language]).read_bytes()
         text = content.decode()
     except (OSError, ValueError) as error:
         raise ConfigError(

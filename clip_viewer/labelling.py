@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from clip_viewer.answered import answers_of
 from clip_viewer.config import ViewerConfig
+from clip_viewer.first_round import FirstRound
 from clip_viewer.guard import person_of, session_of
 from clip_viewer.instructions import read_instructions
 from clip_viewer.messages import (
@@ -21,11 +22,13 @@ from clip_viewer.messages import (
     GoldIn,
     InstructionsOut,
     MeOut,
+    MyRoundOut,
     ProgressOut,
     RankingIn,
     ReleaseIn,
     ResultOut,
     SignIn,
+    TaskOut,
     TasksIn,
     TasksOut,
     UndoIn,
@@ -35,6 +38,7 @@ from clip_viewer.people import People, Person, write_token
 from clip_viewer.session import sign_in, sign_out
 from clip_viewer.tally import Presence, Tally
 from clip_viewer.tasks import MIRRORED, hand_out, ranked
+from clip_viewer.words import language_of
 from clip_viewer.writer import Writer
 from prefrl.core.comparisons import Answer
 from prefrl.core.store import LabelStore
@@ -59,6 +63,7 @@ class Desk:
     tally: Tally
     presence: Presence
     news: RunNews
+    first_round: FirstRound
     cookie: str
     rng: random.Random
     version: str
@@ -71,8 +76,10 @@ class Desk:
         asked = None if queue.answered or queue.ready else queue.waiting
         agent = self.news.agent(for_owner=for_owner, asked=asked)
         self.presence.note_told(person.name, is_over=agent.phase == "finished")
+        told = self.first_round.told(self.store, person)
         return ProgressOut(
             mine=self.tally.mine(person.name),
+            first_round=None if told is None else MyRoundOut(**told.model_dump(exclude={"right"})),
             queue=queue,
             agent=agent,
             people=self.presence.n_present(),
@@ -80,7 +87,12 @@ class Desk:
             budget=self.config.budget,
         )
 
-    def me(self, person: Person, session: str) -> MeOut:
+    def instructions(self, request: Request) -> InstructionsOut:
+        """The study's own, or the general ones in the language of whoever asks."""
+        language = language_of(request.headers.get("accept-language"))
+        return read_instructions(self.config.instructions, language)
+
+    def me(self, person: Person, session: str, request: Request) -> MeOut:
         """Who is signed in."""
         return MeOut(
             study=self.study,
@@ -91,7 +103,7 @@ class Desk:
             title=self.config.title,
             goal=self.config.goal,
             strength=self.config.strength,
-            rubric_ver=read_instructions(self.config.instructions).rubric_ver,
+            rubric_ver=self.instructions(request).rubric_ver,
             server_ver=self.version,
         )
 
@@ -116,7 +128,7 @@ def labelling_routes(desk: Desk) -> APIRouter:
 
 async def _sign_in(desk: Desk, told: SignIn, request: Request, response: Response) -> MeOut:
     session, person = await sign_in(desk.people, desk.cookie, told.token, request, response)
-    return desk.me(person, session)
+    return desk.me(person, session, request)
 
 
 async def _sign_out(desk: Desk, request: Request, response: Response) -> None:
@@ -125,11 +137,11 @@ async def _sign_out(desk: Desk, request: Request, response: Response) -> None:
 
 
 async def _me(desk: Desk, request: Request) -> MeOut:
-    return desk.me(person_of(request.scope), session_of(request.scope))
+    return desk.me(person_of(request.scope), session_of(request.scope), request)
 
 
 async def _instructions(desk: Desk, request: Request) -> InstructionsOut:
-    return read_instructions(desk.config.instructions)
+    return desk.instructions(request)
 
 
 async def _progress(desk: Desk, request: Request) -> ProgressOut:
@@ -138,17 +150,18 @@ async def _progress(desk: Desk, request: Request) -> ProgressOut:
 
 async def _tasks(desk: Desk, told: TasksIn, request: Request) -> TasksOut:
     person = person_of(request.scope)
-    desk.presence.note(person.name, pixels=told.pixels)
-    tasks = await desk.writer.call(
-        functools.partial(
-            hand_out,
-            annotator_id=person.name,
-            n=told.n,
-            have=told.have,
-            config=desk.config,
-            rng=desk.rng,
-        )
-    )
+
+    def give(store: LabelStore) -> tuple[list[TaskOut], bool]:
+        if not (is_held := desk.first_round.holds(store, person)):
+            have, config = told.have, desk.config
+            tasks = hand_out(store, person.name, n=told.n, have=have, config=config, rng=desk.rng)
+        else:
+            n, have = told.n, told.have
+            tasks = desk.first_round.tasks(store, person, n=n, have=have, rng=desk.rng)
+        return tasks, is_held
+
+    tasks, is_held = await desk.writer.call(give)
+    desk.presence.note(person.name, pixels=told.pixels, counts=not is_held)
     return TasksOut(tasks=tasks, progress=await run_in_threadpool(desk.progress, person))
 
 
@@ -164,7 +177,7 @@ async def _release(desk: Desk, told: ReleaseIn, request: Request) -> None:
 
 async def _events(desk: Desk, told: EventsIn, request: Request) -> EventsOut:
     person = person_of(request.scope)
-    desk.presence.note(person.name)
+    desk.presence.note(person.name, counts=None)
     results = []
     for event in told.events:  # in order: an undo comes after what it undoes
         try:
@@ -183,7 +196,9 @@ async def _events(desk: Desk, told: EventsIn, request: Request) -> EventsOut:
 async def _store(desk: Desk, person: Person, event: _Event) -> None:
     """Stores one event; when this returns, it is on disk."""
     name, key = person.name, event.submission_key
-    if isinstance(event, AnswerIn):
+    if await _is_of_first_round(desk, person, event):
+        pass
+    elif isinstance(event, AnswerIn):
         if (strength := event.strength) is not None and event.answer in ("left", "right"):
             await desk.writer.call(
                 lambda store: store.marks.add_strength(
@@ -212,6 +227,12 @@ async def _store(desk: Desk, person: Person, event: _Event) -> None:
                 _first_query(store, event.task), name, kind, value, submission_key=key, why=why
             )
         )
+    if isinstance(event, AnswerIn | RankingIn) and (note := event.note.strip()):
+        await desk.writer.call(
+            lambda store: store.marks.add_note(
+                _first_query(store, event.task), name, note, answer_key=key
+            )
+        )
     if isinstance(event, AnswerIn | RankingIn) and event.fast:
         await desk.writer.call(
             lambda store: store.marks.add_fast(
@@ -220,9 +241,28 @@ async def _store(desk: Desk, person: Person, event: _Event) -> None:
         )
 
 
-def _answer(annotator_id: str, event: AnswerIn) -> Submission:
+async def _is_of_first_round(desk: Desk, person: Person, event: _Event) -> bool:
+    """Keeps what is said before somebody's answers count; whether it was that."""
+    if isinstance(event, AnswerIn):
+        _check_order(event)
+    if not desk.first_round.is_asked_for:
+        return False
+    if isinstance(event, AnswerIn | RankingIn):
+        return await desk.writer.call(lambda s: desk.first_round.keep(s, person, event))
+    if isinstance(event, UndoIn):
+        undoes, key = event.undoes, event.submission_key
+        return await desk.writer.call(
+            lambda s: s.trials.undo(undoes, person.name, submission_key=key)
+        )
+    return False
+
+
+def _check_order(event: AnswerIn) -> None:
     if event.order not in ("left-right", MIRRORED):
         raise StoreError(f"expected the order of a pair, got {event.order!r}; reload the page.")
+
+
+def _answer(annotator_id: str, event: AnswerIn) -> Submission:
     seen = Answer(event.answer)
     answer = seen.mirrored if event.order == MIRRORED else seen
     return _submission(annotator_id, event, answer, event.order)

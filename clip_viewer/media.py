@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from clip_viewer.guard import Refusal
+from clip_viewer.words import refused
 from clip_viewer.writer import Writer
 from prefrl.core.store import LabelStore
 from prefrl.core.store.media import SUFFIXES
@@ -35,17 +35,17 @@ def media_routes(store: LabelStore, writer: Writer, folder: Path) -> APIRouter:
     async def medium(media_id: str, request: Request) -> FileResponse:
         """A film or a text."""
         if "," in request.headers.get("range", ""):
-            raise Refusal(416, "One range at a time.")
+            raise refused(416, "refused.range")
         media_type = None
         if _NAME.fullmatch(media_id):
             media_type = await run_in_threadpool(store.media.type_of, media_id)
         if media_type not in SUFFIXES:
-            raise Refusal(404, "There is no such film or text.")
+            raise refused(404, "refused.medium")
         path = root / f"{media_id}{SUFFIXES[media_type]}"
         if path.is_symlink() or path.resolve().parent != root or not path.is_file():
             if not path.is_symlink() and not path.exists():
                 await writer.call(lambda store: store.media.forget(media_id))
-            raise Refusal(404, "This film or text is not on disk.")
+            raise refused(404, "refused.medium-lost")
         return FileResponse(path, media_type=media_type, headers=_FOR_GOOD)
 
     return router

@@ -24,6 +24,7 @@ __all__ = [
     "ItemOut",
     "MeOut",
     "MineOut",
+    "MyRoundOut",
     "PeopleOut",
     "PersonOut",
     "Phase",
@@ -33,12 +34,10 @@ __all__ = [
     "RankingIn",
     "ReleaseIn",
     "ResultOut",
+    "RoundOut",
     "SignIn",
-    "SignedInOut",
     "StandingOut",
     "StandingsOut",
-    "StudiesOut",
-    "StudyOut",
     "TaskOut",
     "TasksIn",
     "TasksOut",
@@ -53,6 +52,7 @@ _Moment = Annotated[float, Field(ge=0, le=1e14)]
 _Duration = Annotated[float, Field(ge=0, le=1e9)]
 _Rubric = Annotated[str, Field(max_length=64)]
 _Why = Annotated[str, Field(max_length=200)]
+_Note = Annotated[str, Field(max_length=500)]
 _Rank = Annotated[int, Field(ge=1, le=20)]
 
 
@@ -87,6 +87,7 @@ class _Shown(_In):
     client_ms: _Duration | None = None
     rubric_ver: _Rubric | None = None
     fast: bool = False
+    note: _Note = ""
 
 
 class AnswerIn(_Shown):
@@ -234,10 +235,28 @@ class AgentNews(BaseModel):
     first: FirstOut | None = None
 
 
+class RoundOut(BaseModel):
+    """The first round of somebody new: it waits for gold pairs, is asked, or is over."""
+
+    state: Literal["waits", "asked", "passed", "failed", "admitted"]
+    answered: int
+    right: int
+    wanted: int
+
+
+class MyRoundOut(BaseModel):
+    """One's own first round; how many were right is not told."""
+
+    state: Literal["waits", "asked", "passed", "failed", "admitted"]
+    answered: int
+    wanted: int
+
+
 class ProgressOut(BaseModel):
     """How it is going."""
 
     mine: MineOut
+    first_round: MyRoundOut | None
     queue: QueueOut
     agent: AgentNews
     people: int
@@ -255,6 +274,7 @@ class AnsweredOut(BaseModel):
     answered_at: float
     gold: bool
     flagged: bool
+    note: str
 
 
 class AnswersOut(BaseModel):
@@ -265,49 +285,18 @@ class AnswersOut(BaseModel):
 
 
 class FlagOut(BaseModel):
-    """Who flagged it, and why."""
+    """Who flagged it, and why; or who noted what."""
 
     annotator: str
     why: str
 
 
 class FlaggedOut(BaseModel):
-    """A pair that somebody flagged, to look at."""
+    """A pair that somebody flagged or said something of, to look at."""
 
     task: TaskOut
     flags: list[FlagOut]
-
-
-class SignedInOut(BaseModel):
-    """Who is signed in, on a server of several studies."""
-
-    annotator: str
-    role: Literal["annotator", "owner"]
-    token: str
-    study: str
-
-
-class StudyOut(BaseModel):
-    """One of several studies, and what of it waits for answers."""
-
-    path: str
-    study: str | None
-    name: str
-    title: str
-    goal: str | None
-    answered: int
-    wanted: int | None
-    waiting: int
-    people: int
-    here: int
-    phase: Phase | None
-    elsewhere: str | None
-
-
-class StudiesOut(BaseModel):
-    """The studies that there are now, those first that wait for answers."""
-
-    studies: list[StudyOut]
+    notes: list[FlagOut]
 
 
 class StandingOut(BaseModel):
@@ -364,6 +353,7 @@ class PersonOut(BaseModel):
     role: Literal["annotator", "owner"]
     active_s_ago: float | None
     revoked: bool
+    first_round: RoundOut | None
 
 
 class PeopleOut(BaseModel):

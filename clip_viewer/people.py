@@ -22,11 +22,14 @@ from typing import Literal
 from prefrl.core.store.labels import AI, DATASET, MACHINES, is_person
 from prefrl.errors import ConfigError
 
-__all__ = ["People", "Person", "Role", "write_token"]
+__all__ = ["LONGEST_NAME", "TAKEN", "People", "Person", "Role", "write_token"]
 
 Role = Literal["annotator", "owner"]
 
-_LONGEST_NAME = 64
+LONGEST_NAME = 64
+"""Characters in the name of somebody who labels."""
+TAKEN = (*sorted(MACHINES), f"{AI}…", DATASET, f"{DATASET}-…")
+"""Names that nobody may have."""
 _LINK_SECONDS = 7 * 86400.0
 _SESSION_SECONDS = 30 * 86400.0
 _TABLES = """
@@ -172,9 +175,9 @@ def _hash(secret: str) -> str:
 
 def _checked(name: str) -> str:
     name = unicodedata.normalize("NFC", name).strip()
-    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or not is_person(name):
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or not is_person(name):
         raise ConfigError(
-            f"expected a name of 1 to {_LONGEST_NAME} printable characters other than "
-            f"{', '.join(sorted(MACHINES))}, {AI}…, {DATASET} and {DATASET}-…, got {name!r:.80}."
+            f"expected a name of 1 to {LONGEST_NAME} printable characters other than "
+            f"{', '.join(TAKEN)}, got {name!r:.80}."
         )
     return name

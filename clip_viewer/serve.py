@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from clip_viewer.app import create_app
 from clip_viewer.config import ViewerConfig
 from clip_viewer.tally import Presence
-from prefrl.errors import ConfigError
+from prefrl.web.listening import listen_and_serve
 
 __all__ = ["serve", "serve_app"]
-
-_log = logging.getLogger(__name__)
-_SECONDS_BETWEEN_TICKS = 0.5
-_SECONDS_TO_FINISH = 5
 
 
 def serve(
@@ -69,56 +60,12 @@ def serve_app(
     Raises:
         ConfigError: If the address cannot be listened on.
     """
-    if not config.is_local:
-        _log.warning(
-            "listening on %s:%d: what people send travels in the clear. Safer is an SSH tunnel "
-            "(ssh -L %d:127.0.0.1:%d this-machine), or a proxy with TLS in front.",
-            *(config.host, config.port, config.port, config.port),
-        )
-    settings = uvicorn.Config(
+    listen_and_serve(
         app,
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        server_header=False,
-        proxy_headers=False,  # whoever forwards must not be able to say who asks
-        timeout_keep_alive=30,
-        limit_concurrency=500,
-        timeout_graceful_shutdown=_SECONDS_TO_FINISH,
-        ws="none",
+        config.host,
+        config.port,
+        sent="what people send travels",
+        option="--page.port",
+        on_tick=on_tick,
+        should_stop=should_stop,
     )
-    server = _Server(settings)
-
-    async def run() -> None:
-        work = asyncio.create_task(server.serve(sockets=[listening]))
-        while not work.done():
-            on_tick()
-            server.should_exit = server.should_exit or should_stop()
-            await asyncio.wait([work], timeout=_SECONDS_BETWEEN_TICKS)
-        await work
-
-    with _listen(config) as listening:
-        asyncio.run(run())
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to whoever called ``serve``."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Captures none."""
-        yield
-
-
-def _listen(config: ViewerConfig) -> socket.socket:
-    try:
-        return socket.create_server(
-            (config.host, config.port),
-            family=socket.AF_INET6 if ":" in config.host else socket.AF_INET,
-            backlog=256,
-        )
-    except OSError as error:
-        raise ConfigError(
-            f"expected to listen on {config.host} port {config.port}, but {error.strerror}; choose "
-            "another port with --page.port."
-        ) from error

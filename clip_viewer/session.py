@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from clip_viewer.guard import Refusal, session_of
+from clip_viewer.guard import session_of
 from clip_viewer.people import People, Person
+from clip_viewer.words import refused
 
 __all__ = ["sign_in", "sign_out"]
 
@@ -33,7 +34,7 @@ async def sign_in(
     """
     entered = await run_in_threadpool(people.enter, token)
     if entered is None:
-        raise Refusal(403, "This link was used already or is too old; ask for a new one.")
+        raise refused(403, "refused.link")
     response.set_cookie(
         cookie,
         entered[0],

@@ -64,6 +64,7 @@ def statistics(
     *,
     gold_by: Mapping[str, str] | None = None,
     fast: Collection[str] = (),
+    notes: Mapping[str, Mark] | None = None,
 ) -> dict[str, Any]:
     """Sums up a study: how much was labelled, by whom, how well, how far people agree.
 
@@ -73,12 +74,13 @@ def statistics(
         flags: The flags that are raised.
         gold_by: Who set each gold pair, by query id: what they answered there is no test of them.
         fast: Submission keys of the answers that were given too fast to have been seen.
+        notes: What people said beside their answers, by the submission keys of these.
 
     Returns:
         What JSON can hold: ``labels``, ``people`` (most labels first, the oracle last),
-        ``agreement``, ``flags`` (newest first), ``labels_over_time`` (at most 200 points of seconds
-        since 1970 and labels so far). A share is ``{"value", "low", "high", "n"}`` with its 95 %
-        Wilson interval; all but n are None where n is 0.
+        ``agreement``, ``flags`` and ``notes`` (newest first), ``labels_over_time`` (at most
+        200 points of seconds since 1970 and labels so far). A share is ``{"value", "low", "high",
+        "n"}`` with its 95 % Wilson interval; all but n are None where n is 0.
     """
     current = resolve(events)
     answers = defaultdict[str, list[LabelEvent]](list)
@@ -108,8 +110,24 @@ def statistics(
             }
             for flag in sorted(flags, key=lambda flag: -flag.made_at)
         ],
+        "notes": _notes(notes or {}, events, answers),
         "labels_over_time": _over_time(event.answered_at for event in current.values()),
     }
+
+
+def _notes(
+    notes: Mapping[str, Mark],
+    events: Iterable[LabelEvent],
+    answers: Mapping[str, Iterable[LabelEvent]],
+) -> list[dict[str, Any]]:
+    """The notes but those with answers that were taken back, which went with them."""
+    standing = {key_of_answer(e.submission_key) for given in answers.values() for e in given}
+    taken_back = {key_of_answer(event.submission_key) for event in events} - standing
+    return [
+        {"query_id": note.query_id, "annotator": note.annotator_id, "why": note.why}
+        for key, note in reversed(list(notes.items()))
+        if key not in taken_back
+    ]
 
 
 def _standing(events: Iterable[LabelEvent]) -> list[LabelEvent]:

@@ -15,7 +15,6 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from clip_viewer.guard import Refusal
 from clip_viewer.labelling import Desk
 from clip_viewer.messages import (
     FlaggedOut,
@@ -26,9 +25,11 @@ from clip_viewer.messages import (
     PersonOut,
     StandingsOut,
 )
+from clip_viewer.people import LONGEST_NAME, TAKEN
 from clip_viewer.standings import Standings
 from clip_viewer.statistics import statistics
 from clip_viewer.tasks import as_shown
+from clip_viewer.words import refused
 from prefrl.core.comparisons import Answer
 from prefrl.core.store.labels import LabelEvent
 from prefrl.core.store.marks import Mark
@@ -59,6 +60,7 @@ def study_routes(desk: Desk) -> APIRouter:
     add("/flagged", functools.partial(_flagged, desk), methods=["GET"])
     add("/people", functools.partial(_people, desk), methods=["GET"])
     add("/people", functools.partial(_invite, desk), methods=["POST"])
+    add("/people/{name}/admit", functools.partial(_admit, desk), methods=["POST"], status_code=204)
     add("/people/{name}", functools.partial(_revoke, desk), methods=["DELETE"], status_code=204)
     return router
 
@@ -70,7 +72,7 @@ class _Counted:
         self._store = desk.store
         self._lock = threading.Lock()
         self._events: list[LabelEvent] = []
-        self._marks: tuple[list[Mark], list[Mark], frozenset[str]] | None = None
+        self._marks: tuple[list[Mark], list[Mark], frozenset[str], dict[str, Mark]] | None = None
         self._at = -_SECONDS_BETWEEN_COUNTS
         self._counted: dict[str, Any] = {}
 
@@ -85,16 +87,17 @@ class _Counted:
         since = self._events[-1].id if self._events else 0
         new = self._store.events(since=since)
         told = self._store.marks
-        marks = told.gold_marks(), told.flags(), told.fast()
+        marks = told.gold_marks(), told.flags(), told.fast(), told.notes()
         if not new and marks == self._marks:
             return
-        events, (gold, flags, fast) = [*self._events, *new], marks
+        events, (gold, flags, fast, notes) = [*self._events, *new], marks
         self._counted = statistics(
             events,
             {mark.query_id: Answer(mark.value) for mark in gold},
             flags,
             gold_by={mark.query_id: mark.annotator_id for mark in gold},
             fast=fast,
+            notes=notes,
         )
         self._events, self._marks = events, marks
 
@@ -125,21 +128,25 @@ async def _standings(standings: Standings, request: Request) -> StandingsOut:
 
 
 async def _flagged(desk: Desk, query: str) -> FlaggedOut:
-    """A pair, to look at what somebody flagged."""
+    """A pair, to look at what somebody flagged, or said something of."""
 
     def look() -> FlaggedOut | None:
         task = as_shown(desk.store, query, None)
         flags = [flag for flag in desk.store.marks.flags() if flag.query_id == query]
         told = [FlagOut(annotator=flag.annotator_id, why=flag.why) for flag in flags]
-        return None if task is None else FlaggedOut(task=task, flags=told)
+        noted = [note for note in desk.store.marks.notes().values() if note.query_id == query]
+        notes = [FlagOut(annotator=note.annotator_id, why=note.why) for note in noted]
+        return None if task is None else FlaggedOut(task=task, flags=told, notes=notes)
 
     if (found := await run_in_threadpool(look)) is None:
-        raise Refusal(404, "There is no such pair, or it cannot be shown any more.")
+        raise refused(404, "refused.pair")
     return found
 
 
 async def _people(desk: Desk, request: Request) -> PeopleOut:
     everybody = await run_in_threadpool(desk.people.all)
+    told = functools.partial(desk.first_round.told, desk.store)
+    rounds = [await run_in_threadpool(told, person) for person in everybody]
     return PeopleOut(
         people=[
             PersonOut(
@@ -147,8 +154,9 @@ async def _people(desk: Desk, request: Request) -> PeopleOut:
                 role=person.role,
                 active_s_ago=desk.presence.seconds_ago(person.name),
                 revoked=person.revoked,
+                first_round=first_round,
             )
-            for person in everybody
+            for person, first_round in zip(everybody, rounds, strict=True)
         ]
     )
 
@@ -157,13 +165,21 @@ async def _invite(desk: Desk, told: InviteIn, request: Request) -> InviteOut:
     try:
         token = await run_in_threadpool(desk.people.invite, told.annotator)
     except ConfigError as error:
-        raise Refusal(422, str(error)) from error
+        raise refused(422, "refused.name", n=LONGEST_NAME, taken=", ".join(TAKEN)) from error
     return InviteOut(link=f"{_origin(request)}/#enter={token}")
 
 
 async def _revoke(desk: Desk, name: str, request: Request) -> None:
     if not await run_in_threadpool(desk.people.revoke, name):
-        raise Refusal(404, "Nobody of that name was invited.")
+        raise refused(404, "refused.nobody")
+
+
+async def _admit(desk: Desk, name: str, request: Request) -> None:
+    """Lets somebody go on whose first round is not passed."""
+    if all(person.name != name for person in await run_in_threadpool(desk.people.all)):
+        raise refused(404, "refused.nobody")
+    if not await desk.writer.call(lambda store: desk.first_round.admit(store, name)):
+        raise refused(409, "refused.nothing-there")
 
 
 def _origin(request: Request) -> str:

@@ -131,10 +131,19 @@ class Presence:
         self._seen: dict[str, float] = {}
         self._told: dict[str, tuple[float, bool]] = {}
         self._pixels: dict[str, int] = {}
+        self._held: set[str] = set()
 
-    def note(self, name: str, *, pixels: int | None = None) -> None:
-        """Somebody's page has just asked for something; films are so large there, if it says so."""
+    def note(self, name: str, *, pixels: int | None = None, counts: bool | None = None) -> None:
+        """Somebody's page has just asked for something.
+
+        Args:
+            name: Who.
+            pixels: How large films are there, if it says so.
+            counts: Whether their answers count; None: as before. Nobody waits for those of others.
+        """
         self._seen[name] = self._clock()
+        if counts is not None:
+            (self._held.discard if counts else self._held.add)(name)
         if pixels is not None:
             self._pixels[name] = pixels
 
@@ -153,9 +162,12 @@ class Presence:
         return None if seen is None else self._clock() - seen
 
     def n_present(self) -> int:
-        """How many are here."""
-        now = self._clock()
-        return sum(now - seen < _SECONDS_OF_PRESENCE for seen in self._seen.values())
+        """How many are here whose answers count."""
+        now, held = self._clock(), set(self._held)
+        here = [
+            now - seen < _SECONDS_OF_PRESENCE for n, seen in self._seen.items() if n not in held
+        ]
+        return sum(here)
 
     def pixels(self) -> int:
         """The longer side of a film where it is shown largest; 0 while nobody has said so."""

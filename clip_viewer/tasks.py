@@ -16,6 +16,7 @@ from prefrl.errors import StoreError
 __all__ = [
     "MIRRORED",
     "as_shown",
+    "drawn",
     "hand_out",
     "is_later_pair",
     "items_of",
@@ -68,7 +69,19 @@ def hand_out(
         taken |= {pairs[0].id for pairs in more}
         if again is not None and again[0].id not in taken:
             chosen.insert(rng.randrange(len(chosen) + 1), ([again[0]], again[1]))
-    chosen = [*((pairs, None) for pairs in more), *chosen]
+    return drawn(store, [*((pairs, None) for pairs in more), *chosen], rng)
+
+
+def drawn(
+    store: LabelStore, chosen: Sequence[tuple[list[Query], str | None]], rng: random.Random
+) -> list[TaskOut]:
+    """Lays pairs and groups out for the screen; what cannot be shown is left out.
+
+    Args:
+        store: Where they are.
+        chosen: A pair, or all pairs of a group, with how it lay before if it was shown before.
+        rng: Draws which side is on the left.
+    """
     media = store.media.of(
         item for pairs, _ in chosen for query in pairs for item in (query.left, query.right)
     )

@@ -272,8 +272,8 @@ def _parse_one(arguments: Sequence[str], preset: str, options: Mapping[str, Any]
 
 
 _ABOUT = (
-    "Deep reinforcement learning from human preferences. prefrl COMMAND --help explains its "
-    "options, prefrl --version prints the release."
+    "Deep reinforcement learning from human preferences. prefrl COMMAND --help explains a "
+    "command's options, prefrl --version prints the release."
 )
 
 _COMMANDS = {
@@ -309,6 +309,7 @@ _COMMANDS = {
     "report": _Command("runs", "Report", "report"),
     "export": _Command("export", "Export", "export"),
     "reward": _Command("reward", "SaveReward", "save_reward"),
+    "serve-reward": _Command("serve_reward", "ServeReward", "serve_reward"),
     "fit": _Command("fit", "FitReward", "fit"),
     "benchmark": _Command("benchmark", "Benchmark", "benchmark"),
     "doctor": _Command("doctor", "Doctor", "doctor"),

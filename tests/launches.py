@@ -2,17 +2,11 @@
 
 import multiprocessing
 import os
-import socket
 
 import torch
+from labelling import free_port
 
 from prefrl.runtime.roles.parallel import join_workers
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def environment(rank, size, port):

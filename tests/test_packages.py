@@ -43,7 +43,9 @@ def test_the_wheel_holds_the_packages_whole_and_nothing_else(dist):
         "prefrl/control/agent/settings.yml",
         "prefrl/benchmark/suites/smoke.yaml",
         "prefrl/report/style.css",
-        "clip_viewer/instructions.md",
+        "clip_viewer/instructions.de.md",
+        "clip_viewer/instructions.en.md",
+        "clip_viewer/static/words/de.json",
         "clip_viewer/static/index.html",
         "clip_viewer/static/page.js",
     ):

@@ -1,20 +1,17 @@
 /** One's own answers: what was answered last, and the list of all, as small pictures. */
 import { ask, at } from "./api.js";
-import { nameOf } from "./sides.js";
+import { isBetter } from "./sides.js";
 import { fetchText } from "./texts.js";
+import { language, say } from "./words.js";
 
 const AT_ONCE = 24;
 const LONGEST_TEXT = 90;
 const SAYS = {
-  left: () => `${nameOf("left")} is better`,
-  right: () => `${nameOf("right")} is better`,
-  tie: () => "Tie",
-  skip: () => "Can’t tell",
-  ranking: () => "Ranked",
-  flagged: "flagged",
-  none: "You have not answered anything yet.",
-  away: "The list comes from the server, which does not answer now.",
-  more: "Earlier ones",
+  left: () => isBetter("left"),
+  right: () => isBetter("right"),
+  tie: () => say("answer.tie"),
+  skip: () => say("answer.skip"),
+  ranking: () => say("mine.ranked"),
 };
 
 const $ = (id) => document.getElementById(id);
@@ -53,15 +50,15 @@ async function add(choose) {
     const { answers, more } = await ask("GET", `/api/answers?n=${AT_ONCE}${place}`);
     list.append(...answers.map((answered) => card(answered, choose)));
     $("answered-more").hidden = !more;
-    $("answered-more").textContent = SAYS.more;
-    $("answered-says").textContent = list.children.length ? "" : SAYS.none;
+    $("answered-more").textContent = say("mine.more");
+    $("answered-says").textContent = list.children.length ? "" : say("mine.none");
   } catch {
-    $("answered-says").textContent = SAYS.away;
+    $("answered-says").textContent = say("mine.away");
   }
 }
 
 function card(answered, choose) {
-  const { task, answer, answered_at, flagged, event } = answered;
+  const { task, answer, answered_at, flagged, event, note } = answered;
   const item = document.createElement("li");
   item.dataset.event = String(event);
   item.dataset.task = task.id;
@@ -71,8 +68,8 @@ function card(answered, choose) {
   items.className = "items";
   items.append(...task.items.map(({ media }) => small(task.media_type, media)));
   const words = document.createElement("span");
-  const when = new Date(answered_at * 1000).toLocaleTimeString([], { timeStyle: "short" });
-  words.textContent = [SAYS[answer](), when, flagged && SAYS.flagged].filter(Boolean).join(" · ");
+  const when = new Date(answered_at * 1000).toLocaleTimeString(language, { timeStyle: "short" });
+  words.textContent = [SAYS[answer](), when, flagged && say("mine.flagged"), note && say("mine.note", { note })].filter(Boolean).join(" · ");
   if (answer === "left" || answer === "right") {
     items.children[Number(answer === "right")].classList.add("better");
   }

@@ -1,4 +1,5 @@
 /** Requests to the server, and what can go wrong with them. */
+import { language, say } from "./words.js";
 
 let token = "";
 
@@ -51,8 +52,8 @@ export function setToken(value) {
  */
 export async function ask(method, path, body, { keepalive = false, base = BASE } = {}) {
   // Who was here while the server was away has to be let in again first.
-  if (method !== "GET" && !token && path !== "/api/session") throw new TypeError("not signed in yet");
-  const headers = {};
+  if (method !== "GET" && !token && path !== "/api/session") throw new TypeError(say("error.not-signed-in"));
+  const headers = { "Accept-Language": language };
   if (method !== "GET") headers["X-Prefrl-Token"] = token;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const reply = await fetch(at(path, base), {
@@ -67,7 +68,7 @@ export async function ask(method, path, body, { keepalive = false, base = BASE }
   if (reply.ok) return content;
   const wait = Number(reply.headers.get("Retry-After")) || 0;
   const isOurs = typeof content?.error === "string";
-  const why = isOurs ? content.error : `The server said ${reply.status}.`;
+  const why = isOurs ? content.error : say("error.status", { status: String(reply.status) });
   throw new Refused(reply.status, why, wait, isOurs);
 }
 

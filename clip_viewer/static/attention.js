@@ -1,7 +1,7 @@
 /** Tells somebody who looks elsewhere that pairs have come: in the tab's title, and if wanted by a sound. */
+import { say } from "./words.js";
 
 const WANTED = "prefrl-sound";
-const SAYS = { come: "● New pairs", on: "Sound on: it tells when pairs have come.", off: "Sound off." };
 const TONES = [
   [660, 0],
   [880, 0.12],
@@ -31,7 +31,7 @@ export class Attention {
   toggle() {
     localStorage.setItem(WANTED, this.sounds ? "no" : "yes");
     if (this.sounds) this.#play(); // a browser lets only who has pressed something hear anything
-    return this.sounds ? SAYS.on : SAYS.off;
+    return say(this.sounds ? "said.sound-on" : "said.sound-off");
   }
 
   /** @param {boolean} has Whether there is something to compare now. */
@@ -40,7 +40,7 @@ export class Attention {
     this.#had = has;
     if (!has) this.#rest();
     if (!come) return;
-    if (document.hidden || !document.hasFocus()) document.title = `${SAYS.come} – ${this.#title}`;
+    if (document.hidden || !document.hasFocus()) document.title = say("title.new-pairs", { title: this.#title });
     if (this.sounds) this.#play();
   }
 

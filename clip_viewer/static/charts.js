@@ -1,4 +1,5 @@
 /** Small charts as SVG. */
+import { language, say } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM] = [460, 190, 48, 10, 12, 24];
@@ -10,7 +11,7 @@ function svg(name, attributes = {}, text = null) {
   return element;
 }
 
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+const short = new Intl.NumberFormat(language, { notation: "compact", maximumSignificantDigits: 3 });
 
 /**
  * A line through points, with the extremes on its axes and the nearest value under the pointer.
@@ -34,7 +35,7 @@ export function drawLine(place, points, { title, x: nameX, none, fromZero = fals
   const chart = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img" });
   const last = points.at(-1);
   chart.append(
-    svg("title", {}, `${title}: ${short.format(last[1])} at ${nameX(last[0])}`),
+    svg("title", {}, say("chart.last", { title, value: short.format(last[1]), where: nameX(last[0]) })),
     svg("line", { class: "axis", x1: LEFT, y1: HIGH - BOTTOM, x2: WIDE - RIGHT, y2: HIGH - BOTTOM }),
     svg("line", { class: "axis", x1: LEFT, y1: TOP, x2: LEFT, y2: HIGH - BOTTOM }),
     svg("text", { x: LEFT - 6, y: HIGH - BOTTOM, "text-anchor": "end" }, short.format(y0)),
@@ -53,7 +54,7 @@ export function drawLine(place, points, { title, x: nameX, none, fromZero = fals
     dot.setAttribute("cx", atX(near[0]));
     dot.setAttribute("cy", atY(near[1]));
     says.setAttribute("x", Math.min(WIDE - 70, Math.max(LEFT + 70, atX(near[0]))));
-    says.textContent = `${short.format(near[1])} at ${nameX(near[0])}`;
+    says.textContent = say("chart.point", { value: short.format(near[1]), where: nameX(near[0]) });
     for (const element of [dot, says]) element.setAttribute("visibility", "visible");
   });
   chart.addEventListener("pointerleave", () => {

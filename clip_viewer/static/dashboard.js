@@ -2,10 +2,11 @@
 import { ask, Refused, setToken } from "./api.js";
 import { drawLine, shareBar } from "./charts.js";
 import { agentSays } from "./news.js";
+import { roundInWords } from "./round.js";
 import { drawStandings } from "./standings.js";
+import { language, number as whole, say } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const POLL = 5_000;
 const LEAST_FOR_A_BIAS = 30;
 
@@ -26,7 +27,8 @@ function draw(name, content, how) {
   how(content);
 }
 
-const number = (value, digits = 0) => (value === null ? "–" : value.toFixed(digits));
+const number = (value, digits = 0) =>
+  value === null ? "–" : value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const percent = (value) => (value === null ? "–" : `${(value * 100).toFixed(0)} %`);
 
 function facts(place, rows) {
@@ -45,7 +47,7 @@ function shareCell(share) {
     cell.textContent = "–";
     return cell;
   }
-  cell.title = `${percent(share.low)} to ${percent(share.high)}, ${share.n} answers`;
+  cell.title = say("people.share", { low: percent(share.low), high: percent(share.high), n: share.n });
   cell.append(percent(share.value), shareBar(share));
   return cell;
 }
@@ -55,11 +57,11 @@ function oddities(person) {
   const found = [];
   const { left_share: left, self_consistency: same, gold_error: wrong } = person;
   const enough = left?.n >= LEAST_FOR_A_BIAS;
-  if (enough && left.low > 0.5) found.push("prefers the left side");
-  if (enough && left.high < 0.5) found.push("prefers the right side");
-  if (same?.value != null && same.high < 0.8) found.push("often differs from oneself");
-  if (wrong?.value != null && wrong.low > 0.1) found.push("often wrong on gold pairs");
-  if (person.fast_share?.value != null && person.fast_share.low > 0.2) found.push("often answers unseen");
+  if (enough && left.low > 0.5) found.push(say("odd.left"));
+  if (enough && left.high < 0.5) found.push(say("odd.right"));
+  if (same?.value != null && same.high < 0.8) found.push(say("odd.inconsistent"));
+  if (wrong?.value != null && wrong.low > 0.1) found.push(say("odd.wrong"));
+  if (person.fast_share?.value != null && person.fast_share.low > 0.2) found.push(say("odd.unseen"));
   return found.join("; ");
 }
 
@@ -67,7 +69,7 @@ function drawPeople(people) {
   const body = $("people").tBodies[0];
   if (people.length === 0) {
     const row = make("tr");
-    const cell = make("td", "Nobody has labelled yet.");
+    const cell = make("td", say("people.none"));
     cell.colSpan = 11;
     row.append(cell);
     return body.replaceChildren(row);
@@ -79,7 +81,7 @@ function drawPeople(people) {
       name.scope = "row";
       row.append(
         name,
-        make("td", whole.format(person.labels)),
+        make("td", whole(person.labels)),
         make("td", number(person.per_hour)),
         make("td", number(person.median_seconds, 1)),
         ...["fast_share", "left_share", "tie_rate", "skip_rate", "self_consistency", "gold_error"].map((share) =>
@@ -94,81 +96,95 @@ function drawPeople(people) {
 
 function drawAgreement({ pairs, percent: share, krippendorff_alpha: alpha, gwet_ac1: ac1, with_people }) {
   facts($("agreement"), [
-    ["Pairs with several people", whole.format(pairs)],
-    ["Same answer", percent(share.value)],
-    ["Krippendorff’s alpha", number(alpha, 2)],
-    ["Gwet’s AC1", number(ac1, 2)],
+    [say("agreement.pairs"), whole(pairs)],
+    [say("agreement.same"), percent(share.value)],
+    [say("agreement.alpha"), number(alpha, 2)],
+    [say("agreement.ac1"), number(ac1, 2)],
     ...Object.entries(with_people).map(([name, { value, n }]) => [
-      `${name} and people`,
-      `${percent(value)} of ${whole.format(n)}`,
+      say("agreement.with", { name }),
+      say("agreement.share", { share: percent(value), n }),
     ]),
   ]);
   $("agreement-says").textContent =
-    pairs === 0
-      ? "Once two people have answered the same pairs, it says here how far they agree."
-      : "Alpha and AC1 are 1 where people always agree and 0 where they agree as often as by chance; " +
-        "they differ in what they take chance to be. Published studies report 73 to 77 % equal answers.";
+    pairs === 0 ? say("agreement.none") : say("agreement.says");
 }
 
-/** A flag, with the way to what it is about. */
+/** A flag or a note, with the way to what it is about. */
 function flagged({ query_id, annotator, why }) {
   const row = make("li");
   const link = make("a", query_id);
   link.href = `./#flagged=${encodeURIComponent(query_id)}`;
-  row.append(link, ` by ${annotator}${why ? `: ${why}` : ""}`);
+  row.append(link, say(why ? "flags.why" : "flags.by", { name: annotator, why }));
   return row;
+}
+
+function drawAbout(list, marks, none) {
+  list.replaceChildren(...(marks.length ? marks.map(flagged) : [make("li", say(none), "small")]));
 }
 
 function drawStatistics(statistics, news) {
   const { agreement } = statistics;
   facts($("headline"), [
-    ["Labels", whole.format(statistics.labels)],
-    ["Waiting", whole.format(news.queue.waiting)],
-    ["At the page now", whole.format(news.people)],
-    ["Same answer of two people", percent(agreement.percent.value)],
-    ["Agent", agentSays(news), "words"],
-    ...news.agent.troubles.map((text) => ["Trouble", text, "words"]),
+    [say("study.labels"), whole(statistics.labels)],
+    [say("study.waiting"), whole(news.queue.waiting)],
+    [say("study.here"), whole(news.people)],
+    [say("study.same"), percent(agreement.percent.value)],
+    [say("study.agent"), agentSays(news), "words"],
+    ...news.agent.troubles.map((text) => [say("study.trouble"), text, "words"]),
   ]);
   $("return").hidden = news.agent.phase === "none"; // nothing learns, so nothing gets better
-  const steps = (value) => `${whole.format(value)} steps`;
+  const steps = (value) => say("agent.steps", { n: value });
   draw("curve", news.curve, (points) =>
-    drawLine($("curve"), points, { title: "True return", x: steps, none: "Too few episodes have ended." }),
+    drawLine($("curve"), points, { title: say("study.return.short"), x: steps, none: say("study.return.none") }),
   );
   const time = { hour: "2-digit", minute: "2-digit" };
   draw("labels", statistics.labels_over_time, (points) =>
     drawLine($("labels"), points, {
-      title: "Labels",
-      x: (seconds) => new Date(seconds * 1000).toLocaleTimeString([], time),
-      none: "Too few labels to draw.",
+      title: say("study.labels"),
+      x: (seconds) => new Date(seconds * 1000).toLocaleTimeString(language, time),
+      none: say("study.over-time.none"),
       fromZero: true,
     }),
   );
   draw("people", statistics.people, drawPeople);
   drawAgreement(agreement);
-  $("flags").replaceChildren(
-    ...(statistics.flags.length
-      ? statistics.flags.map(flagged)
-      : [make("li", "Nothing is flagged.", "small")]),
+  drawAbout($("flags"), statistics.flags, "flags.none");
+  drawAbout($("notes"), statistics.notes, "notes.none");
+}
+
+/** Changes something about a person, and shows what came of it. */
+function change(method, name, what = "") {
+  ask(method, `/api/people/${encodeURIComponent(name)}${what}`).then(
+    refresh,
+    (error) => ($("connection").textContent = error.message),
   );
+}
+
+/** How somebody's first round goes, and a button to let them go on without it. */
+function firstRound({ annotator: name, revoked, first_round: round }) {
+  const says = make("span", roundInWords(round), `round ${round.state}`);
+  if (revoked || ["passed", "admitted"].includes(round.state)) return [says];
+  const button = make("button", say("round.admit"));
+  button.type = "button";
+  button.setAttribute("aria-label", say("round.admit.whom", { name }));
+  button.onclick = () => change("POST", name, "/admit");
+  return [says, button];
 }
 
 function drawInvited(people) {
   $("invited").replaceChildren(
     ...people.map((person) => {
       const row = make("li");
-      const seen = person.revoked ? "shut out" : person.here ? "at the page" : "not here";
-      row.append(make("strong", person.annotator), make("span", `${person.role}, ${seen}`, "small"));
+      const seen = say(`invited.${person.revoked ? "revoked" : person.here ? "here" : "away"}`);
+      row.append(make("strong", person.annotator), make("span", say("invited.person", { role: say(`invited.${person.role}`), seen }), "small"));
       if (person.role !== "owner" && !person.revoked) {
-        const button = make("button", "Shut out");
+        const button = make("button", say("invited.shut-out"));
         button.type = "button";
-        button.setAttribute("aria-label", `Shut ${person.annotator} out`);
-        button.onclick = () =>
-          ask("DELETE", `/api/people/${encodeURIComponent(person.annotator)}`).then(
-            refresh,
-            (error) => ($("connection").textContent = error.message),
-          );
+        button.setAttribute("aria-label", say("invited.shut-out.whom", { name: person.annotator }));
+        button.onclick = () => change("DELETE", person.annotator);
         row.append(button);
       }
+      if (person.first_round) row.append(...firstRound(person));
       return row;
     }),
   );
@@ -186,9 +202,9 @@ $("invite").addEventListener("submit", async (event) => {
       // Browsers give the clipboard to safe origins alone; elsewhere the link is selected.
       if (navigator.clipboard) navigator.clipboard.writeText(link);
       else getSelection().selectAllChildren(place.querySelector("code"));
-      event.target.textContent = navigator.clipboard ? "Copied" : "Selected";
+      event.target.textContent = say(navigator.clipboard ? "invited.copied" : "invited.selected");
     };
-    place.querySelector("button").textContent = "Copy";
+    place.querySelector("button").textContent = say("invited.copy");
     $("name").value = "";
     refresh();
   } catch (error) {
@@ -217,7 +233,7 @@ async function refresh() {
     document.body.dataset.state = "showing";
   } catch (error) {
     $("connection").textContent =
-      error instanceof Refused ? error.message : "The server is away; this page tries again by itself.";
+      error instanceof Refused ? error.message : say("notice.away.line");
   }
   timer = setTimeout(refresh, POLL);
 }
@@ -227,10 +243,10 @@ async function begin() {
     const me = await ask("GET", "/api/me");
     setToken(me.token);
     $("title").textContent = me.title;
-    document.title = `${me.title}: the study`;
+    document.title = say("title.dashboard", { title: me.title });
     $("to-list").hidden = !me.is_one_of_many;
     $("sign-in").hidden = true;
-    if (me.role !== "owner") throw new Refused(403, "This page is for whoever runs the study.", 0);
+    if (me.role !== "owner") throw new Refused(403, say("study.for-owners"), 0);
     refresh();
   } catch (error) {
     const isRefused = error instanceof Refused;
@@ -238,7 +254,7 @@ async function begin() {
     $("sign-in").hidden = false;
     $("sign-in").textContent = isRefused
       ? error.message
-      : "The server is away; this page tries again by itself.";
+      : say("notice.away.line");
     if (!isRefused) setTimeout(begin, POLL);
   }
 }

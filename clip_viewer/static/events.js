@@ -18,6 +18,7 @@ export function answerEvent({ showing, key, since, at }, action, { strength, rub
     client_ms: Math.round(performance.now() - since),
     rubric_ver,
     fast: showing.isUnseen(rate),
+    note: showing.note,
   };
   return ranking
     ? { kind: "ranking", ranks: action === "skip" ? null : ranking.ranks, ...common }

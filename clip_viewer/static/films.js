@@ -2,6 +2,7 @@
  * Films side by side on one clock: they start together, run at one rate, wait for one another at
  * the end, and begin again together.
  */
+import { say } from "./words.js";
 
 const FRAME = 1 / 30;
 const REST_AT_END = 450;
@@ -60,7 +61,7 @@ export class Films {
 
   #loaded(film) {
     return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error("a film did not load")), SECONDS_TO_LOAD * 1000);
+      const late = setTimeout(() => reject(new Error(say("error.film-not-loaded"))), SECONDS_TO_LOAD * 1000);
       const look = ({ type }) => {
         // Of a long film a browser loads a part, and suspends when it has enough for now.
         if (film.readyState < 4 || !(fullyBuffered(film) || type === "suspend")) return;
@@ -70,7 +71,7 @@ export class Films {
       for (const news of ["canplaythrough", "progress", "suspend"]) film.addEventListener(news, look);
       film.addEventListener("error", () => {
         clearTimeout(late);
-        reject(new Error("a film cannot be played"));
+        reject(new Error(say("error.film-not-played")));
       });
       film.load();
     });

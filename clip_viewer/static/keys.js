@@ -1,4 +1,5 @@
 /** Which key does what: the defaults, one's own choice, and the dialog to choose. */
+import { say } from "./words.js";
 
 const DEFAULTS = {
   left: ["ArrowLeft", "a", "1"],
@@ -14,6 +15,7 @@ const DEFAULTS = {
   back: [","],
   forward: ["."],
   flag: ["f"],
+  note: ["n"],
   sound: ["m"],
   gold: ["g"],
   differences: ["t"],
@@ -24,28 +26,7 @@ const DEFAULTS = {
   help: ["?"],
 };
 
-const NAMES = {
-  left: "Left is better",
-  right: "Right is better",
-  tie: "Tie",
-  skip: "Can’t tell",
-  save: "Save ranking",
-  undo: "Undo",
-  pause: "Pause, go on",
-  restart: "Restart",
-  slower: "Slower",
-  faster: "Faster",
-  back: "One frame back",
-  forward: "One frame on",
-  flag: "Flag: something is wrong here",
-  sound: "Sound when pairs have come",
-  gold: "Gold: sure enough to judge others by",
-  differences: "Show differences of texts",
-  lengths: "Show lengths of texts",
-  together: "Ranking: as good as the one before",
-  answered: "My answers",
-  help: "Instructions",
-};
+const ACTIONS = Object.keys(DEFAULTS).filter((action) => action !== "leave");
 
 const SHOWN = {
   ArrowLeft: "←",
@@ -53,9 +34,9 @@ const SHOWN = {
   ArrowUp: "↑",
   ArrowDown: "↓",
   Backspace: "⌫",
-  " ": "Space",
+  " ": say("key.space"),
   Enter: "⏎",
-  Escape: "Esc",
+  Escape: say("key.escape"),
 };
 
 const SCROLL = ["ArrowUp", "ArrowDown", " "];
@@ -148,19 +129,23 @@ export class Keys {
       this.#draw();
     };
     document.getElementById("keys-close").onclick = () => dialog.close();
-    dialog.onclose = () => (this.#waitingFor = null);
+    dialog.onclose = () => {
+      this.#waitingFor = null;
+      document.getElementById("stage").focus({ preventScroll: true }); // else Enter would open it again
+    };
     this.#draw();
     dialog.showModal();
   }
 
   #draw() {
-    const rows = Object.entries(NAMES).map(([action, name]) => {
+    const rows = ACTIONS.map((action) => {
+      const name = say(`does.${action}`);
       const row = document.createElement("tr");
       const button = document.createElement("button");
       button.type = "button";
       const waits = this.#waitingFor === action;
-      button.textContent = waits ? "press a key …" : this.#keys[action].map(shown).join("  ") || "none";
-      button.setAttribute("aria-label", `${name}: ${button.textContent}`);
+      button.textContent = waits ? say("keys.press") : this.#keys[action].map(shown).join("  ") || say("keys.none");
+      button.setAttribute("aria-label", say("keys.row", { name, keys: button.textContent }));
       button.onclick = () => {
         this.#waitingFor = action;
         this.#draw();
@@ -184,7 +169,7 @@ export class Keys {
         this.#keys[action] = this.#keys[action].filter((other) => other !== key);
       }
       this.#keys[this.#waitingFor].unshift(key);
-      says.textContent = `${shown(key)} is now: ${NAMES[this.#waitingFor]}.`;
+      says.textContent = say("keys.now", { key: shown(key), name: say(`does.${this.#waitingFor}`) });
       this.#keep();
     }
     this.#waitingFor = null;

@@ -1,13 +1,7 @@
 /** How it is going, in the header: one's own work, the queue, the agent and its learning curve. */
+import { has, number, say } from "./words.js";
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-
-const NO_AGENT = {
-  none: "nothing learns from these answers",
-  starting: "the agent is starting",
-  stopped: "the training has stopped",
-  finished: "the training is finished",
-};
+const NO_AGENT = ["none", "starting", "stopped", "finished"];
 
 function put(id, text) {
   const element = document.getElementById(id);
@@ -16,22 +10,27 @@ function put(id, text) {
 
 /** @param {object} news What the server says of the progress. */
 export function showNews(news) {
-  put("today", whole.format(news.mine.today));
-  put("per-hour", news.mine.per_hour === null ? "–" : whole.format(news.mine.per_hour));
-  put("waiting", whole.format(news.queue.waiting));
+  put("today", number(news.mine.today));
+  put("per-hour", news.mine.per_hour === null ? "–" : number(news.mine.per_hour));
+  put("waiting", number(news.queue.waiting));
   showDone(news);
   put("agent-says", agentSays(news));
   drawCurve(news.curve);
 }
 
 /** How many of all comparisons are answered, and how long the rest takes at one's own pace. */
-function showDone({ budget, queue: { answered }, mine: { per_hour: pace } }) {
+function showDone({ budget, queue: { answered }, mine: { per_hour: pace }, first_round: round }) {
+  if (round?.state === "asked") {
+    document.getElementById("done-row").hidden = false;
+    put("done", say("top.done", { done: round.answered, all: round.wanted }));
+    return put("done-of", say("top.first-round"));
+  }
   const isKnown = budget !== null && answered <= budget; // else there are answers from elsewhere
   document.getElementById("done-row").hidden = !isKnown;
   if (!isKnown) return;
-  put("done", `${whole.format(answered)} of ${whole.format(budget)}`);
+  put("done", say("top.done", { done: answered, all: budget }));
   const minutes = pace === null ? 0 : Math.ceil((60 * (budget - answered)) / pace);
-  put("done-of", minutes ? `answered, about ${whole.format(minutes)} min to go` : "answered");
+  put("done-of", minutes ? say("top.to-go", { n: minutes }) : say("top.answered"));
 }
 
 /** @param {string | null} goal What the agent should do, above what is compared and in the instructions. */
@@ -44,11 +43,14 @@ export function showGoal(goal) {
 
 /** @param {object} news @returns {string} What the agent is doing, in a few words. */
 export function agentSays({ agent }) {
-  if (agent.phase in NO_AGENT) return NO_AGENT[agent.phase];
-  if (agent.waits) return "the agent waits for answers";
-  const steps = agent.env_steps === null ? "" : `${whole.format(agent.env_steps)} steps`;
-  const result = agent.return === null ? "" : `return ${whole.format(agent.return)}`;
-  return [`agent: ${agent.state}`, steps, result].filter(Boolean).join(", ");
+  if (NO_AGENT.includes(agent.phase)) return say(`agent.${agent.phase}`);
+  if (agent.waits) return say("agent.waits");
+  // What a process says of itself; a new word of its own is shown as it is.
+  const known = `agent.state.${agent.state}`;
+  const state = say("agent.does", { state: has(known) ? say(known) : agent.state });
+  const steps = agent.env_steps === null ? "" : say("agent.steps", { n: agent.env_steps });
+  const result = agent.return === null ? "" : say("agent.return", { n: agent.return });
+  return [state, steps, result].filter(Boolean).join(", ");
 }
 
 function drawCurve(points) {
@@ -70,11 +72,10 @@ export function showSaved(how, n) {
   document.body.dataset.outbox = String(n);
   const element = document.getElementById("saved");
   element.dataset.how = how;
-  const answers = n === 1 ? "1 answer" : `${n} answers`;
   const says = {
-    saved: "Saved",
-    saving: n ? `Saving ${answers} …` : "Saved",
-    offline: n ? `Server away: ${answers} kept here` : "Server away",
+    saved: say("saved"),
+    saving: n ? say("saved.saving", { n }) : say("saved"),
+    offline: n ? say("saved.kept", { n }) : say("saved.offline"),
   };
   put("saved-says", says[how]);
 }

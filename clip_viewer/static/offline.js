@@ -1,5 +1,6 @@
 /** What the page keeps for when the server is away: itself, who is here, and the next pairs. */
 import { ask, at, setToken } from "./api.js";
+import { FILES } from "./words.js";
 
 const WHO = `prefrl-me${location.pathname}`;
 const PAIRS = "prefrl-pairs";
@@ -13,7 +14,7 @@ export async function keepPage() {
     await navigator.serviceWorker.register(at("/sw.js"), { scope: at("/") });
     await navigator.serviceWorker.ready;
     const loaded = performance.getEntriesByType("resource").map(({ name }) => name.split("#")[0]);
-    tellKeeper([at("/"), ...loaded.filter((url) => url.startsWith(at("/static/")))]);
+    tellKeeper([at("/"), ...FILES, ...loaded.filter((url) => url.startsWith(at("/static/")))]);
   } catch {
     // Without it the page is as it is: it only does not open while the server is away.
   }

@@ -1,9 +1,10 @@
 /** The labelling page, from the sign-in link to the answers. */
-import { lastAnswered, openAnswered } from "./answered.js";
+import { openAnswered } from "./answered.js";
 import { ask, newKey, Refused, setToken } from "./api.js";
 import { Attention } from "./attention.js";
 import { answerEvent, flagEvent, goldEvent, undoEvent } from "./events.js";
-import { askWhy } from "./flagging.js";
+import { askNote, askWhy, marksSay } from "./flagging.js";
+import { History } from "./history.js";
 import { isRead, showInstructions } from "./instructions.js";
 import { Keys } from "./keys.js";
 import { showGoal, showNews, showSaved } from "./news.js";
@@ -11,15 +12,16 @@ import { forgetWho, keepPage, KeptPairs, rememberWho, waitForServer, whoWasHere 
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { changeRate, rateNow } from "./rate.js";
+import { roundNews } from "./round.js";
 import { CHANGE, DEGREES, degreeOf, NOT_SEEN, SAID, UNDONE, UNORDERED } from "./said.js";
 import { isBusy, isWithoutFocus, say, setBusy, setState } from "./screen.js";
 import { hasLink, signIn } from "./session.js";
-import { areKept, isOtherStudy, whyEmpty } from "./states.js";
+import { isOtherStudy, whyEmpty } from "./states.js";
 import { Tabs } from "./tabs.js";
 import { drawTools as drawToolsOf } from "./tools.js";
 import { listenToButtons, listenToFingers } from "./touch.js";
+import { say as word } from "./words.js";
 
-const MOST_UNDOS_AT_HAND = 200;
 const SHORTEST_LOOK = 250; // milliseconds before a pair takes an answer: nobody sees it sooner
 const SECONDS_TO_SEND = 5;
 const SECONDS_UNTIL_SURE = 3; // what the server counts may be older than the last answer
@@ -28,9 +30,8 @@ const STUDY = `prefrl-study${location.pathname.slice(1)}`; // which was labelled
 const $ = (id) => document.getElementById(id);
 const stage = $("stage");
 
-let me, keys, outbox, queue, attention;
+let me, keys, outbox, queue, history, attention;
 let current = null; // what is on the screen: {showing, key, since, at, takes}
-let history = []; // what was answered in this sitting, to be undone
 let rate = rateNow();
 let news = null;
 let nShown = 0; // in this sitting
@@ -62,7 +63,7 @@ function show(showing, replaces) {
   };
   requestAnimationFrame(() => requestAnimationFrame(painted));
   nShown += 1;
-  $("shown-says").textContent = `Number ${nShown}: ${showing.inWords}`;
+  $("shown-says").textContent = showing.inWords(nShown);
   // What had the focus went with the pair before: reading goes on at the top of this one.
   if (!document.querySelector("dialog[open]") && isWithoutFocus()) stage.focus({ preventScroll: true });
   drawTools();
@@ -108,7 +109,7 @@ function sayOver() {
     setState("empty");
     showNext();
   };
-  setState("over", title, "The training has come to its end. You can close this tab.", ["Answer what is left", goOn]);
+  setState("over", title, word("notice.finished.over"), [word("notice.finished.go-on"), goOn]);
 }
 
 /** One answer: the next pair at once, while the browser keeps it and the server is told. */
@@ -124,24 +125,23 @@ async function answer(action, strength = null) {
   const kept = replaces ? [outbox.add(undoEvent(replaces))] : [];
   kept.push(outbox.add(event));
   if (showing.gold && !ranking && action !== "skip") kept.push(outbox.add(goldEvent(task, action)));
-  history = [...history.filter((one) => one.key !== replaces), { showing, key }];
-  if (history.length > MOST_UNDOS_AT_HAND) history.shift().showing.element.remove();
+  history.add(showing, key, replaces);
   queue.noteAnswered(showing);
   showing.hide();
-  say(`${SAID[action](strength)}  ✓`);
+  say(word("said.answered", { answer: SAID[action](strength) }));
   showNext();
   try {
     await Promise.all(kept);
   } catch (error) {
     bringBack();
-    say(`This browser could not keep the answer (${error?.message}). Make room, and answer again.`, true);
+    say(word("said.not-kept", { why: error?.message }), true);
   }
   setBusy(false);
 }
 
 /** Puts what was answered last on the screen again. */
 function bringBack() {
-  const { showing } = history.pop();
+  const showing = history.take();
   putAside();
   queue.noteUndone(showing);
   show(showing);
@@ -152,34 +152,18 @@ async function undo() {
   if (isBusy()) return;
   if (current?.showing.ranking?.unpick()) return;
   setBusy(true);
-  const last = history.at(-1) ?? (await lastStored());
+  const last = await history.last();
   if (!last) return setBusy(false);
   try {
     await outbox.add(undoEvent(last.key));
     if (last.showing.gold) await outbox.add(goldEvent(last.showing.task, "none"));
   } catch (error) {
     setBusy(false);
-    return say(`This browser could not keep that (${error?.message}). Make room, and undo again.`, true);
+    return say(word("said.undo-not-kept", { why: error?.message }), true);
   }
   bringBack();
   say(UNDONE);
   setBusy(false);
-}
-
-/** What was answered last before this page was opened; null, and why, if there is nothing. */
-async function lastStored() {
-  try {
-    if (!(await outbox.isEmpty(SECONDS_TO_SEND))) throw new TypeError("answers wait");
-    const last = await lastAnswered();
-    if (!last) return say("There is nothing to undo.") ?? null;
-    const showing = await queue.again(last.task);
-    showing.gold = last.gold;
-    history.push({ showing, key: last.submission_key });
-    return history.at(-1);
-  } catch {
-    say("What was answered before can be taken back when the server is there again.", true);
-    return null;
-  }
 }
 
 function run(by) {
@@ -196,18 +180,28 @@ async function flag() {
   if (why !== null) raiseFlag(showing, true, why);
 }
 
+/** A word with the answer, which is kept together with that. */
+async function note() {
+  const { showing } = current;
+  const words = await askNote(showing.note);
+  if (words === null) return;
+  showing.note = words.trim();
+  say(word(showing.note ? "said.noted" : "said.not-noted"));
+  drawTools();
+}
+
 function raiseFlag(showing, raised, why = "") {
   showing.flagged = raised;
   outbox.add(flagEvent(showing.task, raised, why));
-  say(raised ? "Flagged for whoever runs the study." : "Not flagged any more.");
+  say(word(raised ? "said.flagged" : "said.not-flagged"));
   drawTools();
 }
 
 /** Opens one of one's own answers: a new one replaces it. */
-async function reopen({ task, submission_key, gold, flagged }) {
+async function reopen({ task, submission_key, gold, flagged, note }) {
   try {
     const showing = await queue.again(task);
-    Object.assign(showing, { gold, flagged });
+    Object.assign(showing, { gold, flagged, note });
     putAside();
     queue.noteAnswered(showing); // and so it stays, if this page is left without a new answer
     queue.noteShown(showing);
@@ -231,11 +225,11 @@ function putAside() {
 /** Shows whoever runs the study what somebody flagged. */
 async function showFlagged(query) {
   try {
-    const { task, flags } = await ask("GET", `/api/flagged?query=${encodeURIComponent(query)}`);
+    const { task, flags, notes } = await ask("GET", `/api/flagged?query=${encodeURIComponent(query)}`);
     const showing = await queue.again(task);
     queue.noteShown(showing);
     show(showing);
-    say(flags.map(({ annotator, why }) => `Flagged by ${annotator}${why ? `: ${why}` : ""}`).join("; "));
+    say(marksSay(flags, notes));
   } catch (error) {
     say(error.message, true);
   }
@@ -244,7 +238,7 @@ async function showFlagged(query) {
 function gold() {
   if (me.role !== "owner" || current.showing.ranking) return;
   current.showing.gold = !current.showing.gold;
-  say(current.showing.gold ? "Gold: your answer to this pair will be taken as right." : "Not gold.");
+  say(word(current.showing.gold ? "said.gold" : "said.not-gold"));
   drawTools();
 }
 
@@ -269,6 +263,7 @@ function act(action, digit) {
   if (action in SAID) return answer(action);
   if (action === "together") return ranking?.together();
   if (action === "flag") return flag();
+  if (action === "note") return note();
   if (action === "gold") return gold();
   if (action === "differences" || action === "lengths") return forTexts(action);
   if (!films) return;
@@ -292,6 +287,8 @@ async function openInstructions() {
 
 function onNews(fresh) {
   const had = news?.agent.phase;
+  const round = roundNews(news?.first_round, fresh.first_round);
+  if (round) say(round);
   isOver ||= ["starting", "training"].includes(had) && fresh.agent.phase === "finished";
   news = fresh;
   if (isAway) outbox.tell();
@@ -309,11 +306,11 @@ function onFailure(error) {
   sayEmpty();
 }
 
-async function signedOut(why = "Ask whoever runs the study for a new sign-in link, and open it in this browser.") {
+async function signedOut(why = word("notice.sign-in.text")) {
   forgetWho();
-  const kept = outbox?.waiting ? ` ${areKept(outbox.waiting)} here until then.` : "";
+  const kept = outbox?.waiting ? ` ${word("kept.until-then", { n: outbox.waiting })}` : "";
   const other = await isOtherStudy(me?.study ?? localStorage.getItem(STUDY));
-  const [title, text] = other ?? ["Please sign in", why];
+  const [title, text] = other ?? [word("notice.sign-in"), why];
   setState("signin", title, text + kept);
 }
 
@@ -324,7 +321,7 @@ async function begin() {
     if (error instanceof Refused && [401, 403].includes(error.status)) return signedOut(error.message);
     me = hasLink() ? null : whoWasHere();
     if (me) return goOnAlone();
-    setState("error", "The server is away", "This page tries again by itself.");
+    setState("error", word("notice.away"), word("notice.away.text"));
     return setTimeout(begin, 2000);
   }
   setToken(me.token);
@@ -356,7 +353,7 @@ async function goOnAlone() {
 /** Gets ready for whoever is here; false if this browser cannot keep answers. */
 async function prepare() {
   localStorage.setItem(STUDY, me.study);
-  attention = new Attention(`${me.title}: which is better?`);
+  attention = new Attention(word("title.label", me));
   $("title").textContent = me.title;
   showGoal(me.goal);
   $("to-dashboard").hidden = me.role !== "owner";
@@ -364,14 +361,14 @@ async function prepare() {
   $("to-list").hidden = !me.is_one_of_many;
   outbox = new Outbox(me.study, me.annotator, {
     changed: showSaved,
-    refused: (event, why) => say(`An answer was refused: ${why}`, true),
+    refused: (event, why) => say(word("said.refused", { why }), true),
     progress: onNews,
     signedOut,
   });
   try {
     await outbox.open();
   } catch {
-    setState("error", "This browser keeps nothing", "Leave private browsing, so that no answer can get lost.");
+    setState("error", word("notice.keeps-nothing"), word("notice.keeps-nothing.text"));
     return false;
   }
   keys = new Keys(act);
@@ -380,8 +377,10 @@ async function prepare() {
     progress: onNews,
     failed: onFailure,
   }, new KeptPairs(me.study, me.annotator));
+  history = new History(queue, outbox);
   listen();
-  setState("loading", "One moment …", "The first pairs are on their way.");
+  drawTools();
+  setState("loading", word("notice.moment"), word("notice.first-pairs"));
   return true;
 }
 

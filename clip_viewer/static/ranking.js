@@ -4,6 +4,7 @@
  */
 
 import { isRepeated } from "./touch.js";
+import { say } from "./words.js";
 
 /** A list that can be ordered. */
 export class Ranking {
@@ -42,7 +43,7 @@ export class Ranking {
   get inWords() {
     if (!this.#picked.length) return "";
     const order = this.#picked.map((group) => group.map((i) => i + 1).join(" = ")).join(", ");
-    return `Best first: ${order}`;
+    return say("rank.order", { order });
   }
 
   /** @param {number} number Of the item that is the next best, from 1. */
@@ -81,7 +82,7 @@ export class Ranking {
     const [rank, number, handle] = ["button", "kbd", "button"].map((t) => document.createElement(t));
     rank.type = "button";
     rank.className = "rank";
-    rank.setAttribute("aria-label", `Item ${i + 1} is the next best`);
+    rank.setAttribute("aria-label", say("rank.next", { n: i + 1 }));
     card.addEventListener("click", (event) => {
       const isText = content.contains(event.target) && content.tagName !== "VIDEO";
       // With a mouse one marks words of a text; a finger that neither scrolls nor stays picks it.
@@ -93,12 +94,12 @@ export class Ranking {
     handle.type = "button";
     handle.className = "handle";
     handle.textContent = "⠿";
-    handle.setAttribute("aria-label", `Item ${i + 1}: drag, or move with the arrow keys`);
+    handle.setAttribute("aria-label", say("rank.handle", { n: i + 1 }));
     handle.addEventListener("keydown", (event) => this.#byArrows(event, i));
     handle.addEventListener("pointerdown", (event) => this.#drag(event, card, i));
     if (content.classList.contains("text")) {
       content.setAttribute("role", "article");
-      content.setAttribute("aria-label", `Item ${i + 1}`);
+      content.setAttribute("aria-label", say("rank.item", { n: i + 1 }));
     }
     card.append(rank, number, content, handle);
     return card;

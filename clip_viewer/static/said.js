@@ -1,7 +1,7 @@
 /** What the page says of what was just done, for a moment. */
-import { nameOf } from "./sides.js";
+import { isBetter } from "./sides.js";
+import { say } from "./words.js";
 
-const HOW = { slightly: " slightly", clearly: " clearly" };
 const SLIGHTLY = { "left-slightly": "left", "right-slightly": "right" };
 const OF_DIGITS = ["left", "left-slightly", "right-slightly", "right"];
 
@@ -18,19 +18,15 @@ export function degreeOf(action, digit) {
   return meant === "left" || meant === "right" ? [meant, "clearly"] : null;
 }
 
-function isBetter(side, strength) {
-  return `${nameOf(side)} is${HOW[strength] ?? ""} better`;
-}
-
 /** By what was answered. */
 export const SAID = {
   left: (strength) => isBetter("left", strength),
   right: (strength) => isBetter("right", strength),
-  tie: () => "Tie",
-  skip: () => "Can’t tell",
-  save: () => "Ranking saved",
+  tie: () => say("answer.tie"),
+  skip: () => say("answer.skip"),
+  save: () => say("said.ranked"),
 };
-export const UNORDERED = "Put all of them in an order first.";
-export const NOT_SEEN = "Not yet: that was too fast to have been seen.";
-export const CHANGE = "You answered this before. A new answer replaces that one.";
-export const UNDONE = "Taken back. Answer anew.";
+export const UNORDERED = say("said.unordered");
+export const NOT_SEEN = say("said.unseen");
+export const CHANGE = say("said.change");
+export const UNDONE = say("said.undone");

@@ -6,6 +6,7 @@ import { isStacked, nameTag, SIDES } from "./sides.js";
 import { fetchText, panel, scrollTogether, showDifferences, showLength } from "./texts.js";
 import { timeBars } from "./timebar.js";
 import { isRepeated } from "./touch.js";
+import { say } from "./words.js";
 
 const WORDS_PER_SECOND = 15; // faster, nobody has read them
 const LEAST_SECONDS = 1;
@@ -16,6 +17,7 @@ export class Showing {
   ranking = null;
   flagged = false;
   gold = false;
+  note = ""; // with the answer, in words
   number = 0; // in the order in which they are to be shown
   #seen = 0; // milliseconds that it was on the screen before
   #since = 0;
@@ -113,7 +115,7 @@ export class Showing {
     element.className = "prompt";
     element.tabIndex = 0;
     element.setAttribute("role", "region");
-    element.setAttribute("aria-label", "Prompt");
+    element.setAttribute("aria-label", say("stage.prompt"));
     element.textContent = prompt;
     this.element.append(element);
   }
@@ -123,11 +125,10 @@ export class Showing {
     this.element.append(this.ranking.element);
   }
 
-  /** What it is, for whoever does not see it. */
-  get inWords() {
-    const n = this.task.items.length;
-    if (this.task.kind === "ranking") return `${n} ${this.media} to rank`;
-    return `two ${this.media} to compare`;
+  /** @param {number} number It is the so manieth. @returns {string} What it is, for whoever does not see it. */
+  inWords(number) {
+    const key = `shown.${this.task.kind}.${this.media}`;
+    return say(key, this.task.kind === "ranking" ? { number, n: this.task.items.length } : { n: number });
   }
 
   /** The name of a text and, where it is not below all, the button that says it is better. */
@@ -135,9 +136,9 @@ export class Showing {
     const head = document.createElement("header");
     const button = document.createElement("button");
     button.type = "button";
-    button.append(nameTag(side), " is better");
+    button.append(nameTag(side, { better: true }));
     button.addEventListener("click", choose);
-    head.append(nameTag(side, "h2"), button);
+    head.append(nameTag(side, { tag: "h2" }), button);
     return head;
   }
 
@@ -151,11 +152,10 @@ export class Showing {
       const choose = (event) => isRepeated(event) || act(SIDES[i]);
       if (this.films) {
         side.type = "button";
-        const name = nameTag(SIDES[i]);
-        const is = document.createElement("span");
-        [is.className, is.textContent] = ["unseen", " is better"];
-        name.append(is);
-        side.append(content, name);
+        const [name, better] = [nameTag(SIDES[i]), nameTag(SIDES[i], { better: true })];
+        name.ariaHidden = "true";
+        better.className = "unseen";
+        side.append(content, name, better);
         side.addEventListener("click", choose);
       } else {
         const head = this.#head(SIDES[i], choose);

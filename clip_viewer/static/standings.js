@@ -2,9 +2,9 @@
 import { at } from "./api.js";
 import { shareBar } from "./charts.js";
 import { fetchText } from "./texts.js";
+import { number, say } from "./words.js";
 
 const MOST_LETTERS = 140;
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const percent = (value) => `${(value * 100).toFixed(0)} %`;
 
 /** Loads what shows an item when it comes near the screen: of a thousand films, not all at once. */
@@ -66,13 +66,13 @@ function row(standing, rank) {
   const share = cell(isCompared ? percent(chance) : "–");
   if (isCompared) {
     share.append(shareBar({ value: chance, low, high }));
-    share.title = `${percent(low)} to ${percent(high)}`;
+    share.title = say("interval", { low: percent(low), high: percent(high) });
   }
   const shown = cell(preview(standing));
   const video = shown.querySelector("video");
   if (video) video.setAttribute("aria-label", item);
   element.append(cell(isCompared ? String(rank) : "–"), shown, cell(item, "th"), share);
-  element.append(...[wins, losses, ties].map((n) => cell(whole.format(n))));
+  element.append(...[wins, losses, ties].map((n) => cell(number(n))));
   return element;
 }
 
@@ -94,6 +94,5 @@ export function drawStandings(place, { groups, items, compared }) {
   for (const body of [...table.tBodies]) body.remove();
   table.append(...bodies);
   place.querySelector(".says").textContent =
-    `${whole.format(compared)} of ${whole.format(items)} are compared.` +
-    (groups.length > 1 ? " Lines separate what is not compared with one another." : "");
+    say("ranking.compared", { n: compared, all: items }) + (groups.length > 1 ? ` ${say("ranking.groups")}` : "");
 }

@@ -1,26 +1,14 @@
 /** What the page says while there is nothing on it to compare: what is true, and what to do. */
 import { at } from "./api.js";
 import { agentSays } from "./news.js";
-
-const CLOSE = "You can close this tab.";
-
-/** @param {number} n @returns {string} What the browser keeps, to which is added where. */
-export function areKept(n) {
-  return n === 1 ? "1 answer is kept" : `${n} answers are kept`;
-}
-
-const FIRST = {
-  beginning: "The run is being set up.",
-  making: "The agent makes its environments and its nets.",
-  acting: "The agent tries things out, so that there is something to compare.",
-  drawing: "The first clips are being drawn.",
-};
+import { roundWhyEmpty } from "./round.js";
+import { say } from "./words.js";
 
 /** What goes on until the first pair comes, and about when that is. */
 function first({ doing, seconds }) {
   const rounded = seconds === null ? 0 : seconds < 20 ? Math.ceil(seconds) : 10 * Math.ceil(seconds / 10);
-  const when = rounded === 0 ? "by itself" : `in about ${rounded} second${rounded === 1 ? "" : "s"}`;
-  return `${FIRST[doing]} The first pair comes ${when}.`;
+  const when = rounded === 0 ? say("first.by-itself") : say("first.seconds", { n: rounded });
+  return `${say(`first.${doing}`)} ${when}`;
 }
 
 /**
@@ -31,31 +19,26 @@ function first({ doing, seconds }) {
  * @returns {[string, string]} A title and a text.
  */
 export function whyEmpty(news, { isAway, nKept, isLoading, isInOtherTab }) {
-  const kept = nKept ? `${areKept(nKept)} in this browser, and sent when the server is back.` : "";
+  const kept = nKept ? say("kept.until-back", { n: nKept }) : "";
   if (news?.agent.phase === "finished") {
-    const text = isAway ? "and this page is no longer served." : "and asks for nothing more.";
-    return ["Finished, thank you!", `The training has come to its end, ${text} ${kept || CLOSE}`];
+    const text = say(isAway ? "notice.finished.away" : "notice.finished.asks");
+    return [say("notice.finished"), `${text} ${kept || say("notice.close")}`];
   }
-  if (isAway) return ["The server is away", `This page tries again by itself. ${kept}`];
-  if (news?.agent.first) return ["Starting", first(news.agent.first)];
-  if (!news || isLoading) return ["One moment …", "The next pairs are on their way."];
+  if (isAway) return [say("notice.away"), `${say("notice.away.text")} ${kept}`];
+  const round = roundWhyEmpty(news?.first_round, isInOtherTab);
+  if (round) return round;
+  if (news?.agent.first) return [say("notice.starting"), first(news.agent.first)];
+  if (!news || isLoading) return [say("notice.moment"), say("notice.next")];
   const { queue, agent } = news;
-  if (queue.ready > 0 && isInOtherTab) {
-    return ["In another tab", "A tab of yours has the pairs that are left. Go on there, or close it: then they come here."];
-  }
-  if (queue.ready > 0) {
-    return ["Somebody else has the remaining pairs", "What they leave comes here by itself."];
-  }
-  if (queue.waiting > 0) {
-    return ["Almost there", "The next clips are being drawn; they appear by themselves."];
-  }
-  const soon = "New pairs appear here by themselves.";
+  if (queue.ready > 0 && isInOtherTab) return [say("notice.other-tab"), say("notice.other-tab.text")];
+  if (queue.ready > 0) return [say("notice.others"), say("notice.others.text")];
+  if (queue.waiting > 0) return [say("notice.drawing"), say("notice.drawing.text")];
   return {
-    none: ["All answered, thank you!", `There is nothing more to compare. ${CLOSE}`],
-    starting: ["Starting", `The agent is about to begin. ${soon}`],
-    training: ["All answered, for now", `Right now: ${agentSays(news)}. ${soon}`],
-    stopped: ["All answered, thank you!", "The training has stopped. Whoever runs the study can go on with it; then new pairs appear here."],
-  }[agent.phase];
+    none: () => [say("notice.all"), say("notice.all.text")],
+    starting: () => [say("notice.starting"), say("notice.starting.text")],
+    training: () => [say("notice.for-now"), say("notice.for-now.text", { agent: agentSays(news) })],
+    stopped: () => [say("notice.all"), say("notice.all.stopped")],
+  }[agent.phase]();
 }
 
 /**
@@ -66,8 +49,5 @@ export function whyEmpty(news, { isAway, nKept, isLoading, isInOtherTab }) {
 export async function isOtherStudy(study) {
   const there = await fetch(at("/healthz")).then((reply) => reply.json(), () => null);
   if (!study || !there?.study || there.study === study) return null;
-  return [
-    "This is another study",
-    "Another run is served at this address now. To label for it, open a sign-in link of its own in this tab.",
-  ];
+  return [say("notice.other-study"), say("notice.other-study.text")];
 }

@@ -2,20 +2,13 @@
 import { ask, Refused, setToken } from "./api.js";
 import { Outbox } from "./outbox.js";
 import { signIn } from "./session.js";
-import { areKept } from "./states.js";
+import { say } from "./words.js";
 
 const POLL = 3_000;
 const $ = (id) => document.getElementById(id);
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const people = (n) => (n === 1 ? "1 person" : `${whole.format(n)} people`);
+const people = (n) => say("studies.people", { n });
 
-const PHASES = {
-  none: "no agent",
-  starting: "starting",
-  training: "training",
-  stopped: "training stopped",
-  finished: "training finished",
-};
+document.title = say("title.studies");
 
 const rows = new Map(); // by path: what is drawn anew keeps its focus
 const outboxes = new Map(); // by the study's name: what this browser keeps is sent from here, too
@@ -43,18 +36,22 @@ function newRow() {
 function draw(study) {
   const row = rows.get(study.path) ?? newRow();
   rows.set(study.path, row);
-  const say = (name, text) => put(row.querySelector(`.${name}`), text);
+  const set = (name, text) => put(row.querySelector(`.${name}`), text);
   const link = row.querySelector("a");
   // One that another process serves is left to it: two servers would show the same pair twice.
   const address = study.elsewhere ?? study.path;
   if (address) link.setAttribute("href", address);
   else link.removeAttribute("href");
-  say("name", study.title === study.name ? study.name : `${study.title} (${study.name})`);
-  say("waiting", study.phase === null ? "cannot be read" : study.waiting ? `${whole.format(study.waiting)} waiting` : "nothing waits");
-  say("goal", study.goal ?? "");
-  say("done", study.wanted === null ? `${whole.format(study.answered)} answered` : `${whole.format(study.answered)} of ${whole.format(study.wanted)} answered`);
-  say("people", study.here ? `${people(study.people)}, ${whole.format(study.here)} there now` : people(study.people));
-  say("state", study.elsewhere === null ? (PHASES[study.phase] ?? "") : "served at an address of its own");
+  set("name", study.title === study.name ? study.name : say("studies.name", study));
+  const waits = study.waiting ? say("studies.waiting", { n: study.waiting }) : say("studies.nothing");
+  set("waiting", study.phase === null ? say("studies.unreadable") : waits);
+  set("goal", study.goal ?? "");
+  const done = { n: study.answered, all: study.wanted };
+  set("done", study.wanted === null ? say("studies.answered", done) : say("studies.answered-of", done));
+  const all = people(study.people);
+  set("people", study.here ? say("studies.there", { people: all, n: study.here }) : all);
+  const phase = study.phase === null ? "" : say(`phase.${study.phase}`);
+  set("state", study.elsewhere === null ? phase : say("studies.elsewhere"));
   row.classList.toggle("waits", study.waiting > 0);
   const bar = row.querySelector("progress");
   bar.hidden = !study.wanted;
@@ -92,7 +89,7 @@ async function deliver(studies, annotator) {
 function sayKept() {
   const n = [...outboxes.values()].reduce((sum, outbox) => sum + outbox.waiting, 0);
   document.body.dataset.outbox = String(n);
-  put($("kept"), n ? `${areKept(n)} in this browser; they are being sent.` : "");
+  put($("kept"), n ? say("kept.being-sent", { n }) : "");
 }
 
 async function refresh(annotator) {
@@ -104,7 +101,7 @@ async function refresh(annotator) {
     document.body.dataset.state = "showing";
   } catch (error) {
     if (error instanceof Refused && error.status === 401) return begin();
-    put($("connection"), "The server is away; this page tries again by itself.");
+    put($("connection"), say("notice.away.line"));
   }
   setTimeout(() => refresh(annotator), POLL);
 }
@@ -121,7 +118,7 @@ async function begin() {
     document.body.dataset.state = isRefused ? "signin" : "error";
     $("sign-in").hidden = false;
     $("study").hidden = true;
-    put($("sign-in"), isRefused ? error.message : "The server is away; this page tries again by itself.");
+    put($("sign-in"), isRefused ? error.message : say("notice.away.line"));
     if (!isRefused) setTimeout(begin, POLL);
   }
 }

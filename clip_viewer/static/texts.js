@@ -1,6 +1,7 @@
 /** Texts side by side: their prompt, lengths and differences when asked for, scrolled together. */
 
 import { at } from "./api.js";
+import { say } from "./words.js";
 
 const MOST_WORDS = 1500;
 
@@ -11,7 +12,7 @@ const MOST_WORDS = 1500;
  */
 export async function fetchText(media) {
   const reply = await fetch(at(`/media/${encodeURIComponent(media)}`), { credentials: "same-origin" });
-  if (!reply.ok) throw new Error("a text did not load");
+  if (!reply.ok) throw new Error(say("error.text-not-loaded"));
   const { prompt = "", response = "" } = await reply.json();
   return { prompt: String(prompt), response: String(response) };
 }
@@ -24,7 +25,7 @@ export function panel(text) {
   const element = document.createElement("div");
   element.className = "text";
   element.tabIndex = 0;
-  element.textContent = text || "(an empty response)";
+  element.textContent = text || say("stage.empty-text");
   return element;
 }
 
@@ -51,7 +52,7 @@ export function showLength(side, text, on) {
   const length = document.createElement("span");
   const words = text.split(/\s+/).filter(Boolean).length;
   length.className = "length";
-  length.textContent = `${words} words`;
+  length.textContent = say("stage.words", { n: words });
   side.append(length);
 }
 
@@ -64,7 +65,7 @@ export function showLength(side, text, on) {
 export function showDifferences(panels, texts, on) {
   const words = texts.map((text) => text.split(/(\s+)/));
   if (!on || words.some((list) => list.length > MOST_WORDS)) {
-    panels.forEach((one, i) => (one.textContent = texts[i] || "(an empty response)"));
+    panels.forEach((one, i) => (one.textContent = texts[i] || say("stage.empty-text")));
     return;
   }
   const common = inBoth(...words);

@@ -1,8 +1,7 @@
 /** The tools below what is shown: which are pressed in, and what their keys are. */
 
 import { DEGREES } from "./said.js";
-
-const PAUSE = { running: "Pause", paused: "Go on" };
+import { say } from "./words.js";
 
 /**
  * @param {import("./keys.js").Keys} keys
@@ -14,12 +13,12 @@ export function drawTools(keys, showing, { rate, ...pressed }) {
     const action = key.dataset.key ?? key.closest("[data-action]").dataset.action;
     if (!DEGREES.includes(action)) key.textContent = keys.label(action);
   }
-  const press = { ...pressed, flag: Boolean(showing?.flagged), gold: Boolean(showing?.gold) };
+  const press = { ...pressed, flag: Boolean(showing?.flagged), note: Boolean(showing?.note), gold: Boolean(showing?.gold) };
   for (const [action, on] of Object.entries(press)) {
     document.querySelector(`footer [data-action="${action}"]`).setAttribute("aria-pressed", String(on));
   }
   const pause = document.querySelector('footer [data-action="pause"] span');
-  pause.textContent = showing?.films?.paused ? PAUSE.paused : PAUSE.running;
+  pause.textContent = say(showing?.films?.paused ? "tool.go-on" : "tool.pause");
   document.getElementById("speed").textContent = `${rate}×`;
   document.querySelector('footer [data-action="save"]').disabled = !showing?.ranking?.done;
 }

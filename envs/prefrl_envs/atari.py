@@ -79,7 +79,7 @@ def black_out(frames: Frames, game: Game) -> Frames:
 
 
 def _number(seed: int, place: int) -> int:
-    """Of the game that is begun after so many others since a seed."""
+    """The number of the game that begins after so many others since a seed."""
     return seed * _GAMES_PER_SEED + place
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 __all__ = ["GAMES", "HEIGHT", "WIDTH", "Game", "find_roms", "game_of"]
 
 WIDTH, HEIGHT = 160, 210
-"""Of the console's screen, in pixels."""
+"""Size of the console's screen, in pixels."""
 
 Rectangle = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels of the screen; right and bottom are outside."""

@@ -1,1 +1,1 @@
-"""Trainings over tasks and seeds, as suites: which ones, done side by side, and what they show."""
+"""Suites of trainings over tasks and seeds: running them in parallel, and their results."""

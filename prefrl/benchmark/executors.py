@@ -1,4 +1,4 @@
-"""Where trainings are done: what a place has to offer, and the processes of this machine."""
+"""Where trainings run: the interface of an executor, and processes of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainings as tasks of Ray: on a cluster that is there, or on one of this machine's own.
+"""Trainings as Ray tasks: on an existing cluster, or on a new one on this machine.
 
 A task runs the training in a process below Ray's worker. A node that sees the benchmark's folder,
 as on shared storage, works there, and when it dies, another one goes on from the checkpoint. One

@@ -1,4 +1,4 @@
-"""Trainings as jobs of Slurm, by submitit; its folder has to be on storage that all nodes see."""
+"""Trainings as Slurm jobs, by submitit; the folder must be on storage that all nodes see."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class SlurmExecutor:
         n_slots: Jobs at once; by default as many as there are.
         cores: That each one takes.
         gpus: That each one takes.
-        options: Of sbatch, as in ``{"partition": "cpu", "time": 240}``, with minutes as time.
+        options: Options of sbatch, such as ``{"partition": "cpu", "time": 240}``, with the time in
+            minutes.
         cluster: ``slurm``, or ``local`` for processes of this machine.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The rows of a benchmark, sorted: by arm and task, and normalised where that can be done."""
+"""The rows of a benchmark by arm and task, normalised where possible."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def write_benchmark_report(folder: BenchmarkFolder) -> Path:
     """Writes report.md and its figures into the folder of a benchmark.
 
     Args:
-        folder: Of one that was begun.
+        folder: Folder of a benchmark that was begun.
 
     Returns:
         The path of report.md.

@@ -1,4 +1,4 @@
-"""Does the trainings of a suite, as many at once as there is room for, until all have a row."""
+"""Runs the trainings of a suite in parallel until all have a row."""
 
 from __future__ import annotations
 

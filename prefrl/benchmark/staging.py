@@ -1,4 +1,4 @@
-"""The folder of a training where SQLite can work: label stores need a local disk."""
+"""Stages a training's folder on a local disk, which SQLite's label store needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def on_a_local_disk(folder: Path) -> Iterator[Path]:
     on from what was saved. If the machine dies, that is what was brought back the last time.
 
     Args:
-        folder: Of a training; nobody else works in it meanwhile.
+        folder: Folder of a training; nobody else works in it meanwhile.
 
     Raises:
         StoreError: If there is no room for the copy.

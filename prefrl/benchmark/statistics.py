@@ -1,4 +1,4 @@
-"""What many trainings show together: normalised returns, their middle, and how sure that is.
+"""Statistics over many trainings: normalised returns, interquartile means, and intervals.
 
 After Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"
 (arXiv 2108.13264), section 4. Their package rliable was last released in 2024 and is built from

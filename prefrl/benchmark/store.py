@@ -1,4 +1,4 @@
-"""The folder of a benchmark: what was asked for, what is done, and where each training lies.
+"""The folder of a benchmark: its suite, its results, and its trainings.
 
 ::
 
@@ -152,7 +152,7 @@ class BenchmarkFolder:
             if list(row) != list(COLUMNS) or None in row.values() or not row["seed"].isdigit():
                 raise RunDirectoryError(
                     f"expected the columns {', '.join(COLUMNS)} in line {number} of "
-                    f"{self.results}, got {row}; mend the line, or remove it together with the "
+                    f"{self.results}, got {row}; fix the line, or remove it together with the "
                     "folder of its training, which is then done again."
                 )
         return rows

@@ -57,7 +57,7 @@ class Run:
     arm: str
     """Name of its arm."""
     seed: int
-    """Of everything random."""
+    """Seed of everything random."""
     options: Mapping[str, Any]
     """Those of ``prefrl train``, by name."""
     true_reward: bool

@@ -49,7 +49,7 @@ COLUMNS = (
     "sampled_return_mean", "training_return", "random_return", "accuracy", "pearson", "spearman",
     "training_correlation", "wall_seconds", "date", "version",
 )  # fmt: skip
-"""Of the table of results."""
+"""Columns of the table of results."""
 
 _log = logging.getLogger(__name__)
 

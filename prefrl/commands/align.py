@@ -44,10 +44,10 @@ class Align:
     for tiny, else default; lm-human-preferences is Ziegler et al. 2019, instructgpt Ouyang et al.
     2022, n-plus Huang et al. 2024, stackllama Beeching et al. 2023."""
     from_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """A YAML file of options by their names here, as in "labels: 100". The command line
-    wins over the file, and the file over the preset."""
+    """A YAML file with options under the names shown here, such as "labels: 100". The command line
+    overrides the file, and the file overrides the preset."""
     save_config: Path | None = None
-    """Write the options that you give to a file for --config, and do nothing else."""
+    """Write the given options to a file for --config, and do nothing else."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 
@@ -138,17 +138,17 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
         )
     if summary["ended_after"] < summary["ended_before"] - _FEWER_END:
         errors.print(
-            f"Only {summary['ended_after']:.0%} of the responses come to their end; before it was "
-            f"{summary['ended_before']:.0%}. The others are cut after "
-            f"{config.sampling.max_new_tokens} tokens, so the reward never sees how they go on. "
-            f"{_holds_back(config)} score what does not end with --scoring.missing-score.",
+            f"Only {summary['ended_after']:.0%} of the responses end, compared with "
+            f"{summary['ended_before']:.0%} before. The others are cut after "
+            f"{config.sampling.max_new_tokens} tokens, so the reward never sees how they continue. "
+            f"{_holds_back(config)} score them with --scoring.missing-score.",
             style="yellow",
             soft_wrap=True,
         )
     for label, path in (("report", page), ("model", result.run.model)):
         console.print(f"  {label:<8} {path}", soft_wrap=True)
     console.print(
-        "\nNext: open the report in a browser; or go on from here, as in\n"
+        "\nNext: open the report in a browser; or continue from here, for example\n"
         f"  prefrl align {config.model} --init {root} --prompts {config.prompts}",
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""``prefrl benchmark``: the trainings of a suite, and what they show together."""
+"""``prefrl benchmark``: the trainings of a suite, and their report."""
 
 from __future__ import annotations
 
@@ -40,31 +40,32 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Runs the trainings of a suite, or reports what they show together.
+    """Runs the trainings of a suite, or reports their results.
 
-    prefrl benchmark list names the suites that prefrl ships; prefrl benchmark smoke does one of
-    them, prefrl benchmark my.yaml your own; prefrl benchmark report smoke draws what is done.
+    prefrl benchmark list names the suites that prefrl ships; prefrl benchmark smoke runs one of
+    them, prefrl benchmark my.yaml runs your own; prefrl benchmark report smoke draws the results so
+    far.
     """
 
     suite: tyro.conf.Positional[str]
-    """A suite that prefrl ships, or a YAML file; or report, or list."""
+    """A suite that prefrl ships, or a YAML file; or the word report or list."""
     of: tyro.conf.Positional[str | None] = None
     """For report: the suite, or the folder of a benchmark."""
     folder: Path | None = None
-    """Where everything is written; by default runs/benchmark/SUITE. A benchmark that was stopped or
+    """Directory for all results; by default runs/benchmark/SUITE. A benchmark that was stopped or
     killed continues there."""
     jobs: int | None = None
-    """How many trainings run at once, each on one core; by default as many as fit."""
+    """How many trainings run at the same time, each on one core; by default one per core."""
     cluster: str | None = None
-    """Where trainings run, instead of in processes of this machine. local: a new Ray cluster on
-    this machine (extra cluster). auto or ray://HOST:PORT: an existing one. slurm: jobs of Slurm
-    (extra slurm)."""
+    """Where trainings run, if not in processes of this machine. local: a new Ray cluster on this
+    machine (extra cluster). auto or ray://HOST:PORT: an existing one. slurm: jobs of Slurm (extra
+    slurm)."""
     cores: int = 1
     """Cores that each training takes on a cluster."""
     gpus: float = 0.0
-    """GPUs that each training takes on a cluster; on Ray also fractions, as 0.25."""
+    """GPUs that each training takes on a cluster; on Ray also fractions, such as 0.25."""
     slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")] = ()
-    """Options for sbatch, as in partition=cpu time=240; time is in minutes."""
+    """Options for sbatch, such as partition=cpu time=240; time is in minutes."""
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT [INT ...]")] = ()
     """Seeds, instead of the suite's."""
     arms: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What people need beside a script's training: ``python -m prefrl.commands.beside people RUN``.
+"""The processes that people need beside a script: ``python -m prefrl.commands.beside people RUN``.
 
 The process serves the labelling page and has the films made; where the synthetic oracle fills in
 for people, it has that done, too. What it prints is one line: a sign-in link. It ends with the

@@ -1,4 +1,4 @@
-"""Where commands print: what was asked for on standard output, complaints on standard error."""
+"""Where commands print: results on standard output, errors on standard error."""
 
 from __future__ import annotations
 

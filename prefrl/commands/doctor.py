@@ -1,4 +1,4 @@
-"""What works on this machine, and what to do about what does not."""
+"""``prefrl doctor``: what works on this machine, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _EXTRAS = {
 
 @dataclass(frozen=True)
 class Doctor:
-    """Checks what works on this machine, and says what to do about what does not."""
+    """Checks what works on this machine, and says how to fix what does not."""
 
 
 @dataclass(frozen=True)

@@ -33,25 +33,25 @@ class Evaluate:
     """Evaluates an agent by episodes, or a language model by comparing it with others."""
 
     run: tyro.conf.Positional[Path]
-    """Directory of the run, of an agent finished or not."""
+    """Directory of the run; an agent's run may be unfinished."""
     checkpoint: str | None = None
-    """Which policy of an agent. best: of those evaluated in training (--evaluate-every). latest:
-    the newest checkpoint, also of a run that is stopped or still training. A number: the one kept
-    at that step. By default the trained policy, or else the latest."""
+    """Which policy of an agent. best: the best one evaluated during training (--evaluate-every).
+    latest: the newest checkpoint, also of a stopped or running training. A number: the one kept at
+    that step. By default the final policy, or if there is none the latest."""
     episodes: int = 10
-    """Of an agent: how many episodes."""
+    """Number of episodes, for an agent."""
     seed: int = 0
-    """Of the environments, or the responses."""
+    """Seed of the environments, or of the responses."""
     stochastic: bool = False
-    """Let the agent draw its actions instead of taking the most likely ones."""
+    """Let the agent sample its actions instead of taking the most likely ones."""
     against: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Of a language model: a model, or a run, to compare it with. Several are given one by one. By
-    default what the run started from."""
+    """For a language model: a model or a run to compare it with. Repeat the option for several. By
+    default the model that the run started from."""
     gold: str | None = None
-    """Of a language model: what says which response is better, as in prefrl align. By default the
-    run's own, or the judge."""
+    """For a language model: what decides which response is better, as in prefrl align. By default
+    the run's gold, or the judge."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
-    """Of a language model: the model that says which response is better."""
+    """For a language model: the model that decides which response is better."""
 
 
 def evaluate(command: Evaluate) -> None:

@@ -1,4 +1,4 @@
-"""``prefrl export``: what labellers have answered, for other programs."""
+"""``prefrl export``: the answers, for other programs."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Export:
     run: tyro.conf.Positional[Path]
     """Directory of the run, finished or not."""
     format: Form = "preference"
-    """preference: a row for each pair, with chosen and rejected. ranking: for each pair or group,
-    with ranks. unpaired, of texts: for each response, with a label. scores: for each item, with its
-    score and interval, by Bradley and Terry's model."""
+    """preference: a row per pair, with chosen and rejected. ranking: a row per pair or group, with
+    ranks. unpaired, for texts: a row per response, with a label. scores: a row per item, with its
+    score and interval by the Bradley-Terry model."""
     output: Path | None = None
-    """File to write; it is written whole or not at all. - is standard output. By default a file in
-    the run's folder export, named after the format, as preference.jsonl."""
+    """File to write, completely or not at all; - is standard output. By default a file in the run's
+    folder export, named after the format, such as preference.jsonl."""
     films: bool = False
-    """Also copy the clips that people were shown, of an agent, into a folder beside the file; each
-    row says which is which."""
+    """For an agent: also copy the clips that people saw into a folder beside the file; each row
+    names its clips."""
     annotator: str | None = None
     """Only the answers of this person; by default, for each query, what most people answered."""
 

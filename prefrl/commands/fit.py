@@ -1,4 +1,4 @@
-"""``prefrl fit``: a reward from comparisons that are there already, without an agent."""
+"""``prefrl fit``: a reward from existing comparisons, without an agent."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["FitReward", "fit"]
 
 @dataclass(frozen=True)
 class FitReward:
-    """Fits a reward to comparisons that exist already, and saves it as a folder."""
+    """Fits a reward to existing comparisons, and saves it as a folder."""
 
     data: tyro.conf.Positional[str]
-    """A run; a file of pairs, .jsonl as prefrl export writes or .npz with arrays; or minari:NAME, a
-    dataset of Minari, from which pairs are drawn and answered by its rewards."""
+    """A run; a file of pairs, .jsonl as prefrl export writes it or .npz with arrays; or
+    minari:NAME, a Minari dataset whose rewards answer the drawn pairs."""
     output: Path
     """The folder to write: a new one, with the reward, a card, and a figure of its calibration."""
     env: str | None = None
-    """The environment that the segments are from, as in HalfCheetah-v5; not needed for a run or a
-    dataset of Minari."""
+    """The environment of the segments, such as HalfCheetah-v5; not needed for a run or a Minari
+    dataset."""
     members: int = 3
     """Members of the reward ensemble."""
     net: RewardNetConfig = field(default_factory=RewardNetConfig)
@@ -41,7 +41,7 @@ class FitReward:
     drawing: Annotated[Drawing, tyro.conf.arg(name="")] = field(default_factory=Drawing)
     """Which pairs are drawn from a dataset of Minari; any other source has its pairs."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
-    """How the oracle errs that answers the pairs of a dataset."""
+    """Errors of the oracle that answers the pairs of a dataset."""
     seed: int = 0
     """Seed of everything random."""
 

@@ -1,4 +1,4 @@
-"""Where several runs are served together: which folder, at which address, and who may come in.
+"""Serving several runs together: which folder, at which address, and who may sign in.
 
 ``prefrl serve FOLDER`` notes its address in ``FOLDER/.serve`` and holds a lock there while it
 lives. A run below such a folder leaves its page to it: two servers of one run would know nothing of

@@ -48,33 +48,33 @@ class Label:
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
     invite: str | None = None
-    """Print a sign-in link for somebody of this name, and do no more."""
+    """Only print a sign-in link for a person of this name."""
     sample: bool = False
-    """Make a new directory with a few things to compare, to try the page."""
+    """Make a new directory with a few samples to compare, to try the page."""
     videos: Path | None = None
-    """Make a new directory with pairs of the films (mp4, webm) in this folder to compare."""
+    """Make a new directory with pairs of the films (mp4, webm) in this folder."""
     texts: Path | None = None
-    """Make a new directory with pairs of the texts in this file to compare: lines of JSON (.jsonl),
-    a table (.csv, .tsv) with "text" and, if there are any, "prompt" and "name", or plain lines."""
+    """Make a new directory with pairs of the texts in this file: lines of JSON (.jsonl), a table
+    (.csv, .tsv) with "text" and optionally "prompt" and "name", or plain lines."""
     segments: str | None = None
-    """Make a new directory with pairs of segments of a dataset to compare: minari:NAME."""
+    """Make a new directory with pairs of segments of a dataset: minari:NAME."""
     pairs: int | Path | None = None
-    """How many pairs are drawn, each item about equally often; or, of films and texts, a table that
-    names the pairs: a CSV file, two names a line. By default 100, or three for each film or text if
+    """How many pairs to draw, with each item about equally often; or, for films and texts, a CSV
+    file with the two names of a pair per line. By default 100, or three for each film or text if
     that is more."""
     segment_length: int = 50
-    """Steps per segment, of a dataset's."""
+    """Steps per segment of a dataset."""
     seed: int = 0
     """Seed of the pairs that are drawn."""
     oracle: Literal["ai"] | None = None
-    """Have a model answer as well, besides people: ai, with --judge.url and --judge.model, or of
-    texts --judge.local."""
+    """Let a model answer besides people: ai, with --judge.url and --judge.model, or for texts
+    --judge.local."""
     goal: str | None = None
     """What is better, in your words: shown above each pair, and kept with the run."""
     page: PageConfig = field(default_factory=PageConfig)
-    """Where the page is served; what you do not give stays as it was."""
+    """Where the page is served; options that you do not give stay as they were."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
-    """The model that answers with oracle ai."""
+    """The model that answers if the oracle is ai."""
 
     def __post_init__(self) -> None:
         self.judge.check_for(self.oracle or "human")
@@ -195,7 +195,7 @@ def _make(command: Label) -> None:
 
 
 def _make_own(command: Label) -> None:
-    """Of films or texts of one's own."""
+    """Makes a label folder from the user's own films or texts."""
     if isinstance(command.pairs, Path):
         chosen = Chosen(table=command.pairs)
     else:
@@ -217,7 +217,7 @@ def _make_own(command: Label) -> None:
 
 
 def _make_pairs(command: Label, data: str) -> None:
-    """Of segments of a dataset."""
+    """Makes a label folder from segments of a dataset."""
     if isinstance(command.pairs, Path):
         raise ConfigError(f"expected --pairs NUMBER with --segments, got {command.pairs}.")
     pairs = _PAIRS if command.pairs is None else command.pairs

@@ -1,4 +1,4 @@
-"""The labelling page of a run: where it is served, by which process, and who may come in.
+"""The labelling page of a run: where it is served, by which process, and who may sign in.
 
 The page itself is ``clip_viewer``, which comes with the extra ``viewer`` and is loaded here alone.
 Its process is a role of the run: ``python -m prefrl.commands.page viewer RUN``. If it dies,
@@ -15,14 +15,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefrl.commands.console import print_link
 from prefrl.commands.hub import OPENED, STANDS_BY, hub_above, link_to
+from prefrl.commands.page_config import PageConfig
 from prefrl.control.goals import goal_of
-from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
+from prefrl.errors import MissingExtraError, RunDirectoryError
 from prefrl.runtime.own.folder import is_own
 from prefrl.runtime.roles.role import Heartbeat, StopSignal, is_taken
 from prefrl.runtime.roles.role_process import run_role
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PageConfig",
     "announce",
+    "check_libraries",
     "check_page",
     "invite",
     "is_served",
@@ -59,42 +60,22 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 _NEEDED = ("fastapi", "uvicorn", "nh3", "markdown_it")
 
 
-@dataclass(frozen=True)
-class PageConfig:
-    """Where the labelling page is served, and what it shows besides new pairs."""
+def check_libraries(what: str, needed: Sequence[str]) -> None:
+    """Refuses what needs libraries that are absent.
 
-    port: int | None = None
-    """Port to listen on; by default 8770, or the next free one."""
-    host: str = "127.0.0.1"
-    """Address to listen on; any other than this machine's own needs expose."""
-    expose: bool = False
-    """Let other machines reach the page. An SSH tunnel is safer."""
-    hosts: tuple[str, ...] = ()
-    """With expose: names by which other machines call this one."""
-    name: str = "owner"
-    """Your own name in the data."""
-    instructions: Path | None = None
-    """Markdown for those who label; by default a general text."""
-    overlap_share: float = 0.1
-    """Share of the pairs shown that somebody else has answered already, to see how far people
-    agree."""
-    repeat_share: float = 0.03
-    """Share of the pairs shown that the same person has answered already, to see how consistent
-    they are."""
-    gold_share: float = 0.05
-    """Share of the pairs shown whose right answer is known, if there are such pairs."""
-    answers_per_pair: int = 1
-    """How many people answer each pair, as far as there are so many; all their answers are fitted,
-    or with --majority what most of them said."""
-    strength: bool = False
-    """Ask how much better one side is, slightly or clearly: keys 1 to 4, from left to right."""
-    people_per_pair: int = 2
-    """How many people answer each pair that is shown to see how far they agree."""
+    Args:
+        what: That needs them.
+        needed: Their names; the extra ``viewer`` brings them.
 
-    def for_run(self, own: PageConfig) -> PageConfig:
-        """A run's own page, at this address."""
-        here = {name: getattr(self, name) for name in ("port", "host", "expose", "hosts", "name")}
-        return dataclasses.replace(own, **here)
+    Raises:
+        MissingExtraError: If one is absent.
+    """
+    absent = [name for name in needed if importlib.util.find_spec(name) is None]
+    if absent:
+        raise MissingExtraError(
+            f"expected the {what}'s libraries to be installed, but {', '.join(absent)} is not; "
+            "pip install 'prefrl[viewer]'."
+        )
 
 
 def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig:
@@ -112,13 +93,9 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
         ConfigError: If it cannot be served like this.
         MissingExtraError: If the extra ``viewer`` is not installed.
     """
-    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if absent:
-        raise MissingExtraError(
-            f"expected the labelling page's libraries to be installed, but {', '.join(absent)} is "
-            "not; pip install 'prefrl[viewer]'."
-        )
+    check_libraries("labelling page", _NEEDED)
     from clip_viewer.instructions import read_instructions
+    from prefrl.web.listening import free_port
 
     page, ports = asked, [*range(_FIRST_PORT, _FIRST_PORT + _PORTS_TO_TRY)]
     if run is not None and run.page.is_file():
@@ -132,7 +109,7 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
         page = dataclasses.replace(page, instructions=page.instructions.resolve())
     viewer_config(RunDirectory("."), dataclasses.replace(page, port=ports[0]), {})
     read_instructions(page.instructions)
-    return dataclasses.replace(page, port=_free_port(page.host, ports))
+    return dataclasses.replace(page, port=free_port(page.host, ports, option="--page.port"))
 
 
 def open_page(run: RunDirectory, page: PageConfig) -> str:
@@ -361,6 +338,8 @@ def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) 
         answers_per_pair=page.answers_per_pair,
         strength=page.strength,
         people_per_pair=page.people_per_pair,
+        qualify=page.qualify,
+        qualify_share=page.qualify_share,
     )
 
 
@@ -376,23 +355,6 @@ def _title(run: RunDirectory, told: Mapping[str, Any]) -> str:
         return str(told["title"])
     title = told.get("title") or told.get("env_id") or run.root.name
     return str(title).rsplit("/", 1)[-1].rsplit(":", 1)[-1]
-
-
-def _free_port(host: str, ports: Sequence[int]) -> int:
-    """The first port that is free."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    why: str | None = None
-    for port in ports:
-        try:
-            socket.create_server((host, port), family=family).close()
-        except OSError as error:
-            why = why or error.strerror
-            continue
-        return port
-    raise ConfigError(
-        f"expected to listen on {host} port {ports[0]}, but {why}; choose another with "
-        "--page.port, or leave that out."
-    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``prefrl reward``: what a run has learned, as a folder that can be taken elsewhere."""
+"""``prefrl reward``: a run's learned reward, as a folder to use elsewhere."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["SaveReward", "save_reward"]
 
 @dataclass(frozen=True)
 class SaveReward:
-    """Saves the newest reward of a run as a folder: tensors, their description, and a card.
+    """Saves the newest reward of a run as a folder with tensors, their description, and a card.
 
-    Of a language model, each member is a folder in it for AutoModelForSequenceClassification.
+    For a language model, each member is a subfolder for AutoModelForSequenceClassification.
     """
 
     run: tyro.conf.Positional[Path]

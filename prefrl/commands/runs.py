@@ -1,4 +1,4 @@
-"""What is done with a run that is there, whatever it trains: resume, replay, report."""
+"""Commands on an existing run of any kind: resume, replay, report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Resume:
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
     page: PageConfig = field(default_factory=PageConfig)
-    """The labelling page, where people answer; what you do not give stays as it was."""
+    """The labelling page, where people answer; options that you do not give stay as they were."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Report:
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
     figure: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A figure of your own, as module:name, for an agent's run, beside those that the training was
-    given. Repeat the option for several."""
+    """Your own figure for an agent's run, as module:name, besides those of the training. Repeat the
+    option for several."""
 
 
 def resume(command: Resume) -> None:

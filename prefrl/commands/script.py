@@ -1,4 +1,4 @@
-"""What a script may call to have its run finished as ``prefrl train`` finishes its own."""
+"""Finishes a script's run as ``prefrl train`` finishes its own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def finish_script(
 
     Args:
         run: Directory of the run.
-        episodes: Of each evaluation.
+        episodes: Episodes of each evaluation.
         max_steps: Steps after which an episode is cut, if it has not ended.
         films: Whether films are made: of the agent before and after, and of the pairs that taught
             most. Another process draws them; what cannot be filmed is a note in the result.
@@ -52,7 +52,7 @@ def finish_script(
     if not directory.script.is_file():
         raise RunDirectoryError(
             f"expected a run of a script, but {run} was made by prefrl train, which evaluates by "
-            f"itself in the end; if it was stopped, go on with it by prefrl resume {run}."
+            f"itself in the end; if it was stopped, continue it with prefrl resume {run}."
         )
     config = dataclasses.replace(
         config_from_json(directory.read_json(directory.config)),

@@ -39,11 +39,11 @@ class Serve:
     """Serves the labelling pages of all runs and label folders below a folder at one address."""
 
     folder: tyro.conf.Positional[Path]
-    """Where the runs are, in this folder or in folders in it. What comes and goes is noticed."""
+    """The folder of the runs, which may be in subfolders. Runs that appear or go are noticed."""
     invite: str | None = None
-    """Print a sign-in link to all of them for somebody of this name, and do no more."""
+    """Only print a sign-in link to all of them for a person of this name."""
     page: PageConfig = field(default_factory=PageConfig)
-    """Where it is served. Instructions and shares are those of each run's own page."""
+    """Where it is served. Instructions and shares come from each run's own page."""
 
 
 def serve(command: Serve) -> None:
@@ -94,7 +94,7 @@ def _serve(folder: Path, page: PageConfig, stop: StopSignal) -> None:
     finally:
         app.close()
         shelf.close()
-    console.print(f"No longer served; prefrl serve {folder} goes on.", soft_wrap=True)
+    console.print(f"No longer served; prefrl serve {folder} serves it again.", soft_wrap=True)
 
 
 @dataclass

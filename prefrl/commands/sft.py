@@ -32,10 +32,10 @@ class Sft:
     """Settings to start from; --help then shows them as defaults. auto takes cpu for smollm2, tiny
     for tiny, else default; instructgpt is Ouyang et al. 2022, stackllama Beeching et al. 2023."""
     from_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """A YAML file of options by their names here, as in "labels: 100". The command line
-    wins over the file, and the file over the preset."""
+    """A YAML file with options under the names shown here, such as "labels: 100". The command line
+    overrides the file, and the file overrides the preset."""
     save_config: Path | None = None
-    """Write the options that you give to a file for --config, and do nothing else."""
+    """Write the given options to a file for --config, and do nothing else."""
 
 
 def is_sft(run: RunDirectory) -> bool:

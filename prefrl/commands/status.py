@@ -104,7 +104,7 @@ def _describe_reward(row: Mapping[str, float | int | str] | None, tally: Tally) 
 
 
 def _describe_tuning(row: Mapping[str, float | int | str] | None) -> str:
-    """Of a method that learns from the answers themselves, and needs no reward."""
+    """The line for a method that learns from the answers directly, without a reward."""
     if row is None or math.isnan(float(row["update"])):
         return "learns from the answers themselves, once all are there"
     margin = row.get("rewards/margins")  # runs of before have none

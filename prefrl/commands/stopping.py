@@ -1,4 +1,4 @@
-"""What is said of a training that was told to stop: whether it is saved, and how to go on."""
+"""The message after a stopped training: whether it is saved, and how to continue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_SAVED = 4
 def show_stopped(run: RunDirectory) -> None:
     """Says what was saved; exits with 4 where not all was."""
     stopped = how_it_stopped(run)
-    go_on = f"Go on with [bold]prefrl resume {run.root}[/]."
+    go_on = f"Continue with [bold]prefrl resume {run.root}[/]."
     if stopped.is_saved:
         console.print(f"\n{stopped.text} {go_on}", soft_wrap=True)
         return

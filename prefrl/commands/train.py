@@ -62,20 +62,19 @@ class Train:
     """The training."""
     preset: Literal["auto", "control", "atari", "christiano-atari", "ibarz-atari"] = "auto"
     """Settings to start from; --help then shows them as defaults. auto takes atari if the
-    environment shows pictures, else control; christiano-atari and ibarz-atari are those of the
-    papers."""
+    environment shows pictures, else control; christiano-atari and ibarz-atari follow the papers."""
     from_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
-    """A YAML file of options by their names here, as in "labels: 100". The command line
-    wins over the file, and the file over the preset."""
+    """A YAML file with options under the names shown here, such as "labels: 100". The command line
+    overrides the file, and the file overrides the preset."""
     save_config: Path | None = None
-    """Write the options that you give to a file for --config, and do nothing else."""
+    """Write the given options to a file for --config, and do nothing else."""
     page: PageConfig = field(default_factory=PageConfig)
     """The labelling page, where people answer."""
 
 
 @dataclass(frozen=True)
 class Extend:
-    """Continues an agent's run that has finished: for more steps, and if wanted more labels."""
+    """Continues an agent's finished run for more steps, and if you like with more labels."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
@@ -84,7 +83,7 @@ class Extend:
     labels: int = 0
     """Comparisons to ask for, beyond those that the run already had."""
     page: PageConfig = field(default_factory=PageConfig)
-    """The labelling page, where people answer; what you do not give stays as it was."""
+    """The labelling page, where people answer; options that you do not give stay as they were."""
 
 
 def start_train(command: Train) -> None:
@@ -195,8 +194,8 @@ def _show(config: TrainConfig, result: Result, progress: TrainingProgress) -> No
         console.print(f"  {what:<12} {path}", soft_wrap=True)
     console.print(
         f"\nNext: open the report in a browser; [bold]prefrl evaluate {root}[/]; "
-        f"[bold]tensorboard --logdir {result.run.tensorboard}[/]; go on, or train another agent on "
-        "the same answers, as in\n"
+        f"[bold]tensorboard --logdir {result.run.tensorboard}[/]; continue, or train another "
+        "agent on the same answers, for example\n"
         f"  prefrl extend {root} --steps {config.steps} --labels 100\n"
         f"  prefrl train {config.env_id}{config.env.options} --labels-from {root} --labels 0 "
         f"--seed {config.seed + 1}",

@@ -29,21 +29,20 @@ class Watch:
     episodes: int = 1
     """How many episodes."""
     steps: int | None = None
-    """Cut an episode after this many steps, if it has not ended; by default as in the run's
-    evaluation."""
+    """Cut an episode after this many steps; by default as in the run's evaluation."""
     checkpoint: str | None = None
     """Which policy, as for prefrl evaluate: best, latest, or a step."""
     seed: int = 0
     """Seed of the environments."""
     stochastic: bool = False
-    """Let the agent draw its actions instead of taking the most likely ones."""
+    """Let the agent sample its actions instead of taking the most likely ones."""
     size: int = 480
     """Side of the pictures in pixels, for MuJoCo and games; other environments have their own
     size."""
     output: Path | None = None
-    """The film, .webm or .mp4; by default films/watch.webm in the run."""
+    """File of the film, .webm or .mp4; by default films/watch.webm in the run."""
     show: bool = True
-    """Open the film where there is a screen."""
+    """Open the film if there is a screen."""
 
     def __post_init__(self) -> None:
         for name in ("episodes", "steps", "size"):

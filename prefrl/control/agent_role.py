@@ -1,4 +1,4 @@
-"""The agent as a role: one step is a rollout and the update that follows, with checkpoints between.
+"""The agent as a role: one step is a rollout and its update, with checkpoints in between.
 
 A run in one process and the agent's process of the asynchronous run are this same object; only the
 partners differ.
@@ -37,7 +37,7 @@ _STEPS_BETWEEN_CHECKS = 1000  # after each of A2C's updates a copy would take a 
 
 
 class AgentRole:
-    """Acts and learns. What a checkpoint in the run directory holds is taken up.
+    """Acts and learns, starting from a checkpoint in the run directory if there is one.
 
     Args:
         config: What to do.
@@ -82,7 +82,7 @@ class AgentRole:
             with taking_up(checkpoint):
                 self._load(checkpoint.state)
             heartbeat.beat(saved=self._place)
-            _log.info("going on from checkpoint %d", checkpoint.number)
+            _log.info("continuing from checkpoint %d", checkpoint.number)
         # An update has no step of the environments.
         for optimizer in self.agent.optimizers():
             optimizer.register_step_post_hook(lambda *told: heartbeat.beat())

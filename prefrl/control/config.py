@@ -1,4 +1,4 @@
-"""A training as a config: checked before anything starts, kept beside the run."""
+"""A training as a config, checked before anything starts, and saved with the run."""
 
 from __future__ import annotations
 
@@ -61,49 +61,49 @@ class TrainConfig:
     """A training: which environment, how long, and how the reward is learned."""
 
     env_id: tyro.conf.Positional[str]
-    """Gymnasium id, as in HalfCheetah-v5 or prefrl_envs:prefrl/Hopper-v0."""
+    """Gymnasium id, such as HalfCheetah-v5 or prefrl_envs:prefrl/Hopper-v0."""
     steps: int = 500_000
     """Environment steps."""
     algo: Algo = "ppo"
     """The algorithm by which the agent learns from the reward."""
     oracle: Annotated[str, named_option(_ORACLES)] = "synthetic"
-    """Who answers. synthetic: compares true returns, with the errors set under teacher. human:
-    whoever opens the labelling page. mixed: people, and synthetic while nobody is there. ai: a
-    model that looks at frames (--judge.url, --judge.model). Or your own, as module:name: a function
-    of two segments, or a class with compare."""
+    """Who answers. synthetic: an oracle that compares true returns, with the errors set under
+    teacher. human: people at the labelling page. mixed: people, and the synthetic oracle while
+    nobody is there. ai: a model that looks at frames (--judge.url, --judge.model). Or your own, as
+    module:name: a function of two segments, or a class with compare."""
     goal: str | None = None
     """What the agent should do, in your words. People read it above the clips and in the
-    instructions. By default prefrl has one for the tasks that it knows, unless the page has
-    instructions of yours; "" shows none."""
+    instructions. By default, the goal that prefrl has for the tasks it knows, unless you give the
+    page your own instructions; "" shows none."""
     sync: bool = False
-    """Agent, reward learner and labeller take turns in one process: slower, and repeatable."""
+    """Agent, reward learner and labeller take turns in one process: slower, but repeatable."""
     device: str = "auto"
-    """Where the nets are computed: auto, cpu, cuda, cuda:1; or two with a comma, for the agent and
-    the reward learner, as in cuda:0,cuda:1. auto takes a GPU for pictures, if there is one."""
+    """Where the nets are computed: auto, cpu, cuda, cuda:1; or two devices, for the agent and the
+    reward learner, such as cuda:0,cuda:1. auto takes a GPU for pictures, if there is one."""
     seed: int = 0
     """Seed of everything random."""
     run: Path | None = None
-    """Where the run is written; by default runs/ENVIRONMENT-SEED."""
+    """Directory of the run; by default runs/ENVIRONMENT-SEED."""
     horizon: int | None = None
-    """Cut training episodes after this many steps, as by a time limit: the value of the last state
-    stands for what would have followed. Evaluation episodes are not cut."""
+    """Cut training episodes after this many steps, like a time limit: the agent uses the value of
+    the last state for what would have followed. Evaluation episodes are not cut."""
     reset_after_fall: int | None = None
-    """Cut a training episode in the same way after the agent has lain for this many steps in a row.
-    For environments that define is_healthy, such as Hopper, Walker2d and Ant of Gymnasium."""
+    """Cut a training episode in the same way after the agent has been down for this many steps in a
+    row. For environments that define is_healthy, such as Hopper, Walker2d and Ant of Gymnasium."""
     endings: Literal["shown", "hidden"] = "shown"
-    """What it means in training when the environment ends an episode. shown: it is final, and each
-    step after it is worth 0. hidden: the episode is cut as by a time limit, so the agent learns
-    nothing from it."""
+    """What an ending means in training. shown: it is final, and each step after it is worth 0.
+    hidden: it looks like a time limit, so the agent learns nothing from it."""
     eval_episodes: int = 10
     """Episodes of the final evaluation."""
     eval_max_steps: int = 10_000
     """Cut an evaluation episode after this many steps, if it has not ended."""
     evaluate_every: int | None = None
-    """Evaluate on the true reward every so many steps, and keep the policy of each evaluation, so
-    that the best one can be used later. The agent learns nothing from this. By default never."""
+    """Evaluate on the true reward after every so many steps, and keep the policy of each
+    evaluation, so that you can use the best one later. The agent learns nothing from this. By
+    default never."""
     figure: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A figure of your own for the report, as module:name: a function of the run's directory that
-    returns a figure of matplotlib. Repeat the option for several."""
+    """Your own figure for the report, as module:name: a function of the run's directory that
+    returns a matplotlib figure. Repeat the option for several."""
     track: Tracker = "none"
     """Also send the curves to an experiment tracker while training: wandb or mlflow, each with its
     extra."""
@@ -112,7 +112,7 @@ class TrainConfig:
     threads: int = 1
     """Threads that torch may use in each process."""
     checkpoint_seconds: float = 30.0
-    """Seconds between two checkpoints, at the least."""
+    """Least number of seconds between two checkpoints."""
     preferences: Annotated[PreferenceConfig, tyro.conf.arg(name="")] = field(
         default_factory=PreferenceConfig
     )
@@ -120,9 +120,9 @@ class TrainConfig:
     agent: AgentConfig = field(default_factory=AgentConfig)
     """The agent's hyperparameters."""
     env: EnvConfig = field(default_factory=EnvConfig)
-    """How the environment is made, beside its id."""
+    """How the environment is made, besides its id."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
-    """The model that answers with oracle ai."""
+    """The model that answers if the oracle is ai."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "eval_episodes", "eval_max_steps", "threads"):

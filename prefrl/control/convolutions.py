@@ -1,4 +1,4 @@
-"""Convolutions that fit a picture: those of Atari need 36 to 43 pixels a side."""
+"""Convolutions that fit a picture: Atari's need 36 to 43 pixels per side."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ class ExplorationConfig:
     min_std: float = 0.0
     """Lower limit for the standard deviation of the noise on continuous actions."""
     renew_below: float | None = None
-    """Give the noise its first standard deviation back when a new reward ranks the steps of the
-    newest rollout differently than the old one: when their Spearman correlation is below this."""
+    """Reset the noise to its initial standard deviation when a new reward ranks the steps of the
+    newest rollout differently from the old one: when their Spearman correlation is below this."""
     novelty: bool = True
-    """While all answers are ties, reward states that are far from those seen before, so that
-    something happens that can be compared. Not with pictures."""
+    """While all answers are ties, reward states that are far from those seen before, so that there
+    is something to compare. Not with pictures."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_std < math.inf:

@@ -1,4 +1,4 @@
-"""What labellers have answered about segments, as rows of JSON.
+"""The answers about segments, as rows of JSON.
 
 ::
 
@@ -10,6 +10,10 @@ labellers' clips show, and never the environment's own reward. Where the run's r
 transitions, there is ``"next_observations"``, (T, O), too. Where the environment ended the episode,
 ``"held"`` says how many steps at the end were not taken: nothing happens in them. With films,
 ``"film"`` is the path of what people were shown, from the folder of the rows' file.
+
+``"env_steps"`` says which policy acted: the environment steps of the run when the segment was cut,
+as in the run's ``metrics.csv``, whose ``reward_version`` is that of the learned reward then. A
+segment that no run's agent made has none.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ def export_segments(
     """The current answers about segments.
 
     Args:
-        run: Of an agent in an environment.
+        run: Run of an agent.
         form: Which form.
         annotator: Whose answers alone; by default the verdict of most on each query.
         films: Folder for copies of the films that people were shown, made with the rows; None
@@ -89,6 +93,7 @@ class _SegmentRows:
             "actions": segment.actions.tolist(),
             **after,
             **held,
+            **({"env_steps": segment.env_steps} if segment.env_steps else {}),
             **self._film(item_id),
         }
 

@@ -1,4 +1,4 @@
-"""What comes after training: evaluation, films, the summary. All from the files of the run."""
+"""The end of a training: evaluation, films and summary, all from the files of the run."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ __all__ = ["Result", "finish_run", "load_run"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to."""
+    """The result of a training."""
 
     run: RunDirectory
-    """Where everything lies."""
+    """The run directory."""
     summary: dict[str, Any]
     """The content of ``summary.json``; empty when the training was stopped before its end."""
     notes: list[str]
@@ -51,7 +51,7 @@ class Result:
 
     @property
     def learned(self) -> bool:
-        """Whether nothing speaks against it that anything was learned."""
+        """Whether there is no sign that nothing was learned."""
         return not any(trouble.is_fatal for trouble in self.troubles)
 
     @property

@@ -1,4 +1,4 @@
-"""What the agent should do, in words: for those who compare, and for machines that do."""
+"""What the agent should do, in words, for people and models that compare."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def goal_of(config: Mapping[str, Any], *, has_default: bool = True) -> str | Non
     """What a run's agent should do; None where it was said to be nothing, or is not known.
 
     Args:
-        config: Of the run, as its config.json has it; its goal, also an empty one, comes first.
+        config: Config of the run, as its config.json has it; its goal, also an empty one, comes
+            first.
         has_default: Whether tasks of Gymnasium and prefrl have one that nobody has said.
     """
     if (told := config.get("goal")) is not None:

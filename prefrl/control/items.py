@@ -1,4 +1,4 @@
-"""The segments that were put to a labeller: kept for good, and their true rewards apart from them.
+"""The segments that labellers were asked about, kept for good, with true rewards kept separately.
 
 A query names its two segments by id. Whoever answers it, fits to it or films it finds them here:
 in memory, and where a run has a directory also as files, which are whole before the query is

@@ -23,7 +23,7 @@ def clips_task(judge: JudgeConfig, config: Mapping[str, Any]) -> Task:
 
     Args:
         judge: How it is asked.
-        config: Of the run, as its config.json has it.
+        config: Config of the run, as its config.json has it.
 
     Raises:
         ConfigError: If it does not answer, or nothing says what is better.

@@ -19,7 +19,7 @@ class OffPolicyConfig:
     updates_after_fit: int = 0
     """Extra gradient steps right after each new reward."""
     reset_critic: bool = False
-    """Begin the critic anew at each new reward."""
+    """Reset the critic at each new reward."""
     newest_share: float = 0.0
     """Share of each batch that is drawn from the newest steps only (QPA: half)."""
     newest_steps: int = 10_000

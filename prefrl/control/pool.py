@@ -1,4 +1,4 @@
-"""Where candidates come from: the newest segments, and a sample of all that there ever were."""
+"""The candidate pool: the newest segments, and a sample of all segments so far."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class SegmentReservoir:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         rewarded = _from_state(state["segments"])
         rows = zip(state["numbers"], state["counts"], rewarded, strict=True)
         self._kept = [(-number, count, one) for number, count, one in rows]
@@ -166,7 +166,7 @@ class SegmentPool:
         return state if self._history is None else state | {"history": self._history.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         rewarded = _from_state(state)
         self._segments = deque(segment for segment, _ in rewarded)
         self._true_rewards = {segment.id: rewards for segment, rewards in rewarded}

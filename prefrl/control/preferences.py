@@ -1,4 +1,4 @@
-"""How a reward is learned from comparisons of segments: all settings, and what is made of them."""
+"""Settings of learning a reward from comparisons of segments, and what is made from them."""
 
 from __future__ import annotations
 
@@ -41,57 +41,58 @@ class PreferenceConfig:
     """How a reward is learned from comparisons of segments."""
 
     labels: int = 700
-    """Comparisons to ask for over the whole training; 0 if labels_from or reward is all there is to
-    learn from."""
+    """Comparisons to ask for over the whole training; 0 to learn only from labels_from or
+    reward."""
     labels_from: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Answers to begin with: those of a run, or a file of them, as prefrl export writes (.jsonl) or
-    with arrays (.npz). Repeat the option for several. They do not count towards labels."""
+    """Answers to begin with: a run, or a file, written by prefrl export (.jsonl) or with arrays
+    (.npz). Repeat the option for several. They do not count towards labels."""
     reward: str | None = None
-    """A learned reward to begin with: a run, or a folder that prefrl reward has written. It is
-    improved by labels; without any it stays as it is."""
+    """A learned reward to begin with: a run, or a folder written by prefrl reward. Labels improve
+    it; without labels it stays as it is."""
     segment_length: int | Literal["auto"] = "auto"
-    """Steps per segment. auto: what people see in two to three seconds, at most 50, and at most
-    three quarters of a typical first episode."""
+    """Steps per segment. auto: two to three seconds for people, at most 50 steps, and at most three
+    quarters of a typical first episode."""
     members: int = 3
     """Members of the reward ensemble."""
     schedule: Annotated[Schedule, named_option(SCHEDULES)] = "hyperbolic"
-    """How the rate of labels falls over the training; all are due after 95 % of it. Or your own, as
-    module:name: a function from the share of these 95 % to the share of the labels."""
+    """How the rate of labels falls over the training; all labels are due after 95 % of it. Or your
+    own, as module:name: a function from the finished share of these 95 % to the share of the labels
+    that are due."""
     decay_steps: float | None = None
-    """Steps after which a hyperbolic rate has halved; by default a fifth of the training."""
+    """Steps after which the hyperbolic rate has halved; by default a fifth of the training."""
     initial_fraction: float = 0.25
     """Share of the labels asked for before the agent's first update."""
     refit_growth: float = 0.05
     """Refit when the comparisons have grown by this share since the last fit."""
     newest_labels: int = 10_000
-    """Comparisons to fit to at most: the newest ones."""
+    """Largest number of comparisons to fit to; the newest ones are used."""
     first_labels: int = 1
     """Comparisons before the first fit; until then the agent acts and does not learn."""
     pretraining_epochs: int | None = None
     """Passes over the comparisons in the first fit, without an early stop."""
     scale: Literal["return", "step"] = "return"
-    """What has a standard deviation of 1 in the reward of an on-policy agent. return: its
-    discounted return, as when the same agent trains on the true reward. step: a single step."""
+    """What is scaled to a standard deviation of 1 for an on-policy agent. return: the discounted
+    return, as when the same agent trains on the true reward. step: the reward of a single step."""
     calibrate_on: CalibrateOn = "newest"
-    """Over which segments the reward is brought to mean 0 and a fixed standard deviation at each
-    fit: the newest, the labelled, or both, which then count equally."""
+    """The segments over which each fit normalises the reward to mean 0 and a fixed standard
+    deviation: the newest, the labelled, or both with equal weight."""
     max_stale_rollouts: int = 16
-    """The agent goes on for at most this many rollouts while a fit is due; then it waits for the
+    """How many rollouts the agent may continue while a fit is due; then it waits for the
     learner."""
     max_unanswered: int | None = None
     """With people: the agent waits while more queries than this have no answer. By default a tenth
-    of the labels, but at least 5. For the synthetic oracle alone it never waits."""
+    of the labels, but at least 5. It never waits for the synthetic oracle."""
     slightly: float = 0.75
-    """P(the chosen side is better) where a person said that it is only slightly better
+    """P(the chosen side is better) if a person said that it is only slightly better
     (--page.strength)."""
     clearly: float = 1.0
-    """The same where they said that it is clearly better."""
+    """The same if they said that it is clearly better."""
     majority: bool = False
-    """Fit to what most people said of a pair, where several answer (--page.answers-per-pair); else
-    each answer counts."""
+    """If several people answer a pair (--page.answers-per-pair), fit to what most of them said;
+    otherwise each answer counts."""
     ask_ahead: bool = True
-    """Ask before labels are due, where people answer faster than that: as many as keep them busy
-    until the agent can ask again. Else they wait for it."""
+    """If people answer faster than labels fall due, ask early, just enough to keep them busy until
+    the agent can ask again. Otherwise they wait for the agent."""
     query: Annotated[QueryConfig, tyro.conf.arg(name="")] = field(default_factory=QueryConfig)
     """Which pairs are asked."""
     net: RewardNetConfig = field(default_factory=RewardNetConfig)
@@ -99,14 +100,14 @@ class PreferenceConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     """How they are fitted."""
     off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
-    """What off-policy agents do beside relabelling."""
+    """What off-policy agents do besides relabelling."""
     guard: GuardMode = "warn"
-    """When the learned reward rises while its members come to differ: say so (warn), also ask about
-    exactly these segments (ask), or end the training there (stop). docs/guard.md has the rule."""
+    """What to do when the learned reward rises while its members increasingly disagree: warn, also
+    ask about these segments (ask), or end the training (stop). docs/guard.md has the rule."""
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
-    """What keeps an on-policy agent curious."""
+    """Exploration of an on-policy agent."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
-    """How the synthetic oracle errs."""
+    """Errors of the synthetic oracle."""
 
     selection: InitVar[Annotated[Selection | None, tyro.conf.Suppress]] = None
     """Short for ``query=QueryConfig(selection=...)``; read it as ``query.selection``."""

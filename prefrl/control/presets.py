@@ -1,6 +1,6 @@
-"""Named settings: a starting point, of which everything may be overridden.
+"""Named settings: starting points whose values may all be overridden.
 
-Figures without a source are ours. What the papers do and prefrl does not is said beside them.
+Figures without a source are ours. Differences from the papers are noted beside them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which pairs of segments are put to the labeller: settings, and where candidates come from."""
+"""Which pairs of segments are asked about: settings, and the source of candidates."""
 
 from __future__ import annotations
 
@@ -25,43 +25,42 @@ _SMALLEST_SCALE = 1e-6
 
 @dataclass(frozen=True)
 class QueryConfig:
-    """Which pairs are put to the labeller."""
+    """Which pairs are asked about."""
 
     selection: Annotated[Selection, named_option(SELECTIONS)] = "disagreement"
-    """How pairs are chosen among candidates; the k_center rules spread them out. Or a rule of your
-    own, as module:name."""
+    """How pairs are chosen from the candidates; the k_center rules spread them out. Or your own
+    rule, as module:name."""
     ranked: int = 2
-    """Segments that are compared at once: 2 are a pair; K > 2 are ranked, which gives K (K - 1) / 2
+    """Segments per query: 2 are compared as a pair; K > 2 are ranked, which gives K (K - 1) / 2
     labels."""
     oversampling: int = 10
-    """Candidates drawn for each one that is asked."""
+    """Candidates drawn for each query."""
     pool_size: int = 2000
     """Newest segments from which candidates are drawn."""
     pool_bytes: int = 2**29
     """Memory for these segments, in bytes; if they need more, fewer are kept. The segments that
-    were asked about may take as much again, in the agent and in the learner; beyond that they are
-    read from disk. With a history_share, half of the memory is for the history."""
+    were asked about may take the same amount again, in the agent and in the learner; beyond that
+    they are read from disk. With a history_share, half of the memory is for the history."""
     history_share: float = 0.0
-    """Share of the candidates that come from the whole history instead of from the newest segments.
-    The history keeps as many segments as there are newest ones."""
+    """Share of the candidates drawn from the whole history instead of the newest segments. The
+    history keeps as many segments as there are newest ones."""
     early_share: float = 0.0
     """On average, at least this share of the candidates' segments start within the first two
-    segment lengths of their episode, as far as there are such segments."""
+    segment lengths of their episode, if there are enough such segments."""
     ending_share: float = 0.5
-    """On average, at least this share of the candidates' segments show how an episode ended, as far
-    as there are such segments: people often judge by the end."""
+    """On average, at least this share of the candidates' segments show how an episode ended, if
+    there are enough such segments: people often judge by the end."""
     over_share: float = 0.3
-    """Where episodes end: share of the queries, on average, in which one side shows only that the
-    episode is over, which is worth nothing. The answer says whether the other side is better than
-    that. They are asked even if all members agree, since all may be wrong."""
+    """If episodes end: average share of the queries in which one side shows only that the episode
+    is over, which is worth nothing. The answer says whether the other side is worth more than that.
+    These queries are asked even if all members agree, since all may be wrong."""
     standardize_features: bool = False
     """Divide the features that k_center spreads out by their standard deviation over the newest
     segments. Otherwise large numbers, such as velocities, decide. Not for pictures."""
     warmup_segments: int = 40
     """Segments to collect from the untrained agent before the first labels are asked for."""
     max_open: int = 250
-    """Most queries that may wait for an answer; what falls due beyond them is dropped and
-    counted."""
+    """Most queries that may wait for an answer; further queries are dropped and counted."""
 
     def __post_init__(self) -> None:
         selection_rule(self.selection)

@@ -1,4 +1,4 @@
-"""Repeating the reward learning of an agent's run from its log."""
+"""Repeats the reward learning of an agent's run from its log."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def chosen_length(fps: float, lengths: Sequence[int]) -> int:
 
     Args:
         fps: Steps of the environment per second of its own clock.
-        lengths: Of the first episodes, in steps; none if they are long.
+        lengths: Lengths of the first episodes, in steps; none if they are long.
 
     Returns:
         From 2 to 50, and no more than a quarter of the episodes are shorter.
@@ -54,7 +54,7 @@ class FirstLook:
     fps: float
     """Steps of the environment per second of its own clock."""
     lengths: list[int]
-    """Of the episodes, in steps; one that went on counts as at least as long as a segment."""
+    """Lengths of the episodes, in steps; one that did not end counts as at least one segment."""
     step_seconds: float
     """What a step takes."""
     busy: float
@@ -82,7 +82,7 @@ def first_look(
     Args:
         env_id: A Gymnasium id, of what ``check_environment`` lets pass.
         limits: Where its training episodes are cut early.
-        seed: Of these episodes.
+        seed: Seed of these episodes.
         env: Its arguments and wrappers.
     """
     here = replace(env or EnvConfig(), processes=0)

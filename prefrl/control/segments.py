@@ -119,7 +119,7 @@ class SegmentSampler:
 
     Args:
         segment_length: Steps per segment (T).
-        n_envs: Environments side by side.
+        n_envs: Number of parallel environments.
     """
 
     def __init__(self, segment_length: int, n_envs: int) -> None:
@@ -176,7 +176,7 @@ class SegmentSampler:
         return {"trails": [trail.state_dict() for trail in self._trails]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         for trail, content in zip(self._trails, state["trails"], strict=True):
             trail.load_state_dict(content)
 
@@ -226,7 +226,7 @@ class _Trail:
         return {"n_cut": self.n_cut, "before": self._before, "steps": steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.n_cut, self._before, self._parts = state["n_cut"], state["before"], []
         if (steps := state["steps"]) is not None:
             rollout = Rollout(**{**steps, "journals": from_state(steps["journals"])})

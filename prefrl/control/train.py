@@ -1,4 +1,4 @@
-"""The whole algorithm, from a config to a run directory: in one process or in three."""
+"""The whole training, from a config to a run directory: in one process or in three."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ AnyOracle = Oracle | Callable[..., Answer | str | bool]
 
 @dataclass(frozen=True)
 class _Caller:
-    """What the caller of ``train`` or ``resume`` brings along."""
+    """What the caller of ``train`` or ``resume`` passes in."""
 
     oracle: AnyOracle | None
     on_rollout: Callable[[Metrics], None]
@@ -155,7 +155,7 @@ def extend(
     on_agent: OnAgent | None = None,
     beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None = None,
 ) -> Result:
-    """Goes on with a run that has come to its end: more steps, and if wanted more labels.
+    """Continues a finished run with more steps, and if you like with more labels.
 
     The agent goes on where it ended. All that falls over a training, the rate of labels and the
     learning rates among them, is then as in a training of all steps together.
@@ -207,13 +207,13 @@ def extended_config(
     _check_made_by_train(run)
     if not run.summary.is_file():
         raise RunDirectoryError(
-            f"expected a run that has come to its end, but {run.root} has not; go on with it by "
+            f"expected a finished run, but {run.root} is not finished; continue it with "
             f"prefrl resume {run.root}, and then extend it."
         )
     if load_checkpoint(run.checkpoints) is None:
         raise RunDirectoryError(
-            f"expected a checkpoint in {run.checkpoints} to go on from, found none; begin another "
-            f"run with its answers, prefrl train --labels-from {run.root}."
+            f"expected a checkpoint in {run.checkpoints} to continue from, found none; begin "
+            f"another run with its answers, prefrl train --labels-from {run.root}."
         )
     config = config_from_json(run.read_json(run.config))
     preferences = dataclasses.replace(config.preferences, labels=config.preferences.labels + labels)

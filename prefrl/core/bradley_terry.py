@@ -1,13 +1,12 @@
-"""How good items are, by how they did against one another: Bradley and Terry's model.
+"""The Bradley-Terry model: how good items are, judged by their comparisons with each other.
 
 Bradley and Terry 1952: ``P(a is better than b) = sigmoid(score_a - score_b)``. A tie counts as half
-a win for each. The scores have a prior, ``N(0, PRIOR_SD ** 2)``, so that they are finite for an
-item that always wins, and for one that nobody has compared. Intervals are Laplace's: those of a
-normal distribution with the curvature at the best scores. In simulations 92 to 97 % of them held
-the truth.
+a win for each. The scores have a prior, ``N(0, PRIOR_SD ** 2)``, so they stay finite for an item
+that always wins and for one that was never compared. Intervals are Laplace approximations: normal,
+with the curvature at the best scores. In simulations 92 to 97 % of them held the truth.
 
-Only differences between scores mean anything, and only among items that are linked by what is
-asked: of each such group the mean score is 0.
+Only differences between scores mean anything, and only among items that are linked by comparisons:
+the mean score of each such group is 0.
 """
 
 from __future__ import annotations
@@ -59,13 +58,13 @@ class Standing:
 
 
 def groups_of(links: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """Items that are linked, directly or by way of others.
+    """Groups of items that are linked, directly or through others.
 
     Args:
         links: Pairs of items.
 
     Returns:
-        The groups, each in the order in which its items first came; so are the groups.
+        The groups and their items, both in order of first appearance.
     """
     neighbours = defaultdict[str, list[str]](list)
     for left, right in links:
@@ -93,12 +92,12 @@ def standings(
     """How each item did.
 
     Args:
-        asked: Pairs that were or are to be compared: what links items to a group.
-        answers: Left item, right item, and P(left is better) in [0, 1]; 0.5 is a tie. What several
-            people said of one pair comes several times.
+        asked: Pairs that have been or will be compared; they link items into groups.
+        answers: Left item, right item, and P(left is better) in [0, 1]; 0.5 is a tie. A pair that
+            several people answered appears several times.
 
     Returns:
-        Group by group, the best item first. Where two are equal, by their ids.
+        Group by group, the best item first; equal items by id.
     """
     by_item = defaultdict[str, list[tuple[str, str, float]]](list)
     answers = list(answers)
@@ -152,14 +151,14 @@ def best_scores(
     precision: float,
     times: float = 1.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The scores that are most likely after what was compared; by Newton's method.
+    """The most likely scores given the comparisons, by Newton's method.
 
     Args:
         n: How many items there are.
         left: Number of the left item of each comparison, from 0, shape (P,).
-        right: That of the right item, shape (P,).
-        preference: P(left is better) that was told, or the mean of what was, shape (P,).
-        precision: Of the prior on scores: one over its variance, above 0.
+        right: Number of the right item of each comparison, shape (P,).
+        preference: P(left is better) as answered, or the mean over answers, shape (P,).
+        precision: Precision of the prior on scores: one over its variance, above 0.
         times: How many comparisons each entry stands for.
 
     Returns:
@@ -195,7 +194,7 @@ def best_scores(
 
 
 def _deviations(curvature: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard deviations of scores against their mean, which the answers say nothing about."""
+    """Standard deviations of scores relative to their mean, which the answers do not determine."""
     covariance = np.linalg.inv(curvature)
     against = covariance.mean(axis=1)
     variance = np.diag(covariance) - 2 * against + covariance.mean()

@@ -16,7 +16,7 @@ __all__ = ["Answer", "Comparison", "Item", "Judgement", "Query", "SoftComparison
 
 @runtime_checkable
 class Item(Protocol):
-    """What is compared: a segment or a response. The core only reads its name."""
+    """Something to compare: a segment or a response. The core only reads its name."""
 
     @property
     def id(self) -> str:
@@ -58,8 +58,8 @@ class Query:
     right: str
     """The id of the item on the right."""
     group: str | None = None
-    """What the pairs of K items have in common that are put to a labeller as one ranking (Ouyang et
-    al. 2022, section 3.5: all K (K - 1) / 2 of them); None for a pair on its own."""
+    """Name that all K (K - 1) / 2 pairs of K items share if a labeller ranks them at once (Ouyang
+    et al. 2022, section 3.5); None for a single pair."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Comparison:
     query: Query
     answer: Answer
     certainty: float = 1.0
-    """P(the side that was chosen is better), in [0.5, 1]: less than 1 where it was said to be only
+    """P(the chosen side is better), in [0.5, 1]: less than 1 if the labeller said that it is only
     slightly better."""
 
     @property
@@ -80,25 +80,25 @@ class Comparison:
 
     @property
     def margin(self) -> float:
-        """By how much the better one is at least better, in units of scores: not known, so 0."""
+        """Least difference of scores in favour of the better one: not known, so 0."""
         return 0.0
 
 
 @dataclass(frozen=True)
 class SoftComparison:
-    """A query with a preference of any strength, as other data sets have it."""
+    """A query with a preference of any strength, from another data set."""
 
     query: Query
     """The pair."""
     preference: float
     """P(left is better), in [0, 1]."""
     margin: float = 0.0
-    """By how much the score of the better one is at least to be higher (Touvron et al. 2023, arXiv
+    """Least difference of scores in favour of the better one (Touvron et al. 2023, arXiv
     2307.09288, equation 2)."""
 
 
 class Judgement(Protocol):
-    """What was said of a pair: what a fit reads of a comparison of either kind."""
+    """What a fit reads of a comparison of either kind."""
 
     @property
     def query(self) -> Query:
@@ -112,5 +112,5 @@ class Judgement(Protocol):
 
     @property
     def margin(self) -> float:
-        """By how much the score of the better one is at least to be higher."""
+        """Least difference of scores in favour of the better one."""
         ...

@@ -1,4 +1,4 @@
-"""The disk: is it local, has it room, what it refuses, and files that are whole or absent."""
+"""The disk: whether it is local and has room, its errors in words, and atomic files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check_place(folder: Path) -> None:
 
 
 def is_full(folder: Path) -> bool:
-    """Whether there is no room to speak of on the disk that holds a folder."""
+    """Whether the disk that holds a folder is about full."""
     try:
         return shutil.disk_usage(folder).free < _NO_ROOM
     except OSError:
@@ -59,7 +59,7 @@ def is_full(folder: Path) -> bool:
 
 
 def in_words(error: OSError) -> str:
-    """A sentence for what the system refused: the file, why, and what to do.
+    """An error of the operating system in one sentence: the file, why, and what to do.
 
     Args:
         error: As the system raised it; see ``naming`` for the file.
@@ -75,7 +75,7 @@ def in_words(error: OSError) -> str:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Has an ``OSError`` say which file it is about, where it does not: a full disk names none.
+    """Adds the file's name to an ``OSError`` without one, such as that of a full disk.
 
     Args:
         path: The file.
@@ -90,7 +90,7 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file that takes its place when all of it is on disk, and not before; for its owner only.
+    """A file that appears in its place only when all of it is on disk; readable by its owner only.
 
     Args:
         path: The place; a file that is there is replaced.
@@ -118,7 +118,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Brings a file, or the names in a folder, to disk."""
+    """Flushes a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What several members say together: one number, and how much they disagree."""
+"""Combining the members of an ensemble: one number, and how much they disagree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Aggregate = Literal["mean", "min", "mean-k-var"]
 
 
 class RewardModel(Protocol):
-    """What the core asks of a side: scores for an opaque batch of items, all members at once.
+    """What the core needs from the control or text side: scores of a batch of items by all members.
 
     Implementations are ``torch.nn.Module``; nothing else about them is known here.
     """
@@ -36,7 +36,7 @@ class RewardModel(Protocol):
         ...
 
     def collate(self, items: Sequence[Any]) -> Any:
-        """Puts items together into the batch that ``score`` takes."""
+        """Collates items into the batch that ``score`` takes."""
         ...
 
     def score(self, batch: Any) -> Tensor:
@@ -98,7 +98,7 @@ def score_items(model: RewardModel, items: Sequence[Item], *, chunk: int = 512) 
 
 @contextlib.contextmanager
 def as_judge(module: nn.Module) -> Iterator[None]:
-    """Lets a module judge and not learn: without noise or dropout, and without gradient."""
+    """Puts a module into evaluation: without noise or dropout, and without gradient."""
     was_training = module.training
     module.eval()
     try:
@@ -111,7 +111,7 @@ def as_judge(module: nn.Module) -> Iterator[None]:
 def member_preferences(
     model: RewardModel, lefts: Sequence[Item], rights: Sequence[Item], *, chunk: int = 512
 ) -> Tensor:
-    """P(left is better) of each member for each pair; an item in many pairs is scored once.
+    """P(left is better) by each member for each pair; an item in many pairs is scored once.
 
     Args:
         model: The ensemble.

@@ -1,8 +1,8 @@
-"""Comparisons as a fit sees them: as examples, each of which is a pair or a group of pairs.
+"""Comparisons as training examples; each example is a pair or a group of pairs.
 
-The pairs of K items that were ranked together are one example: as examples of their own they would
-be K (K - 1) / 2 looks at the same K items, and a model overfits to them (Ouyang et al. 2022,
-section 3.5). Each item of an example is scored once.
+The pairs of K items that were ranked together are one example: as separate examples they would show
+the same K items K (K - 1) / 2 times, and a model overfits to them (Ouyang et al. 2022, section
+3.5). Each item of an example is scored once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Examples", "examples_of"]
 
 @dataclass(frozen=True)
 class Examples:
-    """G examples of up to K items with up to C comparisons each, filled up to these."""
+    """G examples, padded to K items and C comparisons each."""
 
     items: list[list[Item]]
     """The items of each example."""
@@ -34,11 +34,11 @@ class Examples:
     preference: Tensor
     """P(left is better) as answered, shape (G, C)."""
     margins: Tensor
-    """By how much left is at least to score higher, below 0 where right is; shape (G, C)."""
+    """Least score difference of left over right, negative if right is better; shape (G, C)."""
     weight: Tensor
-    """One over the comparisons of its example; 0 where it has fewer than C; shape (G, C)."""
+    """One over the example's number of comparisons; 0 for padding; shape (G, C)."""
     numbers: Tensor
-    """Which one of all comparisons it is, shape (G, C)."""
+    """Position among all comparisons, shape (G, C)."""
     shares: Tensor
     """How likely an item is the best one of its example as answered, shape (G, K)."""
 
@@ -68,9 +68,9 @@ class Examples:
         """Losses of the examples.
 
         Args:
-            scores: Of ``all_items()``, shape (M, U).
-            best: Whether the loss is about the best item of each example alone; else it is the mean
-                over its comparisons.
+            scores: Scores of ``all_items()``, shape (M, U).
+            best: Whether the loss is only about the best item of each example; otherwise it is the
+                mean over its comparisons.
             noise: Share of answers that are pure chance, in [0, 1).
 
         Returns:
@@ -95,7 +95,7 @@ class Examples:
         return preference_probability(*self._sides(scores))
 
     def _by_example(self, scores: Tensor) -> Tensor:
-        """Scores of shape (M, G, K); those of items that are not there mean nothing."""
+        """Scores of shape (M, G, K); those of missing items mean nothing."""
         n_examples, most = self.there.shape
         # Where an item stands among all items: they come by their place in the example.
         places = self.there.T.flatten().cumsum(0).sub(1).clamp(min=0)  # (K * G,)
@@ -113,7 +113,7 @@ class Examples:
 
 
 def examples_of(comparisons: Sequence[Judgement], items: Mapping[str, Item]) -> Examples:
-    """Puts comparisons together by the group of their query, in the order of their first ones.
+    """Groups comparisons by the group of their query, in order of first appearance.
 
     Args:
         comparisons: N of them, with a preference each.

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["Z95", "wilson_interval"]
 
 Z95 = NormalDist().inv_cdf(0.975)
-"""The 97.5 % quantile of the standard normal distribution: 95 % lie within as much of its mean."""
+"""The 97.5 % quantile of the standard normal distribution: 95 % lie within this distance of 0."""
 
 
 def wilson_interval(
@@ -21,13 +21,13 @@ def wilson_interval(
     With p = k/n, it is (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n). Wilson (1927), "Probable
     inference, the law of succession, and statistical inference", JASA 22; Brown, Cai and DasGupta
     (2001), "Interval estimation for a binomial proportion", equation 4. It stays within [0, 1] and
-    holds its level for few trials and shares near 0 and 1. A tie may be counted as half a success:
-    that varies less than a coin, so the interval is then too wide rather than too narrow.
+    holds its level for few trials and shares near 0 and 1. A tie may count as half a success. It
+    varies less than a coin, so the interval is then rather too wide than too narrow.
 
     Args:
         successes: How many trials had the property; need not be whole. Of any shape.
         trials: How many there were; of the same shape, or one that broadcasts.
-        confidence: How often such an interval is to hold the true share.
+        confidence: How often such an interval should contain the true share.
 
     Returns:
         Lower and upper end, of their shape; 0 and 1 where there were no trials.

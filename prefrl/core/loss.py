@@ -17,7 +17,7 @@ def preference_probability(left: Tensor, right: Tensor, *, noise: float = 0.0) -
     """P(left is better) under the Bradley-Terry model.
 
     ``(1 - noise) * sigmoid(left - right) + noise / 2``: Christiano et al. 2017 (arXiv 1706.03741),
-    equation 1, with the share ``noise`` of answers taken to be uniformly random (section 2.2.3).
+    equation 1, where a share ``noise`` of the answers is uniformly random (section 2.2.3).
 
     Args:
         left: Scores of the left items, shape (M, B) or any other.
@@ -35,7 +35,7 @@ def bradley_terry_loss(
 ) -> Tensor:
     """Cross-entropy between the labeller's preference and the model's, one value per pair.
 
-    Christiano et al. 2017, section 2.2.3. Not reduced: the caller weighs and averages.
+    Christiano et al. 2017, section 2.2.3. Not reduced: the caller weights and averages.
 
     Args:
         left: Scores of the left items, shape (M, B).
@@ -69,7 +69,7 @@ def best_of_k_loss(scores: Tensor, shares: Tensor, there: Tensor, *, noise: floa
     it is the Bradley-Terry loss.
 
     Args:
-        scores: Of the items, shape (M, G, K).
+        scores: Scores of the items, shape (M, G, K).
         shares: How likely each one is the best as answered, shape (G, K); rows sum to 1.
         there: Whether there is such an item: groups may have fewer than K; shape (G, K), bool.
         noise: Share of answers that are pure chance, in [0, 1).

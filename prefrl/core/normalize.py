@@ -1,8 +1,9 @@
-"""Normalisation of predicted rewards: per member, with constants that travel with the weights.
+"""Normalisation of predicted rewards, per member, with constants stored with the weights.
 
-Bradley-Terry fixes a reward only up to a shift, and its scale follows the fit. Each member is
-therefore normalised on its own before the members are averaged (Christiano et al. 2017, section
-2.2.3), over recent data, once per fit: between two fits the same input gives the same reward.
+The Bradley-Terry loss determines a reward only up to a shift, and its scale depends on the fit. So
+each member is normalised separately before the members are averaged (Christiano et al. 2017,
+section 2.2.3), over recent data, once per fit: between two fits the same input gives the same
+reward.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ class MemberNormalizer(nn.Module):
 
         Args:
             *groups: Raw rewards, shape (M, ...); all axes but the first are pooled. Each group
-                counts the same, however large it is. A member that gives the same reward to
-                everything keeps the scale 1, so it adds nothing.
-            centre: False leaves the shift at 0, where that is not arbitrary, and takes the root of
-                the mean square for the standard deviation.
+                counts equally, whatever its size. A member whose reward is constant keeps the scale
+                1, so it adds nothing.
+            centre: False keeps the shift at 0, for rewards whose zero has a meaning, and uses the
+                root mean square instead of the standard deviation.
         """
         flat = [rewards.flatten(1) for rewards in groups]
         mean = torch.stack([group.mean(1) for group in flat]).mean(0)  # (M,)

@@ -1,4 +1,4 @@
-"""Who answers: an oracle's one method, and a synthetic one that errs as B-Pref's teachers do."""
+"""Oracles: the protocol, and a synthetic oracle with the errors of B-Pref's teachers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 @runtime_checkable
 class Oracle(Protocol):
-    """Says which of two items is better."""
+    """Decides which of two items is better."""
 
     def compare(self, left: Any, right: Any) -> Answer:
         """The answer to the query that shows these two items."""
@@ -38,7 +38,7 @@ class Oracle(Protocol):
 
 @dataclass(frozen=True)
 class _CheckedOracle:
-    """Turns what a function, or somebody's own oracle, returns into an Answer."""
+    """Turns the result of a function or of a user's oracle into an Answer."""
 
     function: Callable[[Any, Any], Answer | str | bool]
 
@@ -49,7 +49,7 @@ class _CheckedOracle:
             raise
         except Exception as error:  # whatever a user's function raises
             raise ConfigError(
-                f"the oracle raised {type(error).__name__}: {error}; mend it, and resume."
+                f"the oracle raised {type(error).__name__}: {error}; fix it and resume."
             ) from error
         if isinstance(said, Answer):
             return said
@@ -89,22 +89,22 @@ def as_oracle(
     *,
     true_rewards: Callable[[Any], NDArray[np.floating]] | None = None,
 ) -> Oracle:
-    """Makes an oracle of a plain function of two items, or checks the answers of an oracle.
+    """Turns a plain function of two items into an oracle, or checks the answers of an oracle.
 
     An oracle that has a parameter named ``true_rewards`` is given a pair there: the true step
     rewards of the left and of the right item, shape (T,) each.
 
     Args:
         thing: An object with ``compare``, or a function that returns an Answer, the name of one
-            ("left", "right", "tie", "skip"), or a bool: whether the left item is better. What the
-            method of an object returns is read in the same way.
+            ("left", "right", "tie", "skip"), or a bool: whether the left item is better. The
+            results of an object's method are read in the same way.
         true_rewards: Gives the true step rewards of an item; None where there are none.
 
     Returns:
         An oracle whose ``compare`` returns an Answer, or raises ConfigError naming what came back.
 
     Raises:
-        ConfigError: If it is neither, a class instead of an object, or asks for true rewards where
+        ConfigError: If it is neither, is a class instead of an object, or needs true rewards where
             there are none.
     """
     if not isinstance(thing, type):
@@ -145,7 +145,7 @@ def _parameters(function: Callable[..., Any]) -> Collection[str]:
 
 @dataclass(frozen=True)
 class OracleConfig:
-    """How the synthetic oracle errs: B-Pref's five parameters (Lee et al. 2021, arXiv 2111.03026).
+    """Errors of the synthetic oracle: B-Pref's five parameters (Lee et al. 2021, arXiv 2111.03026).
 
     Raises:
         ConfigError: If a number is out of range.
@@ -157,7 +157,7 @@ class OracleConfig:
     gamma: float = 1.0
     """Discount towards the past, in (0, 1]: below 1, recent steps count more."""
     eps_mistake: float = 0.0
-    """Probability that the answer is the wrong way round."""
+    """Probability of a wrong answer: left and right exchanged."""
     eps_skip: float = 0.0
     """Skip when both returns are at most this share of a typical segment's return; at least 0."""
     eps_equal: float = 0.0
@@ -201,18 +201,18 @@ class SyntheticOracle:
     4. The higher one wins, or with ``beta`` a draw with P(left) = sigmoid(beta * difference).
        Without ``beta``, exactly equal returns are a TIE: B-Pref's code would call the left one
        better, which teaches a difference that is not there.
-    5. With probability ``eps_mistake`` the answer is turned round; a TIE stays one.
+    5. With probability ``eps_mistake`` left and right are exchanged; a TIE stays a TIE.
 
     The margin is the mean true return of the last ten training episodes times H over
-    max_episode_steps. While it is not positive, as before the first episode ends or where rewards
-    are costs, nothing is skipped: B-Pref's code does the same (``reward_model.py``, ``get_label``).
-    (That code applies eps twice from the second round on; this is the formula as intended.)
+    max_episode_steps. While it is not positive, because no episode has ended or rewards are costs,
+    nothing is skipped: B-Pref's code does the same (``reward_model.py``, ``get_label``). (That code
+    applies eps twice from the second round on; this is the formula as intended.)
 
     Args:
         step_rewards: True step rewards of an item, shape (H,).
         config: How it errs.
-        seed: Of its errors. They depend on it and on the two items alone: whoever asks again, in
-            another process or another order, gets the same answer.
+        seed: Seed of its errors. They depend only on the seed and the two items: asking again, in
+            another process or order, gives the same answer.
         mean_segment_return: The margin when an item was cut; needed for eps_skip and eps_equal. A
             pair takes the mean of its two.
 

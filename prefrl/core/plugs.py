@@ -1,7 +1,7 @@
-"""What users bring along, by the name under which every process of a run finds it.
+"""Parts of the user's own, by the name under which every process of a run finds them.
 
-A name is ``module:name`` or ``FILE.py:name``. A run keeps names alone: what they stand for is
-imported again by each of its processes, and by a resume.
+A name is ``module:name`` or ``FILE.py:name``. A run stores only names; each of its processes, and a
+resume, imports them again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["check_takes", "load_plug", "name_of_plug", "with_names"]
 
 
 def load_plug(name: str, *, option: str) -> Any:
-    """Imports what a name stands for.
+    """Imports the object that a name refers to.
 
     Modules are looked for where Python looks for them, and in the current folder.
 
@@ -44,7 +44,7 @@ def load_plug(name: str, *, option: str) -> Any:
             found = getattr(found, part)
     except Exception as error:  # whatever a user's module raises when it is imported
         raise ConfigError(
-            f"expected {option} {name} to be there, but {_said(error)}; look at the spelling, and "
+            f"expected {option} {name} to be there, but {_said(error)}; check the spelling, and "
             "put its folder into PYTHONPATH where it is neither installed nor in the current "
             "folder."
         ) from error
@@ -79,7 +79,8 @@ def name_of_plug(thing: Any) -> str:
     """The name under which other processes find a function or class.
 
     Raises:
-        ConfigError: If they cannot: it was made inside of a function, or in a notebook.
+        ConfigError: If they cannot find it because it was defined inside a function or in a
+            notebook.
     """
     module, name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "")
     place: str | None = module
@@ -96,7 +97,7 @@ def name_of_plug(thing: Any) -> str:
 
 
 def with_names(content: Any) -> Any:
-    """A nested config as JSON can hold it: in the place of functions and classes, their names.
+    """A nested config as JSON, with functions and classes replaced by their names.
 
     Raises:
         ConfigError: If other processes could not import one of them.
@@ -109,7 +110,7 @@ def with_names(content: Any) -> Any:
 
 
 def check_takes(function: Callable[..., Any], *arguments: str, option: str) -> None:
-    """Refuses what cannot be called with so many arguments.
+    """Refuses objects that cannot be called with these arguments.
 
     Args:
         function: A function, a class, or another object that can be called.

@@ -12,8 +12,8 @@ from prefrl.errors import ConfigError
 __all__ = ["SCHEDULES", "LabelSchedule", "Schedule", "ScheduleFunction", "check_schedule"]
 
 ScheduleFunction = Callable[[float], float]
-"""From the share of the training that is over to the share of the labels that are due by then, both
-in [0, 1]: it does not fall, and ends at 1."""
+"""A function from the finished share of the training to the share of the labels that are due by
+then, both in [0, 1]. It never falls, and ends at 1."""
 
 Schedule = str | ScheduleFunction
 """A name of ``SCHEDULES``, ``module:name`` or ``FILE.py:name``, or such a function."""
@@ -40,11 +40,11 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
 
 
 def check_schedule(schedule: Schedule) -> None:
-    """Refuses what is no schedule.
+    """Refuses values that are not a schedule.
 
     Raises:
-        ConfigError: If there is none of that name, or the function gives other numbers than a
-            schedule does.
+        ConfigError: If no schedule has that name, or the function's values are not those of a
+            schedule.
     """
     if isinstance(schedule, str) and schedule in SCHEDULES:
         return
@@ -57,7 +57,7 @@ def check_schedule(schedule: Schedule) -> None:
 
 
 def _share(schedule: Schedule, over: float) -> float:
-    """The share of the labels that a schedule of the user's own has due."""
+    """The share of the labels that are due by the user's own schedule."""
     if isinstance(schedule, str) and ":" not in schedule:
         raise ConfigError(
             f"expected schedule to be one of {', '.join(SCHEDULES)}, or module:name, got "
@@ -85,8 +85,8 @@ def _share(schedule: Schedule, over: float) -> float:
 class LabelSchedule:
     """Spreads a budget of N labels over a training of T_end steps.
 
-    The first N_0 = ``initial_fraction`` N labels are due at once. From then on the rate at step T
-    falls with k = ``decay_steps``, and its integral R(T) gives the labels that are due by T,
+    The first N_0 = ``initial_fraction`` N labels are due at the start. After that the rate at step
+    T falls with k = ``decay_steps``, and its integral R(T) gives the labels that are due by T,
     ``N_0 + (N - N_0) R(T) / R(T_end)``:
 
     - ``constant``: rate 1, R = T;
@@ -101,9 +101,9 @@ class LabelSchedule:
     total_labels: int
     """Labels due at the end."""
     total_steps: int
-    """Steps after which all labels are due: those of the training, or fewer."""
+    """Steps after which all labels are due: all steps of the training, or fewer."""
     kind: Schedule = "hyperbolic"
-    """How the rate falls; or a function, which says the share of all labels itself."""
+    """How the rate falls; or a function that returns the share of all labels itself."""
     initial_fraction: float = 0.25
     """Share of the labels that is due at step 0 (Christiano et al. 2017, appendix A.1)."""
     decay_steps: float | None = None

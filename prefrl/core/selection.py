@@ -1,4 +1,4 @@
-"""Which pairs to ask: from candidates and what the members think of them, to positions.
+"""Selection rules: which candidate pairs to ask, from the members' preferences.
 
 No rule wins everywhere: Christiano et al. 2017 (section 3.3), Ibarz et al. 2018 (section 2.5) and
 others report disagreement as neutral or harmful in some tasks. All rules share one signature.
@@ -33,8 +33,8 @@ Floats = NDArray[np.floating]
 class Candidates:
     """C pairs, or rankings of P pairs each, that might be asked.
 
-    Only the k-center rules read ``features`` and ``labelled_features``: give functions, and nothing
-    is computed for the others.
+    Only the k-center rules read ``features`` and ``labelled_features``, which are functions so that
+    other rules need not compute them.
 
     Raises:
         NonFiniteError: If a preference is NaN.
@@ -45,12 +45,12 @@ class Candidates:
     """P(left is better) of each member, in [0, 1]: shape (M, C) for pairs, (M, C, P) for rankings
     of more than two items."""
     features: Floats | Callable[[], Floats] | None = None
-    """Raw observations of all items of each candidate in one row, shape (C, F)."""
+    """Raw observations of all items of each candidate, concatenated, shape (C, F)."""
     labelled_features: Floats | Callable[[], Floats] | None = None
-    """The same for those that were asked already, shape (L, F); None for L = 0."""
+    """The same for the queries asked so far, shape (L, F); None for L = 0."""
     items: Sequence[tuple[Any, ...]] = ()
-    """The items of each candidate, C tuples of two, or of K that are ranked: segments of an agent's
-    run, responses of a language model's."""
+    """The items of each candidate: C tuples of two items, or of the K items of a ranking. Items are
+    segments of an agent, or responses of a language model."""
 
     def __post_init__(self) -> None:
         p = self.preferences
@@ -71,7 +71,7 @@ class Candidates:
 
 
 SelectionFunction = Callable[[Candidates, int, np.random.Generator], NDArray[np.intp]]
-"""From candidates and n to n different positions, the most wanted first."""
+"""A function from candidates and n to n different positions, the most wanted first."""
 
 Selection = str | SelectionFunction
 """A name of ``SELECTIONS``, ``module:name`` or ``FILE.py:name``, or such a function."""
@@ -151,14 +151,14 @@ SELECTIONS: dict[str, SelectionFunction] = {
 
 
 def selection_rule(selection: Selection) -> SelectionFunction:
-    """The rule that a setting names; what one of the user's own returns is checked.
+    """The rule that a setting names. The results of a user's rule are checked.
 
     Args:
         selection: A name of ``SELECTIONS``, ``module:name``, or a function.
 
     Raises:
-        ConfigError: If there is none of that name, or it cannot be called as a rule is. From the
-            rule, if it raises, or returns what are not n different positions.
+        ConfigError: If no rule has that name, or it cannot be called like a rule. The returned rule
+            raises it if the user's rule raises, or does not return n different positions.
     """
     if isinstance(selection, str) and selection in SELECTIONS:
         return SELECTIONS[selection]
@@ -179,13 +179,13 @@ def selection_rule(selection: Selection) -> SelectionFunction:
             chosen = np.asarray(rule(candidates, n, rng))
         except Exception as error:  # whatever a user's function raises
             raise ConfigError(
-                f"selection {name} raised {type(error).__name__}: {error}; mend it, and resume."
+                f"selection {name} raised {type(error).__name__}: {error}; fix it and resume."
             ) from error
         is_position = chosen.dtype.kind in "iu" and chosen.shape == (n,)
         if not is_position or len({*chosen.tolist()} & {*range(len(candidates))}) != n:
             raise ConfigError(
                 f"expected selection {name} to return {n} different positions below "
-                f"{len(candidates)}, got {chosen!r}; mend it, and resume."
+                f"{len(candidates)}, got {chosen!r}; fix it and resume."
             )
         return chosen.astype(np.intp)
 
@@ -203,7 +203,7 @@ def _check(candidates: Candidates, n: int) -> None:
 
 
 def _top(scores: Floats, n: int) -> NDArray[np.intp]:
-    """Positions of the n highest scores; of equal ones the earlier."""
+    """Positions of the n highest scores; the earlier one if scores are equal."""
     return np.argsort(-scores, kind="stable")[:n]
 
 
@@ -214,9 +214,9 @@ def _hybrid(candidates: Candidates, n: int, scores: Floats) -> NDArray[np.intp]:
 
 
 def _greedy_centers(candidates: Candidates, among: NDArray[np.intp], n: int) -> NDArray[np.intp]:
-    """Greedily the candidate that is farthest from all that were asked or chosen (B-Pref).
+    """Greedily takes the candidate farthest from all that were asked or chosen (B-Pref).
 
-    Of equally far ones the earliest of ``among``; so is the first of all where nothing was asked.
+    Among equally far ones, and if nothing was asked yet, it takes the earliest of ``among``.
     """
     features, labelled = _array(candidates.features), _array(candidates.labelled_features)
     if features is None or len(features) != len(candidates):

@@ -2,7 +2,7 @@
 
 Each member learns from a bag drawn with replacement, which leaves out 1/e of the comparisons. Those
 are exactly the hold-out of Christiano et al. 2017 (section 2.2.3): they steer the L2 coefficient,
-say when to stop, and give an honest accuracy, so that no label is spent on validation alone.
+decide when to stop, and give an honest accuracy, so that no label is spent only on validation.
 
 Each member minimises, over the N examples i of its bag, with losses l_i and bag weights w_i::
 
@@ -11,12 +11,12 @@ Each member minimises, over the N examples i of its bag, with losses l_i and bag
 which is the most probable net under a normal prior of variance 1 / (2 l2): one half is a standard
 normal prior, and it counts for less as labels grow. Christiano et al. raise and lower l2 to keep
 the hold-out loss between 1.1 and 1.5 times the training loss. On few labels only a net that learned
-little comes that close, so a coefficient without a bound grows from fit to fit: here it starts at
-its highest, falls, and rises back to that at most.
+little comes that close, so an unbounded coefficient grows from fit to fit. Here it starts at its
+upper bound, falls, and never rises above the bound again.
 
 A bag is a weight per example and member: all members see the same minibatch in one forward pass,
-and an example that is not in a member's bag weighs nothing for it. An example is a comparison, or
-all comparisons of a group of items that were ranked together.
+and an example outside a member's bag has weight 0. An example is a comparison, or all comparisons
+of a group of items that were ranked together.
 
 A fit with the same generator starts from the same parameters and gives old comparisons the same
 weights, so that from one fit to the next the reward changes because of new answers, not by chance.
@@ -49,23 +49,23 @@ class FitConfig:
     """How the reward ensemble is fitted."""
 
     max_steps: int = 1000
-    """Most gradient steps; the hold-out usually stops earlier."""
+    """Most gradient steps of a fit; the hold-out usually stops it earlier."""
     min_steps: int = 200
     """Gradient steps before the first check of the hold-out; parameters from before it are never
     kept."""
     epochs: int | None = None
-    """Passes over all comparisons, without an early stop, in place of max_steps and min_steps.
-    None: the hold-out says when to stop."""
+    """Passes over all comparisons, without an early stop, instead of max_steps and min_steps. None:
+    the hold-out decides when to stop."""
     batch_size: int = 32
-    """Comparisons per gradient step; of items that are ranked together, groups."""
+    """Comparisons per gradient step; for rankings, groups per gradient step."""
     group_loss: Literal["pairs", "best"] = "pairs"
-    """Of items that are ranked together: the mean over all their pairs (Ouyang et al. 2022, section
-    3.5), or only which one is the best (Ziegler et al. 2019)."""
+    """Loss of items that are ranked together: the mean over all their pairs (Ouyang et al. 2022,
+    section 3.5), or only which one is the best (Ziegler et al. 2019)."""
     drop_ties: bool = False
     """Leave out ties (Ouyang et al. 2022) instead of counting them as one half, unless there is
     nothing else."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     linear_decay: bool = False
     """Let the learning rate fall to zero over the steps of a fit."""
     noise: float = 0.1
@@ -73,25 +73,26 @@ class FitConfig:
     bagging: bool = True
     """Draw each member's comparisons with replacement; without it there is no hold-out."""
     shared_bag: bool = False
-    """One bag for all members, so that no member has seen what it leaves out, even through
-    parameters that members share."""
+    """Use one bag for all members, so that no member has seen the held-out comparisons, even
+    through parameters that members share."""
     restart: bool = True
     """Start each fit from fresh parameters instead of the last ones."""
     anchor: bool = False
-    """Pull the parameters by L2 towards where the fit started instead of towards zero, so that what
-    an earlier reward knows stays where answers say nothing (L2-SP, Li et al. 2018, arXiv
+    """L2 pulls the parameters towards their values at the start of the fit instead of towards zero.
+    So the reward keeps what it knew where the answers say nothing (L2-SP, Li et al. 2018, arXiv
     1802.01483). Needs restart to be off."""
     patience: int = 3
     """Stop the fit after this many checks without a better hold-out loss."""
     check_every: int = 10
     """Gradient steps between two checks on the hold-out; one epoch if that is more."""
     check_comparisons: int = 10_000
-    """A check looks at this many comparisons at most: the newest."""
+    """Most comparisons that a check looks at; the newest ones are used."""
     score_l2: float = 0.0
-    """Weight of a penalty on squared scores: fitted rewards stay small where answers say nothing
-    (Ibarz et al. 2018, appendix A.3, who penalise step rewards)."""
+    """Weight of a penalty on squared scores, which keeps rewards small where the answers say
+    nothing (Ibarz et al. 2018, appendix A.3, who penalise step rewards)."""
     l2: float = 0.5
-    """L2 coefficient of the summed loss at most, and at the start of the first fit."""
+    """L2 coefficient of the summed loss: its upper bound, and its value at the start of the first
+    fit."""
     l2_change: float = 0.001
     """Relative change of the L2 coefficient per gradient step."""
     l2_low: float = 1.1
@@ -141,7 +142,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit came to. Losses are per comparison, in nats, at the parameters that were kept."""
+    """The result of a fit. Losses are per comparison, in nats, at the parameters that were kept."""
 
     steps: int
     """Gradient steps taken to the parameters that were kept."""
@@ -152,7 +153,8 @@ class FitReport:
     holdout_loss: float
     """Mean loss of members on comparisons outside their bags; NaN without any."""
     holdout_accuracy: float
-    """Share of decided comparisons that the members which did not see them get right; or NaN."""
+    """Share of decided comparisons that members which did not see them predict correctly; or
+    NaN."""
     l2: float
     """The L2 coefficient at the end, for the next fit to start from."""
     holdout_probability: NDArray[np.float64]
@@ -163,7 +165,7 @@ class FitReport:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What can be trained on, and each member's bag of it."""
+    """The training examples, and each member's bag of them."""
 
     examples: Examples  # G of them
     preference: Tensor  # (N,): of all their comparisons
@@ -175,7 +177,7 @@ class _Judged:
 
 @dataclass(frozen=True)
 class _Check:
-    """Losses of one moment of a fit."""
+    """Losses at one point of a fit."""
 
     train_loss: float
     holdout_loss: float
@@ -192,7 +194,7 @@ def fit(
     l2: float | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> FitReport:
-    """Fits all members of an ensemble to comparisons, and leaves the best parameters in it.
+    """Fits all members of an ensemble to comparisons, and keeps the best parameters.
 
     Args:
         model: The ensemble; changed in place.
@@ -356,7 +358,7 @@ def _check(model: RewardModel, judged: _Judged, config: FitConfig) -> _Check:
 
 
 def _score(check: _Check) -> float:
-    """What the stop looks at: the hold-out, or the bag where nothing is held out."""
+    """The loss that decides when to stop: on the hold-out, or on the bag if nothing is held out."""
     return check.train_loss if math.isnan(check.holdout_loss) else check.holdout_loss
 
 

@@ -1,4 +1,4 @@
-"""Who wins, how sure that is, and what length has to do with it: figures for comparing models.
+"""Statistics for comparing models: win rates, their intervals, and control for length.
 
 An outcome is 1 for a win, 0 for a defeat, 0.5 for a tie.
 """
@@ -47,12 +47,12 @@ class Interval:
 
 
 def win_rate(outcomes: Outcomes) -> Interval:
-    """The share of wins, ties counting half, with Wilson's interval (Wilson 1927).
+    """The share of wins, where a tie counts half, with Wilson's interval (Wilson 1927).
 
-    With ties it is wider than it need be.
+    With ties the interval is wider than necessary.
 
     Args:
-        outcomes: Of N independent comparisons, shape (N,).
+        outcomes: Outcomes of N independent comparisons, shape (N,).
     """
     low, high = wilson_interval(outcomes.sum(), len(outcomes))
     return Interval(float(outcomes.mean()), float(low), float(high))
@@ -61,12 +61,12 @@ def win_rate(outcomes: Outcomes) -> Interval:
 def bootstrap(
     figure: Callable[[NDArray[np.intp]], float], n: int, *, seed: int = 0
 ) -> tuple[float, float]:
-    """The interval of 95 % of a figure, by drawing N of N comparisons anew (Efron 1979).
+    """The 95 % bootstrap interval of a figure, by resampling N of N comparisons (Efron 1979).
 
     Args:
         figure: From the places of comparisons to the figure.
         n: How many there are.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
     drawn = [figure(rng.integers(n, size=n)) for _ in range(_RESAMPLES)]
@@ -120,8 +120,8 @@ def bradley_terry(
 
     Args:
         names: Who takes part.
-        outcomes: Of the first against the second, shape (N,); one entry for each two, all of the
-            same prompts in the same order.
+        outcomes: Outcomes of the first against the second, shape (N,); one entry for each two, all
+            of the same prompts in the same order.
     """
     pairs = list(outcomes)
     n = min(len(told) for told in outcomes.values())
@@ -155,7 +155,7 @@ class Calibration:
     ece: float
     """Expected calibration error, over bins of its confidence (Guo et al. 2017, equation 3)."""
     bins: tuple[tuple[float, float, int], ...]
-    """Of each bin that is not empty: mean confidence, share that was right, and how many."""
+    """For each non-empty bin: mean confidence, share of correct predictions, and count."""
 
 
 def calibration(

@@ -14,7 +14,17 @@ from matplotlib.figure import Figure
 from prefrl.errors import ConfigError, NotEnoughDataError
 from prefrl.runtime.rundir.troubles import Trouble
 
-__all__ = ["cards", "data_uri", "drawn_at", "duration", "notes", "page", "plain", "section"]
+__all__ = [
+    "cards",
+    "data_uri",
+    "drawn_at",
+    "duration",
+    "embedded",
+    "notes",
+    "page",
+    "plain",
+    "section",
+]
 
 _DPI = 150
 
@@ -46,7 +56,7 @@ def drawn_at(path: Path, title: str, draw: Callable[[], Figure]) -> str:
     """A figure for the page, which lies at a path as well.
 
     Args:
-        path: Of its PNG. It is removed where there is nothing to draw any more.
+        path: Path of its PNG. It is removed where there is nothing to draw any more.
         title: Its alternative text.
         draw: Makes it.
 
@@ -54,10 +64,14 @@ def drawn_at(path: Path, title: str, draw: Callable[[], Figure]) -> str:
         Its HTML; a sentence where there is nothing to draw.
     """
     try:
-        figure = draw()
+        return embedded(path, title, draw())
     except (NotEnoughDataError, ConfigError) as error:
         path.unlink(missing_ok=True)
         return f'<p class="soft">{escape(str(error))}</p>'
+
+
+def embedded(path: Path, title: str, figure: Figure) -> str:
+    """A figure that is there, as ``drawn_at`` gives it."""
     figure.savefig(path, dpi=_DPI)
     source = data_uri(path, "image/png")
     return f'<figure class="plot"><img src="{source}" alt="{escape(title)}"></figure>'

@@ -85,8 +85,8 @@ def write_report(run: RunDirectory, *, figures: Sequence[str | FigureFunction] =
 
     Args:
         run: The run.
-        figures: Of the user's own, beside those that its config names: functions of the run that
-            return a figure of matplotlib, or their names as ``module:name``.
+        figures: Figures of the user's own, beside those that its config names: functions of the run
+            that return a figure of matplotlib, or their names as ``module:name``.
 
     Returns:
         The path of the page. Each figure lies beside it as a PNG.

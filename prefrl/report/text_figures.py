@@ -141,7 +141,8 @@ def calibration_of_wins(curves: Mapping[str, Sequence[Sequence[float]]]) -> Figu
     """How often the reward model is right, by how sure it is.
 
     Args:
-        curves: Of each comparison its bins: mean confidence, share that was right, how many.
+        curves: For each comparison its bins: mean confidence, share of correct predictions, and
+            count.
     """
     figure, (axes,) = panels(1)
     axes.plot([0.5, 1], [0.5, 1], color=INK, ls=":", lw=1.2, label="as it should be")

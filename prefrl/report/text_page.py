@@ -16,7 +16,7 @@ from prefrl.core.disk import naming
 from prefrl.errors import NotEnoughDataError, RunDirectoryError
 from prefrl.report import figures as common
 from prefrl.report import text_figures as drawn
-from prefrl.report.layout import cards, drawn_at, duration, notes, page, plain, section
+from prefrl.report.layout import cards, duration, embedded, notes, page, plain, section
 from prefrl.report.tables import Table, number, read_csv
 from prefrl.report.verdict import rounded, text_verdict
 from prefrl.runtime.rundir import RunDirectory
@@ -143,7 +143,7 @@ def _write(run: RunDirectory) -> Path:
 def _headline(title: str, summary: dict[str, Any]) -> Iterator[str]:
     yield f"<h1>{escape(title)}</h1>"
     if not summary:
-        yield '<p class="soft">The run has not come to its end yet.</p>'
+        yield '<p class="soft">The run has not finished yet.</p>'
         return
     yield f'<p class="soft">seed {summary["seed"]}</p>'
     yield f'<p class="verdict">{escape(" ".join(text_verdict(summary)))}</p>'
@@ -204,15 +204,9 @@ def _figures(run: RunDirectory) -> Iterator[str]:
     for name, title, reading, make in shown:
         path = run.report / f"{name}.png"
         try:
-            figure = make()
+            yield section(title, reading, embedded(path, title, make()))
         except NotEnoughDataError:  # each method has some of them
             path.unlink(missing_ok=True)
-            continue
-        yield section(title, reading, drawn_at(path, title, partial(_same, figure)))
-
-
-def _same(figure: Figure) -> Figure:
-    return figure
 
 
 def _table(path: Path) -> Table:
@@ -248,8 +242,8 @@ def _comparison(run: RunDirectory) -> Iterator[str]:
         ("", "win rate", "length-controlled", "reward model right", "Elo", "ECE"), rows
     )
     if curves:
-        title, draw = "Is the reward model right?", partial(drawn.calibration_of_wins, curves)
-        figure = drawn_at(run.report / "calibration.png", title, draw)
+        title, path = "Is the reward model right?", run.report / "calibration.png"
+        figure = embedded(path, title, drawn.calibration_of_wins(curves))
         reading = "A point below the dotted line: the reward model is surer than it should be."
         yield f'<div class="figures">{section(title, reading, figure)}</div>'
 

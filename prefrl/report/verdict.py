@@ -88,7 +88,7 @@ def text_verdict(summary: Mapping[str, Any]) -> list[str]:
     """What came of a language model's run, in a few sentences; none while it goes on.
 
     Args:
-        summary: Of an alignment or a fine-tuning.
+        summary: Summary of an alignment or a fine-tuning.
 
     Returns:
         Sentences: the score, the reward, and what responses look like.
@@ -182,7 +182,7 @@ def above_chance(accuracy: Array, n_comparisons: Array) -> str:
     """Says whether the newest accuracy is better than a coin.
 
     Args:
-        accuracy: Of each fit, in [0, 1], shape (F,); NaN is left out.
+        accuracy: Accuracy of each fit, in [0, 1], shape (F,); NaN is left out.
         n_comparisons: How many comparisons each fit had, shape (F,), of which 1/e are held out.
     """
     known = np.isfinite(accuracy)

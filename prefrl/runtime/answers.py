@@ -1,4 +1,4 @@
-"""The current answers of a label store, as a process that fits to them keeps up with them."""
+"""Keeps a fitting process up to date with the current answers of a label store."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class CurrentAnswers:
         return len(self._answers)
 
     def clear(self) -> None:
-        """Goes back to the beginning: all is read again."""
+        """Returns to the beginning, so that everything is read again."""
         self._answers, self.cursor, self.n_forgotten = {}, 0, 0
 
     def read(self) -> bool:
-        """Reads what is new, a batch at a time; says whether anything was."""
+        """Reads new answers, a batch at a time. Returns whether there were any."""
         before = self.cursor
         while changes := self._store.changes(self.cursor, limit=_BATCH):
             newest = changes[-1].event_id
@@ -98,5 +98,5 @@ class CurrentAnswers:
 
 
 def n_with_preference(judgements: Iterable[Judgement]) -> int:
-    """How many of them say which side is better, or that both are alike."""
+    """How many answers have a preference."""
     return sum(judgement.preference is not None for judgement in judgements)

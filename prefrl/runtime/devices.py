@@ -59,7 +59,7 @@ def _check(name: str) -> None:
 
 
 def use_cpu(threads: int) -> None:
-    """Settles how torch uses this process's CPU.
+    """Sets how torch uses this process's CPU.
 
     The C library gives the memory of large tensors back to the system at once, and asks for it
     again at the next step: with convolutions that takes a third of the time. It is told to keep it.

@@ -1,14 +1,15 @@
-"""What labellers have answered, as rows for other programs: what counts, and what is left out."""
+"""Exports answers as rows for other programs, and says what is left out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 from prefrl.core.bradley_terry import standings
 from prefrl.core.store import LabelStore
+from prefrl.core.store.labels import resolve
 from prefrl.core.store.verdicts import Ranking, decided, rankings_of, verdicts_of, wins_of
 from prefrl.errors import NotEnoughDataError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
@@ -17,7 +18,7 @@ __all__ = ["Export", "Form", "Row", "Rows", "export_answers"]
 
 Form = Literal["preference", "ranking", "unpaired", "scores"]
 """Pairs of a better and a worse item; K items with ranks; single items that are good or bad; or all
-items with how they did by Bradley and Terry's model."""
+items with their scores by the Bradley-Terry model."""
 
 Row = dict[str, Any]
 """What JSON can hold."""
@@ -41,7 +42,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Export:
-    """What a run has to give in a form."""
+    """The rows that a run gives in a form."""
 
     rows: Iterator[Row]
     """Made as they are asked for."""
@@ -99,6 +100,7 @@ def export_answers(
         verdicts = verdicts_of(store, annotator=annotator)
         if form == "scores":
             return _scores(store, annotator)
+        notes = _notes(store, annotator)
     left_out = {
         "skipped": verdicts.n_skipped,
         "on which annotators differ": verdicts.n_drawn,
@@ -107,10 +109,10 @@ def export_answers(
     pairs, n_broken = list(decided(verdicts.comparisons)), 0
     made: Iterable[Row]
     if form == "preference":
-        n_rows, made = len(pairs), (rows.preference(*pair) for pair in pairs)
+        n_rows, made = len(pairs), (rows.preference(*pair) | notes(pair[0]) for pair in pairs)
     elif form == "ranking":
         rankings, n_broken = rankings_of(verdicts.comparisons)
-        n_rows, made = len(rankings), map(rows.ranking, rankings)
+        n_rows, made = len(rankings), (rows.ranking(one) | notes(one.name) for one in rankings)
     else:
         wins = wins_of(verdicts.comparisons)
         labels = {item: n > 0 for item, n in wins.items() if n}
@@ -126,8 +128,24 @@ def export_answers(
     return export
 
 
+def _notes(store: LabelStore, annotator: str | None) -> Callable[[str], Row]:
+    """What people noted with their current answers to a query or a group, as a column of its row.
+
+    Where nobody noted anything there is no such column; else each row has it.
+    """
+    current = {event.submission_key: name for (_, name), event in resolve(store.events()).items()}
+    said = dict[str, list[str]]()
+    for key, mark in store.marks.notes().items():
+        name = current.get(key, current.get(f"{key}/0"))
+        if name is not None and annotator in (None, name):
+            (query,) = store.find([mark.query_id])
+            for about in {query.id, query.group or query.id}:
+                said.setdefault(about, []).append(mark.why)
+    return lambda name: {"notes": said.get(name, [])} if said else {}
+
+
 def _scores(store: LabelStore, annotator: str | None) -> Export:
-    """How each item did. Every person's answer counts, and not only the verdict of most."""
+    """The scores of all items. Every person's answer counts, not only the majority's verdict."""
     asked = [(query.left, query.right) for query in store.queries()]
     answers = [
         (comparison.query.left, comparison.query.right, comparison.preference)

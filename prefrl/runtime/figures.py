@@ -1,4 +1,4 @@
-"""Figures of the user's own for a report: how they are named, checked and drawn."""
+"""The user's own report figures: how they are named, checked and drawn."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class OwnFigure:
             ) from error
         if not hasattr(figure, "savefig"):
             raise ConfigError(
-                f"The figure {self.name} is {type(figure).__name__} and no figure of matplotlib."
+                f"The figure {self.name} is {type(figure).__name__} and not a matplotlib figure."
             )
         return figure
 

@@ -1,4 +1,4 @@
-"""One fit of a reward with its normalisation before and after, the same wherever it is made."""
+"""One fit of a reward with the normalisation before and after it, used by all processes."""
 
 from __future__ import annotations
 

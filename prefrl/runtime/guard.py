@@ -1,10 +1,11 @@
-"""A guard against a reward that is run away from: does it rise where its members lose sight of it?
+"""A guard against over-optimisation: does the reward rise where its members disagree?
 
-A policy that is trained on a learned reward finds what that reward gets wrong. Then the learned
-reward goes on rising while the true one falls (Gao et al. 2022, arXiv 2210.10760), and the members
-of an ensemble, which agree on what the answers were about, come to differ: their variance grows
-about threefold in such runs (Coste et al. 2023, arXiv 2310.02743). Both are measured against a
-yardstick, some of the first items of the run, with the same weights, so that no refit moves them.
+A policy that is trained on a learned reward finds the reward's errors. Then the learned reward
+keeps rising while the true one falls (Gao et al. 2022, arXiv 2210.10760). The members of an
+ensemble agree where answers taught them something, and disagree elsewhere: their variance grows
+about threefold in such runs (Coste et al. 2023, arXiv 2310.02743). Both are measured relative to a
+yardstick, some of the first items of the run, with the same weights, so that a refit alone does not
+change them.
 
 With s_m(x) the score of member m, and mu_m and sigma_m its mean and deviation over the yardstick,
 z_m(x) = (s_m(x) - mu_m) / sigma_m. Over the newest items,
@@ -13,8 +14,8 @@ z_m(x) = (s_m(x) - mu_m) / sigma_m. Over the newest items,
 - *disagreement* is the mean over items of the deviation over members of z_m(x), in units of the
   same figure of the yardstick.
 
-The guard trips when gain is at least 1 and disagreement at least 3, in three looks in a row. What
-all members get wrong alike it cannot see (Eisenstein et al. 2023, arXiv 2312.09244).
+The guard trips when gain is at least 1 and disagreement at least 3 in three checks in a row. It
+cannot see errors that all members share (Eisenstein et al. 2023, arXiv 2312.09244).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def beside_each_other(newest: Sequence[Any], yardstick: Sequence[Any]) -> Sequen
 
 @dataclass(frozen=True)
 class Sighting:
-    """What the guard sees at one look."""
+    """The figures of one check of the guard."""
 
     gain: float
     """How much better than the yardstick the newest items score, in deviations of the yardstick."""
@@ -111,7 +112,7 @@ class Guard:
     """Watches a training.
 
     Args:
-        mode: What it does when it trips, besides saying so: nothing more, ask about exactly these
+        mode: What it does when it trips, besides warning: nothing more, ask about exactly these
             items, or end the training.
         source: Where the yardstick is kept.
         model: The reward ensemble that the agent uses.
@@ -214,7 +215,7 @@ class Guard:
         self._n_rows += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "yardstick": self._yardstick,
             "counts": [self._n_calls, self._n_rows, self._n_in_a_row, self._asked_version],

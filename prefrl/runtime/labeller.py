@@ -1,4 +1,4 @@
-"""The oracle as a labeller: leases, answers, submits, by the same store calls as a person."""
+"""The oracle as a labeller: leases, answers and submits with the same store calls as a person."""
 
 from __future__ import annotations
 

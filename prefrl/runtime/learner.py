@@ -1,8 +1,8 @@
-"""The reward learner: takes in answers, fits, publishes. It knows no modality.
+"""The reward learner: reads answers, fits, and publishes. It knows no modality.
 
-One object with one step. In a run of one process the agent's loop calls it after each rollout, else
-a process of its own does nothing else. All that it has to remember is in the label store and in
-what it published, so it may be killed at any time.
+One object with one step. In a run of one process the agent's loop calls it after each rollout;
+otherwise a separate process does only this. Its state is in the label store and in what it
+published, so it may be killed at any time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 _MOST_FAILURES = 3
 
 Row = dict[str, float | int | str]
-"""Of ``fits.csv``."""
+"""A row of ``fits.csv``."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LearnerConfig:
     refit_growth: float = 0.05
     """Refit when the comparisons have grown by this share since the last fit."""
     newest: int = 10_000
-    """Comparisons to fit to at most: the newest ones."""
+    """Largest number of comparisons to fit to; the newest ones are used."""
     first_labels: int = 1
     """Comparisons before the first fit."""
     pretraining_epochs: int | None = None
@@ -71,7 +71,7 @@ class LearnerConfig:
     slightly: float = 0.75
     """P(the chosen side is better) where a person said that it is only slightly better."""
     clearly: float = 1.0
-    """The same where they said that it is clearly better."""
+    """The same if they said that it is clearly better."""
     majority: bool = False
     """Fit to what most people said of a pair; else to each answer."""
 
@@ -103,8 +103,11 @@ class LearnerConfig:
 
     def fitted(self, current: list[Judgement]) -> list[Judgement]:
         """What a fit takes of all current answers, which are in the order of their events."""
-        told = majority(current) if self.majority else current
-        return told[-self.newest :]
+        return self.counted(current)[-self.newest :]
+
+    def counted(self, current: list[Judgement]) -> list[Judgement]:
+        """The answers themselves, or what most people said of each pair."""
+        return majority(current) if self.majority else current
 
     def is_due(self, n_decided: int, n_fitted: int) -> bool:
         """Whether so many answers with a preference call for a fit after one with so many."""

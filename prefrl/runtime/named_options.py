@@ -1,4 +1,4 @@
-"""Options as a file holds them, by the names of the command line: ``{"agent.gamma": 0.99}``."""
+"""Options in a file, under the names of the command line: ``{"agent.gamma": 0.99}``."""
 
 from __future__ import annotations
 

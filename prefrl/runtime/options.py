@@ -1,4 +1,4 @@
-"""Options of the command line whose value is a name, or the name of something of the user's own."""
+"""Command-line options whose value is a built-in name, or names something of the user's own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The agent's two partners, the labeller and the reward learner: in its process, or in their own.
+"""The agent's two partners, labeller and reward learner: in its process, or in their own.
 
 After each rollout the agent's loop asks its partners for the newest reward. ``Together`` lets them
-do their work at that moment, which makes a run repeatable. ``Apart`` only looks at what they have
-published meanwhile, in the run directory: the agent goes on while they work.
+work at that moment, which makes a run repeatable. ``Apart`` only reads what they have published in
+the run directory: the agent continues while they work.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 WAITING_FOR_ANSWERS = "waiting for answers"
-"""What the agent says of itself while people have not answered enough."""
+"""The agent's state while it waits for people's answers."""
 
 _log = logging.getLogger(__name__)
 _WAITING_FOR_THE_LEARNER = "waiting for the reward learner"
@@ -58,18 +58,18 @@ class UsedReward:
     fit_steps: int = 0
     """Gradient steps of the fit, if it is new; else 0."""
     holdout_loss: float = math.nan
-    """Of its fit."""
+    """Hold-out loss of the fit."""
     holdout_accuracy: float = math.nan
-    """Of its fit."""
+    """Hold-out accuracy of the fit."""
     only_ties: bool = False
     """Whether all answers were ties that it was fitted to."""
 
     @property
     def tells_nothing(self) -> bool:
-        """Whether there is no reward yet, or one that was fitted to ties alone.
+        """Whether there is no reward yet, or one that was fitted only to ties.
 
-        Then everything is as good as anything else, and what the net says beyond that is chance: an
-        agent that learned from it would lose the curiosity that it needs to find a difference.
+        Such a reward is chance: an agent that learned from it would stop exploring before it finds
+        anything that differs.
         """
         return self.version == 0 or self.only_ties
 
@@ -92,7 +92,7 @@ class Samples(Protocol):
 
 
 class Partners(Protocol):
-    """What the agent's loop needs of the two other roles."""
+    """What the agent's loop needs from the two other roles."""
 
     used: UsedReward
     """What the agent's net holds."""
@@ -100,7 +100,7 @@ class Partners(Protocol):
     """How fast people answer; None where none do."""
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
-        """Brings the agent's reward net up to date.
+        """Updates the agent's reward net.
 
         Args:
             run_steps: Steps of the run so far: of environments, or responses.
@@ -112,13 +112,13 @@ class Partners(Protocol):
         ...
 
     def settle(self, run_steps: int) -> bool:
-        """Has the reward fitted to every answer so far, even if few are new, and loads it.
+        """Fits the reward to all answers so far, even if few are new, and loads it.
 
         Args:
             run_steps: Steps of the run so far: of environments, or responses.
 
         Returns:
-            Whether it is; not if it was told to give up.
+            Whether this succeeded; False if it was told to give up.
         """
         ...
 
@@ -132,7 +132,7 @@ class Partners(Protocol):
 
 
 class Together:
-    """Labeller and learner in the agent's process: each rollout they answer, and fit what is due.
+    """Labeller and learner in the agent's process: after each rollout they answer and fit.
 
     Args:
         labeller: Answers what was asked; None where others do.
@@ -228,14 +228,14 @@ class Together:
         return {"learner": learner, "used": used, "n_updates": self._n_updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.learner.load_state_dict(state["learner"])
         self.used = UsedReward(**state["used"])
         self._n_updates = state["n_updates"]
 
 
 class Apart:
-    """Labeller and learner in processes of their own: the agent reads what they left.
+    """Labeller and learner in separate processes: the agent reads what they have published.
 
     Args:
         run: Where they leave it.

@@ -1,4 +1,4 @@
-"""Asking: which items are put to the labeller, in pairs or to be ranked, and how many by now."""
+"""The questioner: which items to ask about, in pairs or rankings, and how many."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Asking(Protocol):
 
     @property
     def selection(self) -> Selection:
-        """How pairs are chosen among candidates."""
+        """How pairs are chosen from the candidates."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class Asking(Protocol):
 
     @property
     def oversampling(self) -> int:
-        """Candidates drawn for each one that is asked."""
+        """Candidates drawn for each query."""
         ...
 
     @property
@@ -90,7 +90,7 @@ class CandidateSource(Protocol):
 
 
 class Questioner:
-    """Chooses items and stores their pairs as queries; who answers them is not its business.
+    """Chooses items and stores their pairs as queries, whoever answers them.
 
     Args:
         source: Where candidates come from.
@@ -131,7 +131,7 @@ class Questioner:
             self._pairs.add(frozenset((query.left, query.right)))
 
     def ask_due(self, due: int, model: RewardModel | None, *, run_steps: int) -> bool:
-        """Asks what is due; what finds no room among the open queries is dropped and counted.
+        """Asks the queries that are due; drops and counts those for which too many are open.
 
         Args:
             due: Queries that should have been asked by now, all together.
@@ -156,9 +156,9 @@ class Questioner:
 
         Args:
             n: Queries wanted; of items that are ranked, all pairs or none.
-            model: Judges how informative a pair would be; None where no answer has told anything
-                apart so far: then rules that go by members ask what is most unlike all that was
-                asked before.
+            model: Judges how informative a pair would be. None if no answer has preferred anything
+                so far: then rules that use the members ask about what differs most from earlier
+                queries.
             run_steps: Steps of the run so far.
 
         Returns:
@@ -186,7 +186,7 @@ class Questioner:
         return len(queries)
 
     def ask_about(self, pairs: Sequence[Candidate], run_steps: int) -> int:
-        """Stores queries about given pairs, before all others; those that were asked are left out.
+        """Stores queries about given pairs, ahead of all others; pairs asked before are left out.
 
         Args:
             pairs: Two items each.
@@ -290,7 +290,7 @@ class Questioner:
         return [tuple(map(self._source.kept, ids)) for ids in together.values() if len(ids) == size]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "asked": [[q.id, q.left, q.right, q.group] for q in self.asked.values()],
             "n_due": self._n_due,
@@ -298,7 +298,7 @@ class Questioner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.recall(Query(*row) for row in state["asked"])
         self._n_due, self.n_dropped = state["n_due"], state["n_dropped"]
 

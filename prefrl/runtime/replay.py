@@ -1,4 +1,4 @@
-"""Repeating the reward learning of a run from its log: same answers, same samples, same weights."""
+"""Repeats the reward learning of a run from its log: same answers, same samples, same weights."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _check_events(run: RunDirectory, row: _LoggedFit, n: int) -> None:
     if row.last_event > n:
         raise RunDirectoryError(
             f"expected at least {row.last_event} answer events in {run.labels}, which fit "
-            f"{row.number} had read, got {n}; take the file from a backup of the run."
+            f"{row.number} had read, got {n}; restore the file from a backup of the run."
         )
 
 
@@ -148,8 +148,8 @@ def _log_of(run: RunDirectory) -> list[_LoggedFit]:
         return [_logged(row) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
         raise RunDirectoryError(
-            f"expected a row for each fit in {run.fits}, but {error}; take the file from a backup "
-            "of the run."
+            f"expected a row for each fit in {run.fits}, but {error}; restore the file from a "
+            "backup of the run."
         ) from error
 
 

@@ -34,10 +34,11 @@ from prefrl.text.gold import Gold
 from prefrl.text.methods.examples import Example, examples_of
 from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.methods.tuning import averaged
-from prefrl.text.nets.models import LanguageModel, trunk_of
+from prefrl.text.nets.layers import trunk_of
+from prefrl.text.nets.models import LanguageModel
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.policy_work import PolicyWork
-from prefrl.text.responses import Prompt, Response, Responses
+from prefrl.text.responses import Maker, Prompt, Response, Responses
 from prefrl.text.shown import ShownResponses
 from prefrl.text.start import (
     gold_of,
@@ -156,7 +157,9 @@ class TextAgent:
         self._beat("sampling")
         # sample
         prompts = [p for p in self._next_prompts() for _ in range(config.per_prompt)]
-        responses = self._work.sample(prompts, self._n_batches)
+        maker = Maker(str(config.model), self.n_sampled, self.partners.used.version)
+        sampled = self._work.sample(prompts, self._n_batches)
+        responses = [replace(response, made_by=maker) for response in sampled]
         self.pool.add(responses)
         self._n_batches += 1
 
@@ -339,7 +342,7 @@ class TextAgent:
         with taking_up(checkpoint):
             self._load(checkpoint.state)
         self._heartbeat.beat(saved=self._place)
-        _log.info("going on from checkpoint %d", checkpoint.number)
+        _log.info("continuing from checkpoint %d", checkpoint.number)
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self._n_batches, self._n_rows = state["n_batches"], state["n_rows"]

@@ -39,16 +39,16 @@ class TextQueryConfig:
     """Which responses are put to the labeller."""
 
     selection: Annotated[Selection, named_option(SELECTIONS)] = "disagreement"
-    """How pairs are chosen among candidates."""
+    """How pairs are chosen from the candidates."""
     ranked: int = 2
-    """Responses to a prompt that are compared at once: a pair, or K that are ranked, which give
-    K (K - 1) / 2 labels."""
+    """Responses per query: 2 are compared as a pair; K > 2 are ranked, which gives K (K - 1) / 2
+    labels."""
     oversampling: int = 4
-    """Candidates drawn for each one that is asked."""
+    """Candidates drawn for each query."""
     pool_size: int = 2000
     """Newest responses from which candidates are drawn."""
     max_open: int = 250
-    """Queries that wait for an answer at most; what is due beyond them is dropped and counted."""
+    """Most queries that may wait for an answer; further queries are dropped and counted."""
 
     def __post_init__(self) -> None:
         selection_rule(self.selection)
@@ -115,11 +115,11 @@ class ResponsePool:
         return found
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return [asdict(response) for response in self._all]
 
     def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._all.clear()
         self._all.extend(response_from(row) for row in state)
 

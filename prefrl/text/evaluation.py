@@ -1,4 +1,4 @@
-"""Comparing what models write: win rates against others, and how good the reward model is at it."""
+"""Compares what models write: win rates, and how well the reward model predicts them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Comparing:
     gold: str | None = None
     """What gold is, where no judge is asked."""
     seed: int = 0
-    """Of the responses."""
+    """Seed of the responses."""
 
 
 def compare_models(
@@ -93,8 +93,8 @@ def compare_models(
     began = time.monotonic()
     if not (run.model / "config.json").is_file():
         raise RunDirectoryError(
-            f"expected a run that has come to its end, but {run.root} has no model yet; go on with "
-            f"it by prefrl resume {run.root}."
+            f"expected a finished run, but {run.root} has no model yet; continue it "
+            f"with prefrl resume {run.root}."
         )
     config = align_config_from_json(run.read_json(run.config))
     against = comparing.against or (_START,)
@@ -149,14 +149,14 @@ def _model(config: AlignConfig, place: str) -> LanguageModel:
         return load_model(str(other.model))
     if other.config.is_file() and other.versions.is_file():
         raise ConfigError(
-            f"expected a run that has come to its end in --against, but {place} has no model yet; "
-            f"go on with it by prefrl resume {place}."
+            f"expected a finished run in --against, but {place} has no model yet; "
+            f"continue it with prefrl resume {place}."
         )
     return load_model(place)
 
 
 Found = Mapping[tuple[int, int], list[Told]]
-"""Of each two models, by their places: an outcome of the first for each prompt."""
+"""For each two models, by their positions: the first one's outcome for each prompt."""
 
 
 def _compare_all(
@@ -205,7 +205,7 @@ async def _ask_judge(
     except JudgeAwayError as error:
         raise ConfigError(
             f"expected the judge to answer, but {error} What it has said is kept: the same command "
-            "goes on from there."
+            "continues from there."
         ) from error
     finally:
         if isinstance(chooser, Server):
@@ -251,13 +251,12 @@ def _as_read_by(
         longest: Ids that whoever wrote it was allowed: with so many it was cut off.
     """
     same = response.prompt_tokens == prompt.tokens
-    if same and language.decode(response.tokens) == response.text:
+    if same and language.reads(response.tokens, response.text):
         return response
-    told = language.response(prompt, response.text)
-    tokens = told.tokens
-    if len(response.tokens) >= longest and tokens[-1] in language.end_tokens:
-        tokens = tokens[:-1] or tokens  # what was cut off has no end
-    return replace(told, tokens=tokens[: language.context - len(prompt.tokens)])
+    told = language.response(prompt, response.text, closes=len(response.tokens) < longest)
+    if not told.tokens:  # without a text, an end is all that there is to read
+        told = language.response(prompt, response.text)
+    return replace(told, tokens=told.tokens[: language.context - len(prompt.tokens)])
 
 
 def _results(

@@ -49,7 +49,7 @@ class AlignResult:
     """What an alignment came to."""
 
     run: RunDirectory
-    """Where everything lies."""
+    """The run directory."""
     summary: dict[str, Any]
     """The content of ``summary.json``; empty when it was stopped before its end."""
 
@@ -175,7 +175,7 @@ class _Judge:
 
 
 def _best(many: _Judged, n: int) -> _Judged:
-    """Of each prompt's n responses the one with the highest score."""
+    """The response with the highest score among the n to each prompt."""
     chosen = many.scores.reshape(-1, n).argmax(1) + n * np.arange(len(many.scores) // n)
     # Of the distribution of the best of n: Stiennon et al. 2020 (arXiv 2009.01325), appendix G.3.
     kl = math.log(n) - (n - 1) / n
@@ -235,7 +235,7 @@ def _n_given(run: RunDirectory) -> int:
 
 
 def _examples(before: _Judged, after: _Judged, per_prompt: int) -> list[tuple[str, str, str]]:
-    """Of each prompt: it, a response before and one after."""
+    """For each prompt: the prompt, a response before and one after."""
     n_after = len(after.responses) // (len(before.responses) // per_prompt)
     pairs = zip(before.responses[::per_prompt], after.responses[::n_after], strict=True)
     return [(old.prompt, old.text, new.text) for old, new in pairs][:_SHOWN]

@@ -1,4 +1,4 @@
-"""What a synthetic oracle goes by: a number for each response, which the policy never sees."""
+"""The gold score: a number for each response that the synthetic oracle compares by."""
 
 from __future__ import annotations
 

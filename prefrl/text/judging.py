@@ -1,4 +1,4 @@
-"""Responses put to a judge: what a server is sent of them, and a judge that is run here."""
+"""Judging responses: what a server receives, and a judge that runs on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from prefrl.runtime.judge.cache import Cache, Said, digest
 from prefrl.runtime.judge.config import JudgeConfig, Task, task_for
 from prefrl.runtime.judge.server import Server
 from prefrl.runtime.judge.serving import try_judge
-from prefrl.text.nets.models import LanguageModel, absolute_model, load_model, trunk_of
+from prefrl.text.nets.layers import trunk_of
+from prefrl.text.nets.models import LanguageModel, absolute_model, load_model
 from prefrl.text.responses import Response
 
 __all__ = ["LocalJudge", "check_judge", "chooser_for", "parts_of", "responses_task"]
@@ -125,9 +126,9 @@ class LocalJudge:
     def _asked(self, key: str, tokens: Sequence[int]) -> Said:
         config, cache = self._task.config, self._cache
         if config.max_calls is not None and cache.n_calls >= config.max_calls:
-            raise SpentError(f"all {config.max_calls:,} calls are spent")
+            raise SpentError(f"all {config.max_calls:,} calls are used up")
         if config.max_tokens is not None and cache.n_tokens >= config.max_tokens:
-            raise SpentError(f"{cache.n_tokens:,} of {config.max_tokens:,} tokens are spent")
+            raise SpentError(f"{cache.n_tokens:,} of {config.max_tokens:,} tokens are used up")
         longest = self._language.context
         if len(tokens) > longest:
             raise UnreadableError(

@@ -1,4 +1,4 @@
-"""What is done with the policy: alone, or by several processes that do the same at the same time.
+"""The work with the policy, in one process or shared by several.
 
 The first process is the agent: it decides what comes next and tells the others, which follow.
 """
@@ -50,8 +50,7 @@ def check_shareable(config: AlignConfig, n_processes: int) -> None:
 def how_to_go_on(run: RunDirectory) -> str:
     """What is to be done when a process of a launch is gone: the end of a sentence."""
     return (
-        f"launch prefrl resume {run.root} as this was launched: it goes on from the newest "
-        "checkpoint"
+        f"launch prefrl resume {run.root} in the same way: it continues from the newest checkpoint"
     )
 
 
@@ -122,7 +121,7 @@ class PolicyWork:
         return row
 
     def skip(self) -> None:
-        """Leaves a batch out, of which nothing can be learned yet."""
+        """Skips a batch from which nothing can be learned yet."""
         self._do("_skip")
 
     def begin_tuning(self, examples: Sequence[Example]) -> None:
@@ -135,7 +134,7 @@ class PolicyWork:
         return row
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "ppo": self.ppo.state_dict() if self._config.method == "ppo" else None,
             "raft": None if self.raft is None else self.raft.state_dict(),

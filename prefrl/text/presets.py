@@ -1,6 +1,6 @@
-"""Named settings for language models: a starting point, of which everything may be overridden.
+"""Named settings for language models: starting points whose values may all be overridden.
 
-Figures without a source are ours. What a paper does and prefrl does not is said beside it.
+Figures without a source are ours. Differences from the papers are noted beside them.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from prefrl.text.config import align_config_from_json
 from prefrl.text.finish import save_policy
 from prefrl.text.gold import load_gold, text_oracle
 from prefrl.text.judging import chooser_for
-from prefrl.text.nets.models import trunk_of
+from prefrl.text.nets.layers import trunk_of
 from prefrl.text.policy_work import how_to_go_on
 from prefrl.text.responses import Responses
 from prefrl.text.start import first_reward, new_reward, starting_model, synthetic_oracle

@@ -1,4 +1,4 @@
-"""Prompts and responses: what a language model is asked, and what is compared."""
+"""Prompts, and the responses that are compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from prefrl.errors import RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.rundir.writing import replace_file, sync_folder
 
-__all__ = ["Prompt", "Response", "Responses", "digest_of", "response_from", "same_ids"]
+__all__ = ["Maker", "Prompt", "Response", "Responses", "digest_of", "response_from", "same_ids"]
 
 _WRITERS = 4  # a disk takes about as long for four files at once as for one
 _MANY = 1000  # as many at once are one file: a file each would take a disk minutes
@@ -38,6 +38,18 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Maker:
+    """What wrote a response: a policy at one point of its training."""
+
+    model: str
+    """The model that the training began with."""
+    step: int
+    """Responses of the run before the batch that this one is of: the policy's version."""
+    reward_version: int
+    """Version of the learned reward that was in use then; 0 before the first."""
+
+
+@dataclass(frozen=True)
 class Response:
     """What a language model, or somebody else, wrote to a prompt: an item of a query."""
 
@@ -51,6 +63,8 @@ class Response:
     """The response, with the end token if it has one."""
     messages: Messages = ()
     """The conversation that the prompt is; empty where it is a text to go on from."""
+    made_by: Maker | None = field(default=None, compare=False)
+    """What wrote it; None where that is not known, as of the responses of a file."""
 
     @functools.cached_property
     def id(self) -> str:
@@ -63,7 +77,7 @@ _FIELDS = tuple(field.name for field in fields(Response))
 
 
 class _Same(dict[int, int]):
-    """Of equal numbers the first one."""
+    """Maps equal numbers to the first of them."""
 
     def __missing__(self, number: int) -> int:
         self[number] = number
@@ -97,7 +111,9 @@ def response_from(content: Mapping[str, Any]) -> Response:
     tokens = {name: same_ids(content[name]) for name in ("prompt_tokens", "tokens")}
     # Responses that were stored before there was such a field have none.
     messages = tuple((role, said) for role, said in content.get("messages", ()))
-    return Response(**{**content, **tokens, "messages": messages})
+    maker = content.get("made_by")
+    known = {"messages": messages, "made_by": None if maker is None else Maker(**maker)}
+    return Response(**{**content, **tokens, **known})
 
 
 class Responses(Mapping[str, Response]):
@@ -188,6 +204,7 @@ class Responses(Mapping[str, Response]):
         for response in responses:
             beat()
             content = {name: getattr(response, name) for name in _FIELDS}
+            content["made_by"] = response.made_by and asdict(response.made_by)
             lines.append(f"{response.id} {json.dumps(content)}\n".encode())
         replace_file(path, b"".join(lines), point="items")
 
@@ -211,5 +228,5 @@ class Responses(Mapping[str, Response]):
                 return response_from(json.loads(file.readline()))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunDirectoryError(
-                f"expected a response in {path}, but {error}; take the file from a backup."
+                f"expected a response in {path}, but {error}; restore the file from a backup."
             ) from error

@@ -1,4 +1,4 @@
-"""The rows of ``metrics.csv``: what a batch, or a gradient step on answers, came to."""
+"""The rows of ``metrics.csv``: figures of a batch, or of gradient steps on answers."""
 
 from __future__ import annotations
 

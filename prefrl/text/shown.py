@@ -1,4 +1,4 @@
-"""Responses of each batch that are left in the run directory to be looked at."""
+"""Writes some responses of each batch to the run directory, for people to read."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ from prefrl.text.methods.preference_losses import TUNING_METHODS
 from prefrl.text.nets.adapters import target_modules
 from prefrl.text.nets.classifiers import load_classifiers
 from prefrl.text.nets.generate import check_lengths
-from prefrl.text.nets.models import LanguageModel, check_layers, load_model
+from prefrl.text.nets.layers import check_layers
+from prefrl.text.nets.models import LanguageModel, load_model
 from prefrl.text.nets.reward_model import TextReward, TextRewardConfig
 from prefrl.text.nets.scoring import scored_part
 from prefrl.text.responses import Prompt, Response, Responses
@@ -83,8 +84,8 @@ def load_start(model: str, init: Path | None, device: str = "cpu") -> LanguageMo
             )
         if name == str(init) and run.versions.is_file():
             raise ConfigError(
-                f"expected a run that has come to its end in init, but {init} has no model yet; "
-                f"go on with prefrl resume {init}."
+                f"expected a finished run in init, but {init} has no model yet; "
+                f"continue with prefrl resume {init}."
             )
     language = load_model(name)
     language.model.to(torch.device(device))
@@ -116,7 +117,7 @@ def texts_in(
 
     Args:
         path: The file.
-        config: Of the run.
+        config: Config of the run.
         language: Whose tokens they become.
         prompt: What of their prompts is given to the model.
 
@@ -151,10 +152,10 @@ def new_reward(
     """The reward ensemble, before any fit.
 
     Args:
-        config: Of the run.
+        config: Config of the run.
         language: What its trunk is, unless reward models are given.
         shares: Whether it shares what it does not train with the language model.
-        settings: Of the ensemble; by default the config's.
+        settings: Settings of the ensemble; by default the config's.
         is_fitted: Whether the weights of a fit will be put into it, and no other fit follows: then
             demonstrations are not read, which only a fit needs.
 

@@ -1,7 +1,7 @@
 """Aligning a language model, from a config to a run directory: in one process or in three.
 
-In a launch of several processes the first one is what a process alone is; its agent and the other
-processes share the work with the policy.
+In a launch of several processes the first one does what a single process does; its agent and the
+other processes share the work with the policy.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Beside = Callable[[RunDirectory], Sequence[RoleCommand]]
 AnyOracle = Oracle | Callable[[Response, Response], Answer | str | bool]
 
 _FORMAT = 2
-"""Of a run's tables and responses; it grows when those of older releases cannot be gone on with."""
+"""Format version of a run's tables and responses. It grows when older runs cannot continue."""
 
 # What happens to all processes of a launch at the same place; or the first one is gone.
 _TOLD_BY_THE_FIRST = (ConfigError, NotEnoughDataError, NonFiniteError, RoleError)
@@ -91,7 +91,7 @@ def align(
 ) -> AlignResult:
     """Aligns a language model with comparisons of its responses, and writes the run directory.
 
-    SIGTERM and Ctrl-C save and stop; ``resume_alignment`` goes on.
+    SIGTERM and Ctrl-C save and stop; ``resume_alignment`` continues.
 
     Args:
         config: What to do.
@@ -148,11 +148,11 @@ def resume_alignment(
     beside: Beside = lambda run: (),
     on_evaluation: Callable[[float], None] = lambda share: None,
 ) -> AlignResult:
-    """Goes on with a run that was stopped or killed; the arguments are those of ``align``.
+    """Continues a run that was stopped or killed; the arguments are those of ``align``.
 
     Raises:
-        RunDirectoryError: If the run has come to its end already, or another release began it and
-            wrote its tables and responses in another way.
+        RunDirectoryError: If the run is finished, or another release began it and wrote its tables
+            and responses differently.
         RoleError: If another process works on it.
     """
     config = align_config_from_json(run.read_json(run.config))
@@ -176,8 +176,8 @@ def _check_format(run: RunDirectory) -> None:
     if found != _FORMAT:
         raise RunDirectoryError(
             f"expected a run of texts of format {_FORMAT}, but {run.root} is of format {found}: "
-            "its tables and responses have other names. Go on with the prefrl that began it, or "
-            "start a new run."
+            "its tables and responses have other names. Continue with the release of prefrl that "
+            "began it, or start a new run."
         )
 
 

@@ -42,7 +42,7 @@ def ensemble_reward(
     k: float | None = None,
     device: str | None = None,
 ) -> EnsembleReward:
-    """The reward ensemble that a run has fitted, for ``reward_funcs`` of a trainer of TRL.
+    """A run's reward ensemble, for ``reward_funcs`` of a TRL trainer.
 
     Args:
         run: A run of ``prefrl align``; its newest published weights are taken, and never others.
@@ -89,7 +89,7 @@ class EnsembleReward:
         reward: The ensemble.
         language: Whose tokens it reads.
         config: The run's.
-        version: Of its weights.
+        version: Version of its weights.
     """
 
     def __init__(
@@ -98,11 +98,21 @@ class EnsembleReward:
         self.reward = reward
         """The ensemble."""
         self.version = version
-        """Of its weights."""
+        """Version of its weights."""
         self.__name__ = f"ensemble_{reward.config.aggregate}"
         """The name under which TRL logs."""
         self._language = language
         self._config = config
+
+    @property
+    def source(self) -> str:
+        """The name of the model whose tokens it reads."""
+        return self._language.source
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and completion together at most."""
+        return self._language.context
 
     def __call__(
         self,
@@ -133,22 +143,42 @@ class EnsembleReward:
                 left after cuts, or is too long for the model that scores.
         """
         ids = [None] * len(prompts) if completion_ids is None else completion_ids
-        responses = [self._response(*each) for each in zip(prompts, completions, ids, strict=True)]
+        responses = [self.response(*each) for each in zip(prompts, completions, ids, strict=True)]
         if not responses:
             return []
-        members, scores = scores_of(self.reward, self._language, responses, self._config.scoring)
+        members, scores = self.scores(responses)
         pairs = _a_pair_to_each_prompt(responses)
         if log_metric is not None and pairs:
             log_metric("disagreement", _disagreement(members, pairs))
         rewards: list[float] = scores.tolist()
         return rewards
 
-    def _response(self, told: Text, completion: Text, ids: Sequence[int] | None) -> Response:
+    def response(
+        self,
+        told: Text,
+        completion: Text,
+        ids: Sequence[int] | None = None,
+        *,
+        as_written: bool = False,
+    ) -> Response:
+        """A completion to a prompt, as it is scored.
+
+        Args:
+            told: The prompt.
+            completion: What was said to it.
+            ids: Its tokens, if they are known.
+            as_written: Whether both have the special tokens that they had: then no chat template
+                goes around a prompt that has one, and no end token behind the completion.
+
+        Raises:
+            ConfigError: As for a call.
+        """
         language = self._language
-        prompt, text = self._prompt(told), _said(completion)
+        prompt, text = self._prompt(told, as_written=as_written), _said(completion)
         tokens = None if ids is None else tuple(int(i) for i in ids)
-        if tokens is None or not _reads(language, tokens, text):
-            tokens = language.response(prompt, text).tokens
+        if tokens is None or not language.reads(tokens, text):
+            found = language.response(prompt, text, closes=not as_written)
+            tokens, text = found.tokens, found.text if as_written else text
         n_tokens = len(prompt.tokens) + len(tokens)
         if n_tokens > language.context:
             raise ConfigError(
@@ -158,15 +188,21 @@ class EnsembleReward:
             )
         return Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
 
-    def _prompt(self, told: Text) -> Prompt:
+    def scores(self, responses: Sequence[Response]) -> tuple[Tensor, Tensor]:
+        """Normalised scores of the members, shape (M, B), and aggregated, shape (B,)."""
+        return scores_of(self.reward, self._language, responses, self._config.scoring)
+
+    def _prompt(self, told: Text, *, as_written: bool) -> Prompt:
         asked = told if isinstance(told, str) else messages_of(list(told))
         if not asked:
             raise ConfigError(
                 f"expected a prompt that is a text, or messages with role and content, got "
                 f"{str(told)[:80]!r}."
             )
-        config = self._config
-        return cut_prompt(self._language, asked, config.prompt, chat=config.chat)
+        config, mark = self._config, self._language.turn_mark
+        has_template = as_written and isinstance(asked, str) and bool(mark) and mark in asked
+        chat = config.chat and not has_template
+        return cut_prompt(self._language, asked, config.prompt, chat=chat)
 
 
 def _said(completion: Text) -> str:
@@ -180,12 +216,6 @@ def _said(completion: Text) -> str:
             f"{str(completion)[:80]!r}."
         )
     return messages[0][1]
-
-
-def _reads(language: LanguageModel, tokens: Sequence[int], text: str) -> bool:
-    """Whether tokens are of the language's own tokenizer: whether it reads the text from them."""
-    known = all(0 <= token < language.n_vocabulary for token in tokens)
-    return known and language.decode(tokens) == text
 
 
 def _a_pair_to_each_prompt(responses: Sequence[Response]) -> list[tuple[int, int]]:

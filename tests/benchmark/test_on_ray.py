@@ -126,7 +126,7 @@ def test_a_node_that_dies_is_no_loss(tmp_path, monkeypatch):
     assert killed
     assert (progress.done, progress.failed) == (2, {})
     logs = [(folder.folder(run) / "log.txt").read_text() for run in suite.runs()]
-    assert sum("going on from checkpoint" in log for log in logs) == 1
+    assert sum("continuing from checkpoint" in log for log in logs) == 1
     place = BenchmarkFolder(tmp_path / "here").prepare(suite.runs()[1])
     expected = as_text(work(place, StopSignal()))
     (found,) = [row for row in folder.rows() if row["seed"] == "1"]

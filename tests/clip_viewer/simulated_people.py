@@ -73,7 +73,7 @@ def some_people(rng, n=20):
 def a_study(rng, people, *, n_queries=400, n_repeats=250, undone=0.05):
     """Events of people who all answered the same queries, and some of them twice, mirrored.
 
-    Now and then they slip, undo it, and answer anew: the slips are noise that must not count.
+    Now and then they slip, undo it, and answer again: the slips are noise that must not count.
 
     Returns:
         The events, and by query id which answer is right.

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 
 import pytest
-from pages import PLAIN, Visitor, needs_chromium, serving, wait_for
+from pages import PLAIN, Visitor, needs_chromium, picture, serving, wait_for
 
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
@@ -42,7 +42,7 @@ def seen(answer, order):
     return answer.mirrored if order == "right-left" else answer
 
 
-def test_answers_are_listed_opened_changed_and_flagged(study, visitor, tmp_path):
+def test_answers_are_listed_opened_changed_and_flagged(study, visitor):
     shown = [visitor.next(key) for key in ("ArrowLeft", "ArrowRight", "ArrowUp")]
     visitor.wait_until_saved()
     next_one, page = visitor.task, visitor.page
@@ -54,7 +54,7 @@ def test_answers_are_listed_opened_changed_and_flagged(study, visitor, tmp_path)
     says = [text.split(" · ")[0].split("\n")[-1] for text in cards.all_inner_texts()]
     assert says == ["Tie", "Right is better", "Left is better"]
     wait_for(lambda: page.evaluate("document.querySelector('#answered video').readyState") >= 2)
-    page.screenshot(path=tmp_path / "answers.png")
+    picture(page, "labelling_answers")
     cards.nth(1).locator("button").click()
     wait_for(lambda: visitor.task == shown[1][0])
     assert visitor.order == shown[1][1]
@@ -63,7 +63,7 @@ def test_answers_are_listed_opened_changed_and_flagged(study, visitor, tmp_path)
     page.keyboard.type("the floor is missing")
     page.keyboard.press("Enter")
     visitor.look()
-    page.screenshot(path=tmp_path / "opened.png")
+    picture(page, "labelling_opened")
     visitor.press("ArrowLeft")
     assert visitor.task == next_one  # what was on the screen before comes again
     visitor.wait_until_saved()
@@ -86,6 +86,55 @@ def test_answers_are_listed_opened_changed_and_flagged(study, visitor, tmp_path)
     assert len(study.events()) == 5
 
 
+def test_a_note_goes_with_an_answer(study, visitor):
+    page = visitor.page
+    first = visitor.next("ArrowUp")  # without one
+    visitor.look()
+    page.keyboard.press("n")
+    page.keyboard.type("the left one <b>slips</b>")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("[data-action=note]", "aria-pressed") == "true"
+    noted = visitor.press("ArrowLeft")
+    visitor.look()
+    assert page.get_attribute("[data-action=note]", "aria-pressed") == "false"
+    # It comes back with an undo, and can be changed.
+    page.keyboard.press("Backspace")
+    wait_for(lambda: visitor.task == noted[0])
+    visitor.look()
+    page.click("[data-action=note]")
+    assert page.input_value("#note-words") == "the left one <b>slips</b>"
+    page.fill("#note-words", "both <b>slip</b>")
+    picture(page, "labelling_note")
+    page.keyboard.press("Enter")
+    visitor.press("ArrowRight")
+    visitor.wait_until_saved()
+    with LabelStore(study.run.labels) as store:
+        notes, events = store.marks.notes(), store.events()
+    (newest,) = [e for e in events if e.query_id == noted[0] and e.supersedes is None][1:]
+    assert notes[newest.submission_key].why == "both <b>slip</b>"
+    assert len(notes) == 2  # nothing is written over
+    page.keyboard.press("h")
+    cards = page.locator("#answered-list li")
+    wait_for(lambda: cards.count() == 2)
+    assert "“both <b>slip</b>”" in cards.nth(0).inner_text()
+    assert "“" not in cards.nth(1).inner_text()
+    picture(page, "labelling_note_answers")
+    cards.nth(0).locator("button").click()
+    wait_for(lambda: visitor.task == noted[0])
+    assert page.get_attribute("[data-action=note]", "aria-pressed") == "true"
+    page.keyboard.press("Escape")
+    assert first[0] != noted[0]
+    # Whoever runs the study sees those that count, and the pair.
+    page.goto(f"{study.address}/dashboard")
+    said = page.locator("#notes li")
+    wait_for(lambda: said.count() == 1)
+    assert said.inner_text().endswith("by owner: both <b>slip</b>")
+    said.locator("a").click()
+    visitor.wait("showing")
+    wait_for(lambda: "owner noted: both <b>slip</b>" in page.inner_text("#said"))
+    assert visitor.task == noted[0]
+
+
 def test_nobody_sees_the_answers_of_others(study):
     with study.client("ann") as ann, study.client("bob") as bob:
         (task,) = ann.post("/api/tasks", json={"n": 1}).json()["tasks"][:1]
@@ -102,7 +151,7 @@ def test_nobody_sees_the_answers_of_others(study):
         assert ann.get("/api/answers", params={"n": 0}).status_code == 422
 
 
-def test_a_bar_of_time_is_clicked_and_dragged(study, visitor, tmp_path):
+def test_a_bar_of_time_is_clicked_and_dragged(study, visitor):
     page = visitor.page
     visitor.look()
     left, right, *bars = page.evaluate(SHAPES)
@@ -123,7 +172,7 @@ def test_a_bar_of_time_is_clicked_and_dragged(study, visitor, tmp_path):
     page.mouse.down()
     page.mouse.move(x(0.8), y, steps=8)
     wait_for(lambda: abs(page.evaluate(PLACE) - 0.8 * length) < 0.1 * length)
-    page.screenshot(path=tmp_path / "bar.png")
+    picture(page, "labelling_bar")
     page.mouse.up()
     assert study.events() == []  # to look is no answer
     visitor.press("ArrowRight")  # and the keys still answer

@@ -14,6 +14,7 @@ from clip_viewer.limits import RateLimit
 from prefrl.errors import ConfigError
 
 OWNERS_ONLY = {
+    "/api/people/{name}/admit",
     "/api/statistics", "/api/labels.jsonl", "/api/people", "/api/people/{name}", "/api/flagged",
     "/api/standings",
 }  # fmt: skip

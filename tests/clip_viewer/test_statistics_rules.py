@@ -75,6 +75,7 @@ def test_an_empty_study():
             "with_people": {},
         },
         "flags": [],
+        "notes": [],
         "labels_over_time": [],
     }
 

@@ -61,6 +61,12 @@ def test_segments_are_written_as_numbers_and_the_true_reward_is_not(run, capsys)
     assert str(TRUE_REWARD) not in shown
 
 
+def test_the_policy_that_made_a_segment_is_said_by_its_steps(run):
+    labelled(run, ["ab"], ["right"], env_steps=2048)
+    (row,) = export_segments(run, "preference").rows
+    assert [row[side]["env_steps"] for side in ("chosen", "rejected")] == [2048, 2048]
+
+
 def test_standard_output_on_a_full_disk_is_told(run, monkeypatch, capsys):
     labelled(run, ["ab"], ["right"])
     with open("/dev/full", "w", closefd=True) as full:

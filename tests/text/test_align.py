@@ -23,6 +23,7 @@ from prefrl.runtime.rundir.saving import unsaved_of
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.methods.preference_losses import PairLossConfig
 from prefrl.text.nets.generate import SamplingConfig
+from prefrl.text.responses import Responses
 from prefrl.text.train import align, resume_alignment
 
 
@@ -52,6 +53,11 @@ def test_a_tiny_model_learns_what_the_answers_prefer(config, method):
     result = align(config)
     assert better(result.summary)
     assert result.summary["labels"] == config.labels
+    # Each response that was compared says which policy wrote it.
+    makers = [response.made_by for response in Responses(result.run).values()]
+    assert {maker.model for maker in makers} == {config.model}
+    assert {maker.step % config.batch for maker in makers} == {0}
+    assert max(maker.reward_version for maker in makers) > 0 or not config.improves_batches
     if method == "best-of-n":
         golds = [point["gold"] for point in result.summary["best_of_n"]]
         assert golds[-1] > golds[0]

@@ -23,8 +23,9 @@ from prefrl.text.gold import text_oracle
 from prefrl.text.methods.adam import TensorFlowAdam
 from prefrl.text.methods.ppo import Ppo, PpoConfig
 from prefrl.text.nets.generate import SamplingConfig, sample_responses
+from prefrl.text.nets.layers import trunk_of
 from prefrl.text.nets.logprobs import collate
-from prefrl.text.nets.models import load_model, trunk_of
+from prefrl.text.nets.models import load_model
 from prefrl.text.nets.policy import Policy
 from prefrl.text.nets.reward_model import TextReward, TextRewardConfig
 from prefrl.text.nets.scoring import ScoringConfig, scored_part, scores_of

@@ -82,9 +82,9 @@ def test_when_the_budget_is_spent_the_run_goes_on_and_says_so(config, capsys):
         run = align(config).run
         assert len(server.bodies) == 61  # one was asked before work started
     shown = as_text(describe_run(run), capsys)
-    assert "all 60 calls are spent" in shown
+    assert "all 60 calls are used up" in shown
     main(["report", str(run.root)])
-    assert "all 60 calls are spent" in (run.report / "index.html").read_text()
+    assert "all 60 calls are used up" in (run.report / "index.html").read_text()
 
 
 def test_what_cannot_work_is_refused_before_the_folder_is_made(config):

@@ -112,7 +112,7 @@ def test_a_killed_process_ends_the_launch_with_a_sentence_and_resume_goes_on(tmp
     told = re.findall(r"prefrl: the agent .*?: (.*? newest checkpoint\.)", output)
     assert len(told) == 1, output
     assert told[0].startswith("expected all 2 processes of the launch to go on, but one is gone")
-    assert "launch prefrl resume run as this was launched" in told[0]
+    assert "launch prefrl resume run in the same way" in told[0]
     assert "Saved and stopped" not in output
 
     n_before = run.metrics.read_text().count("\n")

@@ -143,7 +143,7 @@ def other(path):
     ("what", "message"),
     [
         ("recent/000002.json", "expected a sample of responses in .*000002.json, but"),
-        ("items/{item}.json", "expected a response in .*json, but .*; take the file from a backup"),
+        ("items/{item}.json", "expected a response in .*json, but .*from a backup"),
         ("fits.csv", "expected a row for each fit in .*backup|expected fits to repeat in"),
         ("labels.db", "expected at least 20 answer events in|expected an SQLite database at"),
     ],

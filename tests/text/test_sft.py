@@ -235,7 +235,7 @@ def test_an_earlier_stage_without_an_end_is_refused(config):
         os.kill(os.getpid(), signal.SIGTERM)
 
     run = sft(config, on_step=stop).run
-    with pytest.raises(ConfigError, match="has no model yet; go on with prefrl resume"):
+    with pytest.raises(ConfigError, match="has no model yet; continue with prefrl resume"):
         load_start("tiny", run.root)
 
 

@@ -90,7 +90,7 @@ def test_it_is_said_when_responses_come_to_their_end_no_more(tmp_path, capsys):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["ended_before"] > 0.8
     assert summary["ended_after"] < 0.6
-    assert "of the responses come to their end" in " ".join(shown.err.split())
+    assert "of the responses end, compared with" in " ".join(shown.err.split())
     assert "responses that ended" in (tmp_path / "run" / "report" / "index.html").read_text()
 
 

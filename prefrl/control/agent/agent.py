@@ -1,4 +1,4 @@
-"""A Stable-Baselines3 algorithm with its environments: made, stepped, saved and restored."""
+"""A Stable-Baselines3 algorithm with its environments: makes, steps, saves and restores them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Agent:
         env_id: A Gymnasium id.
         algo: Which algorithm.
         config: Settings; what they leave open is filled in.
-        seed: Of the environments and the algorithm.
+        seed: Seed of the environments and the algorithm.
         hide_reward: Whether the agent's reward is hidden; False trains on the true reward.
         device: Where the policy is computed.
         limits: Where its episodes are cut early.
@@ -144,8 +144,8 @@ class Agent:
         On-policy that is one rollout and the update that follows, off-policy some thousand steps.
 
         Returns:
-            Whether it came to an update: not when all steps are taken, nor when a callback ended
-            the rollout.
+            Whether it made an update. It does not when all steps are taken, or when a callback
+            ended the rollout.
         """
         assert self._callback is not None  # start() was called
         if self.model.num_timesteps >= self.model._total_timesteps:
@@ -168,7 +168,7 @@ class Agent:
         return [part for part in parts if isinstance(part, torch.optim.Optimizer)]
 
     def not_finite(self) -> dict[str, int]:
-        """How many numbers are not finite in what it learns from, by name."""
+        """Counts of non-finite numbers in its training data, by name."""
         return self._loop.describe()
 
     def finish(self) -> None:
@@ -177,20 +177,20 @@ class Agent:
         self._callback.on_training_end()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that it takes to go on bit for bit, as a copy; between two iterations.
+        """A copy of all state that continuing bit for bit needs; call it between two iterations.
 
-        But for ``replay_buffer``, whose content ``ReplayFiles`` keeps.
+        The content of ``replay_buffer`` is kept by ``ReplayFiles`` instead.
         """
         return {**agent_state(self), "loop": copy.deepcopy(self._loop.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
-        """Brings a new agent to a state; call it before ``start``.
+        """Restores a new agent to a state; call it before ``start``.
 
         Args:
             state: What ``state_dict`` gave, of an agent with the same settings.
 
         Returns:
-            Why what follows is not bit for bit what it would have been; empty where it is.
+            Why the continuation is not exact bit for bit; empty if it is.
 
         Raises:
             RunDirectoryError: If the state is that of an agent with other settings.
@@ -200,7 +200,7 @@ class Agent:
         return notes
 
     def restore_policy(self, state: Mapping[str, Any]) -> None:
-        """Takes the policy from a state, so that it acts as then; not to go on from it.
+        """Takes only the policy from a state, to act with it; training cannot continue from it.
 
         Args:
             state: What ``state_dict`` gave, of an agent with the same settings.
@@ -222,8 +222,8 @@ class Agent:
         Args:
             observations: Not normalised, pictures stacked.
             deterministic: Whether the most likely actions are taken.
-            begins: Whether an episode begins there, shape (B,): what an LSTM remembers of another
-                one is forgotten. None begins them all.
+            begins: Whether an episode begins there, shape (B,), which resets the state of an LSTM.
+                None begins all of them.
         """
         seen = self.normalizer.normalize_obs(observations)
         if begins is None or begins.all():

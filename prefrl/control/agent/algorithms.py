@@ -1,4 +1,4 @@
-"""The algorithms by name: where they come from, what they act in, and which settings they take."""
+"""The algorithms by name: their classes, the spaces they fit, and the settings they take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Algo = Literal[
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One algorithm, as far as prefrl has to know it before it is loaded."""
+    """What prefrl knows of an algorithm before loading it."""
 
     name: str
     """What ``--algo`` calls it."""
@@ -30,19 +30,19 @@ class Algorithm:
     zoo_name: str
     """What RL Zoo calls it, and its file of settings."""
     on_policy: bool
-    """Whether it learns from the newest rollout alone, not from a replay buffer."""
+    """Whether it learns only from the newest rollout, not from a replay buffer."""
     own: Mapping[str, Any]
-    """Its library's own value of each field of ``AgentConfig`` that it takes."""
+    """Its library's default for each field of ``AgentConfig`` that it takes."""
     own_on_pictures: Mapping[str, Any] = field(default_factory=dict)
-    """What of them is another where observations have a picture."""
+    """Those defaults that differ if observations have a picture."""
     actions: tuple[str, ...] = ("Box",)
     """The kinds of action space that it acts in."""
     observations: tuple[str, ...] = ("vectors", "pictures", "dicts")
-    """The kinds of observation that it has policies for."""
+    """The kinds of observation for which it has policies."""
     policy: str = "Policy"
-    """How the names of its policies end."""
+    """Suffix of the names of its policies."""
     critic_key: str | None = "qf"
-    """What ``net_arch`` calls the layers of the critic; None where there is but one net."""
+    """Key of the critic's layers in ``net_arch``; None if there is only one net."""
 
     def load(self) -> Any:
         """Its class."""

@@ -1,4 +1,4 @@
-"""How many comparisons should have been asked for by now."""
+"""How many comparisons should have been asked for so far."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ __all__ = ["LabelBudget"]
 
 
 class LabelBudget:
-    """The labels of a training, as they fall due.
+    """The label budget of a training: how many labels are due when.
 
     Args:
         config: How many, and when.
         n_steps: Environment steps of the whole training.
-        steps_between: Environment steps from one chance to ask to the next.
-        n_taken: Queries whose answers were there before the training: they count beside the budget.
+        steps_between: Environment steps between two chances to ask.
+        n_taken: Queries that were answered before the training; they do not count towards the
+            budget.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class LabelBudget:
         )
 
     def due(self, step: int, used: UsedReward, *, shows_endings: bool) -> int:
-        """Queries that there should be by now, including those whose answers were there before.
+        """Queries that should exist by now, including those answered before the training.
 
         Args:
             step: Environment steps since the training began.
@@ -44,7 +45,7 @@ class LabelBudget:
         return self._n_taken + due
 
     def ahead(self, due: int, *, answered: int, wanted: int) -> int:
-        """Queries that there should be by now where people answer faster than they fall due.
+        """Queries that should exist by now if people answer faster than queries fall due.
 
         Args:
             due: As ``due`` says.

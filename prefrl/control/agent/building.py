@@ -1,4 +1,4 @@
-"""From settings to a Stable-Baselines3 algorithm: how it names the arguments, policies and nets."""
+"""Makes a Stable-Baselines3 algorithm from settings, with its names of arguments and policies."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def build_algorithm(
         config: Settings, all filled in.
         venv: What it acts in.
         layout: How its observations are taken apart.
-        seed: Of all that is random.
+        seed: Seed of everything random.
         device: Where its nets are computed.
         options: Further arguments of its class, as ``replay_buffer_class``.
 
@@ -90,7 +90,7 @@ def agent_settings(
         PPO("MlpPolicy", venv, **prefrl.agent_settings("HalfCheetah-v5"))
 
     They are meant for observations that ``VecNormalize`` standardises and, with PPO, for eight
-    environments side by side. ``prefrl train`` prints what an environment's settings are.
+    parallel environments. ``prefrl train`` prints an environment's settings.
 
     Args:
         env_id: A Gymnasium id.

@@ -1,4 +1,4 @@
-"""The agent's half of the loop, as a Stable-Baselines3 callback: cut, ask, score, relabel, log."""
+"""The agent's half of the loop as a Stable-Baselines3 callback: cut, ask, score, relabel, log."""
 
 from __future__ import annotations
 
@@ -53,43 +53,43 @@ _MOST_ROWS = 10_000
 class PreferenceCallback(BaseCallback):
     """Teaches an agent from comparisons: ask, fit, score, relabel.
 
-    An on-policy agent, as PPO, is given rewards at each rollout's end. An off-policy one, as SAC,
-    asks for those of each batch that it draws from its replay buffer, and some thousand steps take
-    the place of a rollout.
+    An on-policy agent such as PPO gets rewards at the end of each rollout. An off-policy agent such
+    as SAC asks for the rewards of each batch that it draws from its replay buffer, and about a
+    thousand steps take the place of a rollout.
 
     ::
 
         venv = prefrl.HideReward(venv)
         PPO("MlpPolicy", venv).learn(500_000, callback=prefrl.PreferenceCallback(labels=700))
 
-    A second ``learn()`` goes on where the first one ended: with the same labels, segments and
-    reward. The budget of labels counts over all of them together. An agent that is trained in parts
-    asks as one that is trained at once if ``total_steps`` says how many steps there will be; else
-    all labels are asked during the first part.
+    A second ``learn()`` continues where the first one ended, with the same labels, segments and
+    reward. The label budget is for all parts together. If ``total_steps`` gives the length of the
+    whole training, an agent that is trained in parts asks like one that is trained in one call;
+    otherwise all labels are asked during the first part.
 
     Args:
         config: Settings; ``labels`` overrides theirs.
-        labels: Comparisons to ask for over the whole training, in however many parts.
-        total_steps: Environment steps of the whole training, over which the labels are spread; None
-            takes what has been done and what the current ``learn()`` adds.
+        labels: Comparisons to ask for over the whole training, with all its parts.
+        total_steps: Environment steps of the whole training, over which the labels are spread.
+            None: the steps done so far plus those of the current ``learn()``.
         oracle: Who answers: an object with ``compare(left, right)``, or a plain function of two
-            segments that returns an Answer, its name, or True where the left one is better. With a
-            parameter true_rewards it is given those of both, shape (T,) each. None compares true
-            returns. "human" has people answer at the labelling page; "mixed" compares true returns
-            while nobody is there.
-        run: Directory for labels, segments, weights and tables, as ``prefrl train`` leaves it. One
-            that an earlier callback has written to is gone on with. None keeps all in memory.
-        seed: Of everything random in here.
+            segments that returns an Answer, its name, or True if the left one is better. If it has
+            a parameter true_rewards, it gets the true rewards of both, shape (T,) each. None
+            compares true returns. "human" lets people answer at the labelling page; "mixed"
+            compares true returns while nobody is there.
+        run: Directory for labels, segments, weights and tables, like that of ``prefrl train``. If
+            an earlier callback wrote to it, that run continues. None keeps everything in memory.
+        seed: Seed of everything random in here.
         on_rollout: Called with each new row of metrics.
-        partners: Makes the labeller and the reward learner as the agent sees them; None has both
-            work in here.
-        **settings: Other fields of ``PreferenceConfig`` by name, as ``members=5``, ``labels_from=``
-            a run or a file whose answers it begins with, ``reward=`` a learned reward.
+        partners: Makes the labeller and the reward learner as the agent sees them; None runs both
+            in this process.
+        **settings: Other fields of ``PreferenceConfig`` by name, such as ``members=5``,
+            ``labels_from=`` with a run or a file of answers, or ``reward=`` with a learned reward.
 
     Raises:
         ConfigError: From ``learn()``, if the reward is not hidden, the algorithm or its replay
-            buffer is none that rewards can reach, the steps cannot give the labels, or an
-            ``EvalCallback`` beside it has environments that are wrapped in another way.
+            buffer is not supported, the steps are too few for the labels, or the environments of an
+            ``EvalCallback`` are wrapped differently.
         NotEnoughDataError: From ``learn()``, if episodes turn out shorter than a segment.
     """
 
@@ -114,17 +114,17 @@ class PreferenceCallback(BaseCallback):
         config = dataclasses.replace(config or PreferenceConfig(), **settings)
         self.config = config
         self.rows: list[Metrics] = []
-        """The newest 10,000 rows of metrics of this process, one per rollout; or per 1,000 steps,
-        where rollouts are shorter than a segment."""
+        """The newest 10,000 rows of metrics of this process: one per rollout, or per 1,000 steps if
+        rollouts are shorter than a segment."""
         self.script = script_run(run, seed, oracle)
-        """What a script leaves in its run; None where there is none, or prefrl trains."""
+        """What a script leaves in its run; None if there is no run, or prefrl itself trains."""
         self.run = run if isinstance(run, RunDirectory | None) else RunDirectory(run)
-        """Where all is written, if anywhere."""
+        """The run directory, if there is one."""
         self.run_steps = 0
         """Environment steps so far, those of earlier calls of ``learn()`` included."""
         self._total_steps, self._most_steps = total_steps, most_steps()
         self.oracle, self.seed = None if isinstance(oracle, str) else oracle, seed
-        """Who answers, None where true returns are compared or people are asked; and the seed."""
+        """The oracle, or None if true returns are compared or people answer; and the seed."""
         self._rng = np.random.default_rng(seed)
         self._on_rollout = on_rollout or (lambda row: None)
         self._make_partners = partners or partners_in_here
@@ -159,7 +159,7 @@ class PreferenceCallback(BaseCallback):
         self._n_resets = self.venv.n_resets
 
     def _attach(self) -> None:
-        """Connects to an agent and its environments that are new to it."""
+        """Connects to a new agent and its environments."""
         self._taught = self.model, self.venv
         self.net.to(self.model.device)
         self._rewards = delivery_to(self.model, self.venv, self.net, self.config)
@@ -169,7 +169,7 @@ class PreferenceCallback(BaseCallback):
             self._cut_into(self.config.segment_length)
 
     def _begin(self) -> None:
-        """Makes all that outlives a call of ``learn()``."""
+        """Makes everything that outlives a call of ``learn()``."""
         config, run = self.config, self.run
         self.pool = segment_pool(config.query, self._rng)
         self.items = Items(run, max_bytes=config.query.pool_bytes)
@@ -189,7 +189,7 @@ class PreferenceCallback(BaseCallback):
         self._metrics: CsvTable | None = None
 
     def _take_up(self, script: ScriptRun) -> None:
-        """Goes on from what an earlier callback left in the run."""
+        """Continues from what an earlier callback left in the run."""
         left = script.left()
         self._n_rows, self._n_rollouts, self.run_steps = left.n_rows, left.n_rollouts, left.steps
         self._first_step, self._earlier_seconds = 0, left.seconds
@@ -306,7 +306,7 @@ class PreferenceCallback(BaseCallback):
         self.store.close()
 
     def _ask(self) -> bool:
-        """Asks what is due."""
+        """Asks the queries that are due."""
         if len(self.pool) < self.config.query.warmup_segments:
             return False
         assert self._first_step is not None  # training has started
@@ -358,7 +358,7 @@ class PreferenceCallback(BaseCallback):
         return self._earlier_seconds + (time.monotonic() - self._started if self._started else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the agent's half, between two rollouts."""
+        """The state of the agent's half for a checkpoint, between two rollouts."""
         return {
             "rng": self._rng.bit_generator.state,
             "segment_length": self.config.segment_length,
@@ -377,7 +377,7 @@ class PreferenceCallback(BaseCallback):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state when training starts: call it before ``learn()``."""
+        """Restores a state when training starts; call it before ``learn()``."""
         self._resumed = state
 
     def _go_back(self, state: Mapping[str, Any]) -> None:

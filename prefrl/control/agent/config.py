@@ -59,13 +59,13 @@ _Target = Annotated[
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """The agent. What is None is taken from the settings that are named."""
+    """The agent's hyperparameters. A None is filled in from ``settings``."""
 
     settings: str = "auto"
-    """Where values come from that you do not give. auto: prefrl's own settings for the task if it
-    has some, else the RL Zoo's (extra zoo), else default. Or zoo, default, or a YAML file."""
+    """Source of the values that you do not set. auto: prefrl's own settings for the task if there
+    are any, else the RL Zoo's (extra zoo), else default. Or zoo, default, or a YAML file."""
     n_envs: _Int = None
-    """Environments side by side."""
+    """Number of parallel environments."""
     n_steps: _Int = None
     """Steps of each environment per rollout (on-policy)."""
     batch_size: _Int = None
@@ -83,22 +83,23 @@ class AgentConfig:
     clip_range: _Float = None
     """Clip range of PPO's ratio (ppo, recurrent-ppo)."""
     clip_range_decay: _Bool = None
-    """Let the clip range fall to zero; by default as linear_decay (ppo, recurrent-ppo)."""
+    """Let the clip range fall to zero; by default the value of linear_decay (ppo,
+    recurrent-ppo)."""
     clip_range_vf: _Float = None
     """Clip range of the value function; by default none (ppo, recurrent-ppo)."""
     normalize_advantage: _Bool = None
     """Standardise the advantages (on-policy)."""
     ent_coef: _Learned = None
-    """Weight of the entropy; where the algorithm maximises it, also auto or auto_0.1 to learn the
-    weight (ppo, a2c, recurrent-ppo; sac, tqc, crossq)."""
+    """Weight of the entropy; for sac, tqc and crossq also auto or auto_0.1, which learns the weight
+    (ppo, a2c, recurrent-ppo; sac, tqc, crossq)."""
     target_entropy: _Target = None
-    """Entropy at which ent_coef auto aims (sac, tqc, crossq)."""
+    """Target entropy of ent_coef auto (sac, tqc, crossq)."""
     vf_coef: _Float = None
-    """Weight of the value's loss (ppo, a2c, recurrent-ppo)."""
+    """Weight of the value loss (ppo, a2c, recurrent-ppo)."""
     max_grad_norm: _Float = None
     """Norm at which gradients are clipped (ppo, a2c, recurrent-ppo, dqn, qr-dqn)."""
     target_kl: _Float = None
-    """How far an update may go (ppo, trpo, recurrent-ppo)."""
+    """Limit on the KL of an update (ppo, trpo, recurrent-ppo)."""
     use_rms_prop: _Bool = None
     """RMSProp instead of Adam (a2c)."""
     cg_max_steps: _Int = None
@@ -124,51 +125,51 @@ class AgentConfig:
     gradient_steps: _Int = None
     """Gradient steps per update; -1 for as many as there were new steps (off-policy)."""
     tau: _Float = None
-    """How fast the target net follows (sac, td3, tqc, dqn, qr-dqn)."""
+    """How fast the target net follows the critic (sac, td3, tqc, dqn, qr-dqn)."""
     target_update_interval: _Int = None
-    """Steps between two updates of the target net; for DQN steps of the environments (sac, tqc,
+    """Gradient steps between two updates of the target net; for DQN, environment steps (sac, tqc,
     dqn, qr-dqn)."""
     policy_delay: _Int = None
     """Updates of the critic per update of the policy (td3, crossq)."""
     target_policy_noise: _Float = None
     """Standard deviation of the noise on the target's actions (td3)."""
     target_noise_clip: _Float = None
-    """Largest noise on them (td3)."""
+    """Limit of that noise (td3)."""
     action_noise: _Noise = None
     """Noise that is added to the actions (sac, td3, tqc, crossq)."""
     action_noise_std: _Float = None
-    """Its standard deviation (sac, td3, tqc, crossq)."""
+    """Standard deviation of that noise (sac, td3, tqc, crossq)."""
     exploration_fraction: _Float = None
-    """Share of the training over which random actions become fewer (dqn, qr-dqn)."""
+    """Share of the training over which random actions become rarer (dqn, qr-dqn)."""
     exploration_initial_eps: _Float = None
     """Share of random actions at the start (dqn, qr-dqn)."""
     exploration_final_eps: _Float = None
     """Share of random actions afterwards (dqn, qr-dqn)."""
     n_critics: _Int = None
-    """Number of critics, of which the lowest value counts (sac, td3, tqc, crossq)."""
+    """Number of critics; the lowest value counts (sac, td3, tqc, crossq)."""
     n_quantiles: _Int = None
     """Quantiles of the return (tqc, qr-dqn)."""
     top_quantiles_to_drop_per_net: _Int = None
-    """How many of the highest quantiles are left out (tqc)."""
+    """How many of the highest quantiles are dropped (tqc)."""
     hidden: _Units = None
     """Units of each hidden layer of the policy, and of the value function or critic; with pictures,
-    of the layers behind the convolutions."""
+    of the layers after the convolutions."""
     critic_hidden: _Units = None
     """Units of the value function or critic, if different (all but dqn, qr-dqn)."""
     activation: _Activation = None
     """Activation after each hidden layer."""
     log_std_init: _Float = None
-    """Logarithm of the first standard deviation of Box actions; for SAC and its relatives only with
-    use_sde (on-policy; sac, tqc, crossq)."""
+    """Logarithm of the initial standard deviation of Box actions; for SAC and its relatives only
+    with use_sde (on-policy; sac, tqc, crossq)."""
     ortho_init: _Bool = None
     """Orthogonal initial weights (on-policy)."""
     use_sde: _Bool = None
     """Noise that depends on the state, for Box actions (on-policy; sac, tqc, crossq)."""
     sde_sample_freq: _Int = None
-    """Steps after which that noise is drawn anew; -1 for once per rollout (on-policy; sac, tqc,
+    """Steps after which that noise is redrawn; -1 for once per rollout (on-policy; sac, tqc,
     crossq)."""
     use_sde_at_warmup: _Bool = None
-    """Use it instead of random actions at the start (sac, tqc, crossq)."""
+    """Use that noise instead of random actions at the start (sac, tqc, crossq)."""
     use_expln: _Bool = None
     """Keep the standard deviation of that noise from growing exponentially (sac, tqc, crossq)."""
     lstm_hidden_size: _Int = None
@@ -179,13 +180,13 @@ class AgentConfig:
     """One LSTM for policy and value function; enable_critic_lstm must then be False
     (recurrent-ppo)."""
     enable_critic_lstm: _Bool = None
-    """An LSTM of its own for the value function (recurrent-ppo)."""
+    """A separate LSTM for the value function (recurrent-ppo)."""
     normalize_observations: _Bool = None
-    """Standardise what the policy sees by running statistics, except pictures."""
+    """Standardise the policy's observations by running statistics, except pictures."""
     frame_stack: _Int = None
     """How many of the newest pictures the policy sees, if observations have pictures."""
     mixed_precision: bool = True
-    """Compute the policy's convolutions in bfloat16 where the processor has instructions for it."""
+    """Compute the policy's convolutions in bfloat16 if the processor has instructions for it."""
     source: Annotated[str, tyro.conf.Suppress] = ""
     """Where the values are from, once they are all filled in; empty before."""
 

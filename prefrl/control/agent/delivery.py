@@ -1,4 +1,4 @@
-"""How rewards reach an agent: by its kind of algorithm."""
+"""How rewards reach an agent, by kind of algorithm."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def delivery_to(
         config: Settings.
 
     Raises:
-        ConfigError: If its algorithm, or its replay buffer, is none that rewards can reach.
+        ConfigError: If its algorithm or its replay buffer is not supported.
     """
     if isinstance(model, OnPolicyAlgorithm):
         return RolloutRewards(model, net, config, n_envs=venv.num_envs)

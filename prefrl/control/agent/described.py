@@ -1,4 +1,4 @@
-"""A script's training as a config, as far as a config can say it: for what reads a run later."""
+"""A script's training as a config, as far as possible, for programs that read the run later."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def describe_script(
 ) -> dict[str, Any]:
     """The content of ``config.json``, with which ``prefrl train`` would do nearly the same.
 
-    What a config cannot say, such as nets of the script's own, is left out: then what builds the
-    agent anew refuses its policy, and everything else works.
+    What a config cannot express, such as the script's own nets, is left out. Commands that build
+    the agent again then refuse its policy; everything else works.
 
     Args:
         model: What is trained.
@@ -58,7 +58,7 @@ def describe_script(
         preferences: How the reward is learned.
         run: Where the run is written.
         steps: Environment steps.
-        seed: Of the callback.
+        seed: Seed of the callback.
         oracle: Who answers: synthetic, human or mixed.
 
     Raises:

@@ -45,12 +45,12 @@ class _Distances:
         return (distances / np.sqrt(self._moments.var + _SMALLEST)).astype(np.float32)
 
     def state_dict(self) -> list[float]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         m = self._moments
         return [float(m.mean), float(m.var), m.count]
 
     def load_state_dict(self, state: Sequence[float]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         mean, var, count = state
         self._moments.mean, self._moments.var = np.asarray(mean), np.asarray(var)
         self._moments.count = count
@@ -94,11 +94,11 @@ class BufferNovelty:
         return self._distances(self._layout.numbers(observations), self._layout.numbers(stored))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {"moments": self._distances.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._distances.load_state_dict(state["moments"])
 
 
@@ -132,7 +132,7 @@ class RolloutNovelty:
             self._next, self._stride = self._next + self._stride, 2 * self._stride
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "seen": self._seen,
             "stride": [self._stride, self._next],
@@ -140,7 +140,7 @@ class RolloutNovelty:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._seen, (self._stride, self._next) = state["seen"], state["stride"]
         self._distances.load_state_dict(state["moments"])
 

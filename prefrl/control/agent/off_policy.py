@@ -1,4 +1,4 @@
-"""What off-policy agents do in their own way: an iteration, how rewards reach them, their state."""
+"""The off-policy side of an agent: its iteration, how rewards reach it, and its state."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ReplayLoop:
         return [one for one in noises if hasattr(one, "noise_prev")]
 
     def describe(self) -> dict[str, int]:
-        """How many numbers are not finite in what it learns from, by name."""
+        """Counts of non-finite numbers in its training data, by name."""
         buffer = self._model.replay_buffer
         assert buffer is not None
         n = buffer.size()
@@ -105,7 +105,7 @@ class ReplayLoop:
 
 
 class ReplayRewards:
-    """Brings the learned reward to an off-policy agent: it is asked whenever a batch is drawn.
+    """Gives an off-policy agent the learned reward whenever it draws a batch.
 
     A step's reward has a standard deviation of 1 over recent data, and stays so: the value targets
     of off-policy agents are not clipped together with the policy's gradient, and those agents get
@@ -251,12 +251,12 @@ class ReplayRewards:
         self._model.learning_starts = self._starts
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         novelty = None if self._novelty is None else self._novelty.state_dict()
         return {"version": self._version, "starts": self._starts, "novelty": novelty}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._version, self._starts = state["version"], state["starts"]
         if self._novelty is not None:
             self._novelty.load_state_dict(state["novelty"])
@@ -267,7 +267,7 @@ def _critic_of(model: OffPolicyAlgorithm) -> _Critic:
     """The critic with its target and its optimiser, and what makes another one.
 
     Raises:
-        ConfigError: If it has none that is a module of torch.
+        ConfigError: If it has no critic that is a torch module.
     """
     for name in ("critic", "q_net", "quantile_net"):
         found = getattr(model, name, None)

@@ -1,4 +1,4 @@
-"""What on-policy agents do in their own way: an iteration, how rewards reach them, their state."""
+"""The on-policy side of an agent: its iteration, how rewards reach it, and its state."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RolloutLoop:
             self._model._last_lstm_states = kind(*parts)  # type: ignore[attr-defined]
 
     def describe(self) -> dict[str, int]:
-        """How many numbers are not finite in what it learns from, by name."""
+        """Counts of non-finite numbers in its training data, by name."""
         buffer = self._model.rollout_buffer
         return {
             name: int((~np.isfinite(getattr(buffer, name))).sum())
@@ -75,7 +75,7 @@ class RolloutLoop:
 
 
 class RolloutRewards:
-    """Brings the learned reward to an on-policy agent: into each rollout, before its update.
+    """Writes the learned reward into each rollout of an on-policy agent, before its update.
 
     Args:
         model: The agent.
@@ -149,7 +149,7 @@ class RolloutRewards:
         """Training is over."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "scale": self._scale.state_dict(),
             "novelty": self._novelty.state_dict(),
@@ -158,7 +158,7 @@ class RolloutRewards:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._scale.load_state_dict(state["scale"])
         self._novelty.load_state_dict(state["novelty"])
         self._scale_of_novelty.load_state_dict(state["scale_of_novelty"])

@@ -1,4 +1,4 @@
-"""A replay buffer whose rewards are those of the newest reward model, whenever a batch is drawn."""
+"""A replay buffer that computes rewards with the newest reward model whenever a batch is drawn."""
 
 from __future__ import annotations
 
@@ -24,19 +24,17 @@ them, and whether the environment ended the episode there, (B,), to rewards, (B,
 
 
 class RelabelledReplayBuffer(ReplayBuffer):
-    """Stores transitions as Stable-Baselines3's replay buffers do, and asks for their rewards anew.
+    """A replay buffer that computes the rewards of transitions when they are drawn.
 
     ::
 
         SAC("MlpPolicy", prefrl.HideReward(venv), replay_buffer_class=prefrl.RelabelledReplayBuffer)
 
-    Each batch is scored in one pass by the reward as it is then. So all that the buffer holds is
-    relabelled at each publication, at no cost, also what lies behind the place that is written next
-    (PEBBLE, Lee et al. 2021, relabels by writing; Ibarz et al. 2018, section 2, as here). It takes
-    vectors, pictures, and dicts of both.
-
-    ``PreferenceCallback`` says where rewards come from; until then they are what was stored. It
-    also puts a buffer of this class in the place of a plain one.
+    The current reward scores each batch in one pass. So the whole buffer is relabelled at each
+    publication, at no cost (PEBBLE, Lee et al. 2021, relabels by writing; Ibarz et al. 2018,
+    section 2, as here). It takes vectors, pictures, and dicts of both. ``PreferenceCallback`` sets
+    the source of rewards; until then the stored rewards count. It also replaces a plain buffer by
+    one of this class.
     """
 
     rewards_of: Rewards | None = None
@@ -105,7 +103,7 @@ class RelabelledReplayBuffer(ReplayBuffer):
 
     @staticmethod
     def stored(observations: Any, where: Any) -> Any:
-        """Of an array, or of each in a dict, what lies at some places."""
+        """The entries of an array, or of each array in a dict, at some positions."""
         if isinstance(observations, dict):
             return {key: part[where] for key, part in observations.items()}
         return observations[where]

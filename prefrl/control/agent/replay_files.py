@@ -98,7 +98,8 @@ class ReplayFiles:
                 arrays = self._read(file)
             except (OSError, ValueError, KeyError, zstandard.ZstdError) as error:
                 _log.error(
-                    "REPLAY FILE %s IS DAMAGED: the agent goes on without the steps before %d (%s)",
+                    "REPLAY FILE %s IS DAMAGED: the agent continues without the steps before %d "
+                    "(%s)",
                     self._folder / file["name"],
                     whole,
                     error,
@@ -131,7 +132,7 @@ class ReplayFiles:
     def _read(self, file: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         content = (self._folder / file["name"]).read_bytes()
         if hashlib.sha256(content).hexdigest() != file["sha256"]:
-            raise ValueError("it does not have the sha256 that the checkpoint tells")
+            raise ValueError("it does not have the sha256 in the checkpoint")
         plain = zstandard.ZstdDecompressor().decompress(content)
         with np.load(io.BytesIO(plain), allow_pickle=False) as arrays:
             return dict(arrays)

@@ -1,4 +1,4 @@
-"""An update that gives NaN is taken back: the policy goes on from its last finite parameters."""
+"""Undoes updates that give NaN: the policy continues from its last finite parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learned reward at the scale at which the same agent gets the true one."""
+"""Scales the learned reward as the same agent's true reward would be scaled."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ class ReturnScale:
         self._returns[env] = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         m = self._moments
         return {"returns": self._returns.copy(), "moments": [float(m.mean), float(m.var), m.count]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._returns = state["returns"].copy()
         mean, var, count = state["moments"]
         self._moments.mean, self._moments.var = np.asarray(mean), np.asarray(var)

@@ -1,4 +1,4 @@
-"""What a script's training leaves on disk, so that it is a run like those of the shell."""
+"""What a script's training writes, so that it is a run like those of the command line."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ScriptRun:
     Args:
         root: The directory: one that is not there yet, an empty one, or one that an earlier
             ``PreferenceCallback`` has written to.
-        seed: Of the callback.
+        seed: Seed of the callback.
         oracle: Who answers: synthetic, which also stands for an oracle of the script's own; human
             or mixed.
 
@@ -225,7 +225,7 @@ def script_run(
 
     Args:
         run: Where it is written. A RunDirectory is somebody else's, unless people answer.
-        seed: Of the callback.
+        seed: Seed of the callback.
         oracle: Who answers: human, mixed, or anything else that is no text.
 
     Raises:
@@ -254,7 +254,7 @@ def _tell(sentence: str) -> None:
 
 
 def resume_script(model: BaseAlgorithm, run: str | Path) -> bool:
-    """Brings a model, and the ``VecNormalize`` around its environments, back to where a run was.
+    """Restores a model, and the ``VecNormalize`` around its environments, from a run.
 
     ::
 
@@ -263,16 +263,16 @@ def resume_script(model: BaseAlgorithm, run: str | Path) -> bool:
         callback = prefrl.PreferenceCallback(labels=100, run="runs/mine")
         model.learn(300_000, callback=callback, reset_num_timesteps=False)
 
-    So a script may simply be run again: at its first start there is nothing to bring back. The
-    callback goes on from the run by itself. The environments begin new episodes, and the replay
-    buffer of an off-policy algorithm begins empty, unless you load one that you saved.
+    At the first start there is nothing to restore, so you can simply run the script again. The
+    callback continues the run by itself. The environments begin new episodes, and the replay buffer
+    of an off-policy algorithm begins empty, unless you load one that you saved.
 
     Args:
         model: Made as in the script that began the run.
         run: Its directory.
 
     Returns:
-        Whether there was anything to bring back.
+        Whether there was anything to restore.
 
     Raises:
         RunDirectoryError: If the run was not made by a script, all its checkpoints are damaged, or
@@ -282,8 +282,8 @@ def resume_script(model: BaseAlgorithm, run: str | Path) -> bool:
     if not directory.script.is_file():
         if directory.config.is_file():
             raise RunDirectoryError(
-                f"expected a run of a script, but {run} was made by prefrl train; go on with it "
-                f"by prefrl resume {run}."
+                f"expected a run of a script, but {run} was made by prefrl train; continue it "
+                f"with prefrl resume {run}."
             )
         return False
     checkpoint = load_checkpoint(directory.checkpoints)

@@ -1,4 +1,4 @@
-"""Settings by name: from what a config leaves open to a config that says everything."""
+"""Settings by name: completes a partial agent config."""
 
 from __future__ import annotations
 

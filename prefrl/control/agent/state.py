@@ -1,4 +1,4 @@
-"""All that an agent is between two iterations: what it takes to go on bit for bit.
+"""The complete state of an agent between two iterations, to continue bit for bit.
 
 What it learns with is asked of the algorithm itself, as for ``model.save``: nets and optimisers by
 name, and what else is a tensor. A replay buffer goes apart: it is too large to be written often.
@@ -64,7 +64,7 @@ class HasState(Protocol):
     normalizer: VecNormalize
     """What standardises observations."""
     seed: int
-    """Of all that is random."""
+    """Seed of everything random."""
     n_iterations: int
     """Iterations so far."""
 
@@ -111,7 +111,7 @@ def restore_model(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
     """
     normalizer = model.get_vec_normalize_env()
     if (normalizer is None) != (state["normalizer"] is None):
-        raise ValueError("one has its environments in VecNormalize, and the other has not")
+        raise ValueError("one has its environments in VecNormalize, and the other does not")
     restore_learner(model, state["learner"])
     for name, value in state["counters"].items():
         setattr(model, name, value)
@@ -174,7 +174,7 @@ def restore_agent(agent: HasState, state: Mapping[str, Any]) -> list[str]:
         state: What ``agent_state`` gave.
 
     Returns:
-        Why what follows is not what it would have been; empty where it is.
+        Why the continuation is not exact; empty if it is.
 
     Raises:
         RunDirectoryError: If the state is that of an agent with other settings.
@@ -290,7 +290,7 @@ def _restore_normalizer(normalizer: VecNormalize, state: Mapping[str, Any]) -> N
 
 
 def observation_statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
-    """Of what the policy sees, by name; those of dict observations by key."""
+    """Statistics of the policy's observations by name; those of dict observations by key."""
     return {name: s for name, s in _statistics(normalizer).items() if name.startswith("obs_rms")}
 
 

@@ -81,10 +81,10 @@ class Stretch:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {"parts": [list(part) for part in self._parts], "fit_steps": self._fit_steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._parts = [tuple(part) for part in state["parts"]]
         self._fit_steps = state["fit_steps"]

@@ -1,1 +1,1 @@
-"""What stands between an environment and the agent: records, hides, mends and rewinds."""
+"""The layers between an environment and the agent: they record, hide, repair and rewind."""

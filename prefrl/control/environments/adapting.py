@@ -1,7 +1,7 @@
-"""Spaces that Stable-Baselines3 or the reward nets cannot read, turned into such as they can.
+"""Converts spaces that Stable-Baselines3 or the reward nets cannot read.
 
-What both can read passes as it is: an environment with vectors or one picture, and with actions in
-[-1, 1] or counted from zero, is not wrapped at all.
+Spaces that both can read stay unchanged: an environment with vectors or one picture, and with
+actions in [-1, 1] or counted from zero, is not wrapped.
 """
 
 from __future__ import annotations
@@ -40,15 +40,17 @@ _Parts = list[tuple[_Path, spaces.Space[Any]]]
 def adapt_spaces(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """Wraps an environment so that Stable-Baselines3 and the reward nets can read its spaces.
 
-    Observations become a vector, a picture, or a dict of both; actions a Box in [-1, 1], Discrete
-    from zero, MultiDiscrete or MultiBinary. One that is so already comes back as it is.
+    Observations become a vector, a picture, or a dict of both; actions become a Box in [-1, 1],
+    Discrete from zero, MultiDiscrete or MultiBinary. An environment that already has such spaces is
+    returned unchanged.
 
     Args:
         env: Any environment.
 
     Raises:
-        UnsupportedSpaceError: If a space holds what no net reads, such as graphs, or is too large;
-            if Box actions have no bounds; or if actions are partly numbers, partly choices.
+        UnsupportedSpaceError: If a space is too large or holds something that no net reads, such as
+            graphs; if Box actions have no bounds; or if actions are partly numbers and partly
+            choices.
     """
     if not _is_readable(env.observation_space):
         env = AdaptObservations(env)
@@ -323,7 +325,7 @@ def _flat_actions(space: spaces.Space[Any], parts: _Parts) -> spaces.Space[Any]:
 
 
 def _counts(space: spaces.Space[Any]) -> list[int]:
-    """Of how many each choice is."""
+    """The number of options of each choice."""
     if isinstance(space, spaces.Discrete):
         return [int(space.n)]
     if isinstance(space, spaces.MultiDiscrete):

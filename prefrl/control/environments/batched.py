@@ -69,7 +69,7 @@ class Batched(VecEnv):
 
     Args:
         games: What is stepped.
-        seed: Of the first environment; the others follow.
+        seed: Seed of the first environment; the others follow.
     """
 
     def __init__(self, games: Games, *, seed: int) -> None:

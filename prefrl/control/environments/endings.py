@@ -24,7 +24,7 @@ def ended_of(dones: NDArray[Any], infos: list[dict[str, Any]]) -> NDArray[np.boo
 
     Args:
         dones: Whether the episode is over, for whatever reason, shape (N,).
-        infos: Of the same step; Stable-Baselines3 says in them where a time limit did it.
+        infos: Infos of the same step, in which Stable-Baselines3 marks time limits.
     """
     limits = [info.get("TimeLimit.truncated", False) for info in infos]
     return np.asarray(dones, np.bool_) & ~np.array(limits, np.bool_)
@@ -36,7 +36,7 @@ def numbers_after(
     """The numbers that were seen after a step, those of an episode's end among them.
 
     Args:
-        layout: Of the observations.
+        layout: Layout of the observations.
         observations: What a step of N environments returned: where one is done, the beginning of
             its next episode.
         dones: Which are, shape (N,).

@@ -22,7 +22,7 @@ class PackedFrames:
     """
 
     shape: tuple[int, ...]
-    """Of the array, as in (T, C, H, W)."""
+    """Shape of the array, such as (T, C, H, W)."""
     content: bytes
     """Compressed by zstd."""
 

@@ -1,4 +1,4 @@
-"""An environment that may fail: it is made anew, and what it was doing is cut off.
+"""An environment that may fail: it is created again, and its episode is cut.
 
 Simulators diverge and drivers drop. What a step would have given is unknown then, so the episode
 counts as truncated at the last observation that is known, and a new one begins in a new
@@ -94,7 +94,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
                 raise EnvironmentFaultError(
                     f"expected an environment that works, but {self.spec and self.spec.id} broke "
                     f"{_MOST_FAULTS + 1} times within {_WITHIN_STEPS:,} steps, the last time "
-                    f"{where}; mend the environment. What was learned so far is kept."
+                    f"{where}; fix the environment. What was learned so far is kept."
                 ) from error
             _log.warning("an environment broke %s; making a new one.", where)
             derived = np.random.SeedSequence([self._seed, self.n_faults]).generate_state(1)

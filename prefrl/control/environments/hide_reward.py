@@ -1,4 +1,4 @@
-"""The environment's own reward, hidden from the agent and kept for oracles and evaluation."""
+"""Hides the environment's own reward from the agent, and keeps it for oracles and evaluation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class HideReward(VecEnvWrapper):
 
     Raises:
         UnsupportedSpaceError: If its spaces are not supported.
-        ConfigError: If it is none of Stable-Baselines3's, or contains a ``VecNormalize`` or another
+        ConfigError: If it is not Stable-Baselines3's, or contains a ``VecNormalize`` or another
             ``HideReward``.
     """
 

@@ -94,7 +94,7 @@ def check_first_step(env_id: str, env: EnvConfig | None = None) -> None:
             if attempt == _ATTEMPTS:
                 raise ConfigError(
                     f"expected an environment that can be reset and stepped, but {env_id} broke at "
-                    f"its first step {_ATTEMPTS} times, the last time with {what}; mend it."
+                    f"its first step {_ATTEMPTS} times, the last time with {what}; fix it."
                 ) from error
             _log.warning("%s broke at its first step: %s", env_id, what)
         finally:
@@ -174,7 +174,7 @@ def make_environments(
     Args:
         env_id: A Gymnasium id.
         n_envs: N.
-        seed: Of the first environment; the others follow.
+        seed: Seed of the first environment; the others follow.
         limits: Where episodes are cut early, for what ``check_limits`` lets pass.
         env: Arguments and wrappers of each.
     """
@@ -204,7 +204,7 @@ def restore(venv: VecEnv, told: Sequence[Mapping[str, Any]], *, seeds: Sequence[
     Args:
         venv: New, from ``make_environments``.
         told: What ``snapshots`` gave.
-        seeds: Of the new episodes of those that cannot be brought back.
+        seeds: Seeds of the new episodes of those that cannot be brought back.
 
     Returns:
         For each environment why it begins a new episode; empty where it goes on.

@@ -39,14 +39,14 @@ class OneEnvironment:
 
 
 def record_for_films(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """Has an environment record what films of it are made from, while an agent acts in it.
+    """Wraps an environment so that it records what its films are made from.
 
     ::
 
         venv = make_vec_env("CartPole-v1", n_envs=8, wrapper_class=prefrl.record_for_films)
 
-    That are the simulator's states where it tells them, else how each episode began and its
-    actions. It takes some microseconds a step, and draws nothing.
+    These are the simulator's states if it gives them, otherwise the start of each episode and its
+    actions. It takes a few microseconds per step, and draws nothing.
 
     Args:
         env: Any environment; put it around all other wrappers.

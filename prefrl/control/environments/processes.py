@@ -41,7 +41,7 @@ class Processes(VecEnv):
     Args:
         make: Makes each environment, N of them.
         n_processes: P.
-        seed: Of the first environment; the others follow.
+        seed: Seed of the first environment; the others follow.
 
     Raises:
         EnvironmentFaultError: If an environment raises what ``Guard`` lets through, or processes
@@ -135,7 +135,7 @@ class Processes(VecEnv):
         if too_often:
             raise EnvironmentFaultError(
                 f"expected environments that work, but their processes died {_MOST_DEATHS + 1} "
-                f"times within {_WITHIN_STEPS:,} steps, the last time with exit code {code}; mend "
+                f"times within {_WITHIN_STEPS:,} steps, the last time with exit code {code}; fix "
                 "the environment. What was learned so far is kept."
             )
         _log.warning("a process of environments died (exit code %s); starting it again.", code)
@@ -173,7 +173,7 @@ class Processes(VecEnv):
         A process that is found dead is started again first.
 
         Args:
-            name: Of the attribute.
+            name: Name of the attribute.
             per_env: Arguments for each environment, N tuples; none by default.
         """
         given = per_env or [()] * self.num_envs

@@ -48,7 +48,7 @@ def environment_of_spec(spec: EnvSpec) -> tuple[str, EnvConfig, str]:
     """The id of an environment that was made, the rest of it, and why it cannot be made from these.
 
     Args:
-        spec: Of the environment.
+        spec: Spec of the environment.
 
     Returns:
         Its id; its arguments and wrappers; and a sentence, which is empty where it can be made.
@@ -97,7 +97,7 @@ def _is_plain(wrapper: WrapperSpec) -> bool:
 
 
 def _module_of(spec: EnvSpec) -> str:
-    """Of the environment's class, or of the function that makes it."""
+    """The module of the environment's class, or of the function that makes it."""
     entry = spec.entry_point
     return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
 
@@ -109,7 +109,7 @@ def id_with_module(spec: EnvSpec) -> str | None:
     comes first, then the modules within it that lead to the class.
 
     Args:
-        spec: Of an environment that was made.
+        spec: Spec of an environment that was made.
 
     Returns:
         The id alone where Gymnasium knows it, else ``module:id``; None where no such module

@@ -110,8 +110,8 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         """Goes where the snapshot was taken; where that fails, a new episode begins.
 
         Args:
-            snapshot: Of an environment made in the same way.
-            seed: Of the new episode, if it has to be one.
+            snapshot: Snapshot of an environment that was made in the same way.
+            seed: Seed of the new episode, if one must begin.
 
         Returns:
             Empty; or why a new episode had to begin.
@@ -131,7 +131,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
 
     @property
     def _n_faults(self) -> int:
-        """Of the Guard within, if there is one: it derives seeds from it."""
+        """Number of faults of the inner Guard, if there is one: it derives seeds from it."""
         return int(self.get_wrapper_attr("n_faults")) if self.has_wrapper_attr("n_faults") else 0
 
     @_n_faults.setter
@@ -193,7 +193,7 @@ def checksum(observation: Any, before: int = 0) -> int:
 
 
 def _number(n_episodes: int, beginning: str) -> int:
-    """Of an episode: no two environments or processes of a run give the same one."""
+    """The number of an episode; no two environments or processes of a run use the same one."""
     # 48 bits: a float64 holds it exactly.
     digest = hashlib.blake2b(f"{n_episodes} {beginning}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big")

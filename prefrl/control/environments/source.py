@@ -51,16 +51,17 @@ _JSON = tyro.constructors.PrimitiveConstructorSpec[Any](
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """How the environment is made, beside its id."""
+    """How the environment is made, besides its id."""
 
     kwargs: Annotated[Mapping[str, Any], _JSON] = field(default_factory=dict)
-    """Arguments of the environment, for gymnasium.make: a JSON object, as in '{"size": 5}'."""
+    """Arguments for gymnasium.make: a JSON object, such as '{"size": 5}'."""
     wrapper: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A wrapper, as module:Class, which is called with the environment alone. Repeat the option for
+    """A wrapper, as module:Class, which is called with only the environment. Repeat the option for
     several: the first is the innermost."""
     processes: int | Literal["auto"] = "auto"
-    """Processes that step the environments; 0 steps them in the agent's own. auto takes some if a
-    step takes milliseconds: one per environment if they sleep, one per core if they compute."""
+    """Processes that step the environments; 0 steps them in the agent's own process. auto uses
+    processes if a step takes milliseconds: one per environment if they sleep, one per core if they
+    compute."""
 
     def __post_init__(self) -> None:
         n = self.processes
@@ -184,7 +185,7 @@ def _made(env_id: str, env: EnvConfig, make: Any) -> Any:
     except (gym.error.Error, ImportError) as error:
         raise ConfigError(
             f"expected an environment that Gymnasium can make, got {env_id!r}: {_line(error)} "
-            "Look at the spelling and version, and write module:id where a module registers it, "
+            "Check the spelling and version, and write module:id where a module registers it, "
             "as in prefrl_envs:prefrl/Hopper-v0."
         ) from error
     except TypeError as error:
@@ -197,7 +198,7 @@ def _made(env_id: str, env: EnvConfig, make: Any) -> Any:
         # Nobody can know what an environment's constructor raises.
         raise ConfigError(
             f"expected {env_id} to be made, but its constructor raised {type(error).__name__}: "
-            f"{_line(error)}; mend the environment, or give it other --env.kwargs."
+            f"{_line(error)}; fix the environment, or give it other --env.kwargs."
         ) from error
 
 
@@ -209,7 +210,7 @@ def _load_wrapper(name: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"expected env.wrapper {name} to be there, but {_line(error)}; look at the spelling, "
+            f"expected env.wrapper {name} to be there, but {_line(error)}; check the spelling, "
             "and put its folder into PYTHONPATH where it is not installed."
         ) from error
     if not callable(found):

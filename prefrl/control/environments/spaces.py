@@ -260,7 +260,7 @@ def encode(values: NDArray[Any], space: spaces.Space[Any]) -> NDArray[np.float32
     """N values of a space as numbers.
 
     Args:
-        values: Of a Box, Discrete, MultiDiscrete or MultiBinary space, shape (N, ...).
+        values: Values of a Box, Discrete, MultiDiscrete or MultiBinary space, shape (N, ...).
         space: Which.
 
     Returns:

@@ -1,1 +1,1 @@
-"""From simulator states to films, for the people who compare and for the report."""
+"""Films from simulator states, for the people who compare and for the report."""

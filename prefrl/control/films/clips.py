@@ -1,4 +1,4 @@
-"""From simulator states to films, made only when somebody asks for them."""
+"""Films from simulator states, made only on request."""
 
 from __future__ import annotations
 

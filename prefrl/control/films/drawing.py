@@ -1,4 +1,4 @@
-"""Has things drawn by another process: one that trains or evaluates never draws.
+"""Draws in another process: a process that trains or evaluates never draws.
 
 Drawing loads GL, and Mesa's GL brings an LLVM; torch may load triton, which brings another one, and
 two of them in one process end it. An environment's own drawing may crash as well. So whoever trains

@@ -179,7 +179,7 @@ def moments_of(
             "that they were recorded in."
         )
     if np.isnan(states).any():
-        raise FilmError("expected all steps to be recorded, but a process died in between.")
+        raise FilmError("expected all steps to be recorded, but a process died meanwhile.")
     numbers, steps = states.astype(np.int64).T
     for number in dict.fromkeys(numbers.tolist()):
         moments = steps[numbers == number]

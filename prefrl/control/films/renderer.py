@@ -49,7 +49,7 @@ class FilmMaker:
         self.n_films = 0
         """Films that this object has made."""
         self.n_missing = 0
-        """Of the queries that will be shown next, those that could not be, when it last looked."""
+        """How many of the next queries could not be shown yet, when it last looked."""
         self._store = store
         self._segments = segments
         self._media = media

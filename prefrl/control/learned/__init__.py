@@ -1,1 +1,1 @@
-"""What was learned, outside of the run that learned it: rewards, and the answers behind them."""
+"""Learned rewards and their answers, outside of the run that learned them."""

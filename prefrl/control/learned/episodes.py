@@ -76,11 +76,11 @@ def pairs_of_minari(
     """Draws pairs of segments from a dataset, and has the oracle answer by its rewards.
 
     Args:
-        name: Of the dataset.
+        name: Name of the dataset.
         reader: For its spaces.
         drawing: How many pairs, of which length.
         teacher: How the oracle errs.
-        seed: Of what is drawn, and of the oracle.
+        seed: Seed of the drawn pairs, and of the oracle.
 
     Raises:
         ConfigError: As ``load_minari``.

@@ -1,4 +1,4 @@
-"""A learned reward on disk: tensors, their description, and a card for people.
+"""A learned reward as a folder: tensors, their description, and a card.
 
 ::
 
@@ -58,7 +58,7 @@ class RewardFile:
     action_space: spaces.Space[Any]
     """What it reads of actions."""
     members: int
-    """Members of the ensemble."""
+    """Members of the reward ensemble."""
     net: RewardNetConfig
     """What the nets look like."""
     tensors: dict[str, Tensor]

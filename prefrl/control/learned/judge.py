@@ -22,8 +22,8 @@ class Judge:
 
     Args:
         net: The reward.
-        observation_space: Of one environment.
-        action_space: Of one environment.
+        observation_space: Observation space of one environment.
+        action_space: Action space of one environment.
         n_envs: Environments side by side (N).
     """
 

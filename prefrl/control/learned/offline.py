@@ -1,4 +1,4 @@
-"""A reward that is fitted to pairs that are there already, without any agent."""
+"""Fits a reward to existing pairs, without any agent."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ def fit_reward(
     teacher: OracleConfig | None = None,
     seed: int = 0,
 ) -> Reward:
-    """Fits a reward to pairs of segments that are there already.
+    """Fits a reward to existing pairs of segments.
 
-    Preferences are P(left is better), any number in [0, 1]; a margin says by how much the better
-    one is at least better, in log-odds: 2 asks for P >= 0.88. Segments may differ in length.
+    Preferences are P(left is better), any number in [0, 1]. A margin is the least log-odds by which
+    the better one is better: 2 asks for P >= 0.88. Segments may differ in length.
 
     Args:
         pairs: What was compared.
-        env: What the segments are from: its id, or anything with its two spaces. A run and a
-            dataset of Minari know it themselves.
-        members: Members of the ensemble.
-        net: What the nets look like; what they read is decided by what the segments show, unless
-            ``net.inputs`` says it.
-        fit: How they are fitted, from fresh parameters whatever it says.
+        env: The environment of the segments: its id, or anything with its two spaces. Not needed
+            for a run or a Minari dataset.
+        members: Members of the reward ensemble.
+        net: What the nets look like; unless ``net.inputs`` is set, they read whatever the segments
+            contain.
+        fit: How they are fitted; always from fresh parameters.
         drawing: Which pairs are drawn from a dataset of Minari.
-        teacher: How the oracle errs that answers them, by the true returns.
-        seed: Of everything random.
+        teacher: Errors of the oracle that answers them by their true returns.
+        seed: Seed of everything random.
 
     Returns:
         The reward. ``about`` has ``labels``, ``holdout_accuracy``, ``holdout_loss``, in nats per
@@ -75,7 +75,7 @@ def fit_reward(
     Raises:
         ConfigError: If the pairs cannot be read, or are not of the environment.
         MissingExtraError: If Minari is needed and not installed.
-        NotEnoughDataError: If none says which side is better, or how alike they are.
+        NotEnoughDataError: If no pair has a preference.
         RunDirectoryError: If a run is damaged.
     """
     started = time.monotonic()

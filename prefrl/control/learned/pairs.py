@@ -59,8 +59,8 @@ class Reader:
     """Makes segments of arrays, for the spaces of an environment.
 
     Args:
-        observation_space: Of one environment.
-        action_space: Of one environment.
+        observation_space: Observation space of one environment.
+        action_space: Action space of one environment.
         n_before: Pictures before a step that a reward depends on.
     """
 

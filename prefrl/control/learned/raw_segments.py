@@ -18,9 +18,10 @@ from prefrl.errors import ConfigError
 __all__ = ["ORDER", "leading_shape", "segment_of"]
 
 ORDER = ("observations", "actions", "next_observations", "ended")
-"""Of a segment's arrays where they have no names."""
+"""Order of a segment's arrays if they have no names."""
 
 _PARTS = {*ORDER, "held", "before"}
+_BESIDE = {"film", "env_steps"}  # as an export says them: no reward reads these
 
 
 def leading_shape(values: Any, space: spaces.Space[Any], name: str) -> tuple[int, ...]:
@@ -66,7 +67,7 @@ def segment_of(
             episode with the step, or ``held``, how many steps at the end were not taken, and
             ``before``, the observations of the steps before, whose pictures are seen too. Numbers
             may be encoded already, as ``prefrl export`` writes them: (T, O) and (T, A).
-        layout: Of the observations.
+        layout: Layout of the observations.
         spaces_of: Those of observations and actions.
         n_before: Pictures before a step that its reward depends on; black where there are none.
         length: Steps up to which it is held where its last one ended the episode.
@@ -74,7 +75,7 @@ def segment_of(
     Raises:
         ConfigError: If something is missing, or does not fit the spaces.
     """
-    if not {"observations", "actions"} <= set(told) or not set(told) <= _PARTS:
+    if not {"observations", "actions"} <= set(told) or not set(told) <= _PARTS | _BESIDE:
         raise ConfigError(
             "expected a segment with observations and actions, and if known with "
             f"next_observations and ended, got {sorted(told)}."

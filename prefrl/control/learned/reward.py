@@ -1,4 +1,4 @@
-"""A learned reward on its own: it scores steps, compares segments, and is saved as a folder."""
+"""A learned reward on its own: scores steps, compares segments, and saves itself as a folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prefrl.core.trainer import FitReport
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.rundir import RunDirectory
 
-__all__ = ["Reward", "SegmentLike", "check_same_spaces_as", "load_reward"]
+__all__ = ["Reward", "SegmentLike", "check_same_spaces_as", "judged", "load_reward", "steps_of"]
 
 SegmentLike = Segment | Mapping[str, Any] | tuple[Any, ...]
 """A Segment; or a dict of its arrays, ``observations`` (T, ...), ``actions`` (T, ...), and where
@@ -32,17 +32,17 @@ order."""
 
 
 class Reward:
-    """A reward that was learned from comparisons, with all that it takes to use it.
+    """A reward that was learned from comparisons, with everything needed to use it.
 
-    It reads observations and actions as the environment gives and takes them, not normalised. Of
-    pictures, the first axis is time: each step is judged by the pictures before it, too, which are
+    It reads observations and actions as the environment gives and takes them, not normalised. The
+    first axis of pictures is time: each step is also judged by the pictures before it, which are
     black before the first.
 
     Args:
         net: The ensemble, fitted.
-        observation_space: Of one environment.
-        action_space: Of one environment.
-        about: Where it is from: what its card and ``reward.json`` say.
+        observation_space: Observation space of one environment.
+        action_space: Action space of one environment.
+        about: Its origin, as its card and ``reward.json`` describe it.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Reward:
         self.action_space = action_space
         """What it reads of actions."""
         self.about: dict[str, Any] = dict(about or {})
-        """Where it is from, how many labels it was fitted to, and how often it was right."""
+        """Its origin, number of labels, and accuracy."""
         self.report: FitReport | None = None
-        """How the fit went, if this process made it."""
+        """The report of the fit, if this process made it."""
         self._layout = layout_of(observation_space)
 
     @property
@@ -77,7 +77,7 @@ class Reward:
         next_observations: Any = None,
         ended: Any = None,
     ) -> NDArray[np.float32]:
-        """Rewards of steps: the mean of the members, or what else the net's settings say.
+        """Rewards of steps: the mean over members, unless the net's settings say otherwise.
 
         Args:
             observations: Before each step, shape (..., *space), or a dict of such arrays. One step
@@ -94,7 +94,7 @@ class Reward:
         Raises:
             ConfigError: If the shapes do not fit the spaces, or what the reward reads is missing.
         """
-        rollout, lead = self._steps(observations, actions, next_observations, ended)
+        rollout, lead = steps_of(self, observations, actions, next_observations, ended)
         reward, _ = self.net.predict(rollout)
         return reward.reshape(lead)
 
@@ -120,12 +120,9 @@ class Reward:
         Raises:
             ConfigError: As ``predict``.
         """
-        rollout, lead = self._steps(observations, actions, next_observations, ended)
-        _, raw = self.net.predict(rollout)
-        with as_judge(self.net):
-            device = self.net.input_shift.device
-            normal = self.net.normalizer(torch.from_numpy(raw).to(device))
-        return np.asarray(normal.cpu().numpy().reshape(len(raw), *lead))
+        rollout, lead = steps_of(self, observations, actions, next_observations, ended)
+        _, members = judged(self, rollout)
+        return members.reshape(len(members), *lead)
 
     def compare(
         self,
@@ -193,58 +190,6 @@ class Reward:
         )
         return write_folder(Path(folder), kept)
 
-    def _steps(
-        self, observations: Any, actions: Any, next_observations: Any, ended: Any
-    ) -> tuple[Rollout, tuple[int, ...]]:
-        """Steps as the net takes them, and the axes of the batch."""
-        lead = leading_shape(observations, self.observation_space, "observations")
-        self._check_axes(lead, leading_shape(actions, self.action_space, "actions"), "actions")
-        pictures = self._layout.picture is not None
-        if pictures and len(lead) > 2:
-            raise ConfigError(
-                f"expected pictures of T steps, (T, ...), or of N episodes side by side, "
-                f"(T, N, ...), got {len(lead)} axes; the reward of a step depends on those before."
-            )
-        # Pictures follow each other in time; numbers are each on their own.
-        axes = (*lead, 1, 1)[:2] if pictures else (1, int(np.prod(lead)))
-        numbers, frames = self._layout.split(_flat(observations, self.observation_space))
-        after = over = None
-        if self.inputs == "transition":
-            _check_transition(next_observations, ended)
-            space = self.observation_space
-            self._check_axes(lead, leading_shape(next_observations, space, "next ones"), "next")
-            self._check_axes(lead, np.shape(ended), "ended")
-            after = self._layout.numbers(_flat(next_observations, space)).reshape(*axes, -1)
-            over = np.asarray(ended, np.bool_).reshape(axes)
-        if frames is not None:
-            frames = frames.reshape(*axes, *frames.shape[1:])
-            past = np.zeros((self.net.n_before, *frames.shape[1:]), np.uint8)
-            frames = np.concatenate([past, frames])
-        try:
-            done = encode_actions(_flat(actions, self.action_space), self.action_space)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        nothing = np.zeros(axes)
-        rollout = Rollout(
-            observations=numbers.reshape(*axes, -1),
-            actions=done.reshape(*axes, -1),
-            true_rewards=nothing,
-            dones=nothing.astype(np.bool_),
-            states=None,
-            frames=frames,
-            next_observations=after,
-            ended=over,
-        )
-        return rollout, lead
-
-    @staticmethod
-    def _check_axes(lead: tuple[int, ...], own: tuple[int, ...], name: str) -> None:
-        if lead != own:
-            raise ConfigError(
-                f"expected as many {name} as observations, whose batch has the shape {lead}, got "
-                f"{own}."
-            )
-
 
 def load_reward(
     source: RunDirectory | str | os.PathLike[str], *, device: str | torch.device = "cpu"
@@ -276,6 +221,72 @@ def load_reward(
             f"{' '.join(str(error).split())}; take the folder from where it was saved."
         ) from error
     return Reward(net.to(device), kept.observation_space, kept.action_space, kept.about)
+
+
+def steps_of(
+    reward: Reward, observations: Any, actions: Any, next_observations: Any, ended: Any
+) -> tuple[Rollout, tuple[int, ...]]:
+    """Steps as the net takes them, and the axes of the batch; arguments are as for ``predict``.
+
+    Raises:
+        ConfigError: If the shapes do not fit the spaces, or what the reward reads is missing.
+    """
+    space, layout = reward.observation_space, layout_of(reward.observation_space)
+    lead = leading_shape(observations, space, "observations")
+    _check_axes(lead, leading_shape(actions, reward.action_space, "actions"), "actions")
+    pictures = layout.picture is not None
+    if pictures and len(lead) > 2:
+        raise ConfigError(
+            f"expected pictures of T steps, (T, ...), or of N episodes side by side, "
+            f"(T, N, ...), got {len(lead)} axes; the reward of a step depends on those before."
+        )
+    # Pictures follow each other in time; numbers are each on their own.
+    axes = (*lead, 1, 1)[:2] if pictures else (1, int(np.prod(lead)))
+    after = over = None
+    if reward.inputs == "transition":
+        _check_transition(next_observations, ended)
+        _check_axes(lead, leading_shape(next_observations, space, "next ones"), "next")
+        _check_axes(lead, np.shape(ended), "ended")
+    try:
+        numbers, frames = layout.split(_flat(observations, space))
+        done = encode_actions(_flat(actions, reward.action_space), reward.action_space)
+        if reward.inputs == "transition":
+            after = layout.numbers(_flat(next_observations, space)).reshape(*axes, -1)
+            over = np.asarray(ended, np.bool_).reshape(axes)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if frames is not None:
+        frames = frames.reshape(*axes, *frames.shape[1:])
+        past = np.zeros((reward.net.n_before, *frames.shape[1:]), np.uint8)
+        frames = np.concatenate([past, frames])
+    nothing = np.zeros(axes)
+    rollout = Rollout(
+        observations=numbers.reshape(*axes, -1),
+        actions=done.reshape(*axes, -1),
+        true_rewards=nothing,
+        dones=nothing.astype(np.bool_),
+        states=None,
+        frames=frames,
+        next_observations=after,
+        ended=over,
+    )
+    return rollout, lead
+
+
+def judged(reward: Reward, rollout: Rollout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rewards of steps that ``steps_of`` made, shape (T, N), and each member's, shape (M, T, N)."""
+    together, raw = reward.net.predict(rollout)
+    with as_judge(reward.net):
+        device = reward.net.input_shift.device
+        normal = reward.net.normalizer(torch.from_numpy(raw).to(device))
+    return together, np.asarray(normal.cpu().numpy())
+
+
+def _check_axes(lead: tuple[int, ...], own: tuple[int, ...], name: str) -> None:
+    if lead != own:
+        raise ConfigError(
+            f"expected as many {name} as observations, whose batch has the shape {lead}, got {own}."
+        )
 
 
 def check_same_spaces_as(reward: Reward, env: HasSpaces) -> None:

@@ -1,4 +1,4 @@
-"""What a training begins with that was learned before: answers with their segments, and a reward.
+"""What a training begins with: answers with their segments, and a reward.
 
 All of it is read and checked before anything starts. Then it lies in the run's own directory, so
 that what it came from may be moved or removed.
@@ -32,7 +32,6 @@ from prefrl.core.store.labels import DATASET, resolve
 from prefrl.errors import ConfigError, NotEnoughDataError, PrefrlError
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.people.strengths import judgement_of
-from prefrl.runtime.people.votes import majority
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.rundir.weights import Weights, latest_weights, newest_version, publish_weights
 
@@ -303,7 +302,7 @@ def pairs_of_run(run: RunDirectory, reader: Reader) -> PairData:
         )
         for query, given in source.answers
     ]
-    return PairData(source.segments, majority(current) if config.majority else current)
+    return PairData(source.segments, config.counted(current))
 
 
 def _learner_of(run: RunDirectory) -> LearnerConfig:
@@ -326,7 +325,7 @@ def _source_of_data(data: PairData, n_ratings: Counter[str]) -> _Source:
             raise ConfigError(
                 "expected preferences of 0, 0.5 or 1 without a margin for labels that are taken "
                 f"along, got {judgement.preference} with {judgement.margin}; prefrl fit takes any, "
-                "and --reward goes on from what it has learned."
+                "and --reward continues from what it has learned."
             )
         left, right = judgement.query.left, judgement.query.right
         group = judgement.query.group

@@ -54,7 +54,7 @@ def pairs_to_label(
             nothing of it is left.
         data: ``minari:NAME``.
         drawing: How many pairs, of which length.
-        seed: Of what is drawn.
+        seed: Seed of the drawn pairs.
         told: Called with the number of segments that are done, and of all.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A learned reward in the place of an environment's own, for any trainer."""
+"""Replaces an environment's reward by a learned one, for any trainer."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def LearnedReward(env: gym.Env[Any, Any], reward: Reward) -> LearnedRewardEnv: .
 def LearnedReward(
     env: gym.Env[Any, Any] | VecEnv, reward: Reward
 ) -> LearnedRewardEnv | LearnedRewardVecEnv:
-    """Puts a learned reward in the place of an environment's own.
+    """Replaces an environment's own reward by a learned one.
 
-    The environment's own reward is in ``info["true_reward"]``. Put this inside of what normalises
-    or stacks observations, and outside of a ``Monitor`` that is to log the true return.
+    The environment's own reward is in ``info["true_reward"]``. Put it inside of wrappers that
+    normalise or stack observations, and outside of a ``Monitor`` that should log the true return.
 
     Args:
         env: An environment of Gymnasium, or a vectorised one of Stable-Baselines3.
         reward: From ``load_reward``.
 
     Returns:
-        The same with the learned reward.
+        The environment with the learned reward.
 
     Raises:
         ConfigError: If the reward was learned on other observations or actions, or the environment

@@ -1,1 +1,1 @@
-"""Trained policies: which a run kept, how they are loaded, and what they are worth."""
+"""Trained policies: which ones a run kept, how to load them, and how good they are."""

@@ -1,4 +1,4 @@
-"""What the agent is worth: its true return, and predicted against true reward."""
+"""Evaluates an agent: its true return, and predicted against true reward."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def evaluate(
         agent: Who acts. Its observation statistics are not changed.
         env_id: Where.
         episodes: E.
-        seed: Of the environments.
+        seed: Seed of the environments.
         net: Predicts rewards; None leaves them out.
         deterministic: Whether the agent takes its most likely action.
         max_steps: Steps after which an episode that has not ended is cut.
@@ -113,7 +113,7 @@ def evaluate_as_configured(
 
     Args:
         player: Who acts.
-        config: Of the training.
+        config: Config of the training.
         seed: Is added to that of the training.
         **options: As for ``evaluate``.
     """

@@ -76,7 +76,7 @@ class Evaluations:
         agent.model.logger.record("eval/std_reward", std)
 
     def state_dict(self) -> dict[str, int | None]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {"n_rows": self._n_rows, "next": self._next}
 
     def load_state_dict(self, state: Mapping[str, int | None]) -> None:

@@ -1,4 +1,4 @@
-"""Which policy of a run: the trained one, one that an evaluation kept, or that of a checkpoint."""
+"""The policies of a run: the trained one, those kept by evaluations, and those of checkpoints."""
 
 from __future__ import annotations
 

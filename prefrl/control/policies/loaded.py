@@ -1,4 +1,4 @@
-"""The trained agent of a run, for whoever wants to use it or to go on with it."""
+"""The trained agent of a run, to use it or to train it further."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a learned reward ranks what its own agent does: the newest data, which decide."""
+"""How well a learned reward ranks its own agent's behaviour, the data that matter most."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def probes(
         true: The environment's rewards, shape (E, T), padded with NaN.
         predicted: The learned reward, likewise.
         length: Steps of a segment.
-        seed: Of the pairs that are drawn.
+        seed: Seed of the pairs that are drawn.
 
     Returns:
         ``accuracy``: share of pairs of segments, drawn at random, that both put into the same

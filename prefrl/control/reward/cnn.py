@@ -64,7 +64,7 @@ class CnnStepReward(nn.Module):
     ``MlpStepReward``.
 
     Args:
-        layout: Of the observations; they have a picture.
+        layout: Layout of the observations; they have a picture.
         n_action: Numbers per encoded action (A).
         n_members: M.
         config: Settings.

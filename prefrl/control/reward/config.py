@@ -24,22 +24,21 @@ class RewardNetConfig:
     """The reward nets of the ensemble."""
 
     hidden: tuple[int, ...] = (32, 32)
-    """Units of each hidden layer; fewer units generalise better from few labels. Behind
-    convolutions, these layers come between them and the reward."""
+    """Units of each hidden layer; fewer units generalise better from few labels. With convolutions,
+    these layers follow them."""
     member: Annotated[str | MemberFactory | None, named_option(["none"])] = None
-    """Your own net for each member, as module:name, in place of the layers: called with the number
-    of inputs I, it returns a torch module from (S, I) to (S,) or (S, 1). With pictures it is called
-    with I and their shape (C, H, W), and the module with inputs (S, I) and pictures (S, C, H, W); C
-    are the channels of the newest frame_stack pictures, the oldest first."""
+    """Your own net for each member instead of these layers, as module:name: a function of the
+    number of inputs I that returns a torch module from (S, I) to (S,) or (S, 1). With pictures, the
+    function also gets their shape (C, H, W), and the module maps inputs (S, I) and pictures (S, C,
+    H, W); C counts the channels of the newest frame_stack pictures, the oldest first."""
     input_noise: float = 0.0
     """Standard deviation of noise added to the standardised inputs, or to pictures in [0, 1], while
     fitting."""
     inputs: Inputs = "auto"
-    """What the reward of a step may depend on. state: the observation. action: that and the action.
-    transition: these, how the observation changed (not for pictures), and whether the episode
-    ended. auto takes transition if observations have pictures, or if an episode ends by itself
-    among some that are played at random before the training; otherwise, and in a script's callback,
-    action."""
+    """What the reward of a step may depend on. state: the observation. action: also the action.
+    transition: also how the observation changed (not for pictures) and whether the episode ended.
+    auto takes transition if observations have pictures, or if one of some random episodes, played
+    before the training, ends by itself; otherwise, and in a script's callback, action."""
     convolutions: tuple[tuple[int, int, int], ...] = (
         (7, 3, 16),
         (5, 2, 16),
@@ -55,10 +54,10 @@ class RewardNetConfig:
     dropout: float = 0.0
     """Share of the filters that are left out at random while fitting."""
     mixed_precision: bool = True
-    """Compute convolutions in bfloat16 where the processor has instructions for it."""
+    """Compute convolutions in bfloat16 if the processor has instructions for it."""
     fit_frames: int | None = None
-    """While fitting, score only this many steps of each segment, drawn anew each time; by default
-    all. For pictures, where a gradient step over all of them takes a second on a CPU."""
+    """While fitting, score only this many steps of each segment, redrawn each time; by default all.
+    For pictures, where a gradient step over all of them takes a second on a CPU."""
     reward_std: float = 1.0
     """Standard deviation of the predicted reward over recent data."""
     aggregate: Aggregate = "mean"

@@ -1,4 +1,4 @@
-"""How far what was predicted follows what is true."""
+"""The correlation of predicted with true values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a step a reward net reads, beside pictures, and which steps of segments count."""
+"""What a reward net reads of a step, besides pictures, and which steps of segments count."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class OwnPictureReward(CnnStepReward):
     along their channels, in [0, 1].
 
     Args:
-        layout: Of the observations; they have a picture.
+        layout: Layout of the observations; they have a picture.
         n_action: Numbers per encoded action (A).
         n_members: M.
         config: Settings, with ``member``.

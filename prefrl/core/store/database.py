@@ -1,4 +1,4 @@
-"""The database under the label store: opened safely, brought up to date, its errors made ours."""
+"""The database under the label store: opens it safely, migrates it, and translates its errors."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Database:
 
     @contextmanager
     def transaction(self, *, write: bool = False) -> Iterator[Connection]:
-        """All of what is done inside of it happens, or nothing does.
+        """A transaction: all of it happens, or nothing.
 
         Args:
-            write: Whether it writes. Writers come one after the other.
+            write: Whether it writes. Writers take turns.
         """
         if self._closed:
-            raise StoreError("expected an open label store, got one that was closed; open it anew.")
+            raise StoreError("expected an open label store, got a closed one; open it again.")
         with self._errors_as_ours(), (self._writer if write else self._reader).begin() as opened:
             yield opened
             if write:
@@ -65,7 +65,7 @@ class Database:
             fail_point("store:after-commit")
 
     def rows(self, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
-        """All rows at once: in SQLite an open cursor would hold up whoever commits."""
+        """All rows in one list: in SQLite an open cursor would block commits."""
         with self.transaction() as connection:
             return connection.execute(statement).all()
 

@@ -1,4 +1,4 @@
-"""A look at a label store of an SQLite file that changes nothing: not even its release's format."""
+"""Reads counts from an SQLite label store without changing it, not even its format."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ def glance(path: Path) -> tuple[Counts, int] | None:
     Opening a ``LabelStore`` checks it and brings it up to date. This is for a list of many of them.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
 
     Returns:
-        None if it is no store that can be read now: its next writer has to mend it first, say.
+        None if it is not a store that can be read now, for example because a writer must first
+        repair it.
     """
     place = f"{path.absolute().as_uri()}?mode=ro"
     n = {"answered": 0, "skipped": 0, "open": 0}

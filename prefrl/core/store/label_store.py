@@ -1,15 +1,16 @@
-"""The label store: queries, and answers as events that are only ever added.
+"""The label store: queries, and answers as append-only events.
 
 A label that was acknowledged is in the store exactly once, whatever process is killed, whenever:
 ``submit`` returns after the commit, and its submission key makes a retry harmless. SQLite runs with
 a rollback journal (TRUNCATE), ``synchronous=FULL`` and ``BEGIN IMMEDIATE`` for every write; WAL is
-not used, as several releases of SQLite can corrupt it with more than one connection. PostgreSQL
-runs with ``synchronous_commit=on``, and a lock of ours lets writers come one after the other too.
+not used, because several releases of SQLite can corrupt it with more than one connection.
+PostgreSQL runs with ``synchronous_commit=on``, and our own lock admits one writer at a time there,
+too.
 
 The label of an annotator on a query is what the newest event about it says: an answer, or nothing.
 An event is about the label of its own annotator. An answer that supersedes someone else's is also
-about theirs, and withdraws it. An undo says nothing in the place of an answer; the undo of an undo
-is that answer again. What was before the answer that is undone does not come back by itself.
+about their label, and withdraws it. An undo replaces an answer by nothing; undoing the undo gives
+that answer again. An earlier answer does not come back when a later one is undone.
 """
 
 from __future__ import annotations
@@ -49,16 +50,17 @@ from prefrl.core.store.media import Media
 from prefrl.core.store.quality import Quality
 from prefrl.core.store.reader import LabelReader
 from prefrl.core.store.schema import EVENT
+from prefrl.core.store.trials import Trials
 from prefrl.errors import StoreError
 
 __all__ = ["Counts", "LabelChange", "LabelEvent", "LabelStore", "Lease", "Submission"]
 
 
 class LabelStore(LabelReader):
-    """Queries and answers in a database; several processes may have the same one open.
+    """Queries and answers in a database that several processes may have open.
 
-    Opening it checks that the place can be trusted, and brings a store that an older release made
-    up to date, after a backup beside the file.
+    Opening it checks that the place is safe, and upgrades a store of an older release, after a
+    backup next to the file.
 
     Args:
         place: Path of an SQLite file, made if absent, for its owner only; or an SQLAlchemy URL:
@@ -85,6 +87,8 @@ class LabelStore(LabelReader):
         """Flags and gold pairs."""
         self.quality = Quality(self._database)
         """Pairs to show again."""
+        self.trials = Trials(self._database, self.quality, clock)
+        """First rounds of new people."""
 
     def __enter__(self) -> LabelStore:
         return self
@@ -103,7 +107,7 @@ class LabelStore(LabelReader):
         run_steps: int = 0,
         priorities: Sequence[float] | None = None,
     ) -> int:
-        """Stores queries. One that is there already is left alone.
+        """Stores queries; existing ones stay unchanged.
 
         Args:
             queries: What to ask.
@@ -128,10 +132,10 @@ class LabelStore(LabelReader):
         submissions: Iterable[Submission],
         strengths: Mapping[str, str] | None = None,
     ) -> list[LabelEvent]:
-        """Stores queries with answers that exist already, all or none: nobody finds them open.
+        """Stores queries together with existing answers, all or none; nobody ever sees them open.
 
         Args:
-            queries: What was answered. One that is there already is left alone.
+            queries: The answered queries; existing ones stay unchanged.
             submissions: The answers, as for ``submit_many``.
             strengths: How much better a side was said to be, "slightly" or "clearly", by the
                 submission key of the answer.
@@ -194,7 +198,7 @@ class LabelStore(LabelReader):
             return add_events(connection, drafts)
 
     def undo(self, event_id: int, *, annotator_id: str, submission_key: str) -> LabelEvent:
-        """Withdraws an answer without giving a new one; or brings it back, by undoing that.
+        """Withdraws an answer without giving a new one, or restores it by undoing an undo.
 
         Args:
             event_id: The newest event about the annotator's label on a query. An answer is
@@ -217,7 +221,7 @@ class LabelStore(LabelReader):
     def undo_submission(
         self, undone: str, *, annotator_id: str, submission_key: str
     ) -> list[LabelEvent]:
-        """Withdraws what came under a submission key: an answer, or all pairs of a ranking.
+        """Withdraws everything stored under a submission key: an answer, or all pairs of a ranking.
 
         The pairs of a ranking have the keys KEY/0, KEY/1 and so on; so will their undos.
 
@@ -257,7 +261,7 @@ class LabelStore(LabelReader):
         ready: bool = False,
         keep: Sequence[str] = (),
     ) -> list[Lease]:
-        """Keeps the most urgent open queries for a labeller, so that no one else is shown them.
+        """Reserves the most urgent open queries for a labeller, so that no one else sees them.
 
         Those that the annotator has already are among them. An answer is stored whether or not its
         query is leased, also long after the lease ran out.
@@ -281,7 +285,7 @@ class LabelStore(LabelReader):
             )
 
     def renew(self, lease: Lease, seconds: float = 120.0) -> Lease | None:
-        """Keeps a leased query for longer, counted from now.
+        """Extends the lease of a query, counted from now.
 
         Args:
             lease: What ``lease`` gave; its time may have run out.
@@ -295,12 +299,12 @@ class LabelStore(LabelReader):
             return leases.renew(connection, lease, expires_at=expires_at)
 
     def release(self, annotator_id: str, query_ids: Iterable[str]) -> int:
-        """Gives leased queries back; how many of them this annotator had."""
+        """Gives leased queries back. Returns how many of them this annotator held."""
         with self._database.transaction(write=True) as connection:
             return leases.release(connection, annotator_id, list(query_ids))
 
     def export_jsonl(self, path: str | os.PathLike[str]) -> None:
-        """Writes all queries and events as lines of JSON, as they are at one moment.
+        """Writes a snapshot of all queries and events as lines of JSON.
 
         Args:
             path: Where the file appears when it is whole. A file that is there is replaced.
@@ -308,7 +312,7 @@ class LabelStore(LabelReader):
         portable.export_jsonl(self._database, Path(path))
 
     def import_jsonl(self, path: str | os.PathLike[str]) -> None:
-        """Adds what ``export_jsonl`` wrote, all or nothing; what is there already is left alone.
+        """Adds the contents of an ``export_jsonl`` file, all or nothing; skips existing entries.
 
         The events come after those that are there, in their order, under new ids. Nobody else can
         write in the meantime, which is seconds for ten thousand events.
@@ -323,7 +327,7 @@ class LabelStore(LabelReader):
         portable.import_jsonl(self._database, Path(path))
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copies an SQLite store as it is at one moment, while others go on using it.
+        """Copies a snapshot of an SQLite store while others continue using it.
 
         Args:
             path: Where the copy appears when it is whole. A file that is there is replaced.
@@ -336,7 +340,7 @@ class LabelStore(LabelReader):
     def check(self) -> list[str]:
         """What is wrong with the store, in words; empty if all is well.
 
-        Has SQLite read the whole file, and compares what is derived from the events with them.
+        SQLite reads the whole file, and the derived tables are compared with the events.
         """
         if damage := self._database.damage():
             return damage
@@ -344,7 +348,7 @@ class LabelStore(LabelReader):
             return faults(connection)
 
     def rebuild(self) -> None:
-        """Derives the current labels and the states of queries anew from the events."""
+        """Derives the current labels and the states of queries again from the events."""
         with self._database.transaction(write=True) as connection:
             rebuild(connection)
 

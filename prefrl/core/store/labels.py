@@ -1,4 +1,4 @@
-"""What a label store takes and gives: answers as events, what they come to, leases, counts."""
+"""The data types of a label store: answers as events, the labels they result in, leases, counts."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ MACHINES = frozenset({ORACLE, RENDERER})
 """Annotators that are no people: the synthetic oracle, and the renderer, which skips what it cannot
 film."""
 AI = "ai:"
-"""What the names of models that judge begin with. They are annotators like people: only what is
-about people alone leaves them out."""
+"""Prefix of the names of judge models. They count as annotators like people, except in statistics
+about people only."""
 DATASET = "dataset"
-"""In whose name the answers of a file are stored. What it says once more of a pair or of a group is
-that of ``dataset-2``, and so on: each rating counts, as that of another person."""
+"""Annotator of the answers of a file. Further ratings of the same pair or group are stored as
+``dataset-2`` and so on, so that each rating counts like another person's."""
 
 
 def is_person(annotator_id: str) -> bool:
-    """Whether an annotator is a person: no oracle, no model that judges, and no file."""
+    """Whether an annotator is a person, not an oracle, a judge model or a file."""
     is_machine = annotator_id in MACHINES or annotator_id.startswith(AI)
     return not is_machine and not is_data(annotator_id)
 
@@ -63,7 +63,7 @@ class Submission:
     """The client's own name for this submission, made when the query is shown. The same key with
     the same content gives back what was stored the first time."""
     annotator_id: str
-    """Who answered. A newer answer of theirs to the same query counts instead."""
+    """Who answered. Their newer answer to the same query replaces this one."""
     supersedes: int | None = None
     """Id of an earlier event on the same query that this one replaces. Someone else's answer is
     withdrawn by it."""
@@ -117,7 +117,7 @@ class LabelEvent:
 
 @dataclass(frozen=True)
 class LabelChange:
-    """What one event makes of the label of one annotator on one query."""
+    """How one event changes the label of one annotator on one query."""
 
     event_id: int
     """The event. An event that replaces someone else's answer makes two changes."""
@@ -126,26 +126,26 @@ class LabelChange:
     annotator_id: str
     """Whose label it is."""
     answer: Answer | None
-    """What the label is from then on; None if it is withdrawn."""
+    """The new label; None if it is withdrawn."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """An open query that is kept for one labeller for a while."""
+    """An open query that is reserved for one labeller for a while."""
 
     query: Query
     """What to answer."""
     annotator_id: str
-    """For whom it is kept."""
+    """For whom it is reserved."""
     fence: int
-    """Grows each time the query goes to another labeller, so that an old lease is known as one."""
+    """Grows each time the query goes to another labeller, so that old leases are recognised."""
     expires_at: float
     """Until when, in seconds since 1970 by the clock of the store that gave it."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How much of what is in the store: ``queries = answered + skipped + open``."""
+    """Counts of a store: ``queries = answered + skipped + open``."""
 
     queries: int
     """Queries in all."""
@@ -188,7 +188,7 @@ def draft_event(
 
 
 def resolve(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:
-    """The current labels that events come to: the rule of the store, in Python.
+    """The current labels that result from events: the rule of the store, in Python.
 
     The label of an annotator on a query is what the newest event about it says: an answer, or
     nothing. An event is about the label of its own annotator. One that supersedes an event of
@@ -212,7 +212,7 @@ def resolve(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:
 
 
 def labels_of(event: LabelEvent, superseded: str | None) -> Iterator[tuple[str, Answer | None]]:
-    """What an event makes of whose label on its query.
+    """The labels that an event changes on its query.
 
     Args:
         event: The event.
@@ -227,7 +227,7 @@ def labels_of(event: LabelEvent, superseded: str | None) -> Iterator[tuple[str, 
 
 
 def check_text(*texts: str | None) -> None:
-    """Refuses what not every database can store.
+    """Refuses text that some databases cannot store.
 
     Raises:
         ValueError: If a text has a NUL character or is no valid Unicode.

@@ -1,6 +1,6 @@
-"""Keeping open queries for one labeller for a while, so that two do not answer the same one.
+"""Reserving open queries for one labeller for a while, so that two do not answer the same one.
 
-Leases save effort; nothing depends on them: an answer is stored whoever holds the query.
+Leases only save effort: an answer is stored, whoever holds the query.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ IS_READY = _is_ready(QUERY)
 
 _OTHER = QUERY.alias("other")
 _IS_WHOLE = ~sa.exists().where(_OTHER.c.group_id == QUERY.c.group_id, ~_is_ready(_OTHER))
-"""Of its group, if it has one, all can be shown."""
+"""All queries of its group, if it has one, can be shown."""
 
 URGENCY = (QUERY.c.priority.desc(), QUERY.c.created_at, QUERY.c.id)
 """The order in which queries are asked."""
@@ -51,7 +51,7 @@ def take(
     ready: bool = False,
     keep: Sequence[str] = (),
 ) -> list[Lease]:
-    """Keeps the most urgent open queries that no one else has; those that one has count again.
+    """Reserves the most urgent open queries that no one else has, including those already held.
 
     Args:
         connection: In a transaction that writes.
@@ -109,7 +109,7 @@ def _is_free(annotator_id: str, now: float) -> sa.ColumnElement[bool]:
 
 
 def renew(connection: Connection, lease: Lease, *, expires_at: float) -> Lease | None:
-    """Keeps a query for longer, also after its time ran out if no one else has taken it.
+    """Extends a lease, also after it ran out if no one else has taken the query.
 
     Args:
         connection: In a transaction that writes.
@@ -129,7 +129,7 @@ def renew(connection: Connection, lease: Lease, *, expires_at: float) -> Lease |
 
 
 def release(connection: Connection, annotator_id: str, query_ids: Sequence[str]) -> int:
-    """Gives queries to whoever asks next.
+    """Returns queries to the pool.
 
     Args:
         connection: In a transaction that writes.
@@ -151,7 +151,7 @@ def release(connection: Connection, annotator_id: str, query_ids: Sequence[str])
 
 
 def expiry(now: float, seconds: float) -> float:
-    """When a lease that is given now runs out.
+    """When a lease that starts now runs out.
 
     Raises:
         ValueError: If it would take no time, or longer than a lease can.

@@ -1,4 +1,4 @@
-"""Adding events to the store, and what follows from them: current labels, states of queries."""
+"""Adds events to the store, and derives current labels and states of queries from them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Draft:
     event: LabelEvent
     """Its id does not count."""
     where: str = ""
-    """What a complaint about it begins with, as in "line 7: "."""
+    """Beginning of an error message about it, such as "line 7: "."""
 
 
 def add_queries(connection: Connection, rows: Sequence[tuple[Mapping[str, Any], str]]) -> int:
@@ -79,7 +79,7 @@ def add_queries(connection: Connection, rows: Sequence[tuple[Mapping[str, Any], 
 
 
 def add_events(connection: Connection, drafts: Sequence[Draft]) -> list[LabelEvent]:
-    """Adds the events whose key is new, and derives what follows from them.
+    """Adds the events whose key is new, and updates what is derived from them.
 
     Args:
         connection: In a transaction that writes: no one else gives out ids.
@@ -125,7 +125,7 @@ def check_undo(connection: Connection, draft: Draft) -> Draft:
         draft: Supersedes what is to be undone; about no query yet.
 
     Returns:
-        About the query. The undo of an undo gives the withdrawn answer anew.
+        About the query. Undoing an undo gives the withdrawn answer again.
 
     Raises:
         StoreError: If there is no such event of the annotator, or a newer one about the label.
@@ -150,7 +150,7 @@ def check_undo(connection: Connection, draft: Draft) -> Draft:
     if newest != undone.id and not is_retry:
         raise StoreError(
             f"expected the newest event about the label of {event.annotator_id!r} on "
-            f"{event.query_id!r}, {newest}, got {undone.id}; undo that one, or answer anew."
+            f"{event.query_id!r}, {newest}, got {undone.id}; undo that one, or answer again."
         )
     return replace(draft, event=event)
 
@@ -168,7 +168,7 @@ def rebuild(connection: Connection) -> None:
 
 
 def faults(connection: Connection) -> list[str]:
-    """Where the derived tables do not say what the events say; empty if all is well."""
+    """Where the derived tables disagree with the events; empty if all is well."""
     is_, should_be = sa.select(*CURRENT.c), _expected()
     labels = [
         sa.select(sa.func.count()).select_from(one.except_(other).subquery()).scalar_subquery()
@@ -199,7 +199,7 @@ def by_column(
 
 
 def batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """Runs of values that fit into one statement."""
+    """Chunks of values that fit into one statement."""
     for start in range(0, len(values), _MOST_PARAMETERS):
         yield values[start : start + _MOST_PARAMETERS]
 
@@ -256,7 +256,7 @@ def _check_references(draft: Draft, queries: set[str], superseded: dict[int, Lab
     if event.answer is None and (old.answer is None or old.annotator_id != event.annotator_id):
         raise StoreError(
             f"{draft.where}expected an undo to supersede an answer of {event.annotator_id!r}, got "
-            f"event {old.id} of {old.annotator_id!r}; mend the file."
+            f"event {old.id} of {old.annotator_id!r}; fix the file."
         )
 
 

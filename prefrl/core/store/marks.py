@@ -1,8 +1,9 @@
-"""What people say of a query beside their answer.
+"""What people say about a query besides their answer.
 
-A flag: something is wrong with it. Gold: its answer is so sure that others are judged by it. Fast:
-an answer was given before what was shown could be seen once. Strength: how much better a side is.
-Reason: why an answer was given.
+A flag: something is wrong with it. Gold: its answer is so certain that other answers are judged by
+it. Fast: the answer came before the pair could be seen once. Strength: how much better a side is.
+Reason: why an answer was given. Note: what a person says with an answer. Trial and qualified: what
+``core.store.trials`` keeps.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ _VALUES = {
     "fast": ("given",),
     "strength": ("slightly", "clearly"),
     "reason": ("given",),
+    "note": ("given",),
+    "trial": ("left", "right", "tie", "skip", "ranked", "undone"),
+    "qualified": ("passed", "failed", "admitted"),
 }
 _WHY = ": "  # between what a mark is and why
-_SAY_WHY = ("flag", "reason")
+_SAY_WHY = ("flag", "reason", "note", "trial")
 # After the submission key of the answer.
-_FAST, _STRENGTH, _REASON = "/fast", "/strength", "/reason"
+_FAST, _STRENGTH, _REASON, _NOTE = "/fast", "/strength", "/reason", "/note"
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,20 @@ class Mark:
     annotator_id: str
     """Who made it."""
     kind: str
-    """"flag", "gold", "fast", "strength" or "reason"."""
+    """"flag", "gold", "fast", "strength", "reason", "note", "trial" or "qualified"."""
     value: str
-    """Of a flag: raised or lowered. Of a gold pair: the answer that is right, or none any more."""
+    """Flag: raised or lowered. Gold pair: the right answer, or none any more."""
     made_at: float
     """When it was stored, in seconds since 1970."""
     why: str = ""
-    """Of a flag: what is wrong. Of a reason: itself. In the words of whoever made the mark."""
+    """Flag: what is wrong. Reason, note: itself. In the words of whoever made the mark."""
 
 
 class Marks:
-    """Flags and fast answers, which each person has of their own, and gold pairs, which all share.
+    """Flags and fast answers, which belong to a person, and gold pairs, which all share.
 
     Args:
-        database: Of the store.
+        database: Database of the store.
         clock: Gives the seconds since 1970.
     """
 
@@ -89,19 +93,30 @@ class Marks:
             add_mark(connection, row | about)
 
     def add_fast(self, query_id: str, annotator_id: str, *, answer_key: str) -> None:
-        """Says that an answer, by its submission key, was given too fast to have been seen."""
+        """Marks an answer, by its submission key, as given before the pair could be seen."""
         self.add(query_id, annotator_id, "fast", "given", submission_key=answer_key + _FAST)
 
     def add_reason(self, query_id: str, annotator_id: str, why: str, *, answer_key: str) -> None:
-        """Says why an answer, by its submission key, was given."""
+        """Stores why an answer was given, by its submission key."""
         self.add(
             query_id, annotator_id, "reason", "given", submission_key=answer_key + _REASON, why=why
         )
 
     def reasons(self) -> dict[str, str]:
-        """Why answers were given, by their submission keys, where that was said."""
+        """The known reasons of answers, by submission key."""
         rows = self._database.rows(sa.select(MARK).where(MARK.c.kind == "reason"))
         return {row.submission_key.removesuffix(_REASON): _as_mark(row).why for row in rows}
+
+    def add_note(self, query_id: str, annotator_id: str, note: str, *, answer_key: str) -> None:
+        """Adds a person's words to an answer, by its submission key."""
+        key = answer_key + _NOTE
+        self.add(query_id, annotator_id, "note", "given", submission_key=key, why=note)
+
+    def notes(self) -> dict[str, Mark]:
+        """What people said beside their answers, by the submission keys of these; oldest first."""
+        noted = sa.select(MARK).where(MARK.c.kind == "note").order_by(MARK.c.id)
+        rows = self._database.rows(noted)
+        return {row.submission_key.removesuffix(_NOTE): _as_mark(row) for row in rows}
 
     def fast(self) -> frozenset[str]:
         """The submission keys of the answers that were given too fast."""
@@ -111,7 +126,7 @@ class Marks:
     def add_strength(
         self, query_id: str, annotator_id: str, strength: str, *, answer_key: str
     ) -> None:
-        """Says how much better a side is, "slightly" or "clearly", by the answer's submission key.
+        """Stores a strength, "slightly" or "clearly", by the answer's submission key.
 
         It comes before the answer, so that whoever reads the answer knows.
         """
@@ -121,7 +136,7 @@ class Marks:
     def add_strengths(
         self, connection: Connection, answers: Iterable[Submission], strengths: Mapping[str, str]
     ) -> None:
-        """Says it of answers that come in the same transaction, before them.
+        """Stores the strengths of answers in the same transaction, before the answers.
 
         Args:
             connection: In a transaction that writes.

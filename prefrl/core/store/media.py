@@ -1,4 +1,4 @@
-"""Which film or text shows an item: the store knows, so that nothing unreadable is handed out."""
+"""Which film or text shows an item, so that the page hands out only what can be shown."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from prefrl.core.store.schema import MEDIUM, QUERY
 __all__ = ["SUFFIXES", "Media", "Medium"]
 
 SUFFIXES = {"video/webm": ".webm", "video/mp4": ".mp4", "application/json": ".json"}
-"""How the files end of what can be shown, by type."""
+"""File suffixes of what can be shown, by type."""
 
 
 @dataclass(frozen=True)
 class Medium:
-    """What shows an item."""
+    """The medium that shows an item."""
 
     media_id: str
     """Name of its content, from the content alone."""
@@ -34,14 +34,14 @@ class Media:
     """The media of items. The files themselves are beside the store, and written before.
 
     Args:
-        database: Of the store.
+        database: Database of the store.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, item_id: str, media_id: str, media_type: str) -> None:
-        """Says what shows an item from now on. The file must be on disk already."""
+        """Stores what shows an item from now on. The file must already be on disk."""
         check_text(item_id, media_id, media_type)
         row = {"item_id": item_id, "media_id": media_id, "media_type": media_type}
         with self._database.transaction(write=True) as connection:
@@ -49,7 +49,10 @@ class Media:
             connection.execute(MEDIUM.insert().values(row))
 
     def forget(self, media_id: str) -> int:
-        """Says that a medium is lost: its items are missing one again; how many they are."""
+        """Records that a medium is lost, so its items lack one again.
+
+        Returns the number of these items.
+        """
         with self._database.transaction(write=True) as connection:
             lost = connection.execute(MEDIUM.delete().where(MEDIUM.c.media_id == media_id))
             return lost.rowcount
@@ -67,7 +70,7 @@ class Media:
         return str(rows[0].media_type) if rows else None
 
     def missing(self, n: int) -> list[Query]:
-        """Of the n most urgent open queries, those with an item that nothing shows yet."""
+        """Those of the n most urgent open queries that have an item without a film yet."""
         urgent = sa.select(QUERY).where(IS_OPEN).order_by(*URGENCY).limit(n).subquery()
         shown = sa.select(MEDIUM.c.item_id)
         is_ready = urgent.c.left_item.in_(shown) & urgent.c.right_item.in_(shown)

@@ -1,8 +1,8 @@
-"""The label store as lines of JSON: for other programs, other databases, and the far future.
+"""The label store as lines of JSON, for other programs, other databases, and the far future.
 
 The first line says what the file is. Then come all queries, then all events in their order, then
-the marks. An event names what it supersedes by the submission key of that, since ids are the
-store's own.
+the marks. An event names the event that it supersedes by submission key, since ids belong to one
+store.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _ANSWERS = {"undo": None} | {answer.value: answer for answer in Answer}
 
 
 def export_jsonl(database: Database, path: Path) -> None:
-    """Writes all queries, events and marks as they are at one moment, while others go on writing.
+    """Writes a snapshot of all queries, events and marks while others continue writing.
 
     Args:
         database: Where they are.
@@ -84,7 +84,7 @@ def export_jsonl(database: Database, path: Path) -> None:
 
 
 def import_jsonl(database: Database, path: Path) -> None:
-    """Adds the queries and events of a file to a store; those that it has are left alone.
+    """Adds the queries and events of a file to a store; existing ones stay unchanged.
 
     The events keep their order, and come after those that the store has. It is all or nothing.
 

@@ -1,4 +1,4 @@
-"""What the label store needs from PostgreSQL: durable commits, and writers one after the other."""
+"""What the label store needs from PostgreSQL: durable commits, and one writer at a time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def open_postgres(place: str) -> tuple[Engine, Engine]:
         engine.connect().close()
     except sa.exc.DBAPIError as error:
         raise StoreError(
-            f"expected a PostgreSQL server at {url}, but {error.orig}; start it, or mend the URL."
+            f"expected a PostgreSQL server at {url}, but {error.orig}; start it, or fix the URL."
         ) from error
     return engine, engine.execution_options(immediate=True)
 

@@ -1,4 +1,4 @@
-"""Pairs that are shown once more to learn how good labels are; nobody is told which they are.
+"""Pairs that are shown again to measure the quality of labels; labellers do not know which.
 
 Three kinds: a pair that another person has answered, for the agreement between people; a pair of
 one's own, mirrored, for the agreement with oneself; a gold pair, whose right answer is known.
@@ -26,7 +26,7 @@ _RECENT = 2000  # events among which an overlap is looked for, so that it costs 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A pair that its annotator is to see again."""
+    """A pair that an annotator should see again."""
 
     query: Query
     """The pair."""
@@ -38,8 +38,8 @@ class Quality:
     """Finds pairs to be shown again.
 
     Args:
-        database: Of the store.
-        machines: Annotators that are no people: their answers say nothing of agreement.
+        database: Database of the store.
+        machines: Annotators that are not people: their answers do not count for agreement.
     """
 
     def __init__(self, database: Database, machines: Collection[str] = MACHINES) -> None:

@@ -1,4 +1,4 @@
-"""What a label store says of its queries and answers; nothing here writes."""
+"""The reading half of the label store; nothing here writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LabelReader:
     """The reading half of ``LabelStore``.
 
     Args:
-        database: Of the store.
+        database: Database of the store.
     """
 
     def __init__(self, database: Database) -> None:
@@ -54,7 +54,7 @@ class LabelReader:
         return [as_event(row) for row in self._database.rows(newer)]
 
     def changes(self, since: int = 0, limit: int | None = None) -> list[LabelChange]:
-        """What happened to whose label, for a reader that keeps a dict up to date.
+        """Changes of labels, for a reader that keeps a dict up to date.
 
         Applied in order to a dict by query id and annotator, with None to take an entry out, the
         changes up to an event make the current labels as of that event.
@@ -88,7 +88,7 @@ class LabelReader:
         return found
 
     def annotators(self) -> list[str]:
-        """Who has given answers that are current, skips included; in the order of the names."""
+        """The annotators with current answers, skips included, by name."""
         names = sa.select(CURRENT.c.annotator_id).where(CURRENT.c.answer.is_not(None)).distinct()
         return sorted(row.annotator_id for row in self._database.rows(names))
 

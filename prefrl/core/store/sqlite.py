@@ -1,6 +1,6 @@
 """What the label store needs from SQLite: durable settings, immediate transactions, backups.
 
-Nothing here knows what is in the tables. ``core.store.postgres`` opens the other database.
+Nothing here knows the tables. ``core.store.postgres`` opens the other database.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LARGEST_TO_LOOK_THROUGH = 4 * 2**20
 
 
 def open_sqlite(place: str) -> tuple[Engine, Engine]:
-    """Opens an SQLite file so that what was committed survives a crash and a power cut.
+    """Opens an SQLite file so that commits survive a crash and a power cut.
 
     Args:
         place: Path of the file, made if absent, for its owner only; or ``sqlite:///PATH``, or
@@ -80,13 +80,13 @@ def open_sqlite(place: str) -> tuple[Engine, Engine]:
 
 
 def look_through(engine: Engine, *, thoroughly: bool = False) -> list[str]:
-    """Has SQLite read the whole file and say what is wrong with it.
+    """Lets SQLite read the whole file and report what is wrong with it.
 
     Opening a store does it for small files, and after a process died in the middle of a commit. A
-    large file takes more than a second, so it is looked at when that is asked for.
+    large file takes more than a second, so it is checked only on request.
 
     Args:
-        engine: Of the file.
+        engine: The file's engine.
         thoroughly: Whether indexes are compared with their tables too.
 
     Returns:
@@ -102,12 +102,12 @@ def look_through(engine: Engine, *, thoroughly: bool = False) -> list[str]:
 
 
 def back_up(engine: Engine, path: Path) -> None:
-    """Copies the database as it is at one moment, while others go on reading and writing.
+    """Copies a snapshot of the database while others continue reading and writing.
 
-    Those who commit in the meantime wait.
+    Commits wait meanwhile.
 
     Args:
-        engine: Of the database.
+        engine: Engine of the database.
         path: Where the copy appears when it is whole. A file that is there is replaced.
 
     Raises:
@@ -129,7 +129,7 @@ def back_up(engine: Engine, path: Path) -> None:
 
 @contextmanager
 def without_foreign_keys(connection: Connection) -> Iterator[None]:
-    """Lets a table that others refer to be made anew; all references are checked at the end.
+    """Allows replacing a table that others refer to; all references are checked at the end.
 
     Args:
         connection: Not in a transaction: SQLite ignores the setting inside of one.
@@ -173,7 +173,7 @@ def _engines(
         except sqlite3.Error as error:
             raise StoreError(
                 f"expected an SQLite database at {url.database}, but SQLite says: {error}; choose "
-                "another place, or mend this one from a backup."
+                "another place, or restore this one from a backup."
             ) from error
 
     engine = sa.create_engine(url, poolclass=pool)
@@ -202,7 +202,7 @@ def _file_url(path: str) -> sa.URL:
 
 
 def _make_private(path: Path) -> None:
-    """Makes the file, if absent, and lets only its owner read and write it."""
+    """Creates the file if it is absent, and lets only its owner read and write it."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:

@@ -1,7 +1,7 @@
-"""What the answers of a label store come to: a verdict on each query, and the ranks of groups.
+"""Verdicts: one answer per query from all annotators' answers, and the ranks of groups.
 
-A query that several annotators answered has the verdict that most of them gave; their skips are no
-votes, and where two verdicts have as many votes there is none.
+If several annotators answered a query, the verdict is the answer that most of them gave. Skips are
+not votes, and if two answers have equally many votes there is no verdict.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["Ranking", "Verdicts", "decided", "rankings_of", "verdicts_of", "wins
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What the answers come to."""
+    """The verdicts of a store."""
 
     comparisons: tuple[Comparison, ...]
     """One for each query that has a verdict, none of them a skip, in the order of the answers."""
     n_skipped: int
     """Queries that were skipped by all who answered."""
     n_drawn: int
-    """Queries on which annotators differ, as many for one verdict as for another."""
+    """Queries without a majority, because two answers have equally many votes."""
     n_unanswered: int
     """Queries without a current answer."""
 
@@ -37,7 +37,7 @@ class Ranking:
     """Items from the best to the worst; a pair is a ranking of two."""
 
     name: str
-    """Of its group; of a pair, the id of the query."""
+    """The id of its group; for a pair, of the query."""
     items: tuple[str, ...]
     """Ids of K items. Their order tells nothing."""
     ranks: tuple[int, ...]
@@ -45,7 +45,7 @@ class Ranking:
 
 
 def verdicts_of(store: LabelReader, *, annotator: str | None = None) -> Verdicts:
-    """The verdict on each query: of most annotators, or of one.
+    """The verdict on each query: by most annotators, or by one.
 
     Args:
         store: Where the answers are.
@@ -81,8 +81,8 @@ def verdicts_of(store: LabelReader, *, annotator: str | None = None) -> Verdicts
 def rankings_of(comparisons: Iterable[Comparison]) -> tuple[list[Ranking], int]:
     """Pairs and groups as rankings.
 
-    A group whose verdicts make no order, as one is missing or they contradict each other, becomes
-    the rankings of its pairs, so that nothing is added and nothing lost.
+    A group whose verdicts give no order, because one is missing or they contradict each other,
+    becomes the rankings of its pairs, so that nothing is added or lost.
 
     Args:
         comparisons: One for each query, none of them a skip.
@@ -107,7 +107,7 @@ def rankings_of(comparisons: Iterable[Comparison]) -> tuple[list[Ranking], int]:
 
 
 def _ranking(name: str, group: Sequence[Comparison]) -> Ranking | None:
-    """What the verdicts on all pairs of K items come to; None if they make no order."""
+    """The ranking by the verdicts on all pairs of K items; None if they give no order."""
     items = sorted({item for c in group for item in (c.query.left, c.query.right)})
     if len({frozenset((c.query.left, c.query.right)) for c in group}) < math.comb(len(items), 2):
         return None
@@ -121,7 +121,7 @@ def _ranking(name: str, group: Sequence[Comparison]) -> Ranking | None:
 
 
 def decided(comparisons: Iterable[Judgement]) -> Iterator[tuple[str, str, str]]:
-    """Of each comparison that prefers an item: the query's id, the better item, the worse one."""
+    """For each comparison that prefers an item: the query's id, the better item, the worse one."""
     for c in comparisons:
         if c.preference is None or c.preference == 0.5:
             continue

@@ -53,7 +53,7 @@ class UnreadableError(Exception):
 
 
 class SpentError(Exception):
-    """The budget is spent."""
+    """The budget is used up."""
 
 
 class Chooser(Protocol):

@@ -1,4 +1,4 @@
-"""What a judge has said so far, on disk: nothing is asked twice, and a budget outlives its process.
+"""A judge's answers so far, on disk: nothing is asked twice, and a budget outlives its process.
 
 ``answers.jsonl`` has a line for each call: the digest of all that was sent, what came back, and the
 tokens that it took. It holds no texts but the judge's reasons, and no key.

@@ -1,4 +1,4 @@
-"""Which model judges, how it is asked, and what it may cost."""
+"""Settings of the judge: which model, how it is asked, and what it may cost."""
 
 from __future__ import annotations
 
@@ -53,38 +53,38 @@ class JudgeConfig:
     """A model that answers queries."""
 
     url: str | None = None
-    """Address of a server that speaks OpenAI's protocol, as in http://127.0.0.1:8000/v1: what is
-    compared is sent there, and nowhere else. docs/judge.md lists what."""
+    """Address of a server that speaks OpenAI's protocol, such as http://127.0.0.1:8000/v1. The
+    items to compare are sent there, and nowhere else; docs/judge.md lists what is sent."""
     model: str | None = None
     """Name of the model on that server."""
     local: str | None = None
-    """Instead of a server, a causal language model of Hugging Face that is run here: an id, or a
-    folder; for texts."""
+    """Instead of a server, a causal language model of Hugging Face that runs on this machine: an
+    id, or a folder; only for texts."""
     rubric: str | None = None
     """File that tells the judge what is better; by default a short text with the run's goal."""
     key_from: str = "PREFRL_JUDGE_KEY"
     """Environment variable with the server's API key. The key itself is never written anywhere."""
     orders: Literal["both", "one"] = "both"
-    """Ask about each pair in both orders, where a contradiction is a tie, or in one alone."""
+    """Ask about each pair in both orders, where a contradiction is a tie, or in only one."""
     max_calls: int | None = None
-    """Calls that may be paid for. When they are spent, the run goes on without the judge."""
+    """Most calls to make. When they are used up, the run continues without the judge."""
     max_tokens: int | None = None
-    """Tokens, of questions and answers together, after which no further call is made."""
+    """Most tokens, in questions and answers together; after that no further call is made."""
     parallel: int = 4
-    """Calls under way at the same time."""
+    """Calls in progress at the same time."""
     timeout: float = 60.0
-    """Seconds after which a call is given up and made again."""
+    """Seconds after which a call is given up and repeated."""
     retries: int = 4
-    """How often a call is made again when it fails or its answer cannot be read."""
+    """How often a call is repeated when it fails or its answer cannot be read."""
     temperature: float | None = 0.0
-    """Of the judge's answers; None leaves it to the server."""
+    """Temperature of the judge's answers; None leaves it to the server."""
     answer_tokens: int = 400
-    """Tokens that an answer may have, its reason included."""
+    """Most tokens of an answer, including its reason."""
     frames: int = 6
-    """Of clips: frames of each one that are sent."""
+    """Frames of each clip that are sent."""
     true_reward: bool = False
-    """Of clips: note what the true reward says of each pair as gold, so that the dashboard shows
-    how often the judge is wrong. Of texts --gold does so."""
+    """For clips: store what the true reward says of each pair as gold, so that the dashboard shows
+    how often the judge is wrong. For texts, --gold does this."""
 
     def __post_init__(self) -> None:
         if not _VARIABLE.fullmatch(self.key_from):

@@ -1,4 +1,4 @@
-"""The judge as a labeller: it leases, asks in parallel, and stores each answer as it comes."""
+"""The judge as a labeller: leases queries, asks in parallel, and stores each answer as it comes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class JudgeState:
     away: str = ""
     """Why it cannot be asked at the moment; empty where it can."""
     spent: str = ""
-    """What of its budget is spent; empty while there is some left."""
+    """What of its budget is used up; empty while there is some left."""
     contradicted: int = 0
     """Pairs on which its two orders differed, since this process began."""
     skipped: int = 0
@@ -50,9 +50,9 @@ class JudgeState:
 class JudgeLabeller:
     """Answers open queries with a judge. The agent never waits for it.
 
-    What it cannot answer is skipped, with the reason, so that nothing waits for ever: a question
-    that it refuses or answers with something that cannot be read, and all that is open once its
-    budget is spent. While it cannot be reached, queries stay open.
+    It skips what it cannot answer, with the reason, so that nothing waits for ever: questions that
+    it refuses or answers unreadably, and all open queries once its budget is used up. While it
+    cannot be reached, queries stay open.
 
     Args:
         store: Where queries are, and answers go.

@@ -30,10 +30,10 @@ _OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None}
 
 
 class Server:
-    """Asks over HTTP: again with growing pauses where that helps, and never what it knows.
+    """Asks over HTTP: retries with growing pauses, and never repeats an answered question.
 
-    Nothing goes anywhere but to the address that it was given: it follows no redirect, and asks no
-    proxy for this machine.
+    It connects only to the given address: it follows no redirect, and uses no proxy for this
+    machine.
 
     Args:
         task: What to ask, and of whom.
@@ -134,11 +134,11 @@ class Server:
     def _check_budget(self) -> None:
         config, cache = self._task.config, self._cache
         if config.max_calls is not None and cache.n_calls + self._n_under_way >= config.max_calls:
-            raise SpentError(f"all {config.max_calls:,} calls are spent")
+            raise SpentError(f"all {config.max_calls:,} calls are used up")
         if config.max_tokens is not None:
             expected = self._n_under_way * cache.n_tokens / max(1, cache.n_calls)
             if cache.n_tokens + expected >= config.max_tokens:
-                raise SpentError(f"{cache.n_tokens:,} of {config.max_tokens:,} tokens are spent")
+                raise SpentError(f"{cache.n_tokens:,} of {config.max_tokens:,} tokens are used up")
 
     def _say_otherwise(self, error: Any) -> bool:
         """Whether what a server refuses by its name can be said in another way, or not at all."""

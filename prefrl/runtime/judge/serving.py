@@ -1,4 +1,4 @@
-"""What the judge's process does until it is told to stop, and what is tried before it starts."""
+"""The work of the judge's process until it is told to stop, and the check before it starts."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def serve_judge(
         store: Where queries are, and answers go.
         items: The compared items by id.
         gold: Says what is right, where that is known.
-        run: Of which run.
+        run: Which run.
         heartbeat: Is told how it is.
         stop: Ends it.
     """

@@ -1,1 +1,1 @@
-"""Films and texts of one's own, compared by people without an agent."""
+"""The user's own films and texts, compared by people without an agent."""

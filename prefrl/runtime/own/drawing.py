@@ -1,4 +1,4 @@
-"""Which pairs of one's own items are compared: drawn so that each comes equally often, or named."""
+"""Which pairs of the user's own items are compared: drawn evenly, or named in a table."""
 
 from __future__ import annotations
 

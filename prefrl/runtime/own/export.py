@@ -1,4 +1,4 @@
-"""What people have answered about films or texts of one's own, as rows of JSON.
+"""Exports answers about the user's own films or texts, as rows of JSON.
 
 ::
 
@@ -25,7 +25,7 @@ __all__ = ["export_own"]
 
 
 def export_own(run: RunDirectory, form: Form, *, annotator: str | None = None) -> Export:
-    """The current answers about one's own films or texts.
+    """The current answers about the user's own films or texts.
 
     Args:
         run: Made by ``make_folder``.

@@ -1,4 +1,4 @@
-"""Films of one's own: what a browser can play, by what is in the file and not by its name."""
+"""The user's own films: checks by content, not by name, whether browsers can play a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder to label, made of one's own films or texts: pairs of them, and no agent."""
+"""A folder to label with pairs of the user's own films or texts, without an agent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Chosen:
     table: Path | None = None
     """A table that names them, instead."""
     seed: int = 0
-    """Of what is drawn."""
+    """Seed of the drawn pairs."""
 
 
 @dataclass(frozen=True)

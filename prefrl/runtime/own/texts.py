@@ -1,4 +1,4 @@
-"""Texts of one's own: from lines of JSON, a table, or plain lines."""
+"""The user's own texts, from lines of JSON, a table, or plain lines."""
 
 from __future__ import annotations
 

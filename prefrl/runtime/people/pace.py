@@ -1,4 +1,4 @@
-"""How fast people answer, and so how many questions they need before they are asked again."""
+"""How fast people answer, and so how many queries keep them busy until the agent asks again."""
 
 from __future__ import annotations
 

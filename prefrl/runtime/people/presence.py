@@ -1,4 +1,4 @@
-"""Whether people are at the labelling page, from what its process and the label store say."""
+"""Whether people are at the labelling page, according to its process and the label store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How strongly an answer prefers what it prefers.
+"""The strength of answers.
 
 Data may tell a strength of any size: it is kept beside the label store, which knows answers. People
 may say "slightly" or "clearly": those are marks in the store.
@@ -29,7 +29,7 @@ _FILE = "strengths.json"
 
 @dataclass(frozen=True)
 class Strength:
-    """Of one answer."""
+    """The strength of one answer."""
 
     preference: float
     """P(left is better)."""

@@ -1,4 +1,4 @@
-"""Processes of roles that are there before their run: copies of one that has loaded what they need.
+"""Role processes prepared before their run: copies of a process that has loaded its libraries.
 
 To load torch, Gymnasium and Stable-Baselines3 takes a role 3 to 4 seconds of a core, and a command
 that begins a training has loaded them already. So it may copy itself (``fork``) before it does

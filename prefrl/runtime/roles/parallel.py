@@ -1,4 +1,4 @@
-"""Several processes that share one work: which they are, their shares, and what they exchange.
+"""Several processes that share one job: their ranks, their shares, and what they exchange.
 
 They are started by ``accelerate launch`` or ``torchrun``, which tell each process in its
 environment who it is. All have the same parameters; each computes the gradient of its share of a
@@ -34,7 +34,7 @@ class Workers:
     """The processes that share a work; as it stands here, one that does all of it.
 
     Attributes:
-        rank: Of this process, from 0.
+        rank: Rank of this process, from 0.
         size: How many there are.
     """
 

@@ -1,4 +1,4 @@
-"""What every role's process does beside its work: it says how it is, and it stops when told to."""
+"""What every role's process does besides its work: reports its status, and stops when told to."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class RoleStatus:
-    """What a role said of itself last."""
+    """The latest status of a role."""
 
     role: str
     """Its name."""
@@ -54,10 +54,10 @@ class RoleStatus:
 
 
 class Heartbeat:
-    """Tells whoever asks what a role is doing: ``status/ROLE.json``, at most twice a second.
+    """Publishes what a role is doing in ``status/ROLE.json``, at most twice a second.
 
     Args:
-        run: Of which run.
+        run: Which run.
         role: Its name.
         tell: Is told as well, where somebody listens in the same process.
     """
@@ -100,7 +100,7 @@ class Heartbeat:
 
 
 def read_status(run: RunDirectory, role: str) -> RoleStatus | None:
-    """What a role said of itself last; None if it never did."""
+    """The latest status of a role; None if there is none."""
     try:
         return RoleStatus(**json.loads((run.status / f"{role}.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -108,7 +108,7 @@ def read_status(run: RunDirectory, role: str) -> RoleStatus | None:
 
 
 class StopSignal:
-    """Notes SIGTERM and SIGINT; the loop that holds it looks at ``requested`` when it can stop.
+    """Notes SIGTERM and SIGINT; the loop that holds it checks ``requested`` when it can stop.
 
     Use it as a context manager: afterwards the signals mean what they did. They come to the main
     thread alone, so in another one it notes nothing.
@@ -173,7 +173,7 @@ def is_taken(run: RunDirectory, role: str) -> bool:
 def only_one(
     run: RunDirectory, role: str, *, patience: float = 0.0, stop: StopSignal | None = None
 ) -> Iterator[None]:
-    """Holds a role of a run, so that no two processes have the same one.
+    """Locks a role of a run, so that no two processes have the same one.
 
     The lock is the system's: it goes with the process, however that ends.
 

@@ -1,4 +1,4 @@
-"""The frame of every role's process: stop signal, lock, and errors as codes for the supervisor."""
+"""The frame of every role's process: stop signal, lock, and exit codes for the supervisor."""
 
 from __future__ import annotations
 

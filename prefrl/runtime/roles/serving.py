@@ -1,4 +1,4 @@
-"""What the learner's and the labeller's processes do until they are told to stop."""
+"""The work of the learner's and the labeller's processes until they are told to stop."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def serve_learner(
     Args:
         make_learner: Makes the learner; is given what it is to ask after each gradient step.
         load_recent: Reads a sample by its number.
-        run: Of which run.
+        run: Which run.
         heartbeat: Is told how the role is.
         stop: Ends it.
     """

@@ -1,4 +1,4 @@
-"""The whole of an asynchronous run, for whoever started it: its roles, and what is new of them."""
+"""An asynchronous run as its starter sees it: its roles, and their news."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OnAgent = Callable[[RoleStatus, Counts | None], None]
 
 @contextlib.contextmanager
 def running_beside(run: RunDirectory, roles: Sequence[RoleCommand]) -> Iterator[None]:
-    """Has roles run until the block ends, whatever is done in it: also while a run is evaluated.
+    """Runs roles until the block ends, for example while a run is evaluated.
 
     Args:
         run: Where they work.
@@ -69,7 +69,7 @@ def work_side_by_side(
         roles: The agent first.
         labeller: Answers in this process, if one is to.
         on_rollout: Called with the newest row of metrics, when there is a new one.
-        on_agent: Called with what the agent says of itself, when that is new.
+        on_agent: Called with the agent's status, when it is new.
         stop: Ends it.
 
     Returns:
@@ -97,7 +97,7 @@ class _News:
         run: Which run.
         store: Its answers.
         on_rollout: Called with the newest row of metrics, when there is a new one.
-        on_agent: Called with what the agent says of itself, when that is new.
+        on_agent: Called with the agent's status, when it is new.
     """
 
     def __init__(

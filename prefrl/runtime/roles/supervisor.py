@@ -1,9 +1,9 @@
-"""The supervisor: starts a process per role, watches them, starts them again, stops them.
+"""The supervisor: starts a process per role, watches, restarts and stops them.
 
-It knows of a role only how to start it and what it says of itself in the run directory. A role that
-dies is started again, after a pause that grows while it gets nowhere. A role that ends with exit
-code 2 has said what is wrong with the input: that does not change by trying again. Without a role
-that is not essential the others go on.
+It knows only how to start a role, and the role's status in the run directory. A role that dies is
+restarted after a pause, which grows while the role makes no progress. A role that ends with exit
+code 2 has said what is wrong with the input, so it is not tried again. The others continue without
+a role that is not essential.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class _Role:
             return self.log.open("ab")
         except OSError as error:
             raise RunDirectoryError(
-                f"the {self.name} cannot be started: {in_words(error)} prefrl resume goes on from "
-                "the newest checkpoint."
+                f"the {self.name} cannot be started: {in_words(error)} prefrl resume continues "
+                "from the newest checkpoint."
             ) from error
 
     def start_when_due(self) -> None:
@@ -130,14 +130,14 @@ class _Role:
         if not self.restarts:
             raise RoleError(
                 f"the {self.name} died with {self._last_words(how)} What was saved is kept; "
-                f"launch prefrl resume {run.root} as this was launched."
+                f"launch prefrl resume {run.root} in the same way."
             )
         if self.essential and self._silences >= _MOST_SILENCES:
             raise RoleError(
                 f"the {self.name} was killed {self._silences} times, the last time{self._silence}, "
-                "and has saved nothing in between; let it do less at once, as with a smaller batch "
-                f"or microbatch, or look at {self.log} for what holds it up. What was saved is "
-                "kept."
+                "and has saved nothing in between; give it less to do in one step, such as a "
+                f"smaller batch or microbatch, or look in {self.log} for the cause. What was saved "
+                "is kept."
             )
         if self.essential and self._crashes >= _MOST_CRASHES:
             raise RoleError(
@@ -165,7 +165,7 @@ class _Role:
             raise RoleError(f"the {self.name} {self._last_words('cannot go on')}")
         self.is_left_dead = True
         _log.warning(
-            "the %s cannot go on, and the run goes on without it: %s", self.name, self.last_line()
+            "the %s cannot go on, and the run continues without it: %s", self.name, self.last_line()
         )
 
     def kill_if_silent(self, run: RunDirectory) -> None:
@@ -189,7 +189,7 @@ class _Role:
     def last_line(self) -> str:
         """What it said last, or that there was no room for it."""
         if is_full(self.log.parent):
-            return f"the disk that holds {self.log.parent.parent} is full; make room there."
+            return f"the disk of {self.log.parent.parent} is full; make room there."
         return last_line(self.log)
 
     def _last_words(self, how: str) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, two kept, none trusted without its checksums.
+"""Checkpoints: complete or absent, two kept, none trusted without its checksums.
 
 ::
 
@@ -7,9 +7,9 @@
       state.safetensors   the arrays and tensors
       manifest.json       size and sha256 of both
 
-A checkpoint is written under another name, brought to disk, and only then renamed. Who reads it
-finds the newest one that is what its manifest says. Reading changes nothing: a folder in which all
-are damaged is refused each time, and never taken for an empty one.
+A checkpoint is written under another name, flushed to disk, and only then renamed. A reader takes
+the newest one that agrees with its manifest. Reading changes nothing: a folder in which all are
+damaged is refused each time, and never treated as empty.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> Path:
-    """Saves a state as the newest checkpoint; of those before, only the newest whole one stays.
+    """Saves a state as the newest checkpoint, and keeps the newest intact earlier one.
 
     One process at a time may write to a folder.
 
@@ -108,7 +108,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> Path:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """Reads the newest checkpoint that is whole; a damaged one is refused with a loud line.
+    """Reads the newest intact checkpoint; a damaged one is refused and logged as an error.
 
     Returns:
         The checkpoint; None if there has never been one.
@@ -120,7 +120,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def whole_checkpoints(folder: Path) -> Iterator[Checkpoint]:
-    """Reads the checkpoints that are whole, the newest first, each when it is asked for.
+    """Reads the intact checkpoints lazily, the newest first.
 
     Raises:
         RunDirectoryError: If there are checkpoints, and all are damaged; or one is of another
@@ -140,9 +140,9 @@ def whole_checkpoints(folder: Path) -> Iterator[Checkpoint]:
         yield Checkpoint(number, state, tuple(refused))
     if found and not n_whole:
         raise RunDirectoryError(
-            f"expected a whole checkpoint in {folder}, got {len(found)} and all damaged: "
-            f"{'; '.join(refused)}. Take the folder from a backup, or move it away to train anew "
-            "with the labels that are there."
+            f"expected a complete checkpoint in {folder}, got {len(found)} and all damaged: "
+            f"{'; '.join(refused)}. Restore the folder from a backup, or move it away to train "
+            "again with the existing labels."
         )
 
 
@@ -158,7 +158,7 @@ def taking_up(checkpoint: Checkpoint) -> Iterator[None]:
     except KeyError as error:
         raise RunDirectoryError(
             f"expected a checkpoint as this release of prefrl writes it, but checkpoint "
-            f"{checkpoint.number} has no {error}; go on with the release in the run's "
+            f"{checkpoint.number} has no {error}; continue with the release in the run's "
             "versions.json."
         ) from error
 
@@ -177,7 +177,7 @@ def _verified(path: Path) -> dict[str, bytes]:
     if manifest["format"] != _FORMAT:
         raise RunDirectoryError(
             f"expected a checkpoint of format {_FORMAT}, but {path} is of format "
-            f"{manifest['format']}; go on with the release in the run's versions.json."
+            f"{manifest['format']}; continue with the release in the run's versions.json."
         )
     contents = {}
     for name in _CONTENTS:
@@ -185,7 +185,7 @@ def _verified(path: Path) -> dict[str, bytes]:
         if len(content) != about["bytes"]:
             raise ValueError(f"expected {about['bytes']} bytes in {name}, got {len(content)}")
         if _sha256(content) != about["sha256"]:
-            raise ValueError(f"{name} does not have the sha256 that the manifest tells")
+            raise ValueError(f"{name} does not have the sha256 in the manifest")
         contents[name] = content
     return contents
 

@@ -1,4 +1,4 @@
-"""The run directory: every path of a run, and how its small files are written.
+"""The run directory: all paths of a run, and how its small files are written.
 
 ::
 
@@ -37,6 +37,7 @@
       media/ID.webm          the films of segments that people are shown, named by their content
       page.json              where the labelling page is served
       viewer.db              who may come in, for the page alone
+      reward_token           what a request to prefrl serve-reward must carry, for its owner alone
       films/                 before.webm, after.webm and the strips of informative pairs
       report/                index.html and a PNG per figure
       export/                what prefrl export wrote
@@ -109,7 +110,7 @@ class RunDirectory:
         return run
 
     def check_unfinished(self) -> None:
-        """Refuses a run that has come to its end.
+        """Refuses a finished run.
 
         Raises:
             RunDirectoryError: If it has.
@@ -117,7 +118,7 @@ class RunDirectory:
         if self.summary.is_file():
             raise RunDirectoryError(
                 f"expected a run that is not finished, but {self.root} has its summary.json; look "
-                f"at it with prefrl report {self.root}, or go on with an agent's run by prefrl "
+                f"at it with prefrl report {self.root}, or continue an agent's run with prefrl "
                 "extend."
             )
 
@@ -290,6 +291,11 @@ class RunDirectory:
     def page(self) -> Path:
         """Where the labelling page is served."""
         return self.root / "page.json"
+
+    @property
+    def reward_token(self) -> Path:
+        """What a request to ``prefrl serve-reward`` must carry."""
+        return self.root / "reward_token"
 
     @property
     def people(self) -> Path:

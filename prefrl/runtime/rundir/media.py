@@ -1,7 +1,7 @@
-"""Films and texts that people are shown: files named by their content, whole before they are known.
+"""Films and texts that people see: files named by their content, complete before they are listed.
 
-The file comes first, and only then the label store's word that it shows an item: what the store
-names is on disk.
+The file is written first; only then does the label store say that it shows an item. So everything
+that the store names is on disk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Samples of what the agent did lately, by which inputs and rewards are normalised: their files.
+"""Files with samples of the agent's recent behaviour, for normalising inputs and rewards.
 
 The reward learner needs them at each fit, and may be another process: the agent leaves them in the
 run directory, named by a number that only grows. Those that a fit used stay, so that the fit can

@@ -1,4 +1,4 @@
-"""What of a run is saved: its agent says so after each checkpoint, and who stops it reads that."""
+"""How much of a run is saved: the agent reports it after each checkpoint, for whoever stops it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def saving(heartbeat: Heartbeat, place: str) -> Iterator[None]:
     A full disk is no reason to stop: the older checkpoints stay, and an OSError ends here.
 
     Args:
-        heartbeat: Of the role that saves.
+        heartbeat: Heartbeat of the role that saves.
         place: How far the run is, in words, as "step 1,600".
     """
     heartbeat.beat("saving")
     try:
         yield
     except OSError as error:
-        _log.warning("no checkpoint: %s; training goes on from the older ones.", error)
+        _log.warning("no checkpoint: %s; training continues with the older ones.", error)
         heartbeat.beat("not saved", unsaved=error.strerror or str(error))
     else:
         heartbeat.beat("saved", saved=place, unsaved="")
@@ -62,7 +62,7 @@ class Stopped:
 
 
 def how_it_stopped(run: RunDirectory) -> Stopped:
-    """What the agent, which trains, has saved, once it is gone."""
+    """What the agent had saved when it ended."""
     status = read_status(run, "agent")
     if status is None or ("saved" not in status.about and not run.metrics.is_file()):
         return Stopped("Stopped before there was anything to save.", is_saved=True)
@@ -74,7 +74,7 @@ def how_it_stopped(run: RunDirectory) -> Stopped:
         return Stopped(f"Saved and stopped, at {_place(status)}.", is_saved=True)
     else:
         what = "there was no time for the first checkpoint"
-    return Stopped(f"Stopped and NOT saved: {what}. It goes on from {_place(status)}.", False)
+    return Stopped(f"Stopped and NOT saved: {what}. It continues from {_place(status)}.", False)
 
 
 def _place(status: RoleStatus) -> str:

@@ -35,7 +35,7 @@ class CsvTable:
             if len(rows) <= keep:
                 raise RunDirectoryError(
                     f"expected at least {keep} rows in {path}, got {len(rows) - 1}; the file was "
-                    "cut. Start a new run, or take it from a backup."
+                    "cut. Start a new run, or restore it from a backup."
                 )
             self._columns = rows[0]
             text = io.StringIO()

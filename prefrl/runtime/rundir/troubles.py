@@ -72,11 +72,11 @@ def _about_judge(status: RoleStatus | None, *, finished: bool) -> list[Trouble]:
         return []
     about = status.about
     if spent := about.get("spent"):
-        left = "What was still to be answered was skipped" if finished else "The run goes on"
+        left = "Open queries were skipped" if finished else "The run continues"
         return [
             Trouble(
                 "judge spent",
-                f"The judge's budget is spent: {spent}. {left}, without its answers.",
+                f"The judge's budget is used up: {spent}. {left}, without its answers.",
                 is_fatal=False,
             )
         ]
@@ -84,8 +84,8 @@ def _about_judge(status: RoleStatus | None, *, finished: bool) -> list[Trouble]:
         return [
             Trouble(
                 "judge away",
-                f"The judge cannot be asked: {away} It is tried again; the agent goes on with what "
-                "it knows.",
+                f"The judge cannot be reached: {away} prefrl keeps trying; meanwhile the agent "
+                "uses the reward that it has.",
                 is_fatal=False,
             )
         ]
@@ -93,7 +93,7 @@ def _about_judge(status: RoleStatus | None, *, finished: bool) -> list[Trouble]:
 
 
 def _about_guard(rows: list[dict[str, float]]) -> list[Trouble]:
-    """Whether the agent seems to run away from the learned reward."""
+    """Whether the agent seems to over-optimise the learned reward."""
     tripped = [row for row in rows if row.get("tripped")]
     if not tripped:
         return []
@@ -101,12 +101,12 @@ def _about_guard(rows: list[dict[str, float]]) -> list[Trouble]:
     return [
         Trouble(
             "guard",
-            f"The learned reward may be run away from: after {row['run_steps']:,.0f} steps or "
-            f"responses, what the agent does scores {row['gain']:.1f} deviations more than at "
-            "first, while the members of the ensemble differ about it "
-            f"{row['disagreement']:.1f} times as much. Look at what it does, and give more labels "
-            "(--labels, or --guard ask), or hold it nearer to where it began. guard.csv has all "
-            "looks.",
+            "The agent may be over-optimising the learned reward: after "
+            f"{row['run_steps']:,.0f} steps or responses, its behaviour scores {row['gain']:.1f} "
+            "standard deviations more than at first, while the members of the ensemble disagree "
+            f"about it {row['disagreement']:.1f} times as much. Look at what it does. Give more "
+            "labels (--labels, or --guard ask), or keep it closer to its start. guard.csv has all "
+            "checks.",
             is_fatal=False,
         )
     ]
@@ -138,20 +138,20 @@ def _about_labels(
         return [
             Trouble(
                 "never fitted",
-                f"The reward was never fitted: of {newest['labels']:.0f} answers none prefers a "
-                "clip, or the learner did not get to it. The agent has not learned anything. Look "
-                "at the answers with prefrl status, and at learner.log in the run's folder.",
+                f"The reward was never fitted: none of {newest['labels']:.0f} answers prefers a "
+                "clip, or the learner did not get to it. The agent has not learned anything. Check "
+                "the answers with prefrl status, and learner.log in the run's folder.",
                 is_fatal=True,
             )
         ]
     if newest["open"]:
         what = (
-            f"{newest['open']:.0f} queries wait for an answer and none has come: open the page "
-            "with prefrl label, or take --oracle synthetic."
+            f"{newest['open']:.0f} queries wait, and nobody has answered any: open the page with "
+            "prefrl label, or use --oracle synthetic."
         )
     else:
         what = (
-            "Nothing was asked: the episodes gave too few segments. Give a shorter "
+            "Nothing was asked, because the episodes gave too few segments. Use a shorter "
             "--segment-length, fewer --warmup-segments, or more --steps."
         )
     return [
@@ -170,13 +170,13 @@ def _about_ties(fits: list[dict[str, float]]) -> list[Trouble]:
     if n < _FEW or ties < _MOST_TIES * n or (ties < n and n < _SOME):
         return []
     everything = ties >= n
-    so = "the reward is the same for everything" if everything else "they teach little"
+    so = "the reward is constant" if everything else "they teach little"
     return [
         Trouble(
             "ties",
-            f"{ties:.0f} of {n:.0f} answers are ties, so {so}. Clips that look alike to whoever "
-            "answers do not tell good from bad: give longer ones (--segment-length) that show what "
-            "counts, or candidates from the whole history (--history-share 0.5).",
+            f"{ties:.0f} of {n:.0f} answers are ties, so {so}. Clips that look alike do not "
+            "tell good from bad: use longer ones (--segment-length) that show what matters, or "
+            "candidates from the whole history (--history-share 0.5).",
             is_fatal=everything,
         )
     ]
@@ -190,8 +190,8 @@ def _about_reward(rows: list[dict[str, float]]) -> list[Trouble]:
         return [
             Trouble(
                 "constant",
-                "The learned reward is the same for everything that the agent does: it has nothing "
-                "to learn from. More labels, or longer clips (--segment-length), may tell what is "
+                "The learned reward is the same whatever the agent does, so it has nothing to "
+                "learn from. More labels, or longer clips (--segment-length), may show what is "
                 "better.",
                 is_fatal=True,
             )
@@ -202,9 +202,9 @@ def _about_reward(rows: list[dict[str, float]]) -> list[Trouble]:
             Trouble(
                 "no correlation",
                 "The learned reward has nothing to do with the true one: their correlation over "
-                f"the newest {len(known)} rollouts is {sum(known) / len(known):.2f}. Where the "
-                "true reward is what is wanted, give more labels or longer clips; where people "
-                "want something else, this is as it should be.",
+                f"the newest {len(known)} rollouts is {sum(known) / len(known):.2f}. If you want "
+                "the true reward, give more labels or longer clips. If people want something else, "
+                "this is fine.",
                 is_fatal=False,
             )
         ]

@@ -15,7 +15,7 @@ from prefrl.errors import RunDirectoryError
 __all__ = ["FORMAT", "about_this_release", "check_format", "installed_versions"]
 
 FORMAT = 1
-"""Of a run's files. It grows when those of an older release can no longer be read."""
+"""Format version of a run's files. It grows when older files can no longer be read."""
 
 _REPORTED_PACKAGES = ("prefrl", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3")
 _IF_INSTALLED = ("transformers",)

@@ -136,7 +136,7 @@ def latest_weights(folder: Path) -> Weights:
             _log.error("REWARD WEIGHTS %s ARE DAMAGED AND REFUSED: %s", path, error)
     raise RunDirectoryError(
         f"expected readable reward weights in {folder}, but all {len(versions)} versions are "
-        "damaged; take the folder from a backup."
+        "damaged; restore the folder from a backup."
     )
 
 

@@ -1,4 +1,4 @@
-"""Demonstrations: what a model is to write, from JSON lines in the usual forms.
+"""Demonstrations: what a model should write, from JSON lines in the usual forms.
 
 ::
 

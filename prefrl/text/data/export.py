@@ -1,4 +1,4 @@
-"""What labellers have answered about responses, in the forms that other libraries read.
+"""Exports answers about responses, in the forms that other libraries read.
 
 ::
 
@@ -9,11 +9,15 @@
 A prompt is a text as people saw it; or, where it is a conversation, its list of messages, and then
 ``chosen``, ``rejected`` and ``completion`` are lists of one message of the assistant's. These are
 TRL's standard and conversational forms. ``text.records`` reads the first two back.
+
+Of what a run sampled itself there is ``"made_by"``, too: for each response of the row, in its
+order, ``{"model": …, "step": …, "reward_version": …}``, of the policy that wrote it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from prefrl.core.store.verdicts import Ranking
@@ -28,7 +32,7 @@ def export_responses(run: RunDirectory, form: Form, *, annotator: str | None = N
     """The current answers about responses.
 
     Args:
-        run: Of a language model.
+        run: Run of a language model.
         form: Which form.
         annotator: Whose answers alone; by default the verdict of most on each query.
 
@@ -47,17 +51,24 @@ class _TextRows:
     def preference(self, query_id: str, better: str, worse: str) -> Row:
         chosen, rejected = self._responses[better], self._responses[worse]
         told = {"chosen": _completion(chosen), "rejected": _completion(rejected)}
-        return {"prompt": _prompt(chosen), **told}
+        return {"prompt": _prompt(chosen), **told, **_made_by(chosen, rejected)}
 
     def ranking(self, ranking: Ranking) -> Row:
         responses = [self._responses[item] for item in ranking.items]
         texts = [response.text for response in responses]
-        return {"prompt": _prompt(responses[0]), "responses": texts, "ranks": list(ranking.ranks)}
+        told = {"responses": texts, "ranks": list(ranking.ranks)}
+        return {"prompt": _prompt(responses[0]), **told, **_made_by(*responses)}
 
     def unpaired(self, item_id: str, label: bool) -> Row:
         response = self._responses[item_id]
         told = {"prompt": _prompt(response), "completion": _completion(response)}
-        return {**told, "label": label}
+        return {**told, "label": label, **_made_by(response)}
+
+
+def _made_by(*responses: Response) -> Row:
+    """What wrote responses, where that is known of any of them."""
+    makers = [response.made_by and asdict(response.made_by) for response in responses]
+    return {"made_by": makers} if any(makers) else {}
 
 
 def _prompt(response: Response) -> Any:

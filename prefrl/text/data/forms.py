@@ -1,4 +1,4 @@
-"""The forms in which data sets have preferences, and how each becomes one of ours.
+"""The forms of preference data sets, and how each is converted to one of ours.
 
 ::
 
@@ -42,26 +42,26 @@ class DataConfig(SourceConfig):
     """How data is read: which part of it, which of its columns are what, and what is too long."""
 
     prompt: str | None = None
-    """Column of prompts, where it has another name."""
+    """Name of the column of prompts, if not prompt."""
     chosen: str | None = None
-    """Column of the better responses, where it has another name."""
+    """Name of the column of better responses, if not chosen."""
     rejected: str | None = None
-    """Column of the worse responses, where it has another name."""
+    """Name of the column of worse responses, if not rejected."""
     completion: str | None = None
-    """Column of single responses, where it has another name."""
+    """Name of the column of single responses, if not completion."""
     label: str | None = None
-    """Column that says whether these are good, where it has another name."""
+    """Name of the column that says whether single responses are good, if not label."""
     system: str | None = None
-    """Column of system messages, where it has another name."""
+    """Name of the column of system messages, if not system."""
     preference: str | None = None
-    """Column with P(chosen is better), in [0, 1], of pairs: a soft preference, for the reward and
-    for dpo. Below one half it is the other one that is better, and one half is a tie."""
+    """Column with P(chosen is better) of pairs, in [0, 1]: a soft preference, for the reward and
+    for dpo. Below one half the other response is better; one half is a tie."""
     margin: str | None = None
-    """Column that says by how much chosen is better, or the difference of two, as in
-    score_chosen-score_rejected; a margin that the scores are to keep (Touvron et al. 2023)."""
+    """Column that says by how much chosen is better, or a difference of two columns, such as
+    score_chosen-score_rejected: the margin that the scores should keep (Touvron et al. 2023)."""
     too_long: Literal["refuse", "drop", "cut-prompt", "cut-response"] = "refuse"
-    """What is done with what is longer than the model's context: cut-prompt leaves the end of a
-    prompt, cut-response the beginning of a response."""
+    """What to do with examples that are longer than the model's context. cut-prompt keeps the end
+    of the prompt, cut-response the beginning of the response."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,7 +150,7 @@ def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: b
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         name = "messages of text" if form is None else form.name
         raise ConfigError(
-            f"expected {name} in {where}, got {json.dumps(row, default=str)[:120]}; mend this row, "
+            f"expected {name} in {where}, got {json.dumps(row, default=str)[:120]}; fix this row, "
             "or leave it out."
         ) from error
 

@@ -1,6 +1,6 @@
-"""Preference data into a run: its responses become items, its pairs queries that are answered.
+"""Brings preference data into a run: responses become items, and pairs become answered queries.
 
-A ranking of three and more is a group: the labelling page, the reward's fit and methods that learn
+A ranking of three or more is a group: the labelling page, the reward's fit and methods that learn
 from rankings see its pairs together.
 """
 

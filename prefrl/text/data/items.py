@@ -1,4 +1,4 @@
-"""What data says as a model sees it: tokens, of which none are too many."""
+"""Data as a model sees it: tokens, cut to the model's context."""
 
 from __future__ import annotations
 

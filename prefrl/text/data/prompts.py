@@ -1,4 +1,4 @@
-"""Prompts: a line of text each, or rows of data."""
+"""Prompts: one per line of text, or rows of data."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class PromptConfig:
     """What of a prompt the model is given; by default all."""
 
     mark: str | None = None
-    """Begin behind the first mark such as "." in a text, and end with its last one (detail P3)."""
+    """Begin after the first mark, such as ".", and end with the last one (detail P3)."""
     max_tokens: int | None = None
-    """Cut prompts to so many tokens, before the last mark is looked for (G2)."""
+    """Cut prompts to so many tokens, before the search for the last mark (G2)."""
 
     def __post_init__(self) -> None:
         if self.mark == "":
@@ -52,7 +52,7 @@ class PromptsConfig(SourceConfig):
     """What of a data set is read as prompts."""
 
     column: str | None = None
-    """Column of prompts, where it has another name than prompt."""
+    """Name of the column of prompts, if not prompt."""
 
 
 def cut_prompt(

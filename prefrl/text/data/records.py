@@ -1,4 +1,4 @@
-"""Preference data that exists already, and what goes out, in the usual forms.
+"""Existing preference data, and exported data, in the usual forms.
 
 ::
 

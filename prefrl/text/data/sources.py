@@ -1,7 +1,7 @@
-"""Where data lies: files of this machine, folders, globs, data sets of the hub; as numbered rows.
+"""Reads local files, folders, globs and data sets on the hub as numbered rows.
 
-JSON lines and JSON arrays are read here, because a line that is wrong is to be named by its number
-and rows may have different forms; all others by ``datasets.load_dataset``.
+JSON lines and JSON arrays are read here, because errors should name the line and rows may differ in
+form; everything else is read by ``datasets.load_dataset``.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ class SourceConfig:
     """What of a data set is read."""
 
     split: str | None = None
-    """Split of a folder or of a data set on the hub, also as in train[:10%]; by default train."""
+    """Split of a folder or of a data set on the hub, such as test or train[:10%]; by default
+    train."""
     subset: str | None = None
     """Subset of a data set on the hub that has several."""
     limit: int | None = None
-    """Rows to read at most: the first ones."""
+    """Read only the first so many rows."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:

@@ -1,4 +1,4 @@
-"""Adam as PyTorch has it, or with its epsilon where TensorFlow puts it; and its steps."""
+"""PyTorch's Adam, or Adam with its epsilon as in TensorFlow, and its steps."""
 
 from __future__ import annotations
 

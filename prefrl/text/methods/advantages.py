@@ -1,8 +1,8 @@
 """PPO for responses as pure functions: rewards per token, advantages, losses, the KL coefficient.
 
-Shapes: B responses of up to R tokens. ``mask`` says which places hold a token. The checklist is
-Huang et al. 2023, "The N implementation details of RLHF with PPO" (G, R, P), on Ziegler et al.
-2019 (arXiv 1909.08593).
+Shapes: B responses of up to R tokens. ``mask`` says which positions hold a token. The checklist is
+Huang et al. 2023, "The N implementation details of RLHF with PPO" (G, R, P), on Ziegler et al. 2019
+(arXiv 1909.08593).
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def token_rewards(
     ``r_t = -kl_coef * (log p - log p_ref)``, plus the score where the response ends.
 
     Args:
-        scores: Of the responses, shape (B,).
-        logprobs: Of the tokens by the policy that drew them, shape (B, R).
+        scores: Scores of the responses, shape (B,).
+        logprobs: Log-probabilities of the tokens under the policy that sampled them, shape (B, R).
         reference: By the reference, shape (B, R).
         mask: Shape (B, R); each row holds a token.
         kl_coef: Weight of the penalty.
@@ -76,7 +76,7 @@ def generalized_advantages(
 
     Args:
         rewards: Shape (B, R).
-        values: Of the states before each token, shape (B, R).
+        values: Values of the states before each token, shape (B, R).
         mask: Shape (B, R).
         gamma: Discount.
         gae_lambda: Schulman et al. 2016 (arXiv 1506.02438), equation 16.
@@ -152,7 +152,7 @@ def adapted_kl_coef(
     Ziegler et al. 2019, section 2.2, with its clip at 0.2.
 
     Args:
-        kl_coef: Of this batch.
+        kl_coef: KL coefficient of this batch.
         kl: Mean over responses of the summed difference of log-probabilities, in nats.
         target: What it should be.
         horizon: Responses over which the coefficient may change by the factor e.

@@ -19,7 +19,7 @@ def best_of_n_gold(
     (Nakano et al. 2021, arXiv 2112.09332, appendix I).
 
     Args:
-        scores: Of the responses, shape (P, N).
+        scores: Scores of the responses, shape (P, N).
         golds: Their gold scores, shape (P, N).
         n: Of how many the best is taken.
 
@@ -38,7 +38,7 @@ def best_of_n_curve(
     """Gold score and KL for n = 1, 2, 4, … up to ``most``.
 
     Args:
-        scores: Of ``most`` responses to each of P prompts, shape (P * most,).
+        scores: Scores of ``most`` responses to each of P prompts, shape (P * most,).
         golds: Their gold scores, shape (P * most,).
         most: Responses to each prompt.
     """

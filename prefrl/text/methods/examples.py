@@ -1,4 +1,4 @@
-"""What a policy is fine-tuned on: pairs, rankings or single responses, from answers."""
+"""Fine-tuning examples from answers: pairs, rankings or single responses."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ GOOD, BAD = 1.0, 2.0
 
 @dataclass(frozen=True)
 class Example:
-    """Responses to one prompt that were judged: what one term of a loss is about."""
+    """Judged responses to one prompt: the subject of one term of a loss."""
 
     ids: tuple[str, ...]
-    """Of the responses, the best first. One alone is good or bad."""
+    """Ids of the responses, the best first. A single response is good or bad."""
     ranks: tuple[float, ...]
     """Their places; the lowest is the best, and equal ones are ties."""
     strength: tuple[float, float] = (1.0, 0.0)
-    """Of a pair: P(the first one is better), and by how much it is better at least."""
+    """For a pair: P(the first one is better), and the least margin by which it is better."""
 
 
 def pairs_of(comparisons: Iterable[Judgement]) -> list[Example]:
@@ -55,10 +55,10 @@ def pairs_of(comparisons: Iterable[Judgement]) -> list[Example]:
 def rankings_of(comparisons: Iterable[Judgement]) -> list[Example]:
     """Rankings, in the order of the answers; a pair on its own is a ranking of two.
 
-    A group of which all pairs are answered is one ranking: by points, one for each response that
-    is worse and half of one for a tie. Where several people answered, a pair counts by their mean.
-    Of a group with a skip, the pairs that are answered are rankings of two. What has no order at
-    all is left out.
+    A group of which all pairs are answered is one ranking: by points, one for each response that is
+    worse and half of one for a tie. If several people answered a pair, their mean counts. In a
+    group with a skip, each answered pair is a ranking of two. Rankings that order nothing are left
+    out.
     """
     by_group: dict[str, list[Judgement]] = {}
     for number, comparison in enumerate(comparisons):
@@ -71,7 +71,7 @@ def rankings_of(comparisons: Iterable[Judgement]) -> list[Example]:
 
 
 def _ranking(group: Sequence[Judgement]) -> Example | None:
-    """The ranking that the answers about all pairs of a group come to; None if one is missing."""
+    """The ranking by the answers about all pairs of a group; None if one is missing."""
     preferences: dict[tuple[str, str], list[float]] = {}
     for comparison in group:
         if comparison.preference is not None:
@@ -93,7 +93,7 @@ def _ranking(group: Sequence[Judgement]) -> Example | None:
 def single_responses_of(
     comparisons: Iterable[Judgement], labels: Iterable[tuple[str, bool]]
 ) -> list[Example]:
-    """Responses that are good or bad, each once: what won more often than it lost is good.
+    """Responses that are good or bad, each once: good if they won more often than they lost.
 
     Args:
         comparisons: Each that prefers a response is won by that one and lost by the other.

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 LossOf = Callable[[Sequence[int]], tuple[Tensor, dict[str, float]]]
-"""From the numbers of examples to their mean loss and what to log of them."""
+"""A function from the positions of examples to their mean loss and the values to log."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,21 @@ class FinetuneConfig:
     batch_size: int = 16
     """Examples per gradient step."""
     microbatch: int = 8
-    """Examples in one forward and backward: gradients are accumulated."""
+    """Examples in one forward and backward pass; gradients are accumulated."""
     learning_rate: float = 1e-5
-    """Of AdamW after the warm-up; from there it falls as schedule says."""
+    """Learning rate of AdamW after the warm-up; then it falls by the schedule."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warm-up."""
     final_share: float = 0.0
-    """Share of the learning rate that it has come down to when all steps are taken."""
+    """Share of the learning rate that is left at the last step."""
     warmup_steps: int = 0
     """Gradient steps over which the learning rate rises from zero."""
     max_grad_norm: float = 1.0
     """Norm at which gradients are clipped."""
     adam_eps: float = 1e-8
-    """Of AdamW."""
+    """Epsilon of AdamW."""
     weight_decay: float = 0.0
-    """Of AdamW."""
+    """Weight decay of AdamW."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "microbatch"):
@@ -84,7 +84,7 @@ class FinetuneConfig:
 
 
 def check_warmup(config: FinetuneConfig, n_examples: int) -> None:
-    """Refuses a warm-up of which there is no end.
+    """Refuses a warm-up that is as long as the training.
 
     Args:
         config: Settings.
@@ -109,9 +109,9 @@ class Finetuning:
         n_examples: How many examples there are.
         loss_of: Gives the loss of some of them.
         config: Settings.
-        seed: Of the order of examples.
-        before: Is told the examples of a gradient step before ``loss_of`` has them part by part.
-        workers: Share each batch out among them.
+        seed: Seed of the order of examples.
+        before: Gets the examples of a gradient step before ``loss_of`` gets them in parts.
+        workers: Share each batch.
 
     Raises:
         NotEnoughDataError: If there is no example.
@@ -159,11 +159,11 @@ class Finetuning:
 
     @property
     def learning_rate(self) -> float:
-        """Of the newest gradient step; before the first one, as configured."""
+        """Learning rate of the newest gradient step; before the first one, the configured value."""
         return float(self._adam.param_groups[0]["lr"])
 
     def skip(self, n_steps: int) -> None:
-        """Takes so many steps fewer in all: the learning rate falls over those that are left."""
+        """Shortens the training by some steps; the learning rate falls over the rest."""
         self.total_steps -= n_steps
 
     def step(self) -> dict[str, float]:
@@ -206,7 +206,7 @@ class Finetuning:
         return batch
 
     def _share(self) -> float:
-        """Of the learning rate: a rise, then a fall to the final share."""
+        """Share of the learning rate: a rise, then a fall to the final share."""
         config, warmup = self._config, self._config.warmup_steps
         if self.n_steps < warmup:
             return (self.n_steps + 1) / (warmup + 1)
@@ -218,13 +218,13 @@ class Finetuning:
         return config.final_share + (1 - config.final_share) * left
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: a copy, which later steps leave as it is."""
+        """The state for a checkpoint: a copy that later steps do not change."""
         trained, adam = self.policy.trained_state(), self._adam.state_dict()
         state = {"trained": trained, "adam": adam, "n_steps": self.n_steps}
         return copy.deepcopy(state | {"total_steps": self.total_steps})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.policy.load_trained_state(state["trained"])
         # Adam would go on in the very tensors of the state.
         self._adam.load_state_dict(copy.deepcopy(state["adam"]))

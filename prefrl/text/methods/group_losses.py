@@ -1,4 +1,4 @@
-"""GRPO and RLOO as pure functions: a response is better or worse than others to its prompt.
+"""GRPO and RLOO as pure functions, which compare a response with others to its prompt.
 
 Both do without values. RLOO is Ahmadian et al. 2024 (arXiv 2402.14740), after Kool et al. 2019;
 GRPO is Shao et al. 2024 (DeepSeekMath, arXiv 2402.03300), with what was found wrong with it since:
@@ -91,8 +91,9 @@ def clipped_surrogate(
     """PPO's clipped surrogate, to be minimised, and where it was clipped.
 
     Args:
-        log_ratio: Of the policy to the one that drew: of tokens (B, R), or of responses (B,).
-        advantages: Of a shape that goes with it.
+        log_ratio: Log-ratio of the policy to the one that sampled: of tokens (B, R), or of
+            responses (B,).
+        advantages: Advantages, of a shape that broadcasts with it.
         low: The ratio is clipped below 1 - low.
         high: The ratio is clipped above 1 + high; DAPO has it higher than low.
 
@@ -106,10 +107,10 @@ def clipped_surrogate(
 
 
 def row_weights(mask: Tensor, *, loss_type: LossType, n_tokens_each: float, longest: int) -> Tensor:
-    """What a token of each response weighs in the loss of a gradient step, shape (B,).
+    """The weight of a token of each response in the loss of a gradient step, shape (B,).
 
     Args:
-        mask: Of the responses of the step, shape (B, R).
+        mask: Mask of the responses of the step, shape (B, R).
         loss_type: ``grpo`` means over the tokens of a response, then over responses: a token of a
             long response weighs less. ``bnpo`` means over all tokens of the step. ``dapo`` does so
             too, with as many as there are per response in the whole batch: the same where a batch

@@ -1,6 +1,6 @@
 """GRPO and RLOO: PPO without values, from several responses to each prompt.
 
-The sampler, the reward and the reference are those of PPO, and so is the KL that is logged.
+Sampler, reward, reference and logged KL are those of PPO.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ class GroupConfig:
     """What GRPO and RLOO have in common."""
 
     learning_rate: float = 1e-5
-    """Of Adam at the start."""
+    """Initial learning rate of Adam."""
     linear_decay: bool = True
-    """Let it fall to zero over the training."""
+    """Let the learning rate fall to zero over the training."""
     kl_coef: float = 0.05
     """Weight of the KL to the reference; beta in TRL."""
     clip_range: float = 0.2
     """How far the ratio may fall below 1, and rise above it; epsilon in TRL."""
     clip_range_high: float | None = None
-    """How far the ratio may rise above 1, where that is another number, as in DAPO, 0.28."""
+    """How far the ratio may rise above 1, if different: 0.28 in DAPO."""
     n_epochs: int = 1
     """Passes over each batch; num_iterations in TRL."""
     n_minibatches: int = 1
     """Gradient steps of a pass."""
     microbatch: int = 16
-    """Responses in one forward and backward: gradients are accumulated."""
+    """Responses in one forward and backward pass; gradients are accumulated."""
     max_grad_norm: float | None = 1.0
-    """Norm at which gradients are clipped; None does not."""
+    """Norm at which gradients are clipped; None for no clipping."""
     adam_eps: float = 1e-8
-    """Of Adam."""
+    """Epsilon of Adam."""
 
     def __post_init__(self) -> None:
         for name in ("n_epochs", "n_minibatches", "microbatch"):
@@ -83,20 +83,21 @@ class GrpoConfig(GroupConfig):
     """GRPO: the KL to the reference is part of the loss, at each token."""
 
     kl_coef: float = 0.04
-    """Weight of the KL at each token, in the loss; beta in TRL, where it is 0 by default."""
+    """Weight of the KL at each token in the loss; beta in TRL, whose default is 0."""
     loss_type: LossType = "dapo"
-    """What the loss is a mean over: of each response and then of responses (grpo, the paper's,
-    which favours long responses that are bad); of all tokens of the batch (dapo); of those of a
-    gradient step (bnpo); or a sum by the longest that a response may be (dr_grpo)."""
+    """What the loss is a mean over. grpo, the paper's: the tokens of each response, then the
+    responses, which favours long bad responses. dapo: all tokens of the batch. bnpo: the tokens of
+    a gradient step. dr_grpo: a sum divided by the greatest length of a response."""
     scale_rewards: ScaleRewards = "group"
-    """Divide advantages by the standard deviation of scores to a prompt, of those of the batch, or
-    not (none, Dr. GRPO): a prompt whose responses are nearly alike then counts for little."""
+    """Divide advantages by the standard deviation of the scores of one prompt (group) or of the
+    batch. none, as in Dr. GRPO: prompts whose responses score nearly the same then count for
+    little."""
     mask_truncated_completions: bool = False
-    """Learn nothing of responses that do not come to their end (DAPO); they still count for the
-    mean of their prompt."""
+    """Learn nothing from responses that did not end (DAPO); they still count in the mean of their
+    prompt."""
     use_bias_correction_kl: bool = True
-    """Weigh the KL at a token by the ratio, so that its gradient is that of the KL (DeepSeek-V3.2,
-    arXiv 2512.02556); that of the paper's estimate is another one."""
+    """Weight the KL at a token by the ratio, so that its gradient is that of the true KL
+    (DeepSeek-V3.2, arXiv 2512.02556), unlike the paper's estimate."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,11 +116,11 @@ class RlooConfig(GroupConfig):
     """RLOO: the KL to the reference is part of the score, once for a response."""
 
     normalize_advantages: bool = False
-    """Bring advantages to mean 0 and variance 1 over the batch."""
+    """Scale advantages to mean 0 and variance 1 over the batch."""
 
 
 class Groups:
-    """Improves a policy by GRPO or RLOO, as its config is of one or the other.
+    """Improves a policy by GRPO or RLOO, depending on the type of its config.
 
     Args:
         policy: Is changed in place.
@@ -128,7 +129,7 @@ class Groups:
         longest: Tokens that a response may have at most.
         n_updates: Batches in the whole training: the learning rate falls over those that are not
             skipped.
-        workers: Share each batch out among them; each calls ``improve`` with the same.
+        workers: Share each batch; each calls ``improve`` with the same arguments.
     """
 
     def __init__(
@@ -157,10 +158,10 @@ class Groups:
         """One batch: advantages within each prompt, and passes of gradient steps.
 
         Args:
-            responses: What the policy drew just now, as many to each prompt, one prompt after the
-                other: B responses.
+            responses: B responses that the policy has just sampled, equally many to each prompt,
+                prompt by prompt.
             scores: What they are worth, shape (B,).
-            generator: Of the order of responses.
+            generator: Generator of the order of responses.
 
         Returns:
             Means over the batch, by name.
@@ -193,7 +194,7 @@ class Groups:
         return row | {name: value / n_steps for name, value in sums.items()}
 
     def skip(self) -> None:
-        """Leaves a batch out, of which nothing can be learned yet."""
+        """Skips a batch from which nothing can be learned yet."""
         self._total -= 1
 
     def _learned(self, responses: Sequence[Response], mask: Tensor) -> Tensor:
@@ -206,7 +207,7 @@ class Groups:
         return mask * torch.tensor(ended, device=mask.device)[:, None]
 
     def _advantages(self, scores: Tensor, rollout: Rollout) -> Tensor:
-        """Of the responses, shape (B,)."""
+        """The advantages of the responses, shape (B,)."""
         config = self._config
         if isinstance(config, GrpoConfig):
             return grpo_advantages(scores, self._n_each, scale=config.scale_rewards)
@@ -248,7 +249,7 @@ class Groups:
         return self._workers.add(sums)
 
     def _weights(self, learned: Tensor, chosen: Tensor) -> Tensor:
-        """What each chosen response's summed loss weighs, shape (B',)."""
+        """The weight of each chosen response's summed loss, shape (B',)."""
         config = self._config
         if isinstance(config, RlooConfig):
             return torch.full((len(chosen),), 1 / len(chosen), device=learned.device)
@@ -267,7 +268,7 @@ class Groups:
         learned: Tensor,
         advantages: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Of each response its loss, summed over tokens, and the share that was clipped: (B',)."""
+        """The loss of each response, summed over tokens, and its clipped share: (B',)."""
         config = self._config
         low, high = config.clip_range, config.clip_high
         if isinstance(config, RlooConfig):
@@ -281,7 +282,7 @@ class Groups:
         return (losses * learned).sum(1), (held * learned).sum(1) / lengths
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {
             "trained": self.policy.trained_state(),
             "adam": self._adam.state_dict(),
@@ -290,7 +291,7 @@ class Groups:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.policy.load_trained_state(state["trained"])
         self._adam.load_state_dict(state["adam"])
         self.n_updates, self._total = state["n_updates"], state["total"]

@@ -1,7 +1,7 @@
 """PPO with a KL penalty to the reference: one batch of responses, one update.
 
-The defaults are ours, for small models; ``prefrl.text.presets`` has those of the papers. Which line
-of the checklist of Huang et al. 2023 stands where, docs/text.md tells.
+The defaults are ours, for small models; ``prefrl.text.presets`` has those of the papers.
+docs/text.md says where each line of the checklist of Huang et al. 2023 is implemented.
 """
 
 from __future__ import annotations
@@ -39,57 +39,57 @@ class PpoConfig:
     """PPO on responses."""
 
     learning_rate: float = 1e-5
-    """Of Adam at the start."""
+    """Initial learning rate of Adam."""
     linear_decay: bool = True
-    """Let it fall to zero over the training (G5)."""
+    """Let the learning rate fall to zero over the training (G5)."""
     kl_coef: float = 0.05
-    """Weight of the KL penalty per token; where it starts if it is adaptive."""
+    """Weight of the KL penalty per token; its start if it is adaptive."""
     adaptive_kl: bool = False
-    """Adapt the coefficient so that the KL comes to its target (P11)."""
+    """Adapt the coefficient so that the KL reaches its target (P11)."""
     kl_target: float = 6.0
-    """KL of a response to the reference, in nats, that an adaptive coefficient aims at."""
+    """Target of an adaptive coefficient: KL of a response to the reference, in nats."""
     kl_horizon: float = 10_000.0
-    """Responses over which an adaptive coefficient may change by the factor e."""
+    """Number of responses over which an adaptive coefficient may change by the factor e."""
     gamma: float = 1.0
     """Discount (P6)."""
     gae_lambda: float = 0.95
-    """Of generalised advantage estimation."""
+    """Lambda of generalised advantage estimation."""
     clip_range: float = 0.2
-    """Of PPO's ratio."""
+    """Clip range of PPO's ratio."""
     clip_range_value: float = 0.2
-    """How far a value may move from what it was (P10)."""
+    """How far a value may move from its old estimate (P10)."""
     vf_coef: float = 0.1
     """Weight of the value loss."""
     value_from_reward: bool = False
-    """Take values from a model of its own that starts as the reward model, instead of a head on the
+    """Take values from a separate model that starts as the reward model, instead of a head on the
     policy's trunk that starts at zero (P2)."""
     value_learning_rate: float | None = None
-    """Learning rate of what gives values; by default that of the policy."""
+    """Learning rate of the value model or head; by default the policy's."""
     ptx_coef: float = 0.0
-    """Weight of the log-loss of texts that is mixed into each gradient step, against forgetting:
+    """Weight of the log-loss of pretraining texts in each gradient step, against forgetting:
     PPO-ptx (Ouyang et al. 2022, equation 2)."""
     ptx_examples: int = 16
-    """Texts that are drawn for each gradient step."""
+    """Pretraining texts drawn for each gradient step."""
     ema: float | None = None
-    """Decay per update of an average of the policy's weights, which is the result, while metrics
-    are of the policy that samples; without bias, so that it is of policies after an update alone.
-    None for the weights themselves."""
+    """Decay per update of an average of the policy's weights. The run ends with the average;
+    metrics describe the policy that samples. It is bias-corrected, so it averages only policies
+    after an update. None: no average."""
     n_epochs: int = 4
     """Passes over each batch (P7)."""
     n_minibatches: int = 1
     """Gradient steps of a pass."""
     microbatch: int = 16
-    """Responses in one forward and backward: gradients are accumulated (P7)."""
+    """Responses in one forward and backward pass; gradients are accumulated (P7)."""
     whiten_rewards: bool = False
-    """Bring token rewards to unit variance, without moving their mean (P9)."""
+    """Scale token rewards to unit variance, without moving their mean (P9)."""
     whiten_advantages: bool = True
-    """Bring advantages to mean 0 and variance 1 (P9)."""
+    """Scale advantages to mean 0 and variance 1 (P9)."""
     max_grad_norm: float | None = 1.0
-    """Norm at which gradients are clipped; None does not (C3)."""
+    """Norm at which gradients are clipped; None for no clipping (C3)."""
     adam_eps: float = 1e-5
-    """Of Adam."""
+    """Epsilon of Adam."""
     tf_adam: bool = False
-    """Put Adam's epsilon where TensorFlow does: outside the bias correction (A)."""
+    """Apply Adam's epsilon as TensorFlow does, outside the bias correction (A)."""
 
     def __post_init__(self) -> None:
         for name in ("n_epochs", "n_minibatches", "microbatch", "ptx_examples"):
@@ -135,7 +135,7 @@ class Ppo:
         n_updates: Batches in the whole training: the learning rate falls over those that are not
             skipped.
         texts: What ``ptx_coef`` weighs the log-loss of.
-        workers: Share each batch out among them; each calls ``improve`` with the same.
+        workers: Share each batch; each calls ``improve`` with the same arguments.
     """
 
     def __init__(
@@ -168,9 +168,9 @@ class Ppo:
         """One batch: rewards, advantages, and several passes of gradient steps.
 
         Args:
-            responses: B responses that the policy drew just now.
+            responses: B responses that the policy has just sampled.
             scores: What they are worth, shape (B,).
-            generator: Of the order of responses.
+            generator: Generator of the order of responses.
 
         Returns:
             Means over the batch, by name.
@@ -206,7 +206,7 @@ class Ppo:
         return row | {name: value / n_steps for name, value in sums.items()}
 
     def skip(self) -> None:
-        """Leaves a batch out, of which nothing can be learned yet."""
+        """Skips a batch from which nothing can be learned yet."""
         self._total -= 1
 
     @torch.no_grad()
@@ -308,7 +308,7 @@ class Ppo:
             p.copy_(kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         values = self.policy.value_model
         return {
             "trained": self.policy.trained_state(),
@@ -321,7 +321,7 @@ class Ppo:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.policy.load_trained_state(state["trained"])
         self._adam.load_state_dict(state["adam"])
         self.kl_coef, self.n_updates = state["kl_coef"], state["n_updates"]

@@ -130,24 +130,24 @@ def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float, target: float) 
 
 @dataclass(frozen=True)
 class PairLossConfig:
-    """The numbers of the losses on answers; each takes those that it knows."""
+    """The parameters of the losses on answers; each uses its own."""
 
     beta: float | None = None
     """Weight of the reference (dpo, cdpo, robust-dpo, ipo, hinge, kto), or of the mean
-    log-probabilities (simpo). None for 0.1, and with simpo 2."""
+    log-probabilities (simpo). None: 0.1, or 2 for simpo."""
     flip_rate: float = 0.1
-    """Share of answers taken to be the wrong way round (cdpo, robust-dpo)."""
+    """Share of answers assumed to be wrong (cdpo, robust-dpo)."""
     orpo_weight: float = 0.1
     """Weight of the odds ratio (orpo)."""
     simpo_target: float = 1.0
-    """Margin that simpo asks for, of beta times the mean log-probabilities."""
+    """Target margin of simpo, in beta times the mean log-probabilities."""
     kto_good_weight: float = 1.0
     """Weight of good responses (kto, where it is called lambda_D)."""
     kto_bad_weight: float = 1.0
     """Weight of bad responses (kto, where it is called lambda_U)."""
     rrhf_weight: float = 1.0
-    """Weight of the order beside the log-loss of the best response (rrhf): 1 in the paper, 100 in
-    its authors' code, whose log-loss is a mean over tokens."""
+    """Weight of the ranking loss relative to the log-loss of the best response (rrhf): 1 in the
+    paper, 100 in its authors' code, whose log-loss is a mean over tokens."""
     pro_weight: float = 0.05
     """Weight of the log-loss of the best of K responses (pro), times (K - 1)^2."""
 
@@ -166,7 +166,7 @@ class PairLossConfig:
                 )
 
     def beta_or(self, usual: float) -> float:
-        """``beta``, or what a method usually takes if there is none."""
+        """``beta``, or a method's default if it is None."""
         return usual if self.beta is None else self.beta
 
 

@@ -26,7 +26,7 @@ class RaftConfig:
     """Reward-ranked fine-tuning."""
 
     kept: int = 1
-    """Responses to each prompt that are learned: those with the highest scores."""
+    """How many responses to each prompt are learned: those with the highest scores."""
 
     def __post_init__(self) -> None:
         if self.kept < 1:
@@ -36,7 +36,7 @@ class RaftConfig:
 def check_raft(
     config: RaftConfig, finetune: FinetuneConfig, *, per_prompt: int, n_prompts: int, n_updates: int
 ) -> None:
-    """Refuses settings with which there is nothing to choose from, or no end of the warm-up.
+    """Refuses settings that leave no choice, or whose warm-up never ends.
 
     Args:
         config: What is kept.
@@ -66,7 +66,8 @@ def best_of_each(scores: Tensor, per_prompt: int, kept: int) -> list[int]:
     """Places of the responses with the highest scores, the best first; of equal ones the first.
 
     Args:
-        scores: Of ``per_prompt`` responses to each prompt, one prompt after the other, shape (B,).
+        scores: Scores of ``per_prompt`` responses to each prompt, one prompt after the other, shape
+            (B,).
         per_prompt: Responses to each prompt.
         kept: How many are taken of each prompt.
 
@@ -86,8 +87,8 @@ def best_of_each(scores: Tensor, per_prompt: int, kept: int) -> list[int]:
 class Raft:
     """Improves a policy by RAFT: Dong et al. 2023 (arXiv 2304.06767), algorithm 1.
 
-    All batches together are one fine-tuning: Adam goes on from batch to batch, and the learning
-    rate falls over all of them.
+    All batches together are one fine-tuning: Adam keeps its state, and the learning rate falls over
+    all of them.
 
     Args:
         policy: Is changed in place.
@@ -95,8 +96,8 @@ class Raft:
         finetune: How it is learned; ``epochs`` are passes over what is kept of a batch.
         n_prompts: Prompts of a batch.
         n_updates: Batches in the whole training.
-        seed: Of the order of examples.
-        workers: Share each batch out among them; each calls ``improve`` with the same.
+        seed: Seed of the order of examples.
+        workers: Share each batch; each calls ``improve`` with the same arguments.
     """
 
     def __init__(
@@ -128,8 +129,8 @@ class Raft:
         """One batch: the best responses are chosen, and learned.
 
         Args:
-            responses: What the policy drew just now, as many to each prompt, one prompt after the
-                other: B responses.
+            responses: B responses that the policy has just sampled, equally many to each prompt,
+                prompt by prompt.
             scores: What they are worth, shape (B,).
 
         Returns:
@@ -148,7 +149,7 @@ class Raft:
         return {"kl": kl, "loss": sum(losses) / len(losses)}
 
     def skip(self) -> None:
-        """Leaves a batch out, of which nothing can be learned yet."""
+        """Skips a batch from which nothing can be learned yet."""
         self._steps.skip(self._per_update)
 
     @torch.no_grad()
@@ -166,5 +167,5 @@ class Raft:
         return self._steps.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._steps.load_state_dict(state)

@@ -1,7 +1,7 @@
 """Losses on rankings of K responses, as pure functions of log-probabilities: one value per ranking.
 
-Rankings of a batch may differ in K: a place without a response has the rank NaN and one token, and
-does nothing. Neither loss has a reference.
+Rankings of a batch may differ in K: a missing response has the rank NaN and one token, and has no
+effect. Neither loss has a reference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def rrhf_loss(logprobs: Tensor, lengths: Tensor, ranks: Tensor, *, weight: float
         logprobs: The policy's log-probabilities of the responses, summed, shape (B, K).
         lengths: How many tokens they have, shape (B, K).
         ranks: Their places, the lowest is the best, shape (B, K).
-        weight: Of the hinge: 1 in the paper, 100 in its authors' code.
+        weight: Weight of the hinge: 1 in the paper, 100 in its authors' code.
 
     Returns:
         Shape (B,).
@@ -52,7 +52,7 @@ def pro_loss(logprobs: Tensor, lengths: Tensor, ranks: Tensor, *, weight: float 
         logprobs: The policy's log-probabilities of the responses, summed, shape (B, K).
         lengths: How many tokens they have, shape (B, K).
         ranks: Their places, the lowest is the best, shape (B, K).
-        weight: Of the log-loss of the best.
+        weight: Weight of the log-loss of the best.
 
     Returns:
         Shape (B,).

@@ -1,4 +1,4 @@
-"""A batch of responses with what the policy that drew them, and the reference, say of it."""
+"""A batch of responses with their values under the sampling policy and the reference."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Rollout:
     batch: Batch
     """The responses."""
     logprobs: Tensor
-    """Of their tokens, by the policy that drew them; 0 where there is none."""
+    """Log-probabilities of their tokens under the policy that sampled them; 0 where none is."""
     values: Tensor
-    """Of the states before the tokens."""
+    """Values of the states before the tokens."""
     entropy: Tensor
-    """Of the distributions, in nats."""
+    """Entropy of the distributions, in nats."""
     reference: Tensor
     """Log-probabilities of the tokens by the reference."""
 
@@ -41,12 +41,12 @@ class Rollout:
 
 @torch.no_grad()
 def roll_out(policy: Policy, responses: Sequence[Response], workers: Workers) -> Rollout:
-    """Looks at responses with the policy as it is now.
+    """Evaluates responses with the current policy.
 
     Args:
-        policy: Who drew them.
+        policy: The policy that sampled them.
         responses: B responses.
-        workers: Share them out among them; each gets all that was found.
+        workers: Share the work; each gets all results.
     """
     batch = collate(responses, policy.device)
     parts, states = [], []

@@ -1,7 +1,7 @@
 """Fine-tuning on answers: on pairs, on rankings, on single responses.
 
-All log-probabilities are at temperature 1, whatever the policy samples at: answers are of responses
-that were drawn from other policies too, or written by people.
+All log-probabilities are at temperature 1, whatever the sampling temperature: answers are also
+about responses from other policies, or written by people.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def on_examples(
     seed: int,
     workers: Workers = ALONE,
 ) -> Finetuning:
-    """Fine-tuning on what the method takes.
+    """Fine-tuning on the kind of examples that the method takes.
 
     Args:
         policy: Is changed in place.
@@ -86,8 +86,8 @@ def on_examples(
         method: One of ``TUNING_METHODS``.
         loss: Its numbers.
         config: Settings.
-        seed: Of the order of examples.
-        workers: Share each batch out among them.
+        seed: Seed of the order of examples.
+        workers: Share each batch.
 
     Raises:
         ConfigError: If there is no such method, it cannot work with the settings, or a text is too
@@ -124,12 +124,12 @@ def on_pairs(
     Args:
         policy: Is changed in place.
         pairs: Chosen and rejected.
-        strengths: Of each, P(chosen is better) and its margin, which dpo alone learns.
+        strengths: Strengths of each, P(chosen is better) and its margin, which dpo alone learns.
         method: One of ``PAIR_METHODS``.
         loss: Its numbers.
         config: Settings.
-        seed: Of the order of pairs.
-        workers: Share each batch out among them.
+        seed: Seed of the order of pairs.
+        workers: Share each batch.
 
     Raises:
         ConfigError: If there is no such method, or a text is too long for the model.
@@ -160,13 +160,13 @@ def on_pairs(
 
 
 def _scale(method: str, loss: PairLossConfig) -> float:
-    """What log-ratios, or mean log-probabilities, are multiplied by to be rewards, as in TRL."""
+    """The factor from log-ratios, or mean log-probabilities, to rewards, as in TRL."""
     usual = {"orpo": loss.orpo_weight, "simpo": loss.beta_or(2.0)}
     return usual.get(method, loss.beta_or(0.1))
 
 
 def _of_pairs(rewards: Tensor, summed: Tensor) -> dict[str, float]:
-    """What to log of chosen responses and, behind them, rejected ones: names are TRL's."""
+    """Values to log for chosen responses followed by rejected ones, with TRL's names."""
     chosen, rejected = rewards.chunk(2)
     # Both log-probabilities may fall: what matters to the loss is the difference.
     of_chosen, of_rejected = summed.chunk(2)
@@ -181,9 +181,9 @@ def _of_pairs(rewards: Tensor, summed: Tensor) -> dict[str, float]:
 
 
 def averaged(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The means of what gradient steps have logged.
+    """The means of the values that gradient steps have logged.
 
-    Where examples are single responses, those of good and of bad ones are over these alone.
+    For single responses, the values of good and of bad ones are means over these only.
     """
     row = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
     good = row.pop(_GOOD_SHARE, None)
@@ -226,8 +226,8 @@ def on_rankings(
         method: rrhf or pro.
         loss: Its numbers.
         config: Settings.
-        seed: Of the order of rankings.
-        workers: Share each batch out among them.
+        seed: Seed of the order of rankings.
+        workers: Share each batch.
 
     Raises:
         ConfigError: If there is no such method, or a text is too long for the model.
@@ -290,8 +290,8 @@ def on_single_responses(
         method: kto.
         loss: Its numbers.
         config: Settings; at least two responses in a batch.
-        seed: Of the order of responses.
-        workers: Share each batch out among them.
+        seed: Seed of the order of responses.
+        workers: Share each batch.
 
     Raises:
         ConfigError: If there is no such method, a batch is of one response, or a text is too long

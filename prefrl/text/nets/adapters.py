@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA): what is trained, where most of a language model stays as it is.
+"""Low-rank adapters (LoRA): trained while the rest of a language model stays fixed.
 
 Next to the weight W of a linear layer there are two thin matrices A and B::
 
@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from prefrl.errors import ConfigError, MissingExtraError
-from prefrl.text.nets.models import TINY, blocks_of
+from prefrl.text.nets.layers import blocks_of
+from prefrl.text.nets.models import TINY
 
 __all__ = [
     "AdapterConfig",
@@ -48,14 +49,14 @@ class AdapterConfig:
     """Low-rank adapters, which are trained instead of the model."""
 
     rank: int | None = None
-    """Rows of A and columns of B; None for no adapters."""
+    """Rank of the adapters: rows of A and columns of B; None for no adapters."""
     alpha: float = 32.0
-    """What the adapters say is multiplied by alpha / rank."""
+    """Scale: the adapters' output is multiplied by alpha / rank."""
     dropout: float = 0.0
-    """Share of the adapters' inputs that are dropped in training."""
+    """Share of the adapters' inputs that are dropped during training."""
     modules: str | None = None
-    """Linear layers of a block that have adapters, as in q_proj,v_proj; or all-linear; by default
-    those that PEFT takes for the architecture: for Llama the two that are named here."""
+    """Linear layers of a block that have adapters, such as q_proj,v_proj; or all-linear. By default
+    PEFT's choice for the architecture; for Llama these two."""
 
     def __post_init__(self) -> None:
         if self.rank is not None and self.rank < 1:
@@ -136,12 +137,12 @@ def add_adapters(
     generator: torch.Generator,
     n_layers: int | None = None,
 ) -> list[nn.Parameter]:
-    """Gives a model fresh adapters, in place; all that it had before is frozen.
+    """Adds fresh adapters to a model in place, and freezes everything else.
 
     Args:
         model: A causal language model, or its trunk.
         config: Settings, with a rank.
-        generator: Of A, on the CPU.
+        generator: Generator for A, on the CPU.
         n_layers: How many of the last blocks have adapters; None for all of them.
 
     Returns:
@@ -194,7 +195,7 @@ def adapter_parts(model: nn.Module) -> nn.ModuleDict:
 
 @contextlib.contextmanager
 def adapters_off(model: nn.Module) -> Iterator[None]:
-    """Lets a model be what it was before it had adapters, bit for bit."""
+    """Switches a model's adapters off, so that it computes exactly as before it had any."""
     layers = list(_adapted(model).values())
     for layer in layers:
         layer.enable_adapters(False)
@@ -207,11 +208,11 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def dropping_out(model: nn.Module, *, seed: int) -> Iterator[None]:
-    """Lets the adapters of a model drop out, and nothing else of it.
+    """Enables dropout only in the adapters of a model.
 
     Args:
         model: A model with adapters.
-        seed: Of what is dropped; torch's own generators go on as if nothing had been drawn.
+        seed: Seed of the dropout; torch's own generators continue as if nothing had been drawn.
     """
     dropouts = [layer.lora_dropout[_NAME] for layer in _adapted(model).values()]
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}

@@ -1,4 +1,4 @@
-"""Reward models as the field exchanges them: folders of ``AutoModelForSequenceClassification``.
+"""Reward models in the common exchange format: folders of ``AutoModelForSequenceClassification``.
 
 One for each member, with one label, whose logit is the score. Heads of ``transformers`` have no
 bias, mostly; what a score is shifted by then stands in the folder's config, as ``prefrl_shift``:
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from prefrl.errors import ConfigError
 from prefrl.text.nets.adapters import plain
-from prefrl.text.nets.models import LanguageModel, transformers_library, trunk_of
+from prefrl.text.nets.layers import trunk_of
+from prefrl.text.nets.models import LanguageModel, transformers_library
 
 __all__ = ["GivenReward", "load_classifiers", "save_classifiers"]
 
@@ -35,9 +36,9 @@ class GivenReward:
     trunk: nn.Module
     """What reads a text."""
     weight: Tensor
-    """Of its head, shape (D,)."""
+    """Weight of its head, shape (D,)."""
     bias: Tensor
-    """Of its head, shape ()."""
+    """Bias of its head, shape ()."""
 
 
 def save_classifiers(

@@ -22,18 +22,18 @@ _COLDEST = 1e-4  # divided by much less, logits in float32 become infinite
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How responses are drawn: plainly, from the whole distribution.
+    """How responses are sampled: from the whole distribution.
 
-    What cuts the distribution (top-k, top-p, a minimal length) makes the KL to the reference
-    meaningless, even negative, and PPO chases that.
+    Truncating the distribution (top-k, top-p, a minimal length) makes the KL to the reference
+    meaningless, even negative, and PPO would exploit that.
     """
 
     max_new_tokens: int = 24
-    """Tokens of a response at most."""
+    """Most tokens of a response."""
     temperature: float = 1.0
     """Divides the logits, here and wherever the log-probabilities of responses are computed."""
     stop_at_end: bool = True
-    """End a response at the model's end tokens; else every response has all its tokens."""
+    """End a response at the model's end tokens; otherwise every response has the full length."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -90,16 +90,16 @@ def sample_responses(
     config: SamplingConfig,
     generator: torch.Generator,
 ) -> list[Response]:
-    """Draws a response to each prompt.
+    """Samples a response to each prompt.
 
-    A prompt that comes several times is read once, and a response that has come to its end is no
-    longer computed.
+    A prompt that occurs several times is read once, and a response that has ended is no longer
+    computed.
 
     Args:
         language: Who responds.
         prompts: B prompts; the same one may come several times.
         config: Settings.
-        generator: Of the draws, on the CPU: the same one gives the same responses.
+        generator: Generator of the draws, on the CPU: the same one gives the same responses.
     """
     ends = torch.tensor(sorted(language.end_tokens) if config.stop_at_end else [], dtype=torch.long)
     states = _States(language, prompts)
@@ -120,7 +120,7 @@ def sample_responses(
 
 
 def drawn_at(probabilities: Tensor, numbers: Tensor) -> Tensor:
-    """What is drawn from distributions by numbers of a uniform one, in [0, 1): inverse transform.
+    """Samples from distributions by uniform numbers in [0, 1): the inverse transform.
 
     One number for a row is enough, where ``torch.multinomial`` draws one for each id.
 
@@ -137,7 +137,7 @@ def drawn_at(probabilities: Tensor, numbers: Tensor) -> Tensor:
 
 
 class _States:
-    """What a model makes of prompts and of responses so far: rows of its cache, and its logits.
+    """A model's state for prompts and responses so far: rows of its cache, and its logits.
 
     Args:
         language: The model.
@@ -149,7 +149,7 @@ class _States:
         self._device = next(self._model.parameters()).device
         self._cache: Any = None
         self.logits = torch.empty(0)
-        """Of the next token, a row for each that is computed, shape (B', V or more)."""
+        """Logits of the next token, a row per computed response, shape (B', V or more)."""
         different = list(dict.fromkeys(prompt.tokens for prompt in prompts))
         row_of = {tokens: row for row, tokens in enumerate(different)}
         rows = torch.tensor([row_of[prompt.tokens] for prompt in prompts])
@@ -174,7 +174,7 @@ class _States:
         return torch.searchsorted(self._rows, rows)
 
     def go_on(self, rows: Tensor, tokens: Tensor) -> None:
-        """Goes on with some rows, each with a token; what others get does not matter."""
+        """Continues some rows with one token each; the tokens of other rows do not matter."""
         places = self.places_of(rows)
         if len(rows) <= _KEPT * len(self._rows) and hasattr(self._cache, "batch_select_indices"):
             self._select(places)

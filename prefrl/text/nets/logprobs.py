@@ -1,8 +1,8 @@
 """Batches of responses, and the log-probabilities of their tokens.
 
-Prompts are filled up on the left and responses on the right, to the longest of the batch: all
-responses begin in the same column. No pad token is needed: what is filled up is masked and holds
-the id 0, and positions follow the mask (Huang et al. 2023, details G2 and G3).
+Prompts are padded on the left and responses on the right, to the longest of the batch, so all
+responses begin in the same column. No pad token is needed: padding is masked and has the id 0, and
+positions follow the mask (Huang et al. 2023, details G2 and G3).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Batch:
     attention: Tensor
     """1 where there is a token, shape (B, P + R)."""
     positions: Tensor
-    """Of each token within its own text, shape (B, P + R)."""
+    """Position of each token within its own text, shape (B, P + R)."""
     n_prompt: int
     """P: the column in which responses begin."""
     states: Tensor | None = None
@@ -88,14 +88,15 @@ def collate(responses: Sequence[Response], device: torch.device | str = "cpu") -
 
 
 def drawn_from(language: LanguageModel, logits: Tensor, temperature: float) -> Tensor:
-    """Logits of the distributions that tokens were drawn from, from those of a model.
+    """The logits that tokens were sampled from, computed from a model's logits.
 
     Divided by the temperature (P1), and without the ids that the tokenizer does not know (C5).
 
     Args:
         language: The model.
-        logits: Of the last prompt token and all of the response, shape (B, R + 1, V or more).
-        temperature: Of sampling.
+        logits: Logits of the last prompt token and all of the response, shape (B, R + 1, V or
+            more).
+        temperature: Temperature of sampling.
 
     Returns:
         Shape (B, R, V).

@@ -1,7 +1,7 @@
-"""What the layers below the trained ones make of a batch: computed once for all that follows.
+"""The output of the frozen lower layers for a batch, computed once.
 
-Where only the last layers of a policy are trained, the others give the same in each pass of PPO
-over a batch, and in the reference, which has the same ones.
+If only the last layers of a policy are trained, the lower layers give the same output in each pass
+of PPO over a batch, and in the reference, which shares them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prefrl.text.nets.layers import blocks_of, trunk_of
 from prefrl.text.nets.logprobs import Batch
-from prefrl.text.nets.models import blocks_of, trunk_of
 
 __all__ = ["from_states", "n_frozen_blocks", "with_states"]
 
@@ -34,7 +34,7 @@ def n_frozen_blocks(model: Any) -> int:
 
 @torch.no_grad()
 def with_states(model: Any, batch: Batch, n_blocks: int) -> Batch:
-    """A batch with what the first blocks make of it.
+    """A batch with the output of the first blocks.
 
     Args:
         model: A causal language model.
@@ -56,7 +56,7 @@ def with_states(model: Any, batch: Batch, n_blocks: int) -> Batch:
 
 @contextlib.contextmanager
 def from_states(model: Any, batch: Batch, n_blocks: int) -> Iterator[None]:
-    """Lets a model go on from the states of a batch, if it has any, instead of its tokens."""
+    """Runs a model from the states of a batch, if it has any, instead of its tokens."""
     states = batch.states
     if states is None:
         yield

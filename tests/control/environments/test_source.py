@@ -117,7 +117,7 @@ def test_a_guard_makes_it_anew_with_the_same_arguments():
     [
         (None, r"got none: .*missing 1 required positional argument: 'size'; .*--env\.kwargs"),
         ({"kwargs": {"size": 3, "nope": 1}}, r"got \{.*unexpected keyword argument 'nope'"),
-        ({"kwargs": {"size": 3, "trouble": "at all"}}, "raised OSError: no device at all; mend"),
+        ({"kwargs": {"size": 3, "trouble": "at all"}}, "raised OSError: no device at all; fix"),
         ({"wrapper": ("nowhere:Gone",)}, "nowhere:Gone to be there, but No module named"),
         ({"wrapper": (HERE + "Gone",)}, "has no attribute 'Gone'"),
         ({"wrapper": (HERE + "A_NUMBER",)}, "to be a class of wrappers, got int"),

@@ -169,7 +169,11 @@ def test_few_answers_are_fitted_though_a_first_fit_needs_more(earlier, tmp_path)
 
 def test_an_export_is_as_good_as_its_run(earlier, tmp_path):
     path = tmp_path / "answers.jsonl"
-    path.write_text("".join(export_segments(earlier, "preference").lines()))
+    lines = list(export_segments(earlier, "preference").lines())
+    assert all(json.loads(line)["chosen"]["env_steps"] > 0 for line in lines)  # which policy acted
+    rows = [json.loads(line) for line in lines]
+    rows[0]["chosen"]["film"] = "films/a.webm"  # as with --films
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = train(begins_with(tmp_path / "run", labels=0, labels_from=(str(path),)))
     decided = [a for a in answers_of(earlier).values() if a.preference in (0.0, 1.0)]
     answers = answers_of(result.run)

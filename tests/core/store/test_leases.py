@@ -139,5 +139,5 @@ def test_threads_never_lease_the_same_query(store, place, clock):
 
 def test_a_closed_store_gives_no_leases(store):
     store.close()
-    with pytest.raises(StoreError, match="open it anew"):
+    with pytest.raises(StoreError, match="open it again"):
         store.lease("ann")

@@ -269,7 +269,7 @@ def test_any_order_of_submissions_equals_a_dict(sequence):
 def test_a_closed_store_says_so(store):
     store.close()
     store.close()
-    with pytest.raises(StoreError, match="open it anew"):
+    with pytest.raises(StoreError, match="open it again"):
         store.counts()
 
 

@@ -89,7 +89,7 @@ def test_only_the_newest_event_of_a_label_is_undone(store):
     with pytest.raises(StoreError, match=r"newest event about the label of 'ann' on 'q0', 2, got"):
         undo(store, first)
     undo(store, second)
-    with pytest.raises(StoreError, match=r"'q0', 3, got 2; undo that one, or answer anew"):
+    with pytest.raises(StoreError, match=r"'q0', 3, got 2; undo that one, or answer again"):
         undo(store, second)
     assert len(store.events()) == 3
 

@@ -104,7 +104,7 @@ def test_a_full_disk_has_no_room_for_last_words_and_is_named(run, caplog, monkey
     program = noting(run, "import sys; sys.exit('half a sen')")
     with Supervisor(run, [role("agent", FOREVER), role("learner", program)]) as roles:
         roles.watch(poll=lambda: len(pids(run)) > 1 or within(20)())
-    assert f"exit code 1: the disk that holds {run.root} is full; make room" in caplog.text
+    assert f"exit code 1: the disk of {run.root} is full; make room" in caplog.text
 
 
 def test_a_role_that_somebody_else_stopped_has_not_died(run, caplog):
@@ -215,7 +215,7 @@ def test_a_role_that_is_not_essential_is_left_dead_with_one_line(run, caplog, co
         roles.watch(poll=lambda: bool(caplog.records) or within(20)())
         roles.watch(poll=within(0.5))
     assert [record.getMessage() for record in caplog.records] == [
-        "the viewer cannot go on, and the run goes on without it: no screen"
+        "the viewer cannot go on, and the run continues without it: no screen"
     ]
     assert len(pids(run)) == 1
 

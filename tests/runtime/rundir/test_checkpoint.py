@@ -174,13 +174,17 @@ def test_of_a_run_that_was_moved_no_stray_folder_is_made(tmp_path):
 def test_one_of_another_release_is_refused_and_no_older_one_taken_for_it(tmp_path):
     path = two(tmp_path) / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(RunDirectoryError, match=r"of format 1, but .* is of format 99; go on with"):
+    with pytest.raises(
+        RunDirectoryError, match=r"of format 1, but .* is of format 99; continue with"
+    ):
         load_checkpoint(tmp_path)
 
 
 def test_one_that_lacks_what_this_release_needs_is_refused_in_a_sentence():
     checkpoint = Checkpoint(7, {"agent": {}})
-    with pytest.raises(RunDirectoryError, match=r"checkpoint 7 has no 'preferences'; go on with"):
+    with pytest.raises(
+        RunDirectoryError, match=r"checkpoint 7 has no 'preferences'; continue with"
+    ):
         with taking_up(checkpoint):
             checkpoint.state["preferences"]
 

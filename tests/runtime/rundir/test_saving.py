@@ -56,7 +56,7 @@ def test_one_that_could_not_be_written_is_told_with_the_one_before(run):
     stopped = how_it_stopped(run)
     assert not stopped.is_saved
     assert "could not be written (No space left on device" in stopped.text
-    assert stopped.text.endswith("It goes on from step 800.")
+    assert stopped.text.endswith("It continues from step 800.")
     with saving(heartbeat, "step 2,400"):
         pass
     assert unsaved_of(read_status(run, "agent")) == ""

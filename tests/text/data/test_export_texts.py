@@ -19,7 +19,7 @@ from prefrl.text.data.records import Preferences, Ranking, read_preferences
 from prefrl.text.nets.generate import SamplingConfig, sample_responses
 from prefrl.text.nets.models import load_model
 from prefrl.text.presets import ALIGN_PRESETS
-from prefrl.text.responses import Response, Responses, response_from
+from prefrl.text.responses import Maker, Response, Responses, response_from
 
 TALK = (("system", "Be brief."), ("user", "Good\u2028day\n\nuser: no"))
 TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
@@ -106,6 +106,34 @@ def test_a_conversation_is_written_as_one(run, language):
     (row,) = rows_of(run, "ranking")
     assert row["prompt"] == prompt
     assert sorted(row["responses"]) == ["no", "yes"]
+
+
+def test_notes_are_a_column_where_there_are_any(run, language, tmp_path):
+    rankings = [
+        Ranking("one ", ("good", "bad"), (1, 2)),
+        Ranking("two ", ("a", "b", "c"), (1, 2, 3)),
+    ]
+    labelled(run, language, rankings)
+    with LabelStore(run.labels) as store:
+        queries = store.queries()
+        (pair,) = (query for query in queries if query.group is None)
+        grouped = min((query for query in queries if query.group), key=lambda query: query.id)
+        said = {c.query.id: c.answer for _, c in store.comparisons()}
+        for query, key in ((pair, "k"), (grouped, "r/0"), (pair, "taken-back")):
+            who = "eve" if key == "taken-back" else "ann"
+            store.submit(query.id, said[query.id], submission_key=key, annotator_id=who)
+            store.marks.add_note(query.id, who, f"note {key}", answer_key=key.partition("/")[0])
+        store.undo_submission("taken-back", annotator_id="eve", submission_key="undo")
+    rows = rows_of(run, "preference")
+    assert [row["notes"] for row in rows if row["chosen"] == "good"] == [["note k"]]
+    assert sorted(row["notes"] for row in rows) == [[], [], ["note k"], ["note r/0"]]
+    assert [row["notes"] for row in rows_of(run, "ranking") if len(row["responses"]) == 3] == [
+        ["note r/0"]
+    ]
+    assert "notes" not in rows_of(run, "preference", annotator="dataset")[0]
+    path = tmp_path / "data.jsonl"
+    main(["export", str(run.root), "--output", str(path)])
+    assert len(read_preferences(path).rankings) == 4  # and it is read back as before
 
 
 @pytest.mark.parametrize("form", ["preference", "ranking"])
@@ -206,6 +234,28 @@ def test_responses_remember_their_conversation_and_older_ones_are_read(language)
     older = response_from(stored)
     assert older.id == response.id
     assert older.messages == ()
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_wrote_a_response_is_kept_and_written(run, language, monkeypatch, many):
+    monkeypatch.setattr("prefrl.text.responses._MANY", 2 if many else 1000)
+    told = language.prompt("one ")
+    makers = {"good": Maker("tiny", 64, 2), "bad": None}
+    made = [
+        Response(told.text, text, told.tokens, language.response_tokens(text), made_by=maker)
+        for text, maker in makers.items()
+    ]
+    Responses(run).keep(made)
+    again = Responses(run)  # from the files
+    assert [again[response.id].made_by for response in made] == list(makers.values())
+    assert again[made[0].id] == replace(made[0], made_by=None)  # it is the same response
+    answer(run, "q", "left", items=[response.id for response in made])
+    by = [{"model": "tiny", "step": 64, "reward_version": 2}, None]
+    assert [row["made_by"] for row in rows_of(run, "preference")] == [by]
+    (row,) = rows_of(run, "ranking")
+    assert row["made_by"] == (by if row["responses"] == ["good", "bad"] else by[::-1])
+    written = {row["completion"]: row.get("made_by") for row in rows_of(run, "unpaired")}
+    assert written == {"good": by[:1], "bad": None}
 
 
 def test_without_answers_nothing_is_written(run, language, tmp_path, capsys):

@@ -4,9 +4,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from prefrl.text.nets.layers import freeze_below
 from prefrl.text.nets.logprobs import collate
 from prefrl.text.nets.lower import n_frozen_blocks
-from prefrl.text.nets.models import LanguageModel, freeze_below
+from prefrl.text.nets.models import LanguageModel
 from prefrl.text.nets.policy import Policy
 from prefrl.text.nets.tiny import byte_tokenizer, tiny_model
 from prefrl.text.responses import Response

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from prefrl.errors import ConfigError
-from prefrl.text.nets.models import blocks_of, freeze_below, load_model, no_dropout
+from prefrl.text.nets.layers import blocks_of, freeze_below, no_dropout
+from prefrl.text.nets.models import load_model
 
 
 def test_a_prompt_and_a_response_come_back_from_their_tokens():

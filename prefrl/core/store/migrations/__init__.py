@@ -1,4 +1,4 @@
-"""Brings the label store of an older release forward, by Alembic; nothing leads back.
+"""Upgrades the label store of an older release, by Alembic; there are no downgrades.
 
 One file per revision, frozen once it was released.
 """

@@ -1,0 +1,43 @@
+"""What the list of several studies and the server say to each other."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from clip_viewer.messages import Phase
+
+__all__ = ["SignedInOut", "StudiesOut", "StudyOut"]
+
+
+class SignedInOut(BaseModel):
+    """Who is signed in, on a server of several studies."""
+
+    annotator: str
+    role: Literal["annotator", "owner"]
+    token: str
+    study: str
+
+
+class StudyOut(BaseModel):
+    """One of several studies, and what of it waits for answers."""
+
+    path: str
+    study: str | None
+    name: str
+    title: str
+    goal: str | None
+    answered: int
+    wanted: int | None
+    waiting: int
+    people: int
+    here: int
+    phase: Phase | None
+    elsewhere: str | None
+
+
+class StudiesOut(BaseModel):
+    """The studies that there are now, those first that wait for answers."""
+
+    studies: list[StudyOut]

@@ -1,0 +1,1 @@
+"""A learned reward over HTTP, for trainers and simulators elsewhere."""
