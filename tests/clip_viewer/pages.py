@@ -172,9 +172,14 @@ class Visitor:
 
     def tab(self):
         page = self.context.new_page()
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("pageerror", lambda error: self._note_error(str(error)))
         page.on("console", lambda message: self._note(message))
         return page
+
+    def _note_error(self, text):
+        # Of a request that a reload cuts off Firefox says so, where a service worker passed it on.
+        if "A ServiceWorker intercepted the request" not in text:
+            self.faults.append(text)
 
     def _note(self, message):
         if "Content Security Policy" in message.text or "Refused to" in message.text:
