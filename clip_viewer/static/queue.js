@@ -158,6 +158,7 @@ export class Queue {
 
   /** Loads what was fetched before, as the server is away and gives nothing new. */
   async restore() {
+    await this.#tabs.forgetEnded();
     const gone = new Set([...this.#answered, ...this.#tabs.others(), ...(await this.#outbox.tasks())]);
     for (const task of this.#kept.all()) if (!gone.has(task.id)) this.#load(task);
     this.#tabs.tell(this.#have());
@@ -202,6 +203,7 @@ export class Queue {
   async #ask() {
     const n = Math.max(0, READY - this.#ready.length - this.#loading.size);
     const shown = this.current?.task.id ?? null;
+    await this.#tabs.forgetEnded();
     try {
       // The other tabs first: what they answer meanwhile waits in the outbox.
       const have = [...this.#have(), ...this.#tabs.others()];

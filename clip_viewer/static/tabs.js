@@ -15,6 +15,8 @@ export class Tabs {
     this.#all = `${PLACE}/${study}/${annotator}/`;
     this.#own = this.#all + newKey();
     this.#lock = `prefrl-tasks/${study}`;
+    // Held as long as this tab lives; the browser lets go of it however the tab ends.
+    navigator.locks?.request(this.#own, () => new Promise(() => {})).catch(() => {});
   }
 
   /** @param {string[]} tasks What this tab has from now on. */
@@ -36,6 +38,16 @@ export class Tabs {
       else if (place.startsWith(this.#all)) tasks.push(...told);
     }
     return tasks;
+  }
+
+  /** Forgets tabs that ended without a word: what crashes or is killed never calls leave(). */
+  async forgetEnded() {
+    if (!navigator.locks) return;
+    const { held, pending } = await navigator.locks.query();
+    const alive = new Set([...held, ...pending].map(({ name }) => name));
+    for (const place of Object.keys(localStorage)) {
+      if (place.startsWith(this.#all) && !alive.has(place)) localStorage.removeItem(place);
+    }
   }
 
   /** This tab has nothing any more. */

@@ -217,7 +217,10 @@ def test_two_tabs_neither_send_nor_show_twice(study, visitor, has_locks):
     assert len(set(tasks)) == 8
 
 
-def test_a_tab_that_is_gone_keeps_nothing(study, visitor):
+def test_a_tab_that_is_gone_keeps_nothing_for_long_without_locks(study, visitor):
+    visitor.context.add_init_script("delete Navigator.prototype.locks")
+    visitor.page.reload()
+    visitor.wait("showing")
     entries = "Object.keys(localStorage).filter(key => key.startsWith('prefrl-tab/'))"
     (own,) = visitor.page.evaluate(entries)
     for name, ago, task in [("crashed", 200, "clip-more5"), ("open", 0, "clip-more6")]:

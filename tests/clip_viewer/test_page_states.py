@@ -6,6 +6,7 @@ import re
 
 import pytest
 from pages import PLAIN, Study, Visitor, needs_chromium, wait_for
+from playwright.sync_api import Error
 
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
@@ -144,18 +145,24 @@ def test_a_training_that_ends_while_a_pair_is_shown(study, visit):
     assert visitor.task == next_one
 
 
-def test_the_last_pairs_are_with_another_tab_or_somebody_else(study, visit):
-    visitor = visit(study.owner_link, answers=True)
+def answer_all_but_those_of(visitor, study):
+    """Leaves open what a tab has; returns that."""
+    wait_for(lambda: len(visitor.page.query_selector_all(".showing")) >= 4)
+    here = visitor.page.evaluate(
+        "Object.entries(localStorage).filter(([key]) => key.startsWith('prefrl-tab'))"
+    )
+    (held,) = [json.loads(value)["tasks"] for _, value in here]
     with LabelStore(study.run.labels) as store:
-        wait_for(lambda: len(visitor.page.query_selector_all(".showing")) >= 4)
-        here = visitor.page.evaluate(
-            "Object.entries(localStorage).filter(([key]) => key.startsWith('prefrl-tab'))"
-        )
-        (held,) = [json.loads(value)["tasks"] for _, value in here]
         for query in store.open_queries(99):
             if query.id not in held and query.group not in held:
                 key = f"before-{query.id}"
                 store.submit(query.id, SKIP, submission_key=key, annotator_id="before")
+    return held
+
+
+def test_the_last_pairs_are_with_another_tab_or_somebody_else(study, visit):
+    visitor = visit(study.owner_link, answers=True)
+    answer_all_but_those_of(visitor, study)
     tab = visitor.tab()
     tab.goto(study.address)
     tab.get_by_text("In another tab").wait_for()
@@ -273,3 +280,15 @@ def test_a_flag_says_why_and_opens_its_pair(study, visit):
     owner.wait("showing")
     wait_for(lambda: "by anna: <b>stands</b> still" in owner.page.inner_text("#said"))
     assert owner.task == flagged
+
+
+def test_what_a_tab_had_that_crashed_is_shown_in_the_next(study, browser):
+    visitor = Visitor(browser, study.owner_link)
+    held = answer_all_but_those_of(visitor, study)
+    with contextlib.suppress(Error):
+        visitor.page.goto("chrome://crash")
+    visitor.page = visitor.tab()
+    visitor.page.goto(study.address)
+    visitor.wait("showing")
+    assert visitor.task in held
+    visitor.context.close()
