@@ -264,10 +264,10 @@ class TextAgent:
 
     def _answered(self) -> list[Example]:
         """What the answers say, as the method takes it."""
-        certainties = self.config.learner.certainties
-        comparisons = judgements_of(self.store, strengths_of(self.run), certainties=certainties)
-        takes = TUNING_METHODS[self.config.method].takes
-        examples = examples_of(takes, comparisons, self._labelled)
+        learner, takes = self.config.learner, TUNING_METHODS[self.config.method].takes
+        strengths = strengths_of(self.run)
+        said = judgements_of(self.store, strengths, certainties=learner.certainties)
+        examples = examples_of(takes, learner.counted(said), self._labelled)
         if not examples:
             raise NotEnoughDataError(
                 f"expected answers that prefer one response, got none among "

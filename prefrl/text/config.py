@@ -114,6 +114,9 @@ class AlignConfig:
     """Refit the reward when the comparisons have grown by this share since the last fit."""
     newest_labels: int | None = None
     """Fit the reward to only so many comparisons, the newest ones; by default to all."""
+    majority: bool = False
+    """If several people or ratings answer a pair, learn what most of them said; otherwise each
+    answer counts."""
     max_stale_batches: int = 2
     """Batches for which the policy may continue while a fit is due; then it waits for it."""
     max_unanswered: int | None = None
@@ -309,7 +312,10 @@ class AlignConfig:
         shares = self.reward.ensemble == "heads" and self.reward.train_layers != 0
         fit = replace(self.fit, shared_bag=self.fit.shared_bag or shares)
         return LearnerConfig(
-            refit_growth=self.refit_growth, newest=self.newest_labels or _ALL, fit=fit
+            refit_growth=self.refit_growth,
+            newest=self.newest_labels or _ALL,
+            fit=fit,
+            majority=self.majority,
         )
 
     def labels_due(self, n_sampled: int) -> int:

@@ -127,7 +127,7 @@ def test_a_reward_that_is_run_away_from_trips_it(tmp_path, seed):
     rows = rows_of(run)
     assert any(int(row["tripped"]) for row in rows)
     (trouble,) = troubles_of(run, total_steps=None, finished=False)
-    assert "may be over-optimising" in trouble.text
+    assert trouble.text.startswith("Does the agent do what you want, or does it exploit")
     assert not trouble.is_fatal
 
 

@@ -98,18 +98,29 @@ def _about_guard(rows: list[dict[str, float]]) -> list[Trouble]:
     if not tripped:
         return []
     row = tripped[-1]
-    return [
-        Trouble(
-            "guard",
-            "The agent may be over-optimising the learned reward: after "
-            f"{row['run_steps']:,.0f} steps or responses, its behaviour scores {row['gain']:.1f} "
-            "standard deviations more than at first, while the members of the ensemble disagree "
-            f"about it {row['disagreement']:.1f} times as much. Look at what it does. Give more "
-            "labels (--labels, or --guard ask), or keep it closer to its start. guard.csv has all "
-            "checks.",
-            is_fatal=False,
-        )
-    ]
+    told = _about_responses if "length" in row else _about_behaviour
+    return [Trouble("guard", f"{told(row)} guard.csv has all checks.", is_fatal=False)]
+
+
+def _about_responses(row: Mapping[str, float]) -> str:
+    return (
+        f"The policy may be over-optimising the learned reward: after {row['run_steps']:,.0f} "
+        f"responses, the newest ones score {row['gain']:.1f} standard deviations more than the "
+        "first ones, while the members of the ensemble disagree about them "
+        f"{row['disagreement']:.1f} times as much. Read some of them. Give more labels (--labels, "
+        "or --guard ask), or keep the policy closer to its start by a larger KL coefficient."
+    )
+
+
+def _about_behaviour(row: Mapping[str, float]) -> str:
+    # An agent that has learned to run shows the same figures as one that exploits the reward.
+    return (
+        "Does the agent do what you want, or does it exploit the learned reward? After "
+        f"{row['run_steps']:,.0f} steps its behaviour scores {row['gain']:.1f} standard deviations "
+        "more than at first, while the members of the ensemble disagree about it "
+        f"{row['disagreement']:.1f} times as much. Agents that learn well can show this, too: look "
+        "at the films. If it does something else, give more labels (--labels, or --guard ask)."
+    )
 
 
 def tell_troubles(heartbeat: Heartbeat, run: RunDirectory, *, total_steps: int | None) -> None:

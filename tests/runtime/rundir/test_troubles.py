@@ -64,3 +64,21 @@ def test_a_table_that_is_being_written_is_read_as_far_as_it_goes(tmp_path):
         file.write("2000,3")
     (trouble,) = troubles_of(run, total_steps=10_000, finished=True)
     assert "Nothing was asked" in trouble.text
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_the_advice_of_the_guard_fits_the_side(tmp_path, is_text):
+    run = run_with(tmp_path, [], [])
+    beside = {"kl": 9.0, "length": 20.0} if is_text else {}
+    row = {"run_steps": 4096, "gain": 1.5, "disagreement": 3.25, **beside, "tripped": 1}
+    with run.guard.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    (trouble,) = troubles_of(run, total_steps=None, finished=True)  # a script's run has no total
+    assert trouble.kind == "guard"
+    assert "--guard ask" in trouble.text
+    assert "1.5 standard deviations" in trouble.text
+    assert ("after 4,096 responses" in trouble.text) == is_text
+    assert ("KL coefficient" in trouble.text) == is_text
+    assert ("Agents that learn well can show this, too" in trouble.text) != is_text
