@@ -135,6 +135,11 @@ class People:
             ).fetchone()
         return None if found is None else Person(*found)
 
+    def came(self) -> bool:
+        """Whether anybody ever came in, of those who may still."""
+        with self._open(write=False) as connection:
+            return connection.execute("SELECT 1 FROM session").fetchone() is not None
+
     def leave(self, session: str) -> None:
         """Ends a session."""
         with self._open() as connection:

@@ -39,6 +39,7 @@ class Browser:
             headers={"Origin": self.address},
             limits=httpx.Limits(max_keepalive_connections=0),  # there is nothing to close later
         )
+        self.study = None
         wait_for(self.is_there)
         me = self.client.post("/api/session", json={"token": link[2]}).raise_for_status().json()
         self.client.headers["X-Prefrl-Token"] = me["token"]
@@ -47,8 +48,19 @@ class Browser:
 
     def is_there(self):
         with contextlib.suppress(httpx.TransportError):
-            return self.client.get("/healthz").status_code == 200
+            told = self.client.get("/healthz")
+            self.study = self.study or told.json()["study"]
+            return told.status_code == 200 and told.json()["study"] == self.study
         return False
+
+    @contextlib.contextmanager
+    def _unless_another_is_there(self):
+        """Where the page has ended, another study may be at its address by now."""
+        try:
+            yield
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != 401 or self.is_there():
+                raise
 
     def tasks(self, n=4, have=()):
         told = {"n": n, "have": list(have), "shown": None}
@@ -64,9 +76,10 @@ class Browser:
     def label_while(self, condition):
         """Answers pair after pair; a server that is away is waited for, as the page does."""
         while condition():
-            with contextlib.suppress(httpx.TransportError):
+            with contextlib.suppress(httpx.TransportError), self._unless_another_is_there():
                 for task in self.tasks(n=1):
                     film = self.client.get(f"/media/{task['items'][0]['media']}")
+                    film.raise_for_status()
                     assert film.headers["content-type"] == "video/webm"
                     self.answer(task)
             time.sleep(0.05)  # the server takes twenty requests a second

@@ -16,8 +16,17 @@ from labelling import LINK, Browser, free_port, link_in, wait_for
 from prefrl import RunDirectory
 from prefrl.cli import main
 from prefrl.commands import page as label_page
+from prefrl.commands.announcing import announce
 from prefrl.commands.hub import HUB, hub_of
-from prefrl.commands.page import PageConfig, check_page, invite, is_served, open_page, page_of
+from prefrl.commands.page import (
+    PageConfig,
+    check_page,
+    invite,
+    is_served,
+    open_page,
+    page_of,
+    viewer_command,
+)
 from prefrl.commands.samples import make_samples
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, MissingExtraError, RunDirectoryError
@@ -182,6 +191,38 @@ def test_a_page_of_a_training_and_one_of_its_own_stand_by_for_each_other(tmp_pat
     assert read_status(run, "viewer").about["people"] == 0
 
 
+def test_of_two_pages_that_chose_the_same_port_the_later_one_moves(tmp_path):
+    runs = [make_samples(tmp_path / name) for name in ("first", "second")]
+    port = check_page(PageConfig()).port
+    links = [open_page(run, PageConfig(port=port)) for run in runs]  # neither listens yet
+    pages, told = [], []
+    try:
+        for run, link in zip(runs, links, strict=True):
+            n_told = len(told)
+            announce(run, link, told.append)
+            pages.append(subprocess.Popen(viewer_command(run).argv))
+            wait_for(lambda n_told=n_told: len(told) > n_told)
+        first, second = (Browser(LINK.search(link)) for link in told)
+        assert first.address == f"http://127.0.0.1:{port}" != second.address
+        assert first.tasks()
+        assert second.tasks()
+        moved = page_of(runs[1]).port
+        assert second.address == f"http://127.0.0.1:{moved}"
+        # Where people came once, the page stays: their browsers keep answers for that address.
+        pages[1].kill()
+        pages[1].wait()
+        with socket.create_server(("127.0.0.1", moved)):
+            refused = subprocess.run(
+                viewer_command(runs[1]).argv, capture_output=True, text=True, timeout=60
+            )
+        assert f"expected to listen on 127.0.0.1 port {moved}" in refused.stderr
+        assert page_of(runs[1]).port == moved
+    finally:
+        for page in pages:
+            page.kill()
+            page.wait()
+
+
 def _serves(run, process):
     status = read_status(run, "viewer")
     return status is not None and (status.pid, status.state) == (process.pid, "serving")
@@ -196,7 +237,7 @@ def test_a_link_without_a_page_says_how_to_serve_it(tmp_path, capsys):
 
 def test_a_page_has_a_free_port_and_keeps_it(tmp_path, monkeypatch):
     first = free_port()
-    monkeypatch.setattr(label_page, "_FIRST_PORT", first)
+    monkeypatch.setattr(label_page, "_PORTS", range(first, first + 100))
     assert check_page(PageConfig()).port == first
     run = make_samples(tmp_path / "run")
     with socket.create_server(("127.0.0.1", first)):

@@ -11,10 +11,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from prefrl.commands.announcing import announce
 from prefrl.commands.console import console
 from prefrl.commands.page import (
     PageConfig,
-    announce,
     check_page,
     invite,
     is_served,
@@ -47,7 +47,7 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         roles.append(role_command("labeller", run))
     heartbeat.beat("serving")
     with Supervisor(run, roles) as supervisor:
-        announce(run, lambda: console.print(link, soft_wrap=True, markup=False))
+        announce(run, link, lambda link: console.print(link, soft_wrap=True, markup=False))
         # Only Linux sends a signal when the parent is gone.
         supervisor.watch(poll=lambda: stop.requested or os.getppid() != parent)
     return STOPPED

@@ -115,7 +115,7 @@ def label(command: Label) -> None:
     link = open_page(run, page)
     if "env_id" in config:
         roles.append(role_command("renderer", run, essential=False))
-    serve_page(run, roles, on_start=lambda: print_link("To label, open", link))
+    serve_page(run, link, roles, on_start=lambda link: print_link("To label, open", link))
     console.print(f"The page is closed; prefrl label {run.root} opens it again.", soft_wrap=True)
     if is_own(config):
         console.print(f"The answers as lines of JSON: prefrl export {run.root}", soft_wrap=True)

@@ -7,22 +7,19 @@ training goes on, and the supervisor starts it again at the same address.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.util
-import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from prefrl.commands.announcing import announce, link_at
 from prefrl.commands.console import print_link
 from prefrl.commands.hub import OPENED, STANDS_BY, hub_above, link_to
-from prefrl.commands.page_config import PageConfig
+from prefrl.commands.page_config import PageConfig, note_page, page_of
 from prefrl.control.goals import goal_of
-from prefrl.errors import MissingExtraError, RunDirectoryError
+from prefrl.errors import MissingExtraError
 from prefrl.runtime.own.folder import is_own
 from prefrl.runtime.roles.role import Heartbeat, StopSignal, is_taken
 from prefrl.runtime.roles.role_process import run_role
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PageConfig",
-    "announce",
     "check_libraries",
     "check_page",
     "invite",
@@ -52,8 +48,7 @@ __all__ = [
 ROLE = "viewer"
 """The role of the page's process."""
 
-_FIRST_PORT = 8770
-_PORTS_TO_TRY = 100
+_PORTS = range(8770, 8870)
 _SECONDS_TO_SAY_GOODBYE = 3.0  # a tab on a screen asks every two how it is going
 _MOST_SECONDS_TO_SAY_GOODBYE = 15.0  # a hidden one every ten; the supervisor waits for 25
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -97,10 +92,10 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
     from clip_viewer.instructions import read_instructions
     from prefrl.web.listening import free_port
 
-    page, ports = asked, [*range(_FIRST_PORT, _FIRST_PORT + _PORTS_TO_TRY)]
+    page, ports = asked, [*_PORTS]
     if run is not None and run.page.is_file():
         before = page_of(run)
-        ports = [before.port or _FIRST_PORT, *ports]
+        ports = [before.port or ports[0], *ports]
         if asked == PageConfig():
             page = before
     if asked.port is not None:
@@ -122,33 +117,8 @@ def open_page(run: RunDirectory, page: PageConfig) -> str:
     Returns:
         A sign-in link for the owner, which works once.
     """
-    told = {**dataclasses.asdict(page), "hosts": list(page.hosts)}
-    told["instructions"] = None if page.instructions is None else str(page.instructions)
-    run.write_json(run.page, told)
+    note_page(run, page)
     return invite(run, page.name, role="owner")
-
-
-def page_of(run: RunDirectory) -> PageConfig:
-    """Where a run's page is served, or was served last.
-
-    Raises:
-        RunDirectoryError: If it never was.
-    """
-    if not run.page.is_file():
-        raise RunDirectoryError(
-            f"expected a run with a labelling page, but {run.root} has no {run.page.name}; serve "
-            f"one: prefrl label {run.root}"
-        )
-    told = run.read_json(run.page)
-    try:
-        told["hosts"] = tuple(told["hosts"])
-        told["instructions"] = told["instructions"] and Path(told["instructions"])
-        return PageConfig(**told)
-    except (KeyError, TypeError) as error:
-        raise RunDirectoryError(
-            f"expected settings of a labelling page in {run.page}, but {error}; remove the file, "
-            "and new ones are made."
-        ) from error
 
 
 def is_served(run: RunDirectory) -> bool:
@@ -176,11 +146,7 @@ def invite(
     from clip_viewer.people import People
 
     page = page_of(run)
-    token = People(run.people).invite(name, role=role)
-    if not (page.expose and page.hosts):
-        return f"http://127.0.0.1:{page.port}/#enter={token}"
-    host = page.hosts[0]
-    return f"http://{host if ':' in host else f'{host}:{page.port}'}/#enter={token}"
+    return link_at(page, People(run.people).invite(name, role=role))
 
 
 def viewer_command(run: RunDirectory, *, essential: bool = False) -> RoleCommand:
@@ -216,46 +182,27 @@ def serving(page: PageConfig | None, run: RunDirectory) -> Sequence[RoleCommand]
     if (folder := hub_above(run)) is not None:  # the process stands by, in case that one ends
         print_link("To label, open", link_to(folder, page.name, role="owner", run=run))
         return [viewer_command(run)]
-    announce(run, lambda: print_link("To label, open", link))
+    announce(run, link, lambda link: print_link("To label, open", link))
     return [viewer_command(run)]
 
 
-def announce(run: RunDirectory, tell: Callable[[], None]) -> None:
-    """Calls once when a run's page can be opened, from a thread: a link is tried at once.
-
-    Args:
-        run: Which run; ``open_page`` was called.
-        tell: Prints its link.
-    """
-    page = page_of(run)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(page.host, page.host)
-
-    def wait() -> None:
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection((host, page.port or _FIRST_PORT), 1).close()
-                return tell()
-            time.sleep(0.1)
-
-    threading.Thread(target=wait, name="announce", daemon=True).start()
-
-
 def serve_page(
-    run: RunDirectory, beside: Sequence[RoleCommand], *, on_start: Callable[[], None]
+    run: RunDirectory, link: str, beside: Sequence[RoleCommand], *, on_start: Callable[[str], None]
 ) -> None:
     """Serves a run's page until told to stop by SIGTERM or Ctrl-C.
 
     Args:
-        run: Which run; ``open_page`` was called.
+        run: Which run.
+        link: That ``open_page`` gave.
         beside: What else is to run meanwhile, such as what makes films.
-        on_start: Called when the page can be opened.
+        on_start: Called with the link when the page can be opened.
 
     Raises:
         RoleError: If the page cannot be served.
     """
     run.make_folders()
     with StopSignal() as stop, Supervisor(run, [viewer_command(run, essential=True), *beside]) as s:
-        announce(run, on_start)
+        announce(run, link, on_start)
         s.watch(poll=lambda: stop.requested)
 
 
@@ -286,7 +233,7 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     if not _stand_by(run, heartbeat, stop):
         return STOPPED
     heartbeat.beat("starting", people=0)
-    config = viewer_config(run, page_of(run), run.read_json(run.config))
+    config = viewer_config(run, _at_a_free_port(run), run.read_json(run.config))
     serve(config, on_tick=tick, should_stop=should_stop)
     heartbeat.beat("stopped", people=0)
     return STOPPED
@@ -302,6 +249,21 @@ def _stand_by(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> bool
             return False
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     return True
+
+
+def _at_a_free_port(run: RunDirectory) -> PageConfig:
+    """The page, moved where another took its port first; not if somebody came to it there."""
+    from clip_viewer.people import People
+    from prefrl.web.listening import free_port
+
+    page = page_of(run)
+    if page.port is None or page.port not in _PORTS or People(run.people).came():
+        return page
+    port = free_port(page.host, [page.port, *_PORTS], option="--page.port")
+    if port != page.port:
+        page = dataclasses.replace(page, port=port)
+        note_page(run, page)
+    return page
 
 
 def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) -> ViewerConfig:

@@ -6,7 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PageConfig"]
+from prefrl.errors import RunDirectoryError
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["PageConfig", "note_page", "page_of"]
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,33 @@ class PageConfig:
         """A run's own page, at this address."""
         here = {name: getattr(self, name) for name in ("port", "host", "expose", "hosts", "name")}
         return dataclasses.replace(own, **here)
+
+
+def note_page(run: RunDirectory, page: PageConfig) -> None:
+    """Notes where a run's page is served from now on."""
+    told = {**dataclasses.asdict(page), "hosts": list(page.hosts)}
+    told["instructions"] = None if page.instructions is None else str(page.instructions)
+    run.write_json(run.page, told)
+
+
+def page_of(run: RunDirectory) -> PageConfig:
+    """Where a run's page is served, or was served last.
+
+    Raises:
+        RunDirectoryError: If it never was.
+    """
+    if not run.page.is_file():
+        raise RunDirectoryError(
+            f"expected a run with a labelling page, but {run.root} has no {run.page.name}; serve "
+            f"one: prefrl label {run.root}"
+        )
+    told = run.read_json(run.page)
+    try:
+        told["hosts"] = tuple(told["hosts"])
+        told["instructions"] = told["instructions"] and Path(told["instructions"])
+        return PageConfig(**told)
+    except (KeyError, TypeError) as error:
+        raise RunDirectoryError(
+            f"expected settings of a labelling page in {run.page}, but {error}; remove the file, "
+            "and new ones are made."
+        ) from error

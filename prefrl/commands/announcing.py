@@ -1,0 +1,65 @@
+"""Tells the address of a run's page, once it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable
+
+from prefrl.commands.page_config import PageConfig, page_of
+from prefrl.runtime.rundir import RunDirectory
+
+__all__ = ["announce", "link_at"]
+
+_SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_TO_ANSWER = 2.0
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def link_at(page: PageConfig, token: str) -> str:
+    """A sign-in link.
+
+    Args:
+        page: Where the page is served.
+        token: That lets somebody in.
+    """
+    if not (page.expose and page.hosts):
+        return f"http://127.0.0.1:{page.port}/#enter={token}"
+    host = page.hosts[0]
+    return f"http://{host if ':' in host else f'{host}:{page.port}'}/#enter={token}"
+
+
+def announce(run: RunDirectory, link: str, tell: Callable[[str], None]) -> None:
+    """Tells a link once it can be opened, from a thread: people try it at once.
+
+    Args:
+        run: Which run; ``open_page`` was called.
+        link: A sign-in link to its page.
+        tell: Called with the link; with another port in it, if that one was taken meanwhile.
+    """
+    from clip_viewer.people import People
+
+    study, (_, _, token) = People(run.people).study, link.partition("#enter=")
+
+    def wait() -> None:
+        while _study_at(page := page_of(run)) != study:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        tell(link_at(page, token))
+
+    threading.Thread(target=wait, name="announce", daemon=True).start()
+
+
+def _study_at(page: PageConfig) -> str | None:
+    """The study that is served at a page's address; None while there is none."""
+    assert page.port is not None  # check_page has chosen one
+    host = _LOOPBACK.get(page.host, page.host)
+    connection = http.client.HTTPConnection(host, page.port, timeout=_SECONDS_TO_ANSWER)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/healthz", headers={"Host": f"127.0.0.1:{page.port}"})
+        told = connection.getresponse().read(4096)
+        with contextlib.suppress(ValueError, AttributeError):
+            return str(json.loads(told).get("study"))
+    return None
