@@ -236,7 +236,7 @@ def test_how_much_better_a_side_is(tmp_path, browser):
         visitor = Visitor(browser, study.owner_link)
         shown = [(*visitor.next(key), key) for key in ("1", "2", "3", "4", "ArrowLeft", "ArrowUp")]
         visitor.look()
-        visitor.page.screenshot(path=tmp_path / "strength.png")
+        picture(visitor.page, "labelling_strength")
         task = visitor.task
         visitor.page.click("[data-action=right-slightly]")
         visitor.wait_until_saved()

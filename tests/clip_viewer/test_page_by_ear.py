@@ -118,7 +118,7 @@ def test_texts_are_ranked_by_ear(study, browser):
     page.keyboard.press("4")
     page.wait_for_selector("body[data-takes=yes]")
     tab_to(visitor, "Save ranking")
-    picture(page, "ranking_by_ear")
+    picture(page, "labelling_ranking")
     page.keyboard.press("Enter")
     visitor.wait_until_saved()
     said = [e for e in study.answers() if e.annotator_id == "owner"]

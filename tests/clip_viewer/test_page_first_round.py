@@ -169,7 +169,7 @@ def test_the_round_as_people_see_it(held, browser):
     invited = owner.page.locator("#invited")
     wait_for(lambda: "first round not passed: 0 of 4 right" in invited.inner_text())
     assert "first round passed: 4 of 4 right" in invited.inner_text()
-    picture(owner.page.locator("section", has=invited), "labelling_first_round_dashboard")
+    picture(owner.page.locator("section", has=invited), "labelling_first_round")
     owner.page.get_by_role("button", name="Admit bob without the first round").click()
     wait_for(lambda: "admitted: 0 of 4 right" in invited.inner_text())
     bob.next("ArrowLeft")

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from pages import Visitor, needs_chromium, wait_for
+from pages import Visitor, needs_chromium, picture, wait_for
 
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
@@ -56,6 +56,8 @@ def test_texts_with_their_prompt_lengths_and_differences(study, browser):
     assert "words" in shown.locator(".length").first.inner_text()
     page.keyboard.press("t")
     assert shown.locator("mark").count() > 3
+    visitor.look()
+    picture(page, "labelling_text")
     task, order = visitor.press("ArrowRight")
     visitor.wait_until_saved()
     event = told(study)[-1]

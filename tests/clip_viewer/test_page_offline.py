@@ -49,7 +49,7 @@ def test_the_page_opens_and_takes_answers_while_the_server_is_away(study, browse
     assert (visitor.task, visitor.order) == shown[-1]
     shown[-1] = visitor.press("ArrowUp")
     page.wait_for_selector("body[data-outbox='4']")
-    picture(page, "offline")
+    picture(page, "labelling_offline")
     page.close()  # all that is kept outlives the page
     visitor.page = page = visitor.tab()
     page.goto(study.address)

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from pages import Visitor, needs_chromium, wait_for
+from pages import Visitor, needs_chromium, picture, wait_for
 
 from prefrl.core.comparisons import Answer
 from prefrl.core.store import LabelStore
@@ -106,6 +106,8 @@ def test_two_texts_have_names_and_buttons_and_are_tapped(study, fingers):
     assert sides.locator("button").all_inner_texts() == ["Upper is better", "Lower is better"]
     upper, lower = (sides.nth(i).bounding_box() for i in range(2))
     assert upper["y"] + upper["height"] <= lower["y"]
+    visitor.look()
+    picture(page, "labelling_phone_texts")
     given = [
         (visitor.answer(lambda: visitor.tap(".side.right button")), RIGHT),
         (visitor.answer(lambda: visitor.tap(".side.left .text")), LEFT),
@@ -118,7 +120,7 @@ def test_two_texts_have_names_and_buttons_and_are_tapped(study, fingers):
 
 
 def test_films_use_the_room_and_what_is_pressed_is_large_enough(study, fingers):
-    visitor = fingers(study)
+    visitor = fingers(study, **PHONE, color_scheme="dark", device_scale_factor=2)
     page = visitor.page
     films = page.locator(".showing.shown .side")
     boxes = [films.nth(i).bounding_box() for i in range(2)]
@@ -131,6 +133,8 @@ def test_films_use_the_room_and_what_is_pressed_is_large_enough(study, fingers):
     )
     assert small == []
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    visitor.look()
+    picture(page, "labelling_phone")
     page.tap("[data-action=help]")
     page.wait_for_selector("#instructions[open]")
     told = page.inner_text("#instructions")

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from pages import PLAIN, Study, Visitor, needs_chromium, wait_for
+from pages import PLAIN, Study, Visitor, needs_chromium, picture, wait_for
 from playwright.sync_api import Error
 
 from prefrl.core.comparisons import Answer, Query
@@ -76,12 +76,14 @@ def test_from_the_start_of_a_training_to_its_end(study, visit):
     study.kill()
     says(visitor, "The server is away", "tries again by itself")
     assert visitor.page.inner_text("#saved") == "Server away"
+    picture(visitor.page, "labelling_away")
     study.serve()
     says(visitor, "All answered, for now")
     agent.beat("stopped")
     says(visitor, "All answered, thank you!", "The training has stopped")
     study.run.policy.touch()
     says(visitor, "Finished, thank you!", "asks for nothing more")
+    picture(visitor.page, "labelling_finished")
     study.kill()
     says(visitor, "Finished, thank you!", "no longer served")
 
@@ -108,6 +110,7 @@ def test_until_the_first_pair_the_page_says_what_goes_on_and_when_it_comes(study
         says(
             visitor, "Starting", "The first clips are being drawn. The first pair comes in about 2"
         )
+        picture(visitor.page, "labelling_starting")
         for item, medium in media.items():
             store.media.add(item, medium.media_id, medium.media_type)
     visitor.wait("showing")

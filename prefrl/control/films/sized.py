@@ -13,7 +13,7 @@ from prefrl.control.films.games import Renderer, open_renderer
 __all__ = ["LARGEST", "SizedRenderer"]
 
 LARGEST = 512
-"""Side of the largest films, in pixels: a frame takes a third longer than at 320."""
+"""Side of the largest films, in pixels."""
 _SMALLEST = 192
 _STEP = 64  # opened anew for less, it would be for each window that is moved a little
 

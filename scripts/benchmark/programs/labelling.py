@@ -213,10 +213,22 @@ def many_people(folder, n_people, seconds):
     return np.array([t for person in people for t in person.times]), lost, doubled
 
 
+def percentile(times, share):
+    """Of some times; nothing if there are none."""
+    return round(float(np.percentile(times, share)), 1) if len(times) else ""
+
+
+def dead_share(times):
+    """Of the time of a practised person; nothing if nobody was at the page."""
+    return round(float(times.mean()) / 1000 / SECONDS_PER_ANSWER, 4) if len(times) else ""
+
+
 def main() -> None:
     """Measures, prints, and writes one row."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--answers", type=int, default=200, help="keys pressed in the browser")
+    parser.add_argument(
+        "--answers", type=int, default=200, help="keys pressed in the browser, or 0"
+    )
     parser.add_argument("--drift-seconds", type=int, default=60)
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=120, help="how long all of them answer")
@@ -225,9 +237,11 @@ def main() -> None:
     random.seed(0)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        times, gaps, chromium = in_the_browser(
-            Path(folder) / "one", told.answers, told.drift_seconds
-        )
+        times, gaps, chromium = np.array([]), np.array([]), ""
+        if told.answers:
+            times, gaps, chromium = in_the_browser(
+                Path(folder) / "one", told.answers, told.drift_seconds
+            )
         acks, lost, doubled = many_people(Path(folder) / "many", told.people, told.seconds)
     row = {
         "date": date.today().isoformat(),
@@ -236,17 +250,17 @@ def main() -> None:
         "load": round(load, 2),
         "versions": f"Python {platform.python_version()}, Chromium {chromium}",
         "answers_in_browser": len(times),
-        "next_pair_ms_p50": round(float(np.percentile(times, 50)), 1),
-        "next_pair_ms_p95": round(float(np.percentile(times, 95)), 1),
-        "next_pair_ms_max": round(float(times.max()), 1),
-        "dead_time_share": round(float(times.mean()) / 1000 / SECONDS_PER_ANSWER, 4),
-        "drift_ms_p50": round(float(np.percentile(gaps, 50)), 1),
-        "drift_ms_p95": round(float(np.percentile(gaps, 95)), 1),
-        "drift_ms_max": round(float(gaps.max()), 1),
+        "next_pair_ms_p50": percentile(times, 50),
+        "next_pair_ms_p95": percentile(times, 95),
+        "next_pair_ms_max": percentile(times, 100),
+        "dead_time_share": dead_share(times),
+        "drift_ms_p50": percentile(gaps, 50),
+        "drift_ms_p95": percentile(gaps, 95),
+        "drift_ms_max": percentile(gaps, 100),
         "people": told.people,
         "answers": len(acks),
-        "ack_ms_p50": round(float(np.percentile(acks, 50)), 1),
-        "ack_ms_p99": round(float(np.percentile(acks, 99)), 1),
+        "ack_ms_p50": percentile(acks, 50),
+        "ack_ms_p99": percentile(acks, 99),
         "lost": lost,
         "doubled": doubled,
     }
