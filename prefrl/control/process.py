@@ -172,8 +172,9 @@ def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         films = FilmMaker(store, Items(run), run.media, clips)
 
         def step() -> bool:
-            clips.fit(film_pixels(run))
-            filmed = films.step(n_people_present(run))
+            n_people = n_people_present(run)
+            clips.fit(film_pixels(run), in_a_hurry=films.is_late(n_people))
+            filmed = films.step(n_people)
             state = "rendering" if filmed else "idle"
             heartbeat.beat(state, films=films.n_films, missing=films.n_missing)
             return filmed

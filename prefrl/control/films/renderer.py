@@ -25,6 +25,8 @@ FILM_SIZE = 320
 _log = logging.getLogger(__name__)
 _AHEAD = 12
 _AHEAD_PER_PERSON = 8  # what one's page has fetched, and what it will fetch next
+_FEW_PER_PERSON = 2  # pairs with films: somebody is about to wait
+_ENOUGH_PER_PERSON = 6  # a page fetches four
 _MOST_DEATHS = 2  # of a process in the middle of the same film: a GL may abort
 _MOST_FRAMES_PER_SECOND = 30  # Hopper has 125: half a second for a segment, which nobody can judge
 
@@ -54,6 +56,7 @@ class FilmMaker:
         self._segments = segments
         self._media = media
         self._clips = clips
+        self._is_late = False
         self._hopeless: set[str] = set()
         self._drawing = media / ".drawing"
         self._died_of, self._deaths = _read_drawing(self._drawing)
@@ -80,6 +83,16 @@ class FilmMaker:
         if self._hopeless.intersection(items):
             self._skip(query)
         return True
+
+    def is_late(self, n_people: int) -> bool:
+        """Whether somebody waits for films, or soon will: until there are enough of them again.
+
+        Args:
+            n_people: How many are labelling; before the first comes, one is expected.
+        """
+        least = _ENOUGH_PER_PERSON if self._is_late else _FEW_PER_PERSON
+        self._is_late = self._store.media.n_ready() < least * max(1, n_people)
+        return self._is_late
 
     def _skip(self, query: Query) -> None:
         """Answers what nobody can be shown: left open, it would count as unanswered for ever."""

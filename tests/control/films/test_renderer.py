@@ -157,7 +157,25 @@ def test_films_are_drawn_as_large_as_they_are_shown():
         for pixels in (0, 300, 305, 320, 420, 4096, 10):
             clips.fit(pixels)
             sizes.append((clips.size, clips.frames(state, {}).shape[1]))
-    assert sizes == [(s, s) for s in (512, 320, 320, 320, 448, 512, 192)]
+        for pixels, in_a_hurry in ((512, True), (200, True), (0, False)):
+            clips.fit(pixels, in_a_hurry=in_a_hurry)
+            sizes.append((clips.size, clips.frames(state, {}).shape[1]))
+    wanted = (512, 320, 320, 320, 448, 512, 192, 256, 256, 256)
+    assert sizes == [(s, s) for s in wanted]
+
+
+def test_films_are_late_from_few_until_there_are_enough(run, store, films):
+    ask(run, store, 30)
+    late = []
+    for _ in range(8):
+        late.append(films.is_late(1))
+        films.step(1)
+    assert late == [True] * 6 + [False] * 2
+    for n_people, expected in ((2, False), (5, True), (0, False)):
+        assert films.is_late(n_people) == expected
+    for query in store.open_queries(5):
+        store.submit(query.id, Answer.LEFT, submission_key=query.id, annotator_id="anna")
+    assert [films.is_late(n) for n in (1, 2, 1)] == [False, True, True]
 
 
 def test_the_same_frames_give_the_same_film():
