@@ -135,8 +135,8 @@ class People:
             ).fetchone()
         return None if found is None else Person(*found)
 
-    def came(self) -> bool:
-        """Whether anybody ever came in, of those who may still."""
+    def has_sessions(self) -> bool:
+        """Whether anybody is signed in."""
         with self._open(write=False) as connection:
             return connection.execute("SELECT 1 FROM session").fetchone() is not None
 

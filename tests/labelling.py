@@ -49,8 +49,15 @@ class Browser:
     def is_there(self):
         with contextlib.suppress(httpx.TransportError):
             told = self.client.get("/healthz")
-            self.study = self.study or told.json()["study"]
-            return told.status_code == 200 and told.json()["study"] == self.study
+            if told.status_code == 200:
+                self.study = self.study or told.json()["study"]
+                return told.json()["study"] == self.study
+        return False
+
+    def is_another_there(self):
+        with contextlib.suppress(httpx.TransportError):
+            told = self.client.get("/healthz")
+            return told.status_code == 200 and told.json().get("study") != self.study
         return False
 
     @contextlib.contextmanager
@@ -59,7 +66,7 @@ class Browser:
         try:
             yield
         except httpx.HTTPStatusError as error:
-            if error.response.status_code != 401 or self.is_there():
+            if error.response.status_code != 401 or not self.is_another_there():
                 raise
 
     def tasks(self, n=4, have=()):

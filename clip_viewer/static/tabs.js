@@ -42,8 +42,9 @@ export class Tabs {
 
   /** Forgets tabs that ended without a word: what crashes or is killed never calls leave(). */
   async forgetEnded() {
-    if (!navigator.locks) return;
-    const { held, pending } = await navigator.locks.query();
+    // Plain HTTP has no locks, and a browser may forbid them: then entries are forgotten by their age.
+    const { held, pending } = (await navigator.locks?.query().catch(() => null)) ?? {};
+    if (!held || !pending) return;
     const alive = new Set([...held, ...pending].map(({ name }) => name));
     for (const place of Object.keys(localStorage)) {
       if (place.startsWith(this.#all) && !alive.has(place)) localStorage.removeItem(place);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import threading
 import time
@@ -15,6 +16,8 @@ from prefrl.runtime.rundir import RunDirectory
 __all__ = ["announce", "link_at"]
 
 _SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_BETWEEN_LATER_LOOKS = 1.0
+_MANY_LOOKS = 300
 _SECONDS_TO_ANSWER = 2.0
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -45,9 +48,12 @@ def announce(run: RunDirectory, link: str, tell: Callable[[str], None]) -> None:
     study, (_, _, token) = People(run.people).study, link.partition("#enter=")
 
     def wait() -> None:
-        while _study_at(page := page_of(run)) != study:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        tell(link_at(page, token))
+        for n_looks in itertools.count():
+            page = page_of(run)
+            if _study_at(page) == study:
+                return tell(link_at(page, token))
+            is_slow = n_looks > _MANY_LOOKS
+            time.sleep(_SECONDS_BETWEEN_LATER_LOOKS if is_slow else _SECONDS_BETWEEN_LOOKS)
 
     threading.Thread(target=wait, name="announce", daemon=True).start()
 

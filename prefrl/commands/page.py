@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -233,8 +234,10 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     if not _stand_by(run, heartbeat, stop):
         return STOPPED
     heartbeat.beat("starting", people=0)
-    config = viewer_config(run, _at_a_free_port(run), run.read_json(run.config))
-    serve(config, on_tick=tick, should_stop=should_stop)
+    page, listening = _listening(run)
+    with listening:
+        config = viewer_config(run, page, run.read_json(run.config))
+        serve(config, listening=listening, on_tick=tick, should_stop=should_stop)
     heartbeat.beat("stopped", people=0)
     return STOPPED
 
@@ -251,19 +254,21 @@ def _stand_by(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> bool
     return True
 
 
-def _at_a_free_port(run: RunDirectory) -> PageConfig:
-    """The page, moved where another took its port first; not if somebody came to it there."""
+def _listening(run: RunDirectory) -> tuple[PageConfig, socket.socket]:
+    """Listens for the page, elsewhere where another took its port; not if somebody is signed in."""
     from clip_viewer.people import People
-    from prefrl.web.listening import free_port
+    from prefrl.web.listening import listen
 
     page = page_of(run)
-    if page.port is None or page.port not in _PORTS or People(run.people).came():
-        return page
-    port = free_port(page.host, [page.port, *_PORTS], option="--page.port")
-    if port != page.port:
+    assert page.port is not None  # check_page has chosen one
+    # By their address browsers keep answers that are not sent yet, and proxies know the page.
+    stays = page.port not in _PORTS or page.expose or People(run.people).has_sessions()
+    ports = [page.port] if stays else [page.port, *_PORTS]
+    listening = listen(page.host, ports, option="--page.port")
+    if (port := listening.getsockname()[1]) != page.port:
         page = dataclasses.replace(page, port=port)
         note_page(run, page)
-    return page
+    return page, listening
 
 
 def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) -> ViewerConfig:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from prefrl.errors import ConfigError
 from prefrl.web.requests import is_loopback
 
-__all__ = ["free_port", "listen_and_serve"]
+__all__ = ["free_port", "listen", "listen_and_serve"]
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_TICKS = 0.5
@@ -28,6 +28,7 @@ def listen_and_serve(
     *,
     sent: str,
     option: str,
+    listening: socket.socket | None = None,
     on_tick: Callable[[], None],
     should_stop: Callable[[], bool],
 ) -> None:
@@ -39,6 +40,7 @@ def listen_and_serve(
         port: Port to listen on.
         sent: What travels, for the warning where others can reach it.
         option: That sets the port, for the error where it is taken.
+        listening: What listens there already, if anything does; it is closed in the end.
         on_tick: Called about twice a second.
         should_stop: Asked as often.
 
@@ -66,19 +68,19 @@ def listen_and_serve(
     server = _Server(settings)
 
     async def run() -> None:
-        work = asyncio.create_task(server.serve(sockets=[listening]))
+        work = asyncio.create_task(server.serve(sockets=[server_socket]))
         while not work.done():
             on_tick()
             server.should_exit = server.should_exit or should_stop()
             await asyncio.wait([work], timeout=_SECONDS_BETWEEN_TICKS)
         await work
 
-    with _listen(host, port, option) as listening:
+    with listening or listen(host, [port], option=option) as server_socket:
         asyncio.run(run())
 
 
-def free_port(host: str, ports: Sequence[int], *, option: str) -> int:
-    """The first port that is free.
+def listen(host: str, ports: Sequence[int], *, option: str) -> socket.socket:
+    """Listens on the first port that is free, from now on: nobody else can take it.
 
     Args:
         host: Address to listen on.
@@ -89,17 +91,27 @@ def free_port(host: str, ports: Sequence[int], *, option: str) -> int:
         ConfigError: If none is.
     """
     why: str | None = None
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in ports:
         try:
-            socket.create_server((host, port), family=_family(host)).close()
+            listening = socket.create_server((host, port), family=family, backlog=256)
         except OSError as error:
             why = why or error.strerror
             continue
-        return port
+        # asyncio does so only for sockets that name their protocol, which these do not. Without it
+        # the body of an answer waits 40 ms for the head to be acknowledged.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     raise ConfigError(
-        f"expected to listen on {host} port {ports[0]}, but {why}; choose another with "
-        f"{option}, or leave that out."
+        f"expected to listen on {host} port {ports[0]}, but {why}; choose another port with "
+        f"{option}."
     )
+
+
+def free_port(host: str, ports: Sequence[int], *, option: str) -> int:
+    """The first port that is free now; the same arguments and errors as ``listen``."""
+    with listen(host, ports, option=option) as listening:
+        return int(listening.getsockname()[1])
 
 
 class _Server(uvicorn.Server):
@@ -109,21 +121,3 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Captures none."""
         yield
-
-
-def _listen(host: str, port: int, option: str) -> socket.socket:
-    try:
-        listening = socket.create_server((host, port), family=_family(host), backlog=256)
-        # asyncio does so only for sockets that name their protocol, which these do not. Without it
-        # the body of an answer waits 40 ms for the head to be acknowledged.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listening
-    except OSError as error:
-        raise ConfigError(
-            f"expected to listen on {host} port {port}, but {error.strerror}; choose another port "
-            f"with {option}."
-        ) from error
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -280,7 +280,7 @@ def test_a_taken_port_is_refused(tmp_path, capsys):
     folder = random_reward(box(2), box(1)).save(tmp_path / "reward")
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit):
         main(["serve-reward", str(folder), "--port", str(taken.getsockname()[1])])
-    assert "choose another with --port" in " ".join(capsys.readouterr().err.split())
+    assert "choose another port with --port" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_token_stays_over_restarts_and_is_no_short_one(tmp_path):

@@ -85,13 +85,14 @@ class FilmMaker:
         return True
 
     def is_late(self, n_people: int) -> bool:
-        """Whether somebody waits for films, or soon will: until there are enough of them again.
+        """Whether somebody waits for films, or soon will: until enough are there, or all.
 
         Args:
-            n_people: How many are labelling; before the first comes, one is expected.
+            n_people: How many are labelling.
         """
-        least = _ENOUGH_PER_PERSON if self._is_late else _FEW_PER_PERSON
-        self._is_late = self._store.media.n_ready() < least * max(1, n_people)
+        goes_on = self._is_late and self.n_missing > 0
+        least = _ENOUGH_PER_PERSON if goes_on else _FEW_PER_PERSON
+        self._is_late = self._store.media.n_ready() < least * n_people
         return self._is_late
 
     def _skip(self, query: Query) -> None:

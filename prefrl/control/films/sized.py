@@ -15,7 +15,7 @@ __all__ = ["LARGEST", "SizedRenderer"]
 LARGEST = 512
 """Side of the largest films, in pixels."""
 _SMALLEST = 192
-_IN_A_HURRY = 256  # a third of the time of the largest
+_IN_A_HURRY = 256  # about half of the time of the largest
 _STEP = 64  # opened anew for less, it would be for each window that is moved a little
 
 

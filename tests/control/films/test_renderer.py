@@ -164,6 +164,15 @@ def test_films_are_drawn_as_large_as_they_are_shown():
     assert sizes == [(s, s) for s in wanted]
 
 
+def test_films_are_not_late_where_all_are_made(run, store, films):
+    ask(run, store, 3)
+    late = []
+    for _ in range(5):
+        late.append(films.is_late(1))
+        films.step(1)
+    assert late == [True] * 4 + [False]  # when it last looked, one was missing
+
+
 def test_films_are_late_from_few_until_there_are_enough(run, store, films):
     ask(run, store, 30)
     late = []
@@ -171,7 +180,7 @@ def test_films_are_late_from_few_until_there_are_enough(run, store, films):
         late.append(films.is_late(1))
         films.step(1)
     assert late == [True] * 6 + [False] * 2
-    for n_people, expected in ((2, False), (5, True), (0, False)):
+    for n_people, expected in ((4, False), (5, True), (0, False)):
         assert films.is_late(n_people) == expected
     for query in store.open_queries(5):
         store.submit(query.id, Answer.LEFT, submission_key=query.id, annotator_id="anna")
