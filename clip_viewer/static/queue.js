@@ -5,7 +5,7 @@ import { isStacked } from "./sides.js";
 
 const READY = 4;
 const POLL = 2_000;
-const POLL_EMPTY = 500; // with nothing on the screen
+const POLL_EMPTY = 500; // with nothing to come after what is on the screen
 const POLL_UNSEEN = 10_000; // of a tab that is hidden: it leases nothing
 const HEARTBEAT = 20_000; // of leases
 const REMEMBERED = 12;
@@ -138,7 +138,7 @@ export class Queue {
   #goOn() {
     clearTimeout(this.#timer);
     const go = () => (this.#isDue() ? this.fill() : this.#look());
-    const isEmpty = !this.current && this.#loading.size === 0;
+    const isEmpty = this.#ready.length + this.#loading.size === 0;
     this.#timer = setTimeout(go, document.hidden ? POLL_UNSEEN : isEmpty ? POLL_EMPTY : POLL);
   }
 

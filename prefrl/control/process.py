@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _STAND_BY = {"renderer"}  # `prefrl label` may have one of its own, and end before the training
-_NICENESS = 10  # the agent and the learner come first
+_NICENESS = 10  # of a judge, as the agent and the learner come first
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -163,7 +163,6 @@ def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.control.films.renderer import FilmMaker
     from prefrl.control.films.sized import SizedRenderer
 
-    os.nice(_NICENESS)
     heartbeat.beat("starting")
     told = run.read_json(run.config)
     env = EnvConfig.from_json(told["env"]) if "env" in told else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from prefrl.control.films.clips import encode_film
 from prefrl.control.films.ending import mark_ended
 from prefrl.control.films.games import Renderer
+from prefrl.control.films.hurry import Hurry
 from prefrl.control.films.sized import SizedRenderer
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
@@ -25,8 +27,6 @@ FILM_SIZE = 320
 _log = logging.getLogger(__name__)
 _AHEAD = 12
 _AHEAD_PER_PERSON = 8  # what one's page has fetched, and what it will fetch next
-_FEW_PER_PERSON = 2  # pairs with films: somebody is about to wait
-_ENOUGH_PER_PERSON = 6  # a page fetches four
 _MOST_DEATHS = 2  # of a process in the middle of the same film: a GL may abort
 _MOST_FRAMES_PER_SECOND = 30  # Hopper has 125: half a second for a segment, which nobody can judge
 
@@ -56,7 +56,7 @@ class FilmMaker:
         self._segments = segments
         self._media = media
         self._clips = clips
-        self._is_late = False
+        self._hurry = Hurry(store)
         self._hopeless: set[str] = set()
         self._drawing = media / ".drawing"
         self._died_of, self._deaths = _read_drawing(self._drawing)
@@ -77,23 +77,23 @@ class FilmMaker:
         query = missing[0]
         items = (query.left, query.right)
         shown = self._store.media.of(items)
-        for item_id in items:
-            if item_id not in shown and item_id not in self._hopeless:
-                self._film(item_id)
+        todo = [one for one in items if one not in shown and one not in self._hopeless]
+        began = time.monotonic()
+        for item_id in todo:
+            self._film(item_id)
+        if len(todo) == 2:
+            self._hurry.took(time.monotonic() - began)
         if self._hopeless.intersection(items):
             self._skip(query)
         return True
 
     def is_late(self, n_people: int) -> bool:
-        """Whether somebody waits for films, or soon will: until enough are there, or all.
+        """Whether somebody waits for films, or soon will: then they should be small.
 
         Args:
             n_people: How many are labelling.
         """
-        goes_on = self._is_late and self.n_missing > 0
-        least = _ENOUGH_PER_PERSON if goes_on else _FEW_PER_PERSON
-        self._is_late = self._store.media.n_ready() < least * n_people
-        return self._is_late
+        return self._hurry.is_on(n_people, self.n_missing)
 
     def _skip(self, query: Query) -> None:
         """Answers what nobody can be shown: left open, it would count as unanswered for ever."""

@@ -20,7 +20,7 @@ _STEP = 64  # opened anew for less, it would be for each window that is moved a 
 
 
 class SizedRenderer(ClosedAtExit):
-    """Draws at the largest size until it is told how large films are shown.
+    """Draws as large as it was last told that films are shown, and at first small and soon.
 
     Args:
         env_id: A Gymnasium id.
@@ -32,9 +32,10 @@ class SizedRenderer(ClosedAtExit):
 
     def __init__(self, env_id: str, env: EnvConfig | None = None) -> None:
         self._env_id, self._env = env_id, env
-        self.size = self._shown = LARGEST
+        self._shown = LARGEST
+        self.size = _IN_A_HURRY  # somebody may wait already
         """Side of the films in pixels, about."""
-        self._clips: Renderer = open_renderer(env_id, size=LARGEST, env=env)
+        self._clips: Renderer = open_renderer(env_id, size=self.size, env=env)
 
     def close(self) -> None:
         """Closes what draws."""

@@ -60,18 +60,18 @@ class Pace:
 
     def wanted(self) -> int:
         """How many questions without an answer there should be: call it when the agent can ask."""
-        now = self._clock()
         if self._went_on is not None:
-            self._rounds.append(max(0.0, now - self._went_on))
+            self._rounds.append(max(0.0, self._clock() - self._went_on))
             self._went_on = None
-        self._read()
-        here = [name for name, seen in self._seen.items() if now - seen < _SECONDS_OF_ABSENCE]
         self._wanted = 0
-        if here and self._rounds:
-            per_second = sum(1 / statistics.median(self._looks[name]) for name in here)
-            meanwhile = _SPARE * per_second * max(self._rounds)
+        if (here := self._here()) and self._rounds:
+            meanwhile = _SPARE * _per_second(here) * max(self._rounds)
             self._wanted = math.ceil(meanwhile) + _AT_HAND * len(here)
         return self._wanted
+
+    def per_second(self) -> float:
+        """Answers a second of all who are here, while they have something to look at."""
+        return _per_second(self._here())
 
     def bound(self, max_unanswered: int) -> int:
         """Beyond how many questions without an answer the agent waits.
@@ -81,7 +81,8 @@ class Pace:
         """
         return max(max_unanswered, self._wanted)
 
-    def _read(self) -> None:
+    def _here(self) -> list[deque[float]]:
+        """The looks of everybody who is here."""
         for event in self._store.events(since=self._cursor):
             self._cursor = event.id
             name = event.annotator_id
@@ -89,3 +90,10 @@ class Pace:
                 looks = self._looks.setdefault(name, deque(maxlen=_LOOKS))
                 looks.append(max(0.1, event.client_ms / 1000))
                 self._seen[name] = event.answered_at
+        now = self._clock()
+        here = [name for name, seen in self._seen.items() if now - seen < _SECONDS_OF_ABSENCE]
+        return [self._looks[name] for name in here]
+
+
+def _per_second(here: list[deque[float]]) -> float:
+    return sum(1 / statistics.median(looks) for looks in here)
