@@ -6,9 +6,8 @@ import av
 import numpy as np
 
 
-def make_film(place, *, n=15, codec="libx264", pixels="yuv420p", form=None, hue=0):
+def make_film(place, *, n=15, codec="libx264", pixels="yuv420p", form=None, hue=0, size=(96, 128)):
     """A square that moves to the right, n pictures long at 30 a second."""
-    size = (96, 128)
     with av.open(place if hasattr(place, "write") else str(place), "w", format=form) as output:
         stream = output.add_stream(codec, rate=30)
         stream.height, stream.width = size

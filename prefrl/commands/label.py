@@ -29,7 +29,7 @@ from prefrl.control.learned.to_label import MADE_FROM, pairs_to_label
 from prefrl.control.roles import role_command
 from prefrl.errors import ConfigError, RoleError, RunDirectoryError
 from prefrl.runtime.judge.config import JudgeConfig, write_task
-from prefrl.runtime.own.folder import Chosen, Kind, is_own, make_folder
+from prefrl.runtime.own.folder import Chosen, Kind, is_own, make_folder, own_kind
 from prefrl.runtime.roles.role import is_taken
 from prefrl.runtime.roles.supervisor import RoleCommand
 from prefrl.runtime.rundir import RunDirectory
@@ -161,13 +161,19 @@ def _judge(command: Label, run: RunDirectory) -> RoleCommand:
         raise RoleError(
             f"expected {run.root} to have no judge yet, but one is at work; leave --oracle out."
         )
-    if "env_id" in told:
+    own = own_kind(told)
+    if own is not None and command.judge.true_reward:
+        raise ConfigError(
+            f"expected a training with --judge.true-reward, but nothing knows the true reward of "
+            f"the {own} in {run.root}; leave it out."
+        )
+    if "env_id" in told or own == "films":
         write_task(run, clips_task(command.judge, told))
         return role_command("judge", run, essential=False)
-    if "method" not in told:
+    if "method" not in told and own is None:
         raise ConfigError(
-            f"expected clips or responses for a judge, but {run.root} has neither; take the folder "
-            "of a training, or --segments minari:NAME."
+            f"expected clips, films or texts for a judge, but {run.root} has none of them; take "
+            "the folder of a training, or one that was made from films or texts of yours."
         )
     write_task(run, responses_task(command.judge, told.get("goal")))
     return text_role_command("judge", run, essential=False)

@@ -1,4 +1,4 @@
-"""A judge of clips: what it is told of a run, and a first question before work starts."""
+"""A judge of clips or films: what it is told of a run, and a first question before it starts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prefrl.control.films.exhibit import JUDGED_SIZE, pair_picture, picture_part
 from prefrl.control.goals import goal_of
 from prefrl.runtime.judge.config import JudgeConfig, Task, task_for
 from prefrl.runtime.judge.serving import try_judge
+from prefrl.runtime.own.folder import is_own
 
 __all__ = ["clips_task"]
 
@@ -19,7 +20,7 @@ _GREY, _LIGHT = 96, 224
 
 
 def clips_task(judge: JudgeConfig, config: Mapping[str, Any]) -> Task:
-    """What the judge of a run of clips is told, once it has answered a first question.
+    """What a judge of clips or of one's own films is told, once it has answered a first question.
 
     Args:
         judge: How it is asked.
@@ -28,7 +29,7 @@ def clips_task(judge: JudgeConfig, config: Mapping[str, Any]) -> Task:
     Raises:
         ConfigError: If it does not answer, or nothing says what is better.
     """
-    task = task_for(judge, "clips", goal_of(config))
+    task = task_for(judge, "films" if is_own(config) else "clips", goal_of(config))
     shape = (judge.frames, JUDGED_SIZE, JUDGED_SIZE, 3)
     columns = [np.full(shape, value, np.uint8) for value in (_GREY, _LIGHT)]
     try_judge(task, [{"type": "text", "text": _TRIAL}, picture_part(pair_picture(*columns))])

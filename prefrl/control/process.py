@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.core.oracle import Oracle, OracleConfig, as_oracle, load_oracle
@@ -133,29 +133,37 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
 def _judge(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.control.environments.source import EnvConfig
-    from prefrl.control.films.exhibit import JUDGED_SIZE, ClipExhibit
+    from prefrl.control.films.exhibit import JUDGED_SIZE, ClipExhibit, FilmExhibit
     from prefrl.control.films.games import open_renderer
     from prefrl.runtime.judge.config import read_task
     from prefrl.runtime.judge.server import Server
     from prefrl.runtime.judge.serving import cache_of, serve_judge
+    from prefrl.runtime.own.folder import is_own
+    from prefrl.runtime.own.items import OwnFilms
 
     os.nice(_NICENESS)
     heartbeat.beat("starting")
-    told, task, cache, items = run.read_json(run.config), read_task(run), cache_of(run), Items(run)
+    told, task, cache = run.read_json(run.config), read_task(run), cache_of(run)
+
+    def work(
+        exhibit: ClipExhibit | FilmExhibit, items: Mapping[str, Any], gold: Oracle | None = None
+    ) -> int:
+        with LabelStore(run.labels) as store:
+            serve_judge(
+                Server(task, exhibit, cache), task, cache, store, items,
+                gold=gold, run=run, heartbeat=heartbeat, stop=stop,
+            )  # fmt: skip
+        return STOPPED
+
+    if is_own(told):
+        return work(FilmExhibit(n_frames=task.config.frames), OwnFilms(run))
+    items = Items(run)
     env = EnvConfig.from_json(told["env"]) if "env" in told else None
     gold = None
     if task.config.true_reward:
         gold = synthetic_oracle(items, OracleConfig(), seed=0)
-    with (
-        LabelStore(run.labels) as store,
-        open_renderer(told["env_id"], size=JUDGED_SIZE, env=env) as renderer,
-    ):
-        exhibit = ClipExhibit(renderer, n_frames=task.config.frames)
-        serve_judge(
-            Server(task, exhibit, cache), task, cache, store, items,
-            gold=gold, run=run, heartbeat=heartbeat, stop=stop,
-        )  # fmt: skip
-    return STOPPED
+    with open_renderer(told["env_id"], size=JUDGED_SIZE, env=env) as renderer:
+        return work(ClipExhibit(renderer, n_frames=task.config.frames), items, gold)
 
 
 def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:

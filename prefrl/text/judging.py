@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -18,21 +18,34 @@ from prefrl.runtime.judge.server import Server
 from prefrl.runtime.judge.serving import try_judge
 from prefrl.text.nets.layers import trunk_of
 from prefrl.text.nets.models import LanguageModel, absolute_model, load_model
-from prefrl.text.responses import Response
 
-__all__ = ["LocalJudge", "check_judge", "chooser_for", "parts_of", "responses_task"]
+__all__ = ["Judged", "LocalJudge", "check_judge", "chooser_for", "parts_of", "responses_task"]
 
 _TRIAL = ("Say hello.", "Hello!", "Goodbye!")
 _QUESTION = "Which response is better? Answer with A or B.\nAnswer:"
 
 
-def parts_of(first: Response, second: Response) -> list[Part]:
+class Judged(Protocol):
+    """What is judged: a response to a prompt, or a text to none."""
+
+    @property
+    def prompt(self) -> str:
+        """The prompt; empty if there is none."""
+
+    @property
+    def text(self) -> str:
+        """The text."""
+
+
+def parts_of(first: Judged, second: Judged) -> list[Part]:
     """What is sent of two responses: their prompt, and both texts; nothing else."""
     return _parts(first.prompt, first.text, second.text)
 
 
 def _parts(prompt: str, first: str, second: str) -> list[Part]:
-    told = (("Prompt", prompt), ("Response A", first), ("Response B", second))
+    told = [("Response A", first), ("Response B", second)]
+    if prompt:
+        told.insert(0, ("Prompt", prompt))
     return [{"type": "text", "text": f"[{name}]\n{text}\n[End of {name}]"} for name, text in told]
 
 
@@ -112,7 +125,7 @@ class LocalJudge:
         self._free = asyncio.Lock()
         self._before, self._letters = ids[0][: places[0]], [told[places[0]] for told in ids]
 
-    async def choose(self, first: Response, second: Response) -> Said:
+    async def choose(self, first: Judged, second: Judged) -> Said:
         """As ``Chooser.choose``; nothing else of its process goes on during a pass."""
         tokens = self._tokens(first, second)
         key = digest({"local": self._task.config.local, "tokens": tokens})
@@ -140,7 +153,7 @@ class LocalJudge:
         cache.answered(key, said, tokens=len(tokens))
         return said
 
-    def _tokens(self, first: Response, second: Response) -> list[int]:
+    def _tokens(self, first: Judged, second: Judged) -> list[int]:
         tokenizer = self._language.tokenizer
         shown = "\n\n".join(part["text"] for part in parts_of(first, second))
         question = f"{self._task.rubric}\n\n{shown}\n\n{_QUESTION}"

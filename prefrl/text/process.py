@@ -16,6 +16,8 @@ from prefrl.runtime.judge.config import read_task
 from prefrl.runtime.judge.serving import cache_of, serve_judge
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
+from prefrl.runtime.own.folder import is_own
+from prefrl.runtime.own.items import OwnTexts
 from prefrl.runtime.partners import Apart, Patience
 from prefrl.runtime.people.presence import Attendance
 from prefrl.runtime.roles.parallel import join_workers
@@ -126,7 +128,10 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
 
 def _judge(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
-    config = align_config_from_json(run.read_json(run.config))
+    told = run.read_json(run.config)
+    if is_own(told):
+        return _judge_own(run, heartbeat, stop)
+    config = align_config_from_json(told)
     use_cpu(config.threads)
     heartbeat.beat("starting")
     task, cache, responses = read_task(run), cache_of(run), Responses(run)
@@ -138,6 +143,19 @@ def _judge(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         serve_judge(
             chooser, task, cache, store, responses,
             gold=gold, run=run, heartbeat=heartbeat, stop=stop,
+        )  # fmt: skip
+    return STOPPED
+
+
+def _judge_own(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
+    """Judges the user's own texts: there is no training, and so no gold."""
+    heartbeat.beat("starting")
+    task, cache = read_task(run), cache_of(run)
+    chooser = chooser_for(task, cache, beat=heartbeat.beat)
+    with LabelStore(run.labels) as store:
+        serve_judge(
+            chooser, task, cache, store, OwnTexts(run),
+            gold=None, run=run, heartbeat=heartbeat, stop=stop,
         )  # fmt: skip
     return STOPPED
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -13,8 +14,9 @@ from prefrl.control.environments.journals import Journals
 from prefrl.control.films.ending import mark_ended
 from prefrl.control.segments import Segment
 from prefrl.errors import FilmError
+from prefrl.runtime.own.films import frames_of
 
-__all__ = ["JUDGED_SIZE", "ClipExhibit", "pair_picture", "picture_part"]
+__all__ = ["JUDGED_SIZE", "ClipExhibit", "FilmExhibit", "pair_picture", "picture_part"]
 
 JUDGED_SIZE = 224
 """Side of the frames that are sent, in pixels, about."""
@@ -26,6 +28,12 @@ _CAPTION = (
     "The picture shows clip A in its left column and clip B in its right one. Each column has "
     "{n} frames of its clip, evenly spaced, from the first one at the top to the last one at the "
     "bottom. A frame that says so is of an episode that has ended."
+)
+
+_FILM_CAPTION = (
+    "The picture shows film A in its left column and film B in its right one. Each column has "
+    "{n} frames of its film, evenly spaced, from the first one at the top to the last one at the "
+    "bottom."
 )
 
 
@@ -70,6 +78,49 @@ class ClipExhibit:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[segment.id] = frames[places]
         return self._kept[segment.id]
+
+
+class FilmExhibit:
+    """Puts two films of whatever size side by side.
+
+    Args:
+        n_frames: Frames of each film.
+    """
+
+    def __init__(self, *, n_frames: int) -> None:
+        self._n_frames = n_frames
+        self._kept: dict[Path, NDArray[np.uint8]] = {}
+
+    def __call__(self, first: Path, second: Path) -> list[dict[str, Any]]:
+        """The parts of a message that shows the first as A and the second as B.
+
+        Raises:
+            FilmError: If one of them cannot be decoded.
+        """
+        picture = pair_picture(self._column(first), self._column(second))
+        text = _FILM_CAPTION.format(n=self._n_frames)
+        return [{"type": "text", "text": text}, picture_part(picture)]
+
+    def _column(self, path: Path) -> NDArray[np.uint8]:
+        """Frames of a film, shape (N, H, H, 3); decoded once for both orders."""
+        if path not in self._kept:
+            while len(self._kept) >= _MOST_KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            frames = frames_of(path, self._n_frames)
+            self._kept[path] = np.stack([_squared(frame) for frame in frames])
+        return self._kept[path]
+
+
+def _squared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture, shape (H, W, 3), scaled into the middle of a black square."""
+    scale = JUDGED_SIZE / max(picture.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    square = np.zeros((JUDGED_SIZE, JUDGED_SIZE, 3), np.uint8)
+    top, left = (JUDGED_SIZE - height) // 2, (JUDGED_SIZE - width) // 2
+    square[top : top + height, left : left + width] = cv2.resize(
+        picture, (width, height), interpolation=cv2.INTER_AREA
+    )
+    return square
 
 
 def pair_picture(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.uint8]:

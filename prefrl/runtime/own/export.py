@@ -11,14 +11,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from prefrl.core.store import LabelStore
 from prefrl.core.store.verdicts import Ranking
-from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.errors import ConfigError
 from prefrl.runtime.export import Export, Form, Row, export_answers
-from prefrl.runtime.own.folder import MADE_OF
+from prefrl.runtime.own.folder import own_kind
+from prefrl.runtime.own.items import OwnTexts
+from prefrl.runtime.own.texts import Text
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["export_own"]
@@ -38,7 +36,7 @@ def export_own(run: RunDirectory, form: Form, *, annotator: str | None = None) -
         NotEnoughDataError: If there are no answers, or none that the form has a place for.
         RunDirectoryError: While rows are made, if a text is missing or damaged.
     """
-    is_films = run.read_json(run.config)[MADE_OF]["kind"] == "films"
+    is_films = own_kind(run.read_json(run.config)) == "films"
     if is_films and form == "unpaired":
         raise ConfigError(
             "expected preference, ranking or scores for films, got unpaired: a film is good or bad "
@@ -63,34 +61,23 @@ class _FilmRows:
 
 class _TextRows:
     def __init__(self, run: RunDirectory) -> None:
-        self._run = run
-        with LabelStore(run.labels) as store:
-            asked = {item for query in store.queries() for item in (query.left, query.right)}
-            self._media = store.media.of(asked)
+        self._texts = OwnTexts(run)
 
     def preference(self, query_id: str, better: str, worse: str) -> Row:
-        chosen, rejected = self._text(better), self._text(worse)
-        told = {"chosen": chosen["response"], "rejected": rejected["response"]}
+        chosen, rejected = self._texts[better], self._texts[worse]
+        told = {"chosen": chosen.text, "rejected": rejected.text}
         return _to(chosen) | told | {"query": query_id, "names": [better, worse]}
 
     def ranking(self, ranking: Ranking) -> Row:
-        texts = [self._text(item) for item in ranking.items]
-        told = {"responses": [text["response"] for text in texts], "ranks": list(ranking.ranks)}
+        texts = [self._texts[item] for item in ranking.items]
+        told = {"responses": [text.text for text in texts], "ranks": list(ranking.ranks)}
         return _to(texts[0]) | told | {"names": list(ranking.items)}
 
     def unpaired(self, item_id: str, label: bool) -> Row:
-        text = self._text(item_id)
-        return _to(text) | {"completion": text["response"], "label": label, "name": item_id}
-
-    def _text(self, item_id: str) -> dict[str, Any]:
-        path = self._run.media / f"{self._media[item_id].media_id}.json"
-        try:
-            text: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunDirectoryError(f"expected a text in {path}, but {error}.") from error
-        return text
+        text = self._texts[item_id]
+        return _to(text) | {"completion": text.text, "label": label, "name": item_id}
 
 
-def _to(text: dict[str, Any]) -> Row:
+def _to(text: Text) -> Row:
     """The prompt is always there: TRL's forms have one, if need be an empty one."""
-    return {"prompt": text["prompt"]}
+    return {"prompt": text.prompt}

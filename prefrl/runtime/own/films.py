@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
-from prefrl.errors import ConfigError
+from prefrl.errors import ConfigError, FilmError
 
-__all__ = ["Film", "find_films", "look_at", "with_length"]
+__all__ = ["Film", "find_films", "frames_of", "look_at", "with_length"]
 
 _SUFFIXES = {".mp4", ".m4v", ".webm"}
 _CODECS = {"video/mp4": {"h264", "av1", "vp9"}, "video/webm": {"vp8", "vp9", "av1"}}
@@ -135,6 +137,38 @@ def _type_by_content(head: bytes) -> str | None:
     if head.startswith(b"\x1a\x45\xdf\xa3") and b"\x42\x82\x84webm" in head:
         return "video/webm"
     return None
+
+
+def frames_of(path: Path, n: int) -> list[NDArray[np.uint8]]:
+    """Evenly spaced pictures of a film, the first and the last among them.
+
+    Args:
+        path: The file; its name ends as its type says.
+        n: How many; a film of fewer shows some twice.
+
+    Returns:
+        Each of shape (H, W, 3).
+
+    Raises:
+        FilmError: If it cannot be decoded.
+    """
+    try:
+        # Twice through, and only these are kept: all of a long film would fill the memory.
+        total = sum(1 for _ in _decoded(path))
+        wanted = np.linspace(0, total - 1, n).round().astype(int).tolist()
+        kept: dict[int, NDArray[np.uint8]] = {
+            number: frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+            for number, frame in enumerate(_decoded(path))
+            if number in wanted
+        }
+        return [kept[number] for number in wanted]
+    except (OSError, ValueError, KeyError, av.FFmpegError) as error:
+        raise FilmError(f"expected a film in {path}, but {error}.") from error
+
+
+def _decoded(path: Path) -> Iterator[av.VideoFrame]:
+    with path.open("rb") as file, av.open(file, "r", format=path.suffix[1:]) as container:
+        yield from container.decode(video=0)
 
 
 def with_length(film: Film) -> bytes:

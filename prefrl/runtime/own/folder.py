@@ -22,7 +22,7 @@ from prefrl.runtime.own.texts import read_texts
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.rundir.media import add_file, add_medium
 
-__all__ = ["MADE_OF", "Chosen", "Kind", "Made", "is_own", "make_folder"]
+__all__ = ["MADE_OF", "Chosen", "Kind", "Made", "is_own", "make_folder", "own_kind"]
 
 MADE_OF = "own"
 """Where config.json says what a folder was made of."""
@@ -58,6 +58,12 @@ class Made:
 def is_own(config: Mapping[str, Any]) -> bool:
     """Whether a folder was made of one's own films or texts, by its config.json."""
     return MADE_OF in config
+
+
+def own_kind(config: Mapping[str, Any]) -> Kind | None:
+    """What such a folder was made of; None for another one."""
+    kind: Kind | None = config.get(MADE_OF, {}).get("kind")
+    return kind
 
 
 def make_folder(

@@ -1,0 +1,136 @@
+"""Films and texts of one's own that a model compares, over a socket."""
+
+import contextlib
+import re
+import subprocess
+import sys
+
+import pytest
+from judge_server import JudgeServer, picture_of, says
+from own_films import make_film
+from pages import wait_for
+
+from prefrl import RunDirectory
+from prefrl.cli import main
+from prefrl.core.comparisons import Answer
+from prefrl.core.store import LabelStore
+from prefrl.errors import ConfigError, FilmError
+from prefrl.runtime.own.films import frames_of
+
+pytest.importorskip("openai")
+pytestmark = pytest.mark.timeout(120)
+
+
+@contextlib.contextmanager
+def labelled(folder, source, judge, *options):
+    """A page of one's own items beside which a judge works, until the block ends."""
+    told = ["--oracle", "ai", "--judge.url", judge.url, "--judge.model", "stub", "--page.port", "0"]
+    command = [sys.executable, "-m", "prefrl", "label", str(folder), *source, *told, *options]
+    out = folder.with_suffix(".txt")
+    with out.open("w") as file:
+        page = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: "To label, open" in out.read_text() or page.poll() is not None, 60)
+        assert page.poll() is None, out.read_text()
+        yield RunDirectory(folder)
+    finally:
+        page.terminate()
+        page.wait(30)
+
+
+def answers_of(run, n):
+    """The answers of the judge by the two names, once there are so many."""
+    with LabelStore(run.labels) as store:
+        wait_for(lambda: len(store.events()) >= n, 60)
+        asked = {query.id: (query.left, query.right) for query in store.queries()}
+        events = store.events()
+    assert {event.annotator_id for event in events} == {"ai:stub"}
+    return {asked[event.query_id]: event.answer for event in events}
+
+
+def test_a_judge_compares_texts(tmp_path):
+    lines = tmp_path / "poems.txt"
+    lines.write_text("short\na little longer\nthe longest of all these\n")
+    sent = []
+
+    def say(body):
+        content = body["messages"][1]["content"]
+        if "Say hello." in content:
+            return says("A", "the first question")
+        sent.append(content)
+        a, b = re.findall(r"\[Response .\]\n(.*?)\n\[End", content, re.DOTALL)
+        return says("A" if len(a) > len(b) else "B", "it is longer")
+
+    source, goal = ["--texts", str(lines)], ["--goal", "The longer one."]
+    with JudgeServer(say) as judge, labelled(tmp_path / "run", source, judge, *goal) as run:
+        answers = answers_of(run, 3)
+    assert len(answers) == 3
+    for (left, right), answer in answers.items():
+        assert answer == (Answer.LEFT if int(left) > int(right) else Answer.RIGHT)
+    assert len(sent) == 6  # both orders
+    assert not any("[Prompt]" in content for content in sent)
+    rubrics = {body["messages"][0]["content"] for body in judge.bodies}
+    assert all("The longer one." in rubric for rubric in rubrics)
+
+
+def test_a_judge_sees_films(tmp_path):
+    pytest.importorskip("cv2")
+    films = tmp_path / "films"
+    films.mkdir()
+    for hue, (name, size) in enumerate([("a.mp4", (48, 64)), ("b.webm", (96, 48))]):
+        codec = {"codec": "libvpx"} if name.endswith("webm") else {}
+        make_film(films / name, n=9, hue=hue, size=size, **codec)
+    seen = []
+
+    def say(body):
+        picture = picture_of(body)
+        width = (picture.shape[1] - 12) // 2
+        columns = picture[:, :width], picture[:, width + 12 :]
+        seen.append([column.shape for column in columns])
+        # The upright film has black bars at its sides.
+        dark = [(column[40:, :20] < 8).all(-1).mean() for column in columns]
+        return says("tie" if dark[0] == dark[1] else "A" if dark[0] > dark[1] else "B")
+
+    with (
+        JudgeServer(say) as judge,
+        labelled(tmp_path / "run", ["--videos", str(films)], judge, "--goal", "Upright.") as run,
+    ):
+        ((pair, answer),) = answers_of(run, 1).items()
+    assert answer == (Answer.LEFT if pair[0] == "b.webm" else Answer.RIGHT)
+    assert seen[-1][0] == seen[-1][1]
+    told = judge.bodies[-1]["messages"]
+    assert "two films" in told[0]["content"]
+    assert "film A in its left column" in str(told[1]["content"])
+
+
+def test_what_a_judge_cannot_do_is_refused_before_it_starts(tmp_path):
+    lines = tmp_path / "lines.txt"
+    lines.write_text("one\ntwo\n")
+    films = tmp_path / "films"
+    films.mkdir()
+    for number in range(2):
+        make_film(films / f"{number}.mp4", n=3, hue=number)
+    judge = ["--oracle", "ai", "--judge.url", "http://127.0.0.1:1/v1", "--judge.model", "none"]
+    texts, clips = ["--texts", str(lines)], ["--videos", str(films)]
+    for source, more, expected in (
+        (texts, [*judge, "--judge.true-reward"], "nothing knows the true reward of the texts"),
+        (clips, judge, "nothing tells the judge what is better"),
+        (clips, ["--oracle", "ai", "--judge.local", "x", "--goal", "y"], "judge.url for films"),
+    ):
+        with pytest.raises(ConfigError, match=expected):
+            main(["label", str(tmp_path / f"run-{source[0][2:]}"), *source, *more])
+
+
+def test_frames_of_a_film_are_from_its_first_to_its_last(tmp_path):
+    path = tmp_path / "film.webm"
+    make_film(path, n=5, codec="libvpx")
+    all_of_it = frames_of(path, 5)
+    assert len({frame.tobytes() for frame in all_of_it}) == 5
+    assert [frame.tobytes() for frame in frames_of(path, 2)] == [
+        all_of_it[0].tobytes(),
+        all_of_it[-1].tobytes(),
+    ]
+    assert len(frames_of(path, 9)) == 9
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(FilmError, match="expected a film in"):
+        frames_of(path, 2)
