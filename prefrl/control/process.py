@@ -31,7 +31,7 @@ __all__ = ["main"]
 
 _STAND_BY = {"renderer"}  # `prefrl label` may have one of its own, and end before the training
 _NICENESS = 10  # of a judge, as the agent and the learner come first
-_BEHIND_PEOPLE = 5  # of those two while people teach, who wait for their films
+_BEHIND_PEOPLE = 10  # of those two while people teach, who wait for their films
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
