@@ -31,6 +31,7 @@ __all__ = ["main"]
 
 _STAND_BY = {"renderer"}  # `prefrl label` may have one of its own, and end before the training
 _NICENESS = 10  # of a judge, as the agent and the learner come first
+_BEHIND_PEOPLE = 10  # of those two while people teach, who wait for their films
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +47,8 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.runtime.partners import Apart, Patience
 
     config = config_from_json(run.read_json(run.config))
+    if config.asks_people:
+        os.nice(_BEHIND_PEOPLE)
     use_cpu(config.threads)
 
     def wait(state: str) -> bool:
@@ -91,6 +94,8 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.runtime.learner import RewardLearner
 
     config = config_from_json(run.read_json(run.config))
+    if config.asks_people:
+        os.nice(_BEHIND_PEOPLE)
     use_cpu(config.threads)
     env = make_env(config.env_id, config.env)
     net = step_reward(env, config.preferences).to(devices_of(config)[1])
