@@ -7,14 +7,14 @@ import sys
 
 import pytest
 from judge_server import JudgeServer, picture_of, says
+from labelling import free_port, wait_for
 from own_films import make_film
-from pages import wait_for
 
 from prefrl import RunDirectory
 from prefrl.cli import main
 from prefrl.core.comparisons import Answer
 from prefrl.core.store import LabelStore
-from prefrl.errors import ConfigError, FilmError
+from prefrl.errors import FilmError
 from prefrl.runtime.own.films import frames_of
 
 pytest.importorskip("openai")
@@ -24,7 +24,16 @@ pytestmark = pytest.mark.timeout(120)
 @contextlib.contextmanager
 def labelled(folder, source, judge, *options):
     """A page of one's own items beside which a judge works, until the block ends."""
-    told = ["--oracle", "ai", "--judge.url", judge.url, "--judge.model", "stub", "--page.port", "0"]
+    told = [
+        "--oracle",
+        "ai",
+        "--judge.url",
+        judge.url,
+        "--judge.model",
+        "stub",
+        "--page.port",
+        str(free_port()),
+    ]
     command = [sys.executable, "-m", "prefrl", "label", str(folder), *source, *told, *options]
     out = folder.with_suffix(".txt")
     with out.open("w") as file:
@@ -103,7 +112,7 @@ def test_a_judge_sees_films(tmp_path):
     assert "film A in its left column" in str(told[1]["content"])
 
 
-def test_what_a_judge_cannot_do_is_refused_before_it_starts(tmp_path):
+def test_what_a_judge_cannot_do_is_refused_before_it_starts(tmp_path, capsys):
     lines = tmp_path / "lines.txt"
     lines.write_text("one\ntwo\n")
     films = tmp_path / "films"
@@ -117,8 +126,9 @@ def test_what_a_judge_cannot_do_is_refused_before_it_starts(tmp_path):
         (clips, judge, "nothing tells the judge what is better"),
         (clips, ["--oracle", "ai", "--judge.local", "x", "--goal", "y"], "judge.url for films"),
     ):
-        with pytest.raises(ConfigError, match=expected):
+        with pytest.raises(SystemExit):
             main(["label", str(tmp_path / f"run-{source[0][2:]}"), *source, *more])
+        assert expected in " ".join(capsys.readouterr().err.split())
 
 
 def test_frames_of_a_film_are_from_its_first_to_its_last(tmp_path):
