@@ -4,7 +4,10 @@ import contextlib
 import re
 import subprocess
 import sys
+from fractions import Fraction
 
+import av
+import numpy as np
 import pytest
 from judge_server import JudgeServer, picture_of, says
 from labelling import free_port, wait_for
@@ -16,6 +19,7 @@ from prefrl.core.comparisons import Answer
 from prefrl.core.store import LabelStore
 from prefrl.errors import FilmError
 from prefrl.runtime.own.films import frames_of
+from prefrl.runtime.own.folder import Chosen, make_folder
 
 pytest.importorskip("openai")
 pytestmark = pytest.mark.timeout(120)
@@ -57,7 +61,8 @@ def answers_of(run, n):
     return {asked[event.query_id]: event.answer for event in events}
 
 
-def test_a_judge_compares_texts(tmp_path):
+@pytest.mark.parametrize(("orders", "n_asked"), [("both", 6), ("one", 3)])
+def test_a_judge_compares_texts(tmp_path, orders, n_asked):
     lines = tmp_path / "poems.txt"
     lines.write_text("short\na little longer\nthe longest of all these\n")
     sent = []
@@ -70,19 +75,21 @@ def test_a_judge_compares_texts(tmp_path):
         a, b = re.findall(r"\[Response .\]\n(.*?)\n\[End", content, re.DOTALL)
         return says("A" if len(a) > len(b) else "B", "it is longer")
 
-    source, goal = ["--texts", str(lines)], ["--goal", "The longer one."]
+    source = ["--texts", str(lines)]
+    goal = ["--goal", "The longer one.", "--judge.orders", orders]
     with JudgeServer(say) as judge, labelled(tmp_path / "run", source, judge, *goal) as run:
         answers = answers_of(run, 3)
     assert len(answers) == 3
     for (left, right), answer in answers.items():
         assert answer == (Answer.LEFT if int(left) > int(right) else Answer.RIGHT)
-    assert len(sent) == 6  # both orders
+    assert len(sent) == n_asked
     assert not any("[Prompt]" in content for content in sent)
     rubrics = {body["messages"][0]["content"] for body in judge.bodies}
     assert all("The longer one." in rubric for rubric in rubrics)
 
 
-def test_a_judge_sees_films(tmp_path):
+@pytest.mark.parametrize("orders", ["both", "one"])
+def test_a_judge_sees_films(tmp_path, orders):
     pytest.importorskip("cv2")
     films = tmp_path / "films"
     films.mkdir()
@@ -102,7 +109,15 @@ def test_a_judge_sees_films(tmp_path):
 
     with (
         JudgeServer(say) as judge,
-        labelled(tmp_path / "run", ["--videos", str(films)], judge, "--goal", "Upright.") as run,
+        labelled(
+            tmp_path / "run",
+            ["--videos", str(films)],
+            judge,
+            "--goal",
+            "Upright.",
+            "--judge.orders",
+            orders,
+        ) as run,
     ):
         ((pair, answer),) = answers_of(run, 1).items()
     assert answer == (Answer.LEFT if pair[0] == "b.webm" else Answer.RIGHT)
@@ -110,6 +125,23 @@ def test_a_judge_sees_films(tmp_path):
     told = judge.bodies[-1]["messages"]
     assert "two films" in told[0]["content"]
     assert "film A in its left column" in str(told[1]["content"])
+
+
+def test_what_is_lost_is_skipped_and_the_rest_is_judged(tmp_path):
+    lines = tmp_path / "lines.txt"
+    lines.write_text("one\nthree\nseventeen\n")
+    run = make_folder(tmp_path / "run", "texts", lines, Chosen()).run
+    with LabelStore(run.labels) as store:
+        medium = store.media.of(["2"])["2"]
+    (run.media / f"{medium.media_id}.json").unlink()
+    with (
+        JudgeServer(lambda body: says("A")) as judge,
+        labelled(run.root, [], judge, "--goal", "Any.", "--judge.orders", "one"),
+    ):
+        answers = answers_of(run, 3)
+    skipped = {pair for pair, answer in answers.items() if answer is Answer.SKIP}
+    assert skipped == {pair for pair in answers if "2" in pair}
+    assert len(skipped) == 2
 
 
 def test_what_a_judge_cannot_do_is_refused_before_it_starts(tmp_path, capsys):
@@ -123,6 +155,7 @@ def test_what_a_judge_cannot_do_is_refused_before_it_starts(tmp_path, capsys):
     texts, clips = ["--texts", str(lines)], ["--videos", str(films)]
     for source, more, expected in (
         (texts, [*judge, "--judge.true-reward"], "nothing knows the true reward of the texts"),
+        (texts, judge, "nothing tells the judge what is better"),
         (clips, judge, "nothing tells the judge what is better"),
         (clips, ["--oracle", "ai", "--judge.local", "x", "--goal", "y"], "judge.url for films"),
     ):
@@ -142,5 +175,21 @@ def test_frames_of_a_film_are_from_its_first_to_its_last(tmp_path):
     ]
     assert len(frames_of(path, 9)) == 9
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(FilmError, match="expected a film in"):
+    with pytest.raises(FilmError, match=r"found none|but \[Errno"):
         frames_of(path, 2)
+
+
+def test_frames_are_spaced_in_time_and_not_by_number(tmp_path):
+    path = tmp_path / "film.webm"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libvpx", rate=30)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for number, at in enumerate([0, 1, 2, 3, 60]):  # a recording that stood still
+            picture = np.full((32, 32, 3), 50 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = at, Fraction(1, 30)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    shown = [round(float(frame.mean()) / 50) for frame in frames_of(path, 5)]
+    assert shown == [0, 3, 3, 3, 4]

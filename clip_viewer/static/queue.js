@@ -5,7 +5,8 @@ import { isStacked } from "./sides.js";
 
 const READY = 4;
 const POLL = 2_000;
-const POLL_EMPTY = 500; // with nothing to come after what is on the screen
+const POLL_EMPTY = 500; // with nothing on the screen, or for a while with nothing to come after it
+const EAGER = 20_000; // that while, from the newest pair on
 const POLL_UNSEEN = 10_000; // of a tab that is hidden: it leases nothing
 const HEARTBEAT = 20_000; // of leases
 const REMEMBERED = 12;
@@ -37,6 +38,7 @@ export class Queue {
   #failed = new Map(); // what did not load: how often, and until when it rests
   #asking = null;
   #askedAt = 0;
+  #tookAt = 0;
   #timer = 0;
   #number = 0;
   #kept;
@@ -66,6 +68,7 @@ export class Queue {
   /** @returns {Showing | null} The next one that is ready. */
   take() {
     this.current = this.#ready.shift() ?? null;
+    this.#tookAt = performance.now();
     this.#tabs.tell(this.#have());
     return this.current;
   }
@@ -138,7 +141,8 @@ export class Queue {
   #goOn() {
     clearTimeout(this.#timer);
     const go = () => (this.#isDue() ? this.fill() : this.#look());
-    const isEmpty = this.#ready.length + this.#loading.size === 0;
+    const isNew = performance.now() - this.#tookAt < EAGER;
+    const isEmpty = this.#ready.length + this.#loading.size === 0 && (isNew || !this.current);
     this.#timer = setTimeout(go, document.hidden ? POLL_UNSEEN : isEmpty ? POLL_EMPTY : POLL);
   }
 

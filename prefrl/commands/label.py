@@ -175,7 +175,8 @@ def _judge(command: Label, run: RunDirectory) -> RoleCommand:
             f"expected clips, films or texts for a judge, but {run.root} has none of them; take "
             "the folder of a training, or one that was made from films or texts of yours."
         )
-    write_task(run, responses_task(command.judge, told.get("goal")))
+    kind: Literal["responses", "texts"] = "responses" if own is None else "texts"
+    write_task(run, responses_task(command.judge, told.get("goal"), kind))
     return text_role_command("judge", run, essential=False)
 
 

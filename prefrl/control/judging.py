@@ -1,4 +1,4 @@
-"""A judge of clips or films: what it is told of a run, and a first question before it starts."""
+"""A judge of clips or films: what it is told, and a first question before work starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefrl.runtime.own.folder import is_own
 
 __all__ = ["clips_task"]
 
-_TRIAL = "The picture shows clip A in its left column and clip B in its right one."
+_TRIAL = "The picture shows A in its left column and B in its right one."
 _GREY, _LIGHT = 96, 224
 
 

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _STAND_BY = {"renderer"}  # `prefrl label` may have one of its own, and end before the training
-_NICENESS = 10  # of a judge, as the agent and the learner come first
-_BEHIND_PEOPLE = 10  # of those two while people teach, who wait for their films
+_NICENESS = 10  # of judges; of what trains where people teach, and of what draws where not
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +47,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
     config = config_from_json(run.read_json(run.config))
     if config.asks_people:
-        os.nice(_BEHIND_PEOPLE)
+        os.nice(_NICENESS)
     use_cpu(config.threads)
 
     def wait(state: str) -> bool:
@@ -95,7 +94,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
     config = config_from_json(run.read_json(run.config))
     if config.asks_people:
-        os.nice(_BEHIND_PEOPLE)
+        os.nice(_NICENESS)
     use_cpu(config.threads)
     env = make_env(config.env_id, config.env)
     net = step_reward(env, config.preferences).to(devices_of(config)[1])
@@ -178,6 +177,8 @@ def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
     heartbeat.beat("starting")
     told = run.read_json(run.config)
+    if told.get("oracle") not in ("human", "mixed"):
+        os.nice(_NICENESS)
     env = EnvConfig.from_json(told["env"]) if "env" in told else None
     renderer = SizedRenderer(told["env_id"], env)
     with LabelStore(run.labels) as store, renderer as clips:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -29,6 +29,10 @@ class Judged(Protocol):
     """What is judged: a response to a prompt, or a text to none."""
 
     @property
+    def id(self) -> str:
+        """A name that is unique within a run."""
+
+    @property
     def prompt(self) -> str:
         """The prompt; empty if there is none."""
 
@@ -49,19 +53,22 @@ def _parts(prompt: str, first: str, second: str) -> list[Part]:
     return [{"type": "text", "text": f"[{name}]\n{text}\n[End of {name}]"} for name, text in told]
 
 
-def responses_task(judge: JudgeConfig, goal: str | None) -> Task:
-    """What the judge of a run of responses is told, once it has answered a first question.
+def responses_task(
+    judge: JudgeConfig, goal: str | None, kind: Literal["responses", "texts"] = "responses"
+) -> Task:
+    """What a judge of responses or texts is told, once it has answered a first question.
 
     Args:
         judge: How it is asked. A folder of a model is found from anywhere later.
         goal: What is wanted, in the words of whoever started the run.
+        kind: Whether they are responses to prompts, or the user's own texts.
 
     Raises:
-        ConfigError: If it does not answer, or cannot be loaded.
+        ConfigError: If it does not answer, or cannot be loaded, or nothing says what is better.
         MissingExtraError: If the library that asks a server is missing.
     """
     local = None if judge.local is None else absolute_model(judge.local)
-    task = task_for(replace(judge, local=local), "responses", goal)
+    task = task_for(replace(judge, local=local), kind, goal)
     check_judge(task)
     return task
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -15,6 +14,7 @@ from prefrl.control.films.ending import mark_ended
 from prefrl.control.segments import Segment
 from prefrl.errors import FilmError
 from prefrl.runtime.own.films import frames_of
+from prefrl.runtime.own.items import OwnFilm
 
 __all__ = ["JUDGED_SIZE", "ClipExhibit", "FilmExhibit", "pair_picture", "picture_part"]
 
@@ -89,9 +89,9 @@ class FilmExhibit:
 
     def __init__(self, *, n_frames: int) -> None:
         self._n_frames = n_frames
-        self._kept: dict[Path, NDArray[np.uint8]] = {}
+        self._kept: dict[str, NDArray[np.uint8]] = {}
 
-    def __call__(self, first: Path, second: Path) -> list[dict[str, Any]]:
+    def __call__(self, first: OwnFilm, second: OwnFilm) -> list[dict[str, Any]]:
         """The parts of a message that shows the first as A and the second as B.
 
         Raises:
@@ -101,14 +101,14 @@ class FilmExhibit:
         text = _FILM_CAPTION.format(n=self._n_frames)
         return [{"type": "text", "text": text}, picture_part(picture)]
 
-    def _column(self, path: Path) -> NDArray[np.uint8]:
+    def _column(self, film: OwnFilm) -> NDArray[np.uint8]:
         """Frames of a film, shape (N, H, H, 3); decoded once for both orders."""
-        if path not in self._kept:
+        if film.id not in self._kept:
             while len(self._kept) >= _MOST_KEPT:
                 self._kept.pop(next(iter(self._kept)))
-            frames = frames_of(path, self._n_frames)
-            self._kept[path] = np.stack([_squared(frame) for frame in frames])
-        return self._kept[path]
+            frames = frames_of(film.path, self._n_frames)
+            self._kept[film.id] = np.stack([_squared(frame) for frame in frames])
+        return self._kept[film.id]
 
 
 def _squared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

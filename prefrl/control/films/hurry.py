@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 
 from prefrl.core.store import LabelStore
@@ -11,16 +13,18 @@ from prefrl.runtime.people.pace import Pace
 __all__ = ["Hurry"]
 
 _FEW_AHEAD = 2  # before anybody has come
-_SECONDS_A_LOOK = 2.0  # of somebody who has not answered yet
+_PER_SECOND = 0.5  # answers of somebody who has not answered yet
 _SECONDS_A_PAIR = 3.0  # to film one as large as it is shown, until any was filmed
 _LARGER = 2.0  # times as long as a small pair: HalfCheetah at 512 and at 256 pixels
+_NEWEST = 3  # pairs, of whose seconds the median counts
 _SPARE = 2.5  # one may take longer while everything else works too
 
 
 class Hurry:
     """Says whether people would run out of pairs while one is filmed as large as it is shown.
 
-    Once they would, it says so until what is ready lasts twice as long, or everything is filmed.
+    Once they would, it says so until what is ready lasts twice as long; where everything is filmed,
+    until it lasts long enough.
 
     Args:
         store: Where queries, and people's answers, are.
@@ -31,11 +35,15 @@ class Hurry:
         self._store = store
         self._pace = Pace(store, clock=clock)
         self._is_on = False
-        self._seconds = _SECONDS_A_PAIR
+        self._seconds: deque[float] = deque([_SECONDS_A_PAIR], maxlen=_NEWEST)
 
     def took(self, seconds: float) -> None:
-        """A pair was filmed as was last told, and that took so long."""
-        self._seconds = seconds * (_LARGER if self._is_on else 1)
+        """Notes how long the films of a pair took, drawn as ``is_on`` last said.
+
+        Args:
+            seconds: Wall-clock seconds for both films.
+        """
+        self._seconds.append(seconds * (_LARGER if self._is_on else 1))
 
     def is_on(self, n_people: int, n_missing: int) -> bool:
         """Whether the next films should be small.
@@ -48,9 +56,9 @@ class Hurry:
         if n_people == 0:
             self._is_on = ready < _FEW_AHEAD
             return self._is_on
-        per_second = self._pace.per_second() or n_people / _SECONDS_A_LOOK
+        per_second = self._pace.per_second(n_people, unknown=_PER_SECOND)
         lasts = (ready - n_people) / per_second  # everybody looks at one already
-        least = _SPARE * self._seconds
+        least = _SPARE * statistics.median(self._seconds)
         goes_on = self._is_on and n_missing > 0
         self._is_on = lasts < (2 * least if goes_on else least)
         return self._is_on

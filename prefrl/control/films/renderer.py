@@ -78,10 +78,10 @@ class FilmMaker:
         items = (query.left, query.right)
         shown = self._store.media.of(items)
         todo = [one for one in items if one not in shown and one not in self._hopeless]
-        began = time.monotonic()
+        began, made = time.monotonic(), self.n_films
         for item_id in todo:
             self._film(item_id)
-        if len(todo) == 2:
+        if self.n_films == made + 2:
             self._hurry.took(time.monotonic() - began)
         if self._hopeless.intersection(items):
             self._skip(query)

@@ -13,7 +13,7 @@ from prefrl.core.comparisons import Answer, Query
 from prefrl.core.oracle import Oracle
 from prefrl.core.store import LabelStore
 from prefrl.core.store.labels import ORACLE, LabelEvent, Lease, Submission
-from prefrl.errors import FilmError
+from prefrl.errors import FilmError, RunDirectoryError
 from prefrl.runtime.judge.asking import (
     Judge,
     JudgeAwayError,
@@ -149,7 +149,11 @@ class JudgeLabeller:
         return stored
 
     async def _answer(self, query: Query) -> LabelEvent | None:
-        left, right = self._items[query.left], self._items[query.right]
+        try:
+            left, right = self._items[query.left], self._items[query.right]
+        except RunDirectoryError as error:
+            self.state.skipped += 1
+            return self._submit(query, Verdict(Answer.SKIP, str(error), None))
         try:
             async with self._free:
                 if self.state.away or self.state.spent:  # by another pair meanwhile

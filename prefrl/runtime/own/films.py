@@ -140,35 +140,44 @@ def _type_by_content(head: bytes) -> str | None:
 
 
 def frames_of(path: Path, n: int) -> list[NDArray[np.uint8]]:
-    """Evenly spaced pictures of a film, the first and the last among them.
+    """Pictures of a film that are evenly spaced in time, the first and the last among them.
 
     Args:
         path: The file; its name ends as its type says.
-        n: How many; a film of fewer shows some twice.
+        n: How many; a film of fewer pictures shows some twice.
 
     Returns:
-        Each of shape (H, W, 3).
+        Each of shape (H, W, 3), as they are stored: a turn that the file asks for is not made.
 
     Raises:
         FilmError: If it cannot be decoded.
     """
     try:
-        # Twice through, and only these are kept: all of a long film would fill the memory.
-        total = sum(1 for _ in _decoded(path))
-        wanted = np.linspace(0, total - 1, n).round().astype(int).tolist()
-        kept: dict[int, NDArray[np.uint8]] = {
-            number: frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-            for number, frame in enumerate(_decoded(path))
-            if number in wanted
-        }
-        return [kept[number] for number in wanted]
-    except (OSError, ValueError, KeyError, av.FFmpegError) as error:
+        with path.open("rb") as file, av.open(file, "r", format=path.suffix[1:]) as container:
+            stream = container.streams.video[0]
+            # Not decoded: that would take minutes for a long film.
+            times = sorted(p.pts for p in container.demux(stream) if p.pts is not None)
+            if not times:
+                raise FilmError(f"expected pictures in {path}, found none.")
+            half = min(np.diff(times), default=0) / 2  # times are rounded
+            wanted = np.linspace(times[0], times[-1], n) + half
+            on_the_screen = np.searchsorted(times, wanted, "right") - 1
+            return [_picture_at(container, stream, times[place]) for place in on_the_screen]
+    except (OSError, ValueError, IndexError, av.FFmpegError) as error:
         raise FilmError(f"expected a film in {path}, but {error}.") from error
 
 
-def _decoded(path: Path) -> Iterator[av.VideoFrame]:
-    with path.open("rb") as file, av.open(file, "r", format=path.suffix[1:]) as container:
-        yield from container.decode(video=0)
+def _picture_at(
+    container: av.container.InputContainer, stream: av.VideoStream, pts: int
+) -> NDArray[np.uint8]:
+    container.seek(pts, stream=stream)  # to the key frame before
+    frame = None
+    for frame in container.decode(stream):
+        if frame.pts is not None and frame.pts >= pts:
+            break
+    if frame is None:
+        raise FilmError(f"found no picture at {float(pts * (stream.time_base or 0)):.1f} s.")
+    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def with_length(film: Film) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,10 +14,20 @@ from prefrl.errors import RunDirectoryError
 from prefrl.runtime.own.texts import Text
 from prefrl.runtime.rundir import RunDirectory
 
-__all__ = ["OwnFilms", "OwnTexts"]
+__all__ = ["OwnFilm", "OwnFilms", "OwnTexts"]
 
 
 _Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class OwnFilm:
+    """A film to compare."""
+
+    id: str
+    """What it is called."""
+    path: Path
+    """Its file."""
 
 
 class _OwnItems(Mapping[str, _Item]):
@@ -32,6 +43,9 @@ class _OwnItems(Mapping[str, _Item]):
             asked = {item for query in store.queries() for item in (query.left, query.right)}
             self._media: dict[str, Medium] = store.media.of(asked)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._media
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._media)
 
@@ -39,15 +53,21 @@ class _OwnItems(Mapping[str, _Item]):
         return len(self._media)
 
     def _path(self, name: str) -> Path:
-        medium = self._media[name]
+        if (medium := self._media.get(name)) is None:
+            raise RunDirectoryError(f"expected {name} to have been kept in {self._folder}.")
         return self._folder / f"{medium.media_id}{SUFFIXES[medium.media_type]}"
 
 
-class OwnFilms(_OwnItems[Path]):
-    """The files of films by their names."""
+class OwnFilms(_OwnItems[OwnFilm]):
+    """Films by their names."""
 
-    def __getitem__(self, name: str) -> Path:
-        return self._path(name)
+    def __getitem__(self, name: str) -> OwnFilm:
+        """Finds a film.
+
+        Raises:
+            RunDirectoryError: If the folder has lost it.
+        """
+        return OwnFilm(name, self._path(name))
 
 
 class OwnTexts(_OwnItems[Text]):

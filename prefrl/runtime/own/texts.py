@@ -30,6 +30,11 @@ class Text:
     text: str
     """The text."""
 
+    @property
+    def id(self) -> str:
+        """The name, which is unique among what is compared."""
+        return self.name
+
 
 def read_texts(path: Path) -> list[Text]:
     """Reads the texts of a file.

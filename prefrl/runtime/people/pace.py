@@ -69,9 +69,17 @@ class Pace:
             self._wanted = math.ceil(meanwhile) + _AT_HAND * len(here)
         return self._wanted
 
-    def per_second(self) -> float:
-        """Answers a second of all who are here, while they have something to look at."""
-        return _per_second(self._here())
+    def per_second(self, n_people: int, *, unknown: float) -> float:
+        """Answers a second of so many people while they have something to look at.
+
+        Args:
+            n_people: How many are at the page. They are taken to be those who answered last.
+            unknown: Answers a second of somebody who has not answered yet.
+        """
+        self._read()
+        latest = sorted(self._seen, key=self._seen.__getitem__)[-n_people:] if n_people else []
+        known = _per_second([self._looks[name] for name in latest])
+        return known + unknown * (n_people - len(latest))
 
     def bound(self, max_unanswered: int) -> int:
         """Beyond how many questions without an answer the agent waits.
@@ -83,6 +91,12 @@ class Pace:
 
     def _here(self) -> list[deque[float]]:
         """The looks of everybody who is here."""
+        self._read()
+        now = self._clock()
+        here = [name for name, seen in self._seen.items() if now - seen < _SECONDS_OF_ABSENCE]
+        return [self._looks[name] for name in here]
+
+    def _read(self) -> None:
         for event in self._store.events(since=self._cursor):
             self._cursor = event.id
             name = event.annotator_id
@@ -90,9 +104,6 @@ class Pace:
                 looks = self._looks.setdefault(name, deque(maxlen=_LOOKS))
                 looks.append(max(0.1, event.client_ms / 1000))
                 self._seen[name] = event.answered_at
-        now = self._clock()
-        here = [name for name, seen in self._seen.items() if now - seen < _SECONDS_OF_ABSENCE]
-        return [self._looks[name] for name in here]
 
 
 def _per_second(here: list[deque[float]]) -> float:

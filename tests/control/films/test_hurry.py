@@ -86,10 +86,32 @@ def test_two_people_need_twice_as_much(store, clock):
     assert first_with_time(Hurry(store, clock=clock), store, n_people=2) == 32
 
 
+def test_who_looks_long_is_not_taken_for_somebody_fast(store, clock):
+    film(store, 8, answered_by="ann", seconds=30.0)
+    clock.now += 25.0  # longer than people are thought to be there without an answer
+    assert first_with_time(Hurry(store, clock=clock), store, n_people=1) == 2
+
+
+def test_of_those_who_are_there_some_have_not_answered_yet(store, clock):
+    film(store, 8, answered_by="ann", seconds=1.0)
+    # One a second and two of half a second each: 15 s of them, and three on the screens.
+    assert first_with_time(Hurry(store, clock=clock), store, n_people=3) == 33
+
+
+def test_one_odd_film_changes_nothing(store, clock):
+    film(store, 9, answered_by="ann")
+    film(store, 9)
+    hurry = Hurry(store, clock=clock)
+    hurry.took(3.0)
+    hurry.took(60.0)
+    assert not hurry.is_on(1, n_missing=9)
+
+
 def test_a_fast_machine_is_never_in_a_hurry(store, clock):
     film(store, 8, answered_by="ann")
     hurry = Hurry(store, clock=clock)
-    hurry.took(0.1)
+    for _ in range(3):
+        hurry.took(0.1)
     assert first_with_time(hurry, store, n_people=1) == 2
 
 
@@ -97,5 +119,6 @@ def test_what_small_ones_take_says_what_large_ones_would(store, clock):
     film(store, 8, answered_by="ann")
     hurry = Hurry(store, clock=clock)
     assert hurry.is_on(1, n_missing=9)
-    hurry.took(1.0)  # 2 s for a large one, which should last 5 s, or 10 to stop
+    for _ in range(3):
+        hurry.took(1.0)  # 2 s for a large one, which should last 5 s, or 10 to stop
     assert first_with_time(hurry, store, n_people=1) == 11
