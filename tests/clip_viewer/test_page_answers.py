@@ -93,7 +93,7 @@ def test_a_note_goes_with_an_answer(study, visitor):
     page.keyboard.press("n")
     page.keyboard.type("the left one <b>slips</b>")
     page.keyboard.press("Enter")
-    assert page.get_attribute("[data-action=note]", "aria-pressed") == "true"
+    page.wait_for_selector("[data-action=note][aria-pressed=true]")
     noted = visitor.press("ArrowLeft")
     visitor.look()
     assert page.get_attribute("[data-action=note]", "aria-pressed") == "false"
@@ -121,7 +121,7 @@ def test_a_note_goes_with_an_answer(study, visitor):
     picture(page, "labelling_note_answers")
     cards.nth(0).locator("button").click()
     wait_for(lambda: visitor.task == noted[0])
-    assert page.get_attribute("[data-action=note]", "aria-pressed") == "true"
+    page.wait_for_selector("[data-action=note][aria-pressed=true]")
     page.keyboard.press("Escape")
     assert first[0] != noted[0]
     # Whoever runs the study sees those that count, and the pair.

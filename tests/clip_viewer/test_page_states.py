@@ -288,7 +288,8 @@ def test_a_flag_says_why_and_opens_its_pair(study, visit):
 def test_what_a_tab_had_that_crashed_is_shown_in_the_next(study, browser):
     visitor = Visitor(browser, study.owner_link)
     held = answer_all_but_those_of(visitor, study)
-    with contextlib.suppress(Error):
+    # Until the browser has noticed it, a new tab waits for the process that has ended.
+    with visitor.page.expect_event("crash"), contextlib.suppress(Error):
         visitor.page.goto("chrome://crash")
     visitor.page = visitor.tab()
     visitor.page.goto(study.address)
