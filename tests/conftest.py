@@ -6,8 +6,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from clocks import Clock
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import contextlib
 import re
 import socket
+import subprocess
+import sys
 import time
 import uuid
 
@@ -22,6 +24,22 @@ def wait_for(condition, seconds=60):
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.05)
     return result
+
+
+@contextlib.contextmanager
+def prefrl(out, *arguments):
+    """A command of the user's, with what it says in a file; told to stop in the end."""
+    with out.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefrl", *map(str, arguments)],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0, out.read_text()
 
 
 def link_in(out):

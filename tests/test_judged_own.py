@@ -2,15 +2,13 @@
 
 import contextlib
 import re
-import subprocess
-import sys
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 from judge_server import JudgeServer, picture_of, says
-from labelling import free_port, wait_for
+from labelling import free_port, link_in, prefrl, wait_for
 from own_films import make_film
 
 from prefrl import RunDirectory
@@ -26,29 +24,13 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @contextlib.contextmanager
-def labelled(folder, source, judge, *options):
+def labelled(folder, judge, *options):
     """A page of one's own items beside which a judge works, until the block ends."""
-    told = [
-        "--oracle",
-        "ai",
-        "--judge.url",
-        judge.url,
-        "--judge.model",
-        "stub",
-        "--page.port",
-        str(free_port()),
-    ]
-    command = [sys.executable, "-m", "prefrl", "label", str(folder), *source, *told, *options]
+    told = ["--oracle", "ai", "--judge.url", judge.url, "--judge.model", "stub"]
     out = folder.with_suffix(".txt")
-    with out.open("w") as file:
-        page = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        wait_for(lambda: "To label, open" in out.read_text() or page.poll() is not None, 60)
-        assert page.poll() is None, out.read_text()
+    with prefrl(out, "label", folder, *told, "--page.port", free_port(), *options):
+        link_in(out)
         yield RunDirectory(folder)
-    finally:
-        page.terminate()
-        page.wait(30)
 
 
 def answers_of(run, n):
@@ -75,9 +57,8 @@ def test_a_judge_compares_texts(tmp_path, orders, n_asked):
         a, b = re.findall(r"\[Response .\]\n(.*?)\n\[End", content, re.DOTALL)
         return says("A" if len(a) > len(b) else "B", "it is longer")
 
-    source = ["--texts", str(lines)]
-    goal = ["--goal", "The longer one.", "--judge.orders", orders]
-    with JudgeServer(say) as judge, labelled(tmp_path / "run", source, judge, *goal) as run:
+    told = ["--texts", lines, "--goal", "The longer one.", "--judge.orders", orders]
+    with JudgeServer(say) as judge, labelled(tmp_path / "run", judge, *told) as run:
         answers = answers_of(run, 3)
     assert len(answers) == 3
     for (left, right), answer in answers.items():
@@ -107,18 +88,8 @@ def test_a_judge_sees_films(tmp_path, orders):
         dark = [(column[40:, :20] < 8).all(-1).mean() for column in columns]
         return says("tie" if dark[0] == dark[1] else "A" if dark[0] > dark[1] else "B")
 
-    with (
-        JudgeServer(say) as judge,
-        labelled(
-            tmp_path / "run",
-            ["--videos", str(films)],
-            judge,
-            "--goal",
-            "Upright.",
-            "--judge.orders",
-            orders,
-        ) as run,
-    ):
+    told = ["--videos", films, "--goal", "Upright.", "--judge.orders", orders]
+    with JudgeServer(say) as judge, labelled(tmp_path / "run", judge, *told) as run:
         ((pair, answer),) = answers_of(run, 1).items()
     assert answer == (Answer.LEFT if pair[0] == "b.webm" else Answer.RIGHT)
     assert seen[-1][0] == seen[-1][1]
@@ -136,7 +107,7 @@ def test_what_is_lost_is_skipped_and_the_rest_is_judged(tmp_path):
     (run.media / f"{medium.media_id}.json").unlink()
     with (
         JudgeServer(lambda body: says("A")) as judge,
-        labelled(run.root, [], judge, "--goal", "Any.", "--judge.orders", "one"),
+        labelled(run.root, judge, "--goal", "Any.", "--judge.orders", "one"),
     ):
         answers = answers_of(run, 3)
     skipped = {pair for pair, answer in answers.items() if answer is Answer.SKIP}

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from labelling import LINK, Browser, free_port, link_in, wait_for
+from labelling import LINK, Browser, free_port, link_in, prefrl, wait_for
 
 from prefrl import RunDirectory
 from prefrl.cli import main
@@ -36,22 +36,6 @@ DOT = "prefrl_envs:prefrl/MovingDot-v0"
 SHORT = ["--labels", "24", "--steps", "8000", "--segment-length", "10", "--warmup-segments", "10",
          "--agent.n-envs", "4", "--agent.n-steps", "100", "--agent.batch-size", "100",
          "--agent.n-epochs", "1", "--eval-episodes", "2", "--no-films"]  # fmt: skip
-
-
-@contextlib.contextmanager
-def prefrl(out, *arguments):
-    """A command of the user's, with what it says in a file; told to stop in the end."""
-    with out.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefrl", *map(str, arguments)],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        assert process.wait(60) == 0, out.read_text()
 
 
 @pytest.mark.timeout(240)

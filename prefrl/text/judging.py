@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from prefrl.core.comparisons import Item
 from prefrl.errors import ConfigError
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.judge.asking import Chooser, Part, SpentError, UnreadableError
@@ -25,12 +26,8 @@ _TRIAL = ("Say hello.", "Hello!", "Goodbye!")
 _QUESTION = "Which response is better? Answer with A or B.\nAnswer:"
 
 
-class Judged(Protocol):
+class Judged(Item, Protocol):
     """What is judged: a response to a prompt, or a text to none."""
-
-    @property
-    def id(self) -> str:
-        """A name that is unique within a run."""
 
     @property
     def prompt(self) -> str:

@@ -128,34 +128,23 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
 
 def _judge(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
-    told = run.read_json(run.config)
-    if is_own(told):
-        return _judge_own(run, heartbeat, stop)
-    config = align_config_from_json(told)
-    use_cpu(config.threads)
+    told, task, cache = run.read_json(run.config), read_task(run), cache_of(run)
     heartbeat.beat("starting")
-    task, cache, responses = read_task(run), cache_of(run), Responses(run)
-    gold = None
-    if config.gold is not None:
-        gold = text_oracle(responses, load_gold(config.gold), OracleConfig(), seed=config.seed)
-    chooser = chooser_for(task, cache, device=config.device, beat=heartbeat.beat)
+    items: OwnTexts | Responses
+    gold, device = None, "auto"
+    if is_own(told):  # without a training, and so without gold
+        items = OwnTexts(run)
+    else:
+        config, items = align_config_from_json(told), Responses(run)
+        use_cpu(config.threads)
+        device = config.device
+        if config.gold is not None:
+            gold = text_oracle(items, load_gold(config.gold), OracleConfig(), seed=config.seed)
+    chooser = chooser_for(task, cache, device=device, beat=heartbeat.beat)
     with LabelStore(run.labels) as store:
         serve_judge(
-            chooser, task, cache, store, responses,
+            chooser, task, cache, store, items,
             gold=gold, run=run, heartbeat=heartbeat, stop=stop,
-        )  # fmt: skip
-    return STOPPED
-
-
-def _judge_own(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
-    """Judges the user's own texts: there is no training, and so no gold."""
-    heartbeat.beat("starting")
-    task, cache = read_task(run), cache_of(run)
-    chooser = chooser_for(task, cache, beat=heartbeat.beat)
-    with LabelStore(run.labels) as store:
-        serve_judge(
-            chooser, task, cache, store, OwnTexts(run),
-            gold=None, run=run, heartbeat=heartbeat, stop=stop,
         )  # fmt: skip
     return STOPPED
 

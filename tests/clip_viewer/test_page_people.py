@@ -7,18 +7,6 @@ from clip_viewer.people import People, Person, write_token
 from prefrl.errors import ConfigError
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def people(tmp_path, clock):
     return People(tmp_path / "viewer.db", clock=clock)

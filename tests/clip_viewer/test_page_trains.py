@@ -18,13 +18,12 @@ from prefrl.core.store import LabelStore
 pytestmark = [needs_chromium, pytest.mark.timeout(400)]
 LABELLER = Path(__file__).parents[2] / "scripts" / "benchmark" / "programs" / "page_labeller.py"
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
-# At random about -75, the best possible about -12. How many answers come before which step depends
-# on the load of the machine: alone it ends above -25, beside five other processes it ended at -34.
-RANDOM, LEARNED = -45, -40
+# As in tests/control/agent/test_callback.py: at random about -75, the best possible about -12.
+RANDOM, SOLVED = -45, -25
 NOTHING_LEARNED = 3  # the exit code of so few labels
 SETTINGS = (
     "--oracle human --labels 60 --segment-length 10 --warmup-segments 20 --pool-size 1000 "
-    "--refit-growth 0.1 --steps 32000 --eval-episodes 20 --no-films --agent.n-steps 128 "
+    "--refit-growth 0.1 --steps 48000 --eval-episodes 20 --no-films --agent.n-steps 128 "
     "--agent.batch-size 128 --agent.learning-rate 1e-3 --agent.gamma 0.95 --page.repeat-share 0"
 ).split()
 
@@ -52,11 +51,11 @@ def labelled(env_id, folder, settings):
     return run, events
 
 
-def test_moving_dot_is_learned_through_the_page(tmp_path):
+def test_moving_dot_is_solved_through_the_page(tmp_path):
     run, events = labelled(DOT, tmp_path, SETTINGS)
     summary = json.loads(run.summary.read_text())
     assert summary["eval_return_before_mean"] < RANDOM
-    assert summary["eval_return_mean"] > LEARNED
+    assert summary["eval_return_mean"] > SOLVED
     assert len(events) >= 50
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from prefrl.control.environments.journals import Journals
 from prefrl.control.films.ending import mark_ended
 from prefrl.control.segments import Segment
+from prefrl.core.comparisons import Item
 from prefrl.errors import FilmError
 from prefrl.runtime.own.films import frames_of
 from prefrl.runtime.own.items import OwnFilm
@@ -24,91 +25,91 @@ JUDGED_SIZE = 224
 _GAP, _HEAD = 12, 36
 _BLACK = (0, 0, 0)
 _MOST_KEPT = 64
-_CAPTION = (
+_CLIPS = (
     "The picture shows clip A in its left column and clip B in its right one. Each column has "
     "{n} frames of its clip, evenly spaced, from the first one at the top to the last one at the "
-    "bottom. A frame that says so is of an episode that has ended."
-)
-
-_FILM_CAPTION = (
-    "The picture shows film A in its left column and film B in its right one. Each column has "
-    "{n} frames of its film, evenly spaced, from the first one at the top to the last one at the "
     "bottom."
 )
+_Shown = TypeVar("_Shown", bound=Item)
 
 
 class _Draws(Protocol):
     def frames(self, states: NDArray[np.float64], journals: Journals) -> NDArray[np.uint8]: ...
 
 
-class ClipExhibit:
-    """Draws segments, and puts two of them side by side as people see them.
+class _Exhibit(Generic[_Shown]):
+    """Puts frames of two items side by side as people see them; each is drawn once for both orders.
+
+    Args:
+        n_frames: Frames of each.
+    """
+
+    _caption: str
+
+    def __init__(self, *, n_frames: int) -> None:
+        self._n_frames = n_frames
+        self._kept: dict[str, NDArray[np.uint8]] = {}
+
+    def __call__(self, first: _Shown, second: _Shown) -> list[dict[str, Any]]:
+        """The parts of a message that shows the first as A and the second as B.
+
+        Returns:
+            A caption, and a PNG with a column of frames for each.
+
+        Raises:
+            FilmError: If one of them cannot be drawn.
+        """
+        picture = pair_picture(self._column(first), self._column(second))
+        caption = self._caption.format(n=self._n_frames)
+        return [{"type": "text", "text": caption}, picture_part(picture)]
+
+    def _column(self, item: _Shown) -> NDArray[np.uint8]:
+        if item.id not in self._kept:
+            while len(self._kept) >= _MOST_KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[item.id] = self._frames(item)
+        return self._kept[item.id]
+
+    def _frames(self, item: _Shown) -> NDArray[np.uint8]:
+        """Frames of an item, shape (N, H, W, 3)."""
+        raise NotImplementedError
+
+
+class ClipExhibit(_Exhibit[Segment]):
+    """Draws segments.
 
     Args:
         renderer: Draws.
         n_frames: Frames of each clip.
     """
 
+    _caption = _CLIPS + " A frame that says so is of an episode that has ended."
+
     def __init__(self, renderer: _Draws, *, n_frames: int) -> None:
+        super().__init__(n_frames=n_frames)
         self._renderer = renderer
-        self._n_frames = n_frames
-        self._kept: dict[str, NDArray[np.uint8]] = {}
 
-    def __call__(self, first: Segment, second: Segment) -> list[dict[str, Any]]:
-        """The parts of a message that shows the first as A and the second as B.
-
-        Raises:
-            FilmError: If one of them cannot be drawn.
-        """
-        left, right = self._column(first), self._column(second)
-        text = _CAPTION.format(n=self._n_frames)
-        return [{"type": "text", "text": text}, picture_part(pair_picture(left, right))]
-
-    def _column(self, segment: Segment) -> NDArray[np.uint8]:
-        """Frames of a segment, shape (N, H, W, 3); drawn once for both orders."""
-        if segment.id not in self._kept:
-            if segment.states is None:
-                raise FilmError(
-                    f"expected segment {segment.id} to be recorded for films, but it was not."
-                )
-            frames = self._renderer.frames(segment.states, segment.journals)
-            frames = mark_ended(frames, segment.n_held)
-            places = np.linspace(0, len(frames) - 1, self._n_frames).round().astype(int)
-            while len(self._kept) >= _MOST_KEPT:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[segment.id] = frames[places]
-        return self._kept[segment.id]
+    def _frames(self, item: Segment) -> NDArray[np.uint8]:
+        if item.states is None:
+            raise FilmError(f"expected segment {item.id} to be recorded for films, but it was not.")
+        frames = self._renderer.frames(item.states, item.journals)
+        frames = mark_ended(frames, item.n_held)
+        places = np.linspace(0, len(frames) - 1, self._n_frames).round().astype(int)
+        chosen: NDArray[np.uint8] = frames[places]
+        return chosen
 
 
-class FilmExhibit:
-    """Puts two films of whatever size side by side.
+class FilmExhibit(_Exhibit[OwnFilm]):
+    """Reads films of whatever size.
 
     Args:
         n_frames: Frames of each film.
     """
 
-    def __init__(self, *, n_frames: int) -> None:
-        self._n_frames = n_frames
-        self._kept: dict[str, NDArray[np.uint8]] = {}
+    _caption = _CLIPS.replace("clip", "film")
 
-    def __call__(self, first: OwnFilm, second: OwnFilm) -> list[dict[str, Any]]:
-        """The parts of a message that shows the first as A and the second as B.
-
-        Raises:
-            FilmError: If one of them cannot be decoded.
-        """
-        picture = pair_picture(self._column(first), self._column(second))
-        text = _FILM_CAPTION.format(n=self._n_frames)
-        return [{"type": "text", "text": text}, picture_part(picture)]
-
-    def _column(self, film: OwnFilm) -> NDArray[np.uint8]:
-        """Frames of a film, shape (N, H, H, 3); decoded once for both orders."""
-        if film.id not in self._kept:
-            while len(self._kept) >= _MOST_KEPT:
-                self._kept.pop(next(iter(self._kept)))
-            frames = frames_of(film.path, self._n_frames)
-            self._kept[film.id] = np.stack([_squared(frame) for frame in frames])
-        return self._kept[film.id]
+    def _frames(self, item: OwnFilm) -> NDArray[np.uint8]:
+        return np.stack([_squared(frame) for frame in frames_of(item.path, self._n_frames)])
 
 
 def _squared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

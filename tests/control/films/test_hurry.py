@@ -11,18 +11,6 @@ from prefrl.core.store import LabelStore
 NUMBERS = itertools.count()
 
 
-class Clock:
-    now = 1e9
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def store(clock):
     with LabelStore("sqlite://", clock=clock) as store:

@@ -9,19 +9,6 @@ from prefrl.errors import StoreError
 LEFT, RIGHT, TIE, SKIP = Answer
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def store(place, clock):
     with LabelStore(place, clock=clock) as store:

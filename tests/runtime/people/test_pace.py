@@ -1,17 +1,11 @@
 """The queue follows the people: simulated, with a clock that is told the time."""
 
 import pytest
+from clocks import Clock
 
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
 from prefrl.runtime.people.pace import Pace
-
-
-class Clock:
-    now = 1e9
-
-    def __call__(self):
-        return self.now
 
 
 class Person:

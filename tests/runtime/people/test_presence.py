@@ -1,20 +1,13 @@
 """Whether people are there: by the page's word, and by what they answered lately."""
 
 import pytest
+from clocks import Clock
 
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
 from prefrl.runtime.people.presence import Attendance, n_people_present
 from prefrl.runtime.roles.role import Heartbeat, read_status
 from prefrl.runtime.rundir import RunDirectory
-
-
-class Clock:
-    def __init__(self, now):
-        self.now = now
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
