@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 
+from prefrl.commands.early import begin_for_people
+
 
 def main() -> None:
     """Runs the command line. Ctrl-C while modules are loaded, which takes seconds, ends it at once.
@@ -12,6 +14,7 @@ def main() -> None:
     A shell that starts it in the background may have it ignore Ctrl-C: that stays so.
     """
     _use_utf8()
+    begin_for_people(sys.argv[1:])
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from prefrl.cli import main as run

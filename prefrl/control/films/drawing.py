@@ -14,9 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +44,7 @@ TRUSTED_GL = "PREFRL_GL"
 _SECONDS_TO_CHECK = 180.0
 _SECONDS_TO_FILM = 900.0
 _SECONDS_A_STEP = 1.0
-_under_way: dict[tuple[str, str], Future[None]] = {}
+_under_way: dict[tuple[str, str], _Drawing] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +61,15 @@ class Recorded:
 def begin_check(env_id: str, env: EnvConfig | None = None) -> None:
     """Begins what ``check_drawable`` of the same environment will wait for.
 
+    It starts a process and no thread, so this process may still be copied.
+
     Args:
         env_id: A Gymnasium id.
         env: Its arguments and wrappers.
     """
-    check = _under_way[env_id, _as_json(env)] = Future()
-    threading.Thread(target=_check_into, args=(check, env_id, _as_json(env)), daemon=True).start()
+    asked = (env_id, _as_json(env))
+    if asked not in _under_way:
+        _under_way[asked] = _Drawing("check", *asked, more=_trial())
 
 
 def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
@@ -81,40 +82,36 @@ def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
     Raises:
         ConfigError: If it cannot be drawn here, or films cannot be re-made from its states.
     """
+    begin_check(env_id, env)
     try:
-        if (check := _under_way.pop((env_id, _as_json(env)), None)) is not None:
-            check.result()
-        else:
-            _check(env_id, _as_json(env))
+        _check(env_id, _as_json(env))
     except FilmError as error:
         raise ConfigError(
             f"people are shown films of the agent, and {env_id} cannot be filmed here: {error} "
             "Without films only the synthetic oracle works."
         ) from error
-
-
-def _check_into(check: Future[None], env_id: str, env: str) -> None:
-    try:
-        _check(env_id, env)
-    except BaseException as error:  # it is told to whoever waits for the check
-        check.set_exception(error)
-    else:
-        check.set_result(None)
+    finally:
+        while _under_way:  # others may have been begun for options that were overridden
+            _under_way.popitem()[1].stop()
 
 
 def _check(env_id: str, env: str) -> None:
     """Draws once; what MuJoCo was drawn with is trusted from then on, here and in new processes."""
-    first = os.environ.get("MUJOCO_GL") or "egl"
-    # Tried at once: to ask a process of its own first whether it works takes as long as all this.
-    trial = {} if TRUSTED_GL in os.environ else {TRUSTED_GL: first}
-    drawn = _try_to_draw("check", env_id, env, seconds=_SECONDS_TO_CHECK, more=trial)
+    begun = _under_way.pop((env_id, env))
+    drawn = begun.wait(_SECONDS_TO_CHECK)
     # One that ended without a word, or said what it drew MuJoCo with, may draw in another way.
-    if drawn.wrong and trial and (drawn.printed or not drawn.has_said):
-        drawn = _try_to_draw("check", env_id, env, seconds=_SECONDS_TO_CHECK)
+    if drawn.wrong and begun.more and (drawn.printed or not drawn.has_said):
+        drawn = _Drawing("check", env_id, env).wait(_SECONDS_TO_CHECK)
     if drawn.wrong:
         raise FilmError(drawn.wrong)
     if drawn.printed:
         os.environ[TRUSTED_GL] = drawn.printed
+
+
+def _trial() -> dict[str, str]:
+    """What MuJoCo may try to draw with: to ask first whether that works would take as long."""
+    first = os.environ.get("MUJOCO_GL") or "egl"
+    return {} if TRUSTED_GL in os.environ else {TRUSTED_GL: first}
 
 
 def film(
@@ -212,27 +209,35 @@ class _Drawn:
     """Whether it said so itself."""
 
 
-def _draw(*arguments: str, seconds: float) -> None:
-    """Waits for ``python -m prefrl.control.films ARGUMENTS``."""
-    if wrong := _try_to_draw(*arguments, seconds=seconds).wrong:
-        raise FilmError(wrong)
+class _Drawing:
+    """A process that draws: ``python -m prefrl.control.films ARGUMENTS``.
 
+    Args:
+        arguments: What it is told.
+        more: Environment variables beside those of this process.
+    """
 
-def _try_to_draw(*arguments: str, seconds: float, more: Mapping[str, str] | None = None) -> _Drawn:
-    """As ``_draw``, with more environment variables."""
-    # The process shall find the modules that this one finds.
-    path = os.pathsep.join(filter(None, sys.path))
-    with tempfile.TemporaryDirectory(prefix="prefrl") as folder:
-        said = Path(folder) / "said"
-        command = [sys.executable, "-m", "prefrl.control.films", str(os.getpid()), str(said)]
-        try:
-            ended = subprocess.run(
-                [*command, *arguments],
-                env={**os.environ, "PYTHONPATH": path, **(more or {})},
+    def __init__(self, *arguments: str, more: Mapping[str, str] | None = None) -> None:
+        self.more = dict(more or {})
+        """Environment variables beside those of this process."""
+        self._folder = tempfile.TemporaryDirectory(prefix="prefrl")
+        self._said = Path(self._folder.name) / "said"
+        # The process shall find the modules that this one finds.
+        path = os.pathsep.join(filter(None, sys.path))
+        about = [str(os.getpid()), str(self._said), *arguments]
+        with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "prefrl.control.films", *about],
+                env={**os.environ, "PYTHONPATH": path, **self.more},
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=seconds,
+                stdout=out,
+                stderr=err,
             )
+
+    def wait(self, seconds: float) -> _Drawn:
+        """Waits until it has ended, or ends it after so many seconds."""
+        try:
+            code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return _Drawn(
                 "",
@@ -240,19 +245,42 @@ def _try_to_draw(*arguments: str, seconds: float, more: Mapping[str, str] | None
                 "not; look whether the environment draws on this machine at all.",
                 has_said=True,
             )
-        printed = ended.stdout.decode(errors="replace").strip().rpartition("\n")[2]
-        if said.is_file():
+        else:
+            return self._drawn(code)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Ends it if it has not ended, and removes its files."""
+        self._process.kill()
+        self._process.wait()
+        self._folder.cleanup()
+
+    def _drawn(self, code: int) -> _Drawn:
+        printed = self._last_line("out")
+        if self._said.is_file():
             # What an environment says may have several lines.
-            sentence = " ".join(said.read_text(encoding="utf-8").split())
+            sentence = " ".join(self._said.read_text(encoding="utf-8").split())
             return _Drawn(printed, f"{sentence.rstrip('.')}.", has_said=True)
-        if ended.returncode:
-            last = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        if code:
             return _Drawn(
                 printed,
                 "expected the process that draws to end well, but it ended by "
-                f"{_how(ended.returncode)}; it said last: {last or 'nothing'}.",
+                f"{_how(code)}; it said last: {self._last_line('err') or 'nothing'}.",
             )
         return _Drawn(printed, "")
+
+    def _last_line(self, name: str) -> str:
+        return self._file(name).read_text(errors="replace").strip().rpartition("\n")[2]
+
+    def _file(self, name: str) -> Path:
+        return Path(self._folder.name) / name
+
+
+def _draw(*arguments: str, seconds: float) -> None:
+    """Waits for ``python -m prefrl.control.films ARGUMENTS``."""
+    if wrong := _Drawing(*arguments).wait(seconds).wrong:
+        raise FilmError(wrong)
 
 
 def _how(code: int) -> str:

@@ -5,11 +5,11 @@ screen, and presses the key of that side, until the training is finished.
 """
 
 import argparse
+import contextlib
 import time
 from pathlib import Path
 
-from browsers import launch
-from playwright.sync_api import sync_playwright
+from browsers import open_browser
 
 from prefrl.control.items import Items, synthetic_oracle
 from prefrl.core.comparisons import Answer
@@ -41,14 +41,18 @@ class PageLabeller:
         link: A sign-in link.
         pause: Seconds to look at each pair before the answer.
         judge: Items by id, and who compares them; None looks up true returns of segments.
+        browser: One that is open already; None starts one.
     """
 
-    def __init__(self, run: RunDirectory, link: str, *, pause: float, judge=None) -> None:
+    def __init__(
+        self, run: RunDirectory, link: str, *, pause: float, judge=None, browser=None
+    ) -> None:
         if judge is None:
             items = Items(run, states=False)
             judge = items, synthetic_oracle(items, OracleConfig(), seed=0)
         self._items, self._oracle = judge
         self._run, self._link, self._pause = run, link, pause
+        self._given, self._open = browser, contextlib.ExitStack()
         self.n_answers = 0
         self.times_ms: list[float] = []
         """From key to next pair, in milliseconds; if none was there, with the wait for it."""
@@ -60,17 +64,15 @@ class PageLabeller:
         """Whether the next pair was there when the key was pressed, for each answer."""
 
     def __enter__(self) -> "PageLabeller":
-        self._playwright = sync_playwright().start()
-        self._browser = launch(self._playwright)
-        self.page = self._browser.new_page(viewport={"width": 1280, "height": 800})
+        browser = self._given or self._open.enter_context(open_browser())
+        self.page = browser.new_page(viewport={"width": 1280, "height": 800})
         self.page.goto(self._link)
         self.page.wait_for_selector("#instructions[open]")
         self.page.click("#instructions-close")
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._browser.close()
-        self._playwright.stop()
+        self._open.close()
 
     def work(self, *, answers: int | None = None) -> None:
         """Answers until the training is finished, or so many answers are given."""

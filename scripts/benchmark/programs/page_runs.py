@@ -1,6 +1,7 @@
 """Trainings that a script teaches through the page; see the command file beside this."""
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -14,6 +15,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from browsers import open_browser
 from csv_rows import append_row
 from page_labeller import PageLabeller
 
@@ -76,12 +78,12 @@ def of_the_run(run):
     return row
 
 
-def answered(training, run, said, pause, answers, began):
+def answered(training, run, said, pause, answers, began, browser):
     """Answers what a training asks, until it is finished or so many answers are given."""
     while not (link := LINK.search(said.read_text())):
         assert training.poll() is None, said.read_text()
-        time.sleep(0.1)
-    with PageLabeller(run, link[0], pause=pause) as labeller:
+        time.sleep(0.05)
+    with PageLabeller(run, link[0], pause=pause, browser=browser) as labeller:
         labeller.work(answers=answers)
     if answers is not None:
         training.terminate()
@@ -89,8 +91,8 @@ def answered(training, run, said, pause, answers, began):
     return of_the_answers(labeller, began)
 
 
-def trained(folder, told, env, oracle, pause, answers):
-    """Trains once; gives a row."""
+def trained(folder, told, env, oracle, pause, answers, browser):
+    """Trains once; gives a row. A person's browser is open before it begins."""
     run, said, row = RunDirectory(folder / "run"), folder / "said.txt", {}
     command = [sys.executable, "-m", "prefrl", "train", env, "--oracle", oracle]
     command += ["--seed", str(told.seed), "--run", str(run.root), "--no-films"]
@@ -103,7 +105,7 @@ def trained(folder, told, env, oracle, pause, answers):
         training = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     try:
         if oracle == "human":
-            row = answered(training, run, said, pause, answers, began)
+            row = answered(training, run, said, pause, answers, began, browser)
         if answers is None:
             assert training.wait() == 0, said.read_text()
     finally:
@@ -152,8 +154,9 @@ def main() -> None:
     for settings in (one,) if told.env else ALL:
         if not told.env and is_there(told.out, settings, made_at, told.seed):
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            row = trained(Path(folder), told, *settings) | {"commit": made_at}
+        opened = open_browser() if settings[1] == "human" else contextlib.nullcontext()
+        with tempfile.TemporaryDirectory() as folder, opened as browser:
+            row = trained(Path(folder), told, *settings, browser) | {"commit": made_at}
         row = {name: row.get(name, "") for name in COLUMNS}
         print(row, flush=True)
         append_row(told.out, row)
