@@ -1,13 +1,14 @@
-"""How far people agree: per cent, Krippendorff's alpha and Gwet's AC1.
+"""How well people agree: per cent agreement, Krippendorff's alpha and Gwet's AC1.
 
 All three measures take the same table: ``counts`` has one row per unit (here: a query) and one
-column per category (here: an answer), and says how many people put the unit into the category. Who
-they were does not matter, and it does not matter if some rows hold more answers than others: that
-is how missing answers are allowed. ``tabulate`` makes the table from single answers.
+column per category (here: an answer), and holds how many people put the unit into the category. Who
+they were does not matter. Rows may hold different numbers of answers, so answers may be missing.
+``tabulate`` makes the table from single answers.
 
-Per cent agreement alone flatters: two people who toss coins agree on half of the pairs. The other
-two take off what chance would give, and differ in what they mean by chance. Alpha goes wrong when
-nearly all answers are the same ("the paradox of kappa"); AC1 was made to stand that.
+Per cent agreement alone is too optimistic: two people who toss coins agree on half of the pairs.
+The other two subtract the agreement expected by chance, and differ in how they define chance. Alpha
+is misleading when nearly all answers are the same ("the paradox of kappa"); AC1 was designed to
+avoid that.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ __all__ = [
 
 
 def tabulate(units: ArrayLike, categories: ArrayLike, n_categories: int) -> NDArray[np.int64]:
-    """Counts single answers into the table that the measures take.
+    """Counts single answers into the table that the measures use.
 
     Args:
         units: (A,) whole numbers from 0: what each of the A answers is about.
         categories: (A,) whole numbers from 0 to n_categories - 1: what was answered.
-        n_categories: How many answers there are to choose from, chosen or not.
+        n_categories: Number of possible answers, whether or not anybody chose them.
 
     Returns:
         (N, n_categories), with N one more than the largest unit.
@@ -89,8 +90,8 @@ def krippendorff_alpha(counts: ArrayLike) -> float | None:
         counts: (N, Q), how many people gave each answer.
 
     Returns:
-        1 for full agreement, 0 for what chance gives, below 0 for less. None where alpha is 0/0: no
-        unit has two answers, or all answers are the same.
+        1 for full agreement, 0 for agreement by chance, below 0 for less. None where alpha is 0/0:
+        no unit has two answers, or all answers are the same.
     """
     table = _table(counts)
     answers = table.sum(axis=1)
@@ -110,17 +111,17 @@ def gwet_ac1(counts: ArrayLike) -> float | None:
     Gwet (2008), British Journal of Mathematical and Statistical Psychology 61, 29-48, and Handbook
     of Inter-Rater Reliability (4th edition, 2014): (p_a - p_e) / (1 - p_e) with p_a as in
     ``percent_agreement``, p_e = sum_k pi_k (1 - pi_k) / (Q - 1), and pi_k the mean over all units
-    with an answer of r_ik / r_i. Unlike alpha it depends on Q, the number of answers that there
-    were to choose from: a column for one that nobody chose makes AC1 larger.
+    with an answer of r_ik / r_i. Unlike alpha, it depends on Q, the number of possible answers:
+    a column for an answer that nobody chose makes AC1 larger.
 
     Args:
         counts: (N, Q), how many people gave each answer.
 
     Returns:
-        1 for full agreement, 0 for what chance gives. None if no unit has two answers.
+        1 for full agreement, 0 for agreement by chance. None if no unit has two answers.
 
     Raises:
-        ValueError: If there are less than two categories.
+        ValueError: If there are fewer than two categories.
     """
     table = _table(counts)
     if table.shape[1] < 2:

@@ -1,4 +1,4 @@
-"""One's own answers: the newest, to be taken back, and all of them, to be looked at and changed."""
+"""A person's own answers: undo takes back the newest, and all of them can be opened and changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def answers_of(
     n: Annotated[int, Query(ge=1, le=48)] = 24,
     before: Annotated[int | None, Query(ge=0)] = None,
 ) -> AnswersOut:
-    """Some of one's own answers that stand, the newest first; also from before this page."""
+    """A person's answers that have not been undone, newest first, also those of earlier visits."""
     name = person_of(request.scope).name
 
     def look() -> AnswersOut:
@@ -57,7 +57,7 @@ def _answered(
     flagged: set[str],
     notes: Mapping[str, str],
 ) -> AnsweredOut:
-    """An answer as its person saw it."""
+    """An answer as the person saw it on the screen."""
     assert event.answer is not None  # it stands
     # A mark that is older was made with an answer before.
     is_gold = any(m.query_id == event.query_id and m.made_at >= event.answered_at for m in gold)

@@ -45,7 +45,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """How people come in to one of several studies on one server."""
+    """How people sign in to one of several studies on one server."""
 
     people: People
     """Who may come in, to all of them."""
@@ -62,9 +62,9 @@ def create_app(
 
     Args:
         config: What is served, where, and to whom.
-        presence: Is told who is at the page.
-        entry: How people come in, if this is one of several studies; else the study has people of
-            its own. Call the application's ``state.close`` in the end: nobody else does then.
+        presence: Learns who is at the page.
+        entry: How people sign in, if this is one of several studies; by default the study has
+            people of its own. The caller must then call the application's ``state.close`` at the end.
 
     Raises:
         ConfigError: If the instructions cannot be read.
@@ -138,12 +138,12 @@ def _desk_with(
 
 
 def cookie_at(port: int) -> str:
-    """Name of the cookie of whoever is signed in to the server at a port."""
+    """Name of the session cookie of the server at a port."""
     return f"prefrl_session_{port}"
 
 
 def add_pages(app: FastAPI, pages: Mapping[str, str], study: str) -> None:
-    """Adds what is public: pages, what they are made of, and whether the server is there.
+    """Adds the public routes: the pages, their static files, and the health check.
 
     Args:
         app: The application.
@@ -162,14 +162,14 @@ def add_pages(app: FastAPI, pages: Mapping[str, str], study: str) -> None:
 
     @app.get("/healthz")
     async def health() -> dict[str, bool | str]:
-        """Whether the server is there, and for which study: a page may have been another's."""
+        """Tells that the server is up, and for which study: a page may belong to another one."""
         return {"ok": True, "study": study}
 
     app.mount("/static", _Fresh(directory=_STATIC), name="static")
 
 
 class _Fresh(StaticFiles):
-    """Has browsers ask whether a file has changed: after an update the page must fit the server."""
+    """Makes browsers check whether a file has changed, so that page and server match."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -178,7 +178,7 @@ class _Fresh(StaticFiles):
 
 
 def explain_refusals(app: FastAPI) -> None:
-    """Every refusal is one sentence of JSON."""
+    """Turns every refusal into one sentence of JSON."""
 
     def say(status: int, why: str, headers: Any = None) -> JSONResponse:
         return JSONResponse({"error": why}, status_code=status, headers=headers)

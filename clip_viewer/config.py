@@ -16,7 +16,8 @@ class ViewerConfig:
     """A labelling page.
 
     Raises:
-        ConfigError: If it would be open to others without being asked to, or a share is none.
+        ConfigError: If it would be open to other machines without ``expose``, or a share is not in
+            [0, 1].
     """
 
     store: str
@@ -98,7 +99,7 @@ class ViewerConfig:
 
     @property
     def hosts(self) -> frozenset[str]:
-        """All that may stand in a request's Host: names with ports, in small letters."""
+        """All allowed values of a request's Host header: names with ports, in lower case."""
         return hosts_at(self.port, self.allowed_hosts)
 
     @property

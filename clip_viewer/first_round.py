@@ -1,4 +1,4 @@
-"""The first round of somebody who is new: gold pairs alone, until enough of them were right."""
+"""The first round of a new person: gold pairs only, until enough answers were right."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["FirstRound"]
 
 
 class FirstRound:
-    """Who has passed it, and what is asked of those who have not.
+    """Knows who has passed, and chooses the pairs of those who have not.
 
     Args:
         config: How many gold pairs, and what share of them must be right.
@@ -30,17 +30,17 @@ class FirstRound:
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether there is such a round at all."""
+        """Whether the study has a first round."""
         return self._n > 0
 
     def holds(self, store: LabelStore, person: Person) -> bool:
-        """Whether somebody's answers do not count yet."""
+        """Whether a person's answers do not count yet."""
         if not self._n or person.role == "owner":
             return False
         return store.trials.verdicts(person.name).get(person.name) in (None, "failed")
 
     def told(self, store: LabelStore, person: Person) -> RoundOut | None:
-        """How far somebody is; None where nothing is asked of them."""
+        """How far a person is in the round; None if they do not need one."""
         if not self._n or person.role == "owner":
             return None
         trial = store.trials.of(person.name)
@@ -56,13 +56,13 @@ class FirstRound:
         have: Sequence[str],
         rng: random.Random,
     ) -> list[TaskOut]:
-        """The next pairs of the round; none before there are enough, and none after it.
+        """The next pairs of the round; empty until there are enough gold pairs, and after it.
 
         Args:
             store: Where they are.
             person: For whom.
             n: How many at most.
-            have: What is on their page already.
+            have: Pairs that their page already has.
             rng: Draws which comes first, and which side is on the left.
         """
         trial = self._settled(store, person, str(uuid.uuid4()))
@@ -75,9 +75,9 @@ class FirstRound:
         return drawn(store, [([query], None) for query in new[: max(0, min(n, n_left))]], rng)
 
     def keep(self, store: LabelStore, person: Person, event: AnswerIn | RankingIn) -> bool:
-        """Keeps an answer of somebody whose answers do not count yet; whether it was one.
+        """Stores an answer if the person's answers do not count yet; returns whether it did.
 
-        The same once more changes nothing, also if the round has come to its end with it.
+        Storing the same answer again changes nothing, even if it completed the round.
         """
         key = event.submission_key
         if not store.trials.keeps(key) and not self.holds(store, person):
@@ -95,19 +95,19 @@ class FirstRound:
         return True
 
     def admit(self, store: LabelStore, name: str) -> bool:
-        """Lets somebody go on, whatever they said; False while there is nothing to compare."""
+        """Lets a person continue, whatever they answered; False if there is nothing to compare."""
         queries = store.queries()
         if queries:
             store.trials.decide(queries[0].id, name, "admitted", key=str(uuid.uuid4()))
         return bool(queries)
 
     def _is_ready(self, store: LabelStore, person: Person, trial: Trial) -> bool:
-        """Whether there are as many gold pairs as are asked for."""
+        """Whether there are enough gold pairs."""
         missing = self._n - trial.n_answered
         return missing <= 0 or len(store.trials.pairs(person.name, n=missing)) == missing
 
     def _settled(self, store: LabelStore, person: Person, key: str) -> Trial:
-        """How far somebody is, with what it comes to once all is answered."""
+        """How far a person is, and the result once everything is answered."""
         trial = store.trials.of(person.name)
         if trial.verdict is not None or trial.n_answered < self._n:
             return trial

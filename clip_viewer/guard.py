@@ -1,9 +1,9 @@
-"""Every request passes here: what is not known to be allowed is refused before any route sees it.
+"""Checks every request: whatever is not explicitly allowed is refused before a route sees it.
 
-A request must name a host that is ours, or a page elsewhere could reach us through a name of its
-own (DNS rebinding). All but a few public paths need a session. All but GET and HEAD must come from
-our own page, by what the browser says of its origin, and carry the session's write token. What is
-new is guarded by default: a route has to be listed to be public, not to be closed.
+A request must name one of our hosts; otherwise a page on another site could reach the server under
+its own domain name (DNS rebinding). All but a few public paths need a session. All methods but GET
+and HEAD must come from our own page, according to the browser's origin headers, and carry the
+session's write token. New routes are guarded by default: only public routes have to be listed.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Guard:
     """ASGI middleware around the whole application.
 
     Args:
-        app: What is guarded.
-        people: Who may come in.
-        hosts: What may stand in Host: names with ports, in small letters.
+        app: The application to guard.
+        people: Who may sign in.
+        hosts: Allowed values of the Host header: names with ports, in lower case.
         cookie: Name of the session's cookie.
     """
 
@@ -119,18 +119,18 @@ class Guard:
 
 
 def person_of(scope: Any) -> Person:
-    """Who sent a request that passed the guard."""
+    """The person who sent a request; it has passed the guard."""
     person: Person = scope["state"]["person"]
     return person
 
 
 def session_of(scope: Any) -> str:
-    """The secret of the session in which a request was sent that passed the guard."""
+    """The secret of a request's session; the request has passed the guard."""
     return str(scope["state"]["session"])
 
 
 def _check_origin(scope: Scope, host: str) -> None:
-    """Refuses what another page makes a browser send (OWASP's Fetch Metadata and Origin checks)."""
+    """Refuses what another site makes a browser send (OWASP's Fetch Metadata and Origin checks)."""
     site, origin = header_of(scope, b"sec-fetch-site"), header_of(scope, b"origin")
     ours = {f"http://{host}", f"https://{host}"}
     from_here = site == "same-origin" if site is not None else origin is not None

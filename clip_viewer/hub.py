@@ -1,7 +1,7 @@
-"""Several studies on one server: a list of them, one sign-in for all, and each below a path.
+"""Several studies on one server: a list, one sign-in for all, and a path for each.
 
-A study is the same application as where it is served alone, with its own guard; only who may come
-in is common to all. It is opened when somebody asks for it, and closed when its folder is gone.
+A study is the same application as when it is served alone, with its own guard; only the people are
+shared. It is opened at the first request for it, and closed when its folder is gone.
 """
 
 from __future__ import annotations
@@ -58,18 +58,18 @@ class Found:
 
 
 class Shelf(Protocol):
-    """Where studies come from."""
+    """Where the studies are found."""
 
     def look(self) -> list[Found]:
-        """Those that there are now."""
+        """The studies that exist now."""
         ...
 
     def take(self, found: Found) -> bool:
-        """Claims a study for this server, if it has not yet; False if another process serves it."""
+        """Claims a study for this server, unless it has it; False if another process serves it."""
         ...
 
     def give_back(self, path: str) -> None:
-        """This server does not serve it any more."""
+        """Stops serving a study."""
         ...
 
 
@@ -87,7 +87,7 @@ _Glance = tuple[Counts, int] | None
 
 
 def _stamps(store: Path) -> _Stamps:
-    """When a store's file and its journal changed last, in ns, and how large they are."""
+    """Modification times in ns and sizes of a store's file and its journal."""
     told = []
     for path in (store, store.with_name(f"{store.name}-journal")):
         with contextlib.suppress(OSError):
@@ -100,7 +100,7 @@ class Hub:
     """An ASGI application.
 
     Args:
-        config: Where it is served, and to whom; its store, media and metrics are not used.
+        config: Address and people; its store, media and metrics are not used.
         shelf: The studies.
     """
 
@@ -125,8 +125,8 @@ class Hub:
         """Who is at the page of each study that is open, by its path.
 
         Returns:
-            How many people, and the side of a film in pixels where it is shown largest; 0 while
-            nobody knows.
+            Number of people, and the largest side of a film on their screens in pixels, 0 if
+            unknown.
         """
         here = {path: one.presence for path, one in list(self._open.items())}
         return {path: (one.n_present(), one.pixels()) for path, one in here.items()}
@@ -141,7 +141,7 @@ class Hub:
             self._left = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on to the study that it is about, or answers it."""
+        """Passes a request on to its study, or answers it."""
         if scope["type"] == "http" and scope["path"].startswith(BELOW):
             path, slash, rest = scope["path"].removeprefix(BELOW).partition("/")
             opened = await run_in_threadpool(self._study, path) if slash else None
@@ -155,7 +155,7 @@ class Hub:
         await self._app(scope, receive, send)
 
     def _study(self, path: str) -> _Open | None:
-        """Lets a request in to the study at a path, opened if it is not; None if it cannot be."""
+        """The study at a path, opened if necessary; None if it cannot be opened."""
         with self._lock:
             self._look()
             opened = self._open.get(path) or self._opened(path)
@@ -184,19 +184,19 @@ class Hub:
         return self._open[path]
 
     def _name(self, found: Found) -> str:
-        """What browsers keep things of a study under; of a copy of a folder it is another one."""
+        """The name under which browsers keep data of a study; a copied folder gets another one."""
         if found.path not in self._names:
             self._names[found.path] = f"{People(found.config.people).study}-{found.path}"
         return self._names[found.path]
 
     def _name_of_old(self, found: Found) -> str | None:
-        """The same, None of one that has nothing in anybody's browser: it has no people yet."""
+        """As ``_name``; None of a study without people, of which no browser keeps anything."""
         with contextlib.suppress(OSError, sqlite3.Error):  # that one is broken, and not the list
             return self._name(found) if found.config.people.is_file() else None
         return None
 
     def _close(self, path: str) -> None:
-        """Lets nobody in any more. What is being answered there is answered first."""
+        """Refuses new requests, and waits for those that are being answered."""
         self._left.append(self._open.pop(path))
         self._shelf.give_back(path)
 
@@ -252,7 +252,7 @@ class Hub:
         )
 
     def _glance(self, store: Path) -> _Glance:
-        """What is in a store, counted again where its file or its journal has changed."""
+        """Counts of a store, updated if its file or its journal has changed."""
         stamps = _stamps(store)
         seen, looked = self._glances.get(str(store), (None, None))
         if seen != stamps or looked is None:

@@ -1,4 +1,4 @@
-"""What the list of several studies and the server say to each other."""
+"""Messages between the page that lists several studies and the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SignedInOut", "StudiesOut", "StudyOut"]
 
 
 class SignedInOut(BaseModel):
-    """Who is signed in, on a server of several studies."""
+    """Who is signed in, on a server with several studies."""
 
     annotator: str
     role: Literal["annotator", "owner"]
@@ -21,7 +21,7 @@ class SignedInOut(BaseModel):
 
 
 class StudyOut(BaseModel):
-    """One of several studies, and what of it waits for answers."""
+    """One of several studies, and how many of its pairs are waiting for answers."""
 
     path: str
     study: str | None
@@ -38,6 +38,6 @@ class StudyOut(BaseModel):
 
 
 class StudiesOut(BaseModel):
-    """The studies that there are now, those first that wait for answers."""
+    """The current studies, first those with pairs waiting for answers."""
 
     studies: list[StudyOut]

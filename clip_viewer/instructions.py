@@ -1,4 +1,4 @@
-"""Instructions for those who label: Markdown in, HTML without anything that acts out."""
+"""Instructions for people who label: Markdown in, harmless HTML out."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _TAGS = set(
 
 
 def read_instructions(path: Path | None, language: str = "en") -> InstructionsOut:
-    """Reads the instructions as they are now, with a version that follows from their content.
+    """Reads the current instructions, with a version that is derived from their content.
 
     Args:
-        path: Of a Markdown file; None for the general text.
-        language: Of the general text.
+        path: A Markdown file; None for the general text.
+        language: Language of the general text.
 
     Raises:
-        ConfigError: If the file cannot be read, or is no text.
+        ConfigError: If the file cannot be read, or is not text.
     """
     try:
         content = (path or _DEFAULT[language]).read_bytes()
@@ -46,7 +46,7 @@ def read_instructions(path: Path | None, language: str = "en") -> InstructionsOu
 
 
 def to_html(markdown: str) -> str:
-    """Markdown as HTML: no raw HTML, no pictures, links to the web only, in a tab of their own."""
+    """Markdown as HTML, without raw HTML or pictures; links lead to the web, in a new tab."""
     html = (
         MarkdownIt("commonmark", {"html": False})
         .enable(["table", "strikethrough"])

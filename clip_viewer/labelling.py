@@ -1,4 +1,4 @@
-"""What the labelling page asks for: who am I, what is next, and here is what I answered."""
+"""The labelling page's requests: who is signed in, the next pairs, and the answers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _Event = AnswerIn | RankingIn | UndoIn | FlagIn | GoldIn
 
 @dataclass(frozen=True)
 class Desk:
-    """What the routes work with."""
+    """What the routes need."""
 
     config: ViewerConfig
     store: LabelStore
@@ -69,7 +69,7 @@ class Desk:
     version: str
 
     def progress(self, person: Person) -> ProgressOut:
-        """How it is going; a few reads. Who labels is not told how good the agent is."""
+        """The progress, from a few reads. Annotators are not told how good the agent is."""
         for_owner = person.role == "owner"
         queue = self.tally.queue()
         # Somebody waits for the first pair until one can be shown.
@@ -88,7 +88,7 @@ class Desk:
         )
 
     def instructions(self, request: Request) -> InstructionsOut:
-        """The study's own, or the general ones in the language of whoever asks."""
+        """The study's own instructions, or the general ones in the reader's language."""
         language = language_of(request.headers.get("accept-language"))
         return read_instructions(self.config.instructions, language)
 
@@ -194,7 +194,7 @@ async def _events(desk: Desk, told: EventsIn, request: Request) -> EventsOut:
 
 
 async def _store(desk: Desk, person: Person, event: _Event) -> None:
-    """Stores one event; when this returns, it is on disk."""
+    """Stores one event, which is on disk when this returns."""
     name, key = person.name, event.submission_key
     if await _is_of_first_round(desk, person, event):
         pass
@@ -242,7 +242,7 @@ async def _store(desk: Desk, person: Person, event: _Event) -> None:
 
 
 async def _is_of_first_round(desk: Desk, person: Person, event: _Event) -> bool:
-    """Keeps what is said before somebody's answers count; whether it was that."""
+    """Stores the event if the person's answers do not count yet; returns whether it did."""
     if isinstance(event, AnswerIn):
         _check_order(event)
     if not desk.first_round.is_asked_for:

@@ -1,4 +1,4 @@
-"""How much one visitor may ask for: a bucket of tokens each, refilled at a steady rate."""
+"""Limits each visitor's rate of requests: a token bucket each, refilled at a steady rate."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MOST_VISITORS = 10_000
 
 
 class RateLimit:
-    """Says no to who asks too often.
+    """Refuses visitors who send requests too often.
 
     Args:
-        per_second: How often one may ask in the long run.
-        burst: How often at once.
-        clock: Gives seconds.
+        per_second: Requests per second in the long run.
+        burst: Requests at once.
+        clock: Returns seconds.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class RateLimit:
         """Takes a token.
 
         Args:
-            visitor: Whose.
+            visitor: Which visitor.
 
         Returns:
             0 if there was one, else the whole seconds until there will be.

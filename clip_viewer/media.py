@@ -1,4 +1,4 @@
-"""Films and texts by the name of their content: nothing else of the disk can be reached."""
+"""Serves films and texts by the hash of their content, and nothing else on the disk."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def media_routes(store: LabelStore, writer: Writer, folder: Path) -> APIRouter:
     """The route of films and texts.
 
     Args:
-        store: Knows which there are, and of which type.
-        writer: Tells the store of those that are lost, so that they are made again.
+        store: Knows the existing media and their types.
+        writer: Tells the store which files are missing, so that they are made again.
         folder: Where they are.
     """
     router = APIRouter()

@@ -1,4 +1,4 @@
-"""What the page and the server say to each other, as the OpenAPI description has it."""
+"""Messages between the page and the server, as in the OpenAPI description."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class SignIn(_In):
 
 
 class TasksIn(_In):
-    """How many pairs the page wants, which it has, and how large it shows a film."""
+    """How many pairs the page wants, which ones it has, and how large it shows films."""
 
     n: Annotated[int, Field(ge=0, le=16)] = 4
     have: Annotated[list[_TaskId], Field(max_length=64)] = []
@@ -114,7 +114,7 @@ class UndoIn(_In):
 
 
 class FlagIn(_In):
-    """Says that something is wrong with what is shown, and what; or not after all."""
+    """Flags a pair as faulty, with a reason, or takes the flag back."""
 
     kind: Literal["flag"]
     submission_key: _Key
@@ -124,7 +124,7 @@ class FlagIn(_In):
 
 
 class GoldIn(_In):
-    """Says that a pair's answer is sure enough to judge others by; none: not any more."""
+    """Makes a pair gold, with the answer that others are judged by, or ends that with None."""
 
     kind: Literal["gold"]
     submission_key: _Key
@@ -134,7 +134,7 @@ class GoldIn(_In):
 
 
 class EventsIn(_In):
-    """What a person did, in order."""
+    """A person's actions, in order."""
 
     events: Annotated[
         list[
@@ -145,13 +145,13 @@ class EventsIn(_In):
 
 
 class ReleaseIn(_In):
-    """Pairs that the page gives back."""
+    """Pairs that the page returns unanswered."""
 
     tasks: Annotated[list[_TaskId], Field(max_length=64)]
 
 
 class InviteIn(_In):
-    """Whom to let in."""
+    """Whom to invite."""
 
     annotator: Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -201,7 +201,7 @@ class TaskOut(BaseModel):
 
 
 class MineOut(BaseModel):
-    """One's own work."""
+    """How much the person has done."""
 
     today: int
     total: int
@@ -209,7 +209,7 @@ class MineOut(BaseModel):
 
 
 class QueueOut(BaseModel):
-    """What waits for an answer, what of it can be shown, and what is answered."""
+    """Numbers of pairs that wait, that can be shown, and that are answered."""
 
     waiting: int
     ready: int
@@ -217,14 +217,14 @@ class QueueOut(BaseModel):
 
 
 class FirstOut(BaseModel):
-    """What goes on until there is the first pair, and in how many seconds it comes, about."""
+    """What is happening before the first pair, and about how many seconds it will take."""
 
     doing: Literal["beginning", "making", "acting", "drawing"]
     seconds: float | None
 
 
 class AgentNews(BaseModel):
-    """What the agent said of itself last; how good it is, for owners alone."""
+    """The agent's latest status; its return is for owners only."""
 
     phase: Phase
     state: str
@@ -236,7 +236,7 @@ class AgentNews(BaseModel):
 
 
 class RoundOut(BaseModel):
-    """The first round of somebody new: it waits for gold pairs, is asked, or is over."""
+    """A new person's first round: waiting for gold pairs, in progress, or over."""
 
     state: Literal["waits", "asked", "passed", "failed", "admitted"]
     answered: int
@@ -245,7 +245,7 @@ class RoundOut(BaseModel):
 
 
 class MyRoundOut(BaseModel):
-    """One's own first round; how many were right is not told."""
+    """The person's own first round, without the number of right answers."""
 
     state: Literal["waits", "asked", "passed", "failed", "admitted"]
     answered: int
@@ -253,7 +253,7 @@ class MyRoundOut(BaseModel):
 
 
 class ProgressOut(BaseModel):
-    """How it is going."""
+    """The progress."""
 
     mine: MineOut
     first_round: MyRoundOut | None
@@ -265,7 +265,7 @@ class ProgressOut(BaseModel):
 
 
 class AnsweredOut(BaseModel):
-    """An answer of one's own that stands, as it lay on the screen."""
+    """One of the person's own answers that was not undone, as it was on the screen."""
 
     event: int
     submission_key: str
@@ -278,21 +278,21 @@ class AnsweredOut(BaseModel):
 
 
 class AnswersOut(BaseModel):
-    """Some of one's answers, the newest first, and whether there are earlier ones."""
+    """Some of the person's answers, newest first, and whether there are earlier ones."""
 
     answers: list[AnsweredOut]
     more: bool
 
 
 class FlagOut(BaseModel):
-    """Who flagged it, and why; or who noted what."""
+    """Who flagged a pair, and why; or who wrote which note."""
 
     annotator: str
     why: str
 
 
 class FlaggedOut(BaseModel):
-    """A pair that somebody flagged or said something of, to look at."""
+    """A pair with a flag or a note, to look at."""
 
     task: TaskOut
     flags: list[FlagOut]
@@ -300,7 +300,7 @@ class FlaggedOut(BaseModel):
 
 
 class StandingOut(BaseModel):
-    """How an item did: how likely it wins against an average one of its group, and its interval."""
+    """An item's probability of winning against an average item of its group, with its interval."""
 
     item: str
     media: str | None
@@ -314,9 +314,9 @@ class StandingOut(BaseModel):
 
 
 class StandingsOut(BaseModel):
-    """Groups of items that are compared with one another, each from the best on.
+    """Groups of items that were compared with each other, each sorted from the best down.
 
-    ``items`` is how many there are in all: of many, not all are told.
+    ``items`` is the total number; of many items, not all are listed.
     """
 
     groups: list[list[StandingOut]]
@@ -332,7 +332,7 @@ class TasksOut(BaseModel):
 
 
 class ResultOut(BaseModel):
-    """What became of one event: stored for good, or refused for good."""
+    """The outcome of one event: stored, or refused for good."""
 
     submission_key: str
     stored: bool
@@ -340,7 +340,7 @@ class ResultOut(BaseModel):
 
 
 class EventsOut(BaseModel):
-    """What became of each event."""
+    """The outcome of each event."""
 
     results: list[ResultOut]
     progress: ProgressOut

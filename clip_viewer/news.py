@@ -1,4 +1,4 @@
-"""What a run's files say of how it is going. They belong to other processes: here they are read."""
+"""Reads a run's progress from its files, which other processes write."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class RunNews:
 
     Args:
         metrics: The run's table of metrics.
-        status: The folder of what each role is doing.
-        finished: Files of which one is there when the training has come to its end.
-        trains: Whether there is an agent at all, or ever will be.
+        status: The folder with the status of each role.
+        finished: Files, one of which exists once the training has finished.
+        trains: Whether there is an agent, now or later.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class RunNews:
         return [self._rows[i * last // (_MOST_POINTS - 1)] for i in range(_MOST_POINTS)]
 
     def agent(self, *, for_owner: bool, asked: int | None = None) -> AgentNews:
-        """What the agent said of itself last.
+        """The agent's latest status.
 
         Args:
-            for_owner: Whether to say how good it is, too: who labels must not be led by that.
-            asked: How many pairs there are, answered or not, if somebody waits for the first one.
+            for_owner: Whether to include its return, which would lead annotators.
+            asked: Number of pairs, answered or not, if somebody is waiting for the first one.
         """
         told = self._told()
         state, beat_at = told.get("state"), told.get("beat_at")
@@ -96,7 +96,7 @@ class RunNews:
         return told if isinstance(told, dict) else {}
 
     def _first(self, phase: Phase, told: dict[str, Any], asked: int | None) -> FirstOut | None:
-        """What goes on until there is the first pair; None where that is no question."""
+        """What is happening before the first pair; None if nobody is waiting for it."""
         if asked is None or phase not in ("starting", "training"):
             return None
         if asked:
@@ -120,7 +120,7 @@ class RunNews:
         return FirstOut(doing="acting", seconds=seconds + _SECONDS_TO_DRAW)
 
     def _phase(self, state: object, alive: bool) -> Phase:
-        """Where the training is. A policy may be there while a script goes on to train."""
+        """The phase of the training. A script may continue training after it has saved a policy."""
         if not self._trains:
             return "none"
         if alive and state not in _AT_THE_END:
@@ -132,7 +132,7 @@ class RunNews:
         return "training" if alive and state == _WRITING else "stopped"
 
     def _read(self) -> None:
-        """Reads the table again if it has changed; a last line that is half written is left out."""
+        """Reads the table again if it has changed, without an incomplete last line."""
         if self._metrics is None:
             return
         try:

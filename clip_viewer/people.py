@@ -1,7 +1,7 @@
-"""Who may come in: links that work once, and the sessions that they open.
+"""Who may sign in: links that work once, and the sessions that they open.
 
-Kept in an SQLite file beside the label store, for its owner's eyes only, so that copies of the
-labels hold no secrets. Of links and sessions it has hashes alone.
+Stored in an SQLite file beside the label store that only its owner can read, so copies of the
+labels contain no secrets. Links and sessions are stored as hashes only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS session (
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who may come in."""
+    """Somebody who may sign in."""
 
     name: str
     """The annotator's id in the label store."""
@@ -59,8 +59,8 @@ class People:
     """The people of one study.
 
     Args:
-        path: The file, made if absent, readable for its owner only.
-        clock: Gives the seconds since 1970.
+        path: The file, created if absent, readable by its owner only.
+        clock: Returns the seconds since 1970.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -78,17 +78,17 @@ class People:
             (self.study,) = connection.execute("SELECT name FROM study").fetchone()
 
     def invite(self, name: str, *, role: Role | None = None) -> str:
-        """Lets somebody in, or gives them one more way in.
+        """Invites somebody, or gives them another link.
 
         Args:
-            name: Who; the annotator's id in the label store.
-            role: What they may do from now on; None: what they could, at first an annotator.
+            name: The person's name, which is their annotator id in the label store.
+            role: Their role from now on; None keeps it, and makes new people annotators.
 
         Returns:
             The token of a link that works once, within a week.
 
         Raises:
-            ConfigError: If that cannot be a name.
+            ConfigError: If the name is not allowed.
         """
         name, token = _checked(name), secrets.token_urlsafe(32)
         with self._open() as connection:
@@ -102,13 +102,13 @@ class People:
         return token
 
     def enter(self, token: str) -> tuple[str, Person] | None:
-        """Uses a link up.
+        """Redeems a link.
 
         Args:
-            token: Of the link.
+            token: The link's token.
 
         Returns:
-            The session's secret, for a cookie, and who it is; None if the link is not good.
+            The session's secret, for a cookie, and the person; None if the link is invalid.
         """
         session, now = secrets.token_urlsafe(32), self._clock()
         with self._open() as connection:
@@ -126,7 +126,7 @@ class People:
         return None if person is None else (session, person)
 
     def of_session(self, session: str) -> Person | None:
-        """Whose session it is; None if it is none, ran out or was ended."""
+        """The person of a session; None if it does not exist, has expired or was ended."""
         with self._open(write=False) as connection:
             found = connection.execute(
                 "SELECT name, role FROM session JOIN person USING (name) "
@@ -146,7 +146,7 @@ class People:
             connection.execute("DELETE FROM session WHERE hash = ?", (_hash(session),))
 
     def revoke(self, name: str) -> bool:
-        """Shuts somebody out, with all their links and sessions; whether there was somebody."""
+        """Shuts a person out, with all links and sessions; returns whether the person existed."""
         with self._open() as connection:
             connection.execute("DELETE FROM link WHERE name = ?", (name,))
             connection.execute("DELETE FROM session WHERE name = ?", (name,))
@@ -170,7 +170,7 @@ class People:
 
 
 def write_token(session: str) -> str:
-    """What a page must send along with everything that writes; follows from the session alone."""
+    """The token that a page must send with every write; derived from the session alone."""
     return hmac.new(session.encode(), b"prefrl write token", "sha256").hexdigest()
 
 

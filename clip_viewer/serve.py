@@ -26,11 +26,11 @@ def serve(
 
     Args:
         config: What, where, and to whom.
-        listening: What listens at that address already, if anything does; it is closed in the end.
-        on_tick: Called about twice a second with the number of people at the page, and the side of
-            a film in pixels where it is shown largest; 0 while nobody knows.
-        should_stop: Asked as often, with the number of people whose page does not know yet that the
-            training is over.
+        listening: A socket that already listens at that address, if any; it is closed at the end.
+        on_tick: Called about twice a second with the number of people at the page, and the largest
+            side of a film on their screens in pixels, 0 if unknown.
+        should_stop: Called as often, with the number of people whose page does not know yet that
+            the training is over; returns whether to stop.
 
     Raises:
         ConfigError: If the address cannot be listened on, or the instructions cannot be read.
@@ -57,11 +57,11 @@ def serve_app(
     """Serves an application.
 
     Args:
-        app: Guarded already.
+        app: The application, already guarded.
         config: At which address.
-        listening: What listens there already, if anything does; it is closed in the end.
+        listening: A socket that already listens there, if any; it is closed at the end.
         on_tick: Called about twice a second.
-        should_stop: Asked as often.
+        should_stop: Called as often; returns whether to stop.
 
     Raises:
         ConfigError: If the address cannot be listened on.

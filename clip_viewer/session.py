@@ -17,20 +17,20 @@ _SECONDS_OF_A_COOKIE = 30 * 86400
 async def sign_in(
     people: People, cookie: str, token: str, request: Request, response: Response
 ) -> tuple[str, Person]:
-    """Uses a link up, and gives whoever has it a session.
+    """Redeems a link and starts a session.
 
     Args:
-        people: Who may come in.
+        people: Who may sign in.
         cookie: Name of the session's cookie.
-        token: Of the link.
-        request: Told by this.
-        response: Is given the cookie.
+        token: The link's token.
+        request: The request with the link.
+        response: Gets the cookie.
 
     Returns:
-        The session's secret, and whose it is.
+        The session's secret, and the person.
 
     Raises:
-        Refusal: If the link is not good.
+        Refusal: If the link is invalid.
     """
     entered = await run_in_threadpool(people.enter, token)
     if entered is None:
@@ -47,6 +47,6 @@ async def sign_in(
 
 
 async def sign_out(people: People, cookie: str, request: Request, response: Response) -> None:
-    """Ends the session of whoever asks."""
+    """Ends the session of a request."""
     await run_in_threadpool(people.leave, session_of(request.scope))
     response.delete_cookie(cookie, httponly=True, samesite="strict")

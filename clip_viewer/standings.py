@@ -1,4 +1,4 @@
-"""How the items of a study did, for whoever runs it: things of theirs, ranked by the answers."""
+"""Rankings of the items of a study from the answers, for its owner."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_TOLD = 2000
 
 
 class Standings:
-    """The rankings, fitted anew when there is something new and some seconds have passed.
+    """The rankings, fitted again when there are new answers and some seconds have passed.
 
     Args:
         store: Where the answers are.
@@ -35,7 +35,7 @@ class Standings:
         self._told = StandingsOut(groups=[], items=0, compared=0)
 
     def get(self) -> StandingsOut:
-        """The rankings as they are now; none where items are not ranked."""
+        """The current rankings; empty if items are not ranked."""
         if not self._is_on:
             return self._told
         with self._lock:

@@ -1,27 +1,27 @@
-"""What the dashboard says of the labels and of those who gave them.
+"""The dashboard's statistics about the labels and the people who gave them.
 
 What counts:
 
 - An answer that was undone does not count, anywhere. If the undo was undone, it counts again.
 - A *label* is the current answer of a person to a query, skips included, as
   ``core.store.labels.resolve`` has it: an answer given again replaces the first. The rates count
-  every answer given, so also the first of two.
-- Of the answers, ``tie_rate`` and ``skip_rate`` are shares of all, skips included; ``left_share``
+  every answer, including the first of two.
+- ``tie_rate`` and ``skip_rate`` are shares of all answers, including skips; ``left_share``
   is the share of the left side of the screen among those for one side of a pair. A ranking's pairs
   are answers like others, but have no sides of the screen.
-- ``self_consistency`` compares each answer with the same person's answer before to the same query,
-  where that was not undone: the share that are the same. Skips are left out: "can't tell" says
-  nothing against an answer. A tie beside a preference is not the same.
-- ``fast_share`` is the share of answers, a ranking counting once, that were given before what was
-  shown could be seen once: a clip to its end, the words of a text.
+- ``self_consistency`` compares each answer with the same person's previous one to the same query,
+  unless that was undone, and is the share of equal ones. Skips are left out: "can't tell" says
+  nothing against an answer. A tie and a preference are not equal.
+- ``fast_share`` is the share of answers, a ranking counting once, that were given before the person
+  could have seen everything once: a clip to its end, the words of a text.
 - ``gold_error`` is the share of wrong answers to gold pairs. A tie on a pair that has a better side
-  is wrong; a skip is left out; so are the answers of whoever said what is right.
-- Agreement is over current labels without skips, of people: the synthetic oracle is none, and a
-  model that judges is none. ``with_people`` says of each such model how many of its answers, to
+  is wrong; a skip is left out; so are answers of the person who made the pair gold.
+- Agreement is over current labels without skips, of people only, without the synthetic oracle
+  and judging models. ``with_people`` says of each such model how many of its answers, to
   pairs that a person has answered as well, are the same as that person's.
 - The rate per hour is over active time: the time from one answer to the next, as the person's own
-  clock has it where known, if it was no more than two minutes. An answer after a pause begins
-  afresh. A ranking counts once. Under a minute of active time there is no rate.
+  clock has it where known, if it was no more than two minutes. An answer after a pause starts a
+  new stretch. A ranking counts once. With less than a minute of active time there is no rate.
 """
 
 from __future__ import annotations
@@ -66,18 +66,18 @@ def statistics(
     fast: Collection[str] = (),
     notes: Mapping[str, Mark] | None = None,
 ) -> dict[str, Any]:
-    """Sums up a study: how much was labelled, by whom, how well, how far people agree.
+    """Summarises a study: how much was labelled, by whom, how well, and how well people agree.
 
     Args:
         events: All events of a store, in the order of their ids.
         gold: The right answers to the gold pairs, by query id.
         flags: The flags that are raised.
-        gold_by: Who set each gold pair, by query id: what they answered there is no test of them.
+        gold_by: Who made each pair gold, by query id; their own answers to it do not test them.
         fast: Submission keys of the answers that were given too fast to have been seen.
-        notes: What people said beside their answers, by the submission keys of these.
+        notes: People's notes on their answers, by the answers' submission keys.
 
     Returns:
-        What JSON can hold: ``labels``, ``people`` (most labels first, the oracle last),
+        JSON-compatible values: ``labels``, ``people`` (most labels first, the oracle last),
         ``agreement``, ``flags`` and ``notes`` (newest first), ``labels_over_time`` (at most
         200 points of seconds since 1970 and labels so far). A share is ``{"value", "low", "high",
         "n"}`` with its 95 % Wilson interval; all but n are None where n is 0.
@@ -120,7 +120,7 @@ def _notes(
     events: Iterable[LabelEvent],
     answers: Mapping[str, Iterable[LabelEvent]],
 ) -> list[dict[str, Any]]:
-    """The notes but those with answers that were taken back, which went with them."""
+    """The notes, without those on answers that were undone."""
     standing = {key_of_answer(e.submission_key) for given in answers.values() for e in given}
     taken_back = {key_of_answer(event.submission_key) for event in events} - standing
     return [
@@ -159,7 +159,7 @@ def _person(
     gold_by: Mapping[str, str],
     fast: Collection[str],
 ) -> dict[str, Any]:
-    """What the answers of one person say of them; in the order of the ids."""
+    """One person's statistics from their answers, which are in the order of the ids."""
     n = len(answers)
     n_sides = n_left = n_consistent = n_repeats = n_wrong = n_gold = 0
     before = dict[str, Answer]()
@@ -244,7 +244,7 @@ def _agreement(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, Any]:
 
 
 def _with_people(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, dict[str, Any]]:
-    """How often each model that judges says what a person says; by its name."""
+    """How often each judging model agrees with a person, by the model's name."""
     said = defaultdict[str, list[LabelEvent]](list)
     for (query_id, _), event in current.items():
         if event.answer in _CATEGORIES:
@@ -260,9 +260,9 @@ def _with_people(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, dic
 
 
 def _is_rating(annotator_id: str) -> bool:
-    """Whether an answer is a rating that people's agreement is about.
+    """Whether an answer counts for people's agreement.
 
-    Those of a file are, each as that of another person: people have given them, only not here.
+    Answers from a file do, each as another person's: people gave them elsewhere.
     """
     return is_person(annotator_id) or is_data(annotator_id)
 

@@ -1,4 +1,4 @@
-"""For the person who runs a study: how it goes, who takes part, and all labels as a file."""
+"""For the owner of a study: its progress, its people, and all labels as a file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SECONDS_BETWEEN_COUNTS = 3.0
 
 
 def study_routes(desk: Desk) -> APIRouter:
-    """The routes of the dashboard. The guard lets owners alone reach them."""
+    """The routes of the dashboard, which the guard opens to owners only."""
     router = APIRouter(prefix="/api")
     add = router.add_api_route
     counted = _Counted(desk)
@@ -66,7 +66,7 @@ def study_routes(desk: Desk) -> APIRouter:
 
 
 class _Counted:
-    """The statistics, counted anew when there is something new and some seconds have passed."""
+    """The statistics, counted again when there is something new and some seconds have passed."""
 
     def __init__(self, desk: Desk) -> None:
         self._store = desk.store
@@ -128,7 +128,7 @@ async def _standings(standings: Standings, request: Request) -> StandingsOut:
 
 
 async def _flagged(desk: Desk, query: str) -> FlaggedOut:
-    """A pair, to look at what somebody flagged, or said something of."""
+    """A pair with a flag or a note, to look at."""
 
     def look() -> FlaggedOut | None:
         task = as_shown(desk.store, query, None)
@@ -175,7 +175,7 @@ async def _revoke(desk: Desk, name: str, request: Request) -> None:
 
 
 async def _admit(desk: Desk, name: str, request: Request) -> None:
-    """Lets somebody go on whose first round is not passed."""
+    """Lets a person continue who has not passed the first round."""
     if all(person.name != name for person in await run_in_threadpool(desk.people.all)):
         raise refused(404, "refused.nobody")
     if not await desk.writer.call(lambda store: desk.first_round.admit(store, name)):
@@ -183,5 +183,5 @@ async def _admit(desk: Desk, name: str, request: Request) -> None:
 
 
 def _origin(request: Request) -> str:
-    """The address under which whoever asks sees this server: the guard has looked at both."""
+    """The address at which the sender of a request sees this server; the guard has checked it."""
     return request.headers.get("origin") or f"http://{request.headers['host']}"

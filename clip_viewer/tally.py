@@ -1,4 +1,4 @@
-"""How much each person has done: kept up to date from the events, so that asking costs nothing."""
+"""How much each person has done, kept up to date from the events so that reads are cheap."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SECONDS_OF_A_PAGE = 15.0  # in which it asks how it is going, also in a hidden 
 
 
 class Tally:
-    """Counts per person, and of the queue; safe to use from several threads.
+    """Counts for each person and for the queue; safe to use from several threads.
 
     Args:
         store: Where the events are.
-        clock: Gives the seconds since 1970.
+        clock: Returns the seconds since 1970.
     """
 
     def __init__(self, store: LabelStore, *, clock: Callable[[], float] = time.time) -> None:
@@ -44,13 +44,13 @@ class Tally:
         self._queue = QueueOut(waiting=0, ready=0, answered=0)
 
     def queue(self) -> QueueOut:
-        """What waits, what of it can be shown, and what is answered."""
+        """Numbers of pairs that wait, that can be shown, and that are answered."""
         with self._lock:
             self._update()
             return self._queue
 
     def mine(self, annotator_id: str) -> MineOut:
-        """What a person has done that was not taken back."""
+        """How much a person has done, without undone answers."""
         with self._lock:
             self._update()
             standing = list(self._standing.get(annotator_id, {}).values())
@@ -62,13 +62,13 @@ class Tally:
         return MineOut(today=today, total=len(times), per_hour=_per_hour(times, now))
 
     def standing(self, annotator_id: str, *, before: int | None = None) -> list[LabelEvent]:
-        """A person's answers that were not taken back, the newest first; of a ranking one pair's.
+        """A person's answers that were not undone, newest first; one pair stands for a ranking.
 
-        What they answered more than once counts as they answered it last, so that alone is here.
+        If they answered something more than once, only the last answer is included.
 
         Args:
             annotator_id: Who.
-            before: Only those with a smaller id of their event.
+            before: Only answers whose event has a smaller id.
         """
         with self._lock:
             self._update()
@@ -83,7 +83,7 @@ class Tally:
         return [event for event in newest.values() if before is None or event.id < before]
 
     def note(self, events: Iterable[LabelEvent]) -> None:
-        """Counts what was just stored at once; reading it later changes nothing."""
+        """Counts new events at once; reading them later from the store changes nothing."""
         with self._lock:
             self._count(events)
 
@@ -123,7 +123,7 @@ class Presence:
     """Who is at the page.
 
     Args:
-        clock: Gives seconds.
+        clock: Returns seconds.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -134,12 +134,13 @@ class Presence:
         self._held: set[str] = set()
 
     def note(self, name: str, *, pixels: int | None = None, counts: bool | None = None) -> None:
-        """Somebody's page has just asked for something.
+        """Notes that a person's page has just sent a request.
 
         Args:
             name: Who.
-            pixels: How large films are there, if it says so.
-            counts: Whether their answers count; None: as before. Nobody waits for those of others.
+            pixels: How large films are on that page, if it says so.
+            counts: Whether their answers count; None keeps what was known. The run waits only
+                for people whose answers count.
         """
         self._seen[name] = self._clock()
         if counts is not None:
@@ -148,21 +149,21 @@ class Presence:
             self._pixels[name] = pixels
 
     def leave(self, name: str) -> None:
-        """Somebody has closed the page."""
+        """Notes that a person has closed the page."""
         self._seen.pop(name, None)
         self._told.pop(name, None)
 
     def note_told(self, name: str, *, is_over: bool) -> None:
-        """Somebody's page, on the screen or not, was told whether the training is over."""
+        """Notes that a person's page, visible or not, was told whether the training is over."""
         self._told[name] = self._clock(), is_over
 
     def seconds_ago(self, name: str) -> float | None:
-        """When somebody was seen last; None if not since the server started."""
+        """Seconds since a person was last seen; None if not since the server started."""
         seen = self._seen.get(name)
         return None if seen is None else self._clock() - seen
 
     def n_present(self) -> int:
-        """How many are here whose answers count."""
+        """How many people are here whose answers count."""
         now, held = self._clock(), set(self._held)
         here = [
             now - seen < _SECONDS_OF_PRESENCE for n, seen in self._seen.items() if n not in held
@@ -170,7 +171,7 @@ class Presence:
         return sum(here)
 
     def pixels(self) -> int:
-        """The longer side of a film where it is shown largest; 0 while nobody has said so."""
+        """The longer side of the largest film on any screen, in pixels; 0 if unknown."""
         now, pixels = self._clock(), list(self._pixels.items())
         here = [
             n for name, n in pixels if now - self._seen.get(name, -math.inf) < _SECONDS_OF_PRESENCE
@@ -178,13 +179,13 @@ class Presence:
         return max(here, default=0)
 
     def n_untold(self) -> int:
-        """Of how many the page is open and does not know that the training is over."""
+        """How many people have an open page that does not know that the training is over."""
         now, told = self._clock(), list(self._told.values())  # others add to it meanwhile
         return sum(now - at < _SECONDS_OF_A_PAGE and not is_over for at, is_over in told)
 
 
 def _per_hour(times: list[float], now: float) -> float | None:
-    """Answers per hour of work, over the last hour; None while there are too few to tell."""
+    """Answers per hour of work, over the last hour; None if there are too few."""
     recent = [t for t in times if t > now - _HOUR]
     gaps = [b - a for a, b in itertools.pairwise(recent) if b - a <= _LONGEST_PAUSE]
     return len(gaps) / sum(gaps) * _HOUR if len(gaps) >= _LEAST_GAPS and sum(gaps) > 0 else None

@@ -1,4 +1,4 @@
-"""Which pairs a person gets next, and how they lie on the screen."""
+"""Chooses which pairs a person gets next, and which side is on the left."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def hand_out(
     config: ViewerConfig,
     rng: random.Random,
 ) -> list[TaskOut]:
-    """Leases pairs and groups for a person, and mixes in a few for the quality of the labels.
+    """Leases pairs and groups to a person, and mixes in a few that measure the labels' quality.
 
-    Left and right are drawn anew at each showing; a repeat is shown the other way round than the
-    first time. Nothing tells the person which pairs are for quality.
+    Left and right are drawn each time a pair is shown; a repeat is mirrored. Nothing tells the
+    person which pairs measure quality.
 
     Args:
         store: Where they are.
         annotator_id: For whom.
         n: How many leases at most.
-        have: What is on their page already: kept for longer.
+        have: Pairs that their page already has; their leases are extended.
         config: Shares of pairs for quality.
         rng: Draws.
 
@@ -75,11 +75,11 @@ def hand_out(
 def drawn(
     store: LabelStore, chosen: Sequence[tuple[list[Query], str | None]], rng: random.Random
 ) -> list[TaskOut]:
-    """Lays pairs and groups out for the screen; what cannot be shown is left out.
+    """Arranges pairs and groups for the screen, without those that cannot be shown.
 
     Args:
         store: Where they are.
-        chosen: A pair, or all pairs of a group, with how it lay before if it was shown before.
+        chosen: A pair, or all pairs of a group, with its earlier order if it was shown before.
         rng: Draws which side is on the left.
     """
     media = store.media.of(
@@ -92,9 +92,9 @@ def drawn(
 def _for_more_answers(
     store: LabelStore, annotator_id: str, n: int, have: Sequence[str], config: ViewerConfig
 ) -> list[list[Query]]:
-    """Pairs that others have answered and that are to have more answers: they come first.
+    """Pairs that others have answered and that need more answers; they come first.
 
-    They are leased to nobody: where two people get the same at once, it has one answer more.
+    They are not leased, so a pair that two people get at the same time has one answer more.
     """
     people = config.answers_per_pair
     if people < 2 or n < 1:
@@ -106,7 +106,7 @@ def _for_more_answers(
 def _for_quality(
     store: LabelStore, annotator_id: str, config: ViewerConfig, rng: random.Random
 ) -> tuple[Query, str | None] | None:
-    """A pair to show once more, with how it lay before; mostly none."""
+    """A pair to show again, with its earlier order; usually None."""
     draw = rng.random()
     if draw < config.gold_share:
         found = store.quality.gold(annotator_id, n=_DRAWN_FROM)
@@ -139,12 +139,12 @@ def _task(
 
 
 def as_shown(store: LabelStore, query_id: str, order: str | None) -> TaskOut | None:
-    """What was answered, as it lay on the screen; None if it cannot be shown any more.
+    """What was answered, as it was on the screen; None if it can no longer be shown.
 
     Args:
         store: Where it is.
         query_id: The pair, or the first of a group.
-        order: As it was stored with the answer; None, or one of a pair, where it does not matter.
+        order: The order that was stored with the answer; None for any order.
     """
     pairs = store.find([query_id])
     if pairs and pairs[0].group is not None:
@@ -177,12 +177,12 @@ def _in_order(pairs: Sequence[Query], order: str, media: Mapping[str, Medium]) -
 
 
 def key_of_answer(submission_key: str) -> str:
-    """The page's own key of an answer: of all pairs of a ranking the same."""
+    """The page's own key of an answer; all pairs of a ranking share it."""
     return submission_key.partition("/")[0]
 
 
 def is_later_pair(submission_key: str) -> bool:
-    """Whether an answer is about a pair of a ranking that is not its first: it is no other look."""
+    """Whether an answer is about another than the first pair of a ranking, which counts once."""
     _, slash, number = submission_key.rpartition("/")
     return bool(slash) and number.isdecimal() and int(number) > 0
 
@@ -196,16 +196,16 @@ def items_of(pairs: Iterable[Query]) -> list[str]:
 def ranked(
     pairs: Sequence[Query], order: str, ranks: Sequence[int] | None, submission: Submission
 ) -> list[Submission]:
-    """What a ranking says of each pair of its group.
+    """The answers to all pairs of a group that follow from a ranking.
 
     Args:
         pairs: All pairs of the group.
         order: Positions of ``items_of(pairs)`` as they were shown.
         ranks: Of the items as shown; 1 is best; None is "can't tell".
-        submission: What all have in common. Its key becomes KEY/0, KEY/1 and so on.
+        submission: What all answers share. Its key becomes KEY/0, KEY/1 and so on.
 
     Raises:
-        StoreError: If the ranks are not about this group.
+        StoreError: If the ranks do not fit this group.
     """
     items = items_of(pairs)
     positions = [int(position) for position in order.split("-") if position.isdecimal()]

@@ -1,7 +1,7 @@
-"""What the server says to people, in their language: the words of the pages, said here.
+"""The server's messages to people, in their language.
 
-``static/words/LANGUAGE.json`` has one entry for each thing that is said. A value is a sentence, or
-its forms by number; what stands in {braces} is filled in.
+``static/words/LANGUAGE.json`` has one entry for each message of pages and server. A value is a
+sentence, or its plural forms; names in {braces} are filled in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LANGUAGES = tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
 
 
 def language_of(accepted: str | None) -> str:
-    """The language that somebody wants most of those that there are.
+    """The available language that a reader prefers.
 
     Args:
         accepted: The request's Accept-Language, such as ``de-CH, de;q=0.9, en;q=0.5``.
@@ -43,8 +43,8 @@ def say(language: str, key: str, **values: object) -> str:
 
     Args:
         language: One of ``LANGUAGES``.
-        key: Of the sentence.
-        values: For what stands in braces.
+        key: Key of the sentence.
+        values: Values of the names in braces.
     """
     return str(_words(language)[key]).format(**values)
 
@@ -55,16 +55,16 @@ def refused(
     """A refusal that says why in the reader's language.
 
     Args:
-        status: HTTP's number for why.
-        key: Of the sentence.
-        headers: To send along.
-        values: For what stands in braces.
+        status: The HTTP status.
+        key: Key of the sentence.
+        headers: Headers of the response.
+        values: Values of the names in braces.
     """
     return Refusal(status, say(_DEFAULT, key, **values), headers, key=key, **values)
 
 
 def in_words(refusal: Refusal, accepted: str | None) -> str:
-    """Why something was refused, in a language that an Accept-Language names."""
+    """Why a request was refused, in the language that an Accept-Language header prefers."""
     if refusal.key is None:
         return str(refusal)
     return say(language_of(accepted), refusal.key, **refusal.values)

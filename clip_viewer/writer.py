@@ -1,7 +1,7 @@
-"""One thread that writes to the store: answers of several people share one commit.
+"""The only thread that writes to the store: answers of several people share one commit.
 
-A commit costs the same for one answer as for fifty, and is most of what an answer costs. Whoever
-comes while a commit is on its way goes into the next one.
+A commit costs the same for one answer as for fifty, and is most of the cost of an answer. Answers
+that arrive during a commit go into the next one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_TOGETHER = 64
 
 @dataclass(eq=False)
 class _Job:
-    """Answers to store, or something else to do with the store."""
+    """Answers to store, or another operation on the store."""
 
     submissions: Sequence[Submission] = ()
     function: Callable[[LabelStore], Any] | None = None
@@ -35,10 +35,10 @@ class _Job:
 
 
 class Writer:
-    """Writes in the order in which it was asked to.
+    """Writes in the order of the requests.
 
     Args:
-        store: Where to.
+        store: The store.
     """
 
     def __init__(self, store: LabelStore) -> None:
@@ -48,15 +48,15 @@ class Writer:
         self._thread.start()
 
     def close(self) -> None:
-        """Writes what is waiting, and stops."""
+        """Writes what is queued, and stops."""
         self._jobs.put(None)
         self._thread.join()
 
     async def submit(self, submissions: Sequence[Submission]) -> list[LabelEvent]:
-        """Stores answers, all or none; when this returns, they are on disk.
+        """Stores all of the answers or none; they are on disk when this returns.
 
         Raises:
-            StoreError: If the store refuses them; those of others are stored all the same.
+            StoreError: If the store refuses them; answers of others are stored anyway.
         """
         job = _Job(submissions=submissions)
         self._jobs.put(job)
@@ -64,7 +64,7 @@ class Writer:
         return events
 
     async def call(self, function: Callable[[LabelStore], _T]) -> _T:
-        """Does something else with the store, between two commits."""
+        """Runs another operation on the store, between two commits."""
         job = _Job(function=function)
         self._jobs.put(job)
         result: _T = await asyncio.wrap_future(job.future)

@@ -169,6 +169,7 @@ def test_the_last_pairs_are_with_another_tab_or_somebody_else(study, visit):
     tab = visitor.tab()
     tab.goto(study.address)
     tab.get_by_text("In another tab").wait_for()
+    picture(tab, "labelling_another_tab")
     anna = started(visit(study.link("anna")))
     says(anna, "Somebody else has the remaining pairs")
     anna.page.goto("about:blank")  # she might be the first to ask for what comes free
@@ -179,6 +180,7 @@ def test_the_last_pairs_are_with_another_tab_or_somebody_else(study, visit):
 def test_a_sign_in_link_in_the_tab_that_asks_for_one(study, visit):
     visitor = visit(study.address)
     visitor.wait("signin")
+    picture(visitor.page, "labelling_sign_in")
     visitor.page.goto(study.owner_link)  # the same address up to the #
     visitor.begin()
 
@@ -192,6 +194,7 @@ def test_a_tab_of_another_run(tmp_path, study, visit):
         stack.callback(other.kill)
         visitor.page.keyboard.press("ArrowLeft")
         says(visitor, "This is another study", "1 answer is kept here")
+        picture(visitor.page, "labelling_another_study")
         visitor.page.reload()
         says(visitor, "This is another study")
         visitor.page.goto(other.owner_link)
@@ -284,6 +287,7 @@ def test_a_flag_says_why_and_opens_its_pair(study, visit):
     owner.wait("showing")
     wait_for(lambda: "by anna: <b>stands</b> still" in owner.page.inner_text("#said"))
     assert owner.task == flagged
+    picture(owner.page, "labelling_flag")
 
 
 def test_what_a_tab_had_that_crashed_is_shown_in_the_next(study, browser):
