@@ -64,7 +64,8 @@ def create_app(
         config: What is served, where, and to whom.
         presence: Learns who is at the page.
         entry: How people sign in, if this is one of several studies; by default the study has
-            people of its own. The caller must then call the application's ``state.close`` at the end.
+            people of its own. The caller must then call the application's ``state.close`` at the
+            end.
 
     Raises:
         ConfigError: If the instructions cannot be read.
