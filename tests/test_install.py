@@ -21,7 +21,7 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def install(checkout, python):
+def install(checkout, python, *extra):
     """Runs the script with only this Python to be found."""
     found = checkout / "bin"
     found.mkdir()
@@ -29,7 +29,7 @@ def install(checkout, python):
         (found / name).write_text(f'#!/bin/sh\n{python} "$@"\n')
         (found / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{found}:{os.environ['PATH']}"}
-    command = [checkout / "scripts" / "install"]
+    command = [checkout / "scripts" / "install", *extra]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
@@ -49,3 +49,15 @@ def test_a_python_that_makes_no_environments_is_told_what_to_install(checkout):
     assert done.returncode == 2
     assert "apt-get install python3.13-venv" in done.stderr
     assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the locked files are for Python 3.11")
+def test_a_file_that_is_not_the_locked_one_is_refused(checkout):
+    wheel = checkout / "someone-1.0-py3-none-any.whl"
+    wheel.write_bytes(b"somebody has replaced it")
+    locked = f"someone @ {wheel.as_uri()} --hash=sha256:{'0' * 64}\n"
+    (checkout / "scripts" / "locked.txt").write_text(locked)
+    done = install(checkout, sys.executable, "dev")
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    assert not (checkout / ".venv" / ".installed-dev").exists()
