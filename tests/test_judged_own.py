@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import struct
 from fractions import Fraction
 
 import av
@@ -133,6 +134,8 @@ def test_what_a_judge_cannot_do_is_refused_before_it_starts(tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(["label", str(tmp_path / f"run-{source[0][2:]}"), *source, *more])
         assert expected in " ".join(capsys.readouterr().err.split())
+        if "--judge.true-reward" in more:
+            assert not (tmp_path / f"run-{source[0][2:]}").exists()
 
 
 def test_frames_of_a_film_are_from_its_first_to_its_last(tmp_path):
@@ -164,3 +167,35 @@ def test_frames_are_spaced_in_time_and_not_by_number(tmp_path):
         output.mux(stream.encode())
     shown = [round(float(frame.mean()) / 50) for frame in frames_of(path, 5)]
     assert shown == [0, 3, 3, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "white_half"),
+    [
+        ((1, 0, 0, 1), np.s_[:48, :]),
+        ((0, 1, -1, 0), np.s_[:, 48:]),  # a quarter to the right, as phones held upright ask
+        ((-1, 0, 0, -1), np.s_[48:, :]),
+        ((0, -1, 1, 0), np.s_[:, :48]),
+    ],
+)
+def test_frames_are_turned_as_the_film_asks(tmp_path, matrix, white_half):
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=30)
+        stream.width, stream.height = 64, 96
+        stream.pix_fmt = "yuv420p"
+        picture = np.zeros((96, 64, 3), np.uint8)
+        picture[:48] = 255  # the upper half is white
+        for frame in 3 * [av.VideoFrame.from_ndarray(picture, format="rgb24")]:
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44  # the matrix of the track's header, rows of three, 16.16
+    a, b, c, d = (value << 16 for value in matrix)
+    content[at : at + 20] = struct.pack(">5i", a, b, 0, c, d)
+    path.write_bytes(content)
+    for frame in frames_of(path, 2):
+        assert frame.shape == ((96, 64, 3) if matrix[1] == 0 else (64, 96, 3))
+        white = np.zeros(frame.shape[:2], bool)
+        white[white_half] = True
+        assert frame[white].mean() > 230 > 25 > frame[~white].mean()

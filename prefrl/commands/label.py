@@ -39,6 +39,10 @@ from prefrl.text.train import role_command as text_role_command
 __all__ = ["Label", "label"]
 
 _PAIRS = 100
+_NO_TRUTH = (
+    "expected a training with --judge.true-reward, but nothing knows the true reward of the {own} "
+    "in {place}; leave it out."
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,9 @@ class Label:
 
     def __post_init__(self) -> None:
         self.judge.check_for(self.oracle or "human")
+        if self.judge.true_reward and (self.videos or self.texts):
+            own = "films" if self.videos else "texts"
+            raise ConfigError(_NO_TRUTH.format(own=own, place=self.run))
 
 
 def label(command: Label) -> None:
@@ -163,10 +170,7 @@ def _judge(command: Label, run: RunDirectory) -> RoleCommand:
         )
     own = own_kind(told)
     if own is not None and command.judge.true_reward:
-        raise ConfigError(
-            f"expected a training with --judge.true-reward, but nothing knows the true reward of "
-            f"the {own} in {run.root}; leave it out."
-        )
+        raise ConfigError(_NO_TRUTH.format(own=own, place=run.root))
     if "env_id" in told or own == "films":
         write_task(run, clips_task(command.judge, told))
         return role_command("judge", run, essential=False)

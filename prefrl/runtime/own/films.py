@@ -147,7 +147,7 @@ def frames_of(path: Path, n: int) -> list[NDArray[np.uint8]]:
         n: How many; a film of fewer pictures shows some twice.
 
     Returns:
-        Each of shape (H, W, 3), as they are stored: a turn that the file asks for is not made.
+        Each of shape (H, W, 3), turned as the file asks players to turn them.
 
     Raises:
         FilmError: If it cannot be decoded.
@@ -177,7 +177,8 @@ def _picture_at(
             break
     if frame is None:
         raise FilmError(f"found no picture at {float(pts * (stream.time_base or 0)):.1f} s.")
-    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    picture = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    return np.rot90(picture, round(frame.rotation / 90))  # both count counter-clockwise
 
 
 def with_length(film: Film) -> bytes:
