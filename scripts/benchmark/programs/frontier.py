@@ -17,6 +17,7 @@ from prefrl.runtime.rundir import RunDirectory
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.export import export_responses
+from prefrl.text.data.prompts import EVERYDAY
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.methods.ppo import PpoConfig
 from prefrl.text.methods.preference_losses import PairLossConfig
@@ -27,7 +28,6 @@ from prefrl.text.sft_config import SftConfig
 from prefrl.text.train import align, resume_alignment
 
 TABLES = Path(__file__).parents[1] / "tables"
-PROMPTS = TABLES.parent / "everyday_prompts.txt"
 RUNS = Path("runs/benchmark/frontier")
 N_SENTENCES = 4000
 MOST_SEEDS = 10
@@ -58,7 +58,7 @@ def base_model() -> Path:
     if not run.summary.is_file():
         if not run.config.is_file():
             shutil.rmtree(run.root, ignore_errors=True)
-            openings = PROMPTS.read_text().splitlines()
+            openings = EVERYDAY.read_text().splitlines()
             told = demonstrations(openings, N_SENTENCES, 0)
             texts = [row["prompt"] + row["completion"] for row in told]
             write_demonstrations(RUNS / "sentences.jsonl", openings, n=N_SENTENCES, seed=0)
@@ -83,7 +83,7 @@ def config_of(method: str, coefficient: float, seed: int, base: Path) -> AlignCo
     """A run; best of n asks for the answers, and the other methods have them as data."""
     config = AlignConfig(
         str(base),
-        PROMPTS,
+        EVERYDAY,
         method=method,
         labels=0,
         data=RUNS / f"answers-{seed}.jsonl",

@@ -1,6 +1,6 @@
 """Short sentences, good, bad and plain, that a small language model learns to write; and it, new.
 
-All words are from here: a sentence is drawn by a seed, to each opening of everyday_prompts.txt by
+All words are from here: a sentence is drawn by a seed, to each of prefrl's everyday prompts by
 patterns of its own.
 """
 

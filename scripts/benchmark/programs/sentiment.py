@@ -10,8 +10,9 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from prefrl.text.data.prompts import EVERYDAY
+
 TABLES = Path(__file__).parents[1] / "tables"
-PROMPTS = TABLES.parent / "everyday_prompts.txt"
 RUNS = Path("runs/benchmark/sentiment")
 COLOURS = {"ppo": "#0072B2", "dpo": "#D55E00", "best-of-n": "#009E73"}
 COEFFICIENTS = {"ppo": "--ppo.kl-coef", "dpo": "--loss.beta", "best-of-n": "--n"}
@@ -27,7 +28,7 @@ def run(way, seed, threads):
     if not (path / "summary.json").is_file():
         verb = ["resume", str(path)]
         if not (path / "config.json").is_file():
-            verb = ["align", "smollm2", "--prompts", str(PROMPTS), "--method", method]
+            verb = ["align", "smollm2", "--prompts", str(EVERYDAY), "--method", method]
             verb += [COEFFICIENTS[method], coefficient, "--seed", str(seed), "--run", str(path)]
             verb += ["--threads", str(threads)]
         subprocess.run([sys.executable, "-m", "prefrl", *verb], check=True)

@@ -14,6 +14,7 @@ from csv_rows import append_row
 from text_speed_ppo import ppo_breakdown
 from turns import Worker
 
+from prefrl.text.data.prompts import EVERYDAY
 from prefrl.text.nets.models import load_model
 from prefrl.text.nets.tiny import tiny_model
 
@@ -23,7 +24,7 @@ PROMPT, RESPONSE = 32, 32  # tokens, with the end token
 
 def a_text(language, n_tokens, rng, *, begin=""):
     """A text of so many tokens: of words, or of letters where a token is a byte."""
-    words = (TABLES.parent / "everyday_prompts.txt").read_text().split()
+    words = EVERYDAY.read_text().split()
     while True:
         text = begin + " ".join(rng.choices(words, k=n_tokens))
         tokens = language.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -2,19 +2,17 @@
 
 import os
 import time
-from pathlib import Path
 
 import torch
 from csv_rows import append_row
 
+from prefrl.text.data.prompts import EVERYDAY
 from prefrl.text.methods.ppo import Ppo
 from prefrl.text.nets.models import load_model
 from prefrl.text.nets.policy import Policy
 from prefrl.text.nets.reward_model import TextReward
 from prefrl.text.nets.scoring import scores_of
 from prefrl.text.presets import ALIGN_PRESETS
-
-PROMPTS = Path(__file__).parents[1] / "everyday_prompts.txt"
 
 
 class Clock:
@@ -48,7 +46,7 @@ def ppo_breakdown(n_batches, path):
     reward = TextReward(language, config.reward)
     policy = Policy(language, train_layers=config.train_layers)
     ppo = Ppo(policy, config=config.ppo, n_updates=2 * n_batches + 2)
-    prompts = [language.prompt(line) for line in PROMPTS.read_text().splitlines() if line.strip()]
+    prompts = [language.prompt(line) for line in EVERYDAY.read_text().splitlines() if line.strip()]
     generator = torch.Generator().manual_seed(0)
     clock = Clock()
     clock.watch(policy, "sample", "sampling")

@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from prefrl.errors import ConfigError
-from prefrl.text.data.prompts import read_prompts
+from prefrl.text.config import AlignConfig
+from prefrl.text.data.prompts import EVERYDAY, read_prompts
 
 
 def test_lines_of_text_are_prompts(tmp_path):
@@ -84,3 +86,13 @@ def test_an_empty_or_a_missing_file_and_one_that_is_no_text_are_refused(tmp_path
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="UTF-8"):
         read_prompts(path)
+
+
+def test_everyday_prompts_come_along_unless_there_is_such_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = AlignConfig("tiny", Path("everyday"))
+    assert config.prompts == EVERYDAY
+    prompts = read_prompts(config.prompts)
+    assert len(set(prompts)) == len(prompts) == 96
+    (tmp_path / "everyday").write_text("one of mine\n")
+    assert read_prompts(AlignConfig("tiny", Path("everyday")).prompts) == ["one of mine"]
