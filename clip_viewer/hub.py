@@ -29,7 +29,7 @@ from clip_viewer.news import RunNews
 from clip_viewer.people import People, Person, write_token
 from clip_viewer.session import sign_in, sign_out
 from clip_viewer.tally import Presence
-from prefrl.core.store.glance import glance
+from prefrl.core.store.glance import glance, is_on_server
 from prefrl.core.store.labels import Counts
 from prefrl.errors import ConfigError, StoreError
 
@@ -229,7 +229,7 @@ class Hub:
 
     def _row(self, found: Found, person: Person) -> StudyOut:
         config = found.config
-        looked = self._glance(Path(config.store))
+        looked = self._glance(config.store)
         told, news = self._news.get(found.path, (None, None))
         if news is None or told != config:
             news = RunNews(None, config.status, finished=config.finished, trains=config.trains)
@@ -251,16 +251,18 @@ class Hub:
             elsewhere=found.elsewhere if person.role == "owner" else found.elsewhere and "",
         )
 
-    def _glance(self, store: Path) -> _Glance:
-        """Counts of a store, updated if its file or its journal has changed."""
-        stamps = _stamps(store)
-        seen, looked = self._glances.get(str(store), (None, None))
+    def _glance(self, store: str) -> _Glance:
+        """Counts of a store; those of a file are kept until it or its journal changes."""
+        if is_on_server(store):
+            return glance(store)
+        stamps = _stamps(Path(store))
+        seen, looked = self._glances.get(store, (None, None))
         if seen != stamps or looked is None:
             looked = glance(store)
-            self._glances.pop(str(store), None)
+            self._glances.pop(store, None)
             # What was written a moment ago may be written again with the same time.
             if all(time.time() - changed / 1e9 > _SECONDS_OF_A_STAMP for changed, _ in stamps):
-                self._glances[str(store)] = stamps, looked
+                self._glances[store] = stamps, looked
         return looked
 
     def _make_app(self) -> FastAPI:

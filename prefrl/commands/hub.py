@@ -53,7 +53,7 @@ def find_runs(folder: Path) -> list[RunDirectory]:
         place, depth = ahead.pop()
         run = RunDirectory(place)
         try:
-            if run.config.is_file() and run.labels.is_file():
+            if run.config.is_file() and run.has_labels:
                 found.append(run)
             if _goes_on(place, depth):
                 ahead += [

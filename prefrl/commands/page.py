@@ -283,7 +283,7 @@ def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) 
 
     assert page.port is not None  # check_page has chosen one
     return ViewerConfig(
-        store=str(run.labels),
+        store=run.label_store,
         media=run.media,
         people=run.people,
         metrics=run.metrics,

@@ -74,7 +74,7 @@ def make_samples(root: Path) -> RunDirectory:
         RunDirectoryError: If something is there already.
     """
     run = RunDirectory.create(root)
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         # The higher the priority, the sooner it is shown.
         store.add_queries(_clips(run, store), priorities=[3.0] * _N_CLIPS)
         store.add_queries(_text_pairs(run, store), priorities=[2.0] * len(_PAIRS))

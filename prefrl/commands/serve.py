@@ -222,7 +222,7 @@ def _draw(taken: _Taken, *, is_wanted: bool) -> None:
         if taken.renderer is not None:  # when it has ended, a later look sees it
             taken.renderer.terminate()
     elif taken.renderer is None and not is_taken(taken.run, "renderer"):
-        with LabelStore(taken.run.labels) as store:
+        with LabelStore(taken.run.label_store) as store:
             if not store.media.missing(1):
                 return
         argv = [*role_command("renderer", taken.run).argv, "--parent", str(os.getpid())]

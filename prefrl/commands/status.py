@@ -69,7 +69,7 @@ def describe_run(run: RunDirectory) -> Table:
             table.add_row("reward", _describe_reward(row, tally))
         else:
             table.add_row(str(method), _describe_tuning(row))
-    if run.labels.is_file():
+    if run.has_labels:
         counts = tally.counts
         dropped = f", {row['dropped']:.0f} dropped" if row and row["dropped"] else ""
         table.add_row(

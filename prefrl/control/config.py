@@ -84,6 +84,10 @@ class TrainConfig:
     """Seed of everything random."""
     run: Path | None = None
     """Directory of the run; by default runs/ENVIRONMENT-SEED."""
+    store: str | None = None
+    """Answers are kept in this PostgreSQL database, in a schema of the run's own, instead of the
+    run's directory: postgresql://USER@HOST/DATABASE, with the password in ~/.pgpass or PGPASSWORD
+    (extra postgres)."""
     horizon: int | None = None
     """Cut training episodes after this many steps, like a time limit: the agent uses the value of
     the last state for what would have followed. Evaluation episodes are not cut."""

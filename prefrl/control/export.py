@@ -100,7 +100,7 @@ class _SegmentRows:
     def _film(self, item_id: str) -> Row:
         if self._films is None:
             return {}
-        with LabelStore(self._run.labels) as store:
+        with LabelStore(self._run.label_store) as store:
             medium = store.media.of([item_id]).get(item_id)
         if medium is None or SUFFIXES.get(medium.media_type) != ".webm":
             return {}

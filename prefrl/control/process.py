@@ -99,7 +99,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     env = make_env(config.env_id, config.env)
     net = step_reward(env, config.preferences).to(devices_of(config)[1])
     env.close()
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
 
         def learner(go_on: Callable[[], bool]) -> RewardLearner:
             room = config.preferences.query.pool_bytes
@@ -129,7 +129,7 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     else:
         teacher = OracleConfig(**config["preferences"]["teacher"])
         oracle = synthetic_oracle(items, teacher, seed=config["seed"])
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         people = Attendance(run, store) if config["oracle"] == "mixed" else None
         serve_labeller(Labeller(store, items, oracle), heartbeat, stop, people=people)
     return STOPPED
@@ -152,7 +152,7 @@ def _judge(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     def work(
         exhibit: ClipExhibit | FilmExhibit, items: Mapping[str, Any], gold: Oracle | None = None
     ) -> int:
-        with LabelStore(run.labels) as store:
+        with LabelStore(run.label_store) as store:
             serve_judge(
                 Server(task, exhibit, cache), task, cache, store, items,
                 gold=gold, run=run, heartbeat=heartbeat, stop=stop,
@@ -181,7 +181,7 @@ def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         os.nice(_NICENESS)
     env = EnvConfig.from_json(told["env"]) if "env" in told else None
     renderer = SizedRenderer(told["env_id"], env)
-    with LabelStore(run.labels) as store, renderer as clips:
+    with LabelStore(run.label_store) as store, renderer as clips:
         films = FilmMaker(store, Items(run), run.media, clips)
 
         def step() -> bool:

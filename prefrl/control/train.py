@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -98,14 +97,14 @@ def train(
     config, _ = with_settings(config)
     content = config_as_json(config)
     task = clips_task(config.judge, content) if config.oracle == "ai" and oracle is None else None
-    run = RunDirectory.create(config.run_path)
+    run = RunDirectory.create(config.run_path, database=config.store)
     if task is not None:
         write_task(run, task)
     run.write_json(run.versions, about_this_release())
     try:
         _take_along(config, run)
     except BaseException:  # nothing has begun: the place is free for another try
-        shutil.rmtree(run.root)
+        run.remove()
         raise
     run.write_json(run.config, content)
     run.write_json(run.spaces, describe_spaces(config.env_id, config.env))
@@ -264,7 +263,7 @@ def _take_along(config: TrainConfig, run: RunDirectory) -> None:
     if not config.preferences.takes_along:
         return
     env = make_env(config.env_id, config.env)
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         take_along(config.preferences, env, store, Items(run), run)
     env.close()
 
@@ -289,7 +288,7 @@ def _beside(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Sequence
     """What runs until all is evaluated; in one process nothing does."""
     if config.sync:
         return ()
-    LabelStore(run.labels).close()  # made, or checked, before others open it
+    LabelStore(run.label_store).close()  # made, or checked, before others open it
     return caller.beside(run)
 
 
@@ -324,7 +323,7 @@ def _side_by_side(
 ) -> bool:
     """A process for each role; says whether the training came to its end."""
     oracle = caller.oracle
-    with LabelStore(run.labels) as store:  # made, or checked, before the roles open it
+    with LabelStore(run.label_store) as store:  # made, or checked, before the roles open it
         items = Items(run, states=False)
         labeller = None
         if oracle is not None:

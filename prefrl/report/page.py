@@ -176,7 +176,7 @@ def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
 
 def _labels_and_version(run: RunDirectory, record: RunRecord) -> list[float]:
     """As the summary has them; before there is one, as the label store and the weights do."""
-    if not record.summary and run.labels.is_file():
+    if not record.summary and run.has_labels:
         with contextlib.suppress(StoreError):  # a report is wanted most where something is broken
             tally = tally_of(run)
             return [tally.labels, tally.reward_version]

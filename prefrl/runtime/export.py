@@ -92,11 +92,11 @@ def export_answers(
         ConfigError: If an annotator is named who has given no answer.
         NotEnoughDataError: If there are no answers, or none that the form has a place for.
     """
-    if not run.labels.is_file():  # it would be made
+    if not run.has_labels:
         raise NotEnoughDataError(
             f"expected answers in {run.labels}, but there is no such file; label some pairs first."
         )
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         verdicts = verdicts_of(store, annotator=annotator)
         if form == "scores":
             return _scores(store, annotator)
@@ -123,7 +123,8 @@ def export_answers(
     export = Export(iter(made), n_rows, {why: n for why, n in left_out.items() if n}, n_broken)
     if not n_rows:
         raise NotEnoughDataError(
-            f"expected answers for the form {form} in {run.labels}, got {export}; label some more."
+            f"expected answers for the form {form} in {run.label_store}, got {export}; label some "
+            "more."
         )
     return export
 

@@ -130,7 +130,7 @@ def replay_fits(
 def _check_events(run: RunDirectory, row: _LoggedFit, n: int) -> None:
     if row.last_event > n:
         raise RunDirectoryError(
-            f"expected at least {row.last_event} answer events in {run.labels}, which fit "
+            f"expected at least {row.last_event} answer events in {run.label_store}, which fit "
             f"{row.number} had read, got {n}; restore the file from a backup of the run."
         )
 
@@ -166,8 +166,8 @@ def _logged(row: Mapping[str, str]) -> _LoggedFit:
 
 def _answers_of(run: RunDirectory) -> _Answers:
     strengths = strengths_of(run)
-    if not run.labels.is_file():  # it would be made
+    if not run.has_labels:
         return _Answers([], {}, {}, strengths)
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         queries = {query.id: query for query in store.queries()}
         return _Answers(store.events(), queries, store.marks.strengths(), strengths)

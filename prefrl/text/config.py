@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -15,12 +14,13 @@ from prefrl.core.oracle import OracleConfig
 from prefrl.core.plugs import with_names
 from prefrl.core.schedule import LabelSchedule
 from prefrl.core.trainer import FitConfig
-from prefrl.errors import ConfigError, RunDirectoryError
+from prefrl.errors import ConfigError
 from prefrl.runtime.guard import GuardMode
 from prefrl.runtime.judge.config import JudgeConfig
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.questioner import n_pairs
 from prefrl.text.candidates import TextQueryConfig
+from prefrl.text.config_json import config_from_content
 from prefrl.text.data.forms import DataConfig
 from prefrl.text.data.prompts import PromptConfig, PromptsConfig, prompts_path
 from prefrl.text.data.sources import absolute_source
@@ -40,7 +40,6 @@ __all__ = [
     "AlignConfig",
     "align_config_from_json",
     "config_as_json",
-    "config_from_content",
 ]
 
 Method = Literal[
@@ -48,7 +47,6 @@ Method = Literal[
     "kto", "raft", "grpo", "rloo",
 ]  # fmt: skip
 
-_C = TypeVar("_C")
 _FEWEST_UNANSWERED = 5
 _ALL = 2**31
 _FILES = ("init", "data", "demonstrations", "pretraining")
@@ -139,6 +137,10 @@ class AlignConfig:
     """Do everything in one process: slower, but the same seed gives the same numbers."""
     run: Path | None = None
     """Directory of the run; by default runs/MODEL-METHOD-SEED."""
+    store: str | None = None
+    """Answers are kept in this PostgreSQL database, in a schema of the run's own, instead of the
+    run's directory: postgresql://USER@HOST/DATABASE, with the password in ~/.pgpass or PGPASSWORD
+    (extra postgres)."""
     threads: int = 1
     """Threads that torch may use in each process."""
     checkpoint_seconds: float = 120.0
@@ -368,33 +370,3 @@ def align_config_from_json(content: dict[str, Any]) -> AlignConfig:
     """
     content = content | {"reward_model": tuple(content.get("reward_model", ()))}
     return config_from_content(AlignConfig, content, paths=("prompts", "run", *_FILES))
-
-
-def config_from_content(kind: type[_C], content: dict[str, Any], *, paths: Sequence[str]) -> _C:
-    """A config from what JSON held of it.
-
-    Args:
-        kind: Its class, a dataclass whose fields may be dataclasses.
-        content: Its fields.
-        paths: Those that are paths, or None.
-
-    Raises:
-        RunDirectoryError: If it is not one of this release.
-    """
-    try:
-        told = {name: None if content[name] is None else Path(content[name]) for name in paths}
-        return _made(kind, {**content, **told})
-    except (KeyError, TypeError) as error:
-        raise RunDirectoryError(
-            f"expected a config.json of this release of prefrl, but {error}; read the run with "
-            "the release in its versions.json."
-        ) from error
-
-
-def _made(kind: type[_C], content: Mapping[str, Any]) -> _C:
-    kinds = typing.get_type_hints(kind)
-    parts = {
-        name: _made(kinds[name], value) if dataclasses.is_dataclass(kinds[name]) else value
-        for name, value in content.items()
-    }
-    return kind(**parts)

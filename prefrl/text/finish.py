@@ -230,7 +230,7 @@ def _summary(
 
 def _n_given(run: RunDirectory) -> int:
     """How many of the labels nobody was asked for: those of data that existed already."""
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         return len({e.query_id for e in store.events() if e.annotator_id == DATASET})
 
 

@@ -68,7 +68,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         return apart
 
     with (
-        LabelStore(run.labels) as store,
+        LabelStore(run.label_store) as store,
         join_workers(config.device, advice=how_to_go_on(run)) as workers,
     ):
         agent = TextAgent(
@@ -99,7 +99,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     trunk_of(language.model).register_forward_pre_hook(lambda *told: heartbeat.beat())
     reward = new_reward(config, language, shares=True).to(device)
     first = first_reward(config, reward)
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
 
         def learner(go_on: Callable[[], bool]) -> RewardLearner:
             return RewardLearner(
@@ -121,7 +121,7 @@ def _labeller(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     config = align_config_from_json(run.read_json(run.config))
     responses = Responses(run)
     oracle = synthetic_oracle(config, responses)
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         people = Attendance(run, store) if config.oracle == "mixed" else None
         serve_labeller(Labeller(store, responses, oracle), heartbeat, stop, people=people)
     return STOPPED
@@ -141,7 +141,7 @@ def _judge(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         if config.gold is not None:
             gold = text_oracle(items, load_gold(config.gold), OracleConfig(), seed=config.seed)
     chooser = chooser_for(task, cache, device=device, beat=heartbeat.beat)
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         serve_judge(
             chooser, task, cache, store, items,
             gold=gold, run=run, heartbeat=heartbeat, stop=stop,

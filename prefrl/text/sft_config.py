@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from prefrl.errors import ConfigError
-from prefrl.text.config import config_from_content
+from prefrl.text.config_json import config_from_content
 from prefrl.text.data.forms import DataConfig
 from prefrl.text.data.sources import absolute_source
 from prefrl.text.methods.finetune import FinetuneConfig

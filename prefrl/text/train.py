@@ -127,7 +127,7 @@ def align(
     task = None
     if config.oracle == "ai" and oracle is None:
         task = responses_task(config.judge, config.goal)
-    run = RunDirectory.create(config.run_path)
+    run = RunDirectory.create(config.run_path, database=config.store)
     if task is not None:
         write_task(run, task)
     run.write_json(run.versions, about_this_release() | {"text_format": _FORMAT})
@@ -214,7 +214,7 @@ def _beside(config: AlignConfig, run: RunDirectory, caller: _Caller) -> Sequence
     """What runs until all is evaluated; in one process nothing does."""
     if config.sync:
         return ()
-    LabelStore(run.labels).close()  # made, or checked, before others open it
+    LabelStore(run.label_store).close()  # made, or checked, before others open it
     return caller.beside(run)
 
 
@@ -247,7 +247,7 @@ def _in_one_process(
     heartbeat = Heartbeat(run, "agent", tell=lambda status: caller.on_agent(status, None))
     with (
         only_one(run, "agent"),
-        LabelStore(run.labels) as store,
+        LabelStore(run.label_store) as store,
         join_workers(config.device, advice=how_to_go_on(run)) as workers,
     ):
         agent = TextAgent(
@@ -277,7 +277,7 @@ def _side_by_side(
     if config.oracle != "human" and caller.oracle is None:
         names.append("judge" if config.oracle == "ai" else "labeller")
     roles = [role_command(name, run) for name in names]
-    with LabelStore(run.labels) as store:  # made, or checked, before the roles open it
+    with LabelStore(run.label_store) as store:  # made, or checked, before the roles open it
         labeller = None
         if caller.oracle is not None:
             labeller = Labeller(store, Responses(run), as_oracle(caller.oracle))

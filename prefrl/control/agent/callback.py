@@ -173,7 +173,7 @@ class PreferenceCallback(BaseCallback):
         config, run = self.config, self.run
         self.pool = segment_pool(config.query, self._rng)
         self.items = Items(run, max_bytes=config.query.pool_bytes)
-        self.store = LabelStore("sqlite://" if run is None else run.labels)
+        self.store = LabelStore("sqlite://" if run is None else run.label_store)
         self.samples = SegmentSamples(self.pool, run)
         source = SegmentSource(
             self.pool,

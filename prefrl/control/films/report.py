@@ -35,7 +35,7 @@ def draw_pairs(run: RunDirectory, *, n_pairs: int = 4) -> None:
     """
     config = run.read_json(run.config)
     env_id, env = config["env_id"], EnvConfig.from_json(config.get("env", {}))
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         asked = store.most_urgent_answers(n_pairs)
     described: list[dict[str, Any]] = []
     items = Items(run)

@@ -250,9 +250,11 @@ def _sources(config: PreferenceConfig, env: HasSpaces) -> Iterator[_Source]:
 
 def _source_of_run(run: RunDirectory, reader: Reader) -> _Source:
     """The current answers of a run."""
-    if not run.labels.is_file():  # it would be made
-        raise NotEnoughDataError(f"expected answers in {run.labels}, but there is no such file.")
-    with LabelStore(run.labels) as store:
+    if not run.has_labels:
+        raise NotEnoughDataError(
+            f"expected answers in {run.label_store}, but there is no such file."
+        )
+    with LabelStore(run.label_store) as store:
         queries = {query.id: query for query in store.queries()}
         current = sorted(resolve(store.events()).values(), key=lambda event: event.id)
         said = store.marks.strengths()

@@ -120,7 +120,7 @@ def _fill(
     for number, (left, right) in enumerate(ids.tolist()):
         if left != right:  # of few states some may be the same
             queries.setdefault(frozenset((left, right)), Query(f"p{number}", left, right))
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         store.add_queries(list(queries.values()))
 
 

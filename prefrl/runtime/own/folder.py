@@ -101,7 +101,7 @@ def make_folder(
     shutil.rmtree(part, ignore_errors=True)
     try:
         run = RunDirectory.create(part)
-        with LabelStore(run.labels) as store:
+        with LabelStore(run.label_store) as store:
             add = _add_films if kind == "films" else _add_texts
             names, groups, notes = add(run, store, source, told)
             pairs, more = _pairs(kind, names, groups, chosen)

@@ -39,7 +39,7 @@ class _OwnItems(Mapping[str, _Item]):
 
     def __init__(self, run: RunDirectory) -> None:
         self._folder = run.media
-        with LabelStore(run.labels) as store:
+        with LabelStore(run.label_store) as store:
             asked = {item for query in store.queries() for item in (query.left, query.right)}
             self._media: dict[str, Medium] = store.media.of(asked)
 

@@ -11,6 +11,7 @@
       fits.csv               one row per fit of the reward ensemble
       guard.csv              one row per look of the guard
       labels.db              queries and answers (core.store)
+      store.json             where they are instead, if that is a PostgreSQL server
       taken/                 what it began with: labels.json or data.json, the weights of a reward
       items/ID.npz           the segments that were put to the labeller
       truth/ID.npz           their true rewards, for oracles and evaluation only
@@ -48,6 +49,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,11 +73,17 @@ class RunDirectory:
         self.root = Path(root)
 
     @classmethod
-    def create(cls, root: str | os.PathLike[str]) -> RunDirectory:
+    def create(cls, root: str | os.PathLike[str], *, database: str | None = None) -> RunDirectory:
         """Makes a new, empty run directory.
+
+        Args:
+            root: Where.
+            database: A PostgreSQL database for the answers, as ``new_store`` takes it, if they are
+                not to be in the directory.
 
         Raises:
             RunDirectoryError: If something is there already, or nothing can be made there.
+            PrefrlError: If there can be no store in the database. Then there is no directory.
         """
         run = cls(root)
         try:
@@ -87,7 +95,24 @@ class RunDirectory:
             run.make_folders()
         except OSError as error:
             raise RunDirectoryError(in_words(error)) from error
+        if database is not None:
+            from prefrl.core.store.on_server import new_store  # loads SQLAlchemy
+
+            try:
+                place = new_store(database, run.root.resolve().name)
+            except BaseException:
+                shutil.rmtree(run.root)
+                raise
+            run.write_json(run.store, {"place": place})
         return run
+
+    def remove(self) -> None:
+        """Removes the directory of a run that has not begun, and its label store."""
+        if self.store.is_file():
+            from prefrl.core.store.on_server import drop_store
+
+            drop_store(self.label_store)
+        shutil.rmtree(self.root)
 
     @classmethod
     def open(cls, root: str | os.PathLike[str]) -> RunDirectory:
@@ -165,8 +190,25 @@ class RunDirectory:
 
     @property
     def labels(self) -> Path:
-        """The label store."""
+        """The label store's file, unless the store is on a server."""
         return self.root / "labels.db"
+
+    @property
+    def store(self) -> Path:
+        """Where the label store is, if it is on a server."""
+        return self.root / "store.json"
+
+    @property
+    def label_store(self) -> str:
+        """Path or URL of the label store."""
+        if self.store.is_file():
+            return str(self.read_json(self.store)["place"])
+        return str(self.labels)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is a label store; opening one that is a file would make it."""
+        return self.store.is_file() or self.labels.is_file()
 
     @property
     def taken(self) -> Path:

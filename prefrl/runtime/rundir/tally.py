@@ -38,8 +38,8 @@ def tally_of(run: RunDirectory) -> Tally:
         StoreError: If the label store cannot be read.
     """
     counts = Counts(queries=0, answered=0, skipped=0, open=0)
-    if run.labels.is_file():  # it would be made
-        with LabelStore(run.labels) as store:
+    if run.has_labels:
+        with LabelStore(run.label_store) as store:
             counts = store.counts()
     version, about = newest_published(run.reward)
     return Tally(counts, version, int(about.get("run_steps", 0)))

@@ -35,7 +35,7 @@ _OF_DATA = "d"  # begins the ids of its queries
 def bring_in(items: Items, run: RunDirectory) -> None:
     """Puts what data says into a new run: responses, answers, and which single ones are good."""
     strengths: dict[tuple[str, str], Strength] = {}
-    with LabelStore(run.labels) as store:
+    with LabelStore(run.label_store) as store:
         take_in(items, Responses(run), store, strengths=strengths)
     run.taken.mkdir(exist_ok=True)
     if strengths:
