@@ -40,6 +40,7 @@ BELOW = "/r/"
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_AWAY = 60.0
 _SECONDS_OF_A_STAMP = 1.0  # within which two changes of a file may have the same time
 
 
@@ -118,6 +119,7 @@ class Hub:
         self._presences: dict[str, Presence] = {}
         self._names: dict[str, str] = {}
         self._glances: dict[str, tuple[_Stamps, _Glance]] = {}
+        self._server_glances: dict[str, tuple[float, _Glance]] = {}
         self._news: dict[str, tuple[ViewerConfig, RunNews]] = {}
         self._app = self._make_app()
 
@@ -254,7 +256,7 @@ class Hub:
     def _glance(self, store: str) -> _Glance:
         """Counts of a store; those of a file are kept until it or its journal changes."""
         if is_on_server(store):
-            return glance(store)
+            return self._glance_at_server(store)
         stamps = _stamps(Path(store))
         seen, looked = self._glances.get(store, (None, None))
         if seen != stamps or looked is None:
@@ -263,6 +265,15 @@ class Hub:
             # What was written a moment ago may be written again with the same time.
             if all(time.time() - changed / 1e9 > _SECONDS_OF_A_STAMP for changed, _ in stamps):
                 self._glances[store] = stamps, looked
+        return looked
+
+    def _glance_at_server(self, store: str) -> _Glance:
+        """Counts of some seconds ago; a server that is away is left alone for longer."""
+        until, looked = self._server_glances.get(store, (0.0, None))
+        if time.monotonic() > until:
+            looked = glance(store)
+            kept = _SECONDS_AWAY if looked is None else _SECONDS_BETWEEN_LOOKS
+            self._server_glances[store] = time.monotonic() + kept, looked
         return looked
 
     def _make_app(self) -> FastAPI:

@@ -1,5 +1,6 @@
 """Runs whose answers are on a PostgreSQL server instead of in their directories."""
 
+import errno
 import json
 import re
 import subprocess
@@ -16,7 +17,7 @@ from prefrl.cli import main
 from prefrl.core.store import LabelStore
 from prefrl.core.store.glance import glance
 from prefrl.core.store.on_server import drop_store, new_store
-from prefrl.errors import StoreError
+from prefrl.errors import RunDirectoryError, StoreError
 
 pytestmark = pytest.mark.timeout(180)
 DOT = ["prefrl_envs:prefrl/MovingDot-v0", "--steps", "8000", "--labels", "20"]
@@ -66,6 +67,10 @@ def test_runs_in_one_database_keep_their_answers_apart(name, tmp_path):
     replayed = run_prefrl("replay", run)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     assert run_prefrl("report", run).returncode == 0
+    RunDirectory(run).store.unlink()
+    lost = run_prefrl("status", run)
+    assert lost.returncode == 2
+    assert "restore it" in " ".join(lost.stderr.split())
 
 
 @needs_postgres
@@ -111,12 +116,31 @@ def test_a_store_is_made_and_removed(name):
 
 
 @needs_postgres
+def test_what_fails_at_the_start_leaves_nothing(name, tmp_path, monkeypatch):
+    def fails(run):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunDirectory, "make_folders", fails)
+        with pytest.raises(RunDirectoryError, match="no space left"):
+            RunDirectory.create(tmp_path / name, database=SERVER)
+    assert schemas(name) == []
+    run = RunDirectory.create(tmp_path / name, database=SERVER)
+    assert len(schemas(name)) == 1
+    run.remove()
+    assert schemas(name) == []
+    assert not run.root.exists()
+
+
+@needs_postgres
 def test_where_nothing_may_be_made_nothing_is_left(name, tmp_path, capsys):
     raw(SERVER, f"CREATE ROLE {name} LOGIN")
     url = sa.make_url(SERVER).set(username=name).render_as_string()
-    with pytest.raises(SystemExit) as ended:
-        main([*TRAIN, "--store", url, "--run", str(tmp_path / "run")])
-    raw(SERVER, f"DROP ROLE {name}")
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main([*TRAIN, "--store", url, "--run", str(tmp_path / "run")])
+    finally:
+        raw(SERVER, f"DROP ROLE {name}")
     assert ended.value.code == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "permission denied for database" in told
@@ -130,6 +154,7 @@ def test_where_nothing_may_be_made_nothing_is_left(name, tmp_path, capsys):
         ("labels.db", "expected store to be postgresql://USER@HOST/DATABASE, got 'labels.db'"),
         ("sqlite:///labels.db", "leave it out to keep the answers in the run's directory"),
         ("postgresql://me:secret@here/db", "Put the password into ~/.pgpass, or set PGPASSWORD"),
+        ("postgresql://me@here/db?password=secret", "Put the password into ~/.pgpass"),
         ("postgresql://me@here/db?options=-cx", "each run makes a schema of its own"),
         ("postgresql://me@127.0.0.1:9/db", "expected a PostgreSQL server at"),
     ],

@@ -40,7 +40,7 @@ def check_place(folder: Path) -> None:
     if kind.removeprefix("fuse.") in _NETWORK:
         raise StoreError(
             f"expected a local disk for the label store, but {folder} is on {kind}, where SQLite's "
-            "locks cannot be relied on; choose a local folder, or a PostgreSQL server."
+            "locks cannot be relied on; choose a local folder, or a PostgreSQL server (--store)."
         )
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE:

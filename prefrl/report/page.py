@@ -13,7 +13,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from prefrl.core.disk import naming
-from prefrl.errors import StoreError
+from prefrl.errors import PrefrlError
 from prefrl.report import figures as drawn
 from prefrl.report.layout import cards, data_uri, drawn_at, duration, notes, page, plain, section
 from prefrl.report.tables import Pair, RunRecord, Table, column, find_setting, number, read_run
@@ -177,7 +177,7 @@ def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
 def _labels_and_version(run: RunDirectory, record: RunRecord) -> list[float]:
     """As the summary has them; before there is one, as the label store and the weights do."""
     if not record.summary and run.has_labels:
-        with contextlib.suppress(StoreError):  # a report is wanted most where something is broken
+        with contextlib.suppress(PrefrlError):  # a report is wanted most where something is broken
             tally = tally_of(run)
             return [tally.labels, tally.reward_version]
     return [

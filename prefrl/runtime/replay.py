@@ -131,7 +131,7 @@ def _check_events(run: RunDirectory, row: _LoggedFit, n: int) -> None:
     if row.last_event > n:
         raise RunDirectoryError(
             f"expected at least {row.last_event} answer events in {run.label_store}, which fit "
-            f"{row.number} had read, got {n}; restore the file from a backup of the run."
+            f"{row.number} had read, got {n}; restore the answers from a backup."
         )
 
 

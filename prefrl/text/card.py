@@ -123,8 +123,8 @@ def _settings(content: dict[str, Any]) -> dict[str, Any]:
     """The settings; of files of the machine that it was made on, the names alone."""
     names = ("model", "gold", *_PATHS)
     told = {name: _last_part(content[name]) for name in names if content.get(name)}
-    # Of the judge there is its name above; where it is, is nobody's business.
-    left_out = ("run", "judge")
+    # Of the judge there is its name above; where it and the answers are, is nobody's business.
+    left_out = ("run", "judge", "store")
     return {name: value for name, value in (content | told).items() if name not in left_out}
 
 

@@ -22,7 +22,7 @@ from prefrl.runtime.questioner import n_pairs
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.config_json import config_from_content
 from prefrl.text.data.forms import DataConfig
-from prefrl.text.data.prompts import PromptConfig, PromptsConfig, prompts_path
+from prefrl.text.data.prompts import PromptConfig, PromptsConfig, absolute_prompts
 from prefrl.text.data.sources import absolute_source
 from prefrl.text.methods.finetune import FinetuneConfig
 from prefrl.text.methods.groups import GrpoConfig, RlooConfig
@@ -189,7 +189,6 @@ class AlignConfig:
     """The model that answers if the oracle is ai."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "prompts", prompts_path(self.prompts))
         self.judge.check_for(self.oracle)
         if self.method not in typing.get_args(Method):
             raise ConfigError(
@@ -351,7 +350,7 @@ def config_as_json(config: AlignConfig) -> dict[str, Any]:
     content["judge"]["local"] = config.judge.local and absolute_model(config.judge.local)
     content["reward_model"] = [absolute_model(name) for name in config.reward_model]
     content["gold"] = None if config.gold is None else _absolute_gold(config.gold)
-    content["prompts"] = absolute_source(config.prompts)
+    content["prompts"] = absolute_prompts(config.prompts)
     for name in _FILES:
         content[name] = (path := getattr(config, name)) and absolute_source(path)
     return content

@@ -1,13 +1,16 @@
-"""Reads counts from a label store; from an SQLite file without changing even its format."""
+"""Reads counts from a label store without changing it, not even its format."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
 from pathlib import Path
+from typing import Any
 
-from prefrl.core.store.label_store import LabelStore
+import sqlalchemy as sa
+
 from prefrl.core.store.labels import Counts, is_person
+from prefrl.core.store.postgres import open_postgres
 from prefrl.errors import PrefrlError
 
 __all__ = ["glance", "is_on_server"]
@@ -31,20 +34,30 @@ def glance(store: str | Path) -> tuple[Counts, int] | None:
 
     Returns:
         None if it is not a store that can be read now, for example because a writer must first
-        repair it.
+        repair it, or the server is away.
     """
-    if is_on_server(str(store)):
-        try:
-            with LabelStore(store) as opened:
-                return opened.counts(), sum(map(is_person, opened.annotators()))
-        except PrefrlError:
-            return None
-    place = f"{Path(store).absolute().as_uri()}?mode=ro"
-    n = {"answered": 0, "skipped": 0, "open": 0}
+    read = _on_server if is_on_server(str(store)) else _in_file
     try:
-        with contextlib.closing(sqlite3.connect(place, uri=True, timeout=1.0)) as connection:
-            n.update(connection.execute(_COUNTS).fetchall())
-            names = [name for (name,) in connection.execute(_ANNOTATORS).fetchall()]
-        return Counts(queries=sum(n.values()), **n), sum(map(is_person, names))
-    except (sqlite3.Error, TypeError):
+        states, names = read(str(store))
+        counts = {"answered": 0, "skipped": 0, "open": 0, **dict(states)}
+        return Counts(queries=sum(counts.values()), **counts), sum(map(is_person, names))
+    except (PrefrlError, sa.exc.SQLAlchemyError, sqlite3.Error, TypeError):
         return None
+
+
+def _in_file(path: str) -> tuple[list[Any], list[str]]:
+    """Numbers of queries by state, and who has answered any."""
+    place = f"{Path(path).absolute().as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(place, uri=True, timeout=1.0)) as connection:
+        states = connection.execute(_COUNTS).fetchall()
+        return states, [name for (name,) in connection.execute(_ANNOTATORS).fetchall()]
+
+
+def _on_server(url: str) -> tuple[list[Any], list[str]]:
+    engine, _ = open_postgres(url)
+    try:
+        with engine.connect() as connection:
+            states = [(row[0], row[1]) for row in connection.execute(sa.text(_COUNTS))]
+            return states, [str(row[0]) for row in connection.execute(sa.text(_ANNOTATORS))]
+    finally:
+        engine.dispose()

@@ -65,7 +65,8 @@ class LabelStore(LabelReader):
     Args:
         place: Path of an SQLite file, made if absent, for its owner only; or an SQLAlchemy URL:
             ``sqlite://`` keeps all in memory, for one thread; ``postgresql+psycopg://...`` is a
-            PostgreSQL database that holds nothing else (with the extra ``postgres``).
+            PostgreSQL database, or a schema in one, that holds nothing else (extra
+            ``postgres``).
         clock: Gives the seconds since 1970. Nothing breaks if it jumps: the order of answers is
             that of their ids, and leases are a convenience.
 

@@ -9,11 +9,13 @@ import sqlalchemy as sa
 
 from prefrl.core.store.label_store import LabelStore
 from prefrl.core.store.postgres import open_postgres
-from prefrl.errors import ConfigError
+from prefrl.errors import ConfigError, StoreError
 
 __all__ = ["drop_store", "new_store"]
 
 _LONGEST = 40  # of PostgreSQL's 63
+_SECRETS = ("password", "sslpassword")
+_NOT_ALLOWED = "42501"  # insufficient_privilege
 
 
 def new_store(database: str, name: str) -> str:
@@ -28,27 +30,22 @@ def new_store(database: str, name: str) -> str:
         The URL of the store, for ``LabelStore``.
 
     Raises:
-        ConfigError: If it is not such a URL, or no schema can be made there.
+        ConfigError: If it is not such a URL, or the user may not make schemas there.
         MissingExtraError: If psycopg is not installed.
-        StoreError: If the server cannot be reached, is too old, or may lose what it committed.
+        StoreError: If the server cannot be reached, is too old, may lose what it committed, or
+            refuses. Then nothing is left there.
     """
     url = _checked(database)
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:_LONGEST]
     schema = f"prefrl_{plain}_{uuid.uuid4().hex[:8]}"
-    engine, _ = open_postgres(url.render_as_string(hide_password=False))
-    try:
-        with engine.begin() as connection:
-            connection.execute(sa.schema.CreateSchema(schema))
-    except sa.exc.DBAPIError as error:
-        raise ConfigError(
-            f"expected to make a schema in {url}, but {str(error.orig).strip()}; grant CREATE on "
-            "this database to that user."
-        ) from error
-    finally:
-        engine.dispose()
+    _execute(url, sa.schema.CreateSchema(schema))
     place = url.update_query_dict({"options": f"-csearch_path={schema}"})
     store = place.render_as_string(hide_password=False)
-    LabelStore(store).close()
+    try:
+        LabelStore(store).close()
+    except BaseException:
+        drop_store(store)
+        raise
     return store
 
 
@@ -57,13 +54,30 @@ def drop_store(store: str) -> None:
 
     Args:
         store: Its URL.
+
+    Raises:
+        StoreError: If the server cannot be reached, or refuses.
     """
-    options = str(sa.make_url(store).query["options"])
-    engine, _ = open_postgres(store)
-    with engine.begin() as connection:
-        schema = options.removeprefix("-csearch_path=")
-        connection.execute(sa.schema.DropSchema(schema, cascade=True))
-    engine.dispose()
+    url = sa.make_url(store)
+    schema = str(url.query["options"]).removeprefix("-csearch_path=")
+    _execute(url, sa.schema.DropSchema(schema, cascade=True))
+
+
+def _execute(url: sa.URL, statement: sa.schema.ExecutableDDLElement) -> None:
+    engine, _ = open_postgres(url.render_as_string(hide_password=False))
+    try:
+        with engine.begin() as connection:
+            connection.execute(statement)
+    except sa.exc.DBAPIError as error:
+        why = str(error.orig).strip()
+        if getattr(error.orig, "sqlstate", None) == _NOT_ALLOWED:
+            raise ConfigError(
+                f"expected to make a schema in {url}, but {why}; grant CREATE on this database to "
+                "that user."
+            ) from error
+        raise StoreError(f"expected {url} to keep a label store, but {why}.") from error
+    finally:
+        engine.dispose()
 
 
 def _checked(database: str) -> sa.URL:
@@ -72,14 +86,14 @@ def _checked(database: str) -> sa.URL:
         url = sa.make_url(database)
     except sa.exc.ArgumentError as error:
         raise ConfigError(f"{expected}, got {database!r}.") from error
+    if url.password is not None or any(secret in url.query for secret in _SECRETS):
+        raise ConfigError(
+            f"{expected} without a password, got one: the run's directory keeps this URL. Put the "
+            "password into ~/.pgpass, or set PGPASSWORD."
+        )
     if url.get_backend_name() != "postgresql":
         raise ConfigError(
             f"{expected}, got {url}; leave it out to keep the answers in the run's directory."
-        )
-    if url.password is not None:
-        raise ConfigError(
-            f"{expected} without a password, got {url}: the run's directory keeps this URL. Put "
-            "the password into ~/.pgpass, or set PGPASSWORD."
         )
     if "options" in url.query:
         raise ConfigError(

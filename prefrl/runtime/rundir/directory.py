@@ -78,8 +78,7 @@ class RunDirectory:
 
         Args:
             root: Where.
-            database: A PostgreSQL database for the answers, as ``new_store`` takes it, if they are
-                not to be in the directory.
+            database: PostgreSQL database for the answers, as ``new_store`` takes it, if any.
 
         Raises:
             RunDirectoryError: If something is there already, or nothing can be made there.
@@ -92,27 +91,34 @@ class RunDirectory:
                     f"expected a new run directory, but {run.root} {taken}; choose another --run, "
                     "or move it away."
                 )
-            run.make_folders()
+            run._make(database)
         except OSError as error:
             raise RunDirectoryError(in_words(error)) from error
-        if database is not None:
-            from prefrl.core.store.on_server import new_store  # loads SQLAlchemy
-
-            try:
-                place = new_store(database, run.root.resolve().name)
-            except BaseException:
-                shutil.rmtree(run.root)
-                raise
-            run.write_json(run.store, {"place": place})
         return run
+
+    def _make(self, database: str | None) -> None:
+        """Makes the folders, and a label store if it is to be in a database; or nothing at all."""
+        if database is None:
+            return self.make_folders()
+        from prefrl.core.store.on_server import drop_store, new_store  # they load SQLAlchemy
+
+        place = new_store(database, self.root.resolve().name)
+        try:
+            self.make_folders()
+            self.write_json(self.store, {"place": place})
+        except BaseException:
+            drop_store(place)
+            raise
 
     def remove(self) -> None:
         """Removes the directory of a run that has not begun, and its label store."""
-        if self.store.is_file():
-            from prefrl.core.store.on_server import drop_store
+        from prefrl.core.store.on_server import drop_store
 
-            drop_store(self.label_store)
-        shutil.rmtree(self.root)
+        try:
+            if self.store.is_file():
+                drop_store(self.label_store)
+        finally:
+            shutil.rmtree(self.root)
 
     @classmethod
     def open(cls, root: str | os.PathLike[str]) -> RunDirectory:
@@ -132,6 +138,10 @@ class RunDirectory:
                 "give the directory that `prefrl train` printed."
             )
         check_format(run.versions)
+        if not run.store.is_file() and run.read_json(run.config).get("store"):
+            raise RunDirectoryError(
+                f"expected {run.store}, with the place of the answers, but it is gone; restore it."
+            )
         return run
 
     def check_unfinished(self) -> None:
@@ -142,9 +152,8 @@ class RunDirectory:
         """
         if self.summary.is_file():
             raise RunDirectoryError(
-                f"expected a run that is not finished, but {self.root} has its summary.json; look "
-                f"at it with prefrl report {self.root}, or continue an agent's run with prefrl "
-                "extend."
+                f"expected a run that is not finished, got {self.root}; look at it with prefrl "
+                f"report {self.root}, or continue an agent's run with prefrl extend."
             )
 
     def make_folders(self) -> None:
@@ -207,7 +216,7 @@ class RunDirectory:
 
     @property
     def has_labels(self) -> bool:
-        """Whether there is a label store; opening one that is a file would make it."""
+        """Whether there is a label store; to open one would make it."""
         return self.store.is_file() or self.labels.is_file()
 
     @property

@@ -10,7 +10,13 @@ from typing import Any
 
 from prefrl.errors import ConfigError
 from prefrl.text.data.forms import DataConfig, Seen, in_our_form
-from prefrl.text.data.sources import SourceConfig, is_plain_text, numbered_lines, numbered_rows
+from prefrl.text.data.sources import (
+    SourceConfig,
+    absolute_source,
+    is_plain_text,
+    numbered_lines,
+    numbered_rows,
+)
 from prefrl.text.nets.models import LanguageModel
 from prefrl.text.responses import Prompt
 
@@ -19,10 +25,10 @@ __all__ = [
     "PromptConfig",
     "PromptText",
     "PromptsConfig",
+    "absolute_prompts",
     "cut_prompt",
     "messages_of",
     "prompt_and_response",
-    "prompts_path",
     "read_prompts",
 ]
 
@@ -90,12 +96,14 @@ def cut_prompt(
     return Prompt(language.decode(tokens), tuple(tokens))
 
 
-def prompts_path(path: Path) -> Path:
-    """Where prompts are: ``everyday`` stands for those that come with prefrl.
+def absolute_prompts(path: Path) -> str:
+    """The name of prompts such that it holds from anywhere."""
+    return str(path) if _come_along(path) else absolute_source(path)
 
-    A file or folder of that name counts first.
-    """
-    return EVERYDAY if path == Path("everyday") and not path.exists() else path
+
+def _come_along(path: Path) -> bool:
+    """Whether that names the prompts of prefrl; a file or folder of that name counts first."""
+    return path == Path("everyday") and not path.exists()
 
 
 def read_prompts(
@@ -110,7 +118,8 @@ def read_prompts(
     Text is a ``.txt``, and a file of any name that is none of data and does not begin as JSON.
 
     Args:
-        path: A file, a folder, a glob, or the id of a data set; preferences have prompts, too.
+        path: A file, a folder, a glob, or the id of a data set; preferences have prompts, too. Or
+            ``everyday``: those that come with prefrl.
         config: What of it is read.
         chat: Whether transcripts become conversations.
         seen: Is told what was found.
@@ -120,6 +129,7 @@ def read_prompts(
         MissingExtraError: If ``datasets`` is needed and not installed.
     """
     config = PromptsConfig() if config is None else config
+    path = EVERYDAY if _come_along(path) else path
     if is_plain_text(path, "prompts"):
         lines = numbered_lines(path, "prompts", "a .txt with a prompt in each line, or data")
         return [line for _, line in itertools.islice(lines, config.limit)]

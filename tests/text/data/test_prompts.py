@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from prefrl.errors import ConfigError
-from prefrl.text.config import AlignConfig
+from prefrl.text.config import AlignConfig, config_as_json
 from prefrl.text.data.prompts import EVERYDAY, read_prompts
 
 
@@ -91,8 +91,10 @@ def test_an_empty_or_a_missing_file_and_one_that_is_no_text_are_refused(tmp_path
 def test_everyday_prompts_come_along_unless_there_is_such_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = AlignConfig("tiny", Path("everyday"))
-    assert config.prompts == EVERYDAY
+    assert config_as_json(config)["prompts"] == "everyday"  # whatever holds prefrl later
     prompts = read_prompts(config.prompts)
+    assert prompts == EVERYDAY.read_text().splitlines()
     assert len(set(prompts)) == len(prompts) == 96
     (tmp_path / "everyday").write_text("one of mine\n")
-    assert read_prompts(AlignConfig("tiny", Path("everyday")).prompts) == ["one of mine"]
+    assert read_prompts(config.prompts) == ["one of mine"]
+    assert config_as_json(config)["prompts"] == str(tmp_path / "everyday")
