@@ -202,7 +202,8 @@ def test_several_processes_give_the_loss_the_gradient_and_the_parameters_of_one(
             step == 0 and "rewards/accuracies" in row
         ):  # whether margins of 0 ± 1e-7 are above 0 is chance
             row, other = ({**told, "rewards/accuracies": 0.5} for told in (row, other))
-        assert row == pytest.approx(other, abs=1e-5)
+        # A loss of 25 in float32 is known to 2e-6, and is a sum in another order here.
+        assert row == pytest.approx(other, abs=1e-5, rel=1e-6)
     for what in ("grads", "parameters"):
         assert one[what].keys() == two[what].keys()
         for name, tensor in one[what].items():
