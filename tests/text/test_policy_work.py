@@ -72,6 +72,9 @@ def config_for(method):
 
 def work_for(method, workers):
     config, language = config_for(method), load_model("tiny")
+    # In float32 the log-probabilities of a batch differ by 2e-6 from those of its parts, and the
+    # loss of IPO, which begins at 25, ten times as much.
+    language.model.double()
     reward = new_reward(config, language, shares=False)
     with torch.no_grad():
         reward.weight.normal_(generator=torch.Generator().manual_seed(1))
@@ -202,8 +205,7 @@ def test_several_processes_give_the_loss_the_gradient_and_the_parameters_of_one(
             step == 0 and "rewards/accuracies" in row
         ):  # whether margins of 0 ± 1e-7 are above 0 is chance
             row, other = ({**told, "rewards/accuracies": 0.5} for told in (row, other))
-        # A loss of 25 in float32 is known to 2e-6, and is a sum in another order here.
-        assert row == pytest.approx(other, abs=1e-5, rel=1e-6)
+        assert row == pytest.approx(other, abs=1e-5)
     for what in ("grads", "parameters"):
         assert one[what].keys() == two[what].keys()
         for name, tensor in one[what].items():
