@@ -184,7 +184,8 @@ class TrainConfig:
     def max_unanswered(self) -> int | None:
         """Queries without an answer beyond which the agent waits; None if it never does."""
         told = self.preferences
-        return told.unanswered_by_people if self.asks_people else told.max_unanswered
+        is_slow = self.asks_people or self.oracle == "ai"
+        return told.unanswered_by_people if is_slow else told.max_unanswered
 
     @property
     def run_path(self) -> Path:

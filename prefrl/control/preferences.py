@@ -80,8 +80,8 @@ class PreferenceConfig:
     """How many rollouts the agent may continue while a fit is due; then it waits for the
     learner."""
     max_unanswered: int | None = None
-    """With people: the agent waits while more queries than this have no answer. By default a tenth
-    of the labels, but at least 5. It never waits for the synthetic oracle."""
+    """With people or a judge: the agent waits while more queries than this have no answer. By
+    default a tenth of the labels, but at least 5. It never waits for the synthetic oracle."""
     slightly: float = 0.75
     """P(the chosen side is better) if a person said that it is only slightly better
     (--page.strength)."""

@@ -118,8 +118,8 @@ class AlignConfig:
     max_stale_batches: int = 2
     """Batches for which the policy may continue while a fit is due; then it waits for it."""
     max_unanswered: int | None = None
-    """With people: the policy waits while more queries than this have no answer. By default a tenth
-    of the labels, but at least 5. It never waits for the synthetic oracle."""
+    """With people or a judge: the policy waits while more queries than this have no answer. By
+    default a tenth of the labels, but at least 5. It never waits for the synthetic oracle."""
     train_layers: int | None = None
     """How many of the policy's last layers are trained, or have adapters; by default all."""
     n: int = 16
@@ -303,7 +303,7 @@ class AlignConfig:
     @property
     def unanswered(self) -> int | None:
         """Queries without an answer beyond which the policy waits; None if it never does."""
-        if self.max_unanswered is None and self.asks_people:
+        if self.max_unanswered is None and self.oracle != "synthetic":
             return max(_FEWEST_UNANSWERED, self.labels // 10)
         return self.max_unanswered
 

@@ -48,7 +48,7 @@ class JudgeState:
 
 
 class JudgeLabeller:
-    """Answers open queries with a judge. The agent never waits for it.
+    """Answers open queries with a judge.
 
     It skips what it cannot answer, with the reason, so that nothing waits for ever: questions that
     it refuses or answers unreadably, and all open queries once its budget is used up. While it
