@@ -195,6 +195,7 @@ def test_the_title_and_a_sound_tell_that_pairs_have_come(study, visitor):
     assert page.get_attribute("[data-action=sound]", "aria-pressed") == "true"
     sounds = "performance.getEntriesByName('prefrl:sound').length"
     assert page.evaluate(sounds) == 1  # how it sounds
+    picture(page, "labelling_sound")
     while visitor.page.evaluate("document.body.dataset.state") == "showing":
         visitor.press("ArrowDown" if visitor.page.locator(".ranking").count() else "ArrowLeft")
     visitor.wait("empty")

@@ -61,13 +61,13 @@ def steps_of(config: Mapping[str, Any]) -> int | None:
 
 
 def about_saving(status: RoleStatus | None) -> list[Trouble]:
-    """Whether checkpoints cannot be written, by what the agent said of itself last."""
+    """Whether checkpoints cannot be written, by the agent's newest status."""
     unsaved = unsaved_of(status)
     return [Trouble("unsaved", unsaved, is_fatal=False)] if unsaved else []
 
 
 def _about_judge(status: RoleStatus | None, *, finished: bool) -> list[Trouble]:
-    """Whether a model that judges can go on, by what it said of itself last."""
+    """Whether an AI judge can continue, by its newest status."""
     if status is None:
         return []
     about = status.about
@@ -124,7 +124,7 @@ def _about_behaviour(row: Mapping[str, float]) -> str:
 
 
 def tell_troubles(heartbeat: Heartbeat, run: RunDirectory, *, total_steps: int | None) -> None:
-    """Has an agent that is at work say what is wrong with its run, for the labelling page."""
+    """Puts what is wrong with a run into the agent's status, for the labelling page."""
     found = troubles_of(run, total_steps=total_steps, finished=False)
     heartbeat.beat(troubles=[trouble.text for trouble in found])
 
@@ -133,17 +133,17 @@ def _about_learning(run: RunDirectory, total_steps: int, *, finished: bool) -> l
     rows, fits = _rows(run.metrics), _rows(run.fits)
     if not rows:
         return []
-    found = [*_about_labels(rows, fits, total_steps, finished=finished), *_about_ties(fits)]
+    has_begun = finished or rows[-1]["env_steps"] > _QUIET * total_steps
+    found = [*_about_labels(run, rows[-1], fits, has_begun=has_begun), *_about_ties(fits)]
     if fits and not any(trouble.is_fatal for trouble in found):
         found += _about_reward(rows)
     return found
 
 
 def _about_labels(
-    rows: list[dict[str, float]], fits: list[dict[str, float]], total_steps: int, *, finished: bool
+    run: RunDirectory, newest: dict[str, float], fits: list[dict[str, float]], *, has_begun: bool
 ) -> list[Trouble]:
-    newest = rows[-1]
-    if fits or not (finished or newest["env_steps"] > _QUIET * total_steps):
+    if fits or not has_begun:
         return []
     if newest["labels"]:
         return [
@@ -157,8 +157,11 @@ def _about_labels(
         ]
     if newest["open"]:
         what = (
-            f"{newest['open']:.0f} queries wait, and nobody has answered any: open the page with "
-            "prefrl label, or use --oracle synthetic."
+            "No answer reached the agent: it was faster than the labeller and the learner, which "
+            "work beside it. Use more --steps, or --sync."
+            if _is_synthetic(run)
+            else f"{newest['open']:.0f} queries wait, and nobody has answered any: open the page "
+            "with prefrl label, or use --oracle synthetic."
         )
     else:
         what = (
@@ -172,6 +175,11 @@ def _about_labels(
             is_fatal=True,
         )
     ]
+
+
+def _is_synthetic(run: RunDirectory) -> bool:
+    """Whether a synthetic oracle answers all queries of a run."""
+    return run.config.is_file() and run.read_json(run.config).get("oracle") == "synthetic"
 
 
 def _about_ties(fits: list[dict[str, float]]) -> list[Trouble]:
@@ -223,7 +231,7 @@ def _about_reward(rows: list[dict[str, float]]) -> list[Trouble]:
 
 
 def _rows(path: Path) -> list[dict[str, float]]:
-    """All whole rows of a table of numbers; what is no number is left out."""
+    """Returns all complete rows of a table; entries that are not numbers are left out."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):

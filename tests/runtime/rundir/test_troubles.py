@@ -66,6 +66,17 @@ def test_a_table_that_is_being_written_is_read_as_far_as_it_goes(tmp_path):
     assert "Nothing was asked" in trouble.text
 
 
+@pytest.mark.parametrize(
+    ("oracle", "advice"), [("human", "open the page with"), ("synthetic", "Use more --steps")]
+)
+def test_who_should_have_answered_is_named(tmp_path, oracle, advice):
+    run = run_with(tmp_path, many(labels=0, open=5, reward_version=0), [])
+    run.write_json(run.config, {"oracle": oracle})
+    (trouble,) = troubles_of(run, total_steps=10_000, finished=True)
+    assert advice in trouble.text
+    assert ("nobody has answered" in trouble.text) == (oracle == "human")
+
+
 @pytest.mark.parametrize("is_text", [False, True])
 def test_the_advice_of_the_guard_fits_the_side(tmp_path, is_text):
     run = run_with(tmp_path, [], [])
