@@ -105,7 +105,7 @@ class AgentRole:
         self._evaluations.load_state_dict(state.get("evaluations", {}))
 
     def step(self) -> bool:
-        """One rollout and one update; saves a checkpoint when one is due.
+        """Runs one rollout and one update, and saves a checkpoint when one is due.
 
         Returns:
             Whether there is more to do: not when all steps are taken, nor when it was told to stop.
@@ -130,12 +130,12 @@ class AgentRole:
 
     @property
     def done(self) -> bool:
-        """Whether all steps are taken, or the guard has ended the training."""
+        """Whether all steps have been taken, or the guard has ended the training."""
         stopped = self.preferences.guard.stops
         return stopped or self.agent.model.num_timesteps >= self._config.steps
 
     def save(self) -> None:
-        """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
+        """Writes a checkpoint. A full disk does not end the run: the older checkpoints stay."""
         self._heartbeat.beat("saving")  # to look at the policy may take its time
         self._check()
         state = {
@@ -173,7 +173,7 @@ class AgentRole:
         return f"step {self.agent.model.num_timesteps:,}"
 
     def _check(self) -> bool:
-        """Takes the policy back to where it was last looked at, if it is not finite."""
+        """Rolls the policy back to the last state that was checked, if it is not finite."""
         self._checked_at = self.agent.model.num_timesteps
         return self._rollback.check()
 
@@ -197,7 +197,7 @@ class AgentRole:
 
 
 class _Pulse(BaseCallback):
-    """Calls a function at each step of the environments; its False ends the rollout."""
+    """Calls a function at each environment step; if it returns False, the rollout ends."""
 
     def __init__(self, function: Callable[[], bool]) -> None:
         super().__init__()

@@ -168,12 +168,12 @@ class TrainConfig:
 
     @property
     def own_oracle(self) -> str | None:
-        """The name of an oracle of the user's own, if such a one answers."""
+        """Name of the user's own oracle; None if another labeller answers."""
         return self.oracle if ":" in self.oracle else None
 
     @property
     def limits(self) -> Limits:
-        """Where training episodes are cut early."""
+        """Limits that cut training episodes early."""
         return Limits(
             horizon=self.horizon,
             after_fall=self.reset_after_fall,
@@ -182,20 +182,20 @@ class TrainConfig:
 
     @property
     def max_unanswered(self) -> int | None:
-        """Queries without an answer beyond which the agent waits; None if it never does."""
+        """Number of open queries above which the agent waits; None if it never does."""
         told = self.preferences
         is_slow = self.asks_people or self.oracle == "ai"
         return told.unanswered_by_people if is_slow else told.max_unanswered
 
     @property
     def run_path(self) -> Path:
-        """Where the run is written."""
+        """Path of the run directory."""
         name = self.env_id.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
         return self.run or Path("runs") / f"{name}-{self.seed}"
 
 
 def check_horizon(config: TrainConfig) -> None:
-    """Refuses what can be known not to work before anything is made.
+    """Refuses settings that cannot work, before anything is created.
 
     Raises:
         ConfigError: If the environment cannot be made, the algorithm does not fit it, its episodes
@@ -228,7 +228,7 @@ def check_horizon(config: TrainConfig) -> None:
 
 
 def check_spaces_of_run(config: TrainConfig, run: RunDirectory) -> None:
-    """Refuses an environment that is no longer what the run began with.
+    """Refuses an environment whose spaces have changed since the run began.
 
     Raises:
         ConfigError: If its observations or actions are others; the agent's nets are for the first.
@@ -246,7 +246,7 @@ def check_spaces_of_run(config: TrainConfig, run: RunDirectory) -> None:
 
 
 def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
-    """Fills in the agent's settings, wherever they are from, and what a first look decides.
+    """Fills in the agent's settings, and the options that depend on a first look.
 
     Args:
         config: A training.
@@ -277,7 +277,7 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
 
 
 def _with_first_look(config: TrainConfig) -> TrainConfig:
-    """Chooses what can only be chosen once some episodes were played."""
+    """Chooses the options that depend on some episodes played at random."""
     preferences, env = config.preferences, config.env
     net = preferences.net
     if "auto" not in (preferences.segment_length, env.processes, net.inputs):
@@ -318,7 +318,7 @@ def devices_of(config: TrainConfig) -> tuple[str, str]:
 
 
 def device_here(config: TrainConfig) -> str:
-    """The device of an agent that was trained, perhaps elsewhere: the CPU where its own is not."""
+    """Device for a trained agent: its own, or the CPU where this machine does not have it."""
     try:
         return devices_of(config)[0]
     except ConfigError:
@@ -326,7 +326,7 @@ def device_here(config: TrainConfig) -> str:
 
 
 def config_as_json(config: TrainConfig) -> dict[str, Any]:
-    """The config as JSON can hold it.
+    """Converts a config to JSON types.
 
     Raises:
         ConfigError: If it holds a function or class that other processes could not import.
@@ -337,7 +337,7 @@ def config_as_json(config: TrainConfig) -> dict[str, Any]:
 
 
 def config_from_json(content: dict[str, Any]) -> TrainConfig:
-    """The config that ``config_as_json`` wrote.
+    """Restores a config from ``config_as_json``.
 
     Raises:
         RunDirectoryError: If it is not one of this release, or not of a training.

@@ -26,12 +26,12 @@ class Convolution(NamedTuple):
     """Pixels of zeros around the picture."""
 
     def side(self, side: int) -> int:
-        """Places along a side of so many pixels; less than one where the kernel is larger."""
+        """Output size along a side of so many pixels; less than one if the kernel is larger."""
         return (side + 2 * self.padding - self.kernel) // self.stride + 1
 
 
 def fitting(layers: Sequence[tuple[int, int, int]], sides: Sequence[int]) -> list[Convolution]:
-    """The layers themselves, or such as fit a small picture.
+    """Returns the layers, or smaller ones that fit a small picture.
 
     For a picture that is too small for them, under 43 pixels, all kernels are 3 x 3 with padding,
     and the stride is 2 while it is larger than 10 pixels; the numbers of filters stay.
@@ -59,7 +59,7 @@ def fitting(layers: Sequence[tuple[int, int, int]], sides: Sequence[int]) -> lis
 
 
 def sides_behind(convolutions: Sequence[Convolution], sides: Sequence[int]) -> list[int]:
-    """Height and width of what comes out; less than one where the picture is too small."""
+    """Height and width of the output; less than one if the picture is too small."""
     behind = list(sides)
     for layer in convolutions:
         behind = [layer.side(side) for side in behind]

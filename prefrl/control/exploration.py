@@ -1,4 +1,4 @@
-"""Keeping an on-policy agent curious: the noise of its actions, when the reward has changed."""
+"""Exploration of an on-policy agent: the noise of its actions after the reward has changed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ExplorationConfig:
 
 
 class Exploration:
-    """Looks after the noise of a policy's actions.
+    """Controls the noise of a policy's actions.
 
     An agent whose noise shrank while the reward was wrong finds nothing when the reward is right
     again.
@@ -53,12 +53,12 @@ class Exploration:
 
     @property
     def compares(self) -> bool:
-        """Whether it wants to know how a new reward differs from the one before."""
+        """Whether ``reward_changed`` needs the rewards before and after."""
         return self._log_std is not None and self._config.renew_below is not None
 
     @torch.no_grad()
     def reward_changed(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
-        """Hears of a new reward.
+        """Takes note of a new reward.
 
         Args:
             before: What the reward until now gives for the newest rollout, shape (T, N).
@@ -77,7 +77,7 @@ class Exploration:
 
     @torch.no_grad()
     def keep_noise(self) -> None:
-        """Lifts the noise to its floor."""
+        """Raises the noise to its floor."""
         if self._log_std is not None and self._config.min_std > 0:
             self._log_std.clamp_(min=math.log(self._config.min_std))
 

@@ -51,12 +51,12 @@ class Result:
 
     @property
     def learned(self) -> bool:
-        """Whether there is no sign that nothing was learned."""
+        """Whether the run learned something: False if there are signs that it did not."""
         return not any(trouble.is_fatal for trouble in self.troubles)
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end."""
+        """Whether the training was completed."""
         return bool(self.summary)
 
     @property
@@ -153,7 +153,7 @@ def _write_evaluation(run: RunDirectory, after: Evaluation) -> None:
 def _film(
     run: RunDirectory, config: TrainConfig, before: Evaluation, after: Evaluation
 ) -> list[str]:
-    """Makes all films; where that cannot be done, says why."""
+    """Makes all films, or logs why that cannot be done."""
     shown = {"before": before, "after": after}
     try:
         recorded = {name: Recorded(one.states, one.journals) for name, one in shown.items()}

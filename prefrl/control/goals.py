@@ -1,4 +1,4 @@
-"""What the agent should do, in words, for people and models that compare."""
+"""What the agent should do, in words: for people and for AI judges."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NAME = re.compile(
 
 
 def goal_of(config: Mapping[str, Any], *, has_default: bool = True) -> str | None:
-    """What a run's agent should do; None where it was said to be nothing, or is not known.
+    """Returns the goal of a run's agent; None if there is none or it is unknown.
 
     Args:
         config: Config of the run, as its config.json has it; its goal, also an empty one, comes

@@ -100,7 +100,7 @@ class Items(Mapping[str, Segment]):
             sync_folder(folder)
 
     def _hold(self, segment: Segment) -> None:
-        """Keeps a segment in memory; drops from there what came first. The files stay."""
+        """Keeps a segment in memory and drops the oldest ones from it; the files stay."""
         self._segments[segment.id] = segment
         self.nbytes += segment.nbytes
         while self._run is not None and (
@@ -135,7 +135,7 @@ class Items(Mapping[str, Segment]):
 
 
 def synthetic_oracle(items: Items, config: OracleConfig, *, seed: int) -> SyntheticOracle:
-    """The oracle that compares the true returns which were kept with the segments."""
+    """Makes the oracle that compares the true returns kept with the segments."""
     return SyntheticOracle(
         items.true_rewards, config=config, seed=seed, mean_segment_return=items.typical_return
     )
@@ -162,7 +162,7 @@ def _arrays(segment: Segment) -> dict[str, Any]:
 
 
 def _segment(item_id: str, content: Mapping[str, NDArray[Any]], *, states: bool) -> Segment:
-    """What ``_arrays`` gave."""
+    """Restores a segment from the output of ``_arrays``."""
     frames = None
     if "frames" in content:
         shape = tuple(content["frames_shape"].tolist())

@@ -1,4 +1,4 @@
-"""A judge of clips or films: what it is told, and a first question before work starts."""
+"""AI judge of clips or films: its instructions, and a test question before the run starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GREY, _LIGHT = 96, 224
 
 
 def clips_task(judge: JudgeConfig, config: Mapping[str, Any]) -> Task:
-    """What a judge of clips or of one's own films is told, once it has answered a first question.
+    """Returns the instructions of a judge of clips or films, after it has answered a test question.
 
     Args:
         judge: How it is asked.

@@ -19,7 +19,7 @@ _COMMAND = "prefrl train"
 
 
 def config_of_options(options: Mapping[str, Any]) -> TrainConfig:
-    """A training from options by name.
+    """Builds a training config from options by name.
 
     Args:
         options: Values by the names that ``prefrl train --help`` gives them: those of a part after
@@ -47,7 +47,7 @@ def config_of_options(options: Mapping[str, Any]) -> TrainConfig:
 
 
 def is_about_the_reward(option: str) -> bool:
-    """Whether an option says how a reward is learned, and nothing of the task or the agent."""
+    """Whether an option is about learning the reward, and not about the task or the agent."""
     fields = (*dataclasses.fields(PreferenceConfig), *dataclasses.fields(QueryConfig))
     names = {"oracle", *(field.name for field in fields)} - {"query"}
     return option.partition(".")[0] in names

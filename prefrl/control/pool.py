@@ -54,7 +54,7 @@ class SegmentReservoir:
         return [segment for _, _, (segment, _) in self._in_order()]
 
     def add(self, segment: Segment, true_rewards: NDArray[np.float64]) -> None:
-        """Shows it a segment with its true step rewards, shape (T,), which may stay or not."""
+        """Offers a segment with its true step rewards, shape (T,); it is kept at random."""
         number = self._rng.random()
         self._n_seen += 1
         if number >= self._below:
@@ -130,7 +130,7 @@ class SegmentPool:
         return self._segments[position]
 
     def add(self, segment: Segment, true_rewards: NDArray[np.float64]) -> None:
-        """Adds a segment with its true step rewards, shape (T,); the oldest ones may have to go."""
+        """Adds a segment with its true step rewards, shape (T,); may remove the oldest ones."""
         if self._history is not None:
             self._history.add(segment, true_rewards)
         self._segments.append(segment)
@@ -266,7 +266,7 @@ def _pairs(candidate: Sequence[Segment]) -> set[frozenset[str]]:
 
 
 def _name(segment_id: str) -> str:
-    """Its id; one for all in which nothing happens, since they are worth the same."""
+    """Id of a segment; all segments after an ending share one, since they are worth the same."""
     return OVER if segment_id.endswith(OVER) else segment_id
 
 
@@ -294,7 +294,7 @@ def _as_state(rewarded: Sequence[_Rewarded]) -> dict[str, Any]:
 
 
 def _from_state(state: Mapping[str, Any]) -> list[_Rewarded]:
-    """What ``_as_state`` was given."""
+    """Restores the segments and true rewards from ``_as_state``."""
     rewarded = list[_Rewarded]()
     ids = state.get("ids", ())
     starts = state.get("episode_steps", [None] * len(ids))  # earlier releases did not count

@@ -1,4 +1,4 @@
-"""Settings of learning a reward from comparisons of segments, and what is made from them."""
+"""Settings for learning a reward from comparisons of segments, and objects made from them."""
 
 from __future__ import annotations
 
@@ -142,25 +142,25 @@ class PreferenceConfig:
 
     @property
     def steps_per_segment(self) -> int:
-        """The segment length, once it is chosen."""
+        """Returns the segment length, which must have been chosen."""
         assert self.segment_length != "auto"  # with_settings and the callback see to that
         return self.segment_length
 
     @property
     def takes_along(self) -> bool:
-        """Whether the training begins with something that was learned before."""
+        """Whether the training begins with answers or a reward from other runs."""
         return bool(self.labels_from) or self.reward is not None
 
     @property
     def unanswered_by_people(self) -> int:
-        """Queries without an answer beyond which the agent waits, where people answer."""
+        """Number of open queries above which the agent waits, if people answer."""
         if self.max_unanswered is not None:
             return self.max_unanswered
         return max(_FEWEST_UNANSWERED, self.labels // 10)
 
     @property
     def learner(self) -> LearnerConfig:
-        """What of this concerns the reward learner.
+        """The settings of the reward learner.
 
         Segments that are taken along may show what the agent does much later, so inputs are
         standardised over them, too, and their answers are fitted at once, however few they are. A
@@ -186,7 +186,7 @@ class PreferenceConfig:
         )
 
     def label_schedule(self, total_steps: int, *, steps_between: int = 0) -> LabelSchedule:
-        """How many labels are due when; there has to be at least one.
+        """Builds the schedule by which labels fall due; there must be at least one label.
 
         All are due when 95 % of the training are over, or earlier, where the last rollout but one
         begins earlier. What is asked in the end comes too late: the reward has to be fitted to it
@@ -207,7 +207,7 @@ class PreferenceConfig:
         )
 
     def check_budget(self, total_steps: int) -> None:
-        """Refuses a training that cannot give as many segments as the labels need.
+        """Refuses a training that is too short for as many segments as the labels need.
 
         Raises:
             ConfigError: With the number of labels that would do.
@@ -235,12 +235,12 @@ class HasSpaces(Protocol):
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
-        """What it shows."""
+        """Space of its observations."""
         ...
 
     @property
     def action_space(self) -> spaces.Space[Any]:
-        """What it takes."""
+        """Space of its actions."""
         ...
 
 

@@ -152,7 +152,7 @@ def for_algorithm(start: TrainConfig, algo: Algo) -> TrainConfig:
 
 
 def preset_for(env_id: str, env: EnvConfig | None = None) -> str:
-    """The preset that suits an environment: ``atari`` where it shows pictures.
+    """Returns the preset for an environment: ``atari`` if it shows pictures.
 
     Raises:
         ConfigError: If it cannot be made.

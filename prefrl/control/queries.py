@@ -135,14 +135,14 @@ class SegmentSource:
         return list(self._pool.random_candidates(n, size, asked, rng, **shares))
 
     def keep(self, items: Sequence[Segment]) -> None:
-        """Keeps segments, and apart from them what only oracles may know."""
+        """Keeps segments, and separately the true rewards that only oracles may read."""
         typical_return = self._typical_return()
         # What was kept before may have left the pool.
         new = [segment for segment in items if segment.id not in self._items]
         self._items.keep([(s, Truth(self._pool.true_rewards(s), typical_return)) for s in new])
 
     def kept(self, item_id: str) -> Segment:
-        """A segment that was kept."""
+        """Returns a kept segment."""
         return self._items[item_id]
 
     def features(self, candidates: Sequence[Candidate]) -> NDArray[np.floating]:
@@ -156,7 +156,7 @@ class SegmentSource:
         return np.stack(rows)
 
     def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
-        """Whether one side is that all is over, shape (C,)."""
+        """Whether one side shows only that the episode is over, shape (C,)."""
         return np.array([any(s.is_over for s in one) for one in candidates], np.intp)
 
     def _scale(self) -> NDArray[np.float32]:
@@ -169,7 +169,7 @@ class SegmentSource:
 def _features_of(
     segment: Segment, scale: NDArray[np.float32] | np.float32, length: int
 ) -> NDArray[np.float32]:
-    """Features of so many steps: of a shorter segment, the last one is repeated."""
+    """Returns features of ``length`` steps; a shorter segment repeats its last step."""
     steps = np.minimum(np.arange(length), len(segment) - 1)
     numbers = (segment.observations[steps] / scale).ravel()
     if segment.frames is None:

@@ -1,4 +1,4 @@
-"""Samples of the newest segments, by which inputs and rewards are normalised."""
+"""Samples of the newest segments, which normalise inputs and rewards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SegmentSamples:
         return sample(self._pool.recent(len(self._pool)))
 
     def save(self, number: int, items: Sequence[Segment], *, run_steps: int) -> None:
-        """Leaves a sample in the run directory."""
+        """Writes a sample to the run directory."""
         assert self._run is not None
         save_recent(self._run, number, items, env_steps=run_steps)
         if items[0].frames is not None:
@@ -65,7 +65,7 @@ def sample(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _some_steps(segment: Segment, stride: int) -> Segment:
-    """Each so-many-th step; where some are held, as many of the others."""
+    """Takes as many steps as every ``stride``-th would be, spread over the real ones only."""
     steps = np.arange(0, len(segment), stride) * segment.n_real // len(segment)
     after = segment.next_observations
     return replace(
@@ -79,7 +79,7 @@ def _some_steps(segment: Segment, stride: int) -> Segment:
 
 
 def _piece(segment: Segment, number: int) -> Segment:
-    """Some steps of a segment with pictures, another place in each."""
+    """Takes some steps of a segment with pictures, at another place in each segment."""
     assert segment.frames is not None
     frames, length = segment.frames.unpack(), min(_STEPS_WITH_PICTURES, len(segment))
     start = number * length % max(1, segment.n_real - length + 1)
@@ -99,7 +99,7 @@ def _piece(segment: Segment, number: int) -> Segment:
 def save_recent(
     run: RunDirectory, number: int, segments: Sequence[Segment], *, env_steps: int
 ) -> None:
-    """Leaves a sample in the run directory. It is not forced to disk: the next one replaces it."""
+    """Writes a sample to the run directory, without fsync: the next one replaces it."""
     arrays: dict[str, Any] = {
         "env_steps": env_steps,
         "observations": np.stack([segment.observations for segment in segments]),

@@ -18,7 +18,7 @@ __all__ = ["replay_run"]
 
 
 def replay_run(run: RunDirectory) -> Iterator[ReplayedFit]:
-    """Does all fits of a run again, on the device that its settings name.
+    """Repeats all fits of a run, on the device in its settings.
 
     Args:
         run: An asynchronous run, finished or not. Numbers are the same on the same kind of device

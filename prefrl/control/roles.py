@@ -1,4 +1,4 @@
-"""How the processes of an agent's run are started; loads nothing that takes time."""
+"""Commands that start the processes of an agent's run; imports nothing slow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["role_command"]
 
 
 def role_command(role: str, run: RunDirectory, *, essential: bool = True) -> RoleCommand:
-    """How a role of ``prefrl.control.process`` is started."""
+    """Returns the command that starts a role of ``prefrl.control.process``."""
     argv = [sys.executable, "-m", "prefrl.control.process", role, str(run.root)]
     saves = {"agent": run.checkpoints, "learner": run.reward}.get(role)
     return RoleCommand(role, argv, essential, saves=saves)

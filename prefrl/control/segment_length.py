@@ -49,7 +49,7 @@ def chosen_length(fps: float, lengths: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class FirstLook:
-    """What some episodes that were played at random show of an environment."""
+    """Findings about an environment from some episodes played at random."""
 
     fps: float
     """Steps of the environment per second of its own clock."""
@@ -68,7 +68,7 @@ class FirstLook:
         return chosen_length(self.fps, self.lengths)
 
     def n_processes(self, n_envs: int) -> int:
-        """How many processes should step so many environments; 0 for none beside the agent's."""
+        """Chooses how many processes step the environments; 0: only the agent's own."""
         if self.step_seconds < _SLOW:
             return 0
         return n_envs if self.busy < 0.5 else min(n_envs, os.cpu_count() or 1)

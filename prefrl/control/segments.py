@@ -71,7 +71,7 @@ class Segment:
         return ended
 
     def when_over(self) -> Segment:
-        """What comes after it, where it shows how an episode ended: all of it is held.
+        """Returns the segment after an ending, in which every step is held.
 
         It is worth 0, so a comparison with it says whether a segment is worth more or less than
         nothing; that no two segments in which something happens can say.
@@ -101,7 +101,7 @@ class Segment:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that its content takes."""
+        """Size of its content in bytes."""
         parts = [self.observations, self.next_observations, self.actions, self.states, self.frames]
         kept = [*parts, *self.journals.values()]
         return sum(part.nbytes for part in kept if part is not None)
@@ -168,11 +168,11 @@ class SegmentSampler:
         return places
 
     def drop(self, env: int) -> None:
-        """Forgets the open steps of an environment, whose episode was cut."""
+        """Drops the pending steps of an environment whose episode was cut off."""
         self._trails[env].clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """The open steps of each environment."""
+        """The pending steps of each environment, for a checkpoint."""
         return {"trails": [trail.state_dict() for trail in self._trails]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -194,7 +194,7 @@ class _Trail:
         return sum(len(part) for part in self._parts)
 
     def extend(self, stretch: _Stretch) -> None:
-        """The episode went on."""
+        """Appends steps of the same episode."""
         self._parts.append(stretch)
 
     def _whole(self) -> Rollout:
@@ -217,11 +217,11 @@ class _Trail:
         self._parts[-1:] = [part.copied() for part in self._parts[-1:]]
 
     def clear(self) -> None:
-        """The episode is over."""
+        """Drops all steps, since the episode is over."""
         self._parts, self.n_cut, self._before = [], 0, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it."""
+        """The pending steps and where they begin, for a checkpoint."""
         steps = _as_state(self._whole()) if self._parts else None
         return {"n_cut": self.n_cut, "before": self._before, "steps": steps}
 
@@ -271,12 +271,12 @@ def _segment(
 
 
 def held(steps: NDArray[Any], final: NDArray[Any], n: int) -> NDArray[Any]:
-    """Steps, shape (T, ...), and then n times what was last, shape (...)."""
+    """Appends n copies of ``last``, shape (...), to steps of shape (T, ...)."""
     return np.concatenate([steps, np.broadcast_to(final, (n, *final.shape))])
 
 
 def _as_one(stretches: list[_Stretch]) -> _Stretch:
-    """Several stretches of one environment, of which one follows the other, as one, copied."""
+    """Copies consecutive stretches of one environment into one."""
     parts = [stretch.copied().rollout for stretch in stretches]
     # Only the pictures before the first part are not the last ones of the part before.
     frames = [
@@ -298,7 +298,7 @@ def _as_one(stretches: list[_Stretch]) -> _Stretch:
 
 
 def _joined(parts: list[NDArray[Any] | None]) -> Any:
-    """The parts in a row; None if one is missing."""
+    """Concatenates the parts; None if one is missing."""
     there = [part for part in parts if part is not None]
     return np.concatenate(there) if len(there) == len(parts) else None
 
@@ -339,7 +339,7 @@ class _Stretch:
         return part[self.start : self.stop, self.env : self.env + 1].copy()
 
     def _frames(self) -> NDArray[np.uint8] | None:
-        """The pictures with those before, which are black where the episode had not begun."""
+        """Returns the pictures with those before them, which are black before the episode began."""
         r = self.rollout
         if r.frames is None:
             return None
@@ -356,7 +356,7 @@ def _journals(
     final: NDArray[np.float64] | None,
     journals: Journals,
 ) -> Journals:
-    """The episodes or games of one environment's states and endings, as far as those go."""
+    """Journals of the episodes or games that one environment's states and endings refer to."""
     if states is None:
         return {}
     moments = states[:, 0]

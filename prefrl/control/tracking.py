@@ -1,4 +1,4 @@
-"""Trackers of experiments, by their own sync of the TensorBoard logs; off by default."""
+"""Experiment trackers, which sync the TensorBoard logs themselves; off by default."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_tracker(tracker: Tracker) -> None:
 def start_tracking(
     tracker: Tracker, run: RunDirectory, config: Mapping[str, Any]
 ) -> Callable[[], None]:
-    """Has a tracker follow what is written for TensorBoard from here on, in this process.
+    """Starts a tracker that follows this process's TensorBoard logs from now on.
 
     Args:
         tracker: Which one.
@@ -105,7 +105,7 @@ def _begin_mlflow(run: RunDirectory, config: Mapping[str, Any]) -> Callable[[], 
 
 
 def _flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested settings by names with dots."""
+    """Flattens nested settings into names with dots."""
     told: dict[str, Any] = {}
     for name, value in config.items():
         told |= (

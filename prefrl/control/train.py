@@ -1,4 +1,4 @@
-"""The whole training, from a config to a run directory: in one process or in three."""
+"""A whole training, from a config to a run directory: in one process or in several."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ AnyOracle = Oracle | Callable[..., Answer | str | bool]
 
 @dataclass(frozen=True)
 class _Caller:
-    """What the caller of ``train`` or ``resume`` passes in."""
+    """Arguments of the caller of ``train`` or ``resume``."""
 
     oracle: AnyOracle | None
     on_rollout: Callable[[Metrics], None]
@@ -119,7 +119,7 @@ def resume(
     on_agent: OnAgent | None = None,
     beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None = None,
 ) -> Result:
-    """Goes on with a run that was stopped or killed.
+    """Continues a run that was stopped or killed.
 
     Args:
         run: Which run.
@@ -190,7 +190,7 @@ def extend(
 def extended_config(
     run: RunDirectory, *, steps: int, labels: int = 0, oracle: AnyOracle | None = None
 ) -> TrainConfig:
-    """The config of a longer training, once it is found to work.
+    """Returns the config of a longer training, after checking it.
 
     Args:
         run: A run that has come to its end.
@@ -259,7 +259,7 @@ def _caller(
 
 
 def _take_along(config: TrainConfig, run: RunDirectory) -> None:
-    """Puts what the run begins with into its directory, if it begins with anything."""
+    """Copies answers or a reward of other runs into the run directory, if there are any."""
     if not config.preferences.takes_along:
         return
     env = make_env(config.env_id, config.env)
@@ -269,7 +269,7 @@ def _take_along(config: TrainConfig, run: RunDirectory) -> None:
 
 
 def _work(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Result:
-    """Trains to the end or until told to stop, then evaluates."""
+    """Trains to the end, or until told to stop, and then evaluates."""
     use_cpu(config.threads)
     way = _in_one_process if config.sync else _side_by_side
     with (
@@ -285,7 +285,7 @@ def _work(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Result:
 
 
 def _beside(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Sequence[RoleCommand]:
-    """What runs until all is evaluated; in one process nothing does."""
+    """Commands of the roles that run until the evaluation is done; none with one process."""
     if config.sync:
         return ()
     LabelStore(run.label_store).close()  # made, or checked, before others open it
@@ -295,7 +295,7 @@ def _beside(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Sequence
 def _in_one_process(
     config: TrainConfig, run: RunDirectory, caller: _Caller, stop: StopSignal
 ) -> bool:
-    """Agent, learner and labeller take turns; says whether the training came to its end."""
+    """Agent, learner and labeller take turns; returns whether the training was completed."""
     oracle = caller.oracle
     if oracle is None and config.own_oracle is not None:
         oracle = load_oracle(config.own_oracle)
@@ -321,7 +321,7 @@ def _in_one_process(
 def _side_by_side(
     config: TrainConfig, run: RunDirectory, caller: _Caller, stop: StopSignal
 ) -> bool:
-    """A process for each role; says whether the training came to its end."""
+    """Runs a process per role; returns whether the training was completed."""
     oracle = caller.oracle
     with LabelStore(run.label_store) as store:  # made, or checked, before the roles open it
         items = Items(run, states=False)
@@ -342,7 +342,7 @@ def _side_by_side(
 
 
 def _roles(config: TrainConfig, run: RunDirectory, *, labels_here: bool) -> list[RoleCommand]:
-    """What works on the run, each in a process of its own."""
+    """Commands of the run's roles, each a process of its own."""
     roles = [role_command("agent", run), role_command("learner", run)]
     if config.oracle != "human" and not labels_here:
         roles.append(role_command("judge" if config.oracle == "ai" else "labeller", run))

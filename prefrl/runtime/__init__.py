@@ -1,1 +1,1 @@
-"""What control and text do alike: the roles and their work, and the run directory between them."""
+"""Shared by control and text: the roles, their work, and the run directory between them."""

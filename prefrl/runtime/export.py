@@ -36,13 +36,13 @@ class Rows(Protocol):
         ...
 
     def unpaired(self, item_id: str, label: bool) -> Row:
-        """An item that won more often than it lost, or the other way round."""
+        """An item that won more often than it lost, or lost more often than it won."""
         ...
 
 
 @dataclass(frozen=True)
 class Export:
-    """The rows that a run gives in a form."""
+    """The rows of a run in one form."""
 
     rows: Iterator[Row]
     """Made as they are asked for."""
@@ -130,7 +130,7 @@ def export_answers(
 
 
 def _notes(store: LabelStore, annotator: str | None) -> Callable[[str], Row]:
-    """What people noted with their current answers to a query or a group, as a column of its row.
+    """People's notes on their current answers to a query or a group, as a column of its row.
 
     Where nobody noted anything there is no such column; else each row has it.
     """

@@ -42,7 +42,7 @@ class OwnFigure:
         """What stands below the heading: the rest of the docstring."""
 
     def draw(self, run: RunDirectory) -> Any:
-        """The figure; what is wrong with it is one sentence.
+        """Draws the figure; any error becomes one sentence.
 
         Raises:
             ConfigError: If the function raises, or returns no figure.
@@ -61,7 +61,7 @@ class OwnFigure:
 
 
 def check_figures(figures: Iterable[str | FigureFunction]) -> None:
-    """Refuses what cannot be figures of a report.
+    """Refuses values that cannot be figures of a report.
 
     Raises:
         ConfigError: If one cannot be.

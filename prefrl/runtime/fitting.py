@@ -37,14 +37,14 @@ items that the fit was about, or what they were standardised over before."""
 
 
 class LearnedReward(RewardModel, Protocol):
-    """A reward model whose inputs and outputs are normalised with what the agent did lately."""
+    """A reward model whose inputs and outputs are normalised by the agent's recent behaviour."""
 
     def standardize_inputs(self, *groups: Sequence[Any]) -> None:
         """Takes the constants of the inputs from groups of items."""
         ...
 
     def calibrate(self, *groups: Sequence[Any], fitted: Sequence[Any] = ()) -> None:
-        """Takes the constants of the reward from groups of items, and knows what was fitted to."""
+        """Sets the constants of the reward from groups of items, knowing the fitted comparisons."""
         ...
 
 
@@ -61,7 +61,7 @@ def fit_once(
     calibrate_on: CalibrateOn = "newest",
     standardize_on: StandardizeOn = "newest",
 ) -> FitReport:
-    """One fit with its normalisation before and after: the same arguments give the same weights."""
+    """Runs one fit, with normalisation before and after; equal arguments give equal weights."""
     if standardize_on == "newest":
         model.standardize_inputs(recent)
     elif standardize_on == "both":
@@ -94,7 +94,7 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def what_is_not_finite(model: LearnedReward, report: FitReport) -> str:
-    """What is not finite after a fit, in words; empty if all is well.
+    """Names what is not finite after a fit; empty if everything is.
 
     Args:
         model: What was fitted.

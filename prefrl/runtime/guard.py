@@ -49,7 +49,7 @@ Pairs = Callable[[Sequence[Any], Sequence[Any]], Sequence[tuple[Any, Any]]]
 
 
 def beside_each_other(newest: Sequence[Any], yardstick: Sequence[Any]) -> Sequence[tuple[Any, Any]]:
-    """Each of the newest items beside one of the yardstick: is it better, as the reward says?"""
+    """Pairs each of the newest items with one of the yardstick, to compare their rewards."""
     return list(zip(newest, yardstick, strict=False))
 
 
@@ -64,12 +64,12 @@ class Sighting:
 
     @property
     def suspicious(self) -> bool:
-        """Whether both are beyond their limits."""
+        """Whether both figures exceed their limits."""
         return self.gain >= LEAST_GAIN and self.disagreement >= LEAST_DISAGREEMENT
 
 
 def sighting(yardstick: torch.Tensor, newest: torch.Tensor) -> Sighting | None:
-    """Measures the newest items by the yardstick.
+    """Measures the newest items against the yardstick.
 
     Args:
         yardstick: Scores of its items, shape (M, Y).
@@ -91,7 +91,7 @@ def sighting(yardstick: torch.Tensor, newest: torch.Tensor) -> Sighting | None:
 
 
 def watching_on(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a guard whose training was made longer, also where it had ended it.
+    """State of a guard for an extended training, even if the guard had ended it.
 
     Whoever does so has seen that it tripped. It watches on, and ends the training again when it
     trips anew.
@@ -109,7 +109,7 @@ class _Keeps(Protocol):
 
 
 class Guard:
-    """Watches a training.
+    """Watches a training for over-optimisation.
 
     Args:
         mode: What it does when it trips, besides warning: nothing more, ask about exactly these
@@ -154,7 +154,7 @@ class Guard:
         pairs: Pairs = beside_each_other,
         beside: Mapping[str, float] | None = None,
     ) -> Sighting | None:
-        """Takes a look, at every fourth call.
+        """Makes a check at every fourth call.
 
         Args:
             newest: What the agent did last.
@@ -189,12 +189,12 @@ class Guard:
         return seen
 
     def has_asked(self) -> bool:
-        """Whether it has stored queries since this was last called: they wait for answers."""
+        """Whether it has stored queries, which wait for answers, since the last call."""
         asked, self._has_asked = self._has_asked, False
         return asked
 
     def _choose(self, newest: Sequence[Item]) -> None:
-        """Keeps what was done before the reward had any influence, or little."""
+        """Keeps behaviour from before the reward had much influence, as the yardstick."""
         every = max(1, len(newest) // GUARDED)
         chosen = {item.id: item for item in list(newest)[::every][:GUARDED]}
         self._source.keep(list(chosen.values()))
@@ -224,7 +224,7 @@ class Guard:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state; of a checkpoint without one, to the beginning."""
+        """Restores a state; of a checkpoint without one, the initial state."""
         if not state:
             return
         self._yardstick, self.stops = list(state["yardstick"]), state["stops"]

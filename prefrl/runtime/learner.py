@@ -1,4 +1,4 @@
-"""The reward learner: reads answers, fits, and publishes. It knows no modality.
+"""The reward learner: reads answers, fits, and publishes, whatever the items are.
 
 One object with one step. In a run of one process the agent's loop calls it after each rollout;
 otherwise a separate process does only this. Its state is in the label store and in what it
@@ -102,11 +102,11 @@ class LearnerConfig:
         return {"slightly": self.slightly, "clearly": self.clearly}
 
     def fitted(self, current: list[Judgement]) -> list[Judgement]:
-        """What a fit takes of all current answers, which are in the order of their events."""
+        """Selects the answers for a fit from all current ones, which are in event order."""
         return self.counted(current)[-self.newest :]
 
     def counted(self, current: list[Judgement]) -> list[Judgement]:
-        """The answers themselves, or what most people said of each pair."""
+        """Returns the answers themselves, or the majority's answer to each pair."""
         return majority(current) if self.majority else current
 
     def is_due(self, n_decided: int, n_fitted: int) -> bool:
@@ -115,7 +115,7 @@ class LearnerConfig:
         return n_decided >= max(needed, self.first_labels)
 
     def fit_for(self, n_comparisons: int, *, is_first: bool) -> FitConfig:
-        """How a fit goes: the first one may be longer, and starts from fresh parameters."""
+        """Settings of a fit: the first one may be longer, and starts from fresh parameters."""
         if not is_first:
             return self.fit
         if self.pretraining_epochs is None:
@@ -127,7 +127,7 @@ class LearnerConfig:
 
 @dataclass(frozen=True)
 class Recent:
-    """A sample of what the agent did lately."""
+    """A sample of the agent's recent behaviour."""
 
     number: int
     """Names the sample in the log."""
@@ -200,7 +200,7 @@ class RewardLearner:
         return len(self._answers)
 
     def begin(self) -> Mapping[str, Any] | None:
-        """Takes up the reward that it was given to begin with, and gives its row, if it was.
+        """Loads the reward that the run begins with, and returns its row; None without one.
 
         It is published unless a process before this one has come further.
         """
@@ -231,7 +231,7 @@ class RewardLearner:
         return row
 
     def resume(self) -> Mapping[str, Any] | None:
-        """Takes up what was published last, or begins; gives its row, if there is one."""
+        """Loads the newest published reward, or begins; returns its row, if there is one."""
         if self._run is None or newest_version(self._run.reward) is None:
             return self.begin()
         weights = latest_weights(self._run.reward)
@@ -362,7 +362,7 @@ class RewardLearner:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint of a run in one process keeps of the learner."""
+        """State of the learner for a checkpoint of a run in one process."""
         return {
             "model": dict(self.model.module().state_dict()),
             "n_fits": self.n_fits,
@@ -372,7 +372,7 @@ class RewardLearner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state; answers are read from the store again."""
+        """Restores a state; answers are read from the store again."""
         self.model.module().load_state_dict(state["model"])
         self.n_fits, self.n_fitted = state["n_fits"], state["n_fitted"]
         self._began_after = self.n_fits

@@ -21,7 +21,7 @@ _WHOLE = ("env.kwargs",)  # one value, although it is a mapping
 
 
 def flat_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with those of parts after a dot, as in ``agent.gamma``.
+    """Flattens options; those of parts follow a dot, as in ``agent.gamma``.
 
     Args:
         options: Those of a part may be in a mapping of its own. Words may be joined by hyphens, as
@@ -40,7 +40,7 @@ def _flat(options: Mapping[str, Any], before: str) -> Iterator[tuple[str, Any]]:
 
 
 def filled(part: Part, told: Mapping[str, Any], *, command: str, before: str = "") -> Part:
-    """A config with other values; each part of it is made, and checked, once.
+    """Returns a config with other values; each part is created, and so checked, once.
 
     Args:
         part: A dataclass, whose fields may be dataclasses.
@@ -121,7 +121,7 @@ def parts_of(part: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def _place(part: Any, name: str) -> tuple[str, str] | None:
-    """The part of a part that has an option, empty if that itself has it, and its field there."""
+    """The nested part that has an option (empty: the part itself), and the rest of its name."""
     head, _, rest = name.partition(".")
     unnamed = []
     for field in dataclasses.fields(part):
@@ -137,7 +137,7 @@ def _place(part: Any, name: str) -> tuple[str, str] | None:
 
 
 def _read(name: str, value: Any, kind: Any) -> Any:
-    """A value as the field wants it: lists as tuples, and 1e-3, which YAML takes for text."""
+    """Converts a value to a field's type: lists to tuples, and 1e-3, which YAML reads as text."""
     value = _tuple(value)
     if isinstance(value, str) and not _fits(value, kind):
         with contextlib.suppress(ValueError):
@@ -154,7 +154,7 @@ def _tuple(value: Any) -> Any:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type as annotations write it."""
+    """Whether a value matches an annotated type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, one) for one in arguments)

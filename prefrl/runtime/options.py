@@ -1,4 +1,4 @@
-"""Command-line options whose value is a built-in name, or names something of the user's own."""
+"""Command-line options whose value is a built-in name or the user's own ``module:name``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["named_option"]
 
 
 def named_option(names: Iterable[str] = ()) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
-    """How tyro reads a field that takes some names, ``module:name``, or from Python an object.
+    """Tells tyro how to read a field: a known name, ``module:name``, or in Python an object.
 
     Args:
         names: Those that are known.
@@ -28,5 +28,5 @@ def named_option(names: Iterable[str] = ()) -> tyro.constructors.PrimitiveConstr
 
 
 def _as_told(value: Any) -> str:
-    """A value as it is written on the command line; help names the default, which may be None."""
+    """Formats a value as on the command line; help shows the default, which may be None."""
     return str(value) if value is None or isinstance(value, str) else name_of_plug(value)

@@ -75,19 +75,19 @@ class UsedReward:
 
 
 class Samples(Protocol):
-    """Samples of what the agent did lately, which the learner normalises by."""
+    """Samples of the agent's recent behaviour, by which the learner normalises."""
 
     @property
     def seconds_between(self) -> float:
-        """Seconds between two that are left for a learner in another process, at the least."""
+        """Least seconds between two samples for a learner in another process."""
         ...
 
     def take(self) -> Sequence[Any]:
-        """A sample; empty where there is nothing yet."""
+        """Takes a sample; empty if there is no behaviour yet."""
         ...
 
     def save(self, number: int, items: Sequence[Any], *, run_steps: int) -> None:
-        """Leaves a sample in the run directory for a learner in another process."""
+        """Writes a sample to the run directory, for a learner in another process."""
         ...
 
 
@@ -123,11 +123,11 @@ class Partners(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint of the agent keeps of them."""
+        """State of the partners for the agent's checkpoint."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state: then the net holds a reward again, if there is one."""
+        """Restores a state, including the net's reward, if there is one."""
         ...
 
 
@@ -164,7 +164,7 @@ class Together:
         self._n_updates = 0
 
     def resume(self, n_updates: int) -> None:
-        """Takes up what an earlier process asked and published.
+        """Restores what an earlier process asked and published.
 
         Args:
             n_updates: How often it asked for the newest reward, or more.
@@ -173,7 +173,7 @@ class Together:
         self._take(self.learner.resume())
 
     def begin(self) -> None:
-        """Takes up the reward that the learner was given to begin with, if it was."""
+        """Loads the reward that the learner begins with, if there is one."""
         self._take(self.learner.begin())
 
     def _take(self, about: Mapping[str, Any] | None) -> None:
@@ -223,7 +223,7 @@ class Together:
         return self.used
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the learner remembers, and what the net holds."""
+        """State of the learner and of the net."""
         learner, used = self.learner.state_dict(), asdict(self.used)
         return {"learner": learner, "used": used, "n_updates": self._n_updates}
 
@@ -286,7 +286,7 @@ class Apart:
             self.used = UsedReward(version=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the partners keep their own state."""
+        """Empty: the partners keep their own state."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -294,7 +294,7 @@ class Apart:
         self._take_newest()
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
-        """Leaves a sample for the learner, and takes the newest weights."""
+        """Writes a sample for the learner, and loads the newest weights."""
         if asked or time.monotonic() >= self._next_sample:
             self._leave_sample(run_steps)
         self.used = replace(self.used, fit_steps=0)
@@ -364,7 +364,7 @@ class Apart:
         _log.warning("reward version %d is not finite: version %d stays.", version, kept)
 
     def _hear_people(self, max_unanswered: int) -> None:
-        """Waits while too much is unanswered: people take seconds for an answer.
+        """Waits while too many queries are open: people take seconds for an answer.
 
         Without that the agent would be done before they are. Before the first fit it waits for any
         answer: without a reward it learns nothing.

@@ -32,7 +32,7 @@ _MOST_CANDIDATES_AT_FIRST = 2000
 
 
 def n_pairs(ranked: int) -> int:
-    """Comparisons that a ranking of so many items gives: all their pairs."""
+    """Number of comparisons in a ranking: all pairs of its items."""
     return ranked * (ranked - 1) // 2
 
 
@@ -46,7 +46,7 @@ class Asking(Protocol):
 
     @property
     def ranked(self) -> int:
-        """Items that are compared at once: 2, or K that are ranked."""
+        """Items per query: 2, or K that are ranked."""
         ...
 
     @property
@@ -56,12 +56,12 @@ class Asking(Protocol):
 
     @property
     def max_open(self) -> int:
-        """Queries that wait for an answer at most."""
+        """Most queries that may wait for an answer."""
         ...
 
 
 class CandidateSource(Protocol):
-    """Where candidates come from, and where those that are asked about are kept."""
+    """Source of candidates, and keeper of those that are asked about."""
 
     def random_candidates(
         self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
@@ -125,7 +125,7 @@ class Questioner:
         self._blind_rule = SELECTIONS["k_center"] if at_a_loss else self._rule
 
     def recall(self, queries: Iterable[Query]) -> None:
-        """Takes queries that were asked before as asked, so that no pair is asked twice."""
+        """Registers queries of an earlier process, so that no pair is asked twice."""
         for query in queries:
             self.asked[query.id] = query
             self._pairs.add(frozenset((query.left, query.right)))
@@ -217,7 +217,7 @@ class Questioner:
         return self._choose_blindly(found, n) if self._spreads_out else list(found[:n])
 
     def _choose_blindly(self, found: Sequence[Candidate], n: int) -> list[Candidate]:
-        """Without members' opinions."""
+        """Chooses without the members' preferences."""
         source, asked = self._source, self._asked_together()
         candidates = Candidates(
             np.full((1, len(found)), 0.5),
@@ -247,7 +247,7 @@ class Questioner:
         return [found[i] for i in chosen], priorities.astype(float).tolist()
 
     def _by_stratum(self, found: Sequence[Candidate], n: int) -> list[tuple[NDArray[np.intp], int]]:
-        """The places of the candidates of each kind, and how many of the n come from there.
+        """Positions of the candidates of each kind, and how many of the n are of that kind.
 
         Members may agree on what is wrong, and a rule that looks for disagreement would not ask.
         """
@@ -270,7 +270,7 @@ class Questioner:
         n: int,
         preferences: NDArray[np.floating],
     ) -> NDArray[np.intp]:
-        """The places of n of some candidates; preferences are those of all, shape (M, C[, P])."""
+        """Positions of n chosen among some candidates; preferences cover all, shape (M, C[, P])."""
         source = self._source
         candidates = Candidates(
             preferences=preferences[:, places],
@@ -281,7 +281,7 @@ class Questioner:
         return places[self._rule(candidates, n, self._rng)]
 
     def _asked_together(self) -> list[Candidate]:
-        """The items of those queries and groups so far that are as large as what is asked now."""
+        """Items of earlier queries and groups of the present size."""
         together: dict[str, dict[str, None]] = {}
         for query in self.asked.values():
             ids = together.setdefault(query.group or query.id, {})
@@ -304,7 +304,7 @@ class Questioner:
 
 
 def _queries(candidate: Candidate) -> list[Query]:
-    """All pairs; those of more than two items are a group."""
+    """Queries for all pairs of a candidate; those of more than two items form a group."""
     group = None if len(candidate) == 2 else _name("g", candidate)
     return [
         Query(_name("q", (left, right)), left.id, right.id, group)
@@ -313,6 +313,6 @@ def _queries(candidate: Candidate) -> list[Query]:
 
 
 def _name(kind: str, items: Sequence[Item]) -> str:
-    """A name that the items alone decide: asked again after a restart, it is the same query."""
+    """Name that depends on the items only, so that a repeat after a restart is the same query."""
     ids = " ".join(item.id for item in items)
     return kind + hashlib.blake2b(ids.encode(), digest_size=8).hexdigest()

@@ -21,7 +21,7 @@ __all__ = ["ReplayedFit", "replay_fits"]
 
 @dataclass(frozen=True)
 class ReplayedFit:
-    """One fit, done again."""
+    """One repeated fit."""
 
     number: int
     """Version of the reward."""
@@ -35,7 +35,7 @@ class ReplayedFit:
 
 @dataclass(frozen=True)
 class _LoggedFit:
-    """What a row of the log says of a fit."""
+    """A fit as logged in a row."""
 
     number: int
     last_event: int
@@ -47,7 +47,7 @@ class _LoggedFit:
 
 @dataclass(frozen=True)
 class _Answers:
-    """All that a store says of answers."""
+    """All answers in a store."""
 
     events: list[LabelEvent]
     """Their ids count from 1 without gaps."""
@@ -56,7 +56,7 @@ class _Answers:
     strengths: Strengths
 
     def fitted(self, row: _LoggedFit, config: LearnerConfig) -> list[Judgement]:
-        """What a fit took of those that it had read."""
+        """The answers that a fit used, of those that it had read."""
         current = judgements_from(
             self.events[: row.last_event],
             self.queries,
@@ -77,7 +77,7 @@ def replay_fits(
     load_recent: Callable[[RunDirectory, int], Recent],
     first: Weights | None = None,
 ) -> Iterator[ReplayedFit]:
-    """Does all fits of a run again.
+    """Repeats all fits of a run.
 
     Args:
         run: An asynchronous run, finished or not.

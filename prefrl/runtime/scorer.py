@@ -1,4 +1,4 @@
-"""What a server asks of a learned reward, whether it scores steps or texts.
+"""Interface of a served reward, whether it scores steps or texts.
 
 A request is read, which checks it; what several requests ask is scored at once; and before that the
 newest published weights are taken. Both sides implement ``Scorer``; the server knows no other word
@@ -30,7 +30,7 @@ Kind = Literal["steps", "texts"]
 
 @dataclass(frozen=True)
 class Asked:
-    """What one request asks, checked and ready to be scored."""
+    """The content of one request, checked and ready to be scored."""
 
     content: Any
     """For the scorer alone."""
@@ -67,11 +67,11 @@ class Scorer(Protocol):
 
     @property
     def version(self) -> int:
-        """Of the weights in use."""
+        """Version of the weights in use."""
         ...
 
     def about(self) -> dict[str, Any]:
-        """What it reads and where it is from, for JSON."""
+        """Its inputs and its origin, for JSON."""
         ...
 
     def read(self, told: Mapping[str, Any]) -> Asked:
@@ -86,7 +86,7 @@ class Scorer(Protocol):
         ...
 
     def score(self, asked: Sequence[Asked]) -> list[Scores]:
-        """Scores what several requests ask, in one pass."""
+        """Scores several requests in one pass."""
         ...
 
     def refresh(self) -> None:
@@ -95,7 +95,7 @@ class Scorer(Protocol):
 
 
 class Newest:
-    """Follows what a run publishes.
+    """Follows the weights that a run publishes.
 
     Args:
         folder: Where versions lie.
@@ -129,13 +129,13 @@ class Newest:
 
 
 def shortened(told: object, longest: int = 120) -> str:
-    """What an error shows of a request, which may be long."""
+    """Shortens a request, which may be long, for an error message."""
     text = str(told)
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def _check_fits(module: nn.Module, weights: Weights) -> None:
-    """Refuses weights of another net as a whole: torch would take what fits."""
+    """Refuses all weights of another net: torch would load those that fit."""
     own = {name: tensor.shape for name, tensor in module.state_dict().items()}
     other = {name: tensor.shape for name, tensor in weights.tensors.items()}
     if own != other:

@@ -139,7 +139,7 @@ class Agent:
             restore_random_state(self._resumed["random"])
 
     def iterate(self) -> bool:
-        """Acts and learns for a while, as in the loop of ``model.learn``.
+        """Acts and learns for one iteration of the loop of ``model.learn``.
 
         On-policy that is one rollout and the update that follows, off-policy some thousand steps.
 
@@ -157,12 +157,12 @@ class Agent:
 
     @property
     def replay_buffer(self) -> RelabelledReplayBuffer | None:
-        """What an off-policy agent learns from, where its reward is hidden; else None."""
+        """Replay buffer of an off-policy agent whose reward is hidden; else None."""
         buffer = getattr(self.model, "replay_buffer", None)
         return buffer if isinstance(buffer, RelabelledReplayBuffer) else None
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """All that it learns with."""
+        """All optimisers of the agent."""
         names, _ = self.model._get_torch_save_params()
         parts = [recursive_getattr(self.model, name) for name in names]
         return [part for part in parts if isinstance(part, torch.optim.Optimizer)]
@@ -177,14 +177,14 @@ class Agent:
         self._callback.on_training_end()
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of all state that continuing bit for bit needs; call it between two iterations.
+        """Copies all state needed to continue bit for bit; call it between two iterations.
 
         The content of ``replay_buffer`` is kept by ``ReplayFiles`` instead.
         """
         return {**agent_state(self), "loop": copy.deepcopy(self._loop.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
-        """Restores a new agent to a state; call it before ``start``.
+        """Restores a state into a new agent; call it before ``start``.
 
         Args:
             state: What ``state_dict`` gave, of an agent with the same settings.
@@ -200,7 +200,7 @@ class Agent:
         return notes
 
     def restore_policy(self, state: Mapping[str, Any]) -> None:
-        """Takes only the policy from a state, to act with it; training cannot continue from it.
+        """Restores only the policy, to act with it; training cannot continue from it.
 
         Args:
             state: What ``state_dict`` gave, of an agent with the same settings.

@@ -21,7 +21,7 @@ Algo = Literal[
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What prefrl knows of an algorithm before loading it."""
+    """Facts about an algorithm that are needed before loading it."""
 
     name: str
     """What ``--algo`` calls it."""
@@ -45,7 +45,7 @@ class Algorithm:
     """Key of the critic's layers in ``net_arch``; None if there is only one net."""
 
     def load(self) -> Any:
-        """Its class."""
+        """Imports and returns its class."""
         module, _, name = self.path.rpartition(".")
         return getattr(importlib.import_module(module), name)
 
@@ -244,7 +244,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {algorithm.name: algorithm for algorithm i
 
 
 def algorithms_that_take(setting: str) -> list[str]:
-    """The names of those that take a field of ``AgentConfig``."""
+    """Names of the algorithms that accept a field of ``AgentConfig``."""
     return [name for name, algorithm in ALGORITHMS.items() if setting in algorithm.own]
 
 

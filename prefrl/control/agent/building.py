@@ -117,7 +117,7 @@ def agent_settings(
 def _arguments(
     algorithm: Algorithm, config: AgentConfig, layout: Layout, action_space: spaces.Space[Any]
 ) -> dict[str, Any]:
-    """The arguments of an algorithm's class, but for policy, environment, seed and device."""
+    """Arguments of an algorithm's class, except policy, environment, seed and device."""
     named = [name for name in algorithm.own if name not in _OF_POLICY | _PUT_TOGETHER]
     arguments = {
         **{name: getattr(config, name) for name in named},
@@ -130,7 +130,7 @@ def _arguments(
 def _put_together(
     algorithm: Algorithm, config: AgentConfig, action_space: spaces.Space[Any]
 ) -> dict[str, Any]:
-    """The arguments that several settings make up."""
+    """Arguments that are combined from several settings."""
     made: dict[str, Any] = {
         "learning_rate": _over_time(config.learning_rate, config.linear_decay),
         "batch_size": config.batch_size,
@@ -146,7 +146,7 @@ def _put_together(
 
 
 def _over_time(value: float | None, falls: bool | None) -> float | Callable[[float], float] | None:
-    """A value, or its schedule over what is left of the training, from 1 to 0."""
+    """A constant value, or a schedule over the remaining progress, which falls from 1 to 0."""
     if value is None or not falls:
         return value
     return lambda left: value * left

@@ -169,7 +169,7 @@ class PreferenceCallback(BaseCallback):
             self._cut_into(self.config.segment_length)
 
     def _begin(self) -> None:
-        """Makes everything that outlives a call of ``learn()``."""
+        """Creates everything that outlives a call of ``learn()``."""
         config, run = self.config, self.run
         self.pool = segment_pool(config.query, self._rng)
         self.items = Items(run, max_bytes=config.query.pool_bytes)
@@ -212,7 +212,7 @@ class PreferenceCallback(BaseCallback):
                 self._forget(env)
 
     def _forget(self, env: int) -> None:
-        """The episode under way in an environment was cut."""
+        """Drops the current episode of an environment, which was cut off."""
         if self.config.segment_length != "auto":
             self._sampler.drop(env)
         self._rewards.forget(env)
@@ -239,7 +239,7 @@ class PreferenceCallback(BaseCallback):
         self._started = time.monotonic()
 
     def _n_steps_in_all(self) -> int:
-        """Steps over which the labels are spread."""
+        """Number of steps over which the labels are spread."""
         assert self._first_step is not None  # training has started
         here = self._steps_before + int(self.locals["total_timesteps"]) - self._first_step
         return max(self._total_steps or 0, here)
@@ -277,13 +277,13 @@ class PreferenceCallback(BaseCallback):
             self.script.save(self)
 
     def _cut_into(self, segment_length: int) -> None:
-        """From here on it is known how long segments are."""
+        """Sets the segment length, and creates what depends on it."""
         self.config = dataclasses.replace(self.config, segment_length=segment_length)
         self._sampler = SegmentSampler(segment_length, self.venv.num_envs)
         self._stretch = Stretch(segment_length, self.venv.num_envs)
 
     def _choose_length(self, n_recorded: int) -> None:
-        """Has segments as long as the first episodes allow."""
+        """Chooses a segment length that the first episodes allow."""
         lengths = list(self.venv.finished_lengths) or [max(MOST, n_recorded)]
         fps = (self.venv.get_attr("metadata")[0] or {}).get("render_fps", 30)
         self._cut_into(chosen_length(float(fps), lengths))

@@ -1,4 +1,4 @@
-"""The agent's settings: every hyperparameter of every algorithm, of which a config says some."""
+"""The agent's settings: every hyperparameter of every algorithm; a config sets some of them."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ class AgentConfig:
         }
 
     def check_for(self, algo: str) -> None:
-        """Refuses what an algorithm does not take.
+        """Refuses options that an algorithm does not accept.
 
         Raises:
             ConfigError: If there is no such algorithm, or it does not take a field that is given.
@@ -261,7 +261,7 @@ class AgentConfig:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of two layers of settings, of which the upper one wins.
+    """Merges two layers of settings; the upper one wins.
 
     Args:
         below: Values by field.

@@ -22,7 +22,7 @@ Delivery = RolloutRewards | ReplayRewards
 def delivery_to(
     model: BaseAlgorithm, venv: HideReward, net: StepReward, config: PreferenceConfig
 ) -> Delivery:
-    """What brings the learned reward to an agent.
+    """Returns the object that delivers the learned reward to an agent.
 
     Args:
         model: The agent.

@@ -47,7 +47,7 @@ def describe_script(
     seed: int,
     oracle: str,
 ) -> dict[str, Any]:
-    """The content of ``config.json``, with which ``prefrl train`` would do nearly the same.
+    """Content of ``config.json``, with which ``prefrl train`` would do nearly the same.
 
     What a config cannot express, such as the script's own nets, is left out. Commands that build
     the agent again then refuse its policy; everything else works.
@@ -113,7 +113,7 @@ def own_nets(model: BaseAlgorithm) -> list[str]:
 
 
 def environment_for_films(venv: VecEnv) -> str:
-    """The id by which another process makes the environment that a script acts in.
+    """Id with which another process can make the environment of a script.
 
     Raises:
         ConfigError: If none could make the same.
@@ -125,7 +125,7 @@ def environment_for_films(venv: VecEnv) -> str:
 
 
 def _environment_of(venv: VecEnv) -> tuple[str, EnvConfig, str]:
-    """Its id, the rest of it, and why it cannot be made from these; empty where it can."""
+    """Id, other arguments, and why it cannot be made from these; empty if it can."""
     spec = venv.get_attr("spec")[0]
     if spec is None or not spec.id:
         name = type(venv.get_attr("unwrapped")[0]).__name__
@@ -160,7 +160,7 @@ def _agent_of(model: BaseAlgorithm, algorithm: Algorithm) -> AgentConfig:
 
 
 def _with_schedules(model: BaseAlgorithm, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What Stable-Baselines3 keeps as functions of the time that is left: where they begin."""
+    """Initial values of settings that Stable-Baselines3 keeps as schedules."""
     found: dict[str, Any] = {"learning_rate": float(model.lr_schedule(1.0))}
     for name in ("clip_range", "clip_range_vf"):
         if name in values and callable(function := getattr(model, name, None)):

@@ -75,7 +75,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 def translate(
     arguments: Any, algo: str, *, where: str, strict: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """From the arguments of one environment to fields of ``AgentConfig``.
+    """Converts the arguments of one environment to fields of ``AgentConfig``.
 
     Args:
         arguments: As in the file.
@@ -101,7 +101,7 @@ def translate(
 
 
 class _Reader:
-    """Collects the fields that the arguments of one environment come to."""
+    """Collects the fields that result from the arguments of one environment."""
 
     def __init__(self, algorithm: Algorithm, where: str, strict: bool) -> None:
         self.fields: dict[str, Any] = {}
@@ -111,7 +111,7 @@ class _Reader:
         self._strict = strict
 
     def read(self, name: str, value: Any) -> None:
-        """Takes in one argument."""
+        """Reads one argument."""
         special = getattr(self, f"_{name}", None) if name in _SPECIAL else None
         if special is not None:
             special(value)
@@ -205,7 +205,7 @@ class _Reader:
         self.unused.append(name)
 
     def _converted(self, name: str, value: Any) -> Any:
-        """A value as the field's type has it."""
+        """Converts a value to the field's type."""
         hint = _HINTS[name]
         kinds = typing.get_args(hint)  # of a union with None
         choices = [c for k in kinds if typing.get_origin(k) is typing.Literal for c in k.__args__]
@@ -241,7 +241,7 @@ def _schedule(value: Any) -> tuple[Any, bool]:
 
 
 def _number(value: Any) -> float | None:
-    """A number, which YAML may have taken for a text, as 1e-3; None for anything else."""
+    """Parses a number, which YAML may have read as text (1e-3); None for anything else."""
     if isinstance(value, bool):
         return None
     try:
@@ -256,7 +256,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _literal(text: str) -> Any:
-    """What a Python expression of literals, dicts and names stands for; a name stands for itself.
+    """Evaluates a Python expression of literals, dicts and names; a name stands for itself.
 
     Args:
         text: As the Zoo writes it, ``dict(activation_fn=nn.ReLU, net_arch=[64, 64])``.

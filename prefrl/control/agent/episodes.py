@@ -1,4 +1,4 @@
-"""What the callback asks of the episodes that have finished so far."""
+"""Statistics of the episodes that have finished so far, for the callback."""
 
 from __future__ import annotations
 

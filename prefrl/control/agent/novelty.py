@@ -1,4 +1,4 @@
-"""A reward for what has not been seen, for the time before there is a learned one."""
+"""A reward for new states, until there is a learned reward."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOTHING = 1e-9
 
 
 class _Distances:
-    """Distances to what was seen, brought to a standard deviation of 1.
+    """Distances to earlier states, scaled to a standard deviation of 1.
 
     PEBBLE (Lee et al. 2021, section 4.1 and appendix B): the distance of a state to the 5th nearest
     of those that were visited estimates their entropy, and is divided by its running standard
@@ -57,7 +57,7 @@ class _Distances:
 
 
 class BufferNovelty:
-    """Rewards stored states by their distance to a thousand of all that are stored, drawn evenly.
+    """Rewards stored states by their distance to a uniform sample of a thousand stored states.
 
     Args:
         buffer: What the agent has seen.
@@ -103,7 +103,7 @@ class BufferNovelty:
 
 
 class RolloutNovelty:
-    """Rewards the steps of a rollout by how far what came of them is from all that came before.
+    """Rewards the steps of a rollout by the distance of their next states to all earlier ones.
 
     Of all states so far a thousand to two thousand are kept, drawn evenly.
     """
@@ -114,7 +114,7 @@ class RolloutNovelty:
         self._stride, self._next = 1, 0  # of what comes, each how manieth is kept, from where on
 
     def __call__(self, rollout: Rollout) -> NDArray[np.float32]:
-        """Takes a rollout in, and gives the reward of its steps, shape (T, N)."""
+        """Adds a rollout, and returns the reward of its steps, shape (T, N)."""
         after = rollout.next_observations
         states = rollout.observations if after is None else after
         flat = states.reshape(-1, states.shape[-1])

@@ -35,7 +35,7 @@ _STEPS = 1000  # of all environments: as often it is asked, scored for the table
 
 
 def stretch_of(segment_length: int, n_envs: int) -> int:
-    """Steps of each environment that take the place of a rollout: some thousand in all."""
+    """Steps per environment of a stretch, which replaces a rollout: about a thousand in all."""
     return max(segment_length, math.ceil(_STEPS / n_envs))
 
 
@@ -53,7 +53,7 @@ class ReplayLoop:
         self._is_between = is_between
 
     def iterate(self, callback: BaseCallback, n_iterations: int) -> bool:
-        """Acts and learns in turns; says whether it came to its end, and was not ended."""
+        """Alternates acting and learning; returns False if a callback ended it early."""
         model = self._model
         began = model.num_timesteps
         while model.num_timesteps < model._total_timesteps:
@@ -80,11 +80,11 @@ class ReplayLoop:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside nets, optimisers and counters; the buffer goes apart."""
+        """State besides nets, optimisers and counters; the buffer is saved separately."""
         return {"action_noise": [noise.noise_prev for noise in self._remembering_noises()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state, once the model is set up to learn."""
+        """Restores a state, once the model is set up to learn."""
         for noise, previous in zip(self._remembering_noises(), state["action_noise"], strict=True):
             noise.noise_prev = previous
 
@@ -154,16 +154,16 @@ class ReplayRewards:
         self._take_reward()
 
     def start(self, used: UsedReward) -> None:
-        """Training begins, or another part of it, with the reward that the net holds."""
+        """Called when training, or another part of it, begins with the net's current reward."""
         self._version = 0 if used.tells_nothing else used.version
         self._take_reward()
 
     def is_due(self, n_recorded: int) -> bool:
-        """Whether a stretch is whole, by the steps of each environment since the last."""
+        """Whether a stretch is complete, by the steps per environment since the last one."""
         return n_recorded >= self.n_steps
 
     def before_update(self, rollout: Rollout) -> None:
-        """The partners are about to be asked for a newer reward."""
+        """Called before the partners are asked for a newer reward."""
 
     def deliver(
         self,
@@ -172,7 +172,7 @@ class ReplayRewards:
         used: UsedReward,
         told: Mapping[str, Any],
     ) -> None:
-        """A stretch has ended: hears whether the reward is new.
+        """Called at the end of a stretch, with whether the reward is new.
 
         Args:
             rollout: What happened.
@@ -193,7 +193,7 @@ class ReplayRewards:
             self._model.train(self._config.updates_after_fit, self._model.batch_size)
 
     def _take_reward(self) -> None:
-        """Says where rewards come from, and holds the agent back while there are none."""
+        """Sets the source of rewards, and stops gradient steps while there is none."""
         explores = self._explores
         if explores and self._novelty is not None:
             self._buffer.rewards_of = self._novelty.rewards
@@ -204,7 +204,7 @@ class ReplayRewards:
 
     @property
     def _explores(self) -> bool:
-        """Whether it is still rewarded for what is new to it."""
+        """Whether it is still rewarded for new states."""
         return self._model.num_timesteps < self._config.explore_steps
 
     def rewards(
@@ -244,10 +244,10 @@ class ReplayRewards:
         return np.asarray(reward[0])
 
     def forget(self, env: int) -> None:
-        """The episode of an environment was cut: nothing is remembered of it here."""
+        """Called when an episode was cut off: there is nothing to forget here."""
 
     def finish(self) -> None:
-        """Training is over: the agent is left with the settings that it came with."""
+        """Called at the end of training: restores the agent's original settings."""
         self._model.learning_starts = self._starts
 
     def state_dict(self) -> dict[str, Any]:
@@ -264,7 +264,7 @@ class ReplayRewards:
 
 
 def _critic_of(model: OffPolicyAlgorithm) -> _Critic:
-    """The critic with its target and its optimiser, and what makes another one.
+    """The critic with its target and optimiser, and a function that makes a new one.
 
     Raises:
         ConfigError: If it has no critic that is a torch module.
@@ -289,7 +289,7 @@ def _begin_anew(
     optimizer: torch.optim.Optimizer,
     make: Callable[[], nn.Module],
 ) -> None:
-    """Draws fresh parameters, with an optimiser that remembers nothing."""
+    """Reinitialises the parameters and the optimiser's state."""
     critic.load_state_dict(make().state_dict())
     if target is not None:
         target.load_state_dict(critic.state_dict())

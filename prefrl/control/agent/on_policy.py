@@ -35,7 +35,7 @@ class RolloutLoop:
         self._model = model
 
     def iterate(self, callback: BaseCallback, n_iterations: int) -> bool:
-        """Acts and learns; says whether it came to the update, and was not ended.
+        """Acts and learns; returns False if a callback ended it before the update.
 
         Args:
             callback: As ``learn`` has it.
@@ -53,12 +53,12 @@ class RolloutLoop:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside nets, optimisers and counters: what an LSTM remembers."""
+        """State besides nets, optimisers and counters: that of an LSTM."""
         states = getattr(self._model, "_last_lstm_states", None)
         return {"lstm": None if states is None else [list(part) for part in states]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state, once the model is set up to learn."""
+        """Restores a state, once the model is set up to learn."""
         if state["lstm"] is not None:
             kind = type(self._model._last_lstm_states)  # type: ignore[attr-defined]
             parts = [tuple(part) for part in state["lstm"]]
@@ -98,15 +98,15 @@ class RolloutRewards:
         self._version = 0
 
     def start(self, used: UsedReward) -> None:
-        """Training begins, or another part of it, with the reward that the net holds."""
+        """Called when training, or another part of it, begins with the net's current reward."""
         self._version = used.version
 
     def is_due(self, n_recorded: int) -> bool:
-        """Whether a rollout is whole: each time that it ends."""
+        """Whether a rollout is complete: at each of its ends."""
         return True
 
     def before_update(self, rollout: Rollout) -> None:
-        """The partners are about to be asked for a newer reward."""
+        """Called before the partners are asked for a newer reward."""
         if self._exploration.compares:
             self._before, _ = self._net.predict(rollout)
 
@@ -117,7 +117,7 @@ class RolloutRewards:
         used: UsedReward,
         told: Mapping[str, Any],
     ) -> None:
-        """A rollout has ended: writes rewards into it.
+        """Called at the end of a rollout: writes rewards into it.
 
         Args:
             rollout: What happened.
@@ -141,12 +141,12 @@ class RolloutRewards:
         write_rewards(buffer, reward, last_values=last_values, dones=told["dones"])
 
     def forget(self, env: int) -> None:
-        """The episode of an environment was cut."""
+        """Called when the episode of an environment was cut off."""
         self._scale.forget(env)
         self._scale_of_novelty.forget(env)
 
     def finish(self) -> None:
-        """Training is over."""
+        """Called at the end of training."""
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a checkpoint."""
@@ -199,7 +199,7 @@ def write_rewards(
 
 
 def forget_rollout(buffer: RolloutBuffer) -> None:
-    """Makes a full buffer teach nothing: no advantage, and returns equal to the values.
+    """Makes a full buffer teach nothing: advantages 0, and returns equal to the values.
 
     For rollouts before the first fit: without a reward the agent must not move.
     """

@@ -1,4 +1,4 @@
-"""People who answer what a script's training asks: their page, and what it takes to show films."""
+"""People who answer the queries of a script's training: their page, and its films."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SECONDS_OF_A_LIFE = 20.0
 
 
 def check_filmable(venv: VecEnv) -> None:
-    """Refuses environments of a script of which people could be shown nothing.
+    """Refuses a script's environments if no films of them can be shown.
 
     Raises:
         ConfigError: If another process cannot make them, or they do not record what films are made
@@ -65,7 +65,7 @@ class People:
         self._over.set()
 
     def open(self) -> None:
-        """Serves the page, and tells how to get there.
+        """Serves the page, and reports its sign-in link.
 
         Raises:
             ConfigError: If the environment cannot be drawn, or the page not be served like this.
@@ -80,7 +80,7 @@ class People:
             threading.Thread(target=self._end_with, args=about, daemon=True).start()
 
     def look(self) -> None:
-        """Serves the page again if its processes were killed.
+        """Serves the page again, if its processes were killed.
 
         Raises:
             RoleError: If it cannot be served.
@@ -95,11 +95,11 @@ class People:
         self._start()
 
     def close(self) -> None:
-        """Ends it, if it is served."""
+        """Stops the page, if it is served."""
         self._end(self._over)
 
     def _end(self, over: threading.Event) -> None:
-        """Ends what was opened with that event, if it has not ended."""
+        """Stops the page that was opened with an event, if it is still served."""
         with self._lock:
             if over.is_set():
                 return
@@ -160,7 +160,7 @@ class People:
 
 
 def _frame_of_learn() -> FrameType | None:
-    """The call of Stable-Baselines3's ``learn()`` that this is called from."""
+    """Frame of the enclosing call of Stable-Baselines3's ``learn()``; None outside of one."""
     frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code.co_name != "learn":
         frame = frame.f_back

@@ -65,7 +65,7 @@ class RelabelledReplayBuffer(ReplayBuffer):
         self.n_added += 1
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
-        """Draws a batch: of everything, or in part of the newest steps."""
+        """Draws a batch from the whole buffer, or partly from the newest steps."""
         if not self.newest_share:
             steps = np.random.randint(0, self.size(), size=batch_size)
             return self._get_samples(steps, env)
@@ -79,7 +79,7 @@ class RelabelledReplayBuffer(ReplayBuffer):
         return self._get_samples((self.pos - 1 - ages) % self.buffer_size, env)
 
     def _get_samples(self, batch_inds: NDArray[Any], env: VecNormalize | None = None) -> Any:
-        """The transitions at some steps, of environments drawn at random, with rewards of now."""
+        """Transitions at some steps, of random environments, with current rewards."""
         where = batch_inds, np.random.randint(0, self.n_envs, size=len(batch_inds))
         seen = self.stored(self.observations, where)
         then = self.stored(self.next_observations, where)
@@ -119,7 +119,7 @@ class RelabelledReplayBuffer(ReplayBuffer):
 
 
 def relabelled(buffer: ReplayBuffer | None, algorithm: str) -> RelabelledReplayBuffer:
-    """The same buffer with the same content, whose rewards can come from a model.
+    """Converts a buffer, with its content, to one whose rewards can come from a model.
 
     Args:
         buffer: An agent's.
@@ -150,7 +150,7 @@ def relabelled(buffer: ReplayBuffer | None, algorithm: str) -> RelabelledReplayB
 def check_memory(
     buffer_size: int, frame_stack: int, observation: spaces.Space[Any], action: spaces.Space[Any]
 ) -> None:
-    """Refuses a replay buffer that this machine has no memory for.
+    """Refuses a replay buffer that does not fit into this machine's memory.
 
     Memory is taken as the buffer fills, so one that does not fit would end a training after hours.
 

@@ -113,7 +113,7 @@ class ReplayFiles:
         self._set_length(told["n_added"], whole)
 
     def _set_length(self, n_added: int, oldest: int) -> None:
-        """Says which steps there are; where some are lost the rest moves to the front."""
+        """Sets which steps the buffer has; if some are lost, the rest moves to the front."""
         buffer = self._buffer
         if oldest <= max(0, n_added - buffer.buffer_size):
             buffer.n_added = n_added
@@ -139,7 +139,7 @@ class ReplayFiles:
 
 
 def _arrays_of(buffer: RelabelledReplayBuffer) -> Iterator[tuple[str, NDArray[Any]]]:
-    """All that a buffer stores, by name, shape (size, N, ...)."""
+    """All arrays of a buffer, by name, shape (size, N, ...)."""
     for name in _PARTS:
         part = getattr(buffer, name)
         if isinstance(part, dict):

@@ -21,7 +21,7 @@ _MOST_FAILURES = 3
 
 
 class Rollback:
-    """Looks at the policy after updates. A NaN in the loss or gradient is one in it as well.
+    """Checks the policy after updates; a NaN in loss or gradient reaches its parameters, too.
 
     Args:
         model: Whose nets and optimisers are looked after.
@@ -39,7 +39,7 @@ class Rollback:
         self._n_failures = 0
 
     def check(self) -> bool:
-        """After updates: keeps them if all is finite, else takes them back.
+        """Keeps the updates if all parameters are finite; else undoes them.
 
         Returns:
             Whether they were kept.

@@ -59,7 +59,7 @@ class ReturnScale:
         return np.clip(scaled, -_CLIP, _CLIP).astype(np.float32)
 
     def forget(self, env: int) -> None:
-        """Begins the return of an environment anew, whose episode was cut."""
+        """Restarts the return of an environment whose episode was cut off."""
         self._returns[env] = 0.0
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a script's training writes, so that it is a run like those of the command line."""
+"""Makes a script's training a run like those of the command line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 @dataclass(frozen=True)
 class Left:
-    """What earlier callbacks left in a run."""
+    """State that earlier callbacks left in a run."""
 
     n_rows: int
     """Rows of ``metrics.csv``."""
@@ -104,7 +104,7 @@ class ScriptRun:
         self._saved_at = 0.0
 
     def start(self, callback: PreferenceCallback, steps: int) -> None:
-        """Training begins, or another part of it.
+        """Called when training, or another part of it, begins.
 
         Args:
             callback: What trains.
@@ -174,7 +174,7 @@ class ScriptRun:
         self.run.write_json(self.run.config, config)
 
     def beat(self, state: str, **about: Any) -> None:
-        """Says what the agent is doing, for ``prefrl status``."""
+        """Reports what the agent is doing, for ``prefrl status``."""
         if self._heartbeat is not None:
             self._heartbeat.beat(state, **about)
 
@@ -190,7 +190,7 @@ class ScriptRun:
         self._saved_at = time.monotonic()
 
     def stop(self, callback: PreferenceCallback) -> None:
-        """Training ends, or a part of it: the policy is written, and others may use the run."""
+        """Called at the end of training or a part of it: writes the policy and releases the run."""
         if callback.config.segment_length != "auto":
             self.save(callback, forced=True)
         save_policy(callback.model, callback.model.get_vec_normalize_env(), self.run)
@@ -221,7 +221,7 @@ class ScriptRun:
 def script_run(
     run: RunDirectory | str | Path | None, seed: int, oracle: object
 ) -> ScriptRun | None:
-    """The run of a script, as its callback is told; None where it has none.
+    """The run of a script, as given to its callback; None if it has none.
 
     Args:
         run: Where it is written. A RunDirectory is somebody else's, unless people answer.

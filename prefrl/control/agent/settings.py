@@ -26,7 +26,7 @@ _ID = re.compile(r"(?:(?P<namespace>.+)/)?(?P<name>[^/]+?)(?:-v(?P<version>\d+))
 
 @dataclass(frozen=True)
 class Resolved:
-    """What the settings came to."""
+    """Resolved settings."""
 
     config: AgentConfig
     """Everything that the algorithm takes is filled in; ``source`` says from where."""
@@ -53,7 +53,7 @@ def resolve(
     pictures: bool | None = None,
     env: EnvConfig | None = None,
 ) -> Resolved:
-    """Fills in what a config leaves open, from the settings that it names.
+    """Fills in the open fields of a config from the settings that it names.
 
     From below: the library's own values, the settings, what the config gives. A config that is
     resolved already comes back as it is.
@@ -99,7 +99,7 @@ def resolve(
 
 
 def _find(env_id: str, algo: str, settings: str, pictures: bool) -> _Found:
-    """The settings that a name stands for."""
+    """Finds the settings with a name."""
     if settings not in _NAMES:
         return _from_file(env_id, algo, Path(settings), pictures)
     if settings == "zoo":

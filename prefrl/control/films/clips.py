@@ -132,7 +132,7 @@ class ClipRenderer(ClosedAtExit):
         """Frames per second of the environment's own clock."""
 
     def close(self) -> None:
-        """Gives back the GL context."""
+        """Frees the GL context."""
         if self._viewer is not None:
             # Freed by the garbage collector, its buffers would go from a later viewer's context.
             self._viewer.make_context_current()

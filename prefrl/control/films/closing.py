@@ -1,4 +1,4 @@
-"""What gives back all that it holds when its ``with`` is left."""
+"""Base class that releases its resources at the end of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ClosedAtExit(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Gives back what it holds."""
+        """Releases its resources."""
 
     def __enter__(self) -> Self:
         return self

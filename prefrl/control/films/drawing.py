@@ -59,7 +59,7 @@ class Recorded:
 
 
 def begin_check(env_id: str, env: EnvConfig | None = None) -> None:
-    """Begins what ``check_drawable`` of the same environment will wait for.
+    """Starts the check that ``check_drawable`` of the same environment will wait for.
 
     It starts a process and no thread, so this process may still be copied.
 
@@ -73,7 +73,7 @@ def begin_check(env_id: str, env: EnvConfig | None = None) -> None:
 
 
 def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
-    """Refuses an environment of which people could be shown nothing.
+    """Refuses an environment that cannot be filmed for people.
 
     Args:
         env_id: A Gymnasium id.
@@ -96,7 +96,7 @@ def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
 
 
 def _check(env_id: str, env: str) -> None:
-    """Draws once; what MuJoCo was drawn with is trusted from then on, here and in new processes."""
+    """Draws once; the GL that worked is trusted from then on, here and in new processes."""
     begun = _under_way.pop((env_id, env))
     drawn = begun.wait(_SECONDS_TO_CHECK)
     # One that ended without a word, or said what it drew MuJoCo with, may draw in another way.
@@ -109,7 +109,7 @@ def _check(env_id: str, env: str) -> None:
 
 
 def _trial() -> dict[str, str]:
-    """What MuJoCo may try to draw with: to ask first whether that works would take as long."""
+    """GL that MuJoCo may try without a probe, which would take as long as drawing."""
     first = os.environ.get("MUJOCO_GL") or "egl"
     return {} if TRUSTED_GL in os.environ else {TRUSTED_GL: first}
 
@@ -167,7 +167,7 @@ def film_reel(
 
 
 def _write_recorded(env_id: str, recorded: Mapping[str, Recorded], folder: str) -> int:
-    """Writes what was recorded for the process that draws; gives the steps of all together."""
+    """Writes the recordings for the process that draws; returns their total number of steps."""
     n_steps = 0
     for name, steps in recorded.items():
         if steps.states is None:
@@ -199,7 +199,7 @@ def _as_json(env: EnvConfig | None) -> str:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What became of a process that draws."""
+    """Outcome of a process that draws."""
 
     printed: str
     """What it printed."""

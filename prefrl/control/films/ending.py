@@ -1,4 +1,4 @@
-"""What people see of an ending: the last picture stands, darker, and says so."""
+"""How people see an ending: the last picture is held, darker, and marked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
 def mark_ended(frames: NDArray[np.uint8], n_held: int) -> NDArray[np.uint8]:
-    """Marks the pictures of steps that an episode did not live to see.
+    """Marks the pictures of steps after an episode's end.
 
     Args:
         frames: Shape (T, H, W, 3).

@@ -1,4 +1,4 @@
-"""Films of episodes that are played again: from how they began, and what was done in them."""
+"""Films of episodes that are replayed from their initial state and actions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STEPS_TO_FADE = 10  # LunarLander's sparks fade only while they are drawn
 
 
 class EpisodeRenderer(ClosedAtExit):
-    """Draws moments of episodes by playing them again up to there.
+    """Draws moments of episodes by replaying the episodes up to them.
 
     Args:
         env_id: A Gymnasium id.
@@ -86,7 +86,7 @@ class EpisodeRenderer(ClosedAtExit):
         return np.stack(pictures)
 
     def first_frame(self) -> NDArray[np.uint8]:
-        """Plays a little, plays it again, and draws the start, shape (H, W, 3).
+        """Plays some steps, replays them, and draws the start, shape (H, W, 3).
 
         Raises:
             FilmError: If it does not repeat itself, or draws nothing.
@@ -146,7 +146,7 @@ class EpisodeRenderer(ClosedAtExit):
         )
 
     def _sized(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Smaller by any factor, larger by a whole one."""
+        """Resizes a picture: smaller by any factor, larger by a whole one."""
         factor = self._size / max(picture.shape[:2])
         if factor < 1:
             smaller = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
@@ -193,5 +193,5 @@ def moments_of(
 
 
 def _as_taken(action: Any) -> Any:
-    """As Stable-Baselines3 hands it on: whole numbers were kept in fewer bytes."""
+    """Converts an action to Stable-Baselines3's type: integers were stored in fewer bytes."""
     return action.astype(np.int64) if action.dtype.kind in "iu" else action

@@ -1,4 +1,4 @@
-"""What a judge is shown of two clips: one picture, with frames of each from top to bottom."""
+"""The picture of two clips for an AI judge: frames of each from top to bottom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films of games that can be played again: from its number and its actions, in colour."""
+"""Films of games that are replayed from their number and actions, in colour."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["GameRenderer", "Renderer", "open_renderer"]
 
 
 class GameRenderer(ClosedAtExit):
-    """Draws moments of games by playing them again up to there.
+    """Draws moments of games by replaying the games up to them.
 
     An Atari game takes about a millisecond a step, so the film of a clip from the middle of a game
     of Pong a second.
@@ -75,7 +75,7 @@ Renderer = ClipRenderer | EpisodeRenderer | GameRenderer
 
 
 def open_renderer(env_id: str, *, size: int = 256, env: EnvConfig | None = None) -> Renderer:
-    """What draws an environment: from states where they are recorded, else by playing again.
+    """Opens the renderer of an environment: from recorded states, or else by replaying.
 
     Args:
         env_id: A Gymnasium id.

@@ -1,4 +1,4 @@
-"""Whether films should be small and soon: what people are about to look at must be there first."""
+"""Decides when films are drawn small, so that people never run out of pairs to look at."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from prefrl.runtime.people.pace import Pace
 __all__ = ["Hurry"]
 
 _FEW_AHEAD = 2  # before anybody has come
-_PER_SECOND = 0.5  # answers of somebody who has not answered yet
-_SECONDS_A_PAIR = 3.0  # to film one as large as it is shown, until any was filmed
+_PER_SECOND = 0.5  # assumed answers of somebody who has not answered yet
+_SECONDS_A_PAIR = 3.0  # assumed time to film one at full size, until one was filmed
 _LARGER = 2.0  # times as long as a small pair: HalfCheetah at 512 and at 256 pixels
-_NEWEST = 3  # pairs, of whose seconds the median counts
-_SPARE = 2.5  # one may take longer while everything else works too
+_NEWEST = 3  # the median over so many pairs counts
+_SPARE = 2.5  # films take longer while the other roles use the cores
 
 
 class Hurry:
-    """Says whether people would run out of pairs while one is filmed as large as it is shown.
+    """Decides whether people would run out of pairs while the next one is filmed at full size.
 
-    Once they would, it says so until what is ready lasts twice as long; where everything is filmed,
-    until it lasts long enough.
+    Once they would, films stay small until the pairs that are ready last twice as long as needed;
+    if all queries are filmed, until they last long enough.
 
     Args:
-        store: Where queries, and people's answers, are.
-        clock: Gives seconds since 1970.
+        store: Label store with the queries and people's answers.
+        clock: Returns seconds since 1970.
     """
 
     def __init__(self, store: LabelStore, *, clock: Callable[[], float] = time.time) -> None:
@@ -38,7 +38,7 @@ class Hurry:
         self._seconds: deque[float] = deque([_SECONDS_A_PAIR], maxlen=_NEWEST)
 
     def took(self, seconds: float) -> None:
-        """Notes how long the films of a pair took, drawn as ``is_on`` last said.
+        """Records how long the films of a pair took, at the size that ``is_on`` last decided.
 
         Args:
             seconds: Wall-clock seconds for both films.
@@ -57,7 +57,7 @@ class Hurry:
             self._is_on = ready < _FEW_AHEAD
             return self._is_on
         per_second = self._pace.per_second(n_people, unknown=_PER_SECOND)
-        lasts = (ready - n_people) / per_second  # everybody looks at one already
+        lasts = (ready - n_people) / per_second  # everybody is already looking at one pair
         least = _SPARE * statistics.median(self._seconds)
         goes_on = self._is_on and n_missing > 0
         self._is_on = lasts < (2 * least if goes_on else least)

@@ -32,7 +32,7 @@ _MOST_FRAMES_PER_SECOND = 30  # Hopper has 125: half a second for a segment, whi
 
 
 class FilmMaker:
-    """Films what the most urgent queries compare, and nothing that nobody will look at.
+    """Films the items of the most urgent queries, and no others.
 
     Args:
         store: Where queries are; it is told which film shows which segment.
@@ -88,7 +88,7 @@ class FilmMaker:
         return True
 
     def is_late(self, n_people: int) -> bool:
-        """Whether somebody waits for films, or soon will: then they should be small.
+        """Whether somebody waits for films, or soon will, so that these should be small.
 
         Args:
             n_people: How many are labelling.
@@ -96,7 +96,7 @@ class FilmMaker:
         return self._hurry.is_on(n_people, self.n_missing)
 
     def _skip(self, query: Query) -> None:
-        """Answers what nobody can be shown: left open, it would count as unanswered for ever."""
+        """Skips a query that cannot be shown: left open, it would count as unanswered for ever."""
         key = f"{RENDERER}/{query.id}"
         self._store.submit(query.id, Answer.SKIP, submission_key=key, annotator_id=RENDERER)
 
@@ -127,7 +127,7 @@ class FilmMaker:
 
 
 def _read_drawing(path: Path) -> tuple[str, int]:
-    """What was being drawn when a process ended, and how often that happened; "" and 0: nothing."""
+    """Item that was being drawn when a process died, and how often; "" and 0: none."""
     try:
         item_id, deaths = path.read_text(encoding="utf-8").rsplit(" ", 1)
         return item_id, int(deaths)

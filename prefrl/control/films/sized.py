@@ -1,4 +1,4 @@
-"""A renderer that draws as large as somebody looks: it is opened anew when that changes much."""
+"""A renderer that draws at the displayed size; it is reopened when that changes much."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SizedRenderer(ClosedAtExit):
         self._clips: Renderer = open_renderer(env_id, size=self.size, env=env)
 
     def close(self) -> None:
-        """Closes what draws."""
+        """Closes the renderer."""
         self._clips.close()
 
     @property
@@ -47,7 +47,7 @@ class SizedRenderer(ClosedAtExit):
         return self._clips.fps
 
     def fit(self, pixels: int, *, in_a_hurry: bool = False) -> None:
-        """Draws from now on so that a film fills what it is shown in.
+        """Sets the size of further films to that at which they are shown.
 
         Args:
             pixels: Side of that, in pixels of the screen; 0 where nobody knows.

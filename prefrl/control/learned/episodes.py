@@ -31,7 +31,7 @@ MINARI = "minari:"
 
 @dataclass(frozen=True)
 class Drawing:
-    """Which pairs are drawn from episodes that nobody has compared."""
+    """Settings for drawing pairs from episodes without comparisons."""
 
     pairs: int = 700
     """Pairs to draw."""

@@ -51,7 +51,7 @@ _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, Safetensor
 
 @dataclass(frozen=True)
 class RewardFile:
-    """All that a learned reward consists of."""
+    """All parts of a learned reward."""
 
     observation_space: spaces.Space[Any]
     """What it reads of observations."""
@@ -112,7 +112,7 @@ def write_folder(folder: Path, kept: RewardFile) -> Path:
 
 
 def read_folder(folder: Path) -> RewardFile | None:
-    """What ``write_folder`` wrote; None where there is no such thing.
+    """Reads a reward that ``write_folder`` wrote; None if there is none.
 
     Raises:
         RunDirectoryError: If it is damaged, or of a newer release.
@@ -186,7 +186,7 @@ def read_run(run: RunDirectory) -> RewardFile:
 
 
 def _how_fitted(run: RunDirectory, weights: Weights) -> dict[str, Any]:
-    """What the newest fit came to; without any, what the reward that it began with came to."""
+    """Figures of the newest fit; without one, those of the reward that the run began with."""
     about: Mapping[str, Any] = weights.about
     steps = about.get("run_steps")
     if not about.get("fitted", 1) and newest_version(run.taken) is not None:
@@ -206,7 +206,7 @@ def _tuple(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
+    """Replaces NaN, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -68,6 +68,6 @@ class Judge:
         return np.asarray(reward[0])
 
     def forget(self, dones: NDArray[Any]) -> None:
-        """Some episodes have ended."""
+        """Forgets the pictures of episodes that have ended."""
         if self._history is not None:
             self._history.forget(np.flatnonzero(dones))

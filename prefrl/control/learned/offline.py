@@ -107,7 +107,7 @@ def _before_any_fit(env: HasSpaces, settings: PreferenceConfig, about: dict[str,
 
 
 def _check_all_known(reward: Reward, segments: Sequence[Segment]) -> None:
-    """Makes sure that segments have what the net reads."""
+    """Checks that the segments have all inputs of the net."""
     for segment in segments:
         reward.segment(segment)
 
@@ -128,7 +128,7 @@ class _Spaces:
 
 
 def _spaces_of(pairs: Pairs, env: str | HasSpaces | None) -> tuple[HasSpaces, dict[str, Any]]:
-    """The spaces of the segments, and what is known of where they are from."""
+    """Spaces of the segments, and what is known of their origin."""
     if isinstance(env, str):
         check_environment(env, EnvConfig())
         made = make_env(env, EnvConfig())

@@ -1,4 +1,4 @@
-"""Pairs of segments with what was said of them, from a file or as objects.
+"""Pairs of segments with their answers, from a file or as objects.
 
 Files are read in two forms. Lines of JSON are what ``prefrl export`` writes, or::
 
@@ -47,7 +47,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class PairData:
-    """Segments, and what was said of pairs of them."""
+    """Segments, and answers to pairs of them."""
 
     segments: Mapping[str, Segment]
     """By id."""
@@ -79,7 +79,7 @@ class Reader:
         self._comparisons: list[Judgement] = []
 
     def add(self, told: Segment | Mapping[str, Any] | tuple[Any, ...], *, length: int = 0) -> str:
-        """Takes in a segment, or its arrays by name or in their order; returns its id.
+        """Adds a segment, or its arrays by name or in order; returns its id.
 
         Args:
             told: What is taken in.
@@ -102,7 +102,7 @@ class Reader:
         return made.id
 
     def segment(self, segment_id: str) -> Segment:
-        """One that was taken in."""
+        """Returns a segment that was added."""
         return self._segments[segment_id]
 
     def check(self, segment: Segment) -> None:
@@ -146,7 +146,7 @@ class Reader:
         *,
         group: str | None = None,
     ) -> None:
-        """Takes in what was said of two segments, by their ids, perhaps as part of a ranking.
+        """Adds an answer to two segments, by their ids, perhaps as part of a ranking.
 
         Raises:
             ConfigError: If the preference is not in [0, 1], the margin negative, or the segments
@@ -164,7 +164,7 @@ class Reader:
         self._comparisons.append(SoftComparison(query, float(preference), float(margin)))
 
     def data(self) -> PairData:
-        """All of it.
+        """Returns all segments and answers.
 
         Raises:
             NotEnoughDataError: If there is no pair.
@@ -240,7 +240,7 @@ def _read_arrays(path: Path, reader: Reader) -> None:
 
 
 def pairs_of(rows: Iterable[Any], reader: Reader) -> PairData:
-    """Reads pairs that are given as objects.
+    """Reads pairs from objects.
 
     Args:
         rows: Tuples of left, right and preference, P(left is better) in [0, 1], and if there is one

@@ -1,4 +1,4 @@
-"""Segments made from arrays that come from elsewhere, as an environment gives them."""
+"""Segments made from arrays of other origin, in the format of an environment."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def segment_of(
     n_before: int = 0,
     length: int = 0,
 ) -> Segment:
-    """A segment of T steps, from arrays by name.
+    """Makes a segment of T steps from arrays by name.
 
     Args:
         told: ``observations`` (T, ...) and ``actions`` (T, ...), and where they are known
@@ -124,7 +124,7 @@ def _n_held(told: Mapping[str, Any], n_steps: int) -> int:
 def _with_past(
     pictures: NDArray[np.uint8], seen: NDArray[np.uint8] | None, n_before: int
 ) -> NDArray[np.uint8]:
-    """Pictures after as many as are looked back on: the newest that were seen, or black ones."""
+    """Prepends the earlier pictures that the net reads: the newest ones seen, or black ones."""
     black = np.zeros((n_before, *pictures.shape[1:]), np.uint8)
     past = black if seen is None else np.concatenate([black, seen])
     return np.concatenate([past[len(past) - n_before :], pictures])
@@ -137,7 +137,7 @@ def _named(
     n_held: int,
     frames: NDArray[np.uint8] | None,
 ) -> Segment:
-    """A segment whose name says what is in it."""
+    """Returns the segment with a name that is a hash of its content."""
     digest = hashlib.blake2b(f"{n_held}".encode(), digest_size=8)
     for part in (numbers, actions, after, frames):
         if part is not None:

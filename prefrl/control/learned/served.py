@@ -118,7 +118,7 @@ class ServedReward:
 
 
 def _side_by_side(rollouts: Sequence[Rollout]) -> Rollout:
-    """Rollouts of as many steps, as one of all their environments."""
+    """Joins rollouts of equal length into one, environments side by side."""
     if len(rollouts) == 1:
         return rollouts[0]
 
@@ -203,7 +203,7 @@ def _unpacked(told: Mapping[str, Any], name: str) -> NDArray[Any]:
 
 
 def _kind(told: Any) -> str:
-    """What something is in JSON, as far as its first part tells."""
+    """Kind of a JSON value, judged by its first element."""
     while isinstance(told, list) and told:
         told = told[0]
     names = {str: "text", dict: "an object", list: "an empty list", type(None): "null"}

@@ -1,4 +1,4 @@
-"""What a training begins with: answers with their segments, and a reward.
+"""Answers with their segments, and a reward, that a training begins with.
 
 All of it is read and checked before anything starts. Then it lies in the run's own directory, so
 that what it came from may be moved or removed.
@@ -68,7 +68,7 @@ class _Source:
 def with_taken(
     config: PreferenceConfig, env: HasSpaces, run: RunDirectory | None = None
 ) -> PreferenceConfig:
-    """Settings that fit what is taken along: the reward's nets, and segments of the same length.
+    """Adapts settings to what is taken along: the reward's nets, and the segment length.
 
     Args:
         config: Settings, whose ``reward`` and ``labels_from`` say what is taken along.
@@ -120,7 +120,7 @@ def _with_nets_of(config: PreferenceConfig, reward: Reward, env: HasSpaces) -> P
 
 
 def _as_begun(config: PreferenceConfig, run: RunDirectory) -> PreferenceConfig:
-    """The settings of a training that goes on, with what it began with."""
+    """Settings of a continued training, with what it began with."""
     told = run.read_json(run.taken / _LABELS)
     begun = tuple(told["labels_from"]), told["reward"]
     if config.takes_along and (config.labels_from, config.reward) != begun:
@@ -212,7 +212,7 @@ def _from_elsewhere(config: PreferenceConfig, env: HasSpaces) -> Iterator[tuple[
 
 
 def taken_reward(run: RunDirectory) -> Weights | None:
-    """The reward that a run began with, if there was one.
+    """Reads the reward that a run began with, if there was one.
 
     Raises:
         RunDirectoryError: If it is damaged.
@@ -249,7 +249,7 @@ def _sources(config: PreferenceConfig, env: HasSpaces) -> Iterator[_Source]:
 
 
 def _source_of_run(run: RunDirectory, reader: Reader) -> _Source:
-    """The current answers of a run."""
+    """Reads the current answers of a run."""
     if not run.has_labels:
         raise NotEnoughDataError(
             f"expected answers in {run.label_store}, but there is no such file."

@@ -1,4 +1,4 @@
-"""Pairs of segments of a recorded dataset, put to people: a folder to label, without an agent."""
+"""Pairs of segments of a recorded dataset for people to label, without an agent."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _segments(
 
 
 def check_has_agent(config: Mapping[str, Any]) -> None:
-    """Refuses what only has pairs to label, where a training is wanted.
+    """Refuses a folder of pairs to label where a training is expected.
 
     Args:
         config: What ``config.json`` holds.

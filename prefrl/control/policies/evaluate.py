@@ -32,7 +32,7 @@ EVALUATION_SEED = 1_000_003
 
 
 class Player(Protocol):
-    """Who acts: an agent."""
+    """Protocol of an agent that acts."""
 
     frame_stack: int
     """How many pictures one on another it sees."""
@@ -109,7 +109,7 @@ def evaluate(
 def evaluate_as_configured(
     player: Player, config: TrainConfig, *, seed: int = EVALUATION_SEED, **options: Any
 ) -> Evaluation:
-    """Runs the episodes that a training's config says.
+    """Runs the evaluation episodes that a training's config asks for.
 
     Args:
         player: Who acts.

@@ -21,7 +21,7 @@ _SEED = 2_000_003  # neither the episodes of the training nor those of the evalu
 
 
 class Evaluations:
-    """Every so many steps, some whole episodes in environments of their own.
+    """Evaluates the agent at regular steps, over whole episodes in separate environments.
 
     Each is a row of ``evaluations.csv``, and its policy is kept. The training is the same with and
     without them: they draw no random number of it.
@@ -80,6 +80,6 @@ class Evaluations:
         return {"n_rows": self._n_rows, "next": self._next}
 
     def load_state_dict(self, state: Mapping[str, int | None]) -> None:
-        """Goes back to a state; rows that are there from after it are written again."""
+        """Restores a state; later rows of the table will be written again."""
         self._n_rows = state.get("n_rows") or 0
         self._next = state.get("next") or self._next

@@ -1,4 +1,4 @@
-"""The trained agent of a run, to use it or to train it further."""
+"""The trained agent of a run, for use or for further training."""
 
 from __future__ import annotations
 

@@ -124,11 +124,11 @@ class CnnStepReward(nn.Module):
 
     @property
     def n_before(self) -> int:
-        """Pictures before a step that its reward depends on."""
+        """Number of earlier pictures that a step's reward depends on."""
         return self.config.frame_stack - 1
 
     def module(self) -> nn.Module:
-        """Itself: the module that holds the parameters."""
+        """Returns itself: the module that holds the parameters."""
         return self
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What a reward net reads of a step, besides pictures, and which steps of segments count."""
+"""Inputs of a reward net besides pictures, and which steps of segments count."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _SMALLEST = 1e-6
 
 
 def n_numbers(inputs: Inputs, n_observation: int, n_action: int) -> int:
-    """How many numbers are read (I), of observations of O and actions of A numbers."""
+    """Number of inputs (I), for observations of O and actions of A numbers."""
     own = n_observation + (0 if inputs == "state" else n_action)
     return own + n_observation + 1 if inputs == "transition" else own
 
 
 def numbers_of(inputs: Inputs, segments: Sequence[Segment]) -> NDArray[np.float32]:
-    """What is read of segments, shape (B, T, I); shorter ones are filled up to T steps."""
+    """Inputs of segments, shape (B, T, I); shorter segments are padded to T steps."""
     after = [segment.next_observations for segment in segments]
     there = [part for part in after if part is not None]
     return _numbers(
@@ -61,7 +61,7 @@ def stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def numbers_of_rollout(inputs: Inputs, rollout: Rollout) -> NDArray[np.float32]:
-    """What is read of a rollout, shape (T, N, I)."""
+    """Inputs of a rollout, shape (T, N, I)."""
     ended = np.zeros_like(rollout.dones) if rollout.ended is None else rollout.ended
     seen, after = rollout.observations, rollout.next_observations
     return _numbers(inputs, seen, rollout.actions, after, ended)
@@ -86,7 +86,7 @@ def _numbers(
 
 
 def real_steps(segments: Sequence[Segment]) -> Tensor | None:
-    """Which steps were taken, and neither held nor filled up, shape (B, T); None where all were."""
+    """Mask of steps that are neither held nor padding, shape (B, T); None if all are real."""
     if zero_is_arbitrary(segments):
         return None
     n_real = torch.tensor([segment.n_real for segment in segments])
@@ -104,7 +104,7 @@ def zero_is_arbitrary(segments: Sequence[Segment]) -> bool:
 
 
 def standardization(inputs: Inputs, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of what is read, shape (I,) each, from S steps, shape (S, I).
+    """Mean and standard deviation of the inputs, shape (I,) each, from S steps, shape (S, I).
 
     Whether an episode ended is read as it is: endings are rare, and one that is the first ever must
     not be a hundred deviations away.

@@ -80,7 +80,7 @@ class MlpStepReward(nn.Module):
 
     @property
     def n_before(self) -> int:
-        """Pictures before a step that its reward depends on: it reads none."""
+        """Number of earlier pictures that a step's reward depends on: none."""
         return 0
 
     @property
@@ -110,7 +110,7 @@ class MlpStepReward(nn.Module):
         self.biases[-1].zero_()
 
     def collate(self, items: Sequence[Segment]) -> Steps:
-        """What is read of B segments."""
+        """Inputs of B segments."""
         device, real = self.input_shift.device, real_steps(items)
         inputs = torch.from_numpy(numbers_of(self.config.inputs, items)).to(device)
         return Steps(inputs, None if real is None else real.to(device))
@@ -168,7 +168,7 @@ class MlpStepReward(nn.Module):
             self.normalizer.calibrate(*rewards, centre=zero_is_arbitrary(fitted))
 
     def _real_inputs(self, segments: Sequence[Segment]) -> Tensor:
-        """What is read of all steps that count, shape (S, I)."""
+        """Inputs of all steps that count, shape (S, I)."""
         inputs, real = self.collate(segments)
         return inputs.flatten(0, 1) if real is None else inputs[real]
 

@@ -87,7 +87,7 @@ class OwnPictureReward(CnnStepReward):
 def _maker(
     config: RewardNetConfig, given: dict[str, Any], inputs: list[tuple[int, ...]]
 ) -> Callable[[], nn.Module]:
-    """What makes a net and tries it on some steps.
+    """Returns the function that makes a net, after a trial on some steps.
 
     Args:
         config: Settings, with ``member``.

@@ -1,1 +1,1 @@
-"""A model as labeller: it is asked which of two items is better, like anybody else."""
+"""An AI judge: a model as labeller, which is asked which of two items is better."""

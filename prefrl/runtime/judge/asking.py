@@ -1,4 +1,4 @@
-"""Asking a judge: the question, how its answer is read, and what two orders come to."""
+"""Asking a judge: the question, reading its answer, and combining both orders."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class JudgeAwayError(Exception):
 
 
 class UnreadableError(Exception):
-    """The judge has no answer to this question, however often it is asked."""
+    """The judge's answer to this question cannot be read, however often it is asked."""
 
 
 class SpentError(Exception):
@@ -57,7 +57,7 @@ class SpentError(Exception):
 
 
 class Chooser(Protocol):
-    """Says which of two items is better, in one order."""
+    """Chooses the better of two items, shown in one order."""
 
     async def choose(self, first: Any, second: Any) -> Said:
         """What is said of the two, shown in this order.
@@ -73,7 +73,7 @@ class Chooser(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge makes of a pair."""
+    """A judge's answer to a pair."""
 
     answer: Answer
     """About left and right."""
@@ -142,7 +142,7 @@ def messages_for(rubric: str, parts: Sequence[Part]) -> list[dict[str, Any]]:
 
 
 def read_answer(text: str | None) -> Said | None:
-    """What an answer says; None if it cannot be read.
+    """Parses an answer; None if it cannot be read.
 
     What a model thinks aloud before it, and a fence of Markdown around it, do no harm.
     """
@@ -157,7 +157,7 @@ def read_answer(text: str | None) -> Said | None:
 
 
 def storable(text: str) -> str:
-    """A text without what no database and no request takes: lone surrogates, and NUL.
+    """Removes what neither databases nor requests accept: lone surrogates and NUL.
 
     JSON can hold both, and half an emoji is what a model writes that runs out of tokens.
     """

@@ -21,7 +21,7 @@ __all__ = ["Cache", "Said", "digest"]
 
 @dataclass(frozen=True)
 class Said:
-    """What the judge said of two items in one order."""
+    """The judge's answer to two items in one order."""
 
     better: str
     """"first", "second" or "tie"."""
@@ -30,7 +30,7 @@ class Said:
 
 
 def digest(question: Mapping[str, Any]) -> str:
-    """A name that all of a question alone decides."""
+    """Hash of a complete question."""
     content = json.dumps(question, sort_keys=True, ensure_ascii=False).encode()
     return hashlib.sha256(content).hexdigest()
 
@@ -73,16 +73,16 @@ class Cache:
             self._said[row["key"]] = Said(row["better"], row["reason"])
 
     def get(self, key: str) -> Said | None:
-        """What was said to a question; None if it was never answered."""
+        """Returns the answer to a question; None if it was never answered."""
         return self._said.get(key)
 
     def answered(self, key: str, said: Said, *, tokens: int) -> None:
-        """Notes an answer; when this returns, it is on disk."""
+        """Stores an answer; when this returns, it is on disk."""
         row = {"key": key, "better": said.better, "reason": said.reason}
         self._add([row | {"calls": 1, "tokens": tokens}])
 
     def failed(self, kind: str, *, calls: int = 0, tokens: int = 0, times: int = 1) -> None:
-        """Notes calls that brought no answer.
+        """Counts calls that brought no answer.
 
         Args:
             kind: In a word or two.

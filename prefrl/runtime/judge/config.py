@@ -127,11 +127,11 @@ class JudgeConfig:
 
     @property
     def used(self) -> bool:
-        """Whether there is a judge at all."""
+        """Whether a judge is configured."""
         return self.url is not None or self.local is not None
 
     def check_for(self, oracle: str) -> None:
-        """Refuses a judge that nobody asks, and ``--oracle ai`` without one.
+        """Refuses a judge that is never asked, and ``--oracle ai`` without a judge.
 
         Args:
             oracle: Who answers the run's queries.
@@ -169,13 +169,13 @@ def _check_url(url: str) -> None:
 
 
 def is_this_machine(url: str) -> bool:
-    """Whether an address is of this machine, so that no proxy is to be asked."""
+    """Whether an address is on this machine, so that no proxy is used."""
     host = urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def api_key(config: JudgeConfig) -> str:
-    """The key from the environment; a word that means nothing where there is none.
+    """The key from the environment; a placeholder if there is none.
 
     Raises:
         ConfigError: If it could not be sent.
@@ -189,14 +189,14 @@ def api_key(config: JudgeConfig) -> str:
 
 
 def judge_name(config: JudgeConfig) -> str:
-    """In whose name the judge's answers are stored: ``ai:`` and the model."""
+    """Annotator name of the judge's answers: ``ai:`` and the model."""
     name = config.model or Path(config.local or "").name
     return "ai:" + _NOT_IN_A_NAME.sub("-", name)[:60]
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that a judge needs to know of a run."""
+    """Everything that a judge needs to know about a run."""
 
     config: JudgeConfig
     """How it is asked."""
@@ -207,7 +207,7 @@ class Task:
 
 
 def task_for(config: JudgeConfig, kind: Kind, goal: str | None) -> Task:
-    """What a judge is told, once it is found to work.
+    """Returns the judge's task, after a test that the judge works.
 
     Args:
         config: How it is asked.
@@ -255,14 +255,14 @@ def _read_rubric(path: Path) -> str:
 
 
 def write_task(run: RunDirectory, task: Task) -> None:
-    """Keeps in a run what its judge is told."""
+    """Writes the judge's task to the run directory."""
     run.judge.mkdir(exist_ok=True)
     content: dict[str, Any] = {"rubric": task.rubric, "rubric_ver": task.rubric_ver}
     run.write_json(run.judge / "task.json", {"judge": asdict(task.config), **content})
 
 
 def read_task(run: RunDirectory) -> Task:
-    """What ``write_task`` wrote.
+    """Reads the task that ``write_task`` wrote.
 
     Raises:
         RunDirectoryError: If it is not there, or of another release.

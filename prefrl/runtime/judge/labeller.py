@@ -35,7 +35,7 @@ _AT_ONCE = 64  # skips that need no call
 
 @dataclass
 class JudgeState:
-    """How the judge is, for whoever asks."""
+    """State of the judge, for status and page."""
 
     away: str = ""
     """Why it cannot be asked at the moment; empty where it can."""
@@ -88,7 +88,7 @@ class JudgeLabeller:
         self._next, self._pause = 0.0, _FIRST_PAUSE
 
     def close(self, closing: Callable[[], Any] | None = None) -> None:
-        """Ends what is left of its calls.
+        """Cancels its remaining calls.
 
         Args:
             closing: Makes a coroutine that ends the connections.
@@ -210,7 +210,7 @@ class JudgeLabeller:
         return self._store.submit_many(submissions) if submissions else []
 
     def about(self) -> dict[str, Any]:
-        """What it says of itself: answers, and what they have cost."""
+        """Its status: the number of answers, and what they have cost."""
         told: dict[str, Any] = {
             "answers": self.n_answered,
             "calls": self._cache.n_calls,

@@ -30,7 +30,7 @@ _OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None}
 
 
 class Server:
-    """Asks over HTTP: retries with growing pauses, and never repeats an answered question.
+    """Asks over HTTP, with retries after growing pauses; never repeats an answered question.
 
     It connects only to the given address: it follows no redirect, and uses no proxy for this
     machine.
@@ -151,7 +151,7 @@ class Server:
         return False
 
     def _meaning_of_silence(self, error: Any) -> JudgeAwayError:
-        """Nothing came back: who said nothing may be paid, who could not be reached is not."""
+        """Handles a missing response: a silent server may charge, an unreachable one does not."""
         n_times, url = self._task.config.retries + 1, self._task.config.url
         seconds = f"within {self._task.config.timeout:g} s."
         if type(error.__cause__).__name__ in _NOT_SENT:
@@ -164,7 +164,7 @@ class Server:
         return JudgeAwayError(f"nothing answers at {url}: {error.__cause__}")
 
     def _meaning_of(self, error: Any) -> Exception:
-        """What a status says: never, not this question, or not now."""
+        """Meaning of a status: never, not for this question, or not now."""
         status, url, model = error.status_code, self._task.config.url, self._task.config.model
         retried = status in (408, 409, 429) or status >= 500
         n_times = self._task.config.retries + 1 if retried else 1

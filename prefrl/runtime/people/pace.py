@@ -1,4 +1,4 @@
-"""How fast people answer, and so how many queries keep them busy until the agent asks again."""
+"""Estimates how fast people answer, and how many open queries keep them busy meanwhile."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from prefrl.core.store.labels import is_person
 
 __all__ = ["Pace", "Patience"]
 
-_LOOKS = 8  # newest answers of a person, of which the median counts
+_LOOKS = 8  # the median over so many newest answers of a person counts
 _SECONDS_OF_ABSENCE = 20.0
-_ROUNDS = 5  # newest times between two chances to ask, of which the longest counts
-_AT_HAND = 4  # pairs that a person's page has fetched, so that the next is there at once
+_ROUNDS = 5  # the longest of so many newest intervals between two chances to ask counts
+_AT_HAND = 4  # pairs that a person's page has prefetched
 _SPARE = 1.25
 
 
 @dataclass(frozen=True)
 class Patience:
-    """For how long the agent goes on without its partners."""
+    """How long the agent continues without waiting for learner or people."""
 
     max_staleness: int
-    """Environment steps that it may go on while a fit is due; then it waits for the learner."""
+    """Environment steps that the agent may take while a fit is due, before it waits."""
     max_unanswered: int | None = None
-    """Queries without an answer beyond which it waits for people; None if it never does."""
+    """Number of open queries above which the agent waits for people; None: it never does."""
 
 
 class Pace:
-    """Says how many open questions keep people busy until the agent can ask again.
+    """Estimates how many open queries keep people busy until the agent can ask again.
 
-    A person's pace is the median of how long they looked at their newest eight answers, as their
-    page measured it: the time in which there was nothing to look at is not in there. Somebody who
-    has not answered for 20 seconds is taken to be gone. Between two chances to ask lies the longest
-    of the last five times that the agent took from one to the next, without its waiting for people.
+    A person's pace is the median viewing time of their newest eight answers, as measured by their
+    page; time without anything to look at is not included. Somebody who has not answered for
+    20 seconds counts as gone. The time until the agent can ask again is taken as the longest of its
+    last five intervals between two opportunities, without the time that it waited for people.
 
     Args:
-        store: Where people's answers go.
-        clock: Gives seconds since 1970.
+        store: Label store with people's answers.
+        clock: Returns seconds since 1970.
     """
 
     def __init__(self, store: LabelStore, *, clock: Callable[[], float] = time.time) -> None:
@@ -55,11 +55,11 @@ class Pace:
         self._wanted = 0
 
     def go_on(self) -> None:
-        """The agent goes on: it has waited for people as long as it had to."""
+        """Records that the agent continues, after any waiting for people."""
         self._went_on = self._clock()
 
     def wanted(self) -> int:
-        """How many questions without an answer there should be: call it when the agent can ask."""
+        """Returns how many queries should be open; call it when the agent can ask."""
         if self._went_on is not None:
             self._rounds.append(max(0.0, self._clock() - self._went_on))
             self._went_on = None
@@ -70,11 +70,11 @@ class Pace:
         return self._wanted
 
     def per_second(self, n_people: int, *, unknown: float) -> float:
-        """Answers a second of so many people while they have something to look at.
+        """Returns the answers per second of all people while they have something to look at.
 
         Args:
-            n_people: How many are at the page. They are taken to be those who answered last.
-            unknown: Answers a second of somebody who has not answered yet.
+            n_people: How many are at the page; assumed to be those who answered last.
+            unknown: Answers per second assumed of somebody who has not answered yet.
         """
         self._read()
         latest = sorted(self._seen, key=self._seen.__getitem__)[-n_people:] if n_people else []
@@ -82,15 +82,15 @@ class Pace:
         return known + unknown * (n_people - len(latest))
 
     def bound(self, max_unanswered: int) -> int:
-        """Beyond how many questions without an answer the agent waits.
+        """Returns the number of open queries above which the agent waits.
 
         Args:
-            max_unanswered: That number where people take their time.
+            max_unanswered: That number for people who answer slowly.
         """
         return max(max_unanswered, self._wanted)
 
     def _here(self) -> list[deque[float]]:
-        """The looks of everybody who is here."""
+        """Viewing times, in seconds, of each person who is at the page."""
         self._read()
         now = self._clock()
         here = [name for name, seen in self._seen.items() if now - seen < _SECONDS_OF_ABSENCE]

@@ -1,14 +1,15 @@
-"""Role processes prepared before their run: copies of a process that has loaded its libraries.
+"""Role processes forked ahead of their run from a process that has already loaded the libraries.
 
-To load torch, Gymnasium and Stable-Baselines3 takes a role 3 to 4 seconds of a core, and a command
-that begins a training has loaded them already. So it may copy itself (``fork``) before it does
-anything else, once for each role. A copy waits for its command line and then is that role; the
-supervisor starts it as it would another process, and whenever it dies, as a process of its own.
+Loading torch, Gymnasium and Stable-Baselines3 costs a role 3 to 4 seconds of a core, and the
+command that starts a training has loaded them already. So the command forks one copy of itself per
+role before it does anything else. Each copy waits for its command line and then becomes that role.
+If a role dies, the supervisor restarts it as an ordinary new process.
 
-A fork copies one thread alone, and what the others hold stays locked. So it is done only while
-there is no other thread of Python's, and no library has started one since all were loaded: neither
-torch nor OpenCV has computed anything in parallel. (OpenBLAS, which starts its threads as soon as
-it is loaded, ends them before a fork.) The command line comes through a pipe, as JSON.
+A fork copies only the calling thread, and locks held by other threads stay locked in the copy. So a
+process forks only while Python has no other thread and no library has started one since it was
+loaded, that is, before torch or OpenCV has computed anything in parallel. (OpenBLAS starts its
+threads when it is loaded, but ends them before a fork.) The command line arrives through a pipe, as
+JSON.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ _prepared: dict[tuple[str, ...], ProcessAhead] = {}
 
 
 def note_loaded() -> None:
-    """Says that this process has loaded its libraries, and computed nothing so far."""
-    global _n_threads_loaded  # of the process, as its threads are
+    """Records that this process has loaded its libraries but has not computed anything yet."""
+    global _n_threads_loaded  # threads belong to the process, and so does this count
     _n_threads_loaded = _n_threads()
 
 
 def may_fork() -> bool:
-    """Whether this process can be copied safely: on Linux, with no thread started since loading."""
+    """Whether a fork is safe: on Linux, with no thread started since the libraries were loaded."""
     if _n_threads_loaded is None or threading.active_count() > 1:
         return False
     return 0 < _n_threads() <= _n_threads_loaded
 
 
 def _n_threads() -> int:
-    """Threads of this process, those of libraries included; 0 where the system does not tell."""
+    """Number of threads of this process, including those of libraries; 0 if it is unknown."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
@@ -60,23 +61,23 @@ def _n_threads() -> int:
 def prepare(
     command: Sequence[str], main: Callable[[Sequence[str]], int], *, loads: Sequence[str] = ()
 ) -> None:
-    """Makes a copy of this process that will be a role, if that is safe; else nothing.
+    """Forks a copy of this process that will become a role; does nothing if that is not safe.
 
     Args:
-        command: How the role would be started, up to its name.
-        main: Runs it: is given the role's name and what follows, and gives its exit code.
-        loads: Modules that it loads while it waits.
+        command: Command line that would start the role, up to its name.
+        main: Runs the role: takes its name and further arguments, and returns the exit code.
+        loads: Modules that the copy imports while it waits.
     """
     if may_fork():
         _prepared[tuple(command)] = ProcessAhead(main, loads=loads)
 
 
 def begin_prepared(command: Sequence[str], log: Path) -> ProcessAhead | None:
-    """Begins what was prepared for a command line, the first time; None where there is nothing.
+    """Starts the copy that was prepared for a command line; None if there is none (any more).
 
     Args:
-        command: How the role is started.
-        log: What it says goes there.
+        command: Command line of the role.
+        log: File for its output.
     """
     for prepared in list(_prepared):
         if tuple(command[: len(prepared)]) == prepared:
@@ -89,23 +90,23 @@ def begin_prepared(command: Sequence[str], log: Path) -> ProcessAhead | None:
 
 
 class ProcessAhead:
-    """A copy of this process, to be used as a ``subprocess.Popen`` once it was begun.
+    """A forked copy of this process; after ``begin``, it can be used like a ``subprocess.Popen``.
 
-    If it is not begun, it ends with this process.
+    A copy that is never begun ends with this process.
 
     Args:
-        main: What it runs: is given its arguments, and gives its exit code.
-        loads: Modules that it loads while it waits.
+        main: Function that the copy runs: takes its arguments and returns the exit code.
+        loads: Modules that the copy imports while it waits.
     """
 
     def __init__(self, main: Callable[[Sequence[str]], int], *, loads: Sequence[str] = ()) -> None:
         self.returncode: int | None = None
-        """Its exit code, negative for a signal; None while it lives, or nobody has looked."""
+        """Exit code, negative for a signal; None while it runs, or before anybody has polled."""
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # else the copy would say it once more
+            stream.flush()  # otherwise the copy would print it again
         reading, writing = os.pipe()
         with warnings.catch_warnings():
-            # Python 3.12 warns of other threads, and means OpenBLAS's.
+            # Python 3.12 warns of other threads, but these are OpenBLAS's.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.pid = os.fork()
             """Its process id."""
@@ -115,20 +116,20 @@ class ProcessAhead:
         self._writing: int | None = writing
 
     def begin(self, arguments: Sequence[str], log: Path) -> None:
-        """Tells it what it is.
+        """Starts the role in the waiting copy.
 
         Args:
-            arguments: What ``main`` is given.
-            log: What it says goes there.
+            arguments: Arguments for ``main``.
+            log: File for its output.
         """
-        assert self._writing is not None  # nobody begins twice
+        assert self._writing is not None  # begin() is called once
         told = json.dumps({"arguments": list(arguments), "log": str(log)})
         with contextlib.suppress(BrokenPipeError), open(self._writing, "w") as pipe:
             pipe.write(told)
         self._writing = None
 
     def poll(self) -> int | None:
-        """Its exit code; None while it lives."""
+        """Returns the exit code; None while the process runs."""
         if self.returncode is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -136,10 +137,10 @@ class ProcessAhead:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Waits until it has ended.
+        """Waits until the process has ended.
 
         Raises:
-            subprocess.TimeoutExpired: If it has not after so many seconds.
+            subprocess.TimeoutExpired: If it is still running after ``timeout`` seconds.
         """
         until = None if timeout is None else time.monotonic() + timeout
         while (code := self.poll()) is None:
@@ -157,23 +158,23 @@ class ProcessAhead:
         self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
-        if self.poll() is None:  # else the number may be another process's by now
+        if self.poll() is None:  # otherwise the pid may have been reused
             os.kill(self.pid, number)
 
 
 def _be_the_copy(
     main: Callable[[Sequence[str]], int], reading: int, loads: Sequence[str]
 ) -> NoReturn:
-    """All that the copy does; it never goes back to what it was copied from."""
+    """Runs the copy to its end, without ever returning into the code that forked it."""
     code = 1
     try:
-        os.setsid()  # Ctrl-C on the terminal is for the one that watches
+        os.setsid()  # Ctrl-C on the terminal is for the supervisor
         os.closerange(3, reading)
         os.closerange(reading + 1, os.sysconf("SC_OPEN_MAX"))
         for module in loads:
             importlib.import_module(module)
         with open(reading) as pipe:
-            content = pipe.read()  # comes at once, or ends with the process that was copied
+            content = pipe.read()  # one message, or end of file when the parent ends
         if not content:
             os._exit(0)
         told = json.loads(content)
@@ -184,7 +185,7 @@ def _be_the_copy(
     except BaseException:
         traceback.print_exc()
     finally:
-        # What the end of an interpreter does, but for going back through the caller's functions.
+        # As at the normal end of an interpreter, but without unwinding the caller's stack.
         with contextlib.suppress(Exception):
             atexit._run_exitfuncs()
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Several processes that share one job: their ranks, their shares, and what they exchange.
+"""Processes that share one job: their ranks, their shares, and what they exchange.
 
 They are started by ``accelerate launch`` or ``torchrun``, which tell each process in its
 environment who it is. All have the same parameters; each computes the gradient of its share of a
@@ -31,7 +31,7 @@ _BUCKET = 2**24  # numbers of a gradient that are summed at once
 
 
 class Workers:
-    """The processes that share a work; as it stands here, one that does all of it.
+    """The processes that share a job; this base class is a single process that does all of it.
 
     Attributes:
         rank: Rank of this process, from 0.
@@ -42,19 +42,19 @@ class Workers:
     size = 1
 
     def share(self, n: int) -> slice:
-        """This process's part of n things, next to each other."""
+        """Returns this process's contiguous part of n items."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def broadcast(self, value: _T) -> _T:
-        """What the first process passes; what others pass is not looked at."""
+        """Returns the value of the first process; values of the others are ignored."""
         return value
 
     def gather(self, values: Sequence[_T]) -> list[_T]:
-        """What all pass, in the order of their ranks."""
+        """Returns the values of all processes, in the order of their ranks."""
         return list(values)
 
     def join(self, rows: Tensor) -> Tensor:
-        """The rows that all pass, in the order of their ranks; of this process's device."""
+        """Concatenates the rows of all processes, by rank, on this process's device."""
         return rows
 
     def add(self, numbers: Mapping[str, float]) -> dict[str, float]:
@@ -62,10 +62,10 @@ class Workers:
         return dict(numbers)
 
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Makes the gradients those of all processes together, bit for bit the same in each."""
+        """Sums the gradients over all processes, bit for bit the same in each."""
 
     def copy(self, tensors: Iterable[Tensor]) -> None:
-        """Makes tensors, in place, what they are in the first process."""
+        """Copies the first process's tensors into those of the others, in place."""
 
 
 ALONE = Workers()
@@ -146,7 +146,7 @@ def launched_as() -> tuple[int, int]:
 
 
 def check_alone(work: str) -> None:
-    """Refuses a launch of several processes for what is done by one.
+    """Refuses a launch of several processes for a job of a single one.
 
     Raises:
         ConfigError: If there are several.
@@ -160,7 +160,7 @@ def check_alone(work: str) -> None:
 
 
 def own_device(wanted: str) -> str:
-    """The device of this process's policy: in a launch, the GPU of its number on this machine.
+    """Device of this process's policy: in a launch, the GPU with its local rank.
 
     Args:
         wanted: As ``choose_devices`` takes it.
@@ -182,7 +182,7 @@ def own_device(wanted: str) -> str:
 
 @contextlib.contextmanager
 def join_workers(wanted: str, *, advice: str = "launch them all again") -> Iterator[Workers]:
-    """The processes of this launch, connected while it lasts; ``ALONE`` where there is no launch.
+    """Context with the connected processes of this launch; ``ALONE`` without a launch.
 
     The first one says in the end, by the broadcast of None, that nothing follows.
 
@@ -220,7 +220,7 @@ def join_workers(wanted: str, *, advice: str = "launch them all again") -> Itera
 
 
 def _buckets(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Parameters in the same order, cut where there are enough numbers or the kind changes."""
+    """Splits parameters, in order, into buckets by size and dtype."""
     found: list[list[Tensor]] = []
     n = 0
     for p in parameters:

@@ -1,4 +1,4 @@
-"""What every role's process does besides its work: reports its status, and stops when told to."""
+"""What every role's process does besides its work: reports status, and stops on a signal."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Heartbeat:
         self._about: dict[str, Any] = {}
 
     def beat(self, state: str | None = None, **about: Any) -> None:
-        """Says that the role lives.
+        """Reports that the role is alive.
 
         Args:
             state: What it is doing, if that has changed.
@@ -126,7 +126,7 @@ class StopSignal:
 
     @property
     def seconds(self) -> float:
-        """Seconds since it came; 0 while it has not."""
+        """Seconds since the signal; 0 before it."""
         return 0.0 if self.requested_at is None else time.monotonic() - self.requested_at
 
     def __enter__(self) -> StopSignal:
@@ -149,7 +149,7 @@ class StopSignal:
 
 
 def die_with_parent(parent: int) -> None:
-    """Asks the system for a SIGTERM when the supervisor is gone (Linux; elsewhere nothing).
+    """Requests a SIGTERM for when the supervisor has ended (Linux only).
 
     Args:
         parent: The supervisor's process id.
@@ -161,7 +161,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def is_taken(run: RunDirectory, role: str) -> bool:
-    """Whether a process has a role of a run at this moment."""
+    """Whether a process currently holds a role of a run."""
     try:
         with only_one(run, role):
             return False

@@ -1,4 +1,4 @@
-"""The work of the learner's and the labeller's processes until they are told to stop."""
+"""The loops of the learner's and the labeller's processes, until they are told to stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECONDS_BETWEEN_POLLS = 0.1
 
 
 def serve(step: Callable[[], bool], stop: StopSignal) -> None:
-    """Steps until told to stop; rests when a step says that there was nothing to do."""
+    """Calls ``step`` until told to stop, and pauses after a step without work."""
     while not stop.requested:
         if not step():
             time.sleep(_SECONDS_BETWEEN_POLLS)
@@ -37,7 +37,7 @@ def serve_labeller(
     *,
     people: Attendance | None = None,
 ) -> None:
-    """Answers what is asked; leaves it to people while somebody is there."""
+    """Answers open queries, except while people are at the page."""
 
     def step() -> bool:
         if people is not None and people.is_somebody_there():
@@ -95,7 +95,7 @@ def serve_learner(
 
 
 def _wanted(run: RunDirectory) -> int:
-    """To how many answers the agent waits for a fit; 0 if it never has."""
+    """Number of answers to which the agent wants the reward fitted; 0 before it asked."""
     if not run.wanted.is_file():
         return 0
     return int(run.read_json(run.wanted)["answers"])

@@ -1,4 +1,4 @@
-"""An asynchronous run as its starter sees it: its roles, and their news."""
+"""An asynchronous run, seen from the command that started it: its roles and their progress."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def work_side_by_side(
     on_agent: OnAgent,
     stop: StopSignal,
 ) -> bool:
-    """A process for each role, until the agent is done or it is told to stop.
+    """Runs one process per role until the agent is done, or it is told to stop.
 
     Args:
         run: Where they work.
@@ -91,7 +91,7 @@ def work_side_by_side(
 
 
 class _News:
-    """Looks at a run from outside.
+    """Reads the progress of a run from its files.
 
     Args:
         run: Which run.
@@ -116,7 +116,7 @@ class _News:
         self._said: RoleStatus | None = None
 
     def tell(self) -> None:
-        """Calls with what is new since the last time."""
+        """Calls back with what is new since the last call."""
         newest = last_row(self._run.metrics)
         if newest is not None and repr(newest) != self._shown:  # NaN is not equal to itself
             self._shown = repr(newest)
@@ -127,7 +127,7 @@ class _News:
             self._on_agent(status, self._counts_if_waiting(status))
 
     def _counts_if_waiting(self, status: RoleStatus) -> Counts | None:
-        """How many answers there are while no row of metrics says so."""
+        """Counts the answers while no row of metrics has them yet."""
         if status.state == WAITING_FOR_ANSWERS:
             with contextlib.suppress(StoreError):  # it is about this moment: the next one will do
                 return self._store.counts()

@@ -115,7 +115,7 @@ class _Role:
             self.start()
 
     def bury(self, code: int, run: RunDirectory) -> None:
-        """Notes that the process died, and when to start the next."""
+        """Records that the process died, and when to start the next."""
         lived = time.monotonic() - self._started
         assert self.process is not None
         status = read_status(run, self.name)
@@ -155,7 +155,7 @@ class _Role:
         _log.warning("the %s %s It is started again.", self.name, ended)
 
     def give_up(self) -> None:
-        """Notes that it ended with the word that trying again is of no use.
+        """Records that it ended with an exit code that makes a restart pointless.
 
         Raises:
             RoleError: If nothing goes on without it.
@@ -169,7 +169,7 @@ class _Role:
         )
 
     def kill_if_silent(self, run: RunDirectory) -> None:
-        """Kills it if its word has not changed for too long, by this process's own clock."""
+        """Kills it if its status has not changed for too long, by this process's clock."""
         status = read_status(run, self.name)
         if status is not None and status.beat_at != self._beat_at:
             self._beat_at, self._heard = status.beat_at, time.monotonic()
@@ -183,23 +183,23 @@ class _Role:
             self.process.kill()
 
     def _names_saved(self) -> list[str]:
-        """Names in the folder of what it saves."""
+        """Names of the files that it has saved."""
         return [] if self._saves is None else sorted(p.name for p in self._saves.glob("[!.]*"))
 
     def last_line(self) -> str:
-        """What it said last, or that there was no room for it."""
+        """Last line of its log, or that the disk was too full for one."""
         if is_full(self.log.parent):
             return f"the disk of {self.log.parent.parent} is full; make room there."
         return last_line(self.log)
 
     def _last_words(self, how: str) -> str:
-        """How it ended and what it said last, with a full stop."""
+        """How it ended and its last line, with a full stop."""
         told = f"{how}: {self.last_line()}".rstrip(": ")
         return told if told.endswith((".", "!", "?")) else f"{told}."
 
 
 def last_line(log: Path) -> str:
-    """What a process said last, without what logging puts before it; empty where that is nothing.
+    """Last line of a process's log, without the logging prefix; empty without output.
 
     Args:
         log: What it printed.
@@ -291,7 +291,7 @@ class Supervisor:
             role.process = None
 
     def _look_at(self, role: _Role) -> bool:
-        """Starts a dead role again; says whether the agent is done."""
+        """Restarts a dead role; returns whether the agent is done."""
         if role.is_left_dead:
             return False
         if role.process is None:

@@ -148,7 +148,7 @@ def whole_checkpoints(folder: Path) -> Iterator[Checkpoint]:
 
 @contextlib.contextmanager
 def taking_up(checkpoint: Checkpoint) -> Iterator[None]:
-    """Around the use of a checkpoint's state: one of another release may lack what this one needs.
+    """Context for restoring a checkpoint: turns missing entries of another release into an error.
 
     Raises:
         RunDirectoryError: If it does.
@@ -172,7 +172,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _verified(path: Path) -> dict[str, bytes]:
-    """The contents of a checkpoint's files, if they are what the manifest says."""
+    """Returns the contents of a checkpoint's files, if they match the manifest."""
     manifest = json.loads((path / "manifest.json").read_bytes())
     if manifest["format"] != _FORMAT:
         raise RunDirectoryError(
@@ -191,7 +191,7 @@ def _verified(path: Path) -> dict[str, bytes]:
 
 
 def _take_apart(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
-    """The value as JSON, with a name in the place of each array or tensor."""
+    """Returns the value as JSON, with a name in place of each array or tensor."""
     if isinstance(value, torch.Tensor | np.ndarray):
         name = f"{len(tensors):06d}"
         tensors[name] = _as_tensor(value, where)
@@ -260,7 +260,7 @@ def _checkpoints(folder: Path) -> dict[int, Path]:
 
 
 def _tidy(folder: Path) -> None:
-    """Keeps the newest checkpoint and the newest whole one before it.
+    """Removes all checkpoints but the newest and the newest intact one before it.
 
     A damaged one must not take the place of the one to fall back to, so it is read to find out:
     some 10 ms per 10 MB. Where all before are damaged, they stay for whoever wants to save them.
@@ -284,6 +284,6 @@ def _tidy(folder: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what is on its way out, and what writers left that were killed."""
+    """Removes checkpoints that are being deleted, and what killed writers left behind."""
     for path in folder.glob(".*.tmp"):
         shutil.rmtree(path, ignore_errors=True)

@@ -97,7 +97,7 @@ class RunDirectory:
         return run
 
     def _make(self, database: str | None) -> None:
-        """Makes the folders, and a label store if it is to be in a database; or nothing at all."""
+        """Makes the folders, and a label store if it is in a database; all of it or nothing."""
         if database is None:
             return self.make_folders()
         from prefrl.core.store.on_server import drop_store, new_store  # they load SQLAlchemy
@@ -164,22 +164,22 @@ class RunDirectory:
 
     @property
     def config(self) -> Path:
-        """What was asked for."""
+        """The settings of the run."""
         return self.root / "config.json"
 
     @property
     def spaces(self) -> Path:
-        """What an agent sees and does there, as it was at the start."""
+        """The agent's observation and action spaces at the start of the run."""
         return self.root / "spaces.json"
 
     @property
     def script(self) -> Path:
-        """There where a script of the user's made the run, and not ``prefrl train``."""
+        """Exists if a user's script started the run, instead of ``prefrl train``."""
         return self.root / "script.json"
 
     @property
     def versions(self) -> Path:
-        """What it ran with."""
+        """Versions of the packages that the run uses."""
         return self.root / "versions.json"
 
     @property
@@ -194,7 +194,7 @@ class RunDirectory:
 
     @property
     def guard(self) -> Path:
-        """One row per look of the guard."""
+        """One row per check of the guard."""
         return self.root / "guard.csv"
 
     @property
@@ -221,12 +221,12 @@ class RunDirectory:
 
     @property
     def taken(self) -> Path:
-        """The folder of what it began with that was learned before."""
+        """The folder of answers and rewards taken from other runs."""
         return self.root / "taken"
 
     @property
     def items(self) -> Path:
-        """The folder of items that were put to a labeller."""
+        """The folder of items that were asked about."""
         return self.root / "items"
 
     @property
@@ -236,7 +236,7 @@ class RunDirectory:
 
     @property
     def recent(self) -> Path:
-        """The folder of samples of what the agent did lately."""
+        """The folder of samples of the agent's recent behaviour."""
         return self.root / "recent"
 
     @property
@@ -251,26 +251,26 @@ class RunDirectory:
 
     @property
     def replay(self) -> Path:
-        """The folder of what an off-policy agent learns from."""
+        """The folder of an off-policy agent's replay buffer."""
         return self.root / "replay"
 
     @property
     def status(self) -> Path:
-        """The folder in which each role says what it is doing."""
+        """The folder of the roles' status files."""
         return self.root / "status"
 
     @property
     def logs(self) -> Path:
-        """The folder of what the roles printed."""
+        """The folder of the roles' output."""
         return self.root / "logs"
 
     def dump(self, role: str) -> Path:
-        """What a role knew when numbers that are not finite made it stop."""
+        """State of a role that stopped because of NaN or infinite numbers."""
         return self.root / f"dump-{role}.json"
 
     @property
     def locks(self) -> Path:
-        """The folder of locks that say who works on this run."""
+        """The folder of the locks of the roles' processes."""
         return self.root / "locks"
 
     @property
@@ -280,7 +280,7 @@ class RunDirectory:
 
     @property
     def wanted(self) -> Path:
-        """To how many answers the agent wants the reward to be fitted now, if it has ever said."""
+        """Number of answers to which the agent wants the reward fitted; absent before it asked."""
         return self.reward / "wanted.json"
 
     @property
@@ -300,12 +300,12 @@ class RunDirectory:
 
     @property
     def examples(self) -> Path:
-        """What the language model wrote to the same prompts before and after."""
+        """Responses of the language model to the same prompts, before and after."""
         return self.root / "examples.json"
 
     @property
     def observation_stats(self) -> Path:
-        """Mean and variance with which the policy sees observations."""
+        """Mean and variance that normalise the policy's observations."""
         return self.root / "observation_stats.npz"
 
     @property
@@ -330,7 +330,7 @@ class RunDirectory:
 
     @property
     def judge(self) -> Path:
-        """The folder of what a model as labeller is told, and of its answers."""
+        """The folder of the prompts to an AI judge, and its answers."""
         return self.root / "judge"
 
     @property
@@ -345,12 +345,12 @@ class RunDirectory:
 
     @property
     def reward_token(self) -> Path:
-        """What a request to ``prefrl serve-reward`` must carry."""
+        """The token that requests to ``prefrl serve-reward`` must carry."""
         return self.root / "reward_token"
 
     @property
     def people(self) -> Path:
-        """Who may come in to the labelling page."""
+        """The people who may open the labelling page."""
         return self.root / "viewer.db"
 
     @property
@@ -370,7 +370,7 @@ class RunDirectory:
 
     @staticmethod
     def write_json(path: Path, content: Mapping[str, Any]) -> None:
-        """Writes a JSON file, whole or not at all."""
+        """Writes a JSON file atomically."""
         write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
     @staticmethod
@@ -392,7 +392,7 @@ class RunDirectory:
 
 
 def _what_takes(path: Path) -> str:
-    """What is in the way of a new folder, as the end of a sentence; nothing where it is free."""
+    """Says what is in the way at a path, as the end of a sentence; empty if nothing is."""
     if path.is_symlink() and not path.exists():
         return f"is a link to {path.readlink()}, which is not there"
     if path.exists() and not path.is_dir():

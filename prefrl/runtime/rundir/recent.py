@@ -24,7 +24,7 @@ def newest_recent(run: RunDirectory) -> int:
 
 
 def tidy_recent(run: RunDirectory, used: Container[int]) -> None:
-    """Removes the samples that no fit used, but for the newest two: one may be about to be read."""
+    """Removes samples that no fit used, except the newest two, which may be about to be read."""
     for number in _numbers(run.recent)[:-2]:
         if number not in used:
             for path in run.recent.glob(f"{number:06d}.*"):

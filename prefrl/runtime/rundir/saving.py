@@ -1,4 +1,4 @@
-"""How much of a run is saved: the agent reports it after each checkpoint, for whoever stops it."""
+"""How much of a run is saved: the agent reports it after each checkpoint, for the supervisor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ASKS_FOR_ROOM = "make room, or look at who may write there"
 
 @contextlib.contextmanager
 def saving(heartbeat: Heartbeat, place: str) -> Iterator[None]:
-    """Around the writing of a checkpoint: says whether it was written.
+    """Context for writing a checkpoint: reports in the status whether it was written.
 
     A full disk is no reason to stop: the older checkpoints stay, and an OSError ends here.
 

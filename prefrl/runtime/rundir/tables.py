@@ -1,4 +1,4 @@
-"""The tables of a run: CSV files that grow, and whose newest row others read meanwhile."""
+"""The tables of a run: growing CSV files, whose newest row other processes may read."""
 
 from __future__ import annotations
 
@@ -86,6 +86,6 @@ def last_row(path: Path) -> Metrics | None:
 
 
 def seconds_in(path: Path) -> float:
-    """The seconds that the newest row of a table counts; 0 without one."""
+    """Seconds of training by the newest row of a table; 0 without a row."""
     row = last_row(path)
     return 0.0 if row is None else float(row["wall_seconds"])

@@ -1,4 +1,4 @@
-"""How many labels a run has and which reward is its newest: one count for all who tell of it."""
+"""Number of labels and newest reward version of a run: one count for status, page and report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Tally", "tally_of"]
 
 @dataclass(frozen=True)
 class Tally:
-    """What the label store and the published weights say at this moment.
+    """Counts from the label store and the published weights at one moment.
 
     The tables of a run are behind: each row says what the agent knew when its rollout ended.
     """
@@ -32,7 +32,7 @@ class Tally:
 
 
 def tally_of(run: RunDirectory) -> Tally:
-    """Counts the labels of a run, which may go on meanwhile.
+    """Counts the labels of a run, even while it is running.
 
     Raises:
         StoreError: If the label store cannot be read.

@@ -1,4 +1,4 @@
-"""What a run ran with, and the format of its files: ``versions.json``."""
+"""Versions of the packages that a run uses, and the format of its files: ``versions.json``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def about_this_release() -> dict[str, Any]:
 
 
 def check_format(path: Path) -> None:
-    """Refuses a run whose files another release wrote in another way.
+    """Refuses a run whose files have the format of another release.
 
     Args:
         path: Its ``versions.json``. One without a format, or none, is of the first format.

@@ -96,7 +96,7 @@ def put_into(module: nn.Module, weights: Weights) -> None:
 
 
 def newest_version(folder: Path) -> int | None:
-    """The number of the newest version, or None: cheap enough to ask after each rollout.
+    """Returns the number of the newest version, or None; cheap enough to call after each rollout.
 
     It looks at names alone: ``latest_weights`` may find that version damaged and give an older one.
     """
@@ -104,7 +104,7 @@ def newest_version(folder: Path) -> int | None:
 
 
 def newest_published(folder: Path) -> tuple[int, dict[str, Any]]:
-    """The number of the newest version and what was said of it; the tensors are not read.
+    """Returns the newest version's number and metadata, without reading the tensors.
 
     Returns:
         0 and nothing where none was published; nothing, too, where its JSON is damaged.
@@ -118,7 +118,7 @@ def newest_published(folder: Path) -> tuple[int, dict[str, Any]]:
 
 
 def latest_weights(folder: Path) -> Weights:
-    """Reads the newest version that is whole; a damaged one is refused with a loud line.
+    """Reads the newest intact version; a damaged one is refused and logged as an error.
 
     Raises:
         RunDirectoryError: If there is none, or none can be read.
@@ -161,7 +161,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _tidy(folder: Path) -> None:
-    """Keeps two versions; what a publisher left that was killed goes too."""
+    """Removes all but two versions, and what killed publishers left behind."""
     kept = {path.stem for path in _versions(folder)[-2:]}
     for path in [*folder.glob("v*.json"), *folder.glob("v*.safetensors"), *folder.glob(".v*.tmp")]:
         if path.stem not in kept:

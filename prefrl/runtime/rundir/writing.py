@@ -1,4 +1,4 @@
-"""Files that are whole or not there: how the small files of a run are written."""
+"""Atomic writing of a run's small files: complete or absent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def replace_file(path: Path, content: bytes, *, point: str, forced: bool = True) -> None:
-    """Puts a whole file in the place of an old one; its name is on disk after ``sync_folder``.
+    """Replaces a file by a complete new one; its name is on disk after ``sync_folder``.
 
     Args:
         path: The file.
@@ -68,5 +68,5 @@ def as_npz(arrays: Mapping[str, Any]) -> bytes:
 
 
 def sync_folder(folder: Path) -> None:
-    """Brings the names in a folder to disk."""
+    """Flushes the names in a folder to disk."""
     sync(folder)
