@@ -47,6 +47,7 @@ from prefrl.core.store.ledger import (
 )
 from prefrl.core.store.marks import Marks
 from prefrl.core.store.media import Media
+from prefrl.core.store.notices import Notices
 from prefrl.core.store.quality import Quality
 from prefrl.core.store.reader import LabelReader
 from prefrl.core.store.schema import EVENT
@@ -90,6 +91,8 @@ class LabelStore(LabelReader):
         """Pairs to show again."""
         self.trials = Trials(self._database, self.quality, clock)
         """First rounds of new people."""
+        self.notices = Notices(self._database)
+        """What processes on different machines tell one another."""
 
     def __enter__(self) -> LabelStore:
         return self

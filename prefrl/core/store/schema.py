@@ -12,9 +12,9 @@ from sqlalchemy.engine import Connection
 
 from prefrl.errors import StoreError
 
-__all__ = ["CURRENT", "EVENT", "HEAD", "MARK", "MEDIUM", "QUERY", "create", "revision", "stamp"]
+__all__ = ["CURRENT", "EVENT", "HEAD", "MARK", "MEDIUM", "NOTICE", "QUERY", "create", "revision", "stamp"]
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in ``core.store.migrations``."""
 
 # PostgreSQL sorts text by the locale of the database unless told otherwise; SQLite never does.
@@ -113,6 +113,15 @@ MARK = sa.Table(
     sa.Column("value", _TEXT, nullable=False),
     sa.Column("made_at", sa.Float, nullable=False),
     sa.Index("ix_mark_query", "query_id", "kind"),
+)
+
+# What processes on different machines tell one another about the run: the newest of each name. It is
+# of the moment, so it is not exported.
+NOTICE = sa.Table(
+    "notice",
+    _metadata,
+    sa.Column("name", _TEXT, primary_key=True),
+    sa.Column("content", _TEXT, nullable=False),
 )
 
 # Alembic's own table, so that it finds its way in stores that were made without it.

@@ -64,7 +64,7 @@ def test_an_old_store_becomes_what_a_new_one_is(old, tmp_path):
     assert definitions(old) == definitions(tmp_path / "new.db")
     for path in (old, tmp_path / "new.db"):
         assert raw(path, "SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
-        assert raw(path, "PRAGMA user_version") == [(3,)]  # what releases without revisions read
+        assert raw(path, "PRAGMA user_version") == [(int(schema.HEAD),)]  # for old releases
 
 
 def test_a_store_of_version_2_loses_nothing(path, tmp_path):
@@ -94,7 +94,7 @@ def test_a_store_of_version_2_in_postgresql_too(place):
         store.submit("q", LEFT, submission_key="k", annotator_id="ann")
     raw(
         place,
-        "DROP TABLE mark, medium",
+        "DROP TABLE mark, medium, notice",
         "DROP INDEX ix_query_group",
         "DROP INDEX ix_label_event_query, ix_label_event_annotator",
         "ALTER TABLE query DROP COLUMN group_id",
@@ -105,6 +105,19 @@ def test_a_store_of_version_2_in_postgresql_too(place):
         store.marks.add("q", "ann", "flag", "raised", submission_key="m")
         store.media.add("a", "m", "video/webm")
         assert store.check() == []
+
+
+def test_a_store_of_version_3_gets_notices(place):
+    """Made by taking from a new one what version 3 did not have."""
+    with LabelStore(place) as store:
+        store.add_queries([Query("q", "a", "b")])
+        store.submit("q", LEFT, submission_key="k", annotator_id="ann")
+    raw(place, "DROP TABLE notice", "UPDATE alembic_version SET version_num = '0003'")
+    with LabelStore(place) as store:
+        assert store.comparisons() == [(1, Comparison(Query("q", "a", "b"), LEFT))]
+        store.notices.put("agent", {"state": "training"})
+        assert store.notices.get("agent") == {"state": "training"}
+    assert raw(place, "SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
 
 
 def test_a_backup_is_kept_of_what_was_there(old):
@@ -153,8 +166,8 @@ def test_processes_that_open_an_old_store_at_once_all_can(old):
 
 def test_a_newer_store_is_refused_on_every_database(place):
     LabelStore(place).close()
-    raw(place, "UPDATE alembic_version SET version_num = '0004'")
-    with pytest.raises(StoreError, match="version 3 or older, got version 4; update prefrl"):
+    raw(place, "UPDATE alembic_version SET version_num = '0005'")
+    with pytest.raises(StoreError, match="version 4 or older, got version 5; update prefrl"):
         LabelStore(place)
 
 
@@ -170,7 +183,7 @@ def test_what_is_no_store_is_refused_on_every_database(place):
 
 def test_every_revision_has_a_file_and_alembic_is_not_loaded_without_need(path):
     files = sorted(Path(migrations.__file__).parent.glob("r*.py"))
-    assert [file.name[1:5] for file in files] == ["0001", "0002", schema.HEAD]
+    assert [file.name[1:5] for file in files] == ["0001", "0002", "0003", schema.HEAD]
     code = (
         "import sys; from prefrl.core.store import LabelStore; LabelStore(sys.argv[1]).close(); "
         "print(sorted({'alembic', 'psycopg'} & set(sys.modules)))"

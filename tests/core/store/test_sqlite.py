@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from prefrl.core.comparisons import Answer, Query
-from prefrl.core.store import LabelStore, sqlite
+from prefrl.core.store import LabelStore, schema, sqlite
 from prefrl.errors import StoreError
 
 
@@ -71,7 +71,7 @@ def test_a_store_in_wal_mode_is_turned_back(path, monkeypatch):
     raw(path, "PRAGMA journal_mode = WAL")
     LabelStore(path).close()
     assert raw(path, "PRAGMA journal_mode") == [("delete",)]  # what a rollback journal reads as
-    assert raw(path, "SELECT version_num FROM alembic_version") == [("0003",)]
+    assert raw(path, "SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
 
     raw(path, "PRAGMA journal_mode = WAL")
     monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 50)
@@ -84,7 +84,7 @@ def test_a_store_in_wal_mode_is_turned_back(path, monkeypatch):
 def test_a_newer_store_is_refused(path):
     LabelStore(path).close()
     raw(path, "UPDATE alembic_version SET version_num = '9000'")
-    with pytest.raises(StoreError, match="version 3 or older, got version 9000; update"):
+    with pytest.raises(StoreError, match="version 4 or older, got version 9000; update"):
         LabelStore(path)
 
 
