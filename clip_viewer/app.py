@@ -96,7 +96,7 @@ def create_app(
     app.state.close = close
     app.include_router(labelling_routes(desk))
     app.include_router(study_routes(desk))
-    app.include_router(media_routes(desk.store, desk.writer, config.media))
+    app.include_router(media_routes(desk.store, desk.writer, config.media, fetch=config.fetch))
     pages = {"/": "index.html", "/dashboard": "dashboard.html", "/sw.js": "sw.js"}
     add_pages(app, pages, desk.study)
     explain_refusals(app)

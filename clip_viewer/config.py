@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ class ViewerConfig:
     """Folder of films and texts, named by their content."""
     people: Path
     """File in which sign-in links and sessions are kept, as hashes."""
+    fetch: Callable[[str], bool] | None = None
+    """Brings a file into that folder from elsewhere and returns whether it exists there; raises
+    MediaUnavailableError if that is not known."""
     metrics: Path | None = None
     """The run's table of metrics, for the learning curve."""
     status: Path | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -13,6 +14,7 @@ from clip_viewer.words import refused
 from clip_viewer.writer import Writer
 from prefrl.core.store import LabelStore
 from prefrl.core.store.media import SUFFIXES
+from prefrl.errors import MediaUnavailableError
 
 __all__ = ["media_routes"]
 
@@ -20,13 +22,20 @@ _NAME = re.compile(r"[0-9a-f]{32}")
 _FOR_GOOD = {"cache-control": "private, max-age=31536000, immutable"}
 
 
-def media_routes(store: LabelStore, writer: Writer, folder: Path) -> APIRouter:
+def media_routes(
+    store: LabelStore,
+    writer: Writer,
+    folder: Path,
+    *,
+    fetch: Callable[[str], bool] | None = None,
+) -> APIRouter:
     """The route of films and texts.
 
     Args:
         store: Knows the existing media and their types.
         writer: Tells the store which files are missing, so that they are made again.
         folder: Where they are.
+        fetch: Brings a file there by its name, as ``ViewerConfig`` has it.
     """
     router = APIRouter()
     root = folder.resolve()
@@ -42,6 +51,11 @@ def media_routes(store: LabelStore, writer: Writer, folder: Path) -> APIRouter:
         if media_type not in SUFFIXES:
             raise refused(404, "refused.medium")
         path = root / f"{media_id}{SUFFIXES[media_type]}"
+        if fetch is not None and not path.is_symlink() and not path.exists():
+            try:
+                await run_in_threadpool(fetch, path.name)
+            except MediaUnavailableError as error:
+                raise refused(503, "refused.medium-away", {"retry-after": "2"}) from error
         if path.is_symlink() or path.resolve().parent != root or not path.is_file():
             if not path.is_symlink() and not path.exists():
                 await writer.call(lambda store: store.media.forget(media_id))

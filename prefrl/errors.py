@@ -12,6 +12,7 @@ The tree::
     ├── StoreError               the label store refused
     │   ├── SubmissionConflictError  one submission key, two different answers
     │   └── StoreUnavailableError    a full disk or a lock: the same may work later
+    ├── MediaUnavailableError    object storage cannot be reached: the same may work later
     ├── FilmError                no film can be made on this machine
     ├── EnvironmentFaultError    an environment keeps failing
     ├── NonFiniteError           losses, gradients, rewards or observations are not finite numbers
@@ -26,6 +27,7 @@ __all__ = [
     "EnvironmentFaultError",
     "FilmError",
     "FitInterruptedError",
+    "MediaUnavailableError",
     "MissingExtraError",
     "NonFiniteError",
     "NotEnoughDataError",
@@ -77,6 +79,10 @@ class SubmissionConflictError(StoreError):
 
 class StoreUnavailableError(StoreError):
     """The database cannot at the moment: nothing was stored, and the same may work later."""
+
+
+class MediaUnavailableError(PrefrlError):
+    """Object storage cannot be reached at the moment: the same may work later."""
 
 
 class FilmError(PrefrlError):

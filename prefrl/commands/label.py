@@ -30,6 +30,8 @@ from prefrl.control.roles import role_command
 from prefrl.errors import ConfigError, RoleError, RunDirectoryError
 from prefrl.runtime.judge.config import JudgeConfig, write_task
 from prefrl.runtime.own.folder import Chosen, Kind, is_own, make_folder, own_kind
+from prefrl.runtime.remote.courier import courier_command
+from prefrl.runtime.remote.places import is_elsewhere, make_page_folder
 from prefrl.runtime.roles.role import is_taken
 from prefrl.runtime.roles.supervisor import RoleCommand
 from prefrl.runtime.rundir import RunDirectory
@@ -62,6 +64,11 @@ class Label:
     (.csv, .tsv) with "text" and optionally "prompt" and "name", or plain lines."""
     segments: str | None = None
     """Make a new directory with pairs of segments of a dataset: minari:NAME."""
+    store: str | None = None
+    """Serve the page of a run on another machine: the URL of its answers, as it printed it. The
+    folder is made, and keeps who may sign in here."""
+    media: str | None = None
+    """With store: where this machine finds what people look at, if not where the run puts it."""
     pairs: int | Path | None = None
     """How many pairs to draw, with each item about equally often; or, for films and texts, a CSV
     file with the two names of a pair per line. By default 100, or three for each film or text if
@@ -82,6 +89,8 @@ class Label:
 
     def __post_init__(self) -> None:
         self.judge.check_for(self.oracle or "human")
+        if self.media is not None and self.store is None:
+            raise ConfigError(f"expected --store with --media {self.media}, got it alone.")
         if self.judge.true_reward and (self.videos or self.texts):
             own = "films" if self.videos else "texts"
             raise ConfigError(_NO_TRUTH.format(own=own, place=self.run))
@@ -122,6 +131,8 @@ def label(command: Label) -> None:
     link = open_page(run, page)
     if "env_id" in config:
         roles.append(role_command("renderer", run, essential=False))
+    if is_elsewhere(config):
+        roles.append(courier_command(run))
     serve_page(run, link, roles, on_start=lambda link: print_link("To label, open", link))
     console.print(f"The page is closed; prefrl label {run.root} opens it again.", soft_wrap=True)
     if is_own(config):
@@ -191,11 +202,14 @@ def _make(command: Label) -> None:
         "--videos": command.videos is not None,
         "--texts": command.texts is not None,
         "--segments": command.segments is not None,
+        "--store": command.store is not None,
     }
     asked = [name for name, is_asked in told.items() if is_asked]
     if len(asked) > 1:
         raise ConfigError(f"expected one of {', '.join(told)}, got {' and '.join(asked)}.")
-    if command.segments is not None:
+    if command.store is not None:
+        make_page_folder(RunDirectory(command.run), command.store, command.media)
+    elif command.segments is not None:
         _make_pairs(command, command.segments)
     elif command.videos is not None or command.texts is not None:
         _make_own(command)

@@ -16,12 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefrl.commands.announcing import announce, link_at
-from prefrl.commands.console import print_link
+from prefrl.commands.console import console, print_link
 from prefrl.commands.hub import OPENED, STANDS_BY, hub_above, link_to
 from prefrl.commands.page_config import PageConfig, note_page, page_of
 from prefrl.control.goals import goal_of
 from prefrl.errors import MissingExtraError
 from prefrl.runtime.own.folder import is_own
+from prefrl.runtime.remote.courier import FINISHED, courier_command, results_of
+from prefrl.runtime.remote.media import fetching
+from prefrl.runtime.remote.places import ELSEWHERE, is_elsewhere, media_url, tell_pages
 from prefrl.runtime.roles.role import Heartbeat, StopSignal, is_taken
 from prefrl.runtime.roles.role_process import run_role
 from prefrl.runtime.roles.supervisor import STOPPED, RoleCommand, Supervisor
@@ -38,6 +41,7 @@ __all__ = [
     "is_served",
     "main",
     "open_page",
+    "page_facts",
     "page_for",
     "page_of",
     "serve_page",
@@ -170,13 +174,33 @@ def page_for(
         ConfigError: If it cannot be served like this.
         MissingExtraError: If the extra ``viewer`` is not installed.
     """
-    if not asks_people:
+    if not asks_people or told.elsewhere:
         return None
     return page_of(run) if run is not None and is_served(run) else check_page(told, run)
 
 
 def serving(page: PageConfig | None, run: RunDirectory) -> Sequence[RoleCommand]:
-    """What serves the page of a run, if there is to be one; prints its address when it is there."""
+    """Returns the roles that serve a run's pages, here and elsewhere; prints where to label."""
+    return [*_serving_elsewhere(page, run), *_serving_here(page, run)]
+
+
+def _serving_elsewhere(page: PageConfig | None, run: RunDirectory) -> Sequence[RoleCommand]:
+    """Returns what keeps in touch with pages on other machines, if there may be any."""
+    if media_url(run) is None:
+        return ()
+    tell_pages(run, page_facts(run, run.read_json(run.config)))
+    console.print(
+        "To label on another machine, run there\n"
+        f"  prefrl label FOLDER --store '{run.label_store}'",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+    return [courier_command(run)]
+
+
+def _serving_here(page: PageConfig | None, run: RunDirectory) -> Sequence[RoleCommand]:
+    """Returns what serves a run's page on this machine, if there is to be one."""
     if page is None:
         return ()
     link = open_page(run, page)
@@ -282,19 +306,21 @@ def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) 
     from clip_viewer.config import ViewerConfig
 
     assert page.port is not None  # check_page has chosen one
+    facts = page_facts(run, told, has_default_goal=page.instructions is None)
     return ViewerConfig(
         store=run.label_store,
         media=run.media,
+        fetch=fetching(run) if is_elsewhere(told) else None,
         people=run.people,
         metrics=run.metrics,
         status=run.status,
-        finished=(run.summary, run.policy, run.model / "config.json"),
-        trains=bool({"algo", "method"} & told.keys()),  # else it has pairs, and that is all
+        finished=(*results_of(run), run.status / FINISHED),
+        trains=facts["trains"],
         ranks=is_own(told),
         instructions=page.instructions,
-        title=_title(run, told),
-        goal=goal_of(told, has_default=page.instructions is None),
-        budget=_budget(told),
+        title=facts["title"],
+        goal=facts["goal"],
+        budget=facts["budget"],
         host=page.host,
         port=page.port,
         expose=page.expose,
@@ -308,6 +334,27 @@ def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) 
         qualify=page.qualify,
         qualify_share=page.qualify_share,
     )
+
+
+def page_facts(
+    run: RunDirectory, told: Mapping[str, Any], *, has_default_goal: bool = True
+) -> dict[str, Any]:
+    """Returns what a page shows of a run: its title, its goal, its budget, and whether it trains.
+
+    Args:
+        run: Which run; of a run elsewhere, the folder of its page.
+        told: The content of its config.json.
+        has_default_goal: As ``goal_of`` takes it.
+    """
+    if is_elsewhere(told):
+        facts: dict[str, Any] = told[ELSEWHERE]
+        return {**facts, "goal": told.get("goal", facts["goal"]) or None}
+    return {
+        "title": _title(run, told),
+        "goal": goal_of(told, has_default=has_default_goal),
+        "budget": _budget(told),
+        "trains": bool({"algo", "method"} & told.keys()),  # else it has pairs, and that is all
+    }
 
 
 def _budget(told: Mapping[str, Any]) -> int | None:

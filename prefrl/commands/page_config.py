@@ -24,6 +24,8 @@ class PageConfig:
     """Let other machines reach the page. An SSH tunnel is safer."""
     hosts: tuple[str, ...] = ()
     """With expose: the names that other machines use for this one."""
+    elsewhere: bool = False
+    """Serve no page here: people label on another machine (--store and --media)."""
     name: str = "owner"
     """Your own name in the data."""
     instructions: Path | None = None

@@ -40,6 +40,7 @@ from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.devices import choose_devices
 from prefrl.runtime.judge.config import JudgeConfig
 from prefrl.runtime.options import named_option
+from prefrl.runtime.remote.options import check_media_options
 from prefrl.runtime.rundir import RunDirectory
 
 __all__ = [
@@ -88,6 +89,10 @@ class TrainConfig:
     """Answers are kept in this PostgreSQL database, in a schema of the run's own, instead of the
     run's directory: postgresql://USER@HOST/DATABASE, with the password in ~/.pgpass or PGPASSWORD
     (extra postgres)."""
+    media: str | None = None
+    """With store: what people look at is also kept in this object storage, so that pages on other
+    machines can show it: s3://BUCKET/FOLDER (extra s3), or another URL of fsspec. Credentials come
+    from the environment."""
     horizon: int | None = None
     """Cut training episodes after this many steps, like a time limit: the agent uses the value of
     the last state for what would have followed. Evaluation episodes are not cut."""
@@ -149,6 +154,7 @@ class TrainConfig:
                 f"expected track to be one of {', '.join(get_args(Tracker))}, got {self.track!r}."
             )
         self.judge.check_for(self.oracle)
+        check_media_options(self.media, self.store, asks_people=self.asks_people)
         if self.sync and (self.asks_people or self.oracle == "ai"):
             raise ConfigError(
                 f"expected oracle synthetic with sync, got {self.oracle}: in one process the agent "

@@ -17,7 +17,7 @@ from prefrl.core.oracle import Oracle, OracleConfig, as_oracle, load_oracle
 from prefrl.core.store import LabelStore
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.people.presence import Attendance, film_pixels, n_people_present
-from prefrl.runtime.roles.role import Heartbeat, StopSignal
+from prefrl.runtime.roles.role import Heartbeat, StopSignal, waiting_in
 from prefrl.runtime.roles.role_process import RoleWork, run_role
 from prefrl.runtime.roles.serving import serve, serve_labeller, serve_learner
 from prefrl.runtime.roles.supervisor import STOPPED
@@ -50,10 +50,6 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         os.nice(_NICENESS)
     use_cpu(config.threads)
 
-    def wait(state: str) -> bool:
-        heartbeat.beat(state)
-        return stop.requested
-
     def partners(callback: PreferenceCallback) -> Apart:
         n_transitions = config.agent.transitions_per_rollout(config.algo)
         apart = Apart(
@@ -66,7 +62,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             patience=Patience(
                 config.preferences.max_stale_rollouts * n_transitions, config.max_unanswered
             ),
-            waiting=wait,
+            waiting=waiting_in(heartbeat, stop),
         )
         apart.begin(callback.taken.reward)
         return apart
@@ -174,6 +170,8 @@ def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     from prefrl.control.environments.source import EnvConfig
     from prefrl.control.films.renderer import FilmMaker
     from prefrl.control.films.sized import SizedRenderer
+    from prefrl.errors import MediaUnavailableError
+    from prefrl.runtime.remote.media import RunMedia
 
     heartbeat.beat("starting")
     told = run.read_json(run.config)
@@ -182,12 +180,16 @@ def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     env = EnvConfig.from_json(told["env"]) if "env" in told else None
     renderer = SizedRenderer(told["env_id"], env)
     with LabelStore(run.label_store) as store, renderer as clips:
-        films = FilmMaker(store, Items(run), run.media, clips)
+        media = RunMedia(run, waiting=waiting_in(heartbeat, stop))
+        films = FilmMaker(store, Items(run), media, clips)
 
         def step() -> bool:
             n_people = n_people_present(run)
             clips.fit(film_pixels(run), in_a_hurry=films.is_late(n_people))
-            filmed = films.step(n_people)
+            try:
+                filmed = films.step(n_people)
+            except MediaUnavailableError:  # and it was told to stop meanwhile
+                return False
             state = "rendering" if filmed else "idle"
             heartbeat.beat(state, films=films.n_films, missing=films.n_missing)
             return filmed

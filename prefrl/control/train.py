@@ -38,6 +38,7 @@ from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.figures import check_figures
 from prefrl.runtime.judge.config import write_task
 from prefrl.runtime.labeller import Labeller
+from prefrl.runtime.remote.places import check_media, keep_media_at
 from prefrl.runtime.roles.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.roles.side_by_side import OnAgent, running_beside, work_side_by_side
 from prefrl.runtime.roles.supervisor import RoleCommand
@@ -97,7 +98,9 @@ def train(
     config, _ = with_settings(config)
     content = config_as_json(config)
     task = clips_task(config.judge, content) if config.oracle == "ai" and oracle is None else None
+    check_media(config.media)
     run = RunDirectory.create(config.run_path, database=config.store)
+    keep_media_at(run, config.media)
     if task is not None:
         write_task(run, task)
     run.write_json(run.versions, about_this_release())

@@ -20,7 +20,7 @@ from prefrl.runtime.partners import WAITING_FOR_ANSWERS, Partners, UsedReward
 from prefrl.runtime.people.strengths import judgements_of, strengths_of
 from prefrl.runtime.questioner import Questioner
 from prefrl.runtime.roles.parallel import ALONE, Workers, own_device
-from prefrl.runtime.roles.role import Heartbeat, StopSignal
+from prefrl.runtime.roles.role import Heartbeat, StopSignal, waiting_in
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.rundir.checkpoint import load_checkpoint, save_checkpoint, taking_up
 from prefrl.runtime.rundir.saving import saving
@@ -99,7 +99,8 @@ class TextAgent:
         self.samples = ResponseSamples(self.pool, run)
         # What a judge answers is shown, too: people may look in with prefrl label.
         is_shown = config.asks_people or config.oracle == "ai"
-        show = show_to_people(run, store) if is_shown else lambda response: None
+        waits = waiting_in(heartbeat, stop)
+        show = show_to_people(run, store, waiting=waits) if is_shown else lambda response: None
         source = ResponseSource(self.pool, self.responses, show)
         self._rng = np.random.default_rng(config.seed)
         self.questioner = Questioner(source, store, config=config.query, rng=self._rng)

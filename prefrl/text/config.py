@@ -19,6 +19,7 @@ from prefrl.runtime.guard import GuardMode
 from prefrl.runtime.judge.config import JudgeConfig
 from prefrl.runtime.learner import LearnerConfig
 from prefrl.runtime.questioner import n_pairs
+from prefrl.runtime.remote.options import check_media_options
 from prefrl.text.candidates import TextQueryConfig
 from prefrl.text.config_json import config_from_content
 from prefrl.text.data.forms import DataConfig
@@ -141,6 +142,10 @@ class AlignConfig:
     """Answers are kept in this PostgreSQL database, in a schema of the run's own, instead of the
     run's directory: postgresql://USER@HOST/DATABASE, with the password in ~/.pgpass or PGPASSWORD
     (extra postgres)."""
+    media: str | None = None
+    """With store: what people look at is also kept in this object storage, so that pages on other
+    machines can show it: s3://BUCKET/FOLDER (extra s3), or another URL of fsspec. Credentials come
+    from the environment."""
     threads: int = 1
     """Threads that torch may use in each process."""
     checkpoint_seconds: float = 120.0
@@ -190,6 +195,7 @@ class AlignConfig:
 
     def __post_init__(self) -> None:
         self.judge.check_for(self.oracle)
+        check_media_options(self.media, self.store, asks_people=self.asks_people)
         if self.method not in typing.get_args(Method):
             raise ConfigError(
                 f"expected method to be one of {', '.join(typing.get_args(Method))}, got "

@@ -21,7 +21,7 @@ from prefrl.runtime.own.items import OwnTexts
 from prefrl.runtime.partners import Apart, Patience
 from prefrl.runtime.people.presence import Attendance
 from prefrl.runtime.roles.parallel import join_workers
-from prefrl.runtime.roles.role import Heartbeat, StopSignal
+from prefrl.runtime.roles.role import Heartbeat, StopSignal, waiting_in
 from prefrl.runtime.roles.role_process import RoleWork, run_role
 from prefrl.runtime.roles.serving import serve_labeller, serve_learner
 from prefrl.runtime.roles.supervisor import STOPPED
@@ -49,10 +49,6 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     config = align_config_from_json(run.read_json(run.config))
     use_cpu(config.threads)
 
-    def wait(state: str) -> bool:
-        heartbeat.beat(state)
-        return stop.requested
-
     def partners(agent: TextAgent) -> Apart:
         apart = Apart(
             run,
@@ -62,7 +58,7 @@ def _agent(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             agent.samples,
             config=config.learner,
             patience=Patience(config.max_stale_batches * config.batch, config.unanswered),
-            waiting=wait,
+            waiting=waiting_in(heartbeat, stop),
         )
         apart.begin(first_reward(config, agent.reward))
         return apart

@@ -12,8 +12,8 @@ import torch
 from prefrl.core.oracle import Oracle
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError
+from prefrl.runtime.remote.media import RunMedia
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.rundir.media import add_medium
 from prefrl.runtime.rundir.weights import Weights
 from prefrl.text.config import AlignConfig
 from prefrl.text.data.demonstrations import as_examples, read_demonstrations
@@ -289,12 +289,20 @@ def synthetic_oracle(config: AlignConfig, responses: Responses) -> Oracle:
     return text_oracle(responses, gold, config.teacher, seed=config.seed)
 
 
-def show_to_people(run: RunDirectory, store: LabelStore) -> Callable[[Response], None]:
-    """Makes what the labelling page shows of a response: its prompt and its text."""
-    media_type = "application/json"
+def show_to_people(
+    run: RunDirectory, store: LabelStore, *, waiting: Callable[[str], bool] | None = None
+) -> Callable[[Response], None]:
+    """Makes what the labelling page shows of a response: its prompt and its text.
+
+    Args:
+        run: Where it goes.
+        store: Is told what shows which response.
+        waiting: As ``RunMedia`` takes it.
+    """
+    media_type, media = "application/json", RunMedia(run, waiting=waiting)
 
     def show(response: Response) -> None:
         content = json.dumps({"prompt": response.prompt, "response": response.text}).encode()
-        store.media.add(response.id, add_medium(run.media, content, media_type), media_type)
+        store.media.add(response.id, media.add(content, media_type), media_type)
 
     return show

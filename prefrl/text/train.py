@@ -27,6 +27,7 @@ from prefrl.runtime.judge.config import write_task
 from prefrl.runtime.labeller import Labeller
 from prefrl.runtime.learner import RewardLearner
 from prefrl.runtime.partners import Together
+from prefrl.runtime.remote.places import check_media, keep_media_at
 from prefrl.runtime.roles.parallel import join_workers, launched_as, own_device
 from prefrl.runtime.roles.role import Heartbeat, StopSignal, only_one
 from prefrl.runtime.roles.side_by_side import OnAgent, running_beside, work_side_by_side
@@ -127,7 +128,9 @@ def align(
     task = None
     if config.oracle == "ai" and oracle is None:
         task = responses_task(config.judge, config.goal)
+    check_media(config.media)
     run = RunDirectory.create(config.run_path, database=config.store)
+    keep_media_at(run, config.media)
     if task is not None:
         write_task(run, task)
     run.write_json(run.versions, about_this_release() | {"text_format": _FORMAT})

@@ -17,7 +17,7 @@ from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
 from prefrl.core.store.labels import RENDERER
 from prefrl.errors import FilmError
-from prefrl.runtime.rundir.media import add_medium
+from prefrl.runtime.remote.media import RunMedia
 
 __all__ = ["FILM_SIZE", "FilmMaker"]
 
@@ -45,7 +45,7 @@ class FilmMaker:
         self,
         store: LabelStore,
         segments: Mapping[str, Segment],
-        media: Path,
+        media: RunMedia,
         clips: Renderer | SizedRenderer,
     ) -> None:
         self.n_films = 0
@@ -58,7 +58,7 @@ class FilmMaker:
         self._clips = clips
         self._hurry = Hurry(store)
         self._hopeless: set[str] = set()
-        self._drawing = media / ".drawing"
+        self._drawing = media.folder / ".drawing"
         self._died_of, self._deaths = _read_drawing(self._drawing)
 
     def step(self, n_people: int = 0) -> bool:
@@ -114,7 +114,7 @@ class FilmMaker:
             return
         finally:
             self._drawing.unlink(missing_ok=True)
-        self._store.media.add(item_id, add_medium(self._media, film, "video/webm"), "video/webm")
+        self._store.media.add(item_id, self._media.add(film, "video/webm"), "video/webm")
         self.n_films += 1
 
     def _film_of(self, item_id: str) -> bytes:

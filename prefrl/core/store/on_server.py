@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from prefrl.core.store.label_store import LabelStore
 from prefrl.core.store.postgres import open_postgres
+from prefrl.core.store.schema import revision
 from prefrl.errors import ConfigError, StoreError
 
-__all__ = ["drop_store", "new_store"]
+__all__ = ["check_store", "drop_store", "new_store"]
 
 _LONGEST = 40  # of PostgreSQL's 63
 _SECRETS = ("password", "sslpassword")
@@ -49,6 +50,28 @@ def new_store(database: str, name: str) -> str:
     return store
 
 
+def check_store(store: str) -> None:
+    """Refuses what is not the URL of an existing label store; makes and changes nothing.
+
+    Args:
+        store: The URL of a store that ``new_store`` has made.
+
+    Raises:
+        ConfigError: If it has a password, or there is no store.
+        MissingExtraError: If psycopg is not installed.
+        StoreError: If the server cannot be reached, or holds something else there.
+    """
+    url = _parsed(store, "expected store to be the URL of a run's label store")
+    engine, _ = open_postgres(url.render_as_string(hide_password=False))
+    try:
+        with engine.connect() as connection:
+            found = revision(connection)
+    finally:
+        engine.dispose()
+    if found is None:
+        raise ConfigError(f"expected the label store of a run at {url}, found none there.")
+
+
 def drop_store(store: str) -> None:
     """Removes a store that ``new_store`` has made, with all that is in it.
 
@@ -82,6 +105,15 @@ def _execute(url: sa.URL, statement: sa.schema.ExecutableDDLElement) -> None:
 
 def _checked(database: str) -> sa.URL:
     expected = "expected store to be postgresql://USER@HOST/DATABASE"
+    url = _parsed(database, expected)
+    if "options" in url.query:
+        raise ConfigError(
+            f"{expected} without options, got {url}: each run makes a schema of its own."
+        )
+    return url
+
+
+def _parsed(database: str, expected: str) -> sa.URL:
     try:
         url = sa.make_url(database)
     except sa.exc.ArgumentError as error:
@@ -94,9 +126,5 @@ def _checked(database: str) -> sa.URL:
     if url.get_backend_name() != "postgresql":
         raise ConfigError(
             f"{expected}, got {url}; leave it out to keep the answers in the run's directory."
-        )
-    if "options" in url.query:
-        raise ConfigError(
-            f"{expected} without options, got {url}: each run makes a schema of its own."
         )
     return url

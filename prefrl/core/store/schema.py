@@ -12,7 +12,18 @@ from sqlalchemy.engine import Connection
 
 from prefrl.errors import StoreError
 
-__all__ = ["CURRENT", "EVENT", "HEAD", "MARK", "MEDIUM", "NOTICE", "QUERY", "create", "revision", "stamp"]
+__all__ = [
+    "CURRENT",
+    "EVENT",
+    "HEAD",
+    "MARK",
+    "MEDIUM",
+    "NOTICE",
+    "QUERY",
+    "create",
+    "revision",
+    "stamp",
+]
 
 HEAD = "0004"
 """The newest revision in ``core.store.migrations``."""
@@ -115,8 +126,8 @@ MARK = sa.Table(
     sa.Index("ix_mark_query", "query_id", "kind"),
 )
 
-# What processes on different machines tell one another about the run: the newest of each name. It is
-# of the moment, so it is not exported.
+# What processes on different machines tell one another about the run: the newest of each name. It
+# is of the moment, so it is not exported.
 NOTICE = sa.Table(
     "notice",
     _metadata,

@@ -1,4 +1,4 @@
-"""Whether people are at the labelling page, according to its process and the label store."""
+"""Whether people are at the labelling pages, according to their processes and the label store."""
 
 from __future__ import annotations
 
@@ -10,38 +10,44 @@ from prefrl.core.store.labels import is_person
 from prefrl.runtime.roles.role import read_status
 from prefrl.runtime.rundir import RunDirectory
 
-__all__ = ["Attendance", "film_pixels", "n_people_present"]
+__all__ = ["PAGES_ELSEWHERE", "Attendance", "film_pixels", "n_people_present"]
+
+PAGES_ELSEWHERE = "pages"
+"""Name of the status of all pages on other machines, as the courier notes it."""
 
 _SECONDS_OF_SILENCE = 10.0  # after which a page is not believed to be served any more
 _SECONDS_OF_THOUGHT = 30.0  # in which somebody who has answered may still be at it
 
 
 def n_people_present(run: RunDirectory, *, clock: Callable[[], float] = time.time) -> int:
-    """How many people are at a run's labelling page; 0 where none is served.
+    """How many people are at a run's labelling pages; 0 if none is served.
 
     Args:
         run: Which run.
         clock: Gives the seconds since 1970.
     """
-    return _told_by_page(run, "people", clock)
+    return sum(_told_by_pages(run, "people", clock))
 
 
 def film_pixels(run: RunDirectory, *, clock: Callable[[], float] = time.time) -> int:
-    """How large a run's page shows a film where it is largest; 0 while nobody knows.
+    """The side of the largest film on any screen, in pixels; 0 if unknown.
 
     Args:
         run: Which run.
         clock: Gives the seconds since 1970.
     """
-    return _told_by_page(run, "pixels", clock)
+    return max(_told_by_pages(run, "pixels", clock))
 
 
-def _told_by_page(run: RunDirectory, what: str, clock: Callable[[], float]) -> int:
-    status = read_status(run, "viewer")
-    if status is None or clock() - status.beat_at > _SECONDS_OF_SILENCE:
-        return 0
-    told = status.about.get(what, 0)
-    return told if isinstance(told, int) else 0
+def _told_by_pages(run: RunDirectory, what: str, clock: Callable[[], float]) -> list[int]:
+    """What the page here and all pages elsewhere say; 0 for those that are silent."""
+    found = []
+    for name in ("viewer", PAGES_ELSEWHERE):
+        status = read_status(run, name)
+        is_silent = status is None or clock() - status.beat_at > _SECONDS_OF_SILENCE
+        told = 0 if status is None or is_silent else status.about.get(what, 0)
+        found.append(told if isinstance(told, int) else 0)
+    return found
 
 
 class Attendance:

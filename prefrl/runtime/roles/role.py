@@ -29,6 +29,7 @@ __all__ = [
     "is_taken",
     "only_one",
     "read_status",
+    "waiting_in",
 ]
 
 _SECONDS_BETWEEN_BEATS = 0.5
@@ -146,6 +147,21 @@ class StopSignal:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt  # a second Ctrl-C means: at once
         self.requested_at = time.monotonic()
+
+
+def waiting_in(heartbeat: Heartbeat, stop: StopSignal) -> Callable[[str], bool]:
+    """Returns what a role calls while it waits: it beats, and says whether to give up.
+
+    Args:
+        heartbeat: Publishes what the role waits for.
+        stop: The role gives up when it is told to stop.
+    """
+
+    def wait(state: str) -> bool:
+        heartbeat.beat(state)
+        return stop.requested
+
+    return wait
 
 
 def die_with_parent(parent: int) -> None:

@@ -33,6 +33,7 @@ from prefrl.control.films.renderer import FILM_SIZE, FilmMaker
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Query
 from prefrl.core.store import LabelStore
+from prefrl.runtime.remote.media import RunMedia
 
 TABLES = Path(__file__).parents[1] / "tables"
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
@@ -73,7 +74,7 @@ def add_films(run, store, queries):
     segments = segments_of_dot([item for query in queries for item in (query.left, query.right)])
     store.add_queries(queries, priorities=[9.0] * len(queries))
     with ClipRenderer(DOT, size=FILM_SIZE) as clips:
-        maker = FilmMaker(store, segments, run.media, clips)
+        maker = FilmMaker(store, segments, RunMedia(run), clips)
         while maker.step(n_people=len(queries)):
             pass
     return maker.n_films

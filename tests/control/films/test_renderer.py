@@ -16,6 +16,7 @@ from prefrl.control.items import Items, Truth
 from prefrl.control.segments import Segment
 from prefrl.core.comparisons import Answer, Query
 from prefrl.core.store import LabelStore
+from prefrl.runtime.remote.media import RunMedia
 
 DOT = "prefrl_envs:prefrl/MovingDot-v0"
 N_STEPS = 10
@@ -35,7 +36,7 @@ def store(run):
 @pytest.fixture
 def films(run, store):
     with ClipRenderer(DOT, size=FILM_SIZE) as clips:
-        yield FilmMaker(store, Items(run), run.media, clips)
+        yield FilmMaker(store, Items(run), RunMedia(run), clips)
 
 
 def ask(run, store, n, *, states=True):
@@ -98,6 +99,7 @@ from prefrl import RunDirectory
 from prefrl.control.films.renderer import FilmMaker
 from prefrl.control.items import Items
 from prefrl.core.store import LabelStore
+from prefrl.runtime.remote.media import RunMedia
 
 class Clips:
     fps = 20
@@ -107,7 +109,7 @@ class Clips:
 
 run = RunDirectory(Path(sys.argv[1]))
 with LabelStore(run.labels) as store:
-    FilmMaker(store, Items(run), run.media, Clips()).step()
+    FilmMaker(store, Items(run), RunMedia(run), Clips()).step()
 """
 
 
@@ -126,7 +128,7 @@ class Breaks:
 @pytest.mark.parametrize("how", [MemoryError(), ValueError("what no renderer says")])
 def test_whatever_breaks_in_drawing_leaves_no_pair_open(run, store, how):
     ask(run, store, 2)
-    films = FilmMaker(store, Items(run), run.media, Breaks(how))
+    films = FilmMaker(store, Items(run), RunMedia(run), Breaks(how))
     while films.step():
         pass
     assert store.counts().open == 0
@@ -141,7 +143,7 @@ def test_a_film_that_ends_the_process_is_tried_twice(run, store, films, deaths, 
         ended = subprocess.run([sys.executable, "-c", program, str(run.root)])
         assert ended.returncode == 9
     with ClipRenderer(DOT) as clips:
-        again = FilmMaker(store, Items(run), run.media, clips)
+        again = FilmMaker(store, Items(run), RunMedia(run), clips)
         while again.step():
             pass
     counts = store.counts()
