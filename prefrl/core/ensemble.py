@@ -98,7 +98,7 @@ def score_items(model: RewardModel, items: Sequence[Item], *, chunk: int = 512) 
 
 @contextlib.contextmanager
 def as_judge(module: nn.Module) -> Iterator[None]:
-    """Puts a module into evaluation mode for a while, without noise, dropout and gradient."""
+    """Evaluates a module within a ``with`` block: without noise, dropout and gradient."""
     was_training = module.training
     module.eval()
     try:

@@ -120,7 +120,7 @@ def as_oracle(
 def _with_rewards(
     function: Callable[..., Any], true_rewards: Callable[[Any], NDArray[np.floating]] | None
 ) -> Callable[[Any, Any], Any]:
-    """Returns a function of two items alone, which passes their true rewards if these are taken."""
+    """Adapts a function that may take ``true_rewards`` to one of two items alone."""
     if "true_rewards" not in _parameters(function):
         check_takes(function, "left", "right", option="the oracle")
         return function

@@ -59,7 +59,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
                 if trouble := _not_finite(observation):
                     raise ValueError(trouble)
             except Exception as error:
-                # Nobody can know how an environment breaks.
+                # An environment may raise anything.
                 self._replace(error)
                 seed = None
             else:

@@ -89,7 +89,7 @@ def check_first_step(env_id: str, env: EnvConfig | None = None) -> None:
             reward: Any = made.step(made.action_space.sample())[1]
             break
         except Exception as error:
-            # Nobody can know how an environment breaks.
+            # An environment may raise anything.
             what = f"{type(error).__name__}: {error}"
             if attempt == _ATTEMPTS:
                 raise ConfigError(

@@ -195,7 +195,7 @@ def _made(env_id: str, env: EnvConfig, make: Any) -> Any:
             """needs by name, as in --env.kwargs '{"size": 5}'."""
         ) from error
     except Exception as error:
-        # Nobody can know what an environment's constructor raises.
+        # An environment's constructor may raise anything.
         raise ConfigError(
             f"expected {env_id} to be made, but its constructor raised {type(error).__name__}: "
             f"{_line(error)}; fix the environment, or give it other --env.kwargs."

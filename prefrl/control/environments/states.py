@@ -56,7 +56,7 @@ def tells_state(env: gym.Env[Any, Any]) -> bool:
     try:
         return read_state(env) is not None
     except Exception:
-        # Nobody can know how an environment breaks.
+        # An environment may raise anything.
         return False
 
 
@@ -94,7 +94,7 @@ class RecordState(gym.Wrapper[Any, Any, Any, Any]):
             try:
                 self._last = read_state(self.env)
             except Exception as error:
-                # Nobody can know how an environment breaks.
+                # An environment may raise anything.
                 _log.warning("no films: its state cannot be read: %s", error)
                 self._is_broken = True
                 if self._last is not None:
