@@ -1,9 +1,9 @@
 """Preference-ready environments. Importing this registers them with Gymnasium.
 
-Reach one as ``gymnasium.make("prefrl_envs:prefrl/Hopper-v0")``: Gymnasium imports the part before
-the colon, in spawned processes too. Every episode has the same length, and what a person cannot see
-in a clip is not in the reward. In Atari games, as prefrl/Pong-v0 (extra ``atari``), there are no
-episodes at all.
+Make one with ``gymnasium.make("prefrl_envs:prefrl/Hopper-v0")``: Gymnasium imports the part before
+the colon, in spawned processes too. All episodes of an environment have the same length, and the
+reward depends only on what a person can see in a clip. Atari games, such as prefrl/Pong-v0 (extra
+``atari``), have no episodes at all.
 """
 
 from gymnasium import register

@@ -1,14 +1,14 @@
-"""Atari games in preference-ready form: nothing that the agent sees says what it earned.
+"""Atari games in preference-ready form: no observation reveals the reward.
 
 As in Christiano et al. 2017, appendix A: up to 30 no-ops at the start, four frames a step, the
-maximum of the last two, 84 x 84 grey pixels, the score and the like blacked out. Neither the loss
-of a life nor the end of a game is told to the agent: the next game just begins. Stepped by ALE's
-own vector environment, in C++ threads.
+maximum of the last two, 84 x 84 grey pixels, the score and the like blacked out. The agent is told
+neither of a lost life nor of the end of a game: the next game just begins. ALE's own vector
+environment steps the games, in C++ threads.
 
-A game's number and its actions say where it is: it can be gone on with elsewhere, and drawn in
-colour for people, without anything else having been kept. The number is made of a seed of ALE's and
-of how many games were played since: seeding takes a tenth of a second, in which all games stand
-still, while the next game begins in some milliseconds and follows from the seed, too.
+A game's number and actions determine its state, so it can be continued elsewhere, and drawn in
+colour for people, without storing anything else. The number combines one of ALE's seeds with how
+many games were played since. Seeding takes a tenth of a second, in which all games stand still; the
+next game begins within milliseconds, and follows from the seed as well.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _SIDE = 84
 _FRAMES_PER_STEP = 4
 _LONGEST_GAME = 108_000  # frames: half an hour of play
 _FPS = 15  # steps: the console draws 60 frames a second
-_GAMES_PER_SEED = 50  # all before it have to be begun to begin the last one
+_GAMES_PER_SEED = 50  # to begin the last one, all before it must be begun
 
 Frames = NDArray[np.uint8]
 Info = dict[str, Any]
 
 
 def _ale(game: Game, n_envs: int, *, colour: bool = False) -> AtariVectorEnv:
-    """ALE's environments. Its defaults clip rewards and take the next step to begin a new game."""
+    """Makes ALE's environments, which by default clip rewards and begin games one step later."""
     return AtariVectorEnv(
         game.rom,
         n_envs,
@@ -59,11 +59,11 @@ def _ale(game: Game, n_envs: int, *, colour: bool = False) -> AtariVectorEnv:
 
 
 def black_out(frames: Frames, game: Game) -> Frames:
-    """Blacks out what a game's masks say, in place, whatever the size of the picture.
+    """Blacks out the areas of a game's masks, in place, in pictures of any size.
 
     Args:
-        frames: Shape (..., H, W), or (..., H, W, 3) in colour.
-        game: Whose masks.
+        frames: Pictures, shape (..., H, W), or (..., H, W, 3) in colour.
+        game: The game with the masks.
 
     Returns:
         The same array.
@@ -71,7 +71,7 @@ def black_out(frames: Frames, game: Game) -> Frames:
     in_colour = frames.shape[-1] == 3
     height, width = frames.shape[-3:-1] if in_colour else frames.shape[-2:]
     for left, top, right, bottom in game.masks:
-        # Rounded outwards: a pixel that is partly under the mask mixes in what is there.
+        # Rounded outwards: a pixel partly under the mask would show some of what it hides.
         rows = slice(top * height // HEIGHT, -(-bottom * height // HEIGHT))
         columns = slice(left * width // WIDTH, -(-right * width // WIDTH))
         frames[(..., rows, columns, slice(None)) if in_colour else (..., rows, columns)] = 0
@@ -79,12 +79,12 @@ def black_out(frames: Frames, game: Game) -> Frames:
 
 
 def _number(seed: int, place: int) -> int:
-    """The number of the game that begins after so many others since a seed."""
+    """Number of the game that follows ``place`` others after a seed."""
     return seed * _GAMES_PER_SEED + place
 
 
 def _begin_games(ale: AtariVectorEnv, games: Mapping[int, int]) -> Frames:
-    """Begins games by their numbers in some of the environments; what all of them show then."""
+    """Begins games, numbers by environment; returns the frames of all environments."""
     which = np.isin(np.arange(ale.num_envs), list(games))
     options = None if which.all() else {"reset_mask": which}
     seeds = [game // _GAMES_PER_SEED for _, game in sorted(games.items())]
@@ -120,12 +120,12 @@ class _Journal:
 class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
     """N games side by side.
 
-    Observations are single frames, shape (N, 1, 84, 84): who needs several stacks them. The reward
-    is what the oracle compares: the points of the step, between -1 and 1, less the game's penalty
-    where a game ended. No step ends an episode. Each step's info says, for all N: ``score``, the
-    points as the game counts them; ``game_over``; ``game`` and ``step``, the number of the game and
-    of its steps before this one; ``final_score``, that of the games that ended, and ``journals``,
-    their actions, by number of the environment.
+    Observations are single frames, shape (N, 1, 84, 84), to be stacked where several are needed.
+    The reward is for the oracle: the points of the step, clipped to [-1, 1], less the game's
+    penalty if the game ended. No step ends an episode. Each step's info has, for all N: ``score``,
+    the points as the game counts them; ``game_over``; ``game``, the number of the game, and
+    ``step``, that of its steps before this one; and for games that ended, by environment,
+    ``final_score`` and ``journals``, their actions.
 
     Version history: v0, first release.
 
@@ -149,7 +149,7 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
             self.single_observation_space, num_envs
         )
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
-        # Until somebody seeds them; entropy is the system's.
+        # From the system's entropy, until seeds are given.
         self._first_seeds = np.random.SeedSequence().generate_state(num_envs).tolist()
         self._n_seeds = [0] * num_envs
         self._journals = [_Journal() for _ in range(num_envs)]
@@ -157,7 +157,7 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Info | None = None
     ) -> tuple[Frames, Info]:
-        """Begins new games everywhere; without a seed the next ones in the row of each."""
+        """Begins new games; without a seed, those of each environment's next seed."""
         if seed is not None:
             seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else seed
             for i, first in enumerate(seeds):
@@ -168,7 +168,7 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[Frames, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Info]:
-        """One step of each game."""
+        """Steps each game."""
         games = np.array([journal.game for journal in self._journals])
         steps = np.array([journal.n for journal in self._journals])
         frames, points, lost, cut, _ = self._ale.step(np.asarray(actions, np.int64))
@@ -186,26 +186,26 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
         return black_out(frames, self.game), rewards, none, none.copy(), info
 
     def journal(self, i: int) -> tuple[int, NDArray[np.uint8]]:
-        """Number and actions so far of the game under way in environment i."""
+        """Returns the number and the actions so far of the game in environment i."""
         return self._journals[i].game, self._journals[i].actions()
 
     def snapshot(self, i: int) -> Info:
-        """What ``restore`` needs of environment i."""
+        """Returns what ``restore`` needs for environment i."""
         game, actions = self.journal(i)
         first, n_seeds = self._first_seeds[i], self._n_seeds[i]
         return {"first_seed": first, "n_seeds": n_seeds, "game": game, "actions": actions}
 
     def restore(self, snapshots: Sequence[Info]) -> Frames:
-        """Brings all games to where they were, by playing them again, side by side.
+        """Restores all games by replaying them side by side.
 
         Returns:
-            What they show, shape (N, 1, 84, 84).
+            Their observations, shape (N, 1, 84, 84).
         """
         journals = [np.asarray(snapshot["actions"], np.int64) for snapshot in snapshots]
         longest = max(len(actions) for actions in journals)
         starts = np.array([longest - len(actions) for actions in journals])
         frames = self.reset(seed=[int(snapshot["first_seed"]) for snapshot in snapshots])[0]
-        for t in range(longest + 1):  # they begin one after the other, and end together
+        for t in range(longest + 1):  # games begin at different steps, and end together
             begun = np.flatnonzero(starts == t).tolist()
             if begun:
                 frames = self._begin({i: int(snapshots[i]["game"]) for i in begun})
@@ -220,16 +220,16 @@ class AtariVector(gym.vector.VectorEnv[Any, Any, Any]):
         return black_out(frames, self.game)
 
     def close(self, **kwargs: Any) -> None:
-        """Nothing to give back: ALE's threads end with the object."""
+        """Does nothing: ALE's threads end with the object."""
 
     def _next_seed(self, i: int) -> int:
-        """Number of the first game of the next seed in the row of environment i."""
+        """Number of the first game of the next seed of environment i."""
         row = np.random.SeedSequence([self._first_seeds[i], self._n_seeds[i]])
         self._n_seeds[i] += 1
         return _number(int(row.generate_state(1)[0] >> 1), 0)
 
     def _follow(self, ended: Sequence[int], frames: Frames) -> Frames:
-        """Takes note of the games that follow on those that ended; ALE has begun them already."""
+        """Records the games that ALE began after those that ended; reseeds after a seed's last."""
         seeded = {}
         for i in ended:
             following = self._journals[i].game + 1
@@ -269,13 +269,13 @@ class Atari(gym.Env[Frames, Any]):
         return self._vector.reset(seed=seed)[0][0], {}
 
     def step(self, action: Any) -> tuple[Frames, float, bool, bool, Info]:
-        """One step, with ``score`` and ``game_over`` in its info."""
+        """Steps the game; the info has ``score`` and ``game_over``."""
         frames, rewards, _, _, info = self._vector.step(np.array([action]))
         told = {"score": float(info["score"][0]), "game_over": bool(info["game_over"][0])}
         return frames[0], float(rewards[0]), False, False, told
 
     def render(self) -> Frames | None:
-        """The screen in colour, shape (210, 160, 3), with the masks; played again to be drawn."""
+        """Replays the game to draw the screen in colour, with masks, shape (210, 160, 3)."""
         if self.render_mode is None:
             return None
         game, actions = self._vector.journal(0)
@@ -283,12 +283,12 @@ class Atari(gym.Env[Frames, Any]):
         return np.asarray(frames[-1])
 
     def draw(self, game: int, actions: NDArray[np.uint8], *, first: int = 0) -> Frames:
-        """Plays a game again, and draws what it showed.
+        """Replays a game, and draws its screen.
 
         Args:
             game: Its number.
-            actions: All actions since, shape (n,).
-            first: The frame to begin with: 0 is the one before the first action.
+            actions: All actions since its start, shape (n,).
+            first: First frame to return: 0 is the one before the first action.
 
         Returns:
             Frames first to n in colour, shape (n + 1 - first, 210, 160, 3), with the masks.

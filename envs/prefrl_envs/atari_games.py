@@ -1,8 +1,8 @@
-"""Atari games as data: what is blacked out on the screen, and what the end of a game costs.
+"""Data on Atari games: masked parts of the screen, and the penalty for the end of a game.
 
-Christiano et al. 2017 (appendix A) take from the picture what gives the reward away: the score in
-every game, BeamRider's count of enemy ships, Enduro's speedometer. Without that a reward net would
-read the score instead of judging the play.
+Christiano et al. 2017 (appendix A) mask what reveals the reward in the picture: the score in every
+game, BeamRider's count of enemy ships, Enduro's speedometer. Otherwise a reward net would read the
+score instead of judging the play.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ WIDTH, HEIGHT = 160, 210
 """Size of the console's screen, in pixels."""
 
 Rectangle = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels of the screen; right and bottom are outside."""
+"""Left, top, right and bottom in pixels of the screen; right and bottom are exclusive."""
 
-_END_OF_GAME = 10.0  # outweighs what a clip of 25 steps usually earns, at one point a step at most
+_END_OF_GAME = 10.0  # more than a clip of 25 steps usually earns, at most one point a step
 
 
 @dataclass(frozen=True)
 class Game:
-    """What prefrl knows of a game."""
+    """Masks and penalty of a game."""
 
     rom: str
-    """ALE's name of it, in snake_case."""
+    """ALE's name of the game, in snake_case."""
     masks: tuple[Rectangle, ...] = ()
-    """What is blacked out."""
+    """Parts of the screen that are blacked out."""
     penalty: float = _END_OF_GAME
-    """What the end of a game costs, in the reward that the oracle sees. Pong has none: there the
+    """Penalty for the end of a game, in the reward that the oracle sees; none in Pong, where the
     end is no fault (Christiano et al. 2017, appendix A)."""
 
 
@@ -48,7 +48,7 @@ GAMES = {
 
 
 def find_roms() -> list[str]:
-    """ALE's names of all games that are installed; none without ale-py, which is not imported."""
+    """Lists ALE's names of all installed games, without importing ale-py; none if it is absent."""
     found = importlib.util.find_spec("ale_py")
     if found is None or found.origin is None:
         return []
@@ -56,5 +56,5 @@ def find_roms() -> list[str]:
 
 
 def game_of(rom: str) -> Game:
-    """The game of a ROM; those that nobody has looked at yet have no masks."""
+    """Returns the game of a ROM; games other than the seven have no masks."""
     return next((game for game in GAMES.values() if game.rom == rom), Game(rom))

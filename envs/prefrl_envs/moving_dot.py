@@ -1,4 +1,4 @@
-"""A dot that should go to its target: learnable in seconds, and visible in a clip."""
+"""A dot that should move to its target: a task learned in seconds, and visible in a clip."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class MovingDot(gym.Env[NDArray[Any], Any]):
 
     Observations are the position of the dot, shape (2,). An action moves the dot by at most 0.1
     along each axis: five discrete ones (stay, left, right, down, up), or two numbers in [-1, 1].
-    The reward is minus the distance to the target after the move. The dot starts anywhere. An
-    episode never terminates; its registered length is 50.
+    The reward is minus the distance to the target after the move. The dot starts at a random
+    place. An episode never terminates; its registered length is 50.
 
     Version history: v0, first release.
 
@@ -64,7 +64,7 @@ class MovingDot(gym.Env[NDArray[Any], Any]):
         return self._see(), {}
 
     def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
-        """Moves the dot, as far as the square allows."""
+        """Moves the dot within the square."""
         discrete = isinstance(self.action_space, spaces.Discrete)
         move = _MOVES[int(action)] if discrete else np.clip(action, -1, 1)
         self._place = np.clip(self._place + _STEP * move, -1, 1).astype(np.float32)
@@ -78,7 +78,7 @@ class MovingDot(gym.Env[NDArray[Any], Any]):
         return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)[..., None]
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A picture, shape (256, 256, 3): the target is a ring, the dot is filled."""
+        """Draws a picture, shape (256, 256, 3): the target is a ring, the dot is filled."""
         return None if self.render_mode is None else self._draw()
 
     def _draw(self) -> NDArray[np.uint8]:
@@ -89,15 +89,15 @@ class MovingDot(gym.Env[NDArray[Any], Any]):
         return picture
 
     def get_state(self) -> NDArray[np.float64]:
-        """All that a picture depends on: the position of the dot, shape (2,)."""
+        """Returns the whole state: the position of the dot, shape (2,)."""
         return self._place.astype(np.float64)
 
     def set_state(self, state: NDArray[np.float64]) -> None:
-        """Puts the dot where ``get_state`` found it."""
+        """Restores the position of the dot from ``get_state``."""
         self._place = np.asarray(state, np.float32).copy()
 
 
 def _pixels(place: NDArray[np.float32]) -> tuple[int, int]:
-    """Column and row of a place; y points up."""
+    """Column and row of a position; y points up."""
     column, row = (place * [1, -1] + 1.2) / 2.4 * _SIZE
     return int(column), int(row)

@@ -1,12 +1,11 @@
 """The eight MuJoCo tasks of Christiano et al. 2017 on Gymnasium's v5 models.
 
-As in the paper's appendix A.1 the torque cost is gone, since people cannot see it, and so is
+As in the paper's appendix A.1, there is no torque cost, since people cannot see it, and no
 termination: what ended an episode costs reward instead, and the agent has to learn that. The
-formulas are those of one author's code (rl-teacher, ``rl_teacher/envs.py``). Observations,
-actions, dynamics and frames per second are Gymnasium's, and so are an environment's arguments but
-for those that are set here. An episode always has the length that the id registers. A simulation
-that diverges is put back to its start by MuJoCo itself: all stays finite, and the speed of that one
-step is the way back to the start.
+formulas are from one author's code (rl-teacher, ``rl_teacher/envs.py``). Observations, actions,
+dynamics, frames per second and arguments are Gymnasium's, except for the arguments that are set
+here. Every episode has the length that is registered with the id. MuJoCo itself resets a simulation
+that diverges: all stays finite, and the speed in that one step is that of the jump to the start.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ __all__ = [
 
 Step = tuple[NDArray[np.float64], np.float64, bool, bool, dict[str, np.float64]]
 
-# Each __init__ ends with EzPickle's, for copies: Gymnasium's notes arguments by position, and the
-# classes here take none.
+# Each __init__ ends with EzPickle's, for copies: Gymnasium's own __init__ records positional
+# arguments, which the classes here do not take.
 
-# Gymnasium's own cameras show these two too small to be judged.
+# Gymnasium's own cameras show Reacher and InvertedDoublePendulum too small to be judged.
 _ABOVE = {"lookat": np.zeros(3), "distance": 0.8, "elevation": -90.0}
 _NEAR = {"lookat": np.zeros(3), "distance": 3.6, "elevation": -20.0}
 

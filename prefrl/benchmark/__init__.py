@@ -1,1 +1,1 @@
-"""Suites of trainings over tasks and seeds: running them in parallel, and their results."""
+"""Benchmarks: suites of trainings over tasks and seeds, run in parallel, and their results."""

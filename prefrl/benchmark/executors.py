@@ -1,4 +1,4 @@
-"""Where trainings run: the interface of an executor, and processes of this machine."""
+"""Executors of trainings: their interface, and processes on this machine."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
 ]
 
 SECONDS_TO_STOP = 60.0
-"""After which what was told to stop is killed."""
+"""Seconds that a training has to stop before it is killed."""
 LOG = "log.txt"
-"""Name of what a training printed, in its folder."""
+"""File in a training's folder with its output."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -34,15 +34,15 @@ class Task(Protocol):
     """A training that was started."""
 
     def poll(self) -> int | None:
-        """Its exit code, 0 once its row is there; None while it goes on."""
+        """Returns its exit code, 0 once its row is written; None while it runs."""
         ...
 
     def stop(self) -> None:
-        """Tells it to save and end, and does not wait."""
+        """Asks it to save and end, without waiting."""
         ...
 
     def wait(self) -> None:
-        """Waits until it has ended, for a minute at most, and then ends it at once."""
+        """Waits until it has ended; after some time, kills it."""
         ...
 
 
@@ -51,22 +51,22 @@ class Executor(Protocol):
 
     @property
     def n_slots(self) -> int:
-        """How many may go on at once, at this moment."""
+        """How many trainings may run at once, at this moment."""
         ...
 
     def start(self, folder: Path) -> Task:
-        """Starts the training of a folder, as ``prefrl.benchmark.work`` does it."""
+        """Starts ``prefrl.benchmark.work`` on the folder of a training."""
         ...
 
     def close(self) -> None:
-        """Ends what the executor itself needs."""
+        """Releases the executor's own resources."""
         ...
 
 
 def start_process(folder: Path) -> subprocess.Popen[bytes]:
-    """Starts the process that does the training of a folder; it ends with this one.
+    """Starts the process that runs the training of a folder; it ends with this one.
 
-    It has one thread, since trainings go on side by side.
+    It has one thread, since trainings run side by side.
     """
     parent = str(os.getpid())
     with (folder / LOG).open("ab") as log:
@@ -82,7 +82,7 @@ def start_process(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def end_process(process: subprocess.Popen[bytes]) -> None:
-    """Waits for a process that was told to stop, and kills it after a minute."""
+    """Waits for a process that was asked to stop, and kills it after a minute."""
     try:
         process.wait(SECONDS_TO_STOP)
     except subprocess.TimeoutExpired:
@@ -91,10 +91,10 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
 
 
 class LocalExecutor:
-    """Processes of this machine.
+    """Runs trainings as processes on this machine.
 
     Args:
-        n_slots: How many at once; by default as many as there are cores for this process.
+        n_slots: How many at once; by default the number of cores available to this process.
     """
 
     def __init__(self, n_slots: int | None = None) -> None:
@@ -102,7 +102,7 @@ class LocalExecutor:
 
     @property
     def n_slots(self) -> int:
-        """How many may go on at once."""
+        """How many trainings may run at once."""
         return self._n_slots
 
     def start(self, folder: Path) -> Task:
@@ -110,21 +110,21 @@ class LocalExecutor:
         return LocalTask(start_process(folder))
 
     def close(self) -> None:
-        """Has nothing to end."""
+        """Does nothing: there is nothing to release."""
 
 
 class LocalTask:
-    """A process.
+    """A training as a process.
 
     Args:
-        process: Started with a session of its own.
+        process: The process, in a session of its own.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
     def poll(self) -> int | None:
-        """Its exit code; None while it goes on."""
+        """Returns its exit code; None while it runs."""
         return self._process.poll()
 
     def stop(self) -> None:
@@ -137,5 +137,5 @@ class LocalTask:
 
 
 def last_word(folder: Path) -> str:
-    """What a training said last."""
+    """Returns the last line of a training's output."""
     return last_line(folder / LOG)

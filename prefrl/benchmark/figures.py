@@ -1,4 +1,4 @@
-"""The figures of a benchmark: an outcome in, a `matplotlib` figure out."""
+"""The figures of a benchmark, each from an outcome to a matplotlib figure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALONG = np.linspace(-0.25, 1.75, 401)
 
 
 def by_task(outcome: Outcome) -> Figure | None:
-    """Each training as a dot and each arm's mean as a bar, a panel for each task."""
+    """Draws each training as a dot and each arm's mean as a bar, with one panel per task."""
     n_columns = min(4, len(outcome.tasks))
     n_rows = math.ceil(len(outcome.tasks) / n_columns)
     figure = _figure(max(4.0, 2.4 * n_columns), 2.4 * n_rows + 0.5)
@@ -45,7 +45,7 @@ def by_task(outcome: Outcome) -> Figure | None:
 
 
 def by_arm(outcome: Outcome) -> Figure | None:
-    """Interquartile mean of each arm over all tasks, with its interval."""
+    """Draws the interquartile mean of each arm over all tasks, with its interval."""
     found = {arm: interquartile_mean(s) for arm, s in outcome.shared_scores().items() if s}
     if not found:
         return None
@@ -58,7 +58,7 @@ def by_arm(outcome: Outcome) -> Figure | None:
                 place, interval.high - interval.low, 0.6, interval.low, color=colour, alpha=0.35
             )
         axes.plot([interval.value] * 2, [place - 0.3, place + 0.3], color=colour, lw=2.5)
-    axes.use_sticky_edges = False  # no interval ends at the frame
+    axes.use_sticky_edges = False  # leaves a margin between intervals and the frame
     axes.set_yticks(range(len(found)), list(found))
     axes.invert_yaxis()
     axes.set_xlabel(f"{_SCORE} (interquartile mean, 95 % interval)", fontsize=8)
@@ -67,7 +67,7 @@ def by_arm(outcome: Outcome) -> Figure | None:
 
 
 def profiles(outcome: Outcome) -> Figure | None:
-    """Share of the trainings of each arm above each score."""
+    """Draws the share of each arm's trainings above each score."""
     found = {arm: scores for arm, scores in outcome.shared_scores().items() if scores}
     if not found:
         return None
@@ -83,7 +83,7 @@ def profiles(outcome: Outcome) -> Figure | None:
 
 
 def by_labels(outcome: Outcome) -> Figure | None:
-    """Interquartile mean against the number of comparisons: how few are enough."""
+    """Draws the interquartile mean over the number of comparisons, to show how few are enough."""
     curves: dict[str, list[tuple[int, Interval]]] = {}
     for arm, scores in outcome.shared_scores().items():
         if scores and (labels := outcome.labels(arm)):
@@ -111,7 +111,7 @@ def by_labels(outcome: Outcome) -> Figure | None:
 
 
 def by_accuracy(outcome: Outcome) -> Figure | None:
-    """Normalised return of each training against how well its reward ranks its own segments."""
+    """Draws each training's normalised return over how well its reward ranks its own segments."""
     figure = _figure(5.6, 3.6)
     axes = figure.subplots()
     n_points = 0
@@ -142,7 +142,7 @@ FIGURES = {
     "profiles": profiles,
     "by_accuracy": by_accuracy,
 }
-"""By the name of their file; each gives None where there is nothing to show yet."""
+"""The figures by file name; each function returns None if there is nothing to show yet."""
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -156,7 +156,7 @@ def _colour(place: int) -> str:
 
 
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One for all panels: an arm may be missing in some."""
+    """Draws one legend for all panels, since an arm may be missing in some."""
     found: dict[str, Artist] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()

@@ -1,8 +1,8 @@
 """Trainings as Ray tasks: on an existing cluster, or on a new one on this machine.
 
-A task runs the training in a process below Ray's worker. A node that sees the benchmark's folder,
-as on shared storage, works there, and when it dies, another one goes on from the checkpoint. One
-that does not works in a temporary folder, and what came of it is brought back.
+A task runs the training in a child process of Ray's worker. A node that sees the benchmark's
+folder, for example on shared storage, works there; if it dies, another one continues from the
+checkpoint. A node that does not see it works in a temporary folder, whose results are sent back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prefrl.errors import ConfigError, MissingExtraError
 
 __all__ = ["RayExecutor"]
 
-_OLDEST = (2, 54)  # older ones let anyone on the network start code
+_OLDEST = (2, 54)  # older versions let anyone on the network run code
 _BYTES_OF_STORE = 256 * 2**20  # tables and logs pass through it, nothing else
 _NOT_BROUGHT_BACK = ("checkpoints", "replay")
 _RETRIES = 3  # after a node has died
@@ -32,16 +32,16 @@ _MARK = ".ray-mark"
 
 
 class RayExecutor:
-    """Tasks of Ray.
+    """Runs trainings as Ray tasks.
 
     Args:
         address: ``local`` starts a cluster on this machine, with a token of its own, and ends it;
-            ``auto`` takes the one that this machine belongs to; ``ray://HOST:PORT`` is one
-            elsewhere.
-        folder: That of the benchmark.
-        n_slots: Trainings at once; by default as many as the cluster has cores, whenever asked.
-        cores: That each one takes.
-        gpus: Share of a GPU that each one takes.
+            ``auto`` uses the cluster that this machine belongs to; ``ray://HOST:PORT`` is a remote
+            one.
+        folder: Folder of the benchmark.
+        n_slots: Trainings at once; by default as many as the cluster's current cores allow.
+        cores: Cores of each training.
+        gpus: GPUs of each training; may be a fraction.
 
     Raises:
         MissingExtraError: If Ray is not installed.
@@ -58,7 +58,7 @@ class RayExecutor:
         gpus: float = 0.0,
     ) -> None:
         os.environ["RAY_AUTH_MODE"] = "token"  # Ray reads it when it is imported
-        if address == "local":  # it listens on all interfaces: the token is what keeps it shut
+        if address == "local":  # it listens on all interfaces: only the token protects it
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         self._ray = ray = _ray()
         _check_there(address)
@@ -71,7 +71,7 @@ class RayExecutor:
             }
         try:
             ray.init(**options)
-        except Exception as error:  # of many kinds, by what went wrong
+        except Exception as error:  # Ray raises many kinds
             raise ConfigError(
                 f"expected a Ray cluster at {address}, but {type(error).__name__}: {error}; look "
                 "at the address, and give its token in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
@@ -93,7 +93,7 @@ class RayExecutor:
 
     @property
     def n_slots(self) -> int:
-        """How many may go on at once: more when nodes have come."""
+        """How many trainings may run at once; grows when nodes join the cluster."""
         cores = self._ray.cluster_resources().get("CPU", 0)
         return self._wanted or max(1, int(cores) // self._cores)
 
@@ -105,20 +105,20 @@ class RayExecutor:
         return _RayTask(self._ray, found, folder)
 
     def close(self) -> None:
-        """Leaves the cluster; one of this machine's own ends."""
+        """Leaves the cluster; a ``local`` one ends."""
         (self._folder / _MARK).unlink(missing_ok=True)
         self._ray.shutdown()
 
 
 class _RayTask:
-    """A task of Ray."""
+    """A training as a Ray task."""
 
     def __init__(self, ray: Any, found: Any, folder: Path) -> None:
         self._ray, self._found, self._folder = ray, found, folder
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """Its exit code; None while it goes on, or waits for room."""
+        """Returns its exit code; None while it runs or is queued."""
         if self._code is None:
             ready, _ = self._ray.wait([self._found], timeout=0)
             if ready:
@@ -126,12 +126,12 @@ class _RayTask:
         return self._code
 
     def stop(self) -> None:
-        """Interrupts it, which has its process save and end."""
+        """Interrupts it, so that its process saves and ends."""
         with contextlib.suppress(Exception):  # the cluster may be gone
             self._ray.cancel(self._found)
 
     def wait(self) -> None:
-        """Waits, and ends it by force after a minute."""
+        """Waits, and kills it after two minutes."""
         with contextlib.suppress(Exception):  # the cluster may be gone
             ready, _ = self._ray.wait([self._found], timeout=2 * SECONDS_TO_STOP)
             if not ready:
@@ -140,7 +140,7 @@ class _RayTask:
     def _result(self) -> int:
         try:
             code, brought = self._ray.get(self._found)
-        except Exception as error:  # a node that died, again and again, or one that had no room
+        except Exception as error:  # nodes died repeatedly, or had no room
             with (self._folder / LOG).open("a") as log:
                 log.write(f"{type(error).__name__}: {error}\n")
             return 1
@@ -151,7 +151,7 @@ class _RayTask:
 
 
 def _work(folder: str, mark_path: str, mark: str, job: bytes) -> tuple[int, bytes | None]:
-    """Does a training on a node; gives the exit code, and the files if they are not there yet."""
+    """Runs a training on a node; returns the exit code, and the files unless storage is shared."""
     with contextlib.suppress(OSError):
         if Path(mark_path).read_text() == mark:
             return _run(Path(folder)), None
@@ -184,7 +184,7 @@ def _packed(folder: Path) -> bytes:
 
 
 def _check_there(address: str) -> None:
-    """Refuses an address at which nobody listens: Ray would try for minutes."""
+    """Refuses an address where nothing listens, which Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
         return

@@ -1,4 +1,4 @@
-"""Trainings as Slurm jobs, by submitit; the folder must be on storage that all nodes see."""
+"""Trainings as Slurm jobs, through submitit; the folder must be on shared storage."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _MINUTES = 240
 
 
 class SlurmExecutor:
-    """Jobs of Slurm, which are requeued when they are preempted or out of time, and go on.
+    """Runs trainings as Slurm jobs, which are requeued and continued after preemption or timeout.
 
     Args:
-        folder: That of the benchmark.
-        n_slots: Jobs at once; by default as many as there are.
-        cores: That each one takes.
-        gpus: That each one takes.
+        folder: Folder of the benchmark.
+        n_slots: Jobs in the queue at once; 1,000 by default.
+        cores: Cores of each job.
+        gpus: GPUs of each job; a whole number.
         options: Options of sbatch, such as ``{"partition": "cpu", "time": 240}``, with the time in
             minutes.
-        cluster: ``slurm``, or ``local`` for processes of this machine.
+        cluster: ``slurm``, or ``local`` for processes on this machine.
 
     Raises:
         MissingExtraError: If submitit is not installed.
-        ConfigError: If there is no Slurm, or it takes no such options.
+        ConfigError: If there is no Slurm, or it does not accept the options.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class SlurmExecutor:
 
     @property
     def n_slots(self) -> int:
-        """How many may be queued at once."""
+        """How many trainings may be queued at once."""
         return self._wanted or _MOST_AT_ONCE
 
     def start(self, folder: Path) -> Task:
@@ -75,44 +75,44 @@ class SlurmExecutor:
         return _Job(self._executor.submit(_Work(), str(folder.absolute())), folder)
 
     def close(self) -> None:
-        """Has nothing to end."""
+        """Does nothing: there is nothing to release."""
 
 
 class _Job:
-    """A job of Slurm."""
+    """A training as a Slurm job."""
 
     def __init__(self, job: Any, folder: Path) -> None:
         self._job, self._folder = job, folder
 
     def poll(self) -> int | None:
-        """Its exit code; None while it is queued or goes on."""
+        """Returns its exit code; None while it is queued or runs."""
         if not self._job.done():
             return None
         try:
             return int(self._job.result())
-        except Exception as error:  # whatever kept Slurm from doing it
+        except Exception as error:  # submitit raises many kinds
             with (self._folder / LOG).open("a") as log:
                 log.write(f"{type(error).__name__}: {error}\n")
             return 1
 
     def stop(self) -> None:
-        """Cancels it; Slurm sends SIGTERM, and it saves."""
+        """Cancels it: Slurm sends SIGTERM, on which it saves."""
         with contextlib.suppress(Exception):  # it may just have ended
             self._job.cancel(check=False)
 
     def wait(self) -> None:
-        """Leaves it to Slurm, which waits and then kills."""
+        """Returns at once: Slurm itself waits and then kills the job."""
 
 
 class _Work:
-    """What a job does; submitit calls ``checkpoint`` when it is preempted or out of time."""
+    """The work of a job; submitit calls ``checkpoint`` on preemption or timeout."""
 
     def __call__(self, folder: str) -> int:
         self._process = start_process(Path(folder))
         return self._process.wait()
 
     def checkpoint(self, folder: str) -> Any:
-        """Saves, and queues the same again."""
+        """Saves, and returns the same work to be queued again."""
         import submitit
 
         self._process.terminate()

@@ -22,7 +22,7 @@ from prefrl.runtime.rundir.writing import write_atomically
 __all__ = ["Cells", "aggregate_table", "task_table", "write_benchmark_report"]
 
 Cells = tuple[Sequence[str], Sequence[Sequence[str]]]
-"""A table: its columns' titles, and its rows."""
+"""A table: column titles, and rows."""
 
 _ABOUT = {
     "by_arm": "Interquartile mean over an arm's trainings, stratified bootstrap interval of 95 %.",
@@ -37,13 +37,13 @@ def write_benchmark_report(folder: BenchmarkFolder) -> Path:
     """Writes report.md and its figures into the folder of a benchmark.
 
     Args:
-        folder: Folder of a benchmark that was begun.
+        folder: Folder of a benchmark.
 
     Returns:
         The path of report.md.
 
     Raises:
-        NotEnoughDataError: If no training is done yet.
+        NotEnoughDataError: If no training is finished yet.
     """
     outcome = outcome_of(folder)
     parts = [f"# {outcome.suite.name}", outcome.suite.about, _what_is_there(outcome)]
@@ -66,10 +66,10 @@ def write_benchmark_report(folder: BenchmarkFolder) -> Path:
 
 
 def outcome_of(folder: BenchmarkFolder) -> Outcome:
-    """What is done so far.
+    """Returns the finished trainings so far.
 
     Raises:
-        NotEnoughDataError: If that is nothing.
+        NotEnoughDataError: If there are none.
     """
     outcome = Outcome(folder.suite(), folder.rows())
     if not outcome.tasks or not outcome.arms:
@@ -94,7 +94,7 @@ _TASK_BY_TASK = (
 
 
 def aggregate_table(outcome: Outcome) -> Cells:
-    """Arms over all tasks that every arm has."""
+    """Summarises each arm over all tasks that the arms share."""
     titles = ("trained on", "trainings", "interquartile mean", "mean", "beats the true reward")
     shared = outcome.shared_scores()
     rows = []
@@ -110,7 +110,7 @@ def aggregate_table(outcome: Outcome) -> Cells:
 
 
 def task_table(outcome: Outcome) -> Cells:
-    """Arms task by task."""
+    """Lists all arms, task by task."""
     titles = (
         "task", "trained on", "return", "per seed", "score", "sampled", "accuracy",
         "wall time",
@@ -157,7 +157,7 @@ def _what_is_there(outcome: Outcome) -> str:
 
 
 def _left_out(outcome: Outcome) -> list[str]:
-    """Which arms and tasks are in no aggregate, and why."""
+    """Says which arms and tasks are left out of the aggregates, and why."""
     shared = outcome.shared_scores()
     said = []
     if arms := [arm for arm in outcome.arms if arm not in shared]:
@@ -181,7 +181,7 @@ def _told(interval: Interval) -> str:
 
 
 def _number(value: float) -> str:
-    """Four digits, or all of those before the point; nothing where there is no number."""
+    """Formats four digits, or all before the point if there are more; empty for no number."""
     if not math.isfinite(value):
         return ""
     if abs(value) >= 1000 or value == int(value):

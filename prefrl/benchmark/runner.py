@@ -22,16 +22,16 @@ _MOST_ATTEMPTS = 3
 
 @dataclass
 class Going:
-    """A training that goes on."""
+    """A running training."""
 
     run: Run
     task: Task
     started: float = field(default_factory=time.time)
-    """When it was started here, in seconds since 1970."""
+    """When this benchmark started it, in seconds since 1970."""
     steps: int = 0
-    """Environment steps so far, those before a resume included."""
+    """Environment steps so far, including those before a resume."""
     began_at: int | None = None
-    """Steps that there were when it was started here; None while that is not known."""
+    """Steps it already had when it was started here; None while unknown."""
 
     @property
     def seconds(self) -> float:
@@ -41,25 +41,25 @@ class Going:
 
 @dataclass
 class Progress:
-    """How far a benchmark is."""
+    """The progress of a benchmark."""
 
     total: int
     """Trainings of the suite."""
     done: int
-    """Those that have a row."""
+    """Number of finished trainings, which have a row."""
     going: list[Going] = field(default_factory=list)
-    """Those that go on."""
+    """Running trainings."""
     waiting: list[Run] = field(default_factory=list)
-    """Those that are still to be started."""
+    """Trainings that are still to be started."""
     failed: dict[tuple[str, str, int], str] = field(default_factory=dict)
-    """What those said last that cannot be done."""
+    """Last lines of trainings that failed, by their keys."""
     steps_done: int = 0
-    """Steps that were taken since this began, by trainings that have ended."""
+    """Steps taken since the start of this process by trainings that have ended."""
     started: float = field(default_factory=time.monotonic)
 
     @property
     def seconds_left(self) -> float | None:
-        """An estimate from the steps per second so far; None while there is nothing to go by."""
+        """Estimate from the steps per second so far; None while these are unknown."""
         taken = self.steps_done + sum(one.steps - (one.began_at or 0) for one in self.going)
         seconds = time.monotonic() - self.started
         if taken <= 0 or seconds < 1:
@@ -77,20 +77,20 @@ def run_all(
     stop: StopSignal,
     show: Callable[[Progress], None],
 ) -> Progress:
-    """Does all trainings that have no row yet.
+    """Runs all trainings that have no row yet.
 
-    One that dies is started again, twice at most, and goes on from its checkpoint; one that cannot
-    be done leaves the others alone.
+    A training that dies is restarted from its checkpoint, at most twice; one that fails does not
+    affect the others.
 
     Args:
-        folder: Where they and their rows lie.
-        executor: Where they are done.
-        runs: All of the suite.
-        stop: Ends it: what goes on saves and ends, and goes on the next time.
-        show: Called a few times a second.
+        folder: Folder of the trainings and their rows.
+        executor: Starts the trainings.
+        runs: All trainings of the suite.
+        stop: Ends the benchmark: running trainings save and end, and can be continued later.
+        show: Called with the progress a few times a second.
 
     Returns:
-        How far it came.
+        The progress at the end.
     """
     done = folder.done()
     progress = Progress(
@@ -103,7 +103,7 @@ def run_all(
         while (progress.waiting or progress.going) and not stop.requested:
             while progress.waiting and len(progress.going) < executor.n_slots:
                 run = progress.waiting.pop(0)
-                if folder.has_row(run):  # it ended when nobody was there to see it
+                if folder.has_row(run):  # it ended while no benchmark was running
                     _gather(run, folder, progress)
                     continue
                 attempts[run.key] = attempts.get(run.key, 0) + 1
@@ -136,7 +136,7 @@ def _look_at(
         return
     progress.going.remove(one)
     progress.steps_done += one.steps - (one.began_at or 0)
-    attempts[one.run.key] -= code == STOPPED  # by whoever needs the room, and it has saved
+    attempts[one.run.key] -= code == STOPPED  # it was stopped and has saved: no failure
     if code == 0:
         _gather(one.run, folder, progress)
     elif code == BAD_INPUT or attempts[one.run.key] >= _MOST_ATTEMPTS:

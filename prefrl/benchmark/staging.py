@@ -18,23 +18,23 @@ _NOT_MOVED = ("locks", ".run.*")
 
 @contextlib.contextmanager
 def on_a_local_disk(folder: Path) -> Iterator[Path]:
-    """A folder, or a copy on a local disk if it is on a network file system.
+    """Yields a folder, or a local copy if the folder is on a network or an almost full disk.
 
-    What came of the copy is brought back at the end, also after an error, so that the next one goes
-    on from what was saved. If the machine dies, that is what was brought back the last time.
+    The copy is brought back at the end, even after an error, so that the next attempt continues
+    from what was saved. If the machine dies, the folder keeps the state of the last attempt.
 
     Args:
-        folder: Folder of a training; nobody else works in it meanwhile.
+        folder: Folder of a training; no other process may work in it meanwhile.
 
     Raises:
-        StoreError: If there is no room for the copy.
+        StoreError: If the temporary folder is not on a local disk, or has no room.
     """
     try:
         check_place(folder)
     except StoreError:
         with tempfile.TemporaryDirectory(prefix="prefrl-") as scratch:
             here = Path(scratch) / "work"
-            if _old(folder).exists() and not (folder / "run").exists():  # killed in between
+            if _old(folder).exists() and not (folder / "run").exists():  # killed between renames
                 _old(folder).rename(folder / "run")
             shutil.copytree(folder, here, ignore=shutil.ignore_patterns(*_NOT_MOVED))
             check_place(here)
@@ -47,7 +47,7 @@ def on_a_local_disk(folder: Path) -> Iterator[Path]:
 
 
 def _bring_back(here: Path, folder: Path) -> None:
-    """Replaces all of a folder; a run is there whole, the old one or the new one."""
+    """Copies a training back to its folder; its run is always complete, the old or the new one."""
     run, new, old = folder / "run", folder / ".run.new", _old(folder)
     shutil.rmtree(new, ignore_errors=True)
     if (here / "run").is_dir():

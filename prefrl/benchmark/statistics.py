@@ -1,8 +1,9 @@
 """Statistics over many trainings: normalised returns, interquartile means, and intervals.
 
 After Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"
-(arXiv 2108.13264), section 4. Their package rliable was last released in 2024 and is built from
-source; scipy has what is needed of it, and is loaded when it is needed: only a benchmark does.
+(arXiv 2108.13264), section 4. Their package rliable was last released in 2024 and must be
+built from source. SciPy has all that is needed here; it is imported late, since only benchmarks
+need it.
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its interval of 95 %."""
+    """A value with its 95 % interval."""
 
     value: float
-    """The figure."""
+    """The value."""
     low: float
-    """Where the interval begins; NaN where there is none."""
+    """Lower end of the interval; NaN without one."""
     high: float
-    """Where it ends."""
+    """Upper end; NaN without one."""
 
 
 def normalised(returns: NDArray[np.float64], *, random: float, true: float) -> NDArray[np.float64]:
-    """Returns on a scale on which random play has 0 and the agent on the true reward has 1.
+    """Scales returns so that random play has 0 and the agent on the true reward has 1.
 
     Args:
-        returns: Shape (N,).
+        returns: Returns, shape (N,).
         random: Mean return of random play.
         true: Mean return of the same agent, trained on the true reward.
     """
@@ -58,7 +59,7 @@ def interquartile_mean(scores: Scores) -> Interval:
     """Mean of the middle half of all runs, with a stratified bootstrap interval.
 
     Args:
-        scores: By task. Seeds are drawn anew within each task; the tasks stay.
+        scores: Scores by task. Seeds are resampled within each task; tasks are not.
     """
     return _bootstrapped(list(scores.values()), _trimmed)
 
@@ -69,8 +70,8 @@ def improvement(scores: Scores, others: Scores) -> Interval:
     A tie counts as half.
 
     Args:
-        scores: By task.
-        others: By task; only tasks that both have are looked at.
+        scores: Scores by task.
+        others: Other scores by task; only tasks that are in both count.
     """
     tasks = [task for task in scores if task in others]
     ours, theirs = [scores[task] for task in tasks], [others[task] for task in tasks]
@@ -87,8 +88,8 @@ def profile(scores: Scores, thresholds: NDArray[np.float64]) -> NDArray[np.float
     """Share of all runs above each threshold: the performance profile.
 
     Args:
-        scores: By task.
-        thresholds: Shape (K,).
+        scores: Scores by task.
+        thresholds: Thresholds, shape (K,).
 
     Returns:
         Shape (K,), the mean over tasks.
@@ -115,13 +116,13 @@ def _trimmed(*samples: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 
 
 def _probability(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of pairs that are won, over the last axis: of (..., N) and (..., N'), shape (...)."""
+    """Share of pairs won by ours, from shapes (..., N) and (..., N') to (...)."""
     differences = np.sign(ours[..., :, None] - theirs[..., None, :])
     return np.asarray((differences / 2 + 0.5).mean(axis=(-2, -1)))
 
 
 def _bootstrapped(samples: list[NDArray[np.float64]], statistic: object) -> Interval:
-    """A statistic of samples, each of which is resampled by itself; repeatable."""
+    """Computes a statistic with a bootstrap interval; each sample is resampled by itself."""
     from scipy import stats
 
     assert callable(statistic)

@@ -3,17 +3,17 @@
 ::
 
     FOLDER/
-      suite.json        the suite, whole
-      results.csv       one row per training that is done
+      suite.json        the complete suite
+      results.csv       one row per finished training
       runs/ARM/TASK/SEED/
-        job.json        what it is to do
+        job.json        its settings
         run/            its run directory
-        row.json        its row, once it is done
-        log.txt         what it printed
-      report.md, *.png  what prefrl benchmark report made of it
+        row.json        its row, once it is finished
+        log.txt         its output
+      report.md, *.png  the report, by prefrl benchmark report
 
-A training that has a row is done, whether or not its folder is still there: suite.json and
-results.csv can be kept alone, and gone on with.
+A training that has a row is finished, whether or not its folder still exists: suite.json and
+results.csv are enough to continue a benchmark.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class BenchmarkFolder:
     """The folder of a benchmark.
 
     Args:
-        root: Where it is, or is to be.
+        root: Its path; it need not exist yet.
     """
 
     def __init__(self, root: Path) -> None:
@@ -55,7 +55,7 @@ class BenchmarkFolder:
         self._suite = root / "suite.json"
 
     def suite(self) -> Suite:
-        """The suite that it is of.
+        """Reads the suite.
 
         Raises:
             RunDirectoryError: If there is none.
@@ -69,10 +69,10 @@ class BenchmarkFolder:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Locks the folder against other benchmarks; makes it if need be.
+        """Locks the folder against other benchmarks; creates it if necessary.
 
         Raises:
-            ConfigError: If something else is there.
+            ConfigError: If the folder holds something else.
             RoleError: If another benchmark works in it.
         """
         if self.root.is_dir() and not self._suite.is_file():
@@ -87,17 +87,17 @@ class BenchmarkFolder:
             yield
 
     def begin(self, suite: Suite) -> None:
-        """Takes a suite, the first one or one that goes with what is there; call it when alone.
+        """Writes a suite, joined with an earlier one; call it within ``alone``.
 
         Raises:
-            ConfigError: If something is there that was done with other settings.
+            ConfigError: If an earlier training had other settings.
         """
         if self._suite.is_file():
             suite = self._joined(suite)
         RunDirectory.write_json(self._suite, suite.as_json())
 
     def _joined(self, suite: Suite) -> Suite:
-        """A suite with what was begun here before and is not in it."""
+        """Adds to a suite the arms, tasks and seeds of trainings that were begun here before."""
         old = self.suite()
         before = {run.key: run for run in old.runs()}
         done = self.done()
@@ -124,7 +124,7 @@ class BenchmarkFolder:
         return joined
 
     def folder(self, run: Run) -> Path:
-        """Where a training lies."""
+        """Returns the folder of a training."""
         return self.root / "runs" / run.name
 
     def has_row(self, run: Run) -> bool:
@@ -132,14 +132,14 @@ class BenchmarkFolder:
         return (self.folder(run) / "row.json").is_file()
 
     def prepare(self, run: Run) -> Path:
-        """The folder of a training, with what it is to do."""
+        """Creates the folder of a training, with its settings."""
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
         RunDirectory.write_json(folder / "job.json", job_of(run))
         return folder
 
     def rows(self) -> list[Row]:
-        """What is done.
+        """Reads the table of results.
 
         Raises:
             RunDirectoryError: If the table is damaged.
@@ -162,9 +162,9 @@ class BenchmarkFolder:
         return {(row["arm"], row["task"], int(row["seed"])) for row in self.rows()}
 
     def gather(self, run: Run) -> Row:
-        """Puts the row of a training that is done into the table."""
+        """Adds the row of a finished training to the table."""
         row = RunDirectory.read_json(self.folder(run) / "row.json")
-        assert (row["arm"], row["task"], row["seed"]) == run.key  # no two share a folder
+        assert (row["arm"], row["task"], row["seed"]) == run.key  # no two trainings share a folder
         if run.key not in self.done():
             content = io.StringIO()
             writer = csv.DictWriter(content, COLUMNS)
@@ -175,7 +175,7 @@ class BenchmarkFolder:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs, in words."""
+    """Describes the settings that differ."""
     flat_before = {**before["options"], "true_reward": before["true_reward"]}
     flat_now = {**now["options"], "true_reward": now["true_reward"]}
     return [

@@ -4,21 +4,21 @@
 
     about: One sentence on what it compares.
     seeds: [0, 1, 2]
-    options:                      # of every training, named as those of prefrl train
+    options:                      # of every training, with the names of prefrl train
       steps: 500000
-    tasks:                        # by environment; each may have options of its own
+    tasks:                        # by environment, with options of their own if needed
       HalfCheetah-v5:
       Hopper-v5: {steps: 1000000}
       lake: {env_id: FrozenLake-v1, env.kwargs: {is_slippery: false}}
     arms:
       true reward: {true_reward: true}
       100 labels: {labels: 100}
-    grid:                         # if wanted: each arm with each combination of these
+    grid:                         # optional: each arm with each combination of these
       algo: [ppo, sac]
       selection: {random: uniform, active: disagreement}
 
-What stands nearer decides: options of the grid over those of an arm, these over a task's, and these
-over those of every training.
+The most specific option wins: the grid's over an arm's, an arm's over a task's, and a task's over
+that of every training.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from prefrl.runtime.named_options import flat_options
 __all__ = ["Run", "Suite", "load_suite", "shipped_suites", "suite_of_json"]
 
 _KEYS = ("name", "about", "seeds", "options", "tasks", "arms", "grid")
-_BEFOREHAND = {"sync": True, "films": False, "env.processes": 0}  # a core for each training
-# On the true reward; a training may be shorter than any labels would need.
+_BEFOREHAND = {"sync": True, "films": False, "env.processes": 0}  # each training has one core
+# On the true reward, a training may be too short for the default numbers of labels.
 _NO_LABELS = {"labels": 1, "first_labels": 1, "segment_length": 2, "warmup_segments": 2}
 _SUITES = resources.files("prefrl.benchmark") / "suites"
 
@@ -59,18 +59,18 @@ class Run:
     seed: int
     """Seed of everything random."""
     options: Mapping[str, Any]
-    """Those of ``prefrl train``, by name."""
+    """Options of ``prefrl train``, by name."""
     true_reward: bool
-    """Whether the agent learns from the environment's own reward, and not from comparisons."""
+    """Whether the agent learns from the environment's own reward instead of comparisons."""
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What tells it from the others of its suite."""
+        """Arm, task and seed, which identify it within its suite."""
         return self.arm, self.task, self.seed
 
     @property
     def name(self) -> str:
-        """A folder's name for it."""
+        """Path of its folder, relative to that of all trainings."""
         return "/".join(_folder_name(word) for word in (self.arm, self.task, str(self.seed)))
 
     @property
@@ -79,10 +79,10 @@ class Run:
         return int(self.options.get("steps") or self.config().steps)
 
     def config(self, path: Path | None = None) -> TrainConfig:
-        """The training.
+        """Returns the config of the training.
 
         Args:
-            path: Where its run is written.
+            path: Path of its run directory.
         """
         more: dict[str, Any] = {"seed": self.seed}
         if path is not None:
@@ -94,23 +94,23 @@ class Run:
 
 @dataclass(frozen=True)
 class Suite:
-    """Arms that are compared."""
+    """Arms to compare, on the same tasks with the same seeds."""
 
     name: str
     """Its name."""
     about: str
     """What it compares, in a sentence."""
     seeds: tuple[int, ...]
-    """Each arm is trained with each of them on each task."""
+    """Seeds with which each arm is trained on each task."""
     tasks: Mapping[str, Mapping[str, Any]]
     """Options by task."""
     arms: Mapping[str, Mapping[str, Any]]
-    """Options by arm, those of the grid among them."""
+    """Options by arm, including those of the grid."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of every training."""
 
     def runs(self) -> list[Run]:
-        """All trainings: seed by seed, so that what is there early can be compared."""
+        """Returns all trainings, seed by seed, so that early results can be compared."""
         return [
             self._run(task, arm, seed)
             for seed in self.seeds
@@ -124,7 +124,7 @@ class Suite:
         return Run(task, arm, seed, options, true_reward)
 
     def with_seeds(self, seeds: Sequence[int]) -> Suite:
-        """The same with other seeds."""
+        """Returns the same suite with other seeds."""
         return _suite_of(self.name, {**self.as_json(), "seeds": list(seeds)})
 
     def is_true(self, arm: str) -> bool:
@@ -132,7 +132,7 @@ class Suite:
         return bool(self.arms[arm].get("true_reward", False))
 
     def agent_options(self, arm: str) -> dict[str, Any]:
-        """Options of an arm that are not about the reward: of the task and of the agent."""
+        """Returns the options of an arm for the task and the agent, not for the reward."""
         return {
             name: value
             for name, value in self.arms[arm].items()
@@ -140,7 +140,7 @@ class Suite:
         }
 
     def as_json(self) -> dict[str, Any]:
-        """What a file can hold, and ``suite_of_json`` reads."""
+        """Converts the suite to JSON types, for ``suite_of_json``."""
         return {
             "name": self.name,
             "about": self.about,
@@ -151,10 +151,10 @@ class Suite:
         }
 
     def check(self) -> None:
-        """Refuses, before anything is trained, what cannot work.
+        """Refuses options that cannot work, before any training begins.
 
         Raises:
-            ConfigError: With the arm and task that it is about.
+            ConfigError: If there are any; names the arm and task.
         """
         for task, arm in itertools.product(self.tasks, self.arms):
             try:
@@ -166,7 +166,7 @@ class Suite:
 
 
 def _check_there(config: TrainConfig) -> None:
-    """Refuses what a training would miss only once it is started."""
+    """Refuses a missing oracle or path, which a training would notice only later."""
     if config.own_oracle is not None:
         load_oracle(config.own_oracle)
     for place in (*config.preferences.labels_from, config.preferences.reward):
@@ -175,7 +175,7 @@ def _check_there(config: TrainConfig) -> None:
 
 
 def shipped_suites() -> dict[str, str]:
-    """What each suite that prefrl ships is about, by name."""
+    """Returns what each shipped suite is about, by name."""
     files = sorted((f for f in _SUITES.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
     return {f.name.removesuffix(".yaml"): yaml.safe_load(f.read_text())["about"] for f in files}
 
@@ -184,10 +184,10 @@ def load_suite(name: str) -> Suite:
     """Reads a suite.
 
     Args:
-        name: One that prefrl ships, or the path of a YAML file.
+        name: Name of a shipped suite, or path of a YAML file.
 
     Raises:
-        ConfigError: If there is none, or what it says is none.
+        ConfigError: If it does not exist, or is not a suite.
     """
     path = Path(name)
     shipped = _SUITES / f"{name}.yaml"
@@ -210,7 +210,7 @@ def load_suite(name: str) -> Suite:
 
 
 def suite_of_json(content: Mapping[str, Any]) -> Suite:
-    """The suite that ``Suite.as_json`` wrote."""
+    """Restores a suite from ``Suite.as_json``."""
     return _suite_of(content["name"], content)
 
 
@@ -248,7 +248,7 @@ def _folder_name(name: str) -> str:
 
 
 def _check_folders(suite: str, names: Iterable[str]) -> None:
-    """Refuses names that would share a folder, or have none."""
+    """Refuses names that would share a folder, or give no folder name."""
     taken: dict[str, str] = {}
     for name in names:
         folder = _folder_name(name).casefold()
@@ -264,7 +264,7 @@ def _check_folders(suite: str, names: Iterable[str]) -> None:
 def _combined(
     arms: Mapping[str, Mapping[str, Any]], suite: str, grid: Any
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each arm with each combination of the grid's values, but no way to learn a true reward."""
+    """Combines each arm with the grid; a true reward takes no options for learning a reward."""
     axes = []
     for option, values in _mapping(suite, grid or {}, "grid").items():
         if isinstance(values, list):

@@ -1,8 +1,8 @@
-"""One training of a suite: begun or resumed, evaluated, and summed up as a row.
+"""One training of a suite: started or resumed, evaluated, and summarised in a row.
 
-``python -m prefrl.benchmark.work FOLDER`` does what FOLDER/job.json asks for and writes
-FOLDER/row.json. It is a process of its own, so that what kills it leaves the others alone; on
-SIGTERM it saves and ends with exit code 4, and the next one goes on from there.
+``python -m prefrl.benchmark.work FOLDER`` runs the training of FOLDER/job.json and writes
+FOLDER/row.json. It is a process of its own, so that its death does not affect the others; on
+SIGTERM it saves and ends with exit code 4, and the next one continues from there.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _log = logging.getLogger(__name__)
 
 
 def job_of(run: Run) -> dict[str, Any]:
-    """What ``work`` is to do, for job.json."""
+    """Returns the content of job.json, for ``work``."""
     return {
         "arm": run.arm,
         "task": run.task,
@@ -66,14 +66,14 @@ def job_of(run: Run) -> dict[str, Any]:
 
 
 def work(folder: Path, stop: StopSignal) -> dict[str, Any] | None:
-    """Does the training of a folder, or goes on with it.
+    """Starts or continues the training of a folder, and writes its row.
 
     Args:
         folder: Holds job.json; the run is written to its ``run``, the row to its row.json.
-        stop: Ends it.
+        stop: Ends the training early.
 
     Returns:
-        The row; None if it was told to stop before.
+        The row; None if the training was stopped.
     """
     told = RunDirectory.read_json(folder / "job.json")
     run = Run(**told)
@@ -136,9 +136,9 @@ def _on_true_reward(config: TrainConfig, stop: StopSignal) -> dict[str, Any] | N
 def _train(
     agent: Agent, config: TrainConfig, run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal
 ) -> float | None:
-    """To the end, from the newest checkpoint; gives the seconds, or None if it was told to stop.
+    """Trains from the newest checkpoint to the end; returns the seconds, or None if stopped.
 
-    What an off-policy agent remembers is not kept, so such a one begins again.
+    Off-policy agents begin again, because their replay buffers are not saved here.
     """
     checkpoint = load_checkpoint(run.checkpoints)
     before = 0.0
@@ -163,10 +163,10 @@ def _train(
 
 
 def _on_comparisons(config: TrainConfig) -> dict[str, Any] | None:
-    """Trains from comparisons, or goes on with that; the run directory stays."""
+    """Starts or continues a training from comparisons; the run directory is kept."""
     run = RunDirectory(config.run_path)
     if not run.summary.is_file():
-        if run.spaces.is_file():  # written last of what begins a run
+        if run.spaces.is_file():  # the last file written when a run begins
             summary = resume(run).summary
         else:
             shutil.rmtree(run.root, ignore_errors=True)
@@ -192,7 +192,7 @@ def _on_comparisons(config: TrainConfig) -> dict[str, Any] | None:
 
 
 def _others(agent: Agent, config: TrainConfig) -> dict[str, float]:
-    """True returns of drawn actions, and of random play."""
+    """Evaluates the true returns of sampled actions and of random play."""
     drawn = evaluate_as_configured(agent, config, deterministic=False)
     random = evaluate_as_configured(_RandomPlay(agent), config)
     return {
@@ -202,7 +202,7 @@ def _others(agent: Agent, config: TrainConfig) -> dict[str, float]:
 
 
 class _RandomPlay:
-    """Draws all actions alike."""
+    """A policy that draws all actions uniformly."""
 
     def __init__(self, agent: Agent) -> None:
         self.frame_stack = agent.frame_stack
@@ -217,7 +217,7 @@ class _RandomPlay:
 
 
 def _noted_version(folder: Path) -> str:
-    """What a training was begun with, and gone on with, since code may change meanwhile."""
+    """Records this version; returns all versions of the code that the training has used."""
     path = folder / "version.txt"
     known = path.read_text().split(", ") if path.is_file() else []
     if (version := _version()) not in known:
@@ -227,7 +227,7 @@ def _noted_version(folder: Path) -> str:
 
 
 def _version() -> str:
-    """The release; of a checkout also its commit, with a + where it was changed since."""
+    """The release; in a checkout also the commit, with a + if there are changes since."""
     release = installed_versions()["prefrl"]
     git = ["git", "-C", str(Path(__file__).parent.parent)]
 
@@ -245,14 +245,14 @@ def _version() -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """A cell: six digits of a number, nothing for none."""
+    """Formats a cell: six digits of a number, empty if there is none."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else ""
     return "" if value is None else value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does one training; gives the exit code."""
+    """Runs one training, and returns the exit code."""
     parser = argparse.ArgumentParser(description="One training of a suite.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parent", type=int, help="process id of whoever started it")
@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (told.folder / "locks").mkdir(exist_ok=True)
         place = RunDirectory(told.folder)
         try:
-            # Whoever did it before may still be saving.
+            # An earlier process of this training may still be saving.
             with only_one(place, "work", patience=SECONDS_TO_STOP, stop=stop):
                 with on_a_local_disk(told.folder) as here:
                     return STOPPED if work(here, stop) is None else 0

@@ -1,1 +1,1 @@
-"""The reward-learning core: comparisons in, an ensemble of scores out; knows no modality."""
+"""The reward-learning core: from comparisons to an ensemble of scores, for any kind of item."""

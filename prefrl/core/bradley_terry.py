@@ -3,7 +3,7 @@
 Bradley and Terry 1952: ``P(a is better than b) = sigmoid(score_a - score_b)``. A tie counts as half
 a win for each. The scores have a prior, ``N(0, PRIOR_SD ** 2)``, so they stay finite for an item
 that always wins and for one that was never compared. Intervals are Laplace approximations: normal,
-with the curvature at the best scores. In simulations 92 to 97 % of them held the truth.
+with the curvature at the best scores. In simulations 92 to 97 % of them held the true score.
 
 Only differences between scores mean anything, and only among items that are linked by comparisons:
 the mean score of each such group is 0.
@@ -32,7 +32,7 @@ _SMALL = 1e-9
 
 @dataclass(frozen=True)
 class Standing:
-    """How an item did."""
+    """The result of an item's comparisons."""
 
     item: str
     """Its id."""
@@ -58,7 +58,7 @@ class Standing:
 
 
 def groups_of(links: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """Groups of items that are linked, directly or through others.
+    """Groups items that are linked, directly or through others.
 
     Args:
         links: Pairs of items.
@@ -89,7 +89,7 @@ def groups_of(links: Iterable[tuple[str, str]]) -> list[list[str]]:
 def standings(
     asked: Iterable[tuple[str, str]], answers: Iterable[tuple[str, str, float]]
 ) -> list[Standing]:
-    """How each item did.
+    """Scores each item from its comparisons.
 
     Args:
         asked: Pairs that have been or will be compared; they link items into groups.
@@ -151,10 +151,10 @@ def best_scores(
     precision: float,
     times: float = 1.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The most likely scores given the comparisons, by Newton's method.
+    """Finds the most probable scores, given comparisons and prior, by Newton's method.
 
     Args:
-        n: How many items there are.
+        n: Number of items.
         left: Number of the left item of each comparison, from 0, shape (P,).
         right: Number of the right item of each comparison, shape (P,).
         preference: P(left is better) as answered, or the mean over answers, shape (P,).

@@ -1,8 +1,8 @@
-"""The words of the project: item, query, answer, comparison, and THE preference convention.
+"""The core terms: item, query, answer, comparison, and THE preference convention.
 
 ``preference`` is P(left is better), a float in [0, 1], everywhere. A tie is 0.5. A skip ("can't
 tell") has no preference: it is kept in the store and never trained on (Christiano et al. 2017,
-section 2.2.2). Whoever speaks another convention converts at the border.
+section 2.2.2). Code that has another convention converts at its boundary.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class SoftComparison:
 
 
 class Judgement(Protocol):
-    """What a fit reads of a comparison of either kind."""
+    """A comparison of either kind, as a fit reads it."""
 
     @property
     def query(self) -> Query:

@@ -14,13 +14,13 @@ from prefrl.errors import StoreError
 
 __all__ = ["check_place", "in_words", "is_full", "naming", "sync", "whole_file"]
 
-_MOUNTS = Path("/proc/self/mounts")  # Linux; elsewhere nothing is known, and nothing refused
+_MOUNTS = Path("/proc/self/mounts")  # Linux; elsewhere file systems are unknown, and accepted
 _LEAST_FREE = 32 * 2**20
-_NO_ROOM = 2**20  # where a line of a log may still find its way, but nothing that matters
+_NO_ROOM = 2**20  # enough for a line of a log, but for nothing that matters
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-# Two processes on an NFS home corrupted a database: rollback mode needs file locks that work, and
-# a write that came back must be on disk. The same names with "fuse." before them count too.
+# Two processes on an NFS home corrupted a database: SQLite's rollback mode needs working file
+# locks, and a finished write must be on disk. The same names with the prefix "fuse." count too.
 _NETWORK = frozenset(
     "afs beegfs ceph cifs davfs gcsfuse glusterfs gpfs lustre ncpfs nfs nfs4 orangefs pvfs2 s3fs "
     "smb2 smb3 smbfs sshfs".split()
@@ -28,13 +28,13 @@ _NETWORK = frozenset(
 
 
 def check_place(folder: Path) -> None:
-    """Refuses a folder on a network file system or a disk that is about full.
+    """Refuses a folder on a network file system or an almost full disk.
 
     Args:
         folder: An existing folder.
 
     Raises:
-        StoreError: With what to do instead.
+        StoreError: If it is on one; says what to do instead.
     """
     kind = _file_system(folder)
     if kind.removeprefix("fuse.") in _NETWORK:
@@ -51,7 +51,7 @@ def check_place(folder: Path) -> None:
 
 
 def is_full(folder: Path) -> bool:
-    """Whether the disk that holds a folder is about full."""
+    """Whether the disk of a folder is almost full."""
     try:
         return shutil.disk_usage(folder).free < _NO_ROOM
     except OSError:
@@ -59,7 +59,7 @@ def is_full(folder: Path) -> bool:
 
 
 def in_words(error: OSError) -> str:
-    """An error of the operating system in one sentence: the file, why, and what to do.
+    """Describes an operating system's error in one sentence: the file, why, and what to do.
 
     Args:
         error: As the system raised it; see ``naming`` for the file.
@@ -90,13 +90,13 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file that appears in its place only when all of it is on disk; readable by its owner only.
+    """Writes a file that appears only once all of it is on disk; readable by its owner only.
 
     Args:
-        path: The place; a file that is there is replaced.
+        path: Its path; an existing file is replaced.
 
     Yields:
-        Where to write. Nothing is left of it after an exception.
+        A temporary path to write to; it is deleted after an exception.
 
     Raises:
         StoreError: If the file cannot be written.
@@ -127,7 +127,7 @@ def sync(path: Path) -> None:
 
 
 def _file_system(folder: Path) -> str:
-    """The type of the file system that holds a folder, or nothing if that is not known."""
+    """Type of the file system that holds a folder; empty if unknown."""
     try:
         lines = _MOUNTS.read_text(errors="surrogateescape").splitlines()
     except OSError:
@@ -135,7 +135,7 @@ def _file_system(folder: Path) -> str:
     real, best = folder.resolve(), ("", "")
     for line in lines:
         _, point, kind, *_ = line.split(" ")
-        # Blanks in names stand there as \040; of two mounts on one place the later is on top.
+        # Blanks in names are written as \040; of two mounts on one path the later is on top.
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point)
         if real.is_relative_to(point) and len(point) >= len(best[0]):
             best = (point, kind)

@@ -1,4 +1,4 @@
-"""Combining the members of an ensemble: one number, and how much they disagree."""
+"""Ensembles of reward models: their interface, their scores, and how these are combined."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Aggregate = Literal["mean", "min", "mean-k-var"]
 
 
 class RewardModel(Protocol):
-    """What the core needs from the control or text side: scores of a batch of items by all members.
+    """The interface that control and text implement: scores of items by all members.
 
     Implementations are ``torch.nn.Module``; nothing else about them is known here.
     """
@@ -40,7 +40,7 @@ class RewardModel(Protocol):
         ...
 
     def score(self, batch: Any) -> Tensor:
-        """One score per member and item, shape (M, B), with gradient."""
+        """Returns one score per member and item, shape (M, B), with gradient."""
         ...
 
     def reset(self, generator: torch.Generator) -> None:
@@ -48,15 +48,15 @@ class RewardModel(Protocol):
         ...
 
     def module(self) -> nn.Module:
-        """The module that holds the parameters."""
+        """Returns the module that holds the parameters."""
         ...
 
 
 def aggregate(scores: Tensor, *, how: Aggregate = "mean", k: float = 1.0) -> Tensor:
-    """One number from the members' scores.
+    """Combines the members' scores into one.
 
     Args:
-        scores: Shape (M, ...), each member already normalised on its own.
+        scores: Scores, shape (M, ...), with each member already normalised on its own.
         how: ``mean`` (Christiano et al. 2017, section 2.2.3), ``min`` (the worst case), or
             ``mean-k-var``: the mean minus ``k`` times the variance over members (Coste et al.
             2023, arXiv 2310.02743, section 3).
@@ -78,12 +78,12 @@ def aggregate(scores: Tensor, *, how: Aggregate = "mean", k: float = 1.0) -> Ten
 
 
 def score_items(model: RewardModel, items: Sequence[Item], *, chunk: int = 512) -> Tensor:
-    """Scores of many items, a chunk at a time, without gradient.
+    """Scores many items, a chunk at a time, without gradient.
 
     Args:
         model: The ensemble.
         items: B items.
-        chunk: How many are collated at once.
+        chunk: How many items are collated at once.
 
     Returns:
         Scores, shape (M, B), on the CPU.
@@ -98,7 +98,7 @@ def score_items(model: RewardModel, items: Sequence[Item], *, chunk: int = 512) 
 
 @contextlib.contextmanager
 def as_judge(module: nn.Module) -> Iterator[None]:
-    """Puts a module into evaluation: without noise or dropout, and without gradient."""
+    """Evaluates a module within a ``with`` block: without noise, dropout and gradient."""
     was_training = module.training
     module.eval()
     try:
@@ -111,7 +111,7 @@ def as_judge(module: nn.Module) -> Iterator[None]:
 def member_preferences(
     model: RewardModel, lefts: Sequence[Item], rights: Sequence[Item], *, chunk: int = 512
 ) -> Tensor:
-    """P(left is better) by each member for each pair; an item in many pairs is scored once.
+    """Computes each member's P(left is better) for each pair; scores each item only once.
 
     Args:
         model: The ensemble.

@@ -28,9 +28,9 @@ class Examples:
     there: Tensor
     """Whether an example has a k-th item, shape (G, K), bool."""
     lefts: Tensor
-    """Which of its items is the left one of a comparison, shape (G, C)."""
+    """Index of each comparison's left item within its example, shape (G, C)."""
     rights: Tensor
-    """Which one is the right one, shape (G, C)."""
+    """Index of the right item, shape (G, C)."""
     preference: Tensor
     """P(left is better) as answered, shape (G, C)."""
     margins: Tensor
@@ -38,15 +38,15 @@ class Examples:
     weight: Tensor
     """One over the example's number of comparisons; 0 for padding; shape (G, C)."""
     numbers: Tensor
-    """Position among all comparisons, shape (G, C)."""
+    """Position of each comparison among all comparisons, shape (G, C)."""
     shares: Tensor
-    """How likely an item is the best one of its example as answered, shape (G, K)."""
+    """P(an item is the best of its example) according to the answers, shape (G, K)."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def some(self, places: Tensor) -> Examples:
-        """Those in some places."""
+        """Returns the examples at some positions."""
         return Examples(
             items=[self.items[place] for place in places.tolist()],
             there=self.there[places],
@@ -60,17 +60,17 @@ class Examples:
         )
 
     def all_items(self) -> list[Item]:
-        """The U items: the first ones of all examples, then all second ones, and so on."""
+        """Returns the U items: the first of each example, then the second of each, and so on."""
         most = self.there.shape[1]
         return [items[k] for k in range(most) for items in self.items if k < len(items)]
 
     def losses(self, scores: Tensor, *, best: bool, noise: float) -> Tensor:
-        """Losses of the examples.
+        """Computes the loss of each example.
 
         Args:
             scores: Scores of ``all_items()``, shape (M, U).
-            best: Whether the loss is only about the best item of each example; otherwise it is the
-                mean over its comparisons.
+            best: Whether the loss is that of choosing the best item of each example; otherwise it
+                is the mean over its comparisons.
             noise: Share of answers that are pure chance, in [0, 1).
 
         Returns:
@@ -95,9 +95,9 @@ class Examples:
         return preference_probability(*self._sides(scores))
 
     def _by_example(self, scores: Tensor) -> Tensor:
-        """Scores of shape (M, G, K); those of missing items mean nothing."""
+        """Rearranges scores to shape (M, G, K); those of missing items are meaningless."""
         n_examples, most = self.there.shape
-        # Where an item stands among all items: they come by their place in the example.
+        # Position of each item in ``all_items``, which are sorted by their index in the example.
         places = self.there.T.flatten().cumsum(0).sub(1).clamp(min=0)  # (K * G,)
         return scores[:, places.to(scores.device)].view(-1, most, n_examples).mT
 
@@ -116,12 +116,12 @@ def examples_of(comparisons: Sequence[Judgement], items: Mapping[str, Item]) -> 
     """Groups comparisons by the group of their query, in order of first appearance.
 
     Args:
-        comparisons: N of them, with a preference each.
+        comparisons: N comparisons, each with a preference.
         items: The compared items by id.
     """
     groups: dict[str, list[int]] = {}
     for number, comparison in enumerate(comparisons):
-        # Of a pair on its own each answer is an example, whoever gave it.
+        # Each answer to a pair outside of groups is an example of its own.
         name = f"{number}" if comparison.query.group is None else f"of {comparison.query.group}"
         groups.setdefault(name, []).append(number)
     n_comparisons = max(len(numbers) for numbers in groups.values())

@@ -1,4 +1,4 @@
-"""The interval of a share."""
+"""Confidence intervals of shares."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Z95 = NormalDist().inv_cdf(0.975)
 def wilson_interval(
     successes: ArrayLike, trials: ArrayLike, *, confidence: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The score interval for a share.
+    """Computes Wilson's score interval for a share.
 
     With p = k/n, it is (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n). Wilson (1927), "Probable
     inference, the law of succession, and statistical inference", JASA 22; Brown, Cai and DasGupta
     (2001), "Interval estimation for a binomial proportion", equation 4. It stays within [0, 1] and
-    holds its level for few trials and shares near 0 and 1. A tie may count as half a success. It
-    varies less than a coin, so the interval is then rather too wide than too narrow.
+    holds its level for few trials and shares near 0 and 1. A tie may count as half a success. Ties
+    vary less than wins and losses, so the interval is then too wide rather than too narrow.
 
     Args:
-        successes: How many trials had the property; need not be whole. Of any shape.
-        trials: How many there were; of the same shape, or one that broadcasts.
+        successes: Number of successes, of any shape; need not be whole.
+        trials: Number of trials, of the same shape or one that broadcasts.
         confidence: How often such an interval should contain the true share.
 
     Returns:
-        Lower and upper end, of their shape; 0 and 1 where there were no trials.
+        Lower and upper end, in the common shape; 0 and 1 where there were no trials.
 
     Raises:
         ValueError: If the successes are not from 0 to the trials, or the confidence not in (0, 1).
@@ -46,7 +46,7 @@ def wilson_interval(
     p, spread = k / known, z**2 / known
     middle = (p + spread / 2) / (1 + spread)
     half = z * np.sqrt(p * (1 - p) / known + spread / (4 * known)) / (1 + spread)
-    # At 0 and at 1 the ends are exact; rounding must not put them beside the share.
+    # At 0 and at 1 the ends are exact; rounding must not move them past the share.
     low = np.where(k == 0, 0.0, np.maximum(middle - half, 0.0))
     high = np.where(k == n, 1.0, np.minimum(middle + half, 1.0))
     return low, high

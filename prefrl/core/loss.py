@@ -63,15 +63,15 @@ def bradley_terry_loss(
 
 
 def best_of_k_loss(scores: Tensor, shares: Tensor, there: Tensor, *, noise: float = 0.0) -> Tensor:
-    """Cross-entropy of which of K items the labeller called the best, one value per group.
+    """Cross-entropy of the labeller's choice of the best of K items, one value per group.
 
     ``-log softmax(scores)[best]``: Ziegler et al. 2019 (arXiv 1909.08593), equation 1. Of two items
     it is the Bradley-Terry loss.
 
     Args:
         scores: Scores of the items, shape (M, G, K).
-        shares: How likely each one is the best as answered, shape (G, K); rows sum to 1.
-        there: Whether there is such an item: groups may have fewer than K; shape (G, K), bool.
+        shares: P(item is the best) according to the answers, shape (G, K); rows sum to 1.
+        there: Whether the k-th item exists, as groups may have fewer than K; shape (G, K), bool.
         noise: Share of answers that are pure chance, in [0, 1).
 
     Returns:

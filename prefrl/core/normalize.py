@@ -36,7 +36,7 @@ class MemberNormalizer(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, *groups: Tensor, centre: bool = True) -> None:
-        """Takes mean and standard deviation of each member from recent data.
+        """Sets shift and scale to each member's mean and standard deviation on recent data.
 
         Args:
             *groups: Raw rewards, shape (M, ...); all axes but the first are pooled. Each group
@@ -58,6 +58,6 @@ class MemberNormalizer(nn.Module):
         self.scale.copy_(torch.where(std > _SMALLEST_SCALE, std, torch.ones_like(std)))
 
     def forward(self, rewards: Tensor) -> Tensor:
-        """Raw rewards, shape (M, ...), to normalised ones of the same shape."""
+        """Normalises raw rewards, shape (M, ...); returns the same shape."""
         shape = (-1,) + (1,) * (rewards.dim() - 1)
         return (rewards - self.shift.view(shape)) / self.scale.view(shape) * self.target_std

@@ -32,7 +32,7 @@ class Oracle(Protocol):
     """Decides which of two items is better."""
 
     def compare(self, left: Any, right: Any) -> Answer:
-        """The answer to the query that shows these two items."""
+        """Answers the query that shows these two items."""
         ...
 
 
@@ -70,7 +70,7 @@ def load_oracle(name: str) -> Any:
         name: ``module:name`` or ``FILE.py:name``.
 
     Raises:
-        ConfigError: If there is none, or it cannot be made.
+        ConfigError: If it does not exist or cannot be made.
     """
     found = load_plug(name, option="oracle")
     if not isinstance(found, type):
@@ -98,7 +98,7 @@ def as_oracle(
         thing: An object with ``compare``, or a function that returns an Answer, the name of one
             ("left", "right", "tie", "skip"), or a bool: whether the left item is better. The
             results of an object's method are read in the same way.
-        true_rewards: Gives the true step rewards of an item; None where there are none.
+        true_rewards: Returns the true step rewards of an item; None if there are none.
 
     Returns:
         An oracle whose ``compare`` returns an Answer, or raises ConfigError naming what came back.
@@ -120,7 +120,7 @@ def as_oracle(
 def _with_rewards(
     function: Callable[..., Any], true_rewards: Callable[[Any], NDArray[np.floating]] | None
 ) -> Callable[[Any, Any], Any]:
-    """The function of two items, given their true rewards if it asks for them."""
+    """Adapts a function that may take ``true_rewards`` to one of two items alone."""
     if "true_rewards" not in _parameters(function):
         check_takes(function, "left", "right", option="the oracle")
         return function
@@ -210,11 +210,11 @@ class SyntheticOracle:
 
     Args:
         step_rewards: True step rewards of an item, shape (H,).
-        config: How it errs.
+        config: Its errors.
         seed: Seed of its errors. They depend only on the seed and the two items: asking again, in
             another process or order, gives the same answer.
-        mean_segment_return: The margin when an item was cut; needed for eps_skip and eps_equal. A
-            pair takes the mean of its two.
+        mean_segment_return: The margin at the time when an item was cut; needed for eps_skip and
+            eps_equal. The margin of a pair is the mean of its two.
 
     Raises:
         ConfigError: If eps_skip or eps_equal is set without the margin.

@@ -1,7 +1,7 @@
-"""Parts of the user's own, by the name under which every process of a run finds them.
+"""The user's own functions and classes, by names that every process of a run can import.
 
-A name is ``module:name`` or ``FILE.py:name``. A run stores only names; each of its processes, and a
-resume, imports them again.
+A name is ``module:name`` or ``FILE.py:name``. A run stores only names, which each of its processes
+imports again, also after a resume.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["check_takes", "load_plug", "name_of_plug", "with_names"]
 def load_plug(name: str, *, option: str) -> Any:
     """Imports the object that a name refers to.
 
-    Modules are looked for where Python looks for them, and in the current folder.
+    Modules are found on Python's path and in the current folder.
 
     Args:
         name: ``module:name`` or ``FILE.py:name``.
-        option: The option that names it, for the message.
+        option: The option that names it, for error messages.
 
     Raises:
         ConfigError: If there is no such module or name, or importing it fails.
@@ -57,7 +57,7 @@ def _module(place: str) -> Any:
             sys.path.append(os.getcwd())
         return importlib.import_module(place)
     path = Path(place).absolute()
-    # A name that no import takes; dataclasses look their module up by it while it is executed.
+    # A name that no import uses; dataclasses look up their module by it during execution.
     name = f"plug {path}"
     if name in sys.modules:
         return sys.modules[name]
@@ -76,7 +76,7 @@ def _module(place: str) -> Any:
 
 
 def name_of_plug(thing: Any) -> str:
-    """The name under which other processes find a function or class.
+    """Returns the name by which other processes can import a function or class.
 
     Raises:
         ConfigError: If they cannot find it because it was defined inside a function or in a
@@ -97,7 +97,7 @@ def name_of_plug(thing: Any) -> str:
 
 
 def with_names(content: Any) -> Any:
-    """A nested config as JSON, with functions and classes replaced by their names.
+    """Replaces the functions and classes in a nested config by their names, for JSON.
 
     Raises:
         ConfigError: If other processes could not import one of them.
@@ -114,8 +114,8 @@ def check_takes(function: Callable[..., Any], *arguments: str, option: str) -> N
 
     Args:
         function: A function, a class, or another object that can be called.
-        *arguments: What it will be given, in words.
-        option: The option that names it, for the message.
+        *arguments: The arguments, in words.
+        option: The option that names it, for error messages.
 
     Raises:
         ConfigError: If it cannot.
@@ -128,7 +128,7 @@ def check_takes(function: Callable[..., Any], *arguments: str, option: str) -> N
             f"expected {option} to be called with ({told}), got {_named(function)}: {error}."
         ) from error
     except ValueError:
-        return  # written in C: nothing is known
+        return  # written in C: parameters unknown
 
 
 def _named(thing: Any) -> str:

@@ -1,4 +1,4 @@
-"""How many labels should have been asked for by now."""
+"""Schedules of labels: how many should have been asked for by a step."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_schedule(schedule: Schedule) -> None:
 
 
 def _share(schedule: Schedule, over: float) -> float:
-    """The share of the labels that are due by the user's own schedule."""
+    """Share of the labels that are due according to the user's own schedule."""
     if isinstance(schedule, str) and ":" not in schedule:
         raise ConfigError(
             f"expected schedule to be one of {', '.join(SCHEDULES)}, or module:name, got "
@@ -124,13 +124,14 @@ class LabelSchedule:
             raise ConfigError(f"decay_steps must be positive, got {self.decay_steps}.")
 
     def due(self, step: int) -> int:
-        """Labels that should have been asked for by an environment step; never falls.
+        """Returns how many labels should have been asked for by an environment step; never falls.
 
         Args:
             step: Environment steps since the training began; below 0 counts as 0.
 
         Returns:
-            From the first labels, at least one, to ``total_labels`` at ``total_steps`` and after.
+            At least one, unless the user's own schedule says otherwise; ``total_labels`` at
+            ``total_steps`` and after.
         """
         if step >= self.total_steps:
             return self.total_labels

@@ -147,11 +147,11 @@ SELECTIONS: dict[str, SelectionFunction] = {
     "k_center_disagreement": _k_center_disagreement,
     "k_center_entropy": _k_center_entropy,
 }
-"""Rules by name."""
+"""The built-in rules by name."""
 
 
 def selection_rule(selection: Selection) -> SelectionFunction:
-    """The rule that a setting names. The results of a user's rule are checked.
+    """Finds the rule that a setting names; the results of a user's rule are checked.
 
     Args:
         selection: A name of ``SELECTIONS``, ``module:name``, or a function.

@@ -1,4 +1,4 @@
-"""Fitting: comparisons in, a fitted ensemble and a report out.
+"""Fits an ensemble to comparisons, and reports on the fit.
 
 Each member learns from a bag drawn with replacement, which leaves out 1/e of the comparisons. Those
 are exactly the hold-out of Christiano et al. 2017 (section 2.2.3): they steer the L2 coefficient,
@@ -133,7 +133,7 @@ class FitConfig:
             )
 
     def steps_for(self, n_examples: int) -> tuple[int, int]:
-        """Gradient steps before the first check, and at most."""
+        """Returns the number of gradient steps before the first check, and the most steps."""
         if self.epochs is None:
             return min(self.min_steps, self.max_steps), self.max_steps
         steps = self.epochs * math.ceil(n_examples / self.batch_size)
@@ -153,14 +153,14 @@ class FitReport:
     holdout_loss: float
     """Mean loss of members on comparisons outside their bags; NaN without any."""
     holdout_accuracy: float
-    """Share of decided comparisons that members which did not see them predict correctly; or
-    NaN."""
+    """Share of decided comparisons that are predicted correctly by the members that did not see
+    them; or NaN."""
     l2: float
     """The L2 coefficient at the end, for the next fit to start from."""
     holdout_probability: NDArray[np.float64]
     """P(left is better) by the members that did not see the comparison, shape (N,); or NaN."""
     preference: NDArray[np.float64]
-    """What the labeller said, shape (N,), in [0, 1]."""
+    """P(left is better) as answered, shape (N,)."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def fit(
         NotEnoughDataError: If no comparison has a preference.
     """
     seed = int(rng.integers(2**63 - 1))
-    # Noise and dropout within a model draw from torch's own generators: theirs must not be others'.
+    # Noise and dropout draw from torch's global generators, which must not be shared with others.
     with _own_randomness(model.module(), seed):
         judged = _judged(comparisons, items, model.n_members, config, rng)
         return _fit(model, judged, config, torch.Generator().manual_seed(seed), l2, go_on)
@@ -246,9 +246,9 @@ def _fit(
 
     check_every = max(config.check_every, math.ceil(len(judged) / config.batch_size))
     batches = _minibatches(len(judged), config.batch_size, generator)
-    # Some fit always beats none: fresh parameters may look best on a small hold-out, which often
-    # gets worse before it gets better, but an agent without any reward forgets what it has learned.
-    # The ratio of the losses says nothing so early either: where nothing is learned, it is one.
+    # Any fit beats none: fresh parameters may look best on a small hold-out, whose loss often rises
+    # before it falls, but an agent without a reward forgets what it has learned. The ratio of the
+    # losses says nothing so early either: before anything is learned, it is one.
     first_check, last_step = config.steps_for(len(judged))
     best: _Check | None = None
     best_steps, best_state, checks_without_gain = 0, _snapshot(module), 0
@@ -256,8 +256,8 @@ def _fit(
         if config.linear_decay:
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (step - 1) / last_step)
         loss = _batch_loss(model, judged, batch, config)
-        if l2 > 0:  # the sum over all parameters of a language model takes its time
-            # A share of it, since the loss is a mean over examples.
+        if l2 > 0:  # the sum over all parameters of a language model is slow
+            # Divided by N, since the loss is a mean over examples.
             loss = loss + l2 / len(judged) * _squared_norm(parameters, start)
         _descend(loss, optimizer)
         if not go_on():
@@ -298,7 +298,7 @@ def _judged(
     # Drawn row by row, they are the same for old examples when new ones come in.
     n_bags = 1 if config.shared_bag else n_members
     bags = rng.poisson(1.0, size=(len(examples), n_bags)).T if config.bagging else np.ones(1)
-    if not bags.any():  # of few examples all may be left out
+    if not bags.any():  # with few examples, all may be left out
         bags = np.ones(1)
     return _Judged(
         examples=examples,
@@ -308,13 +308,13 @@ def _judged(
 
 
 def _minibatches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Positions of examples, each once an epoch, without end."""
+    """Yields positions of examples without end, each once per epoch."""
     while True:
         yield from torch.split(torch.randperm(n, generator=generator), batch_size)
 
 
 def _batch_loss(model: RewardModel, judged: _Judged, batch: Tensor, config: FitConfig) -> Tensor:
-    """Sum over members of the bag-weighted mean loss: members share no parameter, or a trunk."""
+    """Sum over members of the bag-weighted mean loss; members share nothing, or only a trunk."""
     examples = judged.examples.some(batch)
     scores = model.score(model.collate(examples.all_items()))  # (M, U)
     losses = _losses(examples, scores, config)  # (M, B)

@@ -36,18 +36,18 @@ _MEAN_ELO = 1000.0
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its interval of 95 %."""
+    """A value with its 95 % interval."""
 
     value: float
-    """The figure."""
+    """The value."""
     low: float
-    """Where the interval begins."""
+    """Lower end of the interval."""
     high: float
-    """Where it ends."""
+    """Upper end of the interval."""
 
 
 def win_rate(outcomes: Outcomes) -> Interval:
-    """The share of wins, where a tie counts half, with Wilson's interval (Wilson 1927).
+    """Computes the share of wins, counting ties as half, with Wilson's interval (Wilson 1927).
 
     With ties the interval is wider than necessary.
 
@@ -61,11 +61,11 @@ def win_rate(outcomes: Outcomes) -> Interval:
 def bootstrap(
     figure: Callable[[NDArray[np.intp]], float], n: int, *, seed: int = 0
 ) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a figure, by resampling N of N comparisons (Efron 1979).
+    """Computes a 95 % bootstrap interval, by resampling N of N comparisons (Efron 1979).
 
     Args:
-        figure: From the places of comparisons to the figure.
-        n: How many there are.
+        figure: Computes a figure from positions of comparisons.
+        n: Number of comparisons.
         seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
@@ -75,7 +75,7 @@ def bootstrap(
 
 
 def length_controlled(outcomes: Outcomes, longer_by: NDArray[np.floating]) -> Interval:
-    """The win rate as if both sides were equally long, as in AlpacaEval 2.
+    """Computes the win rate as if both sides were equally long, as in AlpacaEval 2.
 
     A logistic regression of the outcome on tanh of the difference in length, in units of its
     deviation: logit P(win) = theta + phi * tanh(d / std(d)); the figure is sigmoid(theta) (Dubois
@@ -83,7 +83,7 @@ def length_controlled(outcomes: Outcomes, longer_by: NDArray[np.floating]) -> In
     which takes many models to know). A small ridge on both keeps them finite.
 
     Args:
-        outcomes: Shape (N,).
+        outcomes: Outcomes, shape (N,).
         longer_by: How much longer our response is, in characters, shape (N,).
     """
     deviation = float(longer_by.std())
@@ -114,14 +114,14 @@ def _logistic(design: NDArray[np.float64], outcomes: Outcomes) -> NDArray[np.flo
 def bradley_terry(
     names: Sequence[str], outcomes: Mapping[tuple[str, str], Outcomes]
 ) -> dict[str, Interval]:
-    """Strengths on Elo's scale, 1000 in the mean, of all against all (Bradley and Terry 1952).
+    """Computes strengths on Elo's scale, with mean 1000 (Bradley and Terry 1952).
 
-    400 points more mean ten wins to one defeat. Intervals are by a bootstrap over comparisons.
+    400 points more mean ten wins to one defeat. Intervals are from a bootstrap over comparisons.
 
     Args:
-        names: Who takes part.
-        outcomes: Outcomes of the first against the second, shape (N,); one entry for each two, all
-            of the same prompts in the same order.
+        names: Names of the models.
+        outcomes: Outcomes of the first against the second, shape (N,), for each pair of names; all
+            on the same prompts in the same order.
     """
     pairs = list(outcomes)
     n = min(len(told) for told in outcomes.values())
@@ -146,12 +146,12 @@ def bradley_terry(
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether a reward model is right as often as it says."""
+    """How well a reward model's confidence matches its accuracy."""
 
     n: int
-    """Comparisons that were decided."""
+    """Number of decided comparisons."""
     accuracy: Interval
-    """How often it prefers what was preferred."""
+    """Share of them that it predicts correctly."""
     ece: float
     """Expected calibration error, over bins of its confidence (Guo et al. 2017, equation 3)."""
     bins: tuple[tuple[float, float, int], ...]
@@ -161,11 +161,11 @@ class Calibration:
 def calibration(
     probability: NDArray[np.floating], outcomes: Outcomes, *, n_bins: int = 10
 ) -> Calibration | None:
-    """Accuracy and calibration of predicted preferences; None where nothing was decided.
+    """Measures accuracy and calibration of predicted preferences; None if nothing was decided.
 
     Args:
         probability: P(the first is better), shape (N,).
-        outcomes: What came out, shape (N,). Ties are left out.
+        outcomes: Outcomes, shape (N,); ties are left out.
         n_bins: Bins of equal width between confidences 0.5 and 1.
     """
     decided = outcomes != 0.5

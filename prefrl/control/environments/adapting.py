@@ -33,7 +33,7 @@ _NEAREST_BOUND, _FARTHEST_BOUND = 0.25, 4.0
 _MOST_CHANNELS = 16
 
 _Path = tuple[Any, ...]
-"""Keys and places that lead to a part of a nested space."""
+"""Keys and positions that lead to a part of a nested space."""
 _Parts = list[tuple[_Path, spaces.Space[Any]]]
 
 
@@ -61,10 +61,10 @@ def adapt_spaces(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
 
 
 class AdaptObservations(gym.ObservationWrapper[Any, Any, Any]):
-    """Puts the parts of an observation into one vector, and pictures into one picture.
+    """Joins the parts of an observation into one vector, and its pictures into one picture.
 
-    Choices become one-hot. Text is left out. Pictures of one size are put together along their
-    channels; of different ones the largest stays, and the pixels of the others become numbers.
+    Choices become one-hot. Text is left out. Pictures of one size are joined along their channels;
+    of different sizes the largest stays a picture, and the pixels of the others become numbers.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -84,7 +84,7 @@ class AdaptObservations(gym.ObservationWrapper[Any, Any, Any]):
         )
 
     def observation(self, observation: Any) -> Any:
-        """What the environment shows, put together."""
+        """Converts an observation of the environment."""
         parts: dict[str, NDArray[Any]] = {}
         if self._pictures:
             shown = [
@@ -102,9 +102,9 @@ class AdaptObservations(gym.ObservationWrapper[Any, Any, Any]):
 
 
 class AdaptActions(gym.ActionWrapper[Any, Any, Any]):
-    """Takes actions as Stable-Baselines3 gives them, and brings them into the environment's space.
+    """Converts Stable-Baselines3's actions to the environment's action space.
 
-    Numbers come in [-1, 1] and are scaled to the bounds; choices are counted from zero.
+    Numbers in [-1, 1] are scaled to the bounds; choices are counted from zero.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -113,7 +113,7 @@ class AdaptActions(gym.ActionWrapper[Any, Any, Any]):
         self.action_space = _flat_actions(env.action_space, self._parts)
 
     def action(self, action: Any) -> Any:
-        """An action of the environment."""
+        """Converts an action to the environment's space."""
         flat, taken = np.asarray(action).reshape(-1), 0
         values = {}
         for path, space in self._parts:
@@ -124,7 +124,7 @@ class AdaptActions(gym.ActionWrapper[Any, Any, Any]):
 
 
 def _is_readable(space: spaces.Space[Any]) -> bool:
-    """Whether observations of a space need nothing done to them."""
+    """Whether observations of a space need no conversion."""
     parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
     if not parts:
         return False
@@ -140,7 +140,7 @@ def _is_readable(space: spaces.Space[Any]) -> bool:
 
 
 def _is_picture(space: spaces.Space[Any]) -> bool:
-    """Whether a space is one of pictures; a small one of codes, such as a board's, is none."""
+    """Whether a space holds pictures; a small one of codes, such as a board, does not."""
     if not isinstance(space, spaces.Box):
         return False
     if np.any(space.high < 255) and spaces.flatdim(space) <= LARGEST_FLAT:
@@ -152,7 +152,7 @@ def _is_picture(space: spaces.Space[Any]) -> bool:
 
 
 def _sorted_out(space: spaces.Space[Any]) -> tuple[_Parts, _Parts]:
-    """The parts of an observation that are one picture together, and those that are numbers."""
+    """Splits an observation space into parts that form one picture, and parts that are numbers."""
     pictures, numbers = [], []
     for path, part in _leaves(space):
         if _is_picture(part):
@@ -176,12 +176,12 @@ def _sorted_out(space: spaces.Space[Any]) -> tuple[_Parts, _Parts]:
 
 @functools.cache
 def _say_once(warning: str) -> None:
-    """Warns, once in a process: environments are made by the dozen."""
+    """Logs a warning only once per process, since many environments are made."""
     _log.warning("%s", warning)
 
 
 def _of_one_size(pictures: _Parts) -> tuple[_Parts, _Parts]:
-    """The pictures that are put together, and those whose pixels become numbers."""
+    """Splits pictures into those that are joined, and those whose pixels become numbers."""
     if not pictures:
         return [], []
     shapes = {path: _layout(part).picture or (0, 0, 0) for path, part in pictures}
@@ -191,7 +191,7 @@ def _of_one_size(pictures: _Parts) -> tuple[_Parts, _Parts]:
     others: _Parts = []
     for path, part in pictures:
         channels, *sides = shapes[path]
-        # With more channels than columns it would be taken for one whose channels come last.
+        # With more channels than columns, the channels would be taken to come last.
         fits = n_channels + channels <= min(_MOST_CHANNELS, largest[1])
         if tuple(sides) == largest and (fits or not kept):
             n_channels += channels
@@ -215,7 +215,7 @@ def _leaves(space: spaces.Space[Any], path: _Path = ()) -> Iterator[tuple[_Path,
 
 
 def _check_flat(path: _Path, space: spaces.Space[Any], where: str = "") -> None:
-    """Refuses what cannot become numbers, or too many."""
+    """Refuses spaces that cannot become numbers, or that become too many."""
     if not isinstance(space, (spaces.Box, *_CHOICES)):
         raise UnsupportedSpaceError(
             f"expected observations of numbers, choices, pictures and text, got {space} as "
@@ -237,7 +237,7 @@ def _kind(space: spaces.Space[Any]) -> str:
 
 
 def _holds_text(space: spaces.Space[Any]) -> bool:
-    """Whether it is gymnasium's space of text, or a library's own."""
+    """Whether a space is Gymnasium's Text, or another library's space of strings."""
     if isinstance(space, spaces.Text):
         return True
     known = (spaces.Box, *_CHOICES, spaces.Graph, spaces.Sequence, spaces.OneOf)
@@ -254,7 +254,7 @@ def _layout(space: spaces.Space[Any]) -> Layout:
 
 
 def _names(pictures: _Parts) -> tuple[str, str]:
-    """Keys of the picture and of the numbers; the picture keeps its own where it is one."""
+    """Keys of the picture and of the numbers; a single picture keeps its own key."""
     own = [str(key) for key in pictures[0][0]] if len(pictures) == 1 else []
     key = "_".join(own).replace(".", "_") or "picture"  # torch's modules have no dots in names
     return key, "numbers" if key != "numbers" else "others"
@@ -282,15 +282,15 @@ def _at(value: Any, path: _Path) -> Any:
 def _is_taken(space: spaces.Space[Any]) -> bool:
     """Whether Stable-Baselines3 gives such actions, and a Gaussian policy reaches all of them.
 
-    It draws from a normal distribution of variance 1 about 0 at first and clips at the bounds. That
-    fits bounds that are not far from -1 and 1, such as the 0.4 of Humanoid and the 3 of
-    InvertedPendulum, for which published settings hold: those are left as they are.
+    At first it draws from a normal distribution of mean 0 and variance 1, and clips at the bounds.
+    That fits bounds not far from -1 and 1, such as the 0.4 of Humanoid and the 3 of
+    InvertedPendulum. Published settings assume these bounds, so they are left as they are.
     """
     if isinstance(space, spaces.Discrete):
         return int(space.start) == 0
     if isinstance(space, spaces.MultiDiscrete):
         return space.nvec.ndim == 1 and not space.start.any()
-    # Stable-Baselines3 gives the bits of MultiBinary as floats: those are brought to integers.
+    # Stable-Baselines3 gives the bits of MultiBinary as floats, which become integers.
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or not space.shape:
         return False
     near = (space.high >= _NEAREST_BOUND) & (space.high <= _FARTHEST_BOUND)
@@ -298,7 +298,7 @@ def _is_taken(space: spaces.Space[Any]) -> bool:
 
 
 def _action_parts(space: spaces.Space[Any]) -> _Parts:
-    """The parts of an action: numbers alone, or choices alone."""
+    """Returns the parts of an action, which must be all numbers or all choices."""
     parts = list(_leaves(space))
     for _, part in parts:
         check_bounds(part)
@@ -334,7 +334,7 @@ def _counts(space: spaces.Space[Any]) -> list[int]:
 
 
 def _inverse(flat: NDArray[Any], space: spaces.Space[Any]) -> Any:
-    """A part of an action, from what was drawn for it, shape (n,)."""
+    """Converts the policy's output for a part of an action, shape (n,), to the part's space."""
     if isinstance(space, spaces.Discrete):
         return space.start + space.dtype.type(flat[0])
     if isinstance(space, spaces.MultiDiscrete):
@@ -351,7 +351,7 @@ def _inverse(flat: NDArray[Any], space: spaces.Space[Any]) -> Any:
 
 
 def _built(space: spaces.Space[Any], path: _Path, values: Mapping[_Path, Any]) -> Any:
-    """An action as the environment's nested space has it."""
+    """Builds the nested action of the environment from its parts."""
     if isinstance(space, spaces.Dict):
         return {key: _built(part, (*path, key), values) for key, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):

@@ -1,7 +1,7 @@
-"""Environments that are stepped together, as Stable-Baselines3 wants them.
+"""Adapts environments that are stepped together to Stable-Baselines3.
 
-Gymnasium's vector environments give one info for all; Stable-Baselines3 wants one for each. What
-these environments say of their games goes by the keys below.
+Gymnasium's vector environments give one info for all; Stable-Baselines3 wants one for each. The
+keys below hold what these environments report about their games.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from prefrl.control.environments.states import STATE_KEY
 __all__ = ["GAME_OVER_KEY", "SCORE_KEY", "Batched", "Games"]
 
 SCORE_KEY = "prefrl/score"
-"""Where a step's info has the points of the game, which people read; the reward is the oracle's."""
+"""Key of the points of a step in its info, for people; the reward is for the oracle."""
 GAME_OVER_KEY = "prefrl/game_over"
-"""What the info of a game's last step has; its journal goes with it."""
+"""Key that only the info of a game's last step has, along with its journal."""
 
 
 class Games(Protocol):
-    """Many games side by side that can be played again, from a number and the actions since.
+    """Games side by side, each of which can be replayed from its number and actions.
 
-    A ``gymnasium.vector.VectorEnv`` whose ``step`` tells, for all N: ``score``, ``game_over``,
-    ``game``, its number, and ``step`` in it; and of games that ended ``journals`` and
-    ``final_score``.
+    A ``gymnasium.vector.VectorEnv`` whose info from ``step`` holds, for all N games, ``score``,
+    ``game_over``, ``game`` (the number) and ``step`` (within the game); and for games that ended,
+    ``journals`` and ``final_score``.
     """
 
     num_envs: int
@@ -44,23 +44,23 @@ class Games(Protocol):
         ...
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """One step of each game."""
+        """Steps each game."""
         ...
 
     def journal(self, i: int) -> tuple[int, NDArray[np.uint8]]:
-        """Number and actions so far of the game in environment i."""
+        """Returns the number and the actions so far of the game in environment i."""
         ...
 
     def snapshot(self, i: int) -> dict[str, Any]:
-        """What ``restore`` needs of environment i."""
+        """Returns what ``restore`` needs for environment i."""
         ...
 
     def restore(self, snapshots: Sequence[Mapping[str, Any]]) -> Any:
-        """Brings all games to where they were; gives what they show."""
+        """Restores all games, and returns their observations."""
         ...
 
     def close(self) -> None:
-        """Gives back what they hold."""
+        """Releases their resources."""
         ...
 
 
@@ -68,7 +68,7 @@ class Batched(VecEnv):
     """Games as a vectorised environment of Stable-Baselines3.
 
     Args:
-        games: What is stepped.
+        games: The games to step.
         seed: Seed of the first environment; the others follow.
     """
 
@@ -78,7 +78,7 @@ class Batched(VecEnv):
         self._started = time.monotonic()
         self._actions: NDArray[Any] | None = None
         self.last_observations: Any = None
-        """What they showed last, shape (N, ...)."""
+        """The newest observations, shape (N, ...)."""
         self.seed(seed)
 
     def reset(self) -> Any:
@@ -95,7 +95,7 @@ class Batched(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """One step of each game."""
+        """Steps each game."""
         assert self._actions is not None
         observations, rewards, terminated, truncated, told = self._games.step(self._actions)
         self.last_observations = observations
@@ -107,35 +107,35 @@ class Batched(VecEnv):
             actions = told["journals"][i]
             infos[i][GAME_OVER_KEY] = True
             infos[i][JOURNAL_KEY] = (int(told["game"][i]), Journal(actions))
-            # As Stable-Baselines3's Monitor says it, for its own log.
+            # In the form of Stable-Baselines3's Monitor, for its log.
             seconds = round(time.monotonic() - self._started, 6)
             infos[i]["episode"] = {"r": told["final_score"][i], "l": len(actions), "t": seconds}
         return observations, rewards.astype(np.float32), terminated | truncated, infos
 
     def journals(self) -> dict[int, Journal]:
-        """The games under way, by number."""
+        """Returns the journals of the current games, by number."""
         told = [self._games.journal(i) for i in range(self.num_envs)]
         return {game: Journal(actions) for game, actions in told}
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """What ``restore`` needs."""
+        """Returns what ``restore`` needs, for each game."""
         return [self._games.snapshot(i) for i in range(self.num_envs)]
 
     def restore(self, snapshots: Sequence[Mapping[str, Any]]) -> None:
-        """Brings all games to where they were, by playing them again."""
+        """Restores all games by replaying them."""
         self.last_observations = self._games.restore(snapshots)
         self._reset_seeds()
 
     def close(self) -> None:
-        """Gives back what the games hold."""
+        """Closes the games."""
         self._games.close()
 
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
-        """No game is wrapped."""
+        """Returns False for each: no game is wrapped."""
         return [False for _ in self._get_indices(indices)]
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the games, the same for all."""
+        """Returns an attribute of the games, the same for all."""
         return [getattr(self._games, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -145,5 +145,5 @@ class Batched(VecEnv):
     def env_method(
         self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
-        """Not for games: nothing of them can be called one by one."""
+        """Always raises: methods cannot be called on single games."""
         raise NotImplementedError(f"{method_name} cannot be called on one of several games.")

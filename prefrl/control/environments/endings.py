@@ -1,10 +1,10 @@
-"""How episodes end, and what was seen then.
+"""How episodes end, and what was observed then.
 
 An ending that the environment itself declares is not a time limit. After it nothing more happens:
-each step that there would have been is worth 0, for oracles and for the learned reward alike. This
-is the absorbing state of Kostrikov et al. 2018 (arXiv 1809.02925, section 4.2), whose reward is 0
-by convention and not learned: preferences say of a reward only how it lies to that 0. So an agent
-gets no value at an ending, as it gets none of a true reward.
+each missing step is worth 0, for oracles and for the learned reward alike. This is the absorbing
+state of Kostrikov et al. 2018 (arXiv 1809.02925, section 4.2), whose reward is 0 by convention and
+not learned: preferences only place the other rewards above or below that 0. So an ending has no
+value for the agent, as with a true reward.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["ended_of", "numbers_after"]
 
 
 def ended_of(dones: NDArray[Any], infos: list[dict[str, Any]]) -> NDArray[np.bool_]:
-    """Whether each environment itself ended its episode, shape (N,).
+    """Returns whether each environment itself ended its episode, shape (N,).
 
     Args:
-        dones: Whether the episode is over, for whatever reason, shape (N,).
+        dones: Whether the episode is over for any reason, shape (N,).
         infos: Infos of the same step, in which Stable-Baselines3 marks time limits.
     """
     limits = [info.get("TimeLimit.truncated", False) for info in infos]
@@ -33,14 +33,14 @@ def ended_of(dones: NDArray[Any], infos: list[dict[str, Any]]) -> NDArray[np.boo
 def numbers_after(
     layout: Layout, observations: Any, dones: NDArray[Any], infos: list[dict[str, Any]]
 ) -> NDArray[np.float32]:
-    """The numbers that were seen after a step, those of an episode's end among them.
+    """Returns the numbers observed after a step; where an episode ended, its terminal ones.
 
     Args:
         layout: Layout of the observations.
-        observations: What a step of N environments returned: where one is done, the beginning of
-            its next episode.
-        dones: Which are, shape (N,).
-        infos: Hold what was seen last.
+        observations: Batch that a step of N environments returned: where one is done, the first
+            observation of its next episode.
+        dones: Which are done, shape (N,).
+        infos: Infos of the same step, with the terminal observations.
 
     Returns:
         Shape (N, O).

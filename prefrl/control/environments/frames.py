@@ -1,4 +1,4 @@
-"""Pictures, each kept once: compressed, or the newest of each environment."""
+"""Storage of pictures, each only once: compressed, or the newest of each environment."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Frames = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PackedFrames:
-    """Pictures, compressed without loss: those of 28 steps of an Atari game take 1 to 8 kB.
+    """Pictures, compressed without loss.
 
-    Uncompressed they take 198 kB; zstd needs some 50 us for them, each way.
+    Those of 28 steps of an Atari game take 1 to 8 kB instead of 198 kB; zstd needs about 50 us to
+    compress them, and as much to decompress them.
     """
 
     shape: tuple[int, ...]
@@ -30,18 +31,18 @@ class PackedFrames:
     def pack(cls, frames: Frames) -> PackedFrames:
         """Compresses an array of bytes."""
         content = zstandard.ZstdCompressor(level=1).compress(np.ascontiguousarray(frames).data)
-        # What comes is shrunk in place from the largest size possible: kept, it would leave a hole
-        # of that size behind it, 350 MB in a full pool. A copy has no more than it needs.
+        # zstd shrinks its output in place from the largest possible size. Keeping that object would
+        # fragment memory, by 350 MB in a full pool; a copy takes no more than it needs.
         return cls(frames.shape, bytes(memoryview(content)))
 
     def unpack(self) -> Frames:
-        """The array, new and writable."""
+        """Decompresses to a new, writable array."""
         flat = zstandard.ZstdDecompressor().decompress(self.content)
         return np.frombuffer(bytearray(flat), np.uint8).reshape(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Size in bytes."""
         return len(self.content)
 
 
@@ -49,20 +50,20 @@ class History:
     """The newest pictures of N environments; black where an episode had not begun.
 
     Args:
-        n: How many are kept.
+        n: How many pictures are kept of each environment.
         n_envs: N.
         picture: Channels, height and width (C, H, W).
     """
 
     def __init__(self, n: int, n_envs: int, picture: tuple[int, int, int]) -> None:
         self.frames: Frames = np.zeros((n, n_envs, *picture), np.uint8)
-        """The oldest first, shape (n, N, C, H, W)."""
+        """The pictures, the oldest first, shape (n, N, C, H, W)."""
 
     def push(self, frames: Frames) -> None:
-        """Takes in the next pictures, shape (N, C, H, W)."""
+        """Adds the next pictures, shape (N, C, H, W)."""
         self.frames[:-1] = self.frames[1:]
         self.frames[-1:] = frames[None]
 
     def forget(self, envs: NDArray[Any]) -> None:
-        """Makes the past of some environments black: they begin new episodes."""
+        """Blackens the past of environments that begin new episodes."""
         self.frames[:, envs] = 0

@@ -1,8 +1,8 @@
-"""An environment that may fail: it is created again, and its episode is cut.
+"""Recovery from a failing environment: it is made anew, and its episode is cut off.
 
-Simulators diverge and drivers drop. What a step would have given is unknown then, so the episode
-counts as truncated at the last observation that is known, and a new one begins in a new
-environment, with a seed that is derived from the first.
+Simulators diverge and drivers fail. The outcome of the step is unknown then, so the episode counts
+as truncated at the last known observation, and a new one begins in a new environment, with a seed
+that is derived from the first.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from prefrl.errors import EnvironmentFaultError
 __all__ = ["FAULT_KEY", "Guard"]
 
 FAULT_KEY = "prefrl/fault"
-"""Where a step's info says what went wrong."""
+"""Key in a step's info that says what went wrong."""
 
 _log = logging.getLogger(__name__)
 _MOST_FAULTS, _WITHIN_STEPS = 5, 10_000
 
 
 class Guard(gym.Wrapper[Any, Any, Any, Any]):
-    """Takes exceptions, and observations or rewards that are not finite, for a broken environment.
+    """Replaces an environment that raises, or whose observations or rewards are not finite.
 
     Args:
-        make: Makes the environment, as often as it is needed.
+        make: Makes the environment; called again after each fault.
 
     Raises:
         EnvironmentFaultError: From ``step`` and ``reset``, if it breaks more than five times within
-            10,000 steps: then something is wrong that a new environment does not mend.
+            10,000 steps: then a new environment does not help.
     """
 
     def __init__(self, make: Callable[[], gym.Env[Any, Any]]) -> None:
         super().__init__(make())
         self.n_faults = 0
-        """How often it broke."""
+        """Number of faults so far."""
         self._make = make
         self._seed = 0
         self._n_steps = 0
@@ -51,7 +51,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Resets, in a new environment if need be."""
+        """Resets; if that fails, in a new environment."""
         self._seed = self._seed if seed is None else seed
         while True:
             try:
@@ -59,7 +59,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
                 if trouble := _not_finite(observation):
                     raise ValueError(trouble)
             except Exception as error:
-                # Nobody can know how an environment breaks.
+                # An environment may raise anything.
                 self._replace(error)
                 seed = None
             else:
@@ -67,7 +67,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
                 return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Steps; where that fails, the episode is truncated and the last observation stands."""
+        """Steps; if that fails, the episode is truncated at the last known observation."""
         self._n_steps += 1
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
@@ -112,7 +112,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def _one_number(reward: Any) -> Any:
-    """A reward as a number, where it is an array of one."""
+    """Converts a reward that is an array of one number to that number."""
     if isinstance(reward, float | int):
         return reward
     if np.size(reward) != 1:
@@ -121,13 +121,13 @@ def _one_number(reward: Any) -> Any:
 
 
 def _not_finite(value: Any, name: str = "observation") -> str:
-    """What is wrong with a number or array, in words; empty if nothing is."""
+    """Describes what is not finite in a number or array; empty if everything is finite."""
     if isinstance(value, Mapping):
         return next(filter(None, (_not_finite(part, str(key)) for key, part in value.items())), "")
     if isinstance(value, float | int):
         return "" if math.isfinite(value) else f"the {name} is {value}"
     array = np.asarray(value)
-    # The square is a quick look (0.6 us for 17 numbers); it may overflow where nothing is wrong.
+    # The square is a quick test (0.6 us for 17 numbers); it may overflow for finite numbers.
     if array.dtype.kind != "f" or math.isfinite(np.vdot(array, array)):
         return ""
     if np.isfinite(array).all():

@@ -54,7 +54,7 @@ class HideReward(VecEnvWrapper):
         self.finished_returns: deque[float] = deque(maxlen=20)
         """True returns of the newest finished episodes, or final scores of the newest games."""
         self.finished_rewards: deque[float] = deque(maxlen=20)
-        """What the oracle's reward comes to over the same episodes; in games not the score."""
+        """Returns of these episodes in the oracle's reward, which in games is not the score."""
         self.finished_lengths: deque[int] = deque(maxlen=20)
         """Lengths of the same episodes, in steps."""
         self.n_finished = 0
@@ -77,9 +77,9 @@ class HideReward(VecEnvWrapper):
         """Starts to record.
 
         Args:
-            n_steps: Room for so many steps between two calls of ``take``.
-            n_before: Pictures of steps before the first one that ``take`` gives along.
-            grows: Whether more room is made when there is none; else more steps are an error.
+            n_steps: Most steps between two calls of ``take``.
+            n_before: Number of earlier steps whose pictures ``take`` returns, too.
+            grows: Whether the record grows beyond ``n_steps``; else more steps are an error.
         """
         shape = (n_steps, self.num_envs)
         n_action = action_width(self.action_space)
@@ -89,11 +89,11 @@ class HideReward(VecEnvWrapper):
 
     @property
     def n_recorded(self) -> int:
-        """Steps of each environment that were recorded since the last call of ``take``."""
+        """Steps of each environment recorded since the last call of ``take``."""
         return 0 if self._tape is None else self._tape.n_written
 
     def take(self) -> Rollout:
-        """Hands over what was recorded since the last call, and starts anew."""
+        """Returns the record since the last call, and starts a new one."""
         if self._tape is None:
             raise ConfigError("expected a recording; call record(n_steps) before take().")
         rollout = self._tape.take()
@@ -101,7 +101,7 @@ class HideReward(VecEnvWrapper):
         return replace(rollout, journals={**rollout.journals, **under_way})
 
     def state_dict(self) -> dict[str, Any]:
-        """What it counts; between two rollouts nothing is recorded."""
+        """Returns the counters and last pictures; call it only between two rollouts."""
         return {
             "returns": self._returns.copy(),
             "rewards": self._rewards.copy(),
@@ -115,7 +115,7 @@ class HideReward(VecEnvWrapper):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state; the environments are brought back by whoever holds them."""
+        """Restores a state; the environments themselves are restored by the caller."""
         self._returns, self._rewards = state["returns"].copy(), state["rewards"].copy()
         self._lengths = state["lengths"].copy()
         for newest, name in (
@@ -130,7 +130,7 @@ class HideReward(VecEnvWrapper):
         self.n_finished, self.n_faults = state["n_finished"], state["n_faults"]
 
     def interrupt(self, env: int) -> None:
-        """Forgets the episode under way in an environment, which was reset from outside."""
+        """Forgets the current episode of an environment, which was reset from outside."""
         self.interrupted.add(env)
         for sums in (self._returns, self._rewards, self._lengths):
             sums[env] = 0
@@ -138,11 +138,11 @@ class HideReward(VecEnvWrapper):
             self._before[:, env] = 0
 
     def see(self, observations: Any) -> None:
-        """Takes note of what the environments show, where that did not come through here."""
+        """Sets the current observations, if they did not pass through this wrapper."""
         self._observations = observations
 
     def reset(self) -> VecEnvObs:
-        """Resets all environments; episodes that were under way are not counted."""
+        """Resets all environments; unfinished episodes are not counted."""
         self.n_resets += 1
         for sums in (self._returns, self._rewards, self._lengths):
             sums[:] = 0
@@ -153,7 +153,7 @@ class HideReward(VecEnvWrapper):
         return observations
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Sends the actions on, and keeps them for the record."""
+        """Forwards the actions, and keeps them for the record."""
         self._actions = actions
         self.venv.step_async(actions)
 
@@ -200,7 +200,7 @@ _PARTS = (
 
 
 class _Tape:
-    """Preallocated room for one rollout."""
+    """Preallocated arrays for one rollout."""
 
     def __init__(
         self,
@@ -264,7 +264,7 @@ class _Tape:
             shape = (*self._dones.shape, width)
             self._states, self._final_states = np.full(shape, np.nan), np.zeros(shape)
         for i, info in enumerate(infos):
-            # One whose process died tells nothing.
+            # An environment whose process died reports no state.
             self._states[self._t, i] = info.get(STATE_KEY, np.nan)
             self._final_states[self._t, i] = info.get(FINAL_STATE_KEY, 0.0)
             if JOURNAL_KEY in info:
@@ -273,11 +273,11 @@ class _Tape:
 
     @property
     def n_written(self) -> int:
-        """Steps that are on it."""
+        """Number of recorded steps."""
         return self._t
 
     def _grow(self) -> None:
-        """Makes twice the room."""
+        """Doubles the capacity."""
         n_more = len(self._dones)
         for name in _PARTS:
             if (part := getattr(self, name)) is not None:
@@ -292,11 +292,11 @@ class _Tape:
             self._frames[: self._n_before] = 0
 
     def before(self) -> NDArray[np.uint8] | None:
-        """The pictures before the next step, shape (K, N, C, H, W)."""
+        """Returns the pictures before the next step, shape (K, N, C, H, W)."""
         return None if self._frames is None else self._frames[: self._n_before].copy()
 
     def remember(self, before: NDArray[np.uint8]) -> None:
-        """Takes what ``before`` gave as what was before the next step."""
+        """Restores the pictures that ``before`` returned."""
         if self._frames is not None and before.shape == self._frames[: self._n_before].shape:
             self._frames[: self._n_before] = before
 
@@ -319,7 +319,7 @@ class _Tape:
         return taken
 
     def _look_back(self, taken: Rollout) -> None:
-        """Keeps the last pictures of what was taken, black where their episode has ended."""
+        """Keeps the last pictures of a rollout; black if their episode has ended."""
         if self._frames is None or taken.frames is None or not self._n_before:
             return
         self._frames[: self._n_before] = taken.frames[-self._n_before :]
@@ -351,10 +351,10 @@ def _check_wrapped(venv: Any) -> None:
 
 
 def check_same_spaces(before: VecEnv, now: VecEnv) -> None:
-    """Refuses environments for which a reward was not learned.
+    """Refuses environments whose spaces differ from those that the reward was learned in.
 
     Raises:
-        ConfigError: If their observations or actions are others.
+        ConfigError: If the observation or action space differs.
     """
     for name in ("observation_space", "action_space"):
         there, here = getattr(before, name), getattr(now, name)
@@ -366,7 +366,7 @@ def check_same_spaces(before: VecEnv, now: VecEnv) -> None:
 
 
 def find_hide_reward(venv: Any) -> HideReward:
-    """The HideReward within a stack of wrappers.
+    """Finds the HideReward within a stack of wrappers.
 
     Raises:
         ConfigError: If there is none.

@@ -1,4 +1,4 @@
-"""Journals of episodes: how they began and what was done in them, to play them again for films."""
+"""Journals of episodes: their start and actions, to replay them for films."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ __all__ = [
 ]
 
 JOURNAL_KEY = "prefrl/journal"
-"""Where the info of an episode's last step has its number and its journal."""
+"""Key of an episode's number and journal in the info of its last step."""
 
 
 @dataclass(frozen=True, eq=False)
 class Journal:
-    """An episode, or a game, as far as it is known."""
+    """Record of an episode or a game, from which it can be replayed."""
 
     actions: NDArray[Any]
     """All actions since it began, shape (n, ...)."""
     beginning: str = ""
-    """How it began, as JSON; empty for a game, whose number says so."""
+    """How it began, as JSON; empty for a game, which its number determines."""
     seen: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     """Checksums of everything that was observed up to each step, shape (n + 1,); empty for a
     game."""
@@ -42,11 +42,11 @@ class Journal:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Size in bytes."""
         return self.actions.nbytes + len(self.beginning) + self.seen.nbytes
 
     def until(self, step: int) -> Journal:
-        """The same journal up to a step, which is as many actions; it shares their memory."""
+        """Returns the journal of the first ``step`` actions; it shares their memory."""
         return Journal(self.actions[:step], self.beginning, self.seen[: step + 1])
 
 
@@ -57,7 +57,7 @@ _ACTIONS, _BEGINNING, _SEEN = "journal_", "beginning_", "seen_"
 
 
 def as_arrays(journals: Journals) -> dict[str, NDArray[Any]]:
-    """Journals as named arrays, for a file."""
+    """Converts journals to named arrays, for a file."""
     arrays = dict[str, NDArray[Any]]()
     for number, journal in journals.items():
         arrays[f"{_ACTIONS}{number}"] = journal.actions
@@ -68,7 +68,7 @@ def as_arrays(journals: Journals) -> dict[str, NDArray[Any]]:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[int, Journal]:
-    """Reads what ``as_arrays`` gave, among other arrays."""
+    """Restores journals from the output of ``as_arrays``, among other arrays."""
     journals = dict[int, Journal]()
     for number in [n.removeprefix(_ACTIONS) for n in arrays if n.startswith(_ACTIONS)]:
         actions = arrays[f"{_ACTIONS}{number}"]
@@ -81,12 +81,12 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[int, Journal]:
 
 
 def as_state(journals: Journals) -> list[list[Any]]:
-    """Journals as lists, for a checkpoint."""
+    """Converts journals to lists, for a checkpoint."""
     return [[n, one.actions, one.beginning, one.seen] for n, one in journals.items()]
 
 
 def from_state(state: Iterable[Sequence[Any]]) -> dict[int, Journal]:
-    """Reads what ``as_state`` gave, copied. Earlier releases wrote numbers and actions alone."""
+    """Restores copies from ``as_state``. Earlier releases wrote only numbers and actions."""
     return {
         number: Journal(actions.copy(), *beginning, *(seen.copy() for seen in checked))
         for number, actions, beginning, checked in (
@@ -96,7 +96,7 @@ def from_state(state: Iterable[Sequence[Any]]) -> dict[int, Journal]:
 
 
 def shared_state(many: Sequence[Journals]) -> dict[str, Any]:
-    """The journals of many segments for a checkpoint, with each episode written only once."""
+    """Converts the journals of many segments for a checkpoint, with each episode only once."""
     longest = dict[int, Journal]()
     for journals in many:
         for number, journal in journals.items():
@@ -107,6 +107,6 @@ def shared_state(many: Sequence[Journals]) -> dict[str, Any]:
 
 
 def shared_from_state(state: Mapping[str, Any]) -> list[dict[int, Journal]]:
-    """Reads what ``shared_state`` gave."""
+    """Restores journals from ``shared_state``."""
     longest = from_state(state["episodes"])
     return [{number: longest[number].until(n) for number, n in row} for row in state["lengths"]]

@@ -1,8 +1,8 @@
-"""Training episodes that are cut early, as by a time limit: no reward says so, and values go on.
+"""Cuts training episodes early, like a time limit: no reward shows it, and values continue.
 
-Where nothing ends an episode, an agent that falls at its start lies there for the rest of it, and
-all that it shows is alike. Short episodes, as rl-teacher's, or a new one some steps after a fall
-show more beginnings.
+If nothing ends an episode, an agent that falls at its start lies there for the rest of it, and all
+of its segments look alike. Short episodes, as in rl-teacher, or a new episode some steps after a
+fall show more beginnings.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ __all__ = ["LimitEpisodes", "Limits", "knows_health"]
 
 @dataclass(frozen=True)
 class Limits:
-    """When a training episode is cut."""
+    """Limits that cut training episodes."""
 
     horizon: int | None = None
-    """After so many steps."""
+    """Steps after which an episode is cut."""
     after_fall: int | None = None
-    """After so many steps in a row in which the environment was not healthy."""
+    """Successive unhealthy steps after which an episode is cut."""
     at_endings: bool = False
-    """Where the environment ends it: an ending is given out as a time limit. So nobody learns
-    anything from it, and values go on behind it (Christiano et al. 2017, appendix A, hid endings,
-    as they tell of the true reward)."""
+    """Whether the environment's own endings are reported as time limits. Then nothing is learned
+    from them, and values continue past them (Christiano et al. 2017, appendix A, hid endings
+    because they reveal the true reward)."""
 
     def __bool__(self) -> bool:
         return self.horizon is not None or self.after_fall is not None or self.at_endings
 
 
 def knows_health(env: gym.Env[Any, Any]) -> bool:
-    """Whether an environment says if it is healthy, as Gymnasium's walkers of MuJoCo do."""
+    """Whether an environment reports its health, as Gymnasium's MuJoCo walkers do."""
     return hasattr(type(env.unwrapped), "is_healthy")
 
 
 class LimitEpisodes(gym.Wrapper[Any, Any, Any, Any]):
-    """Truncates episodes at limits, so that whoever learns takes it for a time limit.
+    """Truncates episodes at limits, which learners treat as time limits.
 
     Args:
-        env: With ``is_healthy``, where falls are a limit.
-        limits: When.
+        env: The environment; it has ``is_healthy`` if falls are a limit.
+        limits: The limits.
     """
 
     def __init__(self, env: gym.Env[Any, Any], limits: Limits) -> None:
@@ -53,12 +53,12 @@ class LimitEpisodes(gym.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Resets, and counts anew."""
+        """Resets the environment and the counts."""
         self._n_steps, self._n_fallen = 0, 0
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Steps; where a limit is reached and the episode goes on, it is truncated."""
+        """Steps, and truncates an episode that reaches a limit."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self._limits.at_endings:
             terminated, truncated = False, terminated or truncated

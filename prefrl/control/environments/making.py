@@ -1,4 +1,4 @@
-"""Making environments from their ids: once, to look at them, and many side by side to act in."""
+"""Makes environments from their ids: one to check it, and many side by side to act in."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def check_environment(env_id: str, env: EnvConfig | None = None) -> EnvSpec:
 
 
 def check_first_step(env_id: str, env: EnvConfig | None = None) -> None:
-    """Takes one step; refuses an environment that cannot, and a reward of more than one number.
+    """Takes one step; refuses an environment that fails, or whose reward is several numbers.
 
-    One that breaks now and then is no concern of this: ``Guard`` makes a new one.
+    Occasional faults are accepted, because ``Guard`` replaces the environment.
 
     Raises:
         ConfigError: As ``check_environment``; or if it breaks three times out of three.
@@ -89,7 +89,7 @@ def check_first_step(env_id: str, env: EnvConfig | None = None) -> None:
             reward: Any = made.step(made.action_space.sample())[1]
             break
         except Exception as error:
-            # Nobody can know how an environment breaks.
+            # An environment may raise anything.
             what = f"{type(error).__name__}: {error}"
             if attempt == _ATTEMPTS:
                 raise ConfigError(
@@ -107,7 +107,7 @@ def check_first_step(env_id: str, env: EnvConfig | None = None) -> None:
 
 
 def describe_spaces(env_id: str, env: EnvConfig | None = None) -> dict[str, str]:
-    """What an agent sees and does there, in words that tell two tasks apart.
+    """Describes an environment's observation and action spaces, so that tasks can be told apart.
 
     Raises:
         ConfigError: As ``check_environment``.
@@ -118,7 +118,7 @@ def describe_spaces(env_id: str, env: EnvConfig | None = None) -> dict[str, str]
 
 
 def shows_pictures(env_id: str, env: EnvConfig | None = None) -> bool:
-    """Whether observations of an environment have a picture in them.
+    """Whether observations of an environment contain a picture.
 
     Raises:
         ConfigError: As ``check_environment``.
@@ -132,11 +132,11 @@ def shows_pictures(env_id: str, env: EnvConfig | None = None) -> bool:
 
 
 def check_limits(env_id: str, limits: Limits, env: EnvConfig | None = None) -> None:
-    """Refuses limits of episodes that an environment cannot have.
+    """Refuses episode limits that an environment does not support.
 
     Raises:
-        ConfigError: As ``check_environment``; or if it does not know whether it is healthy, or is
-            one of games that are stepped together.
+        ConfigError: As ``check_environment``; or if falls are a limit but it does not report its
+            health, or if it consists of games that are stepped together.
     """
     check_environment(env_id, env)
     if limits and can_be_played_again(env_id):
@@ -165,17 +165,17 @@ def make_environments(
     limits: Limits | None = None,
     env: EnvConfig | None = None,
 ) -> VecEnv:
-    """N environments side by side, in this process or in others.
+    """Makes N environments side by side, in this process or in others.
 
-    Games that can be played again are stepped together, by threads of their own. Others are stepped
-    one by one: each is made anew when it breaks, records what films need (simulator states, or a
+    Games that can be replayed are stepped together, by threads of their own. Others are stepped one
+    by one: each is made anew when it breaks, records what films need (simulator states, or a
     journal of the episode), and can be rewound.
 
     Args:
         env_id: A Gymnasium id.
         n_envs: N.
         seed: Seed of the first environment; the others follow.
-        limits: Where episodes are cut early, for what ``check_limits`` lets pass.
+        limits: Limits that cut episodes early, if ``check_limits`` accepts them.
         env: Arguments and wrappers of each.
     """
     if can_be_played_again(env_id):
@@ -189,7 +189,7 @@ def make_environments(
 
 
 def snapshots(venv: VecEnv) -> list[dict[str, Any]]:
-    """How each environment of ``make_environments`` comes back to where it is."""
+    """Returns a snapshot of each environment of ``make_environments``, for ``restore``."""
     inner = venv.unwrapped
     if isinstance(inner, Batched):
         return inner.snapshots()
@@ -199,15 +199,15 @@ def snapshots(venv: VecEnv) -> list[dict[str, Any]]:
 
 
 def restore(venv: VecEnv, told: Sequence[Mapping[str, Any]], *, seeds: Sequence[int]) -> list[str]:
-    """Brings all environments back.
+    """Restores all environments.
 
     Args:
-        venv: New, from ``make_environments``.
-        told: What ``snapshots`` gave.
-        seeds: Seeds of the new episodes of those that cannot be brought back.
+        venv: New environments from ``make_environments``.
+        told: The output of ``snapshots``.
+        seeds: Seeds of new episodes, for environments that cannot be restored.
 
     Returns:
-        For each environment why it begins a new episode; empty where it goes on.
+        For each environment why it begins a new episode; empty if it was restored.
     """
     inner = venv.unwrapped
     if isinstance(inner, Batched):
@@ -222,7 +222,7 @@ def restore(venv: VecEnv, told: Sequence[Mapping[str, Any]], *, seeds: Sequence[
 
 
 def journals_under_way(venv: VecEnv) -> dict[int, Journal]:
-    """The episodes, or games, that have not ended, by number, where they are recorded for films."""
+    """Returns the journals of current episodes or games, by number, if they are recorded."""
     inner = venv.unwrapped
     if isinstance(inner, Batched):
         return inner.journals()
@@ -237,13 +237,13 @@ def journals_under_way(venv: VecEnv) -> dict[int, Journal]:
 
 
 def records_for_films(venv: VecEnv) -> bool:
-    """Whether the environments record what films of them are made from."""
+    """Whether the environments record what their films need."""
     is_ours = isinstance(venv.unwrapped, Batched | Processes)
     return is_ours or all(venv.env_is_wrapped(Rewind))
 
 
 def last_observations(venv: VecEnv) -> Any:
-    """What the environments of ``make_environments`` showed last, as a batch."""
+    """Returns the newest observations of environments from ``make_environments``, as a batch."""
     inner = venv.unwrapped
     if isinstance(inner, Batched):
         return inner.last_observations

@@ -1,4 +1,4 @@
-"""One environment as agents act in it; it can be made in a process that has no torch."""
+"""One environment with its wrappers; it can be made in a process without torch."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["OneEnvironment", "record_for_films"]
 
 @dataclass(frozen=True)
 class OneEnvironment:
-    """Makes it, so that it is made anew when it breaks, tells its states, and can be rewound."""
+    """Makes an environment that survives faults, records what films need, and can be rewound."""
 
     env_id: str
     """A Gymnasium id."""
     env: EnvConfig | None = None
     """Its arguments and wrappers."""
     limits: Limits | None = None
-    """Where its episodes are cut early."""
+    """Limits that cut its episodes early."""
 
     def __call__(self) -> gym.Env[Any, Any]:
-        """Makes it."""
+        """Makes the environment with all wrappers."""
         log_mujoco_warnings()
         return record_for_films(self.inside())
 
     def inside(self) -> gym.Env[Any, Any]:
-        """What a ``Monitor`` counts the episodes of."""
+        """Makes the part that goes inside a ``Monitor``: the environment without its recorder."""
         guarded = Guard(lambda: make_env(self.env_id, self.env))
         return LimitEpisodes(guarded, self.limits) if self.limits else guarded
 

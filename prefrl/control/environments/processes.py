@@ -1,4 +1,4 @@
-"""Environments in processes of their own: for simulators that take their time, or crash."""
+"""Environments in processes of their own, for simulators that are slow or crash."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _SECONDS_TO_END = 5.0
 class Processes(VecEnv):
     """N environments in P processes, as a vectorised environment of Stable-Baselines3.
 
-    A process that dies takes its episodes with it: it is started again, and of each of its
-    environments the step counts as one at which the environment broke. As with ``Guard`` the
-    episode is truncated at the last observation that is known.
+    A process that dies loses its episodes. It is started again, and the step counts as a fault of
+    each of its environments: as with ``Guard``, the episode is truncated at the last known
+    observation.
 
     Args:
         make: Makes each environment, N of them.
@@ -44,8 +44,8 @@ class Processes(VecEnv):
         seed: Seed of the first environment; the others follow.
 
     Raises:
-        EnvironmentFaultError: If an environment raises what ``Guard`` lets through, or processes
-            die more than five times within 10,000 steps.
+        EnvironmentFaultError: If an environment raises an error that ``Guard`` lets through, or
+            processes die more than five times within 10,000 steps.
     """
 
     def __init__(self, make: Sequence[Made], n_processes: int, *, seed: int) -> None:
@@ -57,14 +57,14 @@ class Processes(VecEnv):
         observation_space, action_space, self.metadata, self._spec = told
         super().__init__(len(make), observation_space, action_space)
         self.last_observations: list[Any] = [None] * len(make)
-        """What each environment showed last."""
+        """The newest observation of each environment."""
         self._actions: NDArray[Any] | None = None
         self._n_steps, self._n_deaths = 0, 0
         self._deaths: deque[int] = deque(maxlen=_MOST_DEATHS)
         self._first_seed = seed
         self._lost: set[int] = (
             set()
-        )  # environments whose episode is gone, which no step has told yet
+        )  # environments whose episode is lost, which no step has reported yet
         self._started = time.monotonic()
         self._returns, self._lengths = np.zeros(len(make)), np.zeros(len(make), np.int64)
         self.seed(seed)
@@ -84,16 +84,16 @@ class Processes(VecEnv):
         return self._stacked()
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Sends the actions on; processes work side by side."""
+        """Sends the actions to the processes, which work side by side."""
         self._actions = actions
         for worker in self._workers:
             if not self._lost.intersection(worker.envs):
-                # One that is dead is noticed when it is listened to.
+                # ``step_wait`` notices a dead process.
                 with contextlib.suppress(OSError):
                     worker.send("step", [actions[i] for i in worker.envs])
 
     def step_wait(self) -> VecEnvStepReturn:
-        """What came of the actions."""
+        """Waits for the results of the actions."""
         rewards, dones = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, np.bool_)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         self._n_steps += 1
@@ -114,7 +114,7 @@ class Processes(VecEnv):
         return [self._gone(i) for i in worker.envs]
 
     def _gone(self, i: int) -> tuple[Any, float, bool, dict[str, Any], dict[str, Any]]:
-        """A step of an environment whose process died: a new episode has begun."""
+        """Returns the step of an environment whose process died and whose new episode has begun."""
         before, after = self._before[i], self.last_observations[i]
         self._lost.discard(i)
         told = {
@@ -125,7 +125,7 @@ class Processes(VecEnv):
         return after, 0.0, True, told, {}
 
     def _start_again(self, worker: _Worker) -> None:
-        """Starts a process anew, whose episodes begin from seeds of their own."""
+        """Restarts a process; its new episodes have seeds of their own."""
         self._n_deaths += 1
         too_often = (
             len(self._deaths) == _MOST_DEATHS and self._n_steps - self._deaths[0] < _WITHIN_STEPS
@@ -154,7 +154,7 @@ class Processes(VecEnv):
     def _count(
         self, rewards: NDArray[Any], dones: NDArray[np.bool_], infos: list[dict[str, Any]]
     ) -> None:
-        """Says of each episode that is over what it came to, as a ``Monitor`` does."""
+        """Adds return and length to the info of each finished episode, like a ``Monitor``."""
         self._returns += rewards
         self._lengths += 1
         for i in np.flatnonzero(dones):
@@ -168,13 +168,13 @@ class Processes(VecEnv):
         return stacked(self.last_observations, self.observation_space)
 
     def call(self, name: str, per_env: Sequence[tuple[Any, ...]] | None = None) -> list[Any]:
-        """An attribute of each environment; of a method, what it gives.
+        """Reads an attribute of each environment; if it is a method, calls it.
 
-        A process that is found dead is started again first.
+        A process that has died is started again first.
 
         Args:
             name: Name of the attribute.
-            per_env: Arguments for each environment, N tuples; none by default.
+            per_env: Arguments for each environment, N tuples; no arguments by default.
         """
         given = per_env or [()] * self.num_envs
         found: list[Any] = [None] * self.num_envs
@@ -189,7 +189,7 @@ class Processes(VecEnv):
         return found
 
     def see(self, observations: Sequence[Any]) -> None:
-        """Takes note of what environments show that were brought somewhere else."""
+        """Sets the newest observations, after the environments were restored to another state."""
         self.last_observations = list(observations)
 
     def close(self) -> None:
@@ -198,35 +198,35 @@ class Processes(VecEnv):
             worker.end()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of environments."""
+        """Returns an attribute of some environments."""
         if attr_name in ("metadata", "spec"):
             value = self.metadata if attr_name == "metadata" else self._spec
             return [value for _ in self._get_indices(indices)]
-        if attr_name == "render_mode":  # asked for before there is anything to ask
+        if attr_name == "render_mode":  # read by VecEnv's constructor
             return [None for _ in range(len(self._make))]
         found = self.call(attr_name)
         return [found[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Not across processes."""
+        """Always raises: attributes cannot be set across processes."""
         raise NotImplementedError(f"{attr_name} of environments in processes cannot be set.")
 
     def env_method(
         self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
-        """What a method gives, of some environments."""
+        """Calls a method of all environments, and returns the results of some."""
         if kwargs:
             raise NotImplementedError("expected arguments without names, across processes.")
         found = self.call(method_name, [args] * self.num_envs)
         return [found[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
-        """It counts episodes itself, so they are as good as wrapped in a Monitor."""
+        """Returns True only for Monitor: episodes are counted here, so none is needed."""
         return [wrapper_class.__name__ == "Monitor" for _ in self._get_indices(indices)]
 
 
 class _Worker:
-    """One process and the line to it."""
+    """One process and the connection to it."""
 
     def __init__(self, envs: range) -> None:
         self.envs = envs
@@ -247,16 +247,16 @@ class _Worker:
         self.send("make", list(make))
 
     def send(self, name: str, told: Any) -> None:
-        """Gives an order."""
+        """Sends a request."""
         assert self._connection is not None
         self._connection.send((name, told))
 
     def receive(self) -> Any:
-        """What came of the oldest order that was not heard of yet.
+        """Waits for the reply to the oldest open request.
 
         Raises:
             EnvironmentFaultError: If an environment raised.
-            EOFError: If the process is gone, or OSError.
+            EOFError: If the process has ended; or OSError.
         """
         assert self._connection is not None
         kind, told = self._connection.recv()
@@ -267,13 +267,13 @@ class _Worker:
         return told
 
     def call(self, name: str, given: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """An attribute of its environments, or what it gives for arguments by their numbers."""
+        """Reads an attribute of its environments, or calls it with N environments' arguments."""
         for number, i in enumerate(self.envs):
             self.send("call", (number, name, given[i]))
         return [self.receive() for _ in self.envs]
 
     def end(self) -> int | None:
-        """Hangs up, and sees the process off; gives its exit code."""
+        """Closes the connection, waits for the process to end, and returns its exit code."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -287,7 +287,7 @@ class _Worker:
 
 
 def stacked(shown: Sequence[Any], space: spaces.Space[Any]) -> Any:
-    """Observations of N environments as a batch, as ``DummyVecEnv`` hands it out."""
+    """Stacks observations of N environments into a batch like that of ``DummyVecEnv``."""
     if isinstance(space, spaces.Dict):
         return {
             key: np.stack([one[key] for one in shown], dtype=part.dtype)

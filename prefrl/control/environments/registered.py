@@ -1,4 +1,4 @@
-"""How another process makes an environment: its id with the module that registers it, and more."""
+"""How another process can make an environment: its id, registering module, and arguments."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _OWN_WRAPPERS = {
 }
 
 _SECONDS = 60
-# Gymnasium alone knows the id, or it does so after one of the modules was imported. They may print
-# what they like, so the answer has a mark of its own.
+# Either Gymnasium itself knows the id, or importing one of the modules registers it. Modules may
+# print anything, so the answer is marked.
 _LOOK = """
 import importlib, sys
 import gymnasium
@@ -45,13 +45,13 @@ _MARK = "prefrl/registered-by:"
 
 
 def environment_of_spec(spec: EnvSpec) -> tuple[str, EnvConfig, str]:
-    """The id of an environment that was made, the rest of it, and why it cannot be made from these.
+    """Returns an environment's id and config, and why it cannot be made again from these.
 
     Args:
         spec: Spec of the environment.
 
     Returns:
-        Its id; its arguments and wrappers; and a sentence, which is empty where it can be made.
+        Its id; its arguments and wrappers; and a sentence on the reason, empty if it can be made.
     """
     if _module_of(spec) == "__main__":
         trouble = (
@@ -85,7 +85,7 @@ def environment_of_spec(spec: EnvSpec) -> tuple[str, EnvConfig, str]:
 
 
 def _is_plain(wrapper: WrapperSpec) -> bool:
-    """Whether it is as it is made from an environment alone."""
+    """Whether a wrapper has only default arguments, so that the environment alone makes it."""
     given = wrapper.kwargs or {}
     if not given:
         return True
@@ -97,23 +97,23 @@ def _is_plain(wrapper: WrapperSpec) -> bool:
 
 
 def _module_of(spec: EnvSpec) -> str:
-    """The module of the environment's class, or of the function that makes it."""
+    """Module of the environment's class, or of the function that makes it."""
     entry = spec.entry_point
     return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
 
 
 def id_with_module(spec: EnvSpec) -> str | None:
-    """The id of an environment for a process that has imported nothing but Gymnasium.
+    """Returns the id of an environment for a process that has imported nothing but Gymnasium.
 
-    The module is looked for in a new interpreter: the package that the environment's class is in
-    comes first, then the modules within it that lead to the class.
+    A new interpreter looks for the registering module: first the package of the environment's
+    class, then the modules in it on the way to the class.
 
     Args:
         spec: Spec of an environment that was made.
 
     Returns:
-        The id alone where Gymnasium knows it, else ``module:id``; None where no such module
-        registers it, as when the script itself does.
+        The id alone if Gymnasium knows it, else ``module:id``; None if no such module registers it,
+        for example because the script itself does.
     """
     module = _registered_by(spec.id, _modules_of(spec))
     if module is None:
@@ -122,7 +122,7 @@ def id_with_module(spec: EnvSpec) -> str | None:
 
 
 def _modules_of(spec: EnvSpec) -> tuple[str, ...]:
-    """The modules that may register it, the outermost first."""
+    """Modules that may register an environment, the outermost first."""
     entry = spec.entry_point or spec.vector_entry_point
     place = entry.partition(":")[0] if isinstance(entry, str) else entry.__module__ if entry else ""
     if place in ("", "__main__", "__mp_main__"):
@@ -133,8 +133,8 @@ def _modules_of(spec: EnvSpec) -> tuple[str, ...]:
 
 @functools.lru_cache
 def _registered_by(env_id: str, modules: tuple[str, ...]) -> str | None:
-    """The first of some modules whose import registers an id; "" where Gymnasium has it already."""
-    # What this process finds beside its script, the new one finds as well.
+    """Finds the first module whose import registers an id; "" if Gymnasium itself has it."""
+    # The new process also finds the modules beside this one's script.
     path = os.pathsep.join([entry or os.getcwd() for entry in sys.path])
     try:
         done = subprocess.run(

@@ -1,10 +1,10 @@
-"""Bringing an environment back to where it was: by doing again what was done to it.
+"""Restores an environment by replaying its episode.
 
-Gymnasium has no way to save an environment. But one whose randomness comes from its own generator
-goes the same way again from the same reset with the same actions. So each environment keeps a
-journal of its episode, and a new one reads it back. Whether that worked is checked: the last
-observation must come out bit for bit. What the journal cannot know is what an environment carries
-from one episode into the next beside its generator.
+Gymnasium has no way to save an environment. But one whose randomness comes only from its own
+generator repeats an episode after the same reset with the same actions. So each environment keeps a
+journal of its episode, which a new one replays. The result is checked: the last observation must be
+the same. The journal does not contain what an environment carries from one episode into the next
+besides its generator.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from prefrl.control.environments.states import FINAL_STATE_KEY, STATE_KEY
 __all__ = ["Rewind", "begin", "checksum"]
 
 _LONGEST_EPISODE = 20_000
-"""Actions that are kept of an episode; one that is longer cannot be brought back."""
+"""Most actions that are kept of an episode; a longer one cannot be restored."""
 
 
 class Rewind(gym.Wrapper[Any, Any, Any, Any]):
-    """Keeps a journal of the episode, from which a new environment can go on.
+    """Keeps a journal of the episode, from which a new environment can continue it.
 
-    Films are made from it, too, where the environment can be drawn but does not tell its state:
-    then the info of each step has the number of the episode and the step under ``STATE_KEY``, and
-    that of an episode's last step has the journal under ``JOURNAL_KEY``.
+    Films are made from it, too, if the environment can be drawn but does not report its state. Then
+    the info of each step has the numbers of the episode and the step under ``STATE_KEY``, and that
+    of an episode's last step has the journal under ``JOURNAL_KEY``.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -52,7 +52,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Resets, and begins the journal anew with the state of the generator before."""
+        """Resets, and begins a new journal with the generator's state before the reset."""
         generator = None if seed is not None else _state_of(self.unwrapped.np_random)
         self._seed = self._seed if seed is None else seed
         self._reset = {"seed": seed, "options": options, "generator": generator}
@@ -67,15 +67,15 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Steps, and notes the action."""
+        """Steps, and adds the action to the journal."""
         self._n_steps += 1
-        taken = np.array(action)  # an environment may change what it is given
+        taken = np.array(action)  # the environment may change its argument
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self._n_steps <= _LONGEST_EPISODE:
             self._actions.append(taken)
             self._seen.append(checksum(observation, self._seen[-1]))
         else:
-            self._actions, self._seen = [], []  # of no use any more, and memory stays bounded
+            self._actions, self._seen = [], []  # useless now, and memory stays bounded
         self._last = _copied(observation)
         self._is_filmed = self._draws and STATE_KEY not in info
         if self._is_filmed:
@@ -87,14 +87,14 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated, truncated, info
 
     def journals(self) -> dict[int, Journal]:
-        """The episode under way by its number, for films; empty where it cannot be played again."""
+        """Returns the current episode by number, for films; empty if it cannot be replayed."""
         if not (self._is_filmed and self._actions and self._beginning):
             return {}
         seen = np.array(self._seen, np.uint32)
         return {self._number: Journal(_compact(np.array(self._actions)), self._beginning, seen)}
 
     def snapshot(self) -> dict[str, Any]:
-        """The journal: how the episode began, its actions, and what was seen last."""
+        """Returns how the episode began, its actions, and the last observation, for ``restore``."""
         return {
             "seed": self._seed,
             "n_faults": self._n_faults,
@@ -107,14 +107,14 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
         }
 
     def restore(self, snapshot: Mapping[str, Any], seed: int) -> str:
-        """Goes where the snapshot was taken; where that fails, a new episode begins.
+        """Restores a snapshot; if that fails, begins a new episode.
 
         Args:
             snapshot: Snapshot of an environment that was made in the same way.
-            seed: Seed of the new episode, if one must begin.
+            seed: Seed of the new episode, if one begins.
 
         Returns:
-            Empty; or why a new episode had to begin.
+            Why a new episode had to begin; empty if the old one was restored.
         """
         trouble = self._repeat(snapshot)
         if trouble:
@@ -125,13 +125,13 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
 
     @property
     def last_observation(self) -> Any:
-        """What it showed last."""
+        """The newest observation."""
         assert self._last is not None  # it was reset
         return self._last
 
     @property
     def _n_faults(self) -> int:
-        """Number of faults of the inner Guard, if there is one: it derives seeds from it."""
+        """Fault count of the inner Guard, which derives seeds from it; 0 without a Guard."""
         return int(self.get_wrapper_attr("n_faults")) if self.has_wrapper_attr("n_faults") else 0
 
     @_n_faults.setter
@@ -147,7 +147,7 @@ class Rewind(gym.Wrapper[Any, Any, Any, Any]):
             return "its random numbers come from a generator that cannot be read"
         begin(self, {**begun, "first_seed": snapshot["seed"]})
         self._reset = dict(begun)
-        # Earlier releases did not count.
+        # Snapshots of earlier releases lack the counts.
         self._n_episodes = snapshot.get("n_episodes", self._n_episodes)
         self._number = snapshot.get("number", self._number)
         for number, action in enumerate(snapshot["actions"], start=1):
@@ -163,9 +163,9 @@ def begin(env: gym.Env[Any, Any], told: Mapping[str, Any]) -> Any:
     """Resets an environment to how an episode began.
 
     Args:
-        env: Made as the one that the episode was played in.
+        env: Made in the same way as the one that played the episode.
         told: ``seed`` and ``options`` of its reset; ``generator``, the state of the generator
-            before it, where there was no seed; and ``first_seed``, that of the environment.
+            before it, if there was no seed; and ``first_seed``, the environment's last seed.
 
     Returns:
         The first observation.
@@ -179,11 +179,11 @@ def begin(env: gym.Env[Any, Any], told: Mapping[str, Any]) -> Any:
 
 
 def checksum(observation: Any, before: int = 0) -> int:
-    """A number that changes with what was observed, now or before.
+    """Returns a checksum of an observation and all before it.
 
     Args:
         observation: An array, or a dict of arrays.
-        before: The number of the step before.
+        before: The checksum at the step before.
     """
     if isinstance(observation, Mapping):
         for key in sorted(observation):
@@ -193,14 +193,14 @@ def checksum(observation: Any, before: int = 0) -> int:
 
 
 def _number(n_episodes: int, beginning: str) -> int:
-    """The number of an episode; no two environments or processes of a run use the same one."""
+    """Number of an episode, unique across the environments and processes of a run."""
     # 48 bits: a float64 holds it exactly.
     digest = hashlib.blake2b(f"{n_episodes} {beginning}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big")
 
 
 def _compact(actions: NDArray[Any]) -> NDArray[Any]:
-    """Whole numbers in as few bytes as they need."""
+    """Stores integers in the smallest dtype that holds them."""
     if actions.dtype.kind not in "iu" or not actions.size:
         return actions
     least, most = np.min_scalar_type(actions.min()), np.min_scalar_type(actions.max())
@@ -208,7 +208,7 @@ def _compact(actions: NDArray[Any]) -> NDArray[Any]:
 
 
 def _as_json(told: Mapping[str, Any]) -> str | None:
-    """As text; None where a part is no data."""
+    """Encodes as JSON; None if a part is not data."""
     try:
         return json.dumps(told, default=_as_list)
     except (TypeError, ValueError):
@@ -216,14 +216,14 @@ def _as_json(told: Mapping[str, Any]) -> str | None:
 
 
 def _as_list(value: Any) -> Any:
-    """An array or a number of numpy's, for JSON."""
+    """Converts an array or number of NumPy for JSON."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is no data")
 
 
 def _state_of(generator: Any) -> dict[str, Any] | None:
-    """The state of numpy's generator, or of its older ``RandomState``; None of any other."""
+    """State of NumPy's generator, or of its older ``RandomState``; None of any other."""
     if isinstance(generator, np.random.RandomState):
         return dict(generator.get_state(legacy=False))
     if isinstance(generator, np.random.Generator):
@@ -239,7 +239,7 @@ def _set_state(generator: Any, state: dict[str, Any]) -> None:
 
 
 def _copied(observation: Any) -> Any:
-    """As arrays of its own, in a dict observation too."""
+    """Copies an observation, which may be a dict."""
     if isinstance(observation, Mapping):
         return {key: np.array(value) for key, value in observation.items()}
     return np.array(observation)

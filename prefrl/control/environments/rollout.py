@@ -1,4 +1,4 @@
-"""What happened in some steps of some environments, as arrays."""
+"""The record of some steps of some environments, as arrays."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Rollout"]
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """What happened in T steps of N environments. The true reward is for oracles and evaluation."""
+    """A record of T steps of N environments. The true reward is for oracles and evaluation."""
 
     observations: NDArray[np.float32]
-    """What the agent saw before each action, but for pictures, flattened, shape (T, N, O), not
-    normalised."""
+    """Observations before each action, without pictures, flattened and not normalised, shape
+    (T, N, O)."""
     actions: NDArray[np.float32]
     """Encoded actions, shape (T, N, A)."""
     true_rewards: NDArray[np.float64]
@@ -26,25 +26,25 @@ class Rollout:
     dones: NDArray[np.bool_]
     """Whether the step was the last of its episode, shape (T, N)."""
     states: NDArray[np.float64] | None
-    """Simulator states before each action, shape (T, N, S), where they are known; for an episode or
-    a game that is played again for films, its number and step, so S is 2. NaN where a step is
-    unknown."""
+    """Simulator states before each action, shape (T, N, S); for episodes or games that are replayed
+    for films, their number and step, so S is 2. NaN where a state is unknown; None if none is
+    recorded."""
     frames: NDArray[np.uint8] | None = None
-    """Pictures before each action, shape (K + T, N, C, H, W), after K of the steps before, which
-    are black where the episode had not begun; None without pictures."""
+    """Pictures before each action, preceded by those of K earlier steps, which are black where the
+    episode had not begun, shape (K + T, N, C, H, W); None without pictures."""
     journals: Journals = field(default_factory=dict)
     """The episodes or games in ``states``."""
     next_observations: NDArray[np.float32] | None = None
-    """What it saw after each action, of an episode's last one too, shape (T, N, O); None where
-    nobody asks."""
+    """Observations after each action, including an episode's last one, shape (T, N, O); None if
+    they are not recorded."""
     ended: NDArray[np.bool_] | None = None
-    """Whether the environment ended the episode with the step, shape (T, N): not where a time limit
-    cut it. None where nothing ends."""
+    """Whether the environment itself, not a time limit, ended the episode with the step, shape
+    (T, N). None counts as nowhere."""
     final_states: NDArray[np.float64] | None = None
-    """Simulator states after the steps that ended an episode, shape (T, N, S), zeros elsewhere;
-    None where they are not known."""
+    """Simulator states after the steps that ended an episode, zeros elsewhere, shape (T, N, S);
+    None if none is recorded."""
 
     @property
     def n_before(self) -> int:
-        """Pictures of the steps before the first one (K)."""
+        """Number of earlier steps with pictures (K)."""
         return 0 if self.frames is None else len(self.frames) - len(self.dones)

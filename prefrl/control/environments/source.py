@@ -1,4 +1,4 @@
-"""Where environments come from: an id, with arguments and wrappers. All are made here."""
+"""Makes all environments, from an id with arguments and wrappers."""
 
 from __future__ import annotations
 
@@ -95,13 +95,13 @@ class EnvConfig:
 
     @property
     def options(self) -> str:
-        """The options of the command line that say the same, each after a blank."""
+        """The equivalent command-line options, each after a blank."""
         options = [f" --env.kwargs {shlex.quote(json.dumps(self.kwargs))}"] if self.kwargs else []
         return "".join([*options, *(f" --env.wrapper {name}" for name in self.wrapper)])
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> EnvConfig:
-        """What ``dataclasses.asdict`` and JSON made of one."""
+        """Restores a config that ``dataclasses.asdict`` and JSON have converted."""
         told = {**content, "wrapper": tuple(content.get("wrapper", ()))}
         return cls(**told)
 
@@ -109,10 +109,10 @@ class EnvConfig:
 def make_env(
     env_id: str, env: EnvConfig | None = None, *, render_mode: str | None = None
 ) -> gym.Env[Any, Any]:
-    """Makes an environment, so that what stands behind it reads its spaces.
+    """Makes an environment whose spaces the agent and the reward nets can read.
 
-    From the inside: what ``gymnasium.make`` makes, with its time limit; the wrappers of the config;
-    ``adapt_spaces``.
+    From the inside out: the environment of ``gymnasium.make`` with its time limit, the wrappers of
+    the config, ``adapt_spaces``.
 
     Args:
         env_id: A Gymnasium id, ``module:id`` where a module has to be imported first.
@@ -140,10 +140,10 @@ def make_env(
 
 
 def make_games(env_id: str, env: EnvConfig | None, n_envs: int) -> Any:
-    """Games that are stepped together, those of an id for which ``can_be_played_again``.
+    """Makes games that are stepped together, of an id for which ``can_be_played_again`` holds.
 
     Raises:
-        ConfigError: If they do not take the arguments, or are to be wrapped.
+        ConfigError: If they do not take the arguments, or the config has wrappers.
     """
     env = env or EnvConfig()
     if env.wrapper:
@@ -159,7 +159,7 @@ def make_games(env_id: str, env: EnvConfig | None, n_envs: int) -> Any:
 
 
 def spec_of(env_id: str) -> EnvSpec:
-    """The specification of an environment, by an id with or without its module."""
+    """Returns the specification of an environment, by its id with or without a module."""
     module, _, name = env_id.rpartition(":")
     if module:
         importlib.import_module(module)
@@ -167,7 +167,7 @@ def spec_of(env_id: str) -> EnvSpec:
 
 
 def can_be_played_again(env_id: str) -> bool:
-    """Whether an environment is one of games that are stepped together, each with its journal."""
+    """Whether an id stands for games that are stepped together and keep journals."""
     entry = spec_of(env_id).vector_entry_point
     return entry is not None and hasattr(
         load_env_creator(entry) if isinstance(entry, str) else entry, "journal"
@@ -175,7 +175,7 @@ def can_be_played_again(env_id: str) -> bool:
 
 
 def _made(env_id: str, env: EnvConfig, make: Any) -> Any:
-    """What ``make`` gives; what goes wrong is said in one sentence."""
+    """Calls ``make``; turns any error into one sentence."""
     try:
         return make()
     except gym.error.DependencyNotInstalled as error:
@@ -195,7 +195,7 @@ def _made(env_id: str, env: EnvConfig, make: Any) -> Any:
             """needs by name, as in --env.kwargs '{"size": 5}'."""
         ) from error
     except Exception as error:
-        # Nobody can know what an environment's constructor raises.
+        # An environment's constructor may raise anything.
         raise ConfigError(
             f"expected {env_id} to be made, but its constructor raised {type(error).__name__}: "
             f"{_line(error)}; fix the environment, or give it other --env.kwargs."
@@ -239,6 +239,6 @@ def _wrapped(made: gym.Env[Any, Any], wrapper: Any, name: str) -> gym.Env[Any, A
 
 
 def _line(error: BaseException) -> str:
-    """What an error says, in one line, without what Gymnasium adds to it."""
+    """An error's message in one line, without Gymnasium's addition."""
     said, _, _ = str(error).partition(" was raised from the environment creator")
     return " ".join(said.split())

@@ -1,4 +1,4 @@
-"""Spaces as JSON, for what is taken to where the environment is not."""
+"""Spaces as JSON, for saved rewards that are used without the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BOUNDS = {"inf": np.inf, "-inf": -np.inf}
 
 
 def space_as_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """A space as JSON can hold it.
+    """Converts a space to JSON types.
 
     Raises:
         UnsupportedSpaceError: If it is none of Box, Discrete, MultiDiscrete, MultiBinary, and Dicts
@@ -42,7 +42,7 @@ def space_as_json(space: spaces.Space[Any]) -> dict[str, Any]:
 
 
 def space_from_json(told: Mapping[str, Any]) -> spaces.Space[Any]:
-    """The space that ``space_as_json`` was given.
+    """Restores a space from ``space_as_json``.
 
     Raises:
         KeyError: If something is missing.
@@ -65,7 +65,7 @@ def space_from_json(told: Mapping[str, Any]) -> spaces.Space[Any]:
 
 
 def _as_bounds(bounds: np.ndarray[Any, Any]) -> Any:
-    """One number where all are the same: a picture has tens of thousands. JSON has no infinity."""
+    """Bounds as a list, or one number if all are equal; infinities as text, for JSON."""
     flat = bounds.reshape(-1)
     same = flat.size > 0 and bool(np.all(flat == flat[0]))
     numbers = [_as_bound(number) for number in (flat[:1] if same else flat).tolist()]

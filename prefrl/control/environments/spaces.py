@@ -1,4 +1,4 @@
-"""Which observation and action spaces work, and how both enter the reward net."""
+"""Supported observation and action spaces, and how both enter the reward net."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = [
 ]
 
 LARGEST_FLAT = 10_000
-"""Numbers that a choice, or pixels that are read as numbers, may come to."""
+"""Most numbers that a choice, or pixels read as numbers, may become."""
 _LARGEST_NUMBER_OF_CHANNELS = 16
-_LARGEST_SPAN = 1e30  # float32 ends at 3.4e38, and what is scaled must not come near
+_LARGEST_SPAN = 1e30  # float32 ends at 3.4e38, and scaled values must stay well below
 _CHOICES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _MEND = (
     "wrap each environment with prefrl.adapt_spaces, as in make_vec_env(..., "
@@ -37,24 +37,24 @@ _MEND = (
 
 @dataclass(frozen=True)
 class Layout:
-    """How an observation is taken apart: numbers, and at most one picture."""
+    """How an observation is split into numbers and at most one picture."""
 
     width: int
-    """Numbers that are no pixels, flattened, choices one-hot (O)."""
+    """Count of numbers other than pixels, flattened, with choices one-hot (O)."""
     picture: tuple[int, int, int] | None
     """Channels, height and width (C, H, W) of the picture; None without one."""
     picture_key: str | None = None
-    """Where in a dict observation the picture is; None where the observation is no dict."""
+    """Key of the picture in a dict observation; None without a dict or a picture."""
     channels_last: bool = False
-    """Whether the environment gives it as (H, W, C)."""
+    """Whether the environment's pictures have the shape (H, W, C)."""
     space: spaces.Space[Any] | None = field(default=None, compare=False, repr=False)
-    """The observations, where some of their parts are choices; None where all are numbers."""
+    """The observation space if some of its parts are choices; else None."""
 
     def split(self, observations: Any) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-        """Takes N observations apart.
+        """Splits N observations.
 
         Args:
-            observations: A batch as a vectorised environment gives it.
+            observations: A batch from a vectorised environment.
 
         Returns:
             The numbers, shape (N, O), and the pictures, shape (N, C, H, W), if there are any.
@@ -75,10 +75,10 @@ class Layout:
         return vector, self.as_pictures(observations[self.picture_key])
 
     def numbers(self, observations: Any) -> NDArray[np.float32]:
-        """The numbers of N observations that are no pixels, shape (N, O); pictures may be stacked.
+        """Returns the numbers without pixels, shape (N, O); pictures may be stacked.
 
         Args:
-            observations: A batch as a vectorised environment, or a stack of frames, gives it.
+            observations: A batch from a vectorised environment, or from ``StackFrames``.
         """
         if isinstance(observations, Mapping):
             rest = {key: v for key, v in observations.items() if key != self.picture_key}
@@ -90,11 +90,11 @@ class Layout:
         return self.split(observations)[0]
 
     def unstacked(self, observations: Any, n: int) -> NDArray[np.uint8] | None:
-        """The newest pictures of N observations whose pictures are stacked along the channels.
+        """Returns the newest pictures of N observations with pictures stacked along the channels.
 
         Args:
-            observations: As a stack of frames gives them, channels first.
-            n: How many pictures of each.
+            observations: A batch from ``StackFrames``, channels first.
+            n: How many pictures of each observation.
 
         Returns:
             Shape (n, N, C, H, W), the oldest first; None without pictures.
@@ -115,7 +115,7 @@ class Layout:
         return np.ascontiguousarray(newest.swapaxes(0, 1))
 
     def as_pictures(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Pictures as an environment gives them, to shape (N, C, H, W)."""
+        """Converts pictures of an environment to shape (N, C, H, W)."""
         assert self.picture is not None
         channels, height, width = self.picture
         if self.channels_last:
@@ -124,7 +124,7 @@ class Layout:
         return pictures.reshape(len(pictures), channels, height, width)
 
     def _encoded(self, values: NDArray[Any], key: str | None) -> NDArray[np.float32]:
-        """One part of N observations as numbers, shape (N, ...) to (N, O)."""
+        """Encodes one part of N observations as numbers, shape (N, ...) to (N, O)."""
         if self.space is None:
             return values.reshape(len(values), -1).astype(np.float32)
         if key is None:
@@ -134,11 +134,11 @@ class Layout:
 
 
 def layout_of(space: spaces.Space[Any]) -> Layout:
-    """How observations of a space are taken apart.
+    """Returns how observations of a space are split.
 
     Raises:
-        UnsupportedSpaceError: For all but numbers, choices, pictures, and dicts of them with at
-            most one picture.
+        UnsupportedSpaceError: For spaces other than numbers, choices, pictures, and dicts of them
+            with at most one picture.
     """
     if not isinstance(space, spaces.Dict):
         _check_readable(space)
@@ -185,7 +185,7 @@ def _check_readable(space: spaces.Space[Any]) -> None:
 
 
 def picture_of(space: spaces.Space[Any]) -> tuple[tuple[int, int, int] | None, bool]:
-    """Channels, height and width of a picture space, and whether channels come last.
+    """Channels, height and width of a picture space, or None; and whether channels come last.
 
     Raises:
         UnsupportedSpaceError: If it has too many channels, or more axes than a picture.
@@ -206,7 +206,7 @@ def picture_of(space: spaces.Space[Any]) -> tuple[tuple[int, int, int] | None, b
 
 
 def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
-    """Refuses what the reward nets cannot read, and what Stable-Baselines3 cannot act in.
+    """Refuses spaces that the reward nets cannot read or Stable-Baselines3 cannot act in.
 
     Raises:
         UnsupportedSpaceError: For observations that ``layout_of`` refuses; for actions that are
@@ -238,7 +238,7 @@ def check_bounds(space: spaces.Space[Any]) -> None:
     """Refuses Box actions that have no finite bounds.
 
     Raises:
-        UnsupportedSpaceError: If one of them is not finite, or as good as not.
+        UnsupportedSpaceError: If a range between bounds is infinite, or almost (1e30).
     """
     if not isinstance(space, spaces.Box):
         return
@@ -252,22 +252,22 @@ def check_bounds(space: spaces.Space[Any]) -> None:
 
 
 def action_width(space: spaces.Space[Any]) -> int:
-    """How many numbers an encoded action has (A)."""
+    """Count of numbers in an encoded action (A)."""
     return int(spaces.flatdim(space))
 
 
 def encode(values: NDArray[Any], space: spaces.Space[Any]) -> NDArray[np.float32]:
-    """N values of a space as numbers.
+    """Encodes N values of a space as numbers.
 
     Args:
         values: Values of a Box, Discrete, MultiDiscrete or MultiBinary space, shape (N, ...).
-        space: Which.
+        space: Their space.
 
     Returns:
         Shape (N, W): numbers flattened, each choice one-hot, bits as 0 and 1.
 
     Raises:
-        ValueError: If a choice is none of the space's.
+        ValueError: If a choice is not in the space.
     """
     if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         return values.reshape(len(values), -1).astype(np.float32)
@@ -282,13 +282,13 @@ def encode(values: NDArray[Any], space: spaces.Space[Any]) -> NDArray[np.float32
 
 
 def encode_actions(actions: NDArray[Any], space: spaces.Space[Any]) -> NDArray[np.float32]:
-    """Actions as the reward net reads them.
+    """Encodes actions for the reward net.
 
     Args:
         actions: As given to the environment, shape (B, ...), or (B,) for Discrete.
         space: The action space.
 
     Returns:
-        Shape (B, A): as ``encode`` has them.
+        Shape (B, A), as ``encode`` returns them.
     """
     return encode(actions, space)

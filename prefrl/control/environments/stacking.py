@@ -1,4 +1,4 @@
-"""Pictures that are stacked only where somebody looks at several at a time."""
+"""Stacks pictures for agents that see several at once; elsewhere each is kept only once."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ Frames = NDArray[np.uint8]
 
 
 class StackFrames(VecEnvWrapper):
-    """Shows the agent the newest pictures at a time, stacked along the channels.
+    """Shows the agent the n newest pictures at once, stacked along the channels as (n * C, H, W).
 
-    It stands outside of ``HideReward``, which so records every picture once, and brings pictures
-    into the order (C, H, W).
+    It goes around ``HideReward``, which therefore records every picture only once.
 
     Args:
-        venv: Observations with pictures.
+        venv: Environments whose observations have a picture.
         n: How many pictures are stacked.
     """
 
@@ -61,17 +60,17 @@ class StackFrames(VecEnvWrapper):
         return self.show(observations), rewards, dones, infos
 
     def show(self, observations: Any) -> Any:
-        """Takes in observations, and gives them with stacked pictures."""
+        """Adds observations to the history, and returns them with stacked pictures."""
         self.history.push(self._pictures(observations))
         return self._with(observations, _stacked(self.history.frames))
 
     def go_back(self, frames: Frames, observations: Any, *, cut: Sequence[int] = ()) -> Any:
-        """Takes up what the history was.
+        """Restores the history.
 
         Args:
-            frames: ``history.frames`` then.
-            observations: What the environments show now.
-            cut: Environments that begin a new episode with it.
+            frames: ``history.frames`` to restore.
+            observations: Current observations of the environments.
+            cut: Environments that begin a new episode with these.
 
         Returns:
             The observations with stacked pictures.
@@ -98,7 +97,7 @@ class StackFrames(VecEnvWrapper):
 
 
 def stack_frames(venv: VecEnv, n: int) -> StackFrames | None:
-    """Stacks pictures where there are any; None where not."""
+    """Stacks the pictures of observations; returns None if these have none."""
     return None if layout_of(venv.observation_space).picture is None else StackFrames(venv, n)
 
 
@@ -107,6 +106,6 @@ def _is_dict(observation: Any) -> bool:
 
 
 def _stacked(frames: Frames) -> Frames:
-    """Shape (n, N, C, H, W) to (N, n * C, H, W), copied."""
+    """Copies shape (n, N, C, H, W) to (N, n * C, H, W)."""
     n, n_envs, channels, height, width = frames.shape
     return frames.swapaxes(0, 1).reshape(n_envs, n * channels, height, width).copy()

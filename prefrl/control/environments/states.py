@@ -1,4 +1,4 @@
-"""Simulator states: recorded while the agent acts, so that films can be made when asked for."""
+"""Simulator states, recorded while the agent acts so that films can be made on demand."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 STATE_KEY = "prefrl/state"
-"""Where ``RecordState`` puts the state in a step's info."""
+"""Key in a step's info for the state before the step."""
 FINAL_STATE_KEY = "prefrl/final_state"
-"""Where it puts the state after a step that ended the episode."""
+"""Key for the state after a step that ended the episode."""
 
 
 def read_state(env: gym.Env[Any, Any]) -> NDArray[np.float64] | None:
-    """The simulator's state: qpos and qvel of MuJoCo, or what the environment's own get_state says.
+    """Reads the simulator's state: MuJoCo's qpos and qvel, or the environment's ``get_state``.
 
     Args:
         env: Any environment.
 
     Returns:
-        Shape (S,), a copy; None where it is not known how to ask.
+        A copy, shape (S,); None if there is no known way to read it.
     """
     inner: Any = env.unwrapped
     if not hasattr(inner, "set_state"):
@@ -52,11 +52,11 @@ def read_state(env: gym.Env[Any, Any]) -> NDArray[np.float64] | None:
 
 
 def tells_state(env: gym.Env[Any, Any]) -> bool:
-    """Whether ``RecordState`` can record the states of an environment, which was reset."""
+    """Whether ``RecordState`` can record the states of an environment, after a reset."""
     try:
         return read_state(env) is not None
     except Exception:
-        # Nobody can know how an environment breaks.
+        # An environment may raise anything.
         return False
 
 
@@ -71,7 +71,7 @@ def write_state(env: gym.Env[Any, Any], state: NDArray[np.float64]) -> None:
 
 
 class RecordState(gym.Wrapper[Any, Any, Any, Any]):
-    """Adds to each step's info the state in which its action was chosen, where that is known."""
+    """Adds the state before each step, where it is known, to the step's info."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
@@ -79,7 +79,7 @@ class RecordState(gym.Wrapper[Any, Any, Any, Any]):
         self._is_broken = False
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Steps, with the state before the step under ``STATE_KEY``."""
+        """Steps, and puts the state before the step under ``STATE_KEY``."""
         state = self._read()
         observation, reward, terminated, truncated, info = self.env.step(action)
         if state is not None:
@@ -89,12 +89,12 @@ class RecordState(gym.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated, truncated, info
 
     def _read(self) -> NDArray[np.float64] | None:
-        """The state; once that broke, NaN. A training must not end for films."""
+        """Reads the state; NaN after a failure, because films must not end a training."""
         if not self._is_broken:
             try:
                 self._last = read_state(self.env)
             except Exception as error:
-                # Nobody can know how an environment breaks.
+                # An environment may raise anything.
                 _log.warning("no films: its state cannot be read: %s", error)
                 self._is_broken = True
                 if self._last is not None:
@@ -109,14 +109,14 @@ def log_mujoco_warnings() -> None:
     Gymnasium's own HalfCheetah model alone warns eight times at each start.
 
     Raises:
-        ConfigError: If ``MUJOCO_GL`` is set to what MuJoCo cannot even be imported with.
+        ConfigError: If ``MUJOCO_GL`` is set to a value with which MuJoCo cannot be imported.
     """
     try:
         import mujoco
     except ImportError:
         return
     except (AttributeError, OSError, RuntimeError) as error:
-        # An unknown name is MuJoCo's RuntimeError, an absent library PyOpenGL's AttributeError.
+        # MuJoCo raises RuntimeError for an unknown name, PyOpenGL AttributeError without a library.
         asked = os.environ.get("MUJOCO_GL")
         raise ConfigError(
             f"expected MUJOCO_GL to name a GL that works here, got {asked!r} ({error}); unset it, "

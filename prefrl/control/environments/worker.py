@@ -1,7 +1,7 @@
-"""A process that steps some environments for another one: ``python -m prefrl…worker FD``.
+"""A process that steps environments for another process: ``python -m prefrl…worker FD``.
 
-It loads neither torch nor Stable-Baselines3, so it is there in half a second and takes little
-memory. It ends with whoever started it.
+It loads neither torch nor Stable-Baselines3, so it starts in half a second and takes little memory.
+It ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import gymnasium as gym
 __all__ = ["Made", "answer", "main", "split"]
 
 Made = Callable[[], gym.Env[Any, Any]]
-"""Makes an environment; it can be pickled."""
+"""Function that makes an environment; it can be pickled."""
 
 
 def main(fd: int) -> None:
-    """Does what it is told until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it
+    """Serves requests until the other side closes the connection."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     connection = Connection(fd)
     try:
         envs: list[gym.Env[Any, Any]] = []
@@ -32,7 +32,7 @@ def main(fd: int) -> None:
             try:
                 reply: tuple[str, Any] = ("done", answer(envs, name, told))
             except Exception as error:
-                # Whatever it is, it belongs where the agent is.
+                # Any error is raised in the agent's process.
                 reply = ("raised", (type(error).__name__, str(error)))
             connection.send(reply)
     except (EOFError, ConnectionError):
@@ -40,15 +40,15 @@ def main(fd: int) -> None:
 
 
 def answer(envs: list[gym.Env[Any, Any]], name: str, told: Any) -> Any:
-    """One order.
+    """Carries out one request.
 
     Args:
-        envs: The environments; ``make`` fills it.
+        envs: The environments; ``make`` fills this list.
         name: ``make``, ``reset``, ``step`` or ``call``.
-        told: What comes along.
+        told: Its arguments.
 
     Returns:
-        What is to be told.
+        The reply.
     """
     if name == "make":
         envs.extend(make() for make in told)
@@ -67,7 +67,7 @@ def answer(envs: list[gym.Env[Any, Any]], name: str, told: Any) -> Any:
 
 
 def _step(env: gym.Env[Any, Any], action: Any) -> tuple[Any, float, bool, dict[str, Any], Any]:
-    """A step, and the beginning of a new episode where one is over, as Stable-Baselines3 has it."""
+    """Steps; resets after an episode's end, as Stable-Baselines3's environments do."""
     observation, reward, terminated, truncated, info = env.step(action)
     info["TimeLimit.truncated"] = truncated and not terminated
     begun: dict[str, Any] = {}
@@ -78,7 +78,7 @@ def _step(env: gym.Env[Any, Any], action: Any) -> tuple[Any, float, bool, dict[s
 
 
 def split(n: int, parts: int) -> Sequence[range]:
-    """The numbers from 0 to n - 1 in so many runs of about the same length, none of them empty."""
+    """Splits 0 to n - 1 into at most ``parts`` non-empty ranges of about equal length."""
     parts = min(n, parts)
     bounds = [n * part // parts for part in range(parts + 1)]
     return [range(start, stop) for start, stop in pairwise(bounds)]
