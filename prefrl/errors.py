@@ -11,7 +11,7 @@ The tree::
     ├── NotEnoughDataError       fewer segments or comparisons than were asked for
     ├── StoreError               the label store refused
     │   ├── SubmissionConflictError  one submission key, two different answers
-    │   └── StoreUnavailableError    a full disk or a lock: the same may work later
+    │   └── StoreUnavailableError    a full disk or a lock: a later attempt may work
     ├── FilmError                no film can be made on this machine
     ├── EnvironmentFaultError    an environment keeps failing
     ├── NonFiniteError           losses, gradients, rewards or observations are not finite numbers
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class PrefrlError(Exception):
-    """The root: catch this to catch all that prefrl raises on purpose."""
+    """Base class: catch this to catch everything that prefrl raises on purpose."""
 
 
 class ConfigError(PrefrlError, ValueError):
@@ -76,7 +76,7 @@ class SubmissionConflictError(StoreError):
 
 
 class StoreUnavailableError(StoreError):
-    """The database cannot at the moment: nothing was stored, and the same may work later."""
+    """The database is unavailable now: nothing was stored, and a later attempt may work."""
 
 
 class FilmError(PrefrlError):
@@ -84,7 +84,7 @@ class FilmError(PrefrlError):
 
 
 class EnvironmentFaultError(PrefrlError):
-    """An environment keeps raising exceptions, or giving numbers that are not finite."""
+    """An environment keeps raising exceptions, or returning numbers that are not finite."""
 
 
 class NonFiniteError(PrefrlError):
