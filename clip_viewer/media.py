@@ -21,12 +21,12 @@ _FOR_GOOD = {"cache-control": "private, max-age=31536000, immutable"}
 
 
 def media_routes(store: LabelStore, writer: Writer, folder: Path) -> APIRouter:
-    """The route of films and texts.
+    """Creates the route of films and texts.
 
     Args:
-        store: Knows the existing media and their types.
+        store: Label store with the existing media and their types.
         writer: Tells the store which files are missing, so that they are made again.
-        folder: Where they are.
+        folder: Folder of the media.
     """
     router = APIRouter()
     root = folder.resolve()
