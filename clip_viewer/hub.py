@@ -124,7 +124,7 @@ class Hub:
         self._app = self._make_app()
 
     def present(self) -> dict[str, tuple[int, int]]:
-        """Who is at the page of each study that is open, by its path.
+        """Returns who is at the page of each open study, by its path.
 
         Returns:
             Number of people, and the largest side of a film on their screens in pixels, 0 if

@@ -96,7 +96,7 @@ class RunNews:
         return told if isinstance(told, dict) else {}
 
     def _first(self, phase: Phase, told: dict[str, Any], asked: int | None) -> FirstOut | None:
-        """What is happening before the first pair; None if nobody is waiting for it."""
+        """Describes what happens before the first pair; None if nobody is waiting for it."""
         if asked is None or phase not in ("starting", "training"):
             return None
         if asked:

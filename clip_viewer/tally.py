@@ -44,13 +44,13 @@ class Tally:
         self._queue = QueueOut(waiting=0, ready=0, answered=0)
 
     def queue(self) -> QueueOut:
-        """Numbers of pairs that wait, that can be shown, and that are answered."""
+        """Returns the numbers of pairs that wait, that can be shown, and that are answered."""
         with self._lock:
             self._update()
             return self._queue
 
     def mine(self, annotator_id: str) -> MineOut:
-        """How much a person has done, without undone answers."""
+        """Returns how much a person has done, without undone answers."""
         with self._lock:
             self._update()
             standing = list(self._standing.get(annotator_id, {}).values())

@@ -138,7 +138,7 @@ def log_probabilities(metrics: Table) -> Figure:
 
 
 def calibration_of_wins(curves: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
-    """How often the reward model is right, by how sure it is.
+    """Accuracy of the reward model by its confidence.
 
     Args:
         curves: For each comparison its bins: mean confidence, share of correct predictions, and
