@@ -1,4 +1,4 @@
-"""Puts the application together: routes inside, the guard around them."""
+"""Puts the application together: the routes, and the guard around them."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class Entry:
 def create_app(
     config: ViewerConfig, *, presence: Presence | None = None, entry: Entry | None = None
 ) -> FastAPI:
-    """The labelling page as an ASGI application.
+    """Creates the labelling page as an ASGI application.
 
     Args:
         config: What is served, where, and to whom.
-        presence: Learns who is at the page.
+        presence: Records who is at the page.
         entry: How people sign in, if this is one of several studies; by default the study has
             people of its own. The caller must then call the application's ``state.close`` at the
             end.
@@ -87,7 +87,7 @@ def create_app(
         title="prefrl clip_viewer",
         version=desk.version,
         lifespan=lifespan,
-        # The description is for tests; a page of it would need scripts from elsewhere.
+        # The description is for tests; a page for it would need scripts from other sites.
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -119,7 +119,7 @@ def _desk_with(
     is_one_of_many = entry is not None
     if entry is None:
         people = People(config.people)
-        # A cookie does not know of ports, and there may be several servers on one machine.
+        # Cookies ignore ports, and there may be several servers on one machine.
         entry = Entry(people, cookie_at(config.port), people.study)
     return Desk(
         config=config,
@@ -139,7 +139,7 @@ def _desk_with(
 
 
 def cookie_at(port: int) -> str:
-    """Name of the session cookie of the server at a port."""
+    """Returns the name of the session cookie of the server at a port."""
     return f"prefrl_session_{port}"
 
 
@@ -149,7 +149,7 @@ def add_pages(app: FastAPI, pages: Mapping[str, str], study: str) -> None:
     Args:
         app: The application.
         pages: The file of each path.
-        study: Its name.
+        study: Name of the study.
     """
 
     def page(name: str) -> Any:

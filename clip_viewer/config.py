@@ -108,5 +108,5 @@ class ViewerConfig:
 
     @property
     def address(self) -> str:
-        """How to reach it from this machine."""
+        """Address of the page on this machine."""
         return f"http://127.0.0.1:{self.port}/"

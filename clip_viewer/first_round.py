@@ -18,7 +18,7 @@ __all__ = ["FirstRound"]
 
 
 class FirstRound:
-    """Knows who has passed, and chooses the pairs of those who have not.
+    """Keeps track of who has passed, and chooses the pairs of those who have not.
 
     Args:
         config: How many gold pairs, and what share of them must be right.
@@ -40,7 +40,7 @@ class FirstRound:
         return store.trials.verdicts(person.name).get(person.name) in (None, "failed")
 
     def told(self, store: LabelStore, person: Person) -> RoundOut | None:
-        """How far a person is in the round; None if they do not need one."""
+        """Returns how far a person is in the round; None if they do not need one."""
         if not self._n or person.role == "owner":
             return None
         trial = store.trials.of(person.name)
@@ -56,12 +56,12 @@ class FirstRound:
         have: Sequence[str],
         rng: random.Random,
     ) -> list[TaskOut]:
-        """The next pairs of the round; empty until there are enough gold pairs, and after it.
+        """Returns the next pairs of the round; none until there are enough gold pairs, or after it.
 
         Args:
-            store: Where they are.
-            person: For whom.
-            n: How many at most.
+            store: Label store.
+            person: The person.
+            n: Most pairs to return.
             have: Pairs that their page already has.
             rng: Draws which comes first, and which side is on the left.
         """
@@ -84,7 +84,7 @@ class FirstRound:
             return False
         pairs = store.find([event.task])
         if not pairs:
-            return False  # it is refused as any other
+            return False  # it is refused later, like any other
         if isinstance(event, RankingIn):
             said, ranks = "ranked", f"{event.order} {event.ranks}"
         else:
@@ -107,7 +107,7 @@ class FirstRound:
         return missing <= 0 or len(store.trials.pairs(person.name, n=missing)) == missing
 
     def _settled(self, store: LabelStore, person: Person, key: str) -> Trial:
-        """How far a person is, and the result once everything is answered."""
+        """Returns how far a person is, after storing the result once everything is answered."""
         trial = store.trials.of(person.name)
         if trial.verdict is not None or trial.n_answered < self._n:
             return trial

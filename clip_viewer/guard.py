@@ -139,8 +139,8 @@ def _check_origin(scope: Scope, host: str) -> None:
 
 
 def _cookie(scope: Scope, name: str) -> str | None:
-    # http.cookies gives nothing at all if another program's cookie is not to its taste, and cookies
-    # are shared by all ports of a machine.
+    # http.cookies returns nothing if it cannot parse another program's cookie, and cookies are
+    # shared by all ports of a machine.
     return cookie_parser(header_of(scope, b"cookie") or "").get(name)
 
 

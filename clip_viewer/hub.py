@@ -36,7 +36,7 @@ from prefrl.errors import ConfigError, StoreError
 __all__ = ["BELOW", "Found", "Hub", "Shelf"]
 
 BELOW = "/r/"
-"""Where the studies are, each by its path."""
+"""The path below which the studies are."""
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -51,11 +51,11 @@ class Found:
     path: str
     """Its place below ``BELOW``: letters and digits."""
     name: str
-    """What whoever serves it calls it: its folder."""
+    """Its name for the person who serves it: its folder."""
     config: ViewerConfig
-    """What is served. Its people are not asked for; their file names the study."""
+    """What is served. Its people are not used, except that their file names the study."""
     elsewhere: str | None = None
-    """Where it is served already, by another process."""
+    """Its address, if another process serves it already."""
 
 
 class Shelf(Protocol):
@@ -114,7 +114,7 @@ class Hub:
         self._found: dict[str, Found] = {}
         self._looked_at = -_SECONDS_BETWEEN_LOOKS
         self._open: dict[str, _Open] = {}
-        self._left: list[_Open] = []  # nobody is let in any more
+        self._left: list[_Open] = []  # closed to new requests, still answering others
         self._inside = threading.Lock()  # never held for long
         self._presences: dict[str, Presence] = {}
         self._names: dict[str, str] = {}
@@ -124,7 +124,7 @@ class Hub:
         self._app = self._make_app()
 
     def present(self) -> dict[str, tuple[int, int]]:
-        """Who is at the page of each study that is open, by its path.
+        """Returns who is at the page of each open study, by its path.
 
         Returns:
             Number of people, and the largest side of a film on their screens in pixels, 0 if
@@ -157,7 +157,7 @@ class Hub:
         await self._app(scope, receive, send)
 
     def _study(self, path: str) -> _Open | None:
-        """The study at a path, opened if necessary; None if it cannot be opened."""
+        """Returns the study at a path, opened if necessary; None if it cannot be opened."""
         with self._lock:
             self._look()
             opened = self._open.get(path) or self._opened(path)
@@ -171,7 +171,7 @@ class Hub:
         if found is None or not self._shelf.take(found):
             return None
         try:
-            # Who is there stays known when a study is opened anew.
+            # It stays known who is there when a study is opened again.
             presence = self._presences.setdefault(path, Presence())
             entry = Entry(self._people, self._cookie, self._name(found))
             app = create_app(found.config, presence=presence, entry=entry)
@@ -186,14 +186,14 @@ class Hub:
         return self._open[path]
 
     def _name(self, found: Found) -> str:
-        """The name under which browsers keep data of a study; a copied folder gets another one."""
+        """Returns the name under which browsers keep a study's data; a copy has another one."""
         if found.path not in self._names:
             self._names[found.path] = f"{People(found.config.people).study}-{found.path}"
         return self._names[found.path]
 
     def _name_of_old(self, found: Found) -> str | None:
-        """As ``_name``; None of a study without people, of which no browser keeps anything."""
-        with contextlib.suppress(OSError, sqlite3.Error):  # that one is broken, and not the list
+        """Returns ``_name``; None for a study without people, of which no browser keeps data."""
+        with contextlib.suppress(OSError, sqlite3.Error):  # only that study is broken, not the list
             return self._name(found) if found.config.people.is_file() else None
         return None
 
@@ -215,7 +215,7 @@ class Hub:
         self._found = {found.path: found for found in self._shelf.look()}
         for path, one in list(self._open.items()):
             found = self._found.get(path)
-            if found is None or found.config != one.config:  # opened anew when it is asked for
+            if found is None or found.config != one.config:  # opened again at the next request
                 self._close(path)
         for gone in self._presences.keys() - self._found.keys():
             del self._presences[gone]
@@ -254,7 +254,7 @@ class Hub:
         )
 
     def _glance(self, store: str) -> _Glance:
-        """Counts of a store; those of a file are kept until it or its journal changes."""
+        """Returns counts of a store; those of a file are cached until it or its journal changes."""
         if is_on_server(store):
             return self._glance_at_server(store)
         stamps = _stamps(Path(store))
@@ -262,13 +262,13 @@ class Hub:
         if seen != stamps or looked is None:
             looked = glance(store)
             self._glances.pop(store, None)
-            # What was written a moment ago may be written again with the same time.
+            # A file written a moment ago may change again within the same time stamp.
             if all(time.time() - changed / 1e9 > _SECONDS_OF_A_STAMP for changed, _ in stamps):
                 self._glances[store] = stamps, looked
         return looked
 
     def _glance_at_server(self, store: str) -> _Glance:
-        """Counts of some seconds ago; a server that is away is left alone for longer."""
+        """Returns counts up to a second old; an unavailable server is left alone for a minute."""
         until, looked = self._server_glances.get(store, (0.0, None))
         if time.monotonic() > until:
             looked = glance(store)

@@ -1,4 +1,4 @@
-"""Instructions for people who label: Markdown in, harmless HTML out."""
+"""Instructions for people who label: converts Markdown to harmless HTML."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_instructions(path: Path | None, language: str = "en") -> InstructionsOu
 
 
 def to_html(markdown: str) -> str:
-    """Markdown as HTML, without raw HTML or pictures; links lead to the web, in a new tab."""
+    """Converts Markdown to HTML without raw HTML and pictures; links open in a new tab."""
     html = (
         MarkdownIt("commonmark", {"html": False})
         .enable(["table", "strikethrough"])

@@ -52,7 +52,7 @@ _Event = AnswerIn | RankingIn | UndoIn | FlagIn | GoldIn
 
 @dataclass(frozen=True)
 class Desk:
-    """What the routes need."""
+    """Everything that the routes need."""
 
     config: ViewerConfig
     store: LabelStore
@@ -69,10 +69,10 @@ class Desk:
     version: str
 
     def progress(self, person: Person) -> ProgressOut:
-        """The progress, from a few reads. Annotators are not told how good the agent is."""
+        """Returns the progress, from a few reads. Annotators are not told how good the agent is."""
         for_owner = person.role == "owner"
         queue = self.tally.queue()
-        # Somebody waits for the first pair until one can be shown.
+        # Until a pair can be shown, somebody is waiting for the first one.
         asked = None if queue.answered or queue.ready else queue.waiting
         agent = self.news.agent(for_owner=for_owner, asked=asked)
         self.presence.note_told(person.name, is_over=agent.phase == "finished")
@@ -88,12 +88,12 @@ class Desk:
         )
 
     def instructions(self, request: Request) -> InstructionsOut:
-        """The study's own instructions, or the general ones in the reader's language."""
+        """Returns the study's own instructions, or the general ones in the reader's language."""
         language = language_of(request.headers.get("accept-language"))
         return read_instructions(self.config.instructions, language)
 
     def me(self, person: Person, session: str, request: Request) -> MeOut:
-        """Who is signed in."""
+        """Describes who is signed in, and the study."""
         return MeOut(
             study=self.study,
             is_one_of_many=self.is_one_of_many,
@@ -109,7 +109,7 @@ class Desk:
 
 
 def labelling_routes(desk: Desk) -> APIRouter:
-    """The routes of the labelling page."""
+    """Creates the routes of the labelling page."""
     router = APIRouter(prefix="/api")
     router.add_api_route("/session", functools.partial(_sign_in, desk), methods=["POST"])
     router.add_api_route(

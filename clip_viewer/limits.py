@@ -1,4 +1,4 @@
-"""Limits each visitor's rate of requests: a token bucket each, refilled at a steady rate."""
+"""Limits each visitor's rate of requests with a token bucket, refilled at a steady rate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RateLimit:
         """Takes a token.
 
         Args:
-            visitor: Which visitor.
+            visitor: Who sends the request.
 
         Returns:
             0 if there was one, else the whole seconds until there will be.
@@ -41,7 +41,7 @@ class RateLimit:
         tokens, since = self._buckets.pop(visitor, (float(self._burst), now))
         tokens = min(self._burst, tokens + (now - since) * self._per_second)
         allowed = tokens >= 1
-        # Put at the end: the first is who was not seen for longest, and may be forgotten.
+        # Put at the end: the first is the least recently seen visitor, who may be forgotten.
         self._buckets[visitor] = (tokens - allowed, now)
         if len(self._buckets) > _MOST_VISITORS:
             del self._buckets[next(iter(self._buckets))]

@@ -29,12 +29,12 @@ def media_routes(
     *,
     fetch: Callable[[str], bool] | None = None,
 ) -> APIRouter:
-    """The route of films and texts.
+    """Creates the route of films and texts.
 
     Args:
-        store: Knows the existing media and their types.
+        store: Label store with the existing media and their types.
         writer: Tells the store which files are missing, so that they are made again.
-        folder: Where they are.
+        folder: Folder of the media.
         fetch: Brings a file there by its name, as ``ViewerConfig`` has it.
     """
     router = APIRouter()

@@ -44,7 +44,7 @@ __all__ = [
     "UndoIn",
 ]
 
-# Keys end in /0, /1 ... inside the store for the pairs of a ranking: a client's may not.
+# In the store, keys of a ranking's pairs end in /0, /1 ...: those of clients must not.
 _Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
 _TaskId = Annotated[str, Field(min_length=1, max_length=128)]
 _Order = Annotated[str, Field(pattern=r"^(left-right|right-left|[0-9]{1,2}(-[0-9]{1,2}){1,19})$")]
@@ -57,7 +57,7 @@ _Rank = Annotated[int, Field(ge=1, le=20)]
 
 
 Phase = Literal["none", "starting", "training", "stopped", "finished"]
-"""Where the training is; none: nothing learns from the answers while they are given."""
+"""Phase of the training; none: nothing learns from the answers while they are given."""
 
 
 class _In(BaseModel):

@@ -18,11 +18,11 @@ __all__ = ["RunNews"]
 
 _MOST_POINTS = 200
 _SECONDS_OF_LIFE = 15.0
-_SECONDS_TO_START = 120.0  # to make environments and nets takes its time, in which nothing is said
+_SECONDS_TO_START = 120.0  # making environments and nets takes long, without a heartbeat
 _WRITING = "finishing"
 _AT_THE_END = (_WRITING, "stopped")
 _SECONDS_TO_MAKE = 3.0  # environments and nets
-_SECONDS_TO_ACT = 4.0  # until there is enough to compare, while nobody knows how fast that goes
+_SECONDS_TO_ACT = 4.0  # until there is enough to compare, while the speed is unknown
 _SECONDS_TO_DRAW = 2.0
 
 
@@ -96,7 +96,7 @@ class RunNews:
         return told if isinstance(told, dict) else {}
 
     def _first(self, phase: Phase, told: dict[str, Any], asked: int | None) -> FirstOut | None:
-        """What is happening before the first pair; None if nobody is waiting for it."""
+        """Describes what happens before the first pair; None if nobody is waiting for it."""
         if asked is None or phase not in ("starting", "training"):
             return None
         if asked:

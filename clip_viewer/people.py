@@ -27,7 +27,7 @@ __all__ = ["LONGEST_NAME", "TAKEN", "People", "Person", "Role", "write_token"]
 Role = Literal["annotator", "owner"]
 
 LONGEST_NAME = 64
-"""Characters in the name of somebody who labels."""
+"""Most characters in a person's name."""
 TAKEN = (*sorted(MACHINES), f"{AI}…", DATASET, f"{DATASET}-…")
 """Names that nobody may have."""
 _LINK_SECONDS = 7 * 86400.0
@@ -52,7 +52,7 @@ class Person:
     role: Role
     """An owner also sees the statistics, and invites others."""
     revoked: bool = False
-    """Whether they may not any more."""
+    """Whether they were shut out."""
 
 
 class People:
@@ -163,7 +163,7 @@ class People:
     def _open(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = FULL")
-            # Who reads does not wait for who is about to write.
+            # Readers do not wait for writers.
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             with connection:
                 yield connection

@@ -22,7 +22,7 @@ class Standings:
     """The rankings, fitted again when there are new answers and some seconds have passed.
 
     Args:
-        store: Where the answers are.
+        store: Label store with the answers.
         config: Says whether the items are ranked at all.
     """
 

@@ -3,9 +3,9 @@
 What counts:
 
 - An answer that was undone does not count, anywhere. If the undo was undone, it counts again.
-- A *label* is the current answer of a person to a query, skips included, as
-  ``core.store.labels.resolve`` has it: an answer given again replaces the first. The rates count
-  every answer, including the first of two.
+- A *label* is the current answer of a person to a query, skips included, as returned by
+  ``core.store.labels.resolve``: an answer given again replaces the first. The rates count every
+  answer, including the first of two.
 - ``tie_rate`` and ``skip_rate`` are shares of all answers, including skips; ``left_share``
   is the share of the left side of the screen among those for one side of a pair. A ranking's pairs
   are answers like others, but have no sides of the screen.
@@ -46,10 +46,8 @@ from prefrl.core.store.marks import Mark
 
 __all__ = ["statistics"]
 
-"""Annotators that are no people."""
-
-_LONGEST_GAP = 120.0  # seconds; who takes longer has done something else in between
-_LEAST_ACTIVE = 60.0  # seconds; a rate from less than that is noise
+_LONGEST_GAP = 120.0  # seconds; whoever takes longer did something else in between
+_LEAST_ACTIVE = 60.0  # seconds; a rate over less time is noise
 _MOST_POINTS = 200
 _SIDES = (Answer.LEFT, Answer.RIGHT)
 _CATEGORIES = {Answer.LEFT: 0, Answer.RIGHT: 1, Answer.TIE: 2}
@@ -142,8 +140,8 @@ def _standing(events: Iterable[LabelEvent]) -> list[LabelEvent]:
                 undone.add(by_undo[event.id])
             continue
         if old in by_undo and event.order_shown is None:
-            # The undo of an undo. It was not shown again: the answer that it brings back counts,
-            # with the order and the time that it has.
+            # The undo of an undo. The pair was not shown again: the answer that comes back counts,
+            # with its own order and time.
             same[event.id] = by_undo[old]
             undone.discard(by_undo[old])
             continue
@@ -231,8 +229,8 @@ def _agreement(current: Mapping[tuple[str, str], LabelEvent]) -> dict[str, Any]:
             categories.append(category)
     counts = tabulate(units, categories, len(_CATEGORIES))
     n = int((counts.sum(axis=1) >= 2).sum())
-    # With two people per pair each pair is one trial. With more it is between: the interval is
-    # then too wide rather than too narrow.
+    # With two people per pair, each pair is one trial. With more, it is worth more than one, and
+    # the interval is too wide rather than too narrow.
     percent = percent_agreement(counts) or 0.0
     return {
         "pairs": n,

@@ -41,7 +41,7 @@ _SECONDS_BETWEEN_COUNTS = 3.0
 
 
 def study_routes(desk: Desk) -> APIRouter:
-    """The routes of the dashboard, which the guard opens to owners only."""
+    """Creates the routes of the dashboard, which the guard opens to owners only."""
     router = APIRouter(prefix="/api")
     add = router.add_api_route
     counted = _Counted(desk)

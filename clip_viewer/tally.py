@@ -1,4 +1,4 @@
-"""How much each person has done, kept up to date from the events so that reads are cheap."""
+"""Counts of what each person has done, updated from events so that reads are cheap."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from prefrl.core.store.labels import LabelEvent
 __all__ = ["Presence", "Tally"]
 
 _SECONDS_BETWEEN_READS = 1.0
-_LONGEST_PAUSE = 120.0  # longer ones are no work
+_LONGEST_PAUSE = 120.0  # longer ones are breaks
 _HOUR = 3600.0
-_LEAST_GAPS = 10  # between answers, for an estimate of how many there are in an hour
+_LEAST_GAPS = 10  # between answers, for an estimate of the rate per hour
 _SECONDS_OF_PRESENCE = 60.0
-_SECONDS_OF_A_PAGE = 15.0  # in which it asks how it is going, also in a hidden tab
+_SECONDS_OF_A_PAGE = 15.0  # in which an open page asks for the progress, also in a hidden tab
 
 
 class Tally:
     """Counts for each person and for the queue; safe to use from several threads.
 
     Args:
-        store: Where the events are.
+        store: Label store with the events.
         clock: Returns the seconds since 1970.
     """
 
@@ -39,18 +39,18 @@ class Tally:
         self._cursor = 0
         self._whose: dict[int, str] = {}
         self._standing: dict[str, dict[int, LabelEvent]] = {}
-        self._newest: dict[tuple[str, str], int] = {}  # of a person about a query, undone or not
+        self._newest: dict[tuple[str, str], int] = {}  # by person and query, undone or not
         self._read_at = -_SECONDS_BETWEEN_READS
         self._queue = QueueOut(waiting=0, ready=0, answered=0)
 
     def queue(self) -> QueueOut:
-        """Numbers of pairs that wait, that can be shown, and that are answered."""
+        """Returns the numbers of pairs that wait, that can be shown, and that are answered."""
         with self._lock:
             self._update()
             return self._queue
 
     def mine(self, annotator_id: str) -> MineOut:
-        """How much a person has done, without undone answers."""
+        """Returns how much a person has done, without undone answers."""
         with self._lock:
             self._update()
             standing = list(self._standing.get(annotator_id, {}).values())
@@ -67,7 +67,7 @@ class Tally:
         If they answered something more than once, only the last answer is included.
 
         Args:
-            annotator_id: Who.
+            annotator_id: The person.
             before: Only answers whose event has a smaller id.
         """
         with self._lock:
@@ -137,8 +137,8 @@ class Presence:
         """Notes that a person's page has just sent a request.
 
         Args:
-            name: Who.
-            pixels: How large films are on that page, if it says so.
+            name: The person.
+            pixels: Longer side of films on that page in pixels, if it says so.
             counts: Whether their answers count; None keeps what was known. The run waits only
                 for people whose answers count.
         """
@@ -163,7 +163,7 @@ class Presence:
         return None if seen is None else self._clock() - seen
 
     def n_present(self) -> int:
-        """How many people are here whose answers count."""
+        """Returns how many people are here whose answers count."""
         now, held = self._clock(), set(self._held)
         here = [
             now - seen < _SECONDS_OF_PRESENCE for n, seen in self._seen.items() if n not in held
@@ -179,7 +179,7 @@ class Presence:
         return max(here, default=0)
 
     def n_untold(self) -> int:
-        """How many people have an open page that does not know that the training is over."""
+        """Returns how many people have an open page that was not told that training is over."""
         now, told = self._clock(), list(self._told.values())  # others add to it meanwhile
         return sum(now - at < _SECONDS_OF_A_PAGE and not is_over for at, is_over in told)
 

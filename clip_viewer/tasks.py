@@ -27,7 +27,7 @@ __all__ = [
 MIRRORED = "right-left"
 """The order in which a pair's right item is on the left of the screen."""
 
-_REPEAT_AFTER = 20  # answers of one's own before a pair may come again
+_REPEAT_AFTER = 20  # own answers before a pair may come again
 _DRAWN_FROM = 20
 
 
@@ -46,12 +46,12 @@ def hand_out(
     person which pairs measure quality.
 
     Args:
-        store: Where they are.
-        annotator_id: For whom.
-        n: How many leases at most.
+        store: Label store.
+        annotator_id: The person.
+        n: Most leases to give.
         have: Pairs that their page already has; their leases are extended.
         config: Shares of pairs for quality.
-        rng: Draws.
+        rng: Random number generator.
 
     Returns:
         What to show, in order.
@@ -78,7 +78,7 @@ def drawn(
     """Arranges pairs and groups for the screen, without those that cannot be shown.
 
     Args:
-        store: Where they are.
+        store: Label store.
         chosen: A pair, or all pairs of a group, with its earlier order if it was shown before.
         rng: Draws which side is on the left.
     """
@@ -92,9 +92,9 @@ def drawn(
 def _for_more_answers(
     store: LabelStore, annotator_id: str, n: int, have: Sequence[str], config: ViewerConfig
 ) -> list[list[Query]]:
-    """Pairs that others have answered and that need more answers; they come first.
+    """Returns pairs that others have answered and that need more answers; they come first.
 
-    They are not leased, so a pair that two people get at the same time has one answer more.
+    They are not leased, so a pair that two people get at the same time gets one answer too many.
     """
     people = config.answers_per_pair
     if people < 2 or n < 1:
@@ -106,7 +106,7 @@ def _for_more_answers(
 def _for_quality(
     store: LabelStore, annotator_id: str, config: ViewerConfig, rng: random.Random
 ) -> tuple[Query, str | None] | None:
-    """A pair to show again, with its earlier order; usually None."""
+    """Draws a pair that measures quality, with its order if it is a repeat; usually None."""
     draw = rng.random()
     if draw < config.gold_share:
         found = store.quality.gold(annotator_id, n=_DRAWN_FROM)
@@ -139,10 +139,10 @@ def _task(
 
 
 def as_shown(store: LabelStore, query_id: str, order: str | None) -> TaskOut | None:
-    """What was answered, as it was on the screen; None if it can no longer be shown.
+    """Returns what was answered, as it was on the screen; None if it can no longer be shown.
 
     Args:
-        store: Where it is.
+        store: Label store.
         query_id: The pair, or the first of a group.
         order: The order that was stored with the answer; None for any order.
     """
@@ -162,7 +162,7 @@ def as_shown(store: LabelStore, query_id: str, order: str | None) -> TaskOut | N
 def _in_order(pairs: Sequence[Query], order: str, media: Mapping[str, Medium]) -> TaskOut | None:
     items = items_of(pairs)
     if any(item not in media for item in items):
-        return None  # a group of which not all is ready
+        return None  # not all items of the group are ready
     if pairs[0].group is None:
         shown = items[::-1] if order == MIRRORED else items
     else:
@@ -177,18 +177,18 @@ def _in_order(pairs: Sequence[Query], order: str, media: Mapping[str, Medium]) -
 
 
 def key_of_answer(submission_key: str) -> str:
-    """The page's own key of an answer; all pairs of a ranking share it."""
+    """Returns the page's own key of an answer; all pairs of a ranking share it."""
     return submission_key.partition("/")[0]
 
 
 def is_later_pair(submission_key: str) -> bool:
-    """Whether an answer is about another than the first pair of a ranking, which counts once."""
+    """Whether an answer is about a later pair of a ranking, of which only the first counts."""
     _, slash, number = submission_key.rpartition("/")
     return bool(slash) and number.isdecimal() and int(number) > 0
 
 
 def items_of(pairs: Iterable[Query]) -> list[str]:
-    """The items of a pair or a group, each once, in the order of the queries' ids."""
+    """Returns the items of a pair or group, each once, in the order of the queries' ids."""
     in_order = sorted(pairs, key=lambda query: query.id)
     return list(dict.fromkeys(item for query in in_order for item in (query.left, query.right)))
 
@@ -196,12 +196,12 @@ def items_of(pairs: Iterable[Query]) -> list[str]:
 def ranked(
     pairs: Sequence[Query], order: str, ranks: Sequence[int] | None, submission: Submission
 ) -> list[Submission]:
-    """The answers to all pairs of a group that follow from a ranking.
+    """Derives the answers to all pairs of a group from a ranking.
 
     Args:
         pairs: All pairs of the group.
         order: Positions of ``items_of(pairs)`` as they were shown.
-        ranks: Of the items as shown; 1 is best; None is "can't tell".
+        ranks: Ranks of the items as shown; 1 is best; None is "can't tell".
         submission: What all answers share. Its key becomes KEY/0, KEY/1 and so on.
 
     Raises:

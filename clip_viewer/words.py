@@ -18,11 +18,11 @@ _FOLDER = Path(__file__).with_name("static") / "words"
 _DEFAULT = "en"
 
 LANGUAGES = tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
-"""The languages that there are words in, by their tags."""
+"""Tags of the available languages."""
 
 
 def language_of(accepted: str | None) -> str:
-    """The available language that a reader prefers.
+    """Returns the available language that a reader prefers.
 
     Args:
         accepted: The request's Accept-Language, such as ``de-CH, de;q=0.9, en;q=0.5``.
@@ -33,13 +33,13 @@ def language_of(accepted: str | None) -> str:
         try:
             wanted.append((-float(weight or 1), place, tag.strip().split("-")[0].lower()))
         except ValueError:
-            continue  # whatever that is, it names no language
+            continue  # it does not name a language
     there = (tag for weight, _, tag in sorted(wanted) if weight < 0 and tag in LANGUAGES)
     return next(there, _DEFAULT)
 
 
 def say(language: str, key: str, **values: object) -> str:
-    """One sentence of the server.
+    """Returns one sentence of the server.
 
     Args:
         language: One of ``LANGUAGES``.
@@ -52,7 +52,7 @@ def say(language: str, key: str, **values: object) -> str:
 def refused(
     status: int, key: str, headers: dict[str, str] | None = None, **values: object
 ) -> Refusal:
-    """A refusal that says why in the reader's language.
+    """Makes a refusal that says why in the reader's language.
 
     Args:
         status: The HTTP status.
@@ -64,7 +64,7 @@ def refused(
 
 
 def in_words(refusal: Refusal, accepted: str | None) -> str:
-    """Why a request was refused, in the language that an Accept-Language header prefers."""
+    """Returns why a request was refused, in the language that Accept-Language prefers."""
     if refusal.key is None:
         return str(refusal)
     return say(language_of(accepted), refusal.key, **refusal.values)

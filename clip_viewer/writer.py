@@ -77,7 +77,7 @@ class Writer:
             while len(jobs) < _MOST_TOGETHER and not self._jobs.empty():
                 jobs.append(self._jobs.get())
             stopping = None in jobs
-            # Whoever gave up meanwhile, as when a browser was closed, loses nothing by it.
+            # Jobs that were given up meanwhile, as when a browser was closed, are skipped.
             wanted = [job for job in jobs if job and job.future.set_running_or_notify_cancel()]
             for is_other, run in itertools.groupby(wanted, lambda job: job.function is not None):
                 if is_other:
@@ -92,7 +92,7 @@ class Writer:
             events = iter(self._store.submit_many(everything))
         except Exception as error:  # whatever it is, it belongs to those who asked
             if isinstance(error, StoreError) and not isinstance(error, StoreUnavailableError):
-                # One of them cannot be stored: the others must not suffer from it.
+                # One of them cannot be stored: the others must not suffer.
                 for job in jobs:
                     self._do(job)
                 return

@@ -124,7 +124,7 @@ _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a public name when it is first used: torch takes seconds, and a labeller needs none."""
+    """Imports a public name at first use: torch takes seconds, and labelling does not need it."""
     if name not in _WHERE:
         raise AttributeError(f"module 'prefrl' has no attribute {name!r}")
     value = getattr(importlib.import_module(_WHERE[name]), name)

@@ -1,4 +1,4 @@
-"""``python -m prefrl``, and what the command ``prefrl`` starts."""
+"""Entry point of ``python -m prefrl`` and of the command ``prefrl``."""
 
 import codecs
 import os
@@ -9,9 +9,9 @@ from prefrl.commands.early import begin_for_people
 
 
 def main() -> None:
-    """Runs the command line. Ctrl-C while modules are loaded, which takes seconds, ends it at once.
+    """Runs the command line. Ctrl-C during imports, which take seconds, ends the process at once.
 
-    A shell that starts it in the background may have it ignore Ctrl-C: that stays so.
+    If a shell started the process in the background so that it ignores Ctrl-C, it still does.
     """
     _use_utf8()
     begin_for_people(sys.argv[1:])
@@ -25,9 +25,9 @@ def main() -> None:
 
 
 def _use_utf8() -> None:
-    """Starts anew in UTF-8 where Python is told to read ASCII alone.
+    """Restarts Python in UTF-8 mode if its encoding of file names is ASCII.
 
-    TensorBoard and others cannot use a folder with an umlaut in its name then.
+    With ASCII, TensorBoard and others cannot use a folder with an umlaut in its name.
     """
     is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == "ascii"
     if is_ascii and os.environ.get("PYTHONUTF8") != "1":

@@ -1,4 +1,4 @@
-"""The command line of ``prefrl``: which command, with which settings to start from."""
+"""The command line of ``prefrl``: chooses a command, and the settings that it starts from."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from prefrl.runtime.roles.ahead import note_loaded
 
 __all__ = ["main"]
 
-_MAIN = threading.main_thread()  # the only one that may handle signals
+_MAIN = threading.main_thread()  # the only thread that may handle signals
 
 
 @dataclass(frozen=True)
 class _Command:
-    """Where a command stands: loading them all, with what they need, takes seconds."""
+    """Where to import a command from: importing all of them takes seconds."""
 
     module: str
     options: str
-    """Its dataclass."""
+    """Name of the dataclass of its options."""
     start: str
-    """The function that does it."""
+    """Name of the function that runs it."""
     about: str | None = None
-    """What it does, where that is more than the dataclass says."""
+    """Description, if there is more to say than in the dataclass's docstring."""
 
     def load(self) -> Any:
-        """Its module. While that is loaded, which takes seconds, Ctrl-C ends all at once."""
+        """Imports its module. Ctrl-C during that, which takes seconds, ends the process at once."""
         name = f"prefrl.commands.{self.module}"
         is_handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if name in sys.modules or not is_handled or threading.current_thread() is not _MAIN:
@@ -57,7 +57,7 @@ class _Command:
         return getattr(self.load(), self.options)
 
     def do(self, options: Any) -> None:
-        """Does it."""
+        """Runs the command."""
         start: Callable[[Any], None] = getattr(self.load(), self.start)
         start(options)
 
@@ -65,7 +65,7 @@ class _Command:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``prefrl``.
 
-    Exits with 2 on bad input, after one clear sentence; with 1 where what it printed was lost.
+    Exits with 2 on bad input, after one clear sentence; with 1 if output was lost.
     """
     try:
         try:
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         finally:
             lost = console.finish()
             errors.finish()
-    except BrokenPipeError:  # who reads, as head does, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the exit
+    except BrokenPipeError:  # the reader, such as head, closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no error at exit
         sys.exit(128 + signal.SIGPIPE)
     if lost is not None:
         errors.print(f"prefrl: not all could be printed: {lost.strerror}.", style="red")
@@ -121,7 +121,7 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 
 def _help(arguments: Sequence[str], preset: str) -> None:
-    """Prints the options that matter first, or those of a topic, of a command with many."""
+    """Prints the most important options of a command with many, or those of a topic."""
     from prefrl.commands.help import help_of
 
     name = arguments[0]
@@ -138,7 +138,7 @@ def _say_preset(name: str) -> None:
 
 
 def _automatic_preset(name: str, command: Any) -> str | None:
-    """The preset that suits what is to be trained; None where it is the one already taken."""
+    """Returns the preset for what is trained; None if it is the default, or one was named."""
     if name not in _WITH_A_FILE or command.preset != "auto":
         return None
     if name == "train":
@@ -153,7 +153,7 @@ def _automatic_preset(name: str, command: Any) -> str | None:
 
 
 def _named_preset(arguments: Sequence[str]) -> str:
-    """The preset that the command line names, before it is parsed with it."""
+    """Returns the preset named on the command line, before parsing, which starts from it."""
     if arguments[0] == "train":
         from prefrl.control.presets import PRESETS
 
@@ -166,13 +166,13 @@ def _named_preset(arguments: Sequence[str]) -> str:
 
 
 def _named(arguments: Sequence[str], option: str, names: Mapping[str, Any]) -> str:
-    """The value of an option, if it is one of some names; else nothing."""
+    """Returns the value of an option if it is one of some names; else an empty string."""
     value = _value_of(arguments, option)
     return value if value in names else ""
 
 
 def _value_of(arguments: Sequence[str], option: str) -> str:
-    """The value that the command line gives to an option; empty if none."""
+    """Returns the value of an option on the command line; empty if it is not given."""
     for flag, value in itertools.pairwise([*arguments, ""]):
         if flag == option or flag.startswith(f"{option}="):
             return value if flag == option else flag.removeprefix(f"{option}=")
@@ -180,7 +180,7 @@ def _value_of(arguments: Sequence[str], option: str) -> str:
 
 
 def _preset_of_model(arguments: Sequence[str]) -> str:
-    """The preset of a model that is named first of all: what fits it may not fit the default's."""
+    """Returns the preset of a model given first: its options may not suit the default preset."""
     if len(arguments) < 2 or arguments[0] != "align":
         return ""
     from prefrl.text.presets import align_preset_for
@@ -189,7 +189,7 @@ def _preset_of_model(arguments: Sequence[str]) -> str:
 
 
 def _options_of_file(arguments: Sequence[str]) -> dict[str, Any]:
-    """The options in the file that the command line names, if it names one."""
+    """Reads the options in the file that the command line names; empty if it names none."""
     if arguments[0] not in _WITH_A_FILE:
         return {}
     from prefrl.commands.config_file import read_options
@@ -199,7 +199,7 @@ def _options_of_file(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _save(path: Path, name: str, command: Any, preset: str) -> None:
-    """Writes the options that were given to a file."""
+    """Writes the given options to a file."""
     from prefrl.commands.config_file import save_options
 
     start = _start_of(name, preset, command.config.algo if name == "train" else "")
@@ -210,7 +210,7 @@ def _save(path: Path, name: str, command: Any, preset: str) -> None:
 
 
 def _start_of(name: str, preset: str, algo: str) -> Any:
-    """A command with the settings of a preset, and without what has to be given."""
+    """Returns a command with a preset's settings, in which required options are missing."""
     kind, missing = _COMMANDS[name].kind, tyro.MISSING
     if name == "train":
         from prefrl.control.presets import PRESETS, for_algorithm
@@ -228,17 +228,17 @@ def _start_of(name: str, preset: str, algo: str) -> Any:
 
 
 def _known_algorithm(name: str) -> str:
-    """An algorithm's name, if it is one: a preset has the agent's settings for its own."""
+    """Returns a name if it is an algorithm's; else empty, for the preset's own algorithm."""
     from prefrl.control.agent.algorithms import ALGORITHMS
 
     return name if name in ALGORITHMS else ""
 
 
 def _parse(arguments: Sequence[str], preset: str, options: Mapping[str, Any]) -> Any:
-    """The command, with defaults of a preset and of a file."""
+    """Parses the command, with defaults from a preset and from a file."""
     if arguments[0] in _COMMANDS:
         return _parse_one(arguments, preset, options)
-    # Help on all of them, or none that there is: the parser says which there are.
+    # Help on all commands, or an unknown one: the parser lists those that exist.
     commands: Any = functools.reduce(
         operator.or_,
         (
@@ -314,7 +314,7 @@ _COMMANDS = {
     "benchmark": _Command("benchmark", "Benchmark", "benchmark"),
     "doctor": _Command("doctor", "Doctor", "doctor"),
 }
-"""In the order of ``prefrl --help``."""
+"""The commands, in the order of ``prefrl --help``."""
 
 _WITH_A_FILE = ("train", "align", "sft")
-"""Commands with presets, whose options a file may hold."""
+"""Commands with presets, whose options may come from a file."""

@@ -11,8 +11,8 @@ The tree::
     ├── NotEnoughDataError       fewer segments or comparisons than were asked for
     ├── StoreError               the label store refused
     │   ├── SubmissionConflictError  one submission key, two different answers
-    │   └── StoreUnavailableError    a full disk or a lock: the same may work later
-    ├── MediaUnavailableError    object storage cannot be reached: the same may work later
+    │   └── StoreUnavailableError    a full disk or a lock: a later attempt may work
+    ├── MediaUnavailableError    object storage cannot be reached: a later attempt may work
     ├── FilmError                no film can be made on this machine
     ├── EnvironmentFaultError    an environment keeps failing
     ├── NonFiniteError           losses, gradients, rewards or observations are not finite numbers
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class PrefrlError(Exception):
-    """The root: catch this to catch all that prefrl raises on purpose."""
+    """Base class: catch this to catch everything that prefrl raises on purpose."""
 
 
 class ConfigError(PrefrlError, ValueError):
@@ -78,11 +78,11 @@ class SubmissionConflictError(StoreError):
 
 
 class StoreUnavailableError(StoreError):
-    """The database cannot at the moment: nothing was stored, and the same may work later."""
+    """The database is unavailable now: nothing was stored, and a later attempt may work."""
 
 
 class MediaUnavailableError(PrefrlError):
-    """Object storage cannot be reached at the moment: the same may work later."""
+    """Object storage cannot be reached now: a later attempt may work."""
 
 
 class FilmError(PrefrlError):
@@ -90,7 +90,7 @@ class FilmError(PrefrlError):
 
 
 class EnvironmentFaultError(PrefrlError):
-    """An environment keeps raising exceptions, or giving numbers that are not finite."""
+    """An environment keeps raising exceptions, or returning numbers that are not finite."""
 
 
 class NonFiniteError(PrefrlError):

@@ -1,4 +1,4 @@
-"""Named points at which a test may have a process killed, to see what is left of its work."""
+"""Named points at which a test can have a process killed, to see what it leaves behind."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _passages = 0
 
 
 def fail_point(name: str) -> None:
-    """Kills this process with SIGKILL where it was told to; without orders nothing happens.
+    """Kills this process with SIGKILL if it was ordered to at this point; else does nothing.
 
     Orders are PREFRL_FAIL_POINT, the name of a point, where ``NAME@3`` means the third time that
     it is passed; or PREFRL_FAIL_POINT_FILE, a file with the name of a point: the first process to
-    pass it takes the file away and dies.
+    pass it deletes the file and dies.
 
     Args:
-        name: Such as ``checkpoint:before-rename``.
+        name: Name of the point, such as ``checkpoint:before-rename``.
     """
     global _passages
     if _ORDERS and _ordered(name):
@@ -37,6 +37,6 @@ def _ordered(name: str) -> bool:
     with contextlib.suppress(OSError):
         orders = Path(_ORDERS)
         if orders.read_text(encoding="utf-8") == name:
-            orders.unlink()  # whoever comes second finds nothing
+            orders.unlink()  # a second process finds nothing
             return True
     return False

@@ -1,1 +1,1 @@
-"""One file per command of ``prefrl``; they alone wire the parts together."""
+"""One module per command of ``prefrl``; only these wire the parts together."""

@@ -1,4 +1,4 @@
-"""``prefrl align`` and the like: language models on the command line."""
+"""``prefrl align``, new or resumed: language models on the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from prefrl.text.train import align, resume_alignment
 __all__ = ["Align", "is_text", "resume_align", "start_align"]
 
 _FEWER_END = 0.2
-"""Share of responses fewer of which come to their end than before, from which on that is said."""
+"""By how much the share of responses that end must fall for a warning."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def is_text(run: RunDirectory) -> bool:
 
 
 def start_align(command: Align) -> None:
-    """Aligns a model, and shows what it came to."""
+    """Aligns a model, and shows the result."""
     config = command.config
-    if launched_as()[0] > 0:  # the first process of a launch shows all
+    if launched_as()[0] > 0:  # only the first process of a launch prints
         align(config)
         return
     page = page_for(command.page, asks_people=config.asks_people)
@@ -73,7 +73,7 @@ def _show_data(told: str) -> None:
 
 
 def resume_align(run: RunDirectory, told: PageConfig) -> None:
-    """Goes on with an alignment that was stopped, and shows what it came to."""
+    """Continues an alignment that was stopped, and shows the result."""
     config = align_config_from_json(run.read_json(run.config))
     if launched_as()[0] > 0:
         resume_alignment(run)
@@ -88,7 +88,7 @@ def _work(begin: Callable[..., AlignResult], config: AlignConfig, page: PageConf
     with AlignProgress(total, labels, console=console) as progress:
 
         def beside(run: RunDirectory) -> Sequence[RoleCommand]:
-            roles = serving(page, run)  # its link stands above the progress, which begins then
+            roles = serving(page, run)  # prints its link, above the progress
             progress.start()
             return roles
 
@@ -155,13 +155,13 @@ def _show(config: AlignConfig, result: AlignResult) -> None:
 
 
 def _holds_back(config: AlignConfig) -> str:
-    """What keeps the policy near the reference, in a method that has a KL penalty."""
+    """Begins the advice: a larger KL penalty, if the method has one, or else more labels."""
     has_kl = config.method in ("ppo", "grpo", "rloo")
     return f"Raise --{config.method}.kl-coef, or" if has_kl else "Ask for more labels, or"
 
 
 def _change(summary: Mapping[str, float | None]) -> str:
-    """The gold score before and after, or the learned one; nothing where there is neither."""
+    """Returns the gold score before and after, or else the learned one, in words, or nothing."""
     for what, words in (("gold", "gold"), ("score", "learned score")):
         if summary[f"{what}_after"] is not None:
             before, after = (_figure(summary, what, when) for when in ("before", "after"))

@@ -1,4 +1,4 @@
-"""Tells the address of a run's page, once it is there."""
+"""Announces the address of a run's page, once it can be opened."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def link_at(page: PageConfig, token: str) -> str:
-    """A sign-in link.
+    """Returns a sign-in link.
 
     Args:
         page: Where the page is served.
-        token: That lets somebody in.
+        token: Token of the link.
     """
     if not (page.expose and page.hosts):
         return f"http://127.0.0.1:{page.port}/#enter={token}"
@@ -36,12 +36,12 @@ def link_at(page: PageConfig, token: str) -> str:
 
 
 def announce(run: RunDirectory, link: str, tell: Callable[[str], None]) -> None:
-    """Tells a link once it can be opened, from a thread: people try it at once.
+    """Announces a link once it can be opened, because people try it at once; runs in a thread.
 
     Args:
-        run: Which run; ``open_page`` was called.
+        run: The run, for which ``open_page`` was called.
         link: A sign-in link to its page.
-        tell: Called with the link; with another port in it, if that one was taken meanwhile.
+        tell: Called with the link, which has another port if that one was taken meanwhile.
     """
     from clip_viewer.people import People
 
@@ -59,7 +59,7 @@ def announce(run: RunDirectory, link: str, tell: Callable[[str], None]) -> None:
 
 
 def _study_at(page: PageConfig) -> str | None:
-    """The study that is served at a page's address; None while there is none."""
+    """Asks for the name of the study at a page's address; None if none is served there."""
     assert page.port is not None  # check_page has chosen one
     host = _LOOPBACK.get(page.host, page.host)
     connection = http.client.HTTPConnection(host, page.port, timeout=_SECONDS_TO_ANSWER)

@@ -75,7 +75,7 @@ class Benchmark:
 
 
 def benchmark(command: Benchmark) -> None:
-    """Does what a command says."""
+    """Runs a suite, or lists suites, or reports results."""
     if command.suite == "list":
         for name, about in shipped_suites().items():
             console.print(f"[bold]{name}[/]  {' '.join(about.split())}", soft_wrap=True)
@@ -117,7 +117,7 @@ def _default_folder(suite: str) -> Path:
 
 
 def _do(command: Benchmark) -> None:
-    """Does the trainings that are missing, and reports all."""
+    """Runs the missing trainings, and reports all of them."""
     suite = load_suite(command.suite)
     if command.seeds:
         suite = suite.with_seeds(command.seeds)
@@ -149,7 +149,7 @@ def _do(command: Benchmark) -> None:
 
 
 def _executor(command: Benchmark, folder: Path) -> contextlib.AbstractContextManager[Executor]:
-    """Where the trainings are done; it is closed in the end."""
+    """Chooses where the trainings run; the executor is closed at the end."""
     n_slots, cores, gpus = command.jobs, command.cores, command.gpus
     if n_slots is not None and n_slots < 1:
         raise ConfigError(f"expected at least 1 training at once, got {n_slots}.")
@@ -214,7 +214,7 @@ def _table(cells: Cells) -> Table:
 
 
 class _Show:
-    """What runs, what is done and how long it takes: live, or in a log a line now and then."""
+    """Shows what runs, what is done and how long it takes: live, or as a line now and then."""
 
     def __init__(self) -> None:
         self._live = Live(console=console, transient=True) if console.is_terminal else None
@@ -231,7 +231,7 @@ class _Show:
             self._live.stop()
 
     def __call__(self, progress: Progress) -> None:
-        """Takes in how far everything is."""
+        """Shows how far everything is."""
         if self._live is not None:
             self._live.update(self._shown(progress))
             return

@@ -1,8 +1,8 @@
 """The processes that people need beside a script: ``python -m prefrl.commands.beside people RUN``.
 
-The process serves the labelling page and has the films made; where the synthetic oracle fills in
-for people, it has that done, too. What it prints is one line: a sign-in link. It ends with the
-process that started it, however that ends.
+It serves the labelling page and has the films made; if the synthetic oracle fills in for people, it
+also starts the labeller. It prints one line: a sign-in link. It ends with the process that started
+it, however that ends.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 
 
 def _let_in(run: RunDirectory) -> str:
-    """A sign-in link for the owner; the page is served as it was, if it ever was."""
+    """Returns a sign-in link for the owner; a page that was served before keeps its settings."""
     if is_served(run):  # by prefrl label: ours stands by
         return invite(run, page_of(run).name, role="owner")
     return open_page(run, check_page(PageConfig(), run))

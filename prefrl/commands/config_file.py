@@ -19,7 +19,7 @@ _OF_THE_FILE = ("config", "save_config")  # options that are about files of opti
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """The options in a file, by name, as in ``{"agent.gamma": 0.99}``.
+    """Reads the options in a file, by name, as in ``{"agent.gamma": 0.99}``.
 
     Raises:
         ConfigError: If it is not a YAML file of options.
@@ -45,8 +45,8 @@ def save_options(path: Path, command: Any, start: Any) -> None:
     """Writes the options of a command that differ from its defaults.
 
     Args:
-        path: The file. One that is there is replaced.
-        command: What was asked for.
+        path: The file; an existing one is replaced.
+        command: The command with its options.
         start: The same command with its preset's settings alone.
 
     Raises:

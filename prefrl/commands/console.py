@@ -13,33 +13,33 @@ _NO_EDGE = 10_000
 
 
 class Output(Console):
-    """Prints in colours on a terminal, and in whole lines elsewhere.
+    """Prints in colours on a terminal, and in unwrapped lines elsewhere.
 
-    What cannot be printed, on a disk that is full, is lost: no training ends for it.
+    Output that cannot be written, as on a full disk, is lost, so that no training ends for it.
     """
 
     lost: OSError | None = None
-    """Why something could not be printed, until ``finish``; None if all was."""
+    """Why output was lost, until ``finish``; None if none was."""
 
     @property  # type: ignore[misc]  # rich lets one set it
     def size(self) -> ConsoleDimensions:
-        """Columns and rows; in a file or a pipe lines have no end."""
+        """Columns and rows; in a file or a pipe, lines may have any length."""
         return super().size if self.is_terminal else ConsoleDimensions(_NO_EDGE, 25)
 
     @property  # type: ignore[misc]
     def file(self) -> IO[str]:
-        """Where it goes."""
+        """The stream to print to."""
         return cast(IO[str], _Lenient(super().file, self))
 
     def on_broken_pipe(self) -> None:
-        """Who reads has enough: that is for the command to end with, not for rich."""
+        """Leaves it to the command, not to rich, to end when the reader has closed the pipe."""
         raise BrokenPipeError
 
     def finish(self) -> OSError | None:
-        """Brings out what is not yet printed, and lets the interpreter try no more at its end.
+        """Flushes the output; if some was lost, the interpreter does not try again at its exit.
 
         Returns:
-            Why something could not be printed; None if all was.
+            Why output was lost; None if none was.
         """
         self.file.flush()
         lost, self.lost = self.lost, None
@@ -49,7 +49,7 @@ class Output(Console):
 
 
 class _Lenient:
-    """A stream that writes what it can."""
+    """A stream that writes what it can, and notes the error otherwise."""
 
     def __init__(self, file: IO[str], output: Output) -> None:
         self._file, self._output = file, output
@@ -85,5 +85,5 @@ errors = Output(stderr=True, highlight=False)
 
 
 def print_link(what: str, link: str) -> None:
-    """Prints a link on a line of its own, whole, so that it can be clicked or copied."""
+    """Prints a link on its own line without wrapping, so that it can be clicked or copied."""
     console.print(f"{what}\n  {link}", soft_wrap=True, markup=False)

@@ -36,20 +36,20 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
-    """Its name."""
+    """Name of what was checked."""
     works: bool
     """Whether all is well."""
     found: str
     """What was found."""
     advice: str = ""
-    """What to do, where something is missing."""
+    """What to do, if something is missing."""
 
 
 def examine() -> Iterator[Finding]:
-    """Looks at versions, processors, GPU, drawing, the label store and the disk."""
+    """Checks versions, processors, GPU, drawing, the label store, the disk and extras."""
     versions = installed_versions()
     yield Finding("versions", True, ", ".join(f"{k} {v}" for k, v in versions.items()))
     yield Finding("processors", True, f"{os.cpu_count()} cores")
@@ -93,7 +93,7 @@ def _store() -> Finding:
 
 
 def doctor(command: Doctor) -> None:
-    """Shows what was found."""
+    """Checks everything, and shows what was found."""
     for finding in examine():
         mark = "[green]ok[/]  " if finding.works else "[yellow]look[/]"
         console.print(f"{mark} {finding.what:<14} {finding.found}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What a training that people teach begins before its command is loaded."""
+"""What starts before the command is imported, for a training that people teach."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _OTHERWISE = ("-h", "--help", "--save-config", "--config", "--env")
 
 
 def begin_for_people(arguments: Sequence[str]) -> None:
-    """Begins the check whether an environment can be drawn, if people are to see films of it.
+    """Starts checking whether an environment can be drawn, if people will see films of it.
 
-    To load the command takes two seconds or more of one core, and the check one second of another.
-    This only looks at words of the command line. Where it mistakes them, as where a file has other
-    options, the check that counts is done later.
+    Importing the command takes at least two seconds of one core, and the check one second of
+    another. This only looks at words of the command line. If it misreads them, as when a file has
+    other options, nothing is lost: the check that counts is done later.
 
     Args:
         arguments: The command line, from the command's name on.

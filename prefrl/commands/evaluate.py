@@ -55,7 +55,7 @@ class Evaluate:
 
 
 def evaluate(command: Evaluate) -> None:
-    """Evaluates a run of either kind, and says what it came to."""
+    """Evaluates a run of either kind, and prints the result."""
     run = RunDirectory.open(command.run)
     if is_sft(run):
         raise ConfigError(
@@ -129,7 +129,7 @@ def _interval(told: Mapping[str, float], name: str) -> str:
 
 
 def _run_agent(command: Evaluate) -> None:
-    """Runs some episodes, and says what they came to."""
+    """Runs some episodes, and prints their returns."""
     if command.episodes < 1:
         raise ConfigError(f"episodes must be at least 1, got {command.episodes}.")
     run = open_agent_run(command.run, instead="compare it with others by --against")

@@ -48,9 +48,9 @@ _STANDARD_OUTPUT = Path("-")
 
 
 def export(command: Export) -> None:
-    """Writes the answers to a file, and says where they are and what is left out.
+    """Writes the answers to a file, and prints where they are and what is left out.
 
-    On standard output are the path of the file or, if they go there, the answers alone.
+    Standard output gets the path of the file or, if they go there, only the answers.
     """
     run = RunDirectory.open(command.run)
     if command.output is not None and command.output.is_dir():
@@ -80,7 +80,7 @@ def export(command: Export) -> None:
             with naming(Path("standard output")):
                 sys.stdout.writelines(made.lines())
                 sys.stdout.flush()
-        except BrokenPipeError:  # who reads has seen enough, and is not to be told more at the exit
+        except BrokenPipeError:  # the reader has closed the pipe: no error at exit, either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
     else:
@@ -92,7 +92,7 @@ def export(command: Export) -> None:
 
 
 def _default_output(run: RunDirectory, command: Export) -> Path:
-    """A file in the run, one for each form and annotator."""
+    """Returns the path of a file in the run, one for each format and annotator."""
     of = "" if command.annotator is None else f"-{quote(command.annotator, safe=' ')}"
     folder = run.root / "export"
     try:

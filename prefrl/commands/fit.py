@@ -47,7 +47,7 @@ class FitReward:
 
 
 def fit(command: FitReward) -> None:
-    """Fits, saves, and says how often the reward is right about what it has not seen."""
+    """Fits a reward, saves it, and prints how often it is right on held-out comparisons."""
     check_new_folder(command.output)  # before the work
     reward = fit_reward(
         command.data,

@@ -32,7 +32,7 @@ _FIRST = {
         "lora.rank init reward_model preset seed device run config save_config"
     ),
 }
-"""What is shown first, of the commands that have too many options to read."""
+"""Options that are shown first, of commands with too many to read."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class _Option:
 
 
 def help_of(arguments: Sequence[str], start: Any, about: str) -> RenderableType:
-    """The help that is asked for.
+    """Returns the help for a command line.
 
     Args:
-        arguments: The command line; a topic stands behind ``--help``.
+        arguments: The command line, on which a topic may follow ``--help``.
         start: The command with its defaults.
-        about: What it does.
+        about: What the command does.
     """
     command = arguments[0]
     options = list(_options(start))
@@ -110,7 +110,7 @@ def _plain(value: Any) -> str:
 
 
 def _options(part: Any, before: str = "") -> Iterator[_Option]:
-    """The options of a command, with those of its parts."""
+    """Yields the options of a command, with those of its parts."""
     kind: Any = type(part)  # to mypy, type[Any] cannot be hashed
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(part):
@@ -125,7 +125,7 @@ def _options(part: Any, before: str = "") -> Iterator[_Option]:
 
 
 def _topics(part: Any) -> Iterator[tuple[str, str]]:
-    """The parts of a command whose options have a prefix, and what each is about."""
+    """Yields the parts of a command whose options have a prefix, and what each is about."""
     kind: Any = type(part)
     for field, name, inner in parts_of(part):
         if name:
@@ -135,7 +135,7 @@ def _topics(part: Any) -> Iterator[tuple[str, str]]:
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    """The values of an option that takes only some, or those that have a name."""
+    """Returns the values of an option that accepts only some; else nothing."""
     while get_origin(hint) is typing.Annotated:
         hint, *told = get_args(hint)
         for one in told:
@@ -146,7 +146,7 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 @cache
 def _about(kind: type) -> dict[str, str]:
-    """What is said under each field of a dataclass."""
+    """Returns the docstrings of the fields of a dataclass."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
     told = {}

@@ -1,8 +1,8 @@
 """Serving several runs together: which folder, at which address, and who may sign in.
 
-``prefrl serve FOLDER`` notes its address in ``FOLDER/.serve`` and holds a lock there while it
-lives. A run below such a folder leaves its page to it: two servers of one run would know nothing of
-what the other has shown in another tab.
+``prefrl serve FOLDER`` stores its address in ``FOLDER/.serve`` and holds a lock there while it
+runs. A run below such a folder leaves its page to that server: two servers of one run would not
+know what the other has shown in another tab.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ HUB = "serve"
 OPENED = "serve"
 """The lock that it holds in each run whose page it serves."""
 STANDS_BY = "standing by"
-"""What the process of a run's own page says of itself while ``prefrl serve`` has the page."""
+"""State of the process of a run's own page while ``prefrl serve`` serves the page."""
 
-_DEEPEST = 5  # folders between the one that is served and a run in it
+_DEEPEST = 5  # levels below the served folder at which runs are found
 
 
 def hub_of(folder: Path) -> RunDirectory:
-    """What ``prefrl serve`` keeps about a folder: its people, its address, its lock."""
+    """Returns where ``prefrl serve`` keeps the people, address and lock of a folder."""
     return RunDirectory(folder.resolve() / ".serve")
 
 
 def find_runs(folder: Path) -> list[RunDirectory]:
-    """The runs and label folders below a folder that have something to label, by name.
+    """Finds the runs and label folders below a folder that have something to label, by path.
 
     Args:
-        folder: Where to look; not behind links, and not in what is hidden.
+        folder: Where to look; links are not followed, and hidden folders are left out.
     """
     found = list[RunDirectory]()
     ahead = [(folder, 0)]
@@ -62,22 +62,22 @@ def find_runs(folder: Path) -> list[RunDirectory]:
                     if entry.is_dir(follow_symlinks=False) and not _is_hidden(entry.name)
                 ]
         except OSError:
-            continue  # it went away meanwhile, or is nobody's business
+            continue  # it was deleted meanwhile, or is not readable
     return sorted(found, key=lambda run: str(run.root))
 
 
 def hub_above(run: RunDirectory) -> Path | None:
-    """The folder of a run, or above it, that is served as a whole at this moment.
+    """Finds the folder of a run, or above it, that ``prefrl serve`` serves at this moment.
 
     Returns:
-        None if there is none that ``find_runs`` finds the run in.
+        The folder; None if there is none in which ``find_runs`` would find the run.
     """
     root = run.root.resolve()
     for depth, folder in enumerate([root, *root.parents][: _DEEPEST + 1]):
         names = root.relative_to(folder).parts
         places = [folder.joinpath(*names[:i]) for i in range(depth)]
         if any(map(_is_hidden, names)) or not all(map(_goes_on, places, range(depth))):
-            return None  # from further above the way leads through here, too
+            return None  # a search from further above stops here, too
         hub = hub_of(folder)
         if hub.page.is_file() and hub.locks.is_dir() and is_taken(hub, HUB):
             return folder
@@ -85,8 +85,8 @@ def hub_above(run: RunDirectory) -> Path | None:
 
 
 def _goes_on(place: Path, depth: int) -> bool:
-    """Whether the search for runs goes into the folders of a place, so deep below its start."""
-    return depth < _DEEPEST and not RunDirectory(place).config.is_file()  # in a run is no other
+    """Whether the search for runs goes on below a place, given its depth below the start."""
+    return depth < _DEEPEST and not RunDirectory(place).config.is_file()  # a run contains no other
 
 
 def _is_hidden(name: str) -> bool:
@@ -95,7 +95,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def path_of(folder: Path, run: Path) -> str:
-    """The place of a run on the server of a folder: it follows from where it lies, and stays."""
+    """Returns a run's path on the server of a folder, which depends only on where it lies."""
     told = run.resolve().relative_to(folder.resolve()).as_posix()
     return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()[:12]
 
@@ -107,19 +107,19 @@ def link_to(
     role: Literal["annotator", "owner"] | None = None,
     run: RunDirectory | None = None,
 ) -> str:
-    """Lets somebody in to all runs of a folder.
+    """Invites somebody to all runs of a folder.
 
     Args:
-        folder: That is served, or was.
-        name: Who.
-        role: What they may do; None: what they could, at first an annotator.
-        run: Which of the runs the link opens; None opens the list.
+        folder: The folder, which is or was served.
+        name: The person's name.
+        role: Their role from now on; None keeps it, and makes new people annotators.
+        run: The run that the link opens; None opens the list.
 
     Returns:
         A link that works once, within a week.
 
     Raises:
-        ConfigError: If that cannot be a name.
+        ConfigError: If the name is not allowed.
     """
     from clip_viewer.people import People
 

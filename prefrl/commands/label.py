@@ -97,7 +97,7 @@ class Label:
 
 
 def label(command: Label) -> None:
-    """Serves the page until it is told to stop; or prints a link."""
+    """Serves the page until told to stop, or prints a link."""
     _make(command)
     run = RunDirectory.open(command.run)
     if is_sft(run):
@@ -142,19 +142,19 @@ def label(command: Label) -> None:
 
 
 def _refuse_what_comes_late(command: Label, run: RunDirectory, folder: Path | None) -> None:
-    """Refuses what begins with a page, where that is served already: it would be lost.
+    """Refuses options that take effect when a page opens, if it is served already.
 
     Args:
-        command: What was asked for.
-        run: Whose page is served.
-        folder: Above it, if that is served as a whole.
+        command: The command with its options.
+        run: The run, whose page is served.
+        folder: The folder above it, if that is served as a whole.
 
     Raises:
-        ConfigError: If anything of that kind was asked for.
+        ConfigError: If such an option was given.
     """
     default = PageConfig()
     page = page_of(run) if run.page.is_file() else default
-    if folder is not None:  # it has an address of its own, and a link for whatever name
+    if folder is not None:  # it has its own address, and links for any name
         page = dataclasses.replace(default, name=command.page.name).for_run(page)
     asked = command.page
     if asked.instructions is not None:
@@ -173,7 +173,7 @@ def _refuse_what_comes_late(command: Label, run: RunDirectory, folder: Path | No
 
 
 def _judge(command: Label, run: RunDirectory) -> RoleCommand:
-    """What has a model answer, once it has answered a first question."""
+    """Returns the role that has a model answer, after the model has answered a test question."""
     told = run.read_json(run.config)
     if is_taken(run, "judge"):
         raise RoleError(
@@ -196,7 +196,7 @@ def _judge(command: Label, run: RunDirectory) -> RoleCommand:
 
 
 def _make(command: Label) -> None:
-    """Makes the directory, where something is said to be compared, unless it was made so before."""
+    """Makes the directory from items to compare, if any are given, unless it exists already."""
     told = {
         "--sample": command.sample,
         "--videos": command.videos is not None,

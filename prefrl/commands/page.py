@@ -1,6 +1,6 @@
 """The labelling page of a run: where it is served, by which process, and who may sign in.
 
-The page itself is ``clip_viewer``, which comes with the extra ``viewer`` and is loaded here alone.
+The page itself is ``clip_viewer``, which needs the extra ``viewer`` and is imported only when used.
 Its process is a role of the run: ``python -m prefrl.commands.page viewer RUN``. If it dies,
 training goes on, and the supervisor starts it again at the same address.
 """
@@ -54,21 +54,21 @@ ROLE = "viewer"
 """The role of the page's process."""
 
 _PORTS = range(8770, 8870)
-_SECONDS_TO_SAY_GOODBYE = 3.0  # a tab on a screen asks every two how it is going
-_MOST_SECONDS_TO_SAY_GOODBYE = 15.0  # a hidden one every ten; the supervisor waits for 25
+_SECONDS_TO_SAY_GOODBYE = 3.0  # a visible tab asks for the progress every two
+_MOST_SECONDS_TO_SAY_GOODBYE = 15.0  # a hidden tab every ten; the supervisor waits 25
 _SECONDS_BETWEEN_LOOKS = 1.0
 _NEEDED = ("fastapi", "uvicorn", "nh3", "markdown_it")
 
 
 def check_libraries(what: str, needed: Sequence[str]) -> None:
-    """Refuses what needs libraries that are absent.
+    """Refuses to continue without some libraries.
 
     Args:
-        what: That needs them.
-        needed: Their names; the extra ``viewer`` brings them.
+        what: What needs them, for the error.
+        needed: Their names; they come with the extra ``viewer``.
 
     Raises:
-        MissingExtraError: If one is absent.
+        MissingExtraError: If one is not installed.
     """
     absent = [name for name in needed if importlib.util.find_spec(name) is None]
     if absent:
@@ -82,12 +82,12 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
     """Refuses a page that cannot be served, before anything starts.
 
     Args:
-        asked: What was asked for.
-        run: Whose page it is to be. If it had one before and nothing else is asked for, it is
-            served as it was; and at its old port, if that is free.
+        asked: The given options.
+        run: The run that the page belongs to. If it had a page before, that page's port is tried
+            first, and its options are kept if none are given.
 
     Returns:
-        The same with a port that is free now, and the instructions' full path.
+        The options, with a port that is free now, and the instructions' full path.
 
     Raises:
         ConfigError: If it cannot be served like this.
@@ -113,11 +113,11 @@ def check_page(asked: PageConfig, run: RunDirectory | None = None) -> PageConfig
 
 
 def open_page(run: RunDirectory, page: PageConfig) -> str:
-    """Notes where a run's page is served from now on, and lets its owner in.
+    """Stores where a run's page is served from now on, and invites its owner.
 
     Args:
-        run: Which run.
-        page: As ``check_page`` gave it.
+        run: The run.
+        page: Options of the page, as ``check_page`` returned them.
 
     Returns:
         A sign-in link for the owner, which works once.
@@ -134,18 +134,19 @@ def is_served(run: RunDirectory) -> bool:
 def invite(
     run: RunDirectory, name: str, *, role: Literal["annotator", "owner"] | None = None
 ) -> str:
-    """Lets somebody in, or gives them one more way in.
+    """Invites somebody to a run's page, or gives them another link.
 
     Args:
-        run: Whose page.
-        name: Who; also their annotator id in the label store.
-        role: An owner also sees the statistics, and invites others.
+        run: The run.
+        name: The person's name, which is also their annotator id in the label store.
+        role: An owner also sees the statistics, and invites others; None keeps their role, and
+            makes new people annotators.
 
     Returns:
         A link that works once, within a week.
 
     Raises:
-        ConfigError: If that cannot be a name.
+        ConfigError: If the name is not allowed.
         RunDirectoryError: If the run has no page.
     """
     from clip_viewer.people import People
@@ -155,7 +156,7 @@ def invite(
 
 
 def viewer_command(run: RunDirectory, *, essential: bool = False) -> RoleCommand:
-    """How the page's process is started."""
+    """Returns the command that starts the page's process."""
     argv = [sys.executable, "-m", "prefrl.commands.page", ROLE, str(run.root)]
     return RoleCommand(ROLE, argv, essential)
 
@@ -163,12 +164,12 @@ def viewer_command(run: RunDirectory, *, essential: bool = False) -> RoleCommand
 def page_for(
     told: PageConfig, *, asks_people: bool, run: RunDirectory | None = None
 ) -> PageConfig | None:
-    """The page that is to be served beside a training; None where there is none to be.
+    """Returns the options of the page to serve beside a training; None if it needs no page.
 
     Args:
-        told: What was asked for.
+        told: The given options.
         asks_people: Whether people answer.
-        run: What is gone on with, if it is not a new run.
+        run: The run that is continued, if it is not a new one.
 
     Raises:
         ConfigError: If it cannot be served like this.
@@ -217,9 +218,9 @@ def serve_page(
     """Serves a run's page until told to stop by SIGTERM or Ctrl-C.
 
     Args:
-        run: Which run.
-        link: That ``open_page`` gave.
-        beside: What else is to run meanwhile, such as what makes films.
+        run: The run.
+        link: The link that ``open_page`` returned.
+        beside: Other processes to run meanwhile, such as the one that makes films.
         on_start: Called with the link when the page can be opened.
 
     Raises:
@@ -248,7 +249,7 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
         heartbeat.beat("serving", people=n_people, pixels=pixels)
 
     def should_stop(n_untold: int) -> bool:
-        # Who is at the page when the training is over is told so, in each tab.
+        # People at the page when the training is over are told so, in each tab.
         is_over = any(path.is_file() for path in config.finished)
         least = _SECONDS_TO_SAY_GOODBYE if n_here else 0.0
         seconds = _MOST_SECONDS_TO_SAY_GOODBYE if n_untold else least
@@ -269,7 +270,7 @@ def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
 def _stand_by(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> bool:
     """Waits while ``prefrl serve`` serves the run's page; False if told to stop meanwhile."""
     while is_taken(run, OPENED) or hub_above(run) is not None:
-        # Where it is open, who is there is said by that process, in the same place.
+        # While that server has it open, it reports who is there, in the same file.
         if not is_taken(run, OPENED):
             heartbeat.beat(STANDS_BY, people=0)
         if stop.requested:
@@ -279,13 +280,13 @@ def _stand_by(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> bool
 
 
 def _listening(run: RunDirectory) -> tuple[PageConfig, socket.socket]:
-    """Listens for the page, elsewhere where another took its port; not if somebody is signed in."""
+    """Listens for the page, on another port if its own is taken and nobody relies on it."""
     from clip_viewer.people import People
     from prefrl.web.listening import listen
 
     page = page_of(run)
     assert page.port is not None  # check_page has chosen one
-    # By their address browsers keep answers that are not sent yet, and proxies know the page.
+    # Browsers store unsent answers by address, and proxies forward to this port.
     stays = page.port not in _PORTS or page.expose or People(run.people).has_sessions()
     ports = [page.port] if stays else [page.port, *_PORTS]
     listening = listen(page.host, ports, option="--page.port")
@@ -296,12 +297,12 @@ def _listening(run: RunDirectory) -> tuple[PageConfig, socket.socket]:
 
 
 def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) -> ViewerConfig:
-    """What is served of a run.
+    """Returns the settings for serving a run's page.
 
     Args:
-        run: Which run.
-        page: Where, and what it shows besides new pairs.
-        told: What its config.json holds.
+        run: The run.
+        page: Where it is served, and what it shows besides new pairs.
+        told: Content of the run's config.json.
     """
     from clip_viewer.config import ViewerConfig
 
@@ -353,12 +354,12 @@ def page_facts(
         "title": _title(run, told),
         "goal": goal_of(told, has_default=has_default_goal),
         "budget": _budget(told),
-        "trains": bool({"algo", "method"} & told.keys()),  # else it has pairs, and that is all
+        "trains": bool({"algo", "method"} & told.keys()),  # else it only has pairs to label
     }
 
 
 def _budget(told: Mapping[str, Any]) -> int | None:
-    """How many labels are asked for; None where those that were taken along are counted, too."""
+    """Returns the budget of labels; None if labels from elsewhere are counted, too."""
     asked = told.get("preferences", told)
     takes_others = asked.get("labels_from") or told.get("data")
     return None if takes_others else asked.get("labels")

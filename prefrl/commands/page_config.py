@@ -53,23 +53,23 @@ class PageConfig:
     """With qualify: the share of these answers that must be right."""
 
     def for_run(self, own: PageConfig) -> PageConfig:
-        """A run's own page, at this address."""
+        """Returns the options of a run's own page, but at this address and for this owner."""
         here = {name: getattr(self, name) for name in ("port", "host", "expose", "hosts", "name")}
         return dataclasses.replace(own, **here)
 
 
 def note_page(run: RunDirectory, page: PageConfig) -> None:
-    """Notes where a run's page is served from now on."""
+    """Stores where a run's page is served from now on."""
     told = {**dataclasses.asdict(page), "hosts": list(page.hosts)}
     told["instructions"] = None if page.instructions is None else str(page.instructions)
     run.write_json(run.page, told)
 
 
 def page_of(run: RunDirectory) -> PageConfig:
-    """Where a run's page is served, or was served last.
+    """Loads the options with which a run's page is served, or was served last.
 
     Raises:
-        RunDirectoryError: If it never was.
+        RunDirectoryError: If it never was, or its file is damaged.
     """
     if not run.page.is_file():
         raise RunDirectoryError(

@@ -1,4 +1,4 @@
-"""What a person sees while something trains: a live line on a terminal, some lines in a log."""
+"""Progress of a training as people see it: a live line on a terminal, some lines in a log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prefrl.runtime.rundir.troubles import Trouble, about_saving
 __all__ = ["AlignProgress", "LiveLine", "SftProgress", "TrainingProgress"]
 
 NO_LABELS = -1
-"""The budget of a run that asks nothing."""
+"""The budget of labels of a run that asks for none."""
 
 _SECONDS_BETWEEN_LINES = 10.0
 _WIDE = 120  # columns of a terminal that has room for a bar
@@ -30,7 +30,7 @@ _LEAST_SHARE = 0.02  # of the whole, done before there is an estimate of the tim
 
 
 class _Pace:
-    """How long the rest takes, from what was done since the start; waiting for people left out."""
+    """Estimates the time left from what was done so far, without time spent waiting for people."""
 
     def __init__(self) -> None:
         self._first: tuple[float, int] | None = None
@@ -38,18 +38,18 @@ class _Pace:
         self._waits_since: float | None = None
 
     def note(self, done: int) -> None:
-        """Something was done: what goes on from before began with more than nothing."""
+        """Records progress; the first call sets the start, which is not 0 for a resumed run."""
         self._first = self._first or (time.monotonic(), done)
 
     def wait(self, waits: bool) -> None:
-        """Whether it waits for people from now on."""
+        """Records whether the run waits for people from now on."""
         now = time.monotonic()
         if self._waits_since is not None:
             self._waited += now - self._waits_since
         self._waits_since = now if waits else None
 
     def left(self, done: int, total: int) -> str:
-        """The time left, in words; nothing while too little is done to tell, and when all is."""
+        """Returns the time left in words; empty while too little is done to tell, or all is."""
         if done >= total or self._first is None or done - self._first[1] < _LEAST_SHARE * total:
             return ""
         began, before = self._first
@@ -63,13 +63,13 @@ class LiveLine:
     """Shows how far a run is, its labels, some figures, and the time left.
 
     Args:
-        total: Steps or responses of the training; 0 if all that is done is of another kind.
-        unit: What they are.
+        total: Steps or responses of the training; 0 while unknown.
+        unit: What these are.
         counter: The column of metrics that counts them.
-        labels: Its budget of labels; None where there are others besides, NO_LABELS where there are
-            none at all.
+        labels: The run's budget of labels; None if it has others besides, NO_LABELS if it has none
+            at all.
         figures: What is shown of each row of metrics: the words, the column, the format.
-        console: Where to show it; on what is not a terminal, a line every ten seconds.
+        console: Where to show it; if that is not a terminal, as a line every ten seconds.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class LiveLine:
         return self
 
     def start(self) -> None:
-        """Shows itself; what is printed before stands above it."""
+        """Starts the live line, below what was printed before."""
         self._progress.start()
 
     def __exit__(
@@ -118,9 +118,9 @@ class LiveLine:
         self._progress.stop()
 
     def hear(self, status: RoleStatus, counts: Counts | None) -> None:
-        """Takes in what the agent says of itself; with counts it waits for answers.
+        """Shows the status of the agent, which waits for answers if counts are given.
 
-        Between two rows of metrics, which may be minutes, it says how far it is.
+        This shows progress between two rows of metrics, which may be minutes apart.
         """
         self.warn(about_saving(status))
         waits = counts is not None
@@ -143,20 +143,20 @@ class LiveLine:
         self._console.print(f"the agent is {status.state}", soft_wrap=True)
 
     def warn(self, troubles: Sequence[Trouble]) -> None:
-        """Prints those of a kind that was not there before."""
+        """Prints troubles, each kind once."""
         for trouble in troubles:
             if trouble.kind not in self._warned:
                 self._warned.add(trouble.kind)
                 errors.print(trouble.text, style="bold yellow", markup=False, soft_wrap=True)
 
     def say(self, note: str) -> None:
-        """Says what goes on beside the figures."""
+        """Shows what is going on, beside the figures."""
         self._progress.update(self._task, note=note)
         if not self._console.is_terminal:
             self._console.print(note)
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
-        """Takes in a new row of metrics."""
+        """Shows a new row of metrics."""
         done, self._labelled = int(row[self._counter]), int(row.get("labels", 0))
         for _, column, style in self._figures:
             if not math.isnan(value := float(row[column])):
@@ -170,7 +170,7 @@ class LiveLine:
         self._progress.update(self._task, completed=done, left=left, **fields)
 
     def _print_line(self, done: int) -> None:
-        """In a log, a line every ten seconds, and at the end."""
+        """Prints a line every ten seconds, and at the end; only if there is no terminal."""
         now = time.monotonic()
         if self._console.is_terminal or (
             now - self._last_line < _SECONDS_BETWEEN_LINES and done < self._total
@@ -184,7 +184,7 @@ class LiveLine:
         )
 
     def _told(self, shown: Mapping[str, Any]) -> str:
-        """Labels and figures, in a line."""
+        """Returns labels and figures in one line."""
         told = (f"{words} {shown[column]}" for words, column, _ in self._figures)
         return self._labels(str(shown["labels"])) + "  ".join(told)
 
@@ -193,9 +193,9 @@ class LiveLine:
 
 
 class _Line(ProgressColumn):
-    """How far it is, the time left, what it waits for, and the figures.
+    """The progress, the time left, a note, and the figures.
 
-    They are one column: what a narrow terminal has no room for is cut off at the end.
+    They are one column, so that a narrow terminal cuts off the end.
     """
 
     def __init__(self, unit: str, told: Callable[[Mapping[str, Any]], str]) -> None:
@@ -217,7 +217,7 @@ class TrainingProgress(LiveLine):
 
     Args:
         total_steps: Environment steps of the training.
-        labels: Its budget of labels; None where it began with others besides.
+        labels: Its budget of labels; None if it began with others besides.
         console: Where to show it.
     """
 
@@ -229,9 +229,9 @@ class TrainingProgress(LiveLine):
         super().__init__(total_steps, "steps", "env_steps", labels, figures, console=console)
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
-        """Takes in a new row of metrics."""
+        """Shows a new row of metrics."""
         super().update(row)
-        if int(row["env_steps"]) >= self._total:  # of games it takes minutes
+        if int(row["env_steps"]) >= self._total:  # takes minutes for games
             self.say("evaluating the agent before and after")
 
 
@@ -240,7 +240,7 @@ class AlignProgress(LiveLine):
 
     Args:
         responses: Responses to sample.
-        labels: Comparisons to ask for; None where data brings others.
+        labels: Comparisons to ask for; None if there are others from data.
         console: Where to show it.
     """
 
@@ -256,7 +256,7 @@ class AlignProgress(LiveLine):
 
 
 class SftProgress(LiveLine):
-    """Shows gradient steps, the loss, and the newest loss on what is held out.
+    """Shows gradient steps, the loss, and the newest held-out loss.
 
     Args:
         console: Where to show it.
@@ -268,13 +268,13 @@ class SftProgress(LiveLine):
         self._eval_loss: float | int | str = float("nan")
 
     def begin(self, steps: int) -> None:
-        """Shows itself, now that it is known how many steps there are."""
+        """Starts the live line, once the number of steps is known."""
         self._total = steps
         self._progress.update(self._task, total=steps)
         self.start()
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
-        """Takes in a new row of metrics; most have no held-out loss."""
+        """Shows a new row of metrics; most have no held-out loss."""
         if row["eval_loss"] == row["eval_loss"]:
             self._eval_loss = row["eval_loss"]
         super().update({**row, "eval_loss": self._eval_loss})

@@ -30,7 +30,7 @@ class SaveReward:
 
 
 def save_reward(command: SaveReward) -> None:
-    """Writes the folder, and says how to use it."""
+    """Writes the folder, and prints how to use it."""
     run = RunDirectory(command.run)
     if run.config.is_file() and is_text(run):
         _save_text(run, command.output)
@@ -38,7 +38,7 @@ def save_reward(command: SaveReward) -> None:
     reward = load_reward(command.run)
     folder = reward.save(command.output)
     about = reward.about
-    right = about.get("holdout_accuracy")  # None where it was never fitted to anything
+    right = about.get("holdout_accuracy")  # None if it was never fitted
     accuracy = "" if right is None else f", right on {right:.0%} of those held out"
     console.print(
         f"{folder}: the reward of {about.get('env_id')}, from {about.get('labels')} comparisons"
@@ -51,7 +51,7 @@ def save_reward(command: SaveReward) -> None:
 def _save_text(run: RunDirectory, output: Path) -> None:
     members, about = save_text_reward(run, output)
     right = about.get("holdout_accuracy")
-    is_known = isinstance(right, float) and right == right  # not NaN: it never was fitted
+    is_known = isinstance(right, float) and right == right  # NaN if it was never fitted
     accuracy = f", right on {right:.0%} of those held out" if is_known else ""
     names = " ".join(map(str, members))
     console.print(

@@ -51,7 +51,7 @@ class Report:
 
 
 def resume(command: Resume) -> None:
-    """Goes on with a run of any kind."""
+    """Continues a run of any kind."""
     run = RunDirectory.open(command.run)
     if is_sft(run):
         resume_sft_run(run)
@@ -60,10 +60,10 @@ def resume(command: Resume) -> None:
 
 
 def replay(command: Replay) -> None:
-    """Does all fits of a run again, and says whether they come out as they did.
+    """Repeats all fits of a run, and prints whether they give the same weights.
 
     Raises:
-        RunDirectoryError: If one does not, or there is no reward in such a run.
+        RunDirectoryError: If one does not, or a run of this kind has no reward.
     """
     run = RunDirectory.open(command.run)
     if is_sft(run):

@@ -1,4 +1,4 @@
-"""A few hand-written things to compare, so that the labelling page can be tried in seconds."""
+"""A few samples to compare, so that the labelling page can be tried in seconds."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _clips(run: RunDirectory, store: LabelStore) -> list[Query]:
 def _walk(
     start: NDArray[np.float64], skill: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Places of a dot that goes to its target with this probability at each step, shape (T, 2)."""
+    """Positions of a dot that moves to its target with probability skill per step, (T, 2)."""
     places = [start]
     for _ in range(_N_STEPS - 1):
         is_able = rng.random() < skill

@@ -27,16 +27,16 @@ def finish_script(
         model.learn(300_000, callback=prefrl.PreferenceCallback(labels=100, run="runs/mine"))
         print(prefrl.finish_script("runs/mine").eval_return_mean)
 
-    All is read from the run: it may be called in another process, and again after more training.
-    Evaluated are the policy as ``learn()`` left it and one with the same nets that has learned
-    nothing, in new environments, on the true reward, with the most likely actions.
+    Everything is read from the run, so this works in another process, and again after more
+    training. It evaluates the policy as ``learn()`` left it, and one with the same nets that has
+    learned nothing, in new environments, on the true reward, with the most likely actions.
 
     Args:
         run: Directory of the run.
         episodes: Episodes of each evaluation.
         max_steps: Steps after which an episode is cut, if it has not ended.
-        films: Whether films are made: of the agent before and after, and of the pairs that taught
-            most. Another process draws them; what cannot be filmed is a note in the result.
+        films: Whether to make films of the agent before and after, and of the pairs that taught
+            most. Another process draws them; if that fails, a note in the result says so.
 
     Returns:
         The summary, as in ``summary.json``, and notes about what did not work.
@@ -44,9 +44,9 @@ def finish_script(
     Raises:
         ConfigError: If the environment cannot be made from its Gymnasium id, or a number is below
             1.
-        RunDirectoryError: If it is no run of a script, has not trained yet, or its policy has nets
+        RunDirectoryError: If it is not a script's run, has not trained yet, or its policy has nets
             that config.json cannot describe.
-        RoleError: If training is still under way.
+        RoleError: If training is still running.
     """
     directory = RunDirectory.open(run)
     if not directory.script.is_file():

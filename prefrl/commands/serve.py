@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RunShelf", "Serve", "serve"]
 
-_SECONDS_FOR_A_LOCK = 1.0  # whoever asks whether it is free has it for a moment
+_SECONDS_FOR_A_LOCK = 1.0  # a check whether it is free holds it for a moment
 _SECONDS_BETWEEN_FILMS = 5.0
-_SECONDS_TO_END = 10.0  # for what draws films, when all is closed
-_SECONDS_AFTER_THE_LAST = 300.0  # for which films are drawn when nobody is at a page any more
+_SECONDS_TO_END = 10.0  # for processes that draw films, at the end
+_SECONDS_AFTER_THE_LAST = 300.0  # for which films are drawn after the last person has left
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Serve:
 
 
 def serve(command: Serve) -> None:
-    """Serves until it is told to stop; or prints a link."""
+    """Serves until told to stop, or prints a link."""
     folder = command.folder.resolve()
     if not folder.is_dir():
         raise ConfigError(f"expected a folder with runs below it, but {command.folder} is none.")
@@ -85,7 +85,7 @@ def _serve(folder: Path, page: PageConfig, stop: StopSignal) -> None:
     def tick() -> None:
         nonlocal is_told
         if not is_told:
-            is_told = True  # it listens since before the first tick
+            is_told = True  # the server listens before the first tick
             print_link("To label, open", link)
         shelf.tend(app.present())
 
@@ -114,7 +114,7 @@ class RunShelf:
     """The runs below a folder, for the server of all of them.
 
     Args:
-        folder: Where they are.
+        folder: The folder.
         page: Where the server listens.
     """
 
@@ -122,12 +122,12 @@ class RunShelf:
         self._folder = folder
         self._page = page
         self._taken: dict[str, _Taken] = {}
-        self._ending: list[subprocess.Popen[bytes]] = []  # renderers of what was given back
-        self._lock = threading.Lock()  # of these two: requests and the server's tick come together
+        self._ending: list[subprocess.Popen[bytes]] = []  # renderers of runs given back
+        self._lock = threading.Lock()  # of these two, which requests and ticks share
         self._runs: dict[str, RunDirectory] = {}
 
     def look(self) -> list[Found]:
-        """Those that there are now; what cannot be read is left out."""
+        """Finds the runs that exist now, without those that cannot be read."""
         found: list[Found] = []
         self._runs = {path_of(self._folder, run.root): run for run in find_runs(self._folder)}
         for path, run in self._runs.items():
@@ -146,7 +146,7 @@ class RunShelf:
         return Found(path, run.root.relative_to(self._folder).as_posix(), config, elsewhere)
 
     def take(self, found: Found) -> bool:
-        """Claims a run, so that its own page is not served beside this one."""
+        """Claims a run, so that no other process serves its page; returns whether that worked."""
         if found.path in self._taken:
             return True
         run = self._runs[found.path]
@@ -166,7 +166,7 @@ class RunShelf:
         return True
 
     def give_back(self, path: str) -> None:
-        """This server does not serve it any more."""
+        """Stops serving a run."""
         with self._lock:
             if (taken := self._taken.pop(path, None)) is None:
                 return
@@ -176,28 +176,28 @@ class RunShelf:
             taken.lock.close()
 
     def tend(self, present: Mapping[str, tuple[int, int]]) -> None:
-        """Says in each run who is at its page, and has its films drawn; waits for nothing.
+        """Records in each run who is at its page, and has its films drawn; never blocks.
 
         Args:
-            present: How many people are at each page that is open, and the side of a film in pixels
-                where it is shown largest; 0 while nobody knows.
+            present: For each open page, the number of people, and the longer side of the largest
+                film on their screens in pixels, 0 if unknown.
         """
         with self._lock:
             self._ending = [renderer for renderer in self._ending if renderer.poll() is None]
             for path, taken in self._taken.items():
                 if not taken.run.status.is_dir():
-                    continue  # it has gone away
+                    continue  # it was deleted
                 n_people, pixels = present.get(path, (0, 0))
                 taken.heartbeat.beat("serving", people=n_people, pixels=pixels)
                 now = time.monotonic()
                 taken.seen_at = now if n_people else taken.seen_at
                 if taken.has_films and now - taken.looked_at >= _SECONDS_BETWEEN_FILMS:
                     taken.looked_at = now
-                    with contextlib.suppress(PrefrlError, OSError):  # it goes away just now
+                    with contextlib.suppress(PrefrlError, OSError):  # it is being deleted
                         _draw(taken, is_wanted=now - taken.seen_at < _SECONDS_AFTER_THE_LAST)
 
     def close(self) -> None:
-        """Gives all back, and waits until nothing draws for it any more."""
+        """Stops serving all runs, and waits for the processes that draw their films."""
         for path in list(self._taken):
             self.give_back(path)
         until = time.monotonic() + _SECONDS_TO_END
@@ -207,7 +207,7 @@ class RunShelf:
 
 
 def _is_served_alone(run: RunDirectory) -> bool:
-    """Whether a process of the run's own serves its page, or is about to."""
+    """Whether the run's own process serves its page, or is about to."""
     if not run.locks.is_dir() or not is_taken(run, "viewer"):
         return False
     status = read_status(run, "viewer")
@@ -215,11 +215,11 @@ def _is_served_alone(run: RunDirectory) -> bool:
 
 
 def _draw(taken: _Taken, *, is_wanted: bool) -> None:
-    """Starts what draws the films that are missing, unless a training does; or tells it to end."""
+    """Starts drawing missing films, unless a training does; or tells the process to end."""
     if taken.renderer is not None and taken.renderer.poll() is not None:
         taken.renderer = None
     if not is_wanted:
-        if taken.renderer is not None:  # when it has ended, a later look sees it
+        if taken.renderer is not None:  # a later call sees that it has ended
             taken.renderer.terminate()
     elif taken.renderer is None and not is_taken(taken.run, "renderer"):
         with LabelStore(taken.run.label_store) as store:

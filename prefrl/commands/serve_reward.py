@@ -61,7 +61,7 @@ class ServeReward:
 
 
 def serve_reward(command: ServeReward) -> None:
-    """Serves until it is told to stop.
+    """Serves a reward until told to stop.
 
     Raises:
         ConfigError: If it cannot be served like this.
@@ -73,7 +73,7 @@ def serve_reward(command: ServeReward) -> None:
     from prefrl.web.listening import free_port, listen_and_serve
 
     ports = [command.port] if command.port is not None else [*_PORTS]
-    config = _config(command, ports[0])  # refused before anything is loaded
+    config = _config(command, ports[0])  # refuses bad options before anything is loaded
     run = RunDirectory(command.run)
     with StopSignal() as stop:
         scorer = _scorer(run, command.device)
@@ -84,7 +84,7 @@ def serve_reward(command: ServeReward) -> None:
         def tick() -> None:
             nonlocal is_told
             if not is_told:
-                is_told = True  # it listens since before the first tick
+                is_told = True  # the server listens before the first tick
                 _tell(command, scorer, port, run)
 
         listen_and_serve(
@@ -127,7 +127,7 @@ def _config(command: ServeReward, port: int, *, token: str = "") -> ServerConfig
 
 
 def _token(command: ServeReward, run: RunDirectory) -> str:
-    """The token in the file; of a reward on its own, whose folder may go to others, a new one."""
+    """Returns the token in the file; a new one for a saved reward, whose folder may be shared."""
     from prefrl.reward_server.guard import token_in
 
     path = _token_file(command, run)

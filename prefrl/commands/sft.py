@@ -1,4 +1,4 @@
-"""``prefrl sft``: language models learn from demonstrations."""
+"""``prefrl sft``: language models that learn from demonstrations."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Sft:
 
 
 def is_sft(run: RunDirectory) -> bool:
-    """Whether a run is of a fine-tuning on demonstrations."""
+    """Whether a run is a fine-tuning on demonstrations."""
     return run.read_json(run.config).get("method") == SFT
 
 
 def start_sft(command: Sft) -> None:
-    """Fine-tunes a model, and shows what it came to."""
+    """Fine-tunes a model, and shows the result."""
     _work(functools.partial(sft, command.config), command.config)
 
 
 def resume_sft_run(run: RunDirectory) -> None:
-    """Goes on with a fine-tuning that was stopped, and shows what it came to."""
+    """Continues a fine-tuning that was stopped, and shows the result."""
     config = sft_config_from_json(run.read_json(run.config))
     _work(functools.partial(resume_sft, run), config)
 

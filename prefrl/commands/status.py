@@ -1,4 +1,4 @@
-"""What a run is doing, for a person: its roles, how fresh the reward is, how many labels wait."""
+"""``prefrl status``: what a run's roles are doing, how old its reward is, how many labels wait."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _NOT_FITTED = "not fitted yet: the agent does not learn"
 _SAID_ELSEWHERE = {
     "answered", "away", "labels", "reward_version", "spent", "troubles", "unsaved", "version",
 }  # fmt: skip
-"""What roles say that has a line of its own: what they said last may be older than that."""
-_SERVE_PEOPLE = ("renderer", "viewer", "judge")  # also when there is no training any more
+"""Values in the roles' status that have a line of their own, which may be newer."""
+_SERVE_PEOPLE = ("renderer", "viewer", "judge")  # also after training has ended
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def status(command: Status) -> None:
 
 
 def describe_run(run: RunDirectory) -> Table:
-    """A table of a run as its files say it is at this moment."""
+    """Returns a table of a run's current state, from its files."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
@@ -82,7 +82,7 @@ def describe_run(run: RunDirectory) -> Table:
 
 
 def _troubles(run: RunDirectory) -> list[str]:
-    """What keeps a run from being saved, and an agent's from learning."""
+    """Returns what keeps a run from being saved, or its agent from learning."""
     steps = steps_of(run.read_json(run.config))
     found = troubles_of(run, total_steps=steps, finished=run.summary.is_file())
     return [trouble.text for trouble in found]
@@ -95,7 +95,7 @@ def _describe_reward(row: Mapping[str, float | int | str] | None, tally: Tally) 
     if row is None:
         return told
     steps = float(row.get("env_steps", row.get("responses", 0)))
-    # An agent that went back to a checkpoint may be behind the newest fit.
+    # An agent that was reset to a checkpoint may be behind the newest fit.
     told += f", {max(0, steps - tally.reward_steps):,.0f} steps old"
     if "reward_correlation" not in row:
         accuracy = float(row["holdout_accuracy"])
@@ -104,10 +104,10 @@ def _describe_reward(row: Mapping[str, float | int | str] | None, tally: Tally) 
 
 
 def _describe_tuning(row: Mapping[str, float | int | str] | None) -> str:
-    """The line for a method that learns from the answers directly, without a reward."""
+    """Describes a method that learns from the answers directly, without a reward."""
     if row is None or math.isnan(float(row["update"])):
         return "learns from the answers themselves, once all are there"
-    margin = row.get("rewards/margins")  # runs of before have none
+    margin = row.get("rewards/margins")  # older runs have none
     told = f"loss {float(row['loss']):.3f}"
     told += "" if margin is None else f", margin {float(margin):.3f}"
     return f"{told} after {row['update']:,.0f} gradient steps on the answers themselves"
@@ -120,13 +120,13 @@ def _describe_loss(row: Mapping[str, float | int | str]) -> str:
 
 
 def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
-    """What the roles of the run said last, and others that somebody started beside them."""
+    """Returns the latest status of a run's roles, and of others that were started beside it."""
     config = run.read_json(run.config)
     oracle = config.get("oracle", "")
     expected = set(_ROLES.get(oracle, _ROLES["synthetic"] if ":" in oracle else ()))
     if config.get("sync"):  # all in the agent's process
         expected &= {"agent"}
-    if run.script.is_file():  # which learns the reward itself
+    if run.script.is_file():  # the script learns the reward itself
         expected.discard("learner")
     if "method" in config:  # texts are not filmed
         expected.discard("renderer")

@@ -15,7 +15,7 @@ NOT_SAVED = 4
 
 
 def show_stopped(run: RunDirectory) -> None:
-    """Says what was saved; exits with 4 where not all was."""
+    """Prints what was saved; exits with 4 if not everything was."""
     stopped = how_it_stopped(run)
     go_on = f"Continue with [bold]prefrl resume {run.root}[/]."
     if stopped.is_saved:

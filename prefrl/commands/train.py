@@ -1,4 +1,4 @@
-"""``prefrl train`` and ``evaluate``: agents in environments."""
+"""``prefrl train`` and ``prefrl extend``: agents in environments."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 NOTHING_LEARNED = 3
-"""The exit code of a training that came to its end without anything to learn from."""
+"""The exit code of a training that finished without anything to learn from."""
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -87,7 +87,7 @@ class Extend:
 
 
 def start_train(command: Train) -> None:
-    """Trains an agent, and shows what it came to."""
+    """Trains an agent, and shows the result."""
     config = command.config
     if config.asks_people and not config.sync:
         _begin_ahead(config)
@@ -108,8 +108,8 @@ def start_train(command: Train) -> None:
 
 
 def _begin_ahead(config: TrainConfig) -> None:
-    """Does in the background what takes seconds until people see the first pair."""
-    # Before there are threads. The first optimiser has torch load its compiler, for 2 seconds.
+    """Starts slow preparations in the background, so that people see the first pair sooner."""
+    # Before there are threads. At the first optimiser, torch loads its compiler, for 2 seconds.
     for role, loads in (("agent", ["torch._dynamo"]), ("learner", [])):
         command = role_command(role, RunDirectory(config.run_path)).argv[:-1]
         prepare(command, run_role, loads=loads)
@@ -117,7 +117,7 @@ def _begin_ahead(config: TrainConfig) -> None:
 
 
 def resume_train(run: RunDirectory, told: PageConfig) -> None:
-    """Goes on with a training that was stopped, and shows what it came to."""
+    """Continues a training that was stopped, and shows the result."""
     config = config_from_json(run.read_json(run.config))
     run.check_unfinished()  # else its page would be prepared, and a link printed
     page = page_for(told, asks_people=config.asks_people, run=run)
@@ -125,7 +125,7 @@ def resume_train(run: RunDirectory, told: PageConfig) -> None:
 
 
 def extend_train(command: Extend) -> None:
-    """Goes on with a training that has come to its end, and shows what it came to."""
+    """Extends a finished training, and shows the result."""
     run = open_agent_run(command.run, instead="begin another alignment with --init")
     config = extended_config(run, steps=command.steps, labels=command.labels)
     page = page_for(command.page, asks_people=config.asks_people, run=run)
@@ -140,7 +140,7 @@ def _work(begin: Callable[..., Result], config: TrainConfig, page: PageConfig | 
     with TrainingProgress(config.steps, budget, console=console) as progress:
 
         def beside(run: RunDirectory) -> Sequence[RoleCommand]:
-            roles = serving(page, run)  # its link stands above the progress, which begins then
+            roles = serving(page, run)  # prints its link, above the progress
             progress.start()
             return roles
 
@@ -152,14 +152,14 @@ def _work(begin: Callable[..., Result], config: TrainConfig, page: PageConfig | 
 
 
 class _Watch:
-    """Says while something trains that it cannot learn, each thing once."""
+    """Shows progress, and warns once of each thing that keeps an agent from learning."""
 
     def __init__(self, config: TrainConfig, progress: TrainingProgress) -> None:
         self._config, self._progress = config, progress
         self._looked = time.monotonic()
 
     def update(self, row: Mapping[str, float | int | str]) -> None:
-        """Takes in a new row of metrics."""
+        """Shows a new row of metrics, and now and then looks for troubles."""
         self._progress.update(row)
         if time.monotonic() - self._looked < _SECONDS_BETWEEN_LOOKS:
             return
@@ -212,7 +212,7 @@ def open_agent_run(path: Path, *, instead: str) -> RunDirectory:
 
     Args:
         path: Its directory.
-        instead: What to look at instead in the run of a language model.
+        instead: Advice for the error if the run is of a language model.
 
     Raises:
         RunDirectoryError: If there is no run, or only pairs to label.

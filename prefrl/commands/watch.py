@@ -59,7 +59,7 @@ class Watch:
 
 
 def watch(command: Watch) -> None:
-    """Runs episodes, has them drawn, and says where the film is."""
+    """Runs episodes, has them drawn, and prints where the film is."""
     run = open_agent_run(command.run, instead="what it writes is in its report")
     policy = choose_policy(run, command.checkpoint)
     config, agent, _ = load_run(run, policy=policy)

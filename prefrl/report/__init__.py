@@ -1,7 +1,7 @@
-"""Pictures and one page from the files of a run.
+"""The report of a run: figures and one page, made from its files.
 
-The room reads only what lies in the run directory, so a report can be made while the run goes
-on, after it was cut short, or on another machine.
+It needs only the run directory, so a report can be made while the run goes on, after it was cut
+short, or on another machine.
 """
 
 from prefrl.report.page import write_report

@@ -2,10 +2,10 @@
 
 Nothing here touches files or `pyplot`, so the functions may be used from any thread and in
 notebooks. The figures are made for a phone: two panels are stacked, the text is large, and the
-background stays white in a dark page. Colours are those of Okabe and Ito (2008), which colour-blind
+background stays white on a dark page. Colours are those of Okabe and Ito (2008), which colour-blind
 readers can tell apart; lines differ in their dashes too.
 
-Each function raises `NotEnoughDataError` where nothing could be drawn. A figure with one empty
+Each function raises `NotEnoughDataError` if there is nothing to draw. A figure with one empty
 panel is drawn, and the panel says so.
 """
 
@@ -56,8 +56,8 @@ def learning_curve(
         metrics: The columns `env_steps`, `labels` and `true_return_mean`, (rollouts,) each.
         final_return: Mean true return of the evaluation after training; NaN if there was none.
         final_std: Its std over episodes.
-        evaluations: Those in training, the columns `env_steps` and `return_mean`, (evaluations,)
-            each.
+        evaluations: Evaluations during training: the columns `env_steps` and `return_mean`,
+            (evaluations,) each.
 
     Returns:
         Two panels; ticks along the bottom of the first mark the rollouts that brought labels.
@@ -106,7 +106,7 @@ def predicted_against_true(evaluation: Evaluation) -> Figure:
         evaluation: `true_rewards` and `predicted_rewards`, (E, T) each.
 
     Returns:
-        One panel: points, or the density of points where they are many.
+        One panel: points, or their density if there are many.
 
     Raises:
         NotEnoughDataError: If no step has both rewards.
@@ -149,7 +149,7 @@ def along_episode(evaluation: Evaluation) -> Figure:
     """Predicted and true reward along the evaluation episode of median true return.
 
     Both are standardised within the episode, because the predicted reward has no unit of its
-    own; the legend gives the mean and std that were taken away. A long episode is shown as a
+    own; the legend gives the mean and std that were removed. A long episode is shown as a
     running mean, with a close-up of single steps from its middle.
 
     Args:
@@ -201,7 +201,7 @@ def holdout(fits: Table) -> Figure:
         fits: The columns `fit`, `holdout_accuracy`, `holdout_loss` and `train_loss`, (fits,) each.
 
     Returns:
-        Two panels, each with the line of a coin flip.
+        Two panels, each with a line at chance level.
 
     Raises:
         NotEnoughDataError: If no fit has an accuracy or a loss.

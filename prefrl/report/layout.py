@@ -1,4 +1,4 @@
-"""The parts that every report's page is made of: frame, cards, figures, notes."""
+"""Parts of every report's page: frame, cards, figures, notes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DPI = 150
 
 
 def page(title: str, body: str) -> str:
-    """A whole page, with its style."""
+    """Returns a complete HTML page, with its style."""
     style = files("prefrl.report").joinpath("style.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -40,7 +40,7 @@ def page(title: str, body: str) -> str:
 
 
 def cards(figures: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """The figures that matter most: of each its label and its value."""
+    """Yields cards for the most important numbers, each given as label and value."""
     yield '<div class="cards">'
     for label, value in figures:
         yield f'<div class="card"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
@@ -48,20 +48,20 @@ def cards(figures: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def section(title: str, reading: str, figure: str) -> str:
-    """A figure with its question above it, and how to read it below."""
+    """Returns a figure with its question above and how to read it below."""
     return f"<section><h2>{escape(title)}</h2>{figure}<p>{escape(reading)}</p></section>"
 
 
 def drawn_at(path: Path, title: str, draw: Callable[[], Figure]) -> str:
-    """A figure for the page, which lies at a path as well.
+    """Draws a figure for the page, and saves it as a PNG, too.
 
     Args:
-        path: Path of its PNG. It is removed where there is nothing to draw any more.
-        title: Its alternative text.
-        draw: Makes it.
+        path: Path of the PNG, which is removed if the figure cannot be drawn.
+        title: Alternative text of the image.
+        draw: Draws the figure.
 
     Returns:
-        Its HTML; a sentence where there is nothing to draw.
+        HTML with the figure, or with a sentence why there is none.
     """
     try:
         return embedded(path, title, draw())
@@ -71,31 +71,31 @@ def drawn_at(path: Path, title: str, draw: Callable[[], Figure]) -> str:
 
 
 def embedded(path: Path, title: str, figure: Figure) -> str:
-    """A figure that is there, as ``drawn_at`` gives it."""
+    """Saves a figure as a PNG, and returns HTML with it."""
     figure.savefig(path, dpi=_DPI)
     source = data_uri(path, "image/png")
     return f'<figure class="plot"><img src="{source}" alt="{escape(title)}"></figure>'
 
 
 def notes(troubles: Iterable[Trouble]) -> Iterator[str]:
-    """Signs that a training goes wrong, or that its run cannot be saved."""
+    """Yields notes that a training goes wrong, or that its run cannot be saved."""
     for trouble in troubles:
         yield f'<div class="notes"><p>{escape(trouble.text)}</p></div>'
 
 
 def data_uri(path: Path, media_type: str) -> str:
-    """A file as an address that holds it."""
+    """Returns a file as a data URI."""
     return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def plain(value: float, digits: int = 0) -> str:
-    """A number with that many decimal places; a dash where there is none."""
+    """Formats a number with some decimal places; a dash if it is not finite."""
     # Adding 0 turns a negative zero into a plain one.
     return f"{round(value, digits) + 0.0:,.{digits}f}" if math.isfinite(value) else "-"
 
 
 def duration(seconds: float) -> str:
-    """Seconds, in minutes where they are many; a dash where they are unknown."""
+    """Formats seconds, from two minutes on as minutes; a dash if they are unknown."""
     if not math.isfinite(seconds):
         return "-"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

@@ -61,9 +61,9 @@ class ReliabilityBins:
     low: Array
     """Lower end of the 95 % Wilson interval of `observed`."""
     high: Array
-    """Upper end of it."""
+    """Upper end of that interval."""
     counts: Array
-    """Comparisons in the bin."""
+    """Number of comparisons in the bin."""
     centres: Array
     """The middle of the bin."""
     width: float
@@ -76,7 +76,7 @@ def reliability_bins(probability: Array, preference: Array, *, n_bins: int) -> R
     Args:
         probability: (N,) predicted P(left is better), in [0, 1]; NaN is left out.
         preference: (N,) observed preference, in [0, 1]; NaN is left out.
-        n_bins: How many bins divide [0, 1].
+        n_bins: Number of bins that divide [0, 1].
 
     Returns:
         The bins that hold at least one comparison.

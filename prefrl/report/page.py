@@ -1,4 +1,4 @@
-"""One self-contained HTML page: figures, films and film strips travel inside of it."""
+"""One self-contained HTML page, with figures, films and film strips embedded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["write_report"]
 
 _LARGEST_FILM = 8_000_000
 
-# The four that matter most stand first.
+# The four most important ones come first.
 _SECTIONS: list[tuple[str, str, str, Callable[[RunRecord], Figure]]] = [
     (
         "learning_curve",
@@ -81,20 +81,20 @@ _SECTIONS: list[tuple[str, str, str, Callable[[RunRecord], Figure]]] = [
 
 
 def write_report(run: RunDirectory, *, figures: Sequence[str | FigureFunction] = ()) -> Path:
-    """Draws all figures of a run and writes its page. The run may be under way or cut short.
+    """Draws all figures of a run and writes its page. The run may be in progress or cut short.
 
     Args:
         run: The run.
-        figures: Figures of the user's own, beside those that its config names: functions of the run
-            that return a figure of matplotlib, or their names as ``module:name``.
+        figures: The user's own figures, besides those that its config names: functions that take
+            the run and return a matplotlib figure, or their names as ``module:name``.
 
     Returns:
         The path of the page. Each figure lies beside it as a PNG.
 
     Raises:
-        ConfigError: If a figure of the user's own cannot be found.
+        ConfigError: If one of the user's own figures cannot be found.
         RunDirectoryError: If the directory holds nothing of a run at all.
-        OSError: If it cannot be written there; it says where.
+        OSError: If the report cannot be written; its file name is set.
     """
     record, own = read_run(run), own_figures(run, figures)
     with naming(run.report):
@@ -128,7 +128,7 @@ def _headline(run: RunDirectory, record: RunRecord) -> Iterator[str]:
     summary = record.summary
     algo = summary.get("algo") or find_setting(record.config, "algo")
     seed = summary.get("seed", find_setting(record.config, "seed"))
-    # A place where a narrow screen may break the environment's id.
+    # A narrow screen may break the environment's id after its slash.
     yield f"<h1>{escape(_name(record)).replace('/', '/<wbr>')}</h1>"
     agent = "unknown algorithm" if algo is None else str(algo).upper()
     if settings := summary.get("agent_settings"):  # unknown in older runs, and before the end
@@ -140,7 +140,7 @@ def _headline(run: RunDirectory, record: RunRecord) -> Iterator[str]:
 
 
 def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
-    """Label and value of each; while there is no summary, the newest that the tables have."""
+    """Returns label and value of each card; without a summary, from the tables' newest rows."""
     summary, metrics = record.summary, record.metrics
     after, spread = (number(summary, f"eval_return_{name}") for name in ("mean", "std"))
     label = "true return after"
@@ -175,9 +175,9 @@ def _cards(run: RunDirectory, record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _labels_and_version(run: RunDirectory, record: RunRecord) -> list[float]:
-    """As the summary has them; before there is one, as the label store and the weights do."""
+    """From the summary; before it exists, from label store and weights, or else the tables."""
     if not record.summary and run.has_labels:
-        with contextlib.suppress(PrefrlError):  # a report is wanted most where something is broken
+        with contextlib.suppress(PrefrlError):  # reports matter most when something is broken
             tally = tally_of(run)
             return [tally.labels, tally.reward_version]
     return [

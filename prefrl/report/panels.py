@@ -35,7 +35,7 @@ _TITLE: dict[str, Any] = {"loc": "left", "fontsize": 12, "fontweight": "bold", "
 def panels(
     n_panels: int, *, height: float | None = None, ratios: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of panels, one below the other, and these."""
+    """Creates a figure with panels below each other; returns it and the panels."""
     height = height or (7.2 if n_panels == 2 else 4.4)
     figure = Figure(figsize=(_WIDTH, height), dpi=180, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
@@ -44,7 +44,7 @@ def panels(
 
 
 def describe(axes: Axes, title: str, x: str, y: str) -> None:
-    """Writes title and labels of a panel."""
+    """Sets title, axis labels and style of a panel."""
     axes.set_title(textwrap.fill(title, 46), pad=8, **_TITLE)
     axes.set_xlabel(x, fontsize=13, color=INK)
     axes.set_ylabel(y, fontsize=13, color=INK)
@@ -78,7 +78,7 @@ def line(
 
 
 def legend(axes: Axes, *, n_columns: int = 1) -> None:
-    """Puts the legend between title and panel, where it can hide nothing."""
+    """Puts the legend between title and panel, where it covers nothing."""
     made = axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=n_columns, fontsize=12, frameon=False,
         labelcolor=INK, borderaxespad=0.1, borderpad=0.2, columnspacing=1.2, handlelength=1.6,

@@ -1,7 +1,7 @@
-"""Reading a run's files, forgivingly: what is missing or damaged becomes a note, not an error.
+"""Reads a run's files forgivingly: what is missing or damaged becomes a note, not an error.
 
-A report is most wanted when something went wrong, so every reader here returns what it can and
-says in one sentence what it could not.
+A report is needed most when something went wrong, so `read_run` returns what it can read, with one
+sentence for each file that it cannot.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _no_comparisons() -> Array:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluation.npz` holds; every array may be empty."""
+    """Content of `evaluation.npz`; every array may be empty."""
 
     true_rewards: Array = field(default_factory=_no_steps)
     """(E, T) true reward per step; NaN after the end of a shorter episode."""
@@ -59,7 +59,7 @@ class Evaluation:
     holdout_probability: Array = field(default_factory=_no_comparisons)
     """(N,) P(left is better) by the members that did not train on the comparison, in [0, 1]."""
     holdout_preference: Array = field(default_factory=_no_comparisons)
-    """(N,) what the labeller said, in {0, 0.5, 1}."""
+    """(N,) the labeller's preference, in {0, 0.5, 1}."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that a report is made of."""
+    """All data of a report."""
 
     metrics: Table
     """`metrics.csv`: one row per rollout."""
@@ -107,8 +107,8 @@ class RunRecord:
 def read_csv(path: Path) -> Table:
     """Reads a CSV file of numbers that may still be growing.
 
-    An empty or unreadable cell becomes NaN. A row that is not whole (fewer cells than the
-    header, or a last line without its end) is being written right now and is left out.
+    An empty or unreadable cell becomes NaN. An incomplete row (fewer cells than the
+    header, or a last line without its end) is still being written and is left out.
 
     Args:
         path: The file.
@@ -250,13 +250,13 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def read_run(run: RunDirectory) -> RunRecord:
-    """Reads all files of a run that a report is made of.
+    """Reads all files of a run that a report needs.
 
     Args:
         run: The run; it may still be going on.
 
     Returns:
-        What there is, with a note for each thing that is not.
+        Their content, with a note for each file that is missing or damaged.
 
     Raises:
         RunDirectoryError: If the directory holds nothing of a run at all.

@@ -1,6 +1,6 @@
 """The figures of a language model's report: tables in, a `matplotlib` figure out.
 
-As in `figures`: nothing touches files, and each function raises `NotEnoughDataError` where there is
+As in `figures`, nothing touches files, and each function raises `NotEnoughDataError` if there is
 nothing to draw.
 """
 
@@ -39,7 +39,7 @@ def frontier(metrics: Table) -> Figure:
     """Score over KL, one point for each update.
 
     Args:
-        metrics: The columns `kl`, and `gold_mean` or, where there is no gold, `score_mean`.
+        metrics: The columns `kl`, and `gold_mean` or, without gold scores, `score_mean`.
     """
     kl, values, what = column(metrics, "kl"), column(metrics, "gold_mean"), "Gold score"
     if not np.isfinite(values).any():
@@ -71,7 +71,7 @@ def divergence(metrics: Table) -> Figure:
 
 
 def shapes(metrics: Table) -> Figure:
-    """How long responses are and how many of them end: the columns `length` and `ended`."""
+    """Length of responses, and the share that ends: the columns `length` and `ended`."""
     lines = (("length", "Tokens of a response", TRUE), ("ended", "Responses that ended", TRUE))
     figure = _stacked(metrics, lines, "No batch has been written yet.")
     if np.isfinite(column(metrics, "ended")).any():
@@ -121,7 +121,7 @@ def rewards(metrics: Table) -> Figure:
 
 
 def accuracies(metrics: Table) -> Figure:
-    """How often the chosen response has the higher implicit reward: `rewards/accuracies`."""
+    """Share of chosen responses with the higher implicit reward: `rewards/accuracies`."""
     names = {"rewards/accuracies": "accuracy"}
     figure = _tuning(metrics, names, "Chosen above rejected", "Accuracy")
     axes = figure.axes[0]
@@ -138,7 +138,7 @@ def log_probabilities(metrics: Table) -> Figure:
 
 
 def calibration_of_wins(curves: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
-    """How often the reward model is right, by how sure it is.
+    """Accuracy of the reward model by its confidence.
 
     Args:
         curves: For each comparison its bins: mean confidence, share of correct predictions, and
@@ -158,7 +158,7 @@ def calibration_of_wins(curves: Mapping[str, Sequence[Sequence[float]]]) -> Figu
 
 
 def _stacked(metrics: Table, lines: Sequence[tuple[str, str, str]], none: str) -> Figure:
-    """A panel for each column that has values, over the responses."""
+    """Draws a panel over the responses for each column that has values."""
     steps = column(metrics, "responses")
     known = [one for one in lines if np.isfinite(column(metrics, one[0])).any()]
     if not known or not steps.size:
@@ -181,7 +181,7 @@ def _tuning(metrics: Table, names: Mapping[str, str], label: str, what: str) -> 
 def _draw_tuning(
     axes: Axes, metrics: Table, names: Mapping[str, str], label: str, what: str
 ) -> None:
-    """Of fine-tuning on answers: means over the gradient steps since the row before."""
+    """Draws columns of fine-tuning on answers: means over the steps since the previous row."""
     steps = column(metrics, "update")
     if not any((np.isfinite(column(metrics, name)) & np.isfinite(steps)).any() for name in names):
         raise NotEnoughDataError("No gradient step on answers has been made yet.")

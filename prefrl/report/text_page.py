@@ -1,4 +1,4 @@
-"""The report of a language model's run: its figures, and what it wrote, before and after."""
+"""The report of a language model's run: its figures, and responses before and after."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["write_text_report"]
 
 _SHOWN_OVER_TIME = 12
 
-# Only what a run has data for is shown. The figures that matter most stand first.
+# Figures without data are left out. The most important ones come first.
 _SECTIONS: list[tuple[str, str, str, Callable[[Table], Figure]]] = [
     (
         "frontier",
@@ -111,7 +111,7 @@ def write_text_report(run: RunDirectory) -> Path:
         The path of its page. Each figure lies beside it as a PNG.
 
     Raises:
-        OSError: If it cannot be written there; it says where.
+        OSError: If the report cannot be written; its file name is set.
     """
     with naming(run.report):
         run.report.mkdir(exist_ok=True)
@@ -205,14 +205,14 @@ def _figures(run: RunDirectory) -> Iterator[str]:
         path = run.report / f"{name}.png"
         try:
             yield section(title, reading, embedded(path, title, make()))
-        except NotEnoughDataError:  # each method has some of them
+        except NotEnoughDataError:  # each method has data for some of them
             path.unlink(missing_ok=True)
 
 
 def _table(path: Path) -> Table:
     try:
         return read_csv(path)
-    except RunDirectoryError:  # there is none yet
+    except RunDirectoryError:  # it does not exist yet
         return {}
 
 
@@ -224,7 +224,7 @@ def _best_of_n(summary: dict[str, Any]) -> Iterator[str]:
 
 
 def _comparison(run: RunDirectory) -> Iterator[str]:
-    """What prefrl evaluate has found: win rates, Elo, and how good the reward model is at them."""
+    """Results of prefrl evaluate: win rates, Elo, and how well the reward model predicts wins."""
     path = run.root / "comparison" / "results.json"
     if not path.is_file():
         return
@@ -268,7 +268,7 @@ def _examples(run: RunDirectory) -> Iterator[str]:
 
 
 def _over_time(run: RunDirectory) -> Iterator[str]:
-    """Some of what it wrote on the way, spread evenly."""
+    """Some responses from the course of the training, evenly spaced."""
     if not run.samples.is_file():
         return
     lines = run.samples.read_text(encoding="utf-8").splitlines()

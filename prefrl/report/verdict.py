@@ -1,7 +1,7 @@
-"""What the numbers of a run say in words: the verdict above its report, and titles of its figures.
+"""A run's numbers in words: the verdict above its report, and the titles of its figures.
 
-Every sentence follows from the data. A difference counts where it is larger than twice its standard
-error, and a share where its 95 % interval leaves out one half.
+Every sentence follows from the data. A difference counts if it is larger than twice its standard
+error, and a share if its 95 % interval excludes one half.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ __all__ = [
 ]
 
 _CLOSE, _SOME = 0.8, 0.4  # correlations
-_ENDS = 5  # points at the beginning and at the end that are compared
+_ENDS = 5  # points compared at the beginning and at the end
 
 
 def verdict(record: RunRecord) -> list[str]:
-    """What came of a run, in a few sentences; none while it goes on.
+    """Summarises the outcome of a run in a few sentences.
 
     Args:
         record: The run.
 
     Returns:
-        Sentences: the true return, the learned reward, and what both together mean.
+        Sentences: the true return, the learned reward, and what both together mean. None while the
+        run goes on.
     """
     summary = record.summary
     before, after = (number(summary, f"eval_return_{k}mean") for k in ("before_", ""))
@@ -69,7 +70,7 @@ def verdict(record: RunRecord) -> list[str]:
 
 
 def _better_before(record: RunRecord, after: float, spread: float) -> list[str]:
-    """Says so where the agent was much better on the way than at the end."""
+    """Says if the agent was much better earlier in training than at the end."""
     returns, steps = (column(record.metrics, k) for k in ("true_return_mean", "env_steps"))
     if not np.isfinite(returns).any():
         return []
@@ -85,13 +86,14 @@ def _better_before(record: RunRecord, after: float, spread: float) -> list[str]:
 
 
 def text_verdict(summary: Mapping[str, Any]) -> list[str]:
-    """What came of a language model's run, in a few sentences; none while it goes on.
+    """Summarises the outcome of a language model's run in a few sentences.
 
     Args:
-        summary: Summary of an alignment or a fine-tuning.
+        summary: Summary of an alignment or a fine-tuning on demonstrations.
 
     Returns:
-        Sentences: the score, the reward, and what responses look like.
+        Sentences: the score or loss, the reward, and what responses look like. None while the run
+        goes on.
     """
     if "eval_loss_after" in summary:
         return [_moved(summary, "eval_loss", "The held-out loss", good=-1)]
@@ -118,7 +120,7 @@ def text_verdict(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _change(summary: Mapping[str, Any], what: str) -> float:
-    """By how much a figure changed; 0 where that is within twice its standard error."""
+    """Change of a figure; 0 if it is within twice its standard error."""
     before, after, *errors = (
         number(summary, f"{what}_{name}")
         for name in ("before", "after", "before_error", "after_error")
@@ -146,7 +148,7 @@ def _moved(summary: Mapping[str, Any], what: str, name: str, *, good: int) -> st
 
 
 def how_correlated(r: float) -> str:
-    """A correlation of predicted with true reward in words, to follow a subject."""
+    """Describes the correlation of predicted with true reward, as words after a subject."""
     if not math.isfinite(r):
         return "does not vary"
     if r > _CLOSE:
@@ -159,7 +161,7 @@ def how_correlated(r: float) -> str:
 
 
 def has_changed(values: Array, what: str) -> str:
-    """Says whether something rose or fell, by its first and its last few values.
+    """Says whether something rose or fell, from its first and last few values.
 
     Args:
         values: Over time, shape (T,); NaN is left out.
@@ -183,7 +185,7 @@ def above_chance(accuracy: Array, n_comparisons: Array) -> str:
 
     Args:
         accuracy: Accuracy of each fit, in [0, 1], shape (F,); NaN is left out.
-        n_comparisons: How many comparisons each fit had, shape (F,), of which 1/e are held out.
+        n_comparisons: Number of comparisons of each fit, of which 1/e are held out, shape (F,).
     """
     known = np.isfinite(accuracy)
     if not known.any():
@@ -212,13 +214,13 @@ def how_close(held: Array, trained: Array) -> str:
 
 
 def how_calibrated(observed: Array, low: Array, high: Array, predicted: Array) -> str:
-    """Says whether probabilities are what they should be, by the bins whose interval misses.
+    """Says whether probabilities are calibrated, from the bins whose interval misses them.
 
     Args:
         observed: Share of each bin that chose left, shape (K,).
         low: Lower end of its interval, shape (K,).
-        high: Upper end of it, shape (K,).
-        predicted: What was predicted, shape (K,).
+        high: Upper end of that interval, shape (K,).
+        predicted: Mean predicted probability of each bin, shape (K,).
     """
     missed = (predicted < low) | (predicted > high)
     if not missed.any():
@@ -230,12 +232,12 @@ def how_calibrated(observed: Array, low: Array, high: Array, predicted: Array) -
 
 
 def way_of(r: float) -> str:
-    """A title for predicted against true reward."""
+    """Returns a title for the figure of predicted against true reward."""
     return f"Step by step, the learned reward {how_correlated(r)}"
 
 
 def rounded(value: float) -> str:
-    """Three significant digits, and no exponent: 4,930, 12.3, 0.0412."""
+    """Formats a number with about three significant digits, no exponent: 4,930, 12.3, 0.0412."""
     if value == 0 or not math.isfinite(value):
         return f"{value:.0f}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))

@@ -1,4 +1,4 @@
-"""The routes of the reward server, and what is around them."""
+"""The reward server as an application: its routes, its errors, and its guard."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class ServerConfig:
 
 
 def create_app(scorer: Scorer, config: ServerConfig) -> FastAPI:
-    """The reward server as an ASGI application.
+    """Creates the reward server as an ASGI application.
 
     Args:
-        scorer: What is served; nothing else may use it meanwhile.
-        config: How.
+        scorer: Scores the requests; nothing else may use it meanwhile.
+        config: Settings.
     """
     largest = config.batch or _LARGEST[scorer.kind]
     batcher = Batcher(scorer, largest=largest, wait=config.wait)
@@ -112,12 +112,12 @@ def _add(
     """Adds a route that scores.
 
     Args:
-        app: To which.
-        batcher: Scores.
-        scorer: What is served.
-        path: Of the route.
-        read: From a body in the route's form to one in ours.
-        write: The answer in the route's form.
+        app: The application.
+        batcher: Has requests scored.
+        scorer: The scorer behind it.
+        path: Path of the route.
+        read: Converts a body from the route's format to ours.
+        write: Converts scores to the route's format.
     """
 
     @app.post(path)
@@ -133,7 +133,7 @@ def _answer(told: Any, *, status: int = 200, headers: Mapping[str, str] | None =
 
 
 def _explain_refusals(app: FastAPI) -> None:
-    """Every refusal is one sentence of JSON."""
+    """Turns every refusal into one sentence of JSON."""
 
     @app.exception_handler(ConfigError)
     async def not_as_expected(request: Request, error: ConfigError) -> Response:

@@ -1,4 +1,4 @@
-"""Requests that come at about the same time become one forward pass, in a thread of its own."""
+"""Scores requests that arrive at about the same time in one forward pass, in its own thread."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ class _Waiting:
 
 
 class Batcher:
-    """Between the requests and the scorer.
+    """Collects requests into batches for the scorer.
 
-    While a batch is scored, requests pile up, and go together next. Beyond that a batch waits a
-    moment: while others are being read, or fewer have come than the last time. Whoever asks alone
-    waits for nobody.
+    Requests that arrive while a batch is scored go together into the next one. A batch also waits a
+    moment while other requests are being read, or while it has fewer than the last batch. So a
+    client that is alone does not wait.
 
     Args:
-        scorer: Scores.
-        largest: Steps, or tokens, of a batch at most; a request must not be larger.
-        wait: Seconds for which a batch waits for others at most.
+        scorer: Scores the batches.
+        largest: Most steps, or tokens, of a batch; a request must not be larger.
+        wait: Most seconds for which a batch waits for other requests.
     """
 
     def __init__(self, scorer: Scorer, *, largest: int, wait: float) -> None:
         self.n_batches = 0
-        """Forward passes so far."""
+        """Number of batches so far."""
         self.n_requests = 0
-        """Requests that were scored in them."""
+        """Number of requests in them."""
         self._scorer = scorer
         self._largest = largest
         self._wait = wait
         self._line: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._n_reading = 0
-        self._cost = 0  # of all that wait or are being scored
+        self._cost = 0  # of all requests that wait or are being scored
         self._n_last = 1
-        # One thread sees the weights, another one texts that come in; the loop sees neither.
+        # One thread scores, another one reads texts and large requests: the event loop stays free.
         self._scores = ThreadPoolExecutor(1, "scores")
         self._reads = ThreadPoolExecutor(1, "reads")
         self._work: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Batcher:
-        """Begins to score."""
+        """Starts scoring."""
         self._work = asyncio.create_task(self._go())
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """Ends it; who still waits is told so."""
+        """Stops scoring; requests that still wait are refused."""
         if self._work is not None:
             self._work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -81,13 +81,13 @@ class Batcher:
         """Reads a request and has it scored.
 
         Args:
-            read: Gives what is asked, as ``Scorer.read`` takes it.
+            read: Returns the request in the form that ``Scorer.read`` expects.
             slowly: Whether reading takes long enough to be done in a thread.
 
         Raises:
-            ConfigError: If it cannot be scored, or is too large.
-            Refusal: If too much waits already.
-            NonFiniteError: If the reward itself gives no numbers.
+            ConfigError: If the request cannot be scored, or is too large.
+            Refusal: If too much is waiting already.
+            NonFiniteError: If the reward gives scores that are not finite.
         """
         self._n_reading += 1
         try:
@@ -158,7 +158,7 @@ class Batcher:
             bell.cancel()
 
     def _next(self) -> list[_Waiting]:
-        """As many from the front of the line as a batch holds."""
+        """Takes as many requests from the front of the queue as fit into a batch."""
         batch, cost = [self._line.popleft()], 0
         cost = batch[0].asked.cost
         while self._line and cost + self._line[0].asked.cost <= self._largest:
@@ -167,7 +167,7 @@ class Batcher:
         return batch
 
     def _score(self, asked: Sequence[Asked]) -> list[Scores | Exception]:
-        """One pass; if that fails, one for each, so that nobody pays for another's request."""
+        """Scores in one pass; if that fails, one by one, so that only faulty requests fail."""
         self._scorer.refresh()
         try:
             return [_checked(scores) for scores in self._scorer.score(asked)]

@@ -1,4 +1,4 @@
-"""What is sent and answered: JSON of ours, and the forms in which other trainers ask.
+"""Formats of requests and responses: our own JSON, and those of other trainers.
 
 OpenRLHF 0.11.2 (``utils/agent.py``, ``SingleTurnAgentExecutor``; the same from 0.6 on) posts
 ``{"query": [...], "prompts": [...], "labels": [...]}``. A query is prompt and response as one text,
@@ -6,7 +6,7 @@ with all special tokens; labels are the data set's and may be null. It reads ``r
 and ``extra_logs``, a list with an entry for each query in each (``cli/serve_rm.py``).
 
 slime (``slime/rollout/rm_hub``, ``--rm-type remote_rm``) posts one ``{"prompt", "response",
-"label"}`` and takes whatever comes back for the reward: a number.
+"label"}`` and takes the response as the reward: a number.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = [
 
 
 def parsed(body: bytes) -> Mapping[str, Any]:
-    """The object of JSON that a body is.
+    """Parses a body as a JSON object.
 
     Raises:
-        ConfigError: If it is none, or has numbers that JSON does not have.
+        ConfigError: If it is not one, or has numbers that JSON does not allow, such as NaN.
     """
     try:
         told = json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:  # bytes that are no text are a ValueError, too
+    except (ValueError, RecursionError) as error:  # also of bytes that are not text
         raise ConfigError(f"expected an object of JSON, but {shortened(error)}.") from error
     if not isinstance(told, dict):
         raise ConfigError(f"expected an object of JSON, got {shortened(repr(told))}.")
@@ -44,7 +44,7 @@ def parsed(body: bytes) -> Mapping[str, Any]:
 
 
 def ours(scores: Scores) -> dict[str, Any]:
-    """The answer to a request in our own form."""
+    """Converts scores to a response in our own format."""
     return {
         "version": scores.version,
         "score": scores.score.tolist(),
@@ -54,10 +54,10 @@ def ours(scores: Scores) -> dict[str, Any]:
 
 
 def from_openrlhf(told: Mapping[str, Any]) -> dict[str, Any]:
-    """A request of OpenRLHF in our own form.
+    """Converts a request of OpenRLHF to our own format.
 
     Raises:
-        ConfigError: If it is none, or a query does not begin with its prompt.
+        ConfigError: If it is not one, or a query does not begin with its prompt.
     """
     queries, prompts = told.get("query"), told.get("prompts")
     n = len(queries) if isinstance(queries, list) else 0
@@ -86,7 +86,7 @@ def from_openrlhf(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_openrlhf(scores: Scores) -> dict[str, Any]:
-    """The answer that OpenRLHF reads."""
+    """Converts scores to the response that OpenRLHF reads."""
     rewards = scores.score.tolist()
     logs = {
         "reward_disagreement": scores.disagreement.tolist(),
@@ -96,10 +96,10 @@ def to_openrlhf(scores: Scores) -> dict[str, Any]:
 
 
 def from_slime(told: Mapping[str, Any]) -> dict[str, Any]:
-    """A request of slime in our own form.
+    """Converts a request of slime to our own format.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If it is not one.
     """
     if not {"prompt", "response"} <= set(told) <= {"prompt", "response", "label"}:
         raise ConfigError(
@@ -110,7 +110,7 @@ def from_slime(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_slime(scores: Scores) -> float:
-    """The answer that slime reads: a number alone."""
+    """Converts scores to the response that slime reads: a single number."""
     return float(scores.score)
 
 

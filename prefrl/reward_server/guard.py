@@ -1,7 +1,7 @@
-"""Every request passes here: without the token nothing is told but that the server is there.
+"""Checks every request: without the token, only the health check responds.
 
-It is for programs, so there are no sessions: each request carries the token, as a bearer or, for
-trainers that take nothing but a URL, as the password in it.
+Clients are programs, so there are no sessions: each request carries the token, as a bearer token
+or, from trainers that accept only a URL, as the password in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from prefrl.web.requests import (
 __all__ = ["HEALTH", "Guard", "token_in"]
 
 HEALTH = "/health"
-"""The path that is public."""
+"""Path of the health check, which is public."""
 
 _METHODS = {"GET", "POST"}
 _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
@@ -39,10 +39,10 @@ class Guard:
     """ASGI middleware around the whole application.
 
     Args:
-        app: What is guarded.
-        token: That every request must carry.
-        hosts: What may stand in Host: names with ports, in small letters.
-        largest: Bytes of a body at most.
+        app: The application to guard.
+        token: The token that every request must carry.
+        hosts: Allowed values of the Host header: names with ports, in lower case.
+        largest: Most bytes of a body.
     """
 
     def __init__(self, app: ASGIApp, token: str, hosts: frozenset[str], largest: int) -> None:
@@ -80,7 +80,7 @@ class Guard:
 
 
 def _token_of(authorization: str | None) -> bytes | None:
-    """The token in a header; None if there is none."""
+    """Returns the token in an Authorization header; None if it has none."""
     scheme, _, told = (authorization or "").partition(" ")
     if scheme.lower() == "bearer":
         return told.strip().encode("latin-1")
@@ -93,11 +93,11 @@ def _token_of(authorization: str | None) -> bytes | None:
 
 
 def token_in(path: Path) -> str:
-    """The token in a file, which is made if it is not there, for its owner only.
+    """Reads the token in a file, which is created if absent, readable by its owner only.
 
     Raises:
-        ConfigError: If what is there is too short to be one.
-        OSError: If it cannot be read or made.
+        ConfigError: If its content is too short for a token, or not printable ASCII.
+        OSError: If the file cannot be read or created.
     """
     try:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

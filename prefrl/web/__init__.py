@@ -1,1 +1,1 @@
-"""What each server of ours does before a route sees a request, and how it listens."""
+"""Common parts of the web servers: checks before any route sees a request, and listening."""

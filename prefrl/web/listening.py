@@ -32,17 +32,17 @@ def listen_and_serve(
     on_tick: Callable[[], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """Serves an application.
+    """Serves an application until told to stop.
 
     Args:
-        app: Guarded already.
+        app: The application, already guarded.
         host: Address to listen on.
         port: Port to listen on.
-        sent: What travels, for the warning where others can reach it.
-        option: That sets the port, for the error where it is taken.
-        listening: What listens there already, if anything does; it is closed in the end.
+        sent: What is sent unencrypted, with its verb, for the warning if others can reach it.
+        option: Name of the option that sets the port, for the error if it is taken.
+        listening: A socket that already listens there, if any; it is closed at the end.
         on_tick: Called about twice a second.
-        should_stop: Asked as often.
+        should_stop: Called as often; returns whether to stop.
 
     Raises:
         ConfigError: If the address cannot be listened on.
@@ -59,7 +59,7 @@ def listen_and_serve(
         log_config=None,
         log_level="warning",
         server_header=False,
-        proxy_headers=False,  # whoever forwards must not be able to say who asks
+        proxy_headers=False,  # headers must not decide who the client is
         timeout_keep_alive=30,
         limit_concurrency=500,
         timeout_graceful_shutdown=_SECONDS_TO_FINISH,
@@ -80,15 +80,15 @@ def listen_and_serve(
 
 
 def listen(host: str, ports: Sequence[int], *, option: str) -> socket.socket:
-    """Listens on the first port that is free, from now on: nobody else can take it.
+    """Listens on the first free port, which nobody else can take from now on.
 
     Args:
         host: Address to listen on.
-        ports: To try.
-        option: That sets it.
+        ports: Ports to try, in order.
+        option: Name of the option that sets the port, for the error.
 
     Raises:
-        ConfigError: If none is.
+        ConfigError: If none is free.
     """
     why: str | None = None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -98,8 +98,8 @@ def listen(host: str, ports: Sequence[int], *, option: str) -> socket.socket:
         except OSError as error:
             why = why or error.strerror
             continue
-        # asyncio does so only for sockets that name their protocol, which these do not. Without it
-        # the body of an answer waits 40 ms for the head to be acknowledged.
+        # asyncio sets this only for sockets with an explicit protocol, which these lack. Without it
+        # the body of a response waits 40 ms for its head to be acknowledged.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     raise ConfigError(
@@ -109,15 +109,15 @@ def listen(host: str, ports: Sequence[int], *, option: str) -> socket.socket:
 
 
 def free_port(host: str, ports: Sequence[int], *, option: str) -> int:
-    """The first port that is free now; the same arguments and errors as ``listen``."""
+    """Returns the first port that is free now; arguments and errors as for ``listen``."""
     with listen(host, ports, option=option) as listening:
         return int(listening.getsockname()[1])
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to whoever called ``listen_and_serve``."""
+    """Leaves signals to the caller of ``listen_and_serve``."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Captures none."""
+        """Captures no signals."""
         yield

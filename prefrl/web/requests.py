@@ -1,4 +1,4 @@
-"""Requests before any route: whom they name as host, how large they are, how they are refused."""
+"""Checks of requests before any route: host, method and size, and how they are refused."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _SECONDS_FOR_BODY = 10.0
 
 
 class Refusal(Exception):
-    """A request that goes no further.
+    """Raised to refuse a request.
 
     Args:
-        status: HTTP's number for why.
-        why: One sentence.
-        headers: To send along.
-        key: What pages that speak several languages call the sentence; None if it has no name.
-        values: What is filled into it there.
+        status: The HTTP status.
+        why: The reason, in one sentence.
+        headers: Headers of the response.
+        key: Key of that sentence in the words of a page in several languages; None if it has none.
+        values: Values to fill into the sentence with that key.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Refusal(Exception):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address that is listened on."""
+    """Whether only this machine can reach a server that listens on an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -64,33 +64,33 @@ def is_loopback(host: str) -> bool:
 
 
 def hosts_at(port: int, names: Collection[str]) -> frozenset[str]:
-    """All that may stand in a request's Host: names with ports, in small letters.
+    """Returns all allowed values of the Host header: names with ports, in lower case.
 
     Args:
-        port: That is listened on.
-        names: By which others call this machine, with or without a port.
+        port: Port of the server.
+        names: Names by which other machines call this one, with or without a port.
     """
     own = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
     told = {name.lower().rstrip(".") for name in names}
-    # Behind a proxy the port is the proxy's, which a browser leaves out if it is the usual one.
+    # Behind a proxy the port is the proxy's, which a browser leaves out if it is the default.
     return frozenset(own | told | {f"{name}:{port}" for name in told})
 
 
 def check_address(
     host: str, port: int, *, expose: bool, names: Collection[str], options: str, example: str
 ) -> None:
-    """Refuses an address that others can reach without having been told so, or not by a name.
+    """Refuses an address that others can reach without ``expose``, and ``expose`` without names.
 
     Args:
-        host: That is to be listened on.
-        port: The same.
-        expose: Whether others may reach it.
-        names: By which they call this machine.
-        options: What the names of the options begin with, as in ``--page.``.
-        example: A name, for the error.
+        host: Address to listen on.
+        port: Port to listen on.
+        expose: Whether other machines may reach it.
+        names: Names by which they call this machine.
+        options: Prefix of the names of the options, such as ``--page.``.
+        example: Example of a name, for the error.
 
     Raises:
-        ConfigError: If it is none to listen on.
+        ConfigError: If the address is refused, or the port is out of range.
     """
     if not 0 < port < 65536:
         raise ConfigError(f"port must be between 1 and 65535, got {port}.")
@@ -118,17 +118,17 @@ async def pass_on(
     largest: int,
     say: Callable[[Refusal, str | None], str] = lambda refusal, language: str(refusal),
 ) -> None:
-    """Passes a request on, checked and with its whole body, or refuses it in a sentence.
+    """Checks a request and passes it on with its whole body, or refuses it with one sentence.
 
     Args:
-        app: What is guarded.
-        scope: Of the request, as ASGI has it; so are receive and send.
-        receive: Gives its parts.
-        send: Takes the answer.
-        check: Raises ``Refusal`` for what must go no further.
-        headers: That every answer has.
-        largest: Bytes of a body at most.
-        say: Gives the sentence of a refusal, in the language that Accept-Language asks for.
+        app: The application to guard.
+        scope: ASGI scope of the request.
+        receive: ASGI function that receives the request's body.
+        send: ASGI function that sends the response.
+        check: Raises ``Refusal`` for a request to refuse.
+        headers: Headers of every response.
+        largest: Most bytes of a body.
+        say: Returns the sentence of a refusal, given the request's Accept-Language header.
     """
     if scope["type"] == "lifespan":
         await app(scope, receive, send)
@@ -147,10 +147,10 @@ async def pass_on(
 
 
 def check_method(scope: Scope, methods: Collection[str]) -> None:
-    """Refuses all other methods.
+    """Refuses all but some methods.
 
     Raises:
-        Refusal: If it is another one.
+        Refusal: If the request has another method.
     """
     method = scope["method"]
     if method not in methods:
@@ -164,11 +164,11 @@ def check_method(scope: Scope, methods: Collection[str]) -> None:
 
 
 def host_of(scope: Scope, hosts: Collection[str]) -> str:
-    """The host that a request names.
+    """Returns the host that a request names.
 
     Raises:
-        Refusal: If it is none of ours, or there are several: a page elsewhere may reach us through
-            a name of its own (DNS rebinding).
+        Refusal: If it is not one of ours, or there are several: a page on another site could reach
+            us under its own domain name (DNS rebinding).
     """
     told = [value for name, value in scope["headers"] if name == b"host"]
     host = told[0].decode("latin-1").lower() if len(told) == 1 else ""
@@ -187,7 +187,7 @@ def host_of(scope: Scope, hosts: Collection[str]) -> str:
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:
-    """The only value of a header; with several, one that fits nothing."""
+    """Returns the value of a header; None if absent, "several" if it is repeated."""
     told = [value for key, value in scope["headers"] if key == name]
     if not told:
         return None
@@ -198,15 +198,15 @@ async def _whole_body(scope: Scope, receive: Receive, *, largest: int) -> Receiv
     """Reads the body, within limits of size and time, before any route begins.
 
     Args:
-        scope: Of the request.
-        receive: Gives its parts.
-        largest: Bytes of it at most.
+        scope: ASGI scope of the request.
+        receive: ASGI function that receives the body in parts.
+        largest: Most bytes of the body.
 
     Returns:
-        What gives it as a whole.
+        An ASGI function that receives the body as a whole.
 
     Raises:
-        Refusal: If it is too large, does not come to its end, or is no JSON by its own account.
+        Refusal: If the body is too large, arrives too slowly, or is not declared as JSON.
     """
     length = header_of(scope, b"content-length") or "0"
     if not length.isdecimal() or int(length) > largest:
@@ -238,7 +238,7 @@ async def _whole_body(scope: Scope, receive: Receive, *, largest: int) -> Receiv
 
 
 def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
-    """Adds headers to whatever is answered."""
+    """Wraps ``send`` to add headers to the response."""
     added = [(name.encode(), value.encode()) for name, value in headers.items()]
 
     async def sending(message: Message) -> None:
@@ -250,7 +250,7 @@ def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
 
 
 async def _refuse(send: Send, refusal: Refusal, said: str) -> None:
-    """Answers with one sentence of JSON."""
+    """Responds with one sentence as JSON."""
     body = json.dumps({"error": said}).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body))}
     told = [(k.encode(), v.encode()) for k, v in (headers | refusal.headers).items()]

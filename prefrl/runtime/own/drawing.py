@@ -1,4 +1,4 @@
-"""Which pairs of the user's own items are compared: drawn evenly, or named in a table."""
+"""Chooses the pairs of the user's own items: drawn evenly, or named in a table."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ _LARGEST_TABLE = 64 * 2**20
 def draw_pairs(
     groups: Sequence[Sequence[str]], n: int | None, rng: np.random.Generator
 ) -> list[tuple[str, str]]:
-    """Draws different pairs so that each item comes about equally often, from the first on.
+    """Draws distinct pairs, in which each item is used about equally often at any point.
 
-    The items of a group are put around a circle at random. The first round of pairs are neighbours:
-    with these all items are linked. Each later round is those at another distance, drawn at
-    random.
+    The items of a group are arranged in a circle at random. The first round pairs neighbours, which
+    links all items. Each later round pairs items at another distance, with distances in random
+    order.
 
     Args:
         groups: Items that may be compared with one another.
-        n: How many pairs; None: 100, or three for each item if that is more. At most all there are.
-        rng: Draws.
+        n: Number of pairs; None: 100, or three per item if that is more. At most all pairs.
+        rng: Random number generator.
 
     Returns:
         The pairs, in the order in which they should be asked.
 
     Raises:
-        ConfigError: If that is no number of pairs.
+        ConfigError: If n is less than 1.
     """
     if n is None:
         n = max(_LEAST_PAIRS, _PAIRS_PER_ITEM * sum(map(len, groups)))
     if n < 1:
         raise ConfigError(f"expected at least 1 pair, got {n}.")
-    # Groups take turns by how often each of their items was used.
+    # Groups take turns, ordered by how often each of their items was used.
     turns = heapq.merge(*(_timed(group, rng) for group in groups))
     return [(left, right) for _, _, left, right in itertools.islice(turns, n)]
 
@@ -51,13 +51,13 @@ def draw_pairs(
 def _timed(
     group: Sequence[str], rng: np.random.Generator
 ) -> Iterator[tuple[float, float, str, str]]:
-    """All pairs of a group, each with its turn: how often the items were used, then by chance."""
+    """Yields all pairs of a group with sort keys: how often items were used, then at random."""
     for number, (i, j) in enumerate(_around(rng.permutation(len(group)).tolist(), rng), 1):
         yield number / len(group), rng.random(), group[i], group[j]
 
 
 def _around(circle: Sequence[int], rng: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """All pairs of n numbers, those first that make them come equally often."""
+    """Yields all pairs of n numbers, in an order that uses each about equally often."""
     n = len(circle)
     if n < 2:
         return
@@ -68,9 +68,9 @@ def _around(circle: Sequence[int], rng: np.random.Generator) -> Iterator[tuple[i
 
 
 def _alternately(n: int, distance: int) -> list[int]:
-    """Where the pairs at a distance begin: first those that share no item, then those between."""
+    """Returns where pairs at a distance begin: first pairs without a shared item, then the rest."""
     if 2 * distance == n:
-        return list(range(distance))  # from the other half on they are the same
+        return list(range(distance))  # the other half would repeat them
     first, then = list[int](), list[int]()
     for start in range(math.gcd(n, distance)):
         length = n // math.gcd(n, distance)
@@ -83,10 +83,10 @@ def _alternately(n: int, distance: int) -> list[int]:
 def named_pairs(
     path: Path, names: Mapping[str, str], groups: Iterable[Sequence[str]]
 ) -> list[tuple[str, str]]:
-    """Pairs that a table names.
+    """Reads pairs from a table.
 
     Args:
-        path: CSV, two names a line. A first line whose names nobody has is a heading.
+        path: CSV with two names per line. A first line with only unknown names is a heading.
         names: The item of each name.
         groups: Items that may be compared with one another.
 
@@ -94,7 +94,7 @@ def named_pairs(
         Each pair once, in the order of the table.
 
     Raises:
-        ConfigError: If the table cannot be read, or names what is not there.
+        ConfigError: If the table cannot be read, or a line is not two items of one group.
     """
     where = {item: number for number, group in enumerate(groups) for item in group}
     pairs = dict[frozenset[str], tuple[str, str]]()

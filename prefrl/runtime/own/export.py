@@ -23,17 +23,17 @@ __all__ = ["export_own"]
 
 
 def export_own(run: RunDirectory, form: Form, *, annotator: str | None = None) -> Export:
-    """The current answers about the user's own films or texts.
+    """Exports the current answers about the user's own films or texts.
 
     Args:
-        run: Made by ``make_folder``.
-        form: Which form.
-        annotator: Whose answers alone; by default the verdict of most on each query.
+        run: A folder that ``make_folder`` made.
+        form: Form of the rows.
+        annotator: Only the answers of this person; by default, for each query, the answer of most.
 
     Raises:
         ConfigError: If an annotator is named who has given no answer, or the form makes no sense
             for films.
-        NotEnoughDataError: If there are no answers, or none that the form has a place for.
+        NotEnoughDataError: If there are no answers, or none that the form can express.
         RunDirectoryError: While rows are made, if a text is missing or damaged.
     """
     is_films = own_kind(run.read_json(run.config)) == "films"
@@ -47,7 +47,7 @@ def export_own(run: RunDirectory, form: Form, *, annotator: str | None = None) -
 
 
 class _FilmRows:
-    """Films are said by their names."""
+    """Rows with the names of films."""
 
     def preference(self, query_id: str, better: str, worse: str) -> Row:
         return {"chosen": better, "rejected": worse, "query": query_id}
@@ -79,5 +79,5 @@ class _TextRows:
 
 
 def _to(text: Text) -> Row:
-    """The prompt is always there: TRL's forms have one, if need be an empty one."""
+    """Returns a row's prompt, perhaps an empty one: TRL's forms always have one."""
     return {"prompt": text.prompt}

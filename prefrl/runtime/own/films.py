@@ -30,7 +30,7 @@ _CONVERT = (
 
 @dataclass(frozen=True)
 class Film:
-    """A film that was looked at."""
+    """A film that was checked."""
 
     name: str
     """Its path in the folder."""
@@ -39,19 +39,19 @@ class Film:
     media_type: str
     """``video/mp4`` or ``video/webm``."""
     has_length: bool
-    """Whether the file says how long it is; what a browser has recorded does not."""
+    """Whether the file states its duration; a browser's recordings do not."""
 
 
 def find_films(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The films of a folder and of those in it, by name, and what else lies there.
+    """Finds the films in a folder and its subfolders, by name, and all other files there.
 
-    Files whose names begin with a dot are nobody's.
+    Hidden files and folders, whose names begin with a dot, are ignored.
 
     Args:
-        folder: Where they are.
+        folder: The folder.
 
     Raises:
-        ConfigError: If it is no folder, or has fewer than two films.
+        ConfigError: If it is not a folder, or has fewer than two films.
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
@@ -71,14 +71,14 @@ def find_films(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def look_at(path: Path, folder: Path) -> Film:
-    """Makes sure that a file is a film that browsers play: its header and its first picture.
+    """Checks that a file is a film that browsers play: its header and its first picture.
 
     Args:
         path: The file.
-        folder: That its name begins in.
+        folder: The folder that its name is relative to.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If it is not.
     """
     name = path.relative_to(folder).as_posix()
     try:
@@ -101,14 +101,14 @@ def look_at(path: Path, folder: Path) -> Film:
 
 
 def _inside(path: Path, file: BinaryIO) -> tuple[str, bool]:
-    """The type of a film, and whether it says how long it is."""
+    """Returns the type of a film, and whether it states its duration."""
     media_type = _type_by_content(file.read(_HEAD))
     if media_type is None:
         raise ConfigError(f"expected a film, mp4 or webm, but {path} is something else.")
     file.seek(0)
     try:
-        # The demuxer is named and reads from what is open already: no list of other files, no
-        # address, whatever the content says.
+        # The demuxer is fixed, and reads only from the open file: whatever the content says, it
+        # opens no other files and no addresses.
         with av.open(file, "r", format=media_type.removeprefix("video/")) as container:
             if not container.streams.video:
                 raise ConfigError(f"expected a film, but {path} has no pictures.")
@@ -140,14 +140,14 @@ def _type_by_content(head: bytes) -> str | None:
 
 
 def frames_of(path: Path, n: int) -> list[NDArray[np.uint8]]:
-    """Pictures of a film that are evenly spaced in time, the first and the last among them.
+    """Reads pictures of a film, evenly spaced in time and including the first and the last.
 
     Args:
-        path: The file; its name ends as its type says.
-        n: How many; a film of fewer pictures shows some twice.
+        path: The file; its suffix matches its type.
+        n: Number of pictures; some are repeated if the film has fewer.
 
     Returns:
-        Each of shape (H, W, 3), turned as the file asks players to turn them.
+        The pictures, each (H, W, 3), rotated as the file asks players to.
 
     Raises:
         FilmError: If it cannot be decoded.
@@ -182,7 +182,7 @@ def _picture_at(
 
 
 def with_length(film: Film) -> bytes:
-    """The same pictures in a file that says how long it is: browsers cannot loop the others.
+    """Copies a film into a file that states its duration: browsers cannot loop others.
 
     Raises:
         ConfigError: If the film breaks off.

@@ -25,43 +25,43 @@ from prefrl.runtime.rundir.media import add_file, add_medium
 __all__ = ["MADE_OF", "Chosen", "Kind", "Made", "is_own", "make_folder", "own_kind"]
 
 MADE_OF = "own"
-"""Where config.json says what a folder was made of."""
+"""The key in config.json that says what a folder was made of."""
 
 _MOST_TOGETHER = 2000  # their scores are fitted together
 
 Kind = Literal["films", "texts"]
-"""What is compared."""
+"""The items that are compared."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which pairs are asked for."""
+    """Which pairs to ask about."""
 
     n_pairs: int | None = None
-    """How many are drawn; None: 100, or three for each item if that is more."""
+    """Number of pairs to draw; None: 100, or three per item if that is more."""
     table: Path | None = None
-    """A table that names them, instead."""
+    """A table that names the pairs, instead of drawing them."""
     seed: int = 0
     """Seed of the drawn pairs."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """What came of it."""
+    """A folder that was made."""
 
     run: RunDirectory
     """The folder, in the form of a run."""
     notes: tuple[str, ...] = ()
-    """What whoever made it should know, in sentences."""
+    """Sentences that the user should know."""
 
 
 def is_own(config: Mapping[str, Any]) -> bool:
-    """Whether a folder was made of one's own films or texts, by its config.json."""
+    """Whether a folder was made of the user's own films or texts, by its config.json."""
     return MADE_OF in config
 
 
 def own_kind(config: Mapping[str, Any]) -> Kind | None:
-    """What such a folder was made of; None for another one."""
+    """Returns whether a folder was made of films or of texts; None for any other folder."""
     kind: Kind | None = config.get(MADE_OF, {}).get("kind")
     return kind
 
@@ -77,16 +77,16 @@ def make_folder(
     """Makes a folder of films or texts to compare.
 
     Args:
-        root: A new folder; or one that was made of the same, which is opened as it is. If anything
-            fails, nothing of it is left.
-        kind: What is compared.
+        root: A new folder, or one made of the same, which is opened as it is. If anything fails,
+            nothing of a new one is left.
+        kind: The items to compare.
         source: The folder of films, or the file of texts.
-        chosen: Which pairs.
+        chosen: Which pairs to ask about.
         told: Called with the number of items that are done, and of all.
 
     Raises:
-        ConfigError: If something is no film or text, or the pairs cannot be had.
-        RunDirectoryError: If something else is there already.
+        ConfigError: If an item is not a film or text, or the pairs cannot be made.
+        RunDirectoryError: If the folder exists with other content.
     """
     root, source = root.absolute(), source.absolute()
     made_of = {
@@ -97,7 +97,7 @@ def make_folder(
     }
     if (there := _made_before(root, made_of)) is not None:
         return Made(there)
-    part = root.with_name(f".{root.name}.part")  # a kill leaves this, and it is made anew
+    part = root.with_name(f".{root.name}.part")  # left over if killed, and then made again
     shutil.rmtree(part, ignore_errors=True)
     try:
         run = RunDirectory.create(part)
@@ -147,7 +147,7 @@ def _add_films(
         names[film.name] = film.name
         told(number, len(films))
     short = Counter(film.name.rpartition(".")[0] for film in films)
-    for film in films:  # a name may leave its end out where that says enough
+    for film in films:  # a suffix may be left out if the name is unique without
         if short[name := film.name.rpartition(".")[0]] == 1:
             names.setdefault(name, film.name)
     return names, [[film.name for film in films]], notes
@@ -179,7 +179,7 @@ def _add_texts(
 def _pairs(
     kind: Kind, names: Mapping[str, str], groups: Sequence[Sequence[str]], chosen: Chosen
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """The pairs, and what is to be said of them."""
+    """Returns the pairs, and notes about them."""
     if chosen.table is not None:
         pairs = named_pairs(chosen.table, names, groups)
     else:

@@ -1,4 +1,4 @@
-"""The user's own films and texts by their names, as a folder to label keeps them."""
+"""The user's own films and texts by their names, as stored in a folder to label."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OwnFilm:
     """A film to compare."""
 
     id: str
-    """What it is called."""
+    """Its name."""
     path: Path
     """Its file."""
 
@@ -34,7 +34,7 @@ class _OwnItems(Mapping[str, _Item]):
     """Finds the files of a folder's items.
 
     Args:
-        run: Made by ``make_folder``.
+        run: A folder that ``make_folder`` made.
     """
 
     def __init__(self, run: RunDirectory) -> None:

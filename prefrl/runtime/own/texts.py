@@ -24,9 +24,9 @@ class Text:
     """A text to compare."""
 
     name: str
-    """What it is called; by default the number of its line."""
+    """Its name; by default the number of its line."""
     prompt: str
-    """What it answers to; empty if to nothing."""
+    """The prompt that it responds to; may be empty."""
     text: str
     """The text."""
 
@@ -41,14 +41,14 @@ def read_texts(path: Path) -> list[Text]:
 
     Args:
         path: ``.jsonl`` has a text or an object in each line; ``.csv`` and ``.tsv`` are tables with
-            a heading; any other file is a text a line. Objects and tables have "text" (or
+            a heading; any other file has one text per line. Objects and tables have "text" (or
             "response", "completion") and, if there are any, "prompt" and "name".
 
     Returns:
-        At least two.
+        At least two texts.
 
     Raises:
-        ConfigError: If it cannot be read like this.
+        ConfigError: If the file cannot be read like this.
     """
     reader = _READERS.get(path.suffix.lower(), _lines)
     texts = dict[str, Text]()

@@ -1,1 +1,1 @@
-"""What is different where people answer: their pace, their presence, several answers to a pair."""
+"""Training with people who answer: their pace, their presence, several answers to a pair."""

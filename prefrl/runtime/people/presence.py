@@ -15,26 +15,26 @@ __all__ = ["PAGES_ELSEWHERE", "Attendance", "film_pixels", "n_people_present"]
 PAGES_ELSEWHERE = "pages"
 """Name of the status of all pages on other machines, as the courier notes it."""
 
-_SECONDS_OF_SILENCE = 10.0  # after which a page is not believed to be served any more
-_SECONDS_OF_THOUGHT = 30.0  # in which somebody who has answered may still be at it
+_SECONDS_OF_SILENCE = 10.0  # after which a page counts as not served any more
+_SECONDS_OF_THOUGHT = 30.0  # in which somebody who has answered counts as present
 
 
 def n_people_present(run: RunDirectory, *, clock: Callable[[], float] = time.time) -> int:
-    """How many people are at a run's labelling pages; 0 if none is served.
+    """Returns the number of people at a run's labelling pages; 0 if none is served.
 
     Args:
-        run: Which run.
-        clock: Gives the seconds since 1970.
+        run: The run.
+        clock: Returns the seconds since 1970.
     """
     return sum(_told_by_pages(run, "people", clock))
 
 
 def film_pixels(run: RunDirectory, *, clock: Callable[[], float] = time.time) -> int:
-    """The side of the largest film on any screen, in pixels; 0 if unknown.
+    """Returns the longer side of the largest film on any screen, in pixels; 0 if unknown.
 
     Args:
-        run: Which run.
-        clock: Gives the seconds since 1970.
+        run: The run.
+        clock: Returns the seconds since 1970.
     """
     return max(_told_by_pages(run, "pixels", clock))
 
@@ -51,12 +51,12 @@ def _told_by_pages(run: RunDirectory, what: str, clock: Callable[[], float]) -> 
 
 
 class Attendance:
-    """Tells an oracle that fills in whether people are labelling.
+    """Tells an oracle that fills in for people whether any of them are labelling.
 
     Args:
-        run: Which run.
-        store: Where people's answers go.
-        clock: Gives the seconds since 1970.
+        run: The run.
+        store: Label store with people's answers.
+        clock: Returns the seconds since 1970.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Attendance:
         self._answered_at = float("-inf")
 
     def is_somebody_there(self) -> bool:
-        """Whether somebody is at the page, or has answered a moment ago."""
+        """Returns whether somebody is at the page, or has answered a moment ago."""
         for event in self._store.events(since=self._cursor):
             self._cursor = event.id
             if is_person(event.annotator_id):

@@ -1,7 +1,7 @@
 """The strength of answers.
 
-Data may tell a strength of any size: it is kept beside the label store, which knows answers. People
-may say "slightly" or "clearly": those are marks in the store.
+Data may come with preferences of any strength: these are kept in a file beside the label store,
+which holds plain answers. People may say "slightly" or "clearly": those are marks in the store.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ class Strength:
     preference: float
     """P(left is better)."""
     margin: float = 0.0
-    """By how much the better one is at least better, in units of scores."""
+    """Least difference of scores in favour of the better one."""
 
 
 Strengths = Mapping[tuple[str, str], Strength]
-"""By the query's id and who answered."""
+"""Strengths by query id and annotator id."""
 
 
 def keep_strengths(run: RunDirectory, strengths: Strengths) -> None:
-    """Keeps them in a run, whose folder of what it began with is there."""
+    """Saves the strengths of a run's data in its folder ``taken``, which must exist."""
     rows = [[*key, told.preference, told.margin] for key, told in strengths.items()]
     run.write_json(run.taken / _FILE, {"strengths": rows})
 
 
 def strengths_of(run: RunDirectory | None) -> Strengths:
-    """Those of a run; none, if its data told none."""
+    """Loads the strengths of a run's data; empty if there are none."""
     if run is None or not (run.taken / _FILE).is_file():
         return {}
     rows = run.read_json(run.taken / _FILE)["strengths"]
@@ -63,15 +63,14 @@ def judgement_of(
     certainties: Mapping[str, float],
     strengths: Strengths,
 ) -> Judgement:
-    """What an answer comes to in a fit.
+    """Combines an answer and its strength into a judgement for a fit.
 
     Args:
         comparison: The answer.
         annotator_id: Who gave it.
-        said: How much better they said that the side is, as ``Marks.strengths`` has it, if they
-            did.
-        certainties: P(the chosen side is better) for each word that they may have said.
-        strengths: What data told; it counts before anything that was said.
+        said: The strength that they named, as in ``Marks.strengths``; None if they named none.
+        certainties: P(the chosen side is better) for each strength that they may name.
+        strengths: Strengths from data, which take precedence over ``said``.
     """
     told = strengths.get((comparison.query.id, annotator_id))
     if told is not None:
@@ -89,14 +88,14 @@ def judgements_from(
     certainties: Mapping[str, float],
     strengths: Strengths,
 ) -> list[Judgement]:
-    """The current answers that events come to, in the order of the events.
+    """Derives the current answers, with their strengths, from events, in the events' order.
 
     Args:
         events: All events of a store up to some id.
         queries: The queries by id.
-        said: What was said of how much better a side is, by the id of the answer's event.
+        said: The strengths that people named, by the id of the answer's event.
         certainties: As for ``judgement_of``.
-        strengths: What data told.
+        strengths: Strengths from data.
     """
     return [
         judgement_of(
@@ -114,11 +113,11 @@ def judgements_from(
 def judgements_of(
     store: LabelStore, strengths: Strengths, *, certainties: Mapping[str, float]
 ) -> list[Judgement]:
-    """All current answers in the order of their events, with their strengths.
+    """Returns all current answers in the order of their events, with their strengths.
 
     Args:
-        store: Where the answers are.
-        strengths: What data told.
+        store: Label store with the answers.
+        strengths: Strengths from data.
         certainties: As for ``judgement_of``.
     """
     return judgements_from(

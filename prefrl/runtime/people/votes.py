@@ -1,4 +1,4 @@
-"""Several people's answers to one pair as one: what most of them said."""
+"""Combines several people's answers to a pair into one: what most of them said."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["majority"]
 
 
 def majority(judgements: Iterable[Judgement]) -> list[Judgement]:
-    """One comparison for each query, with the answer that most people gave.
+    """Returns one comparison for each query, with the answer that most people gave.
 
-    Where no answer has the most votes, it is a tie; "can't tell" has no vote where anybody could
-    tell. How sure it is, is the mean of those who gave the answer. Preferences of other strengths,
-    which data brought along, are no votes: they stay as they are.
+    If no single answer has the most votes, it is a tie; "can't tell" counts only if nobody could
+    tell. The certainty is the mean over those who gave the answer. Soft comparisons, which come
+    from data, are not votes and stay as they are.
 
     Args:
         judgements: One for each query and person.
 
     Returns:
-        In the order of the newest answer to each query; what is no vote comes first.
+        The soft comparisons, then the others in the order of the newest answer to each query.
     """
     by_query: dict[str, list[Comparison]] = {}
     others: list[Judgement] = []
@@ -29,7 +29,7 @@ def majority(judgements: Iterable[Judgement]) -> list[Judgement]:
         if not isinstance(judgement, Comparison):
             others.append(judgement)
             continue
-        votes = by_query.pop(judgement.query.id, [])  # what is newest is put last
+        votes = by_query.pop(judgement.query.id, [])  # the newest is put last
         by_query[judgement.query.id] = [*votes, judgement]
     return [*others, *(_one(votes) for votes in by_query.values())]
 

@@ -17,17 +17,17 @@ _SECONDS_BETWEEN_LOOKS = 0.25
 
 
 class WithPeople(Together):
-    """Waits while too much is unanswered, as ``Apart`` does, and fits meanwhile what is due.
+    """Waits while too many queries are open, as ``Apart`` does, and does due fits meanwhile.
 
     Args:
-        learner: Fits the very net that the agent's loop scores with.
-        questioner: Knows what was asked.
-        samples: What the agent did lately.
-        store: Where people's answers go.
-        max_unanswered: Queries without an answer beyond which the agent waits. Before the first fit
-            it waits for any answer: without a reward it learns nothing.
+        learner: Fits the same net that the agent's loop scores with.
+        questioner: Chooses what to ask.
+        samples: The agent's recent behaviour.
+        store: Label store with people's answers.
+        max_unanswered: Number of open queries above which the agent waits. Before the first fit it
+            waits while any query is open: without a reward it learns nothing.
         waiting: Called at each update, and a few times a second while it waits, with what it waits
-            for; None where it goes on.
+            for; None if it does not wait.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class WithPeople(Together):
         self._waiting = waiting
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
-        """Fits what is due, and waits for people if it has to."""
+        """Does due fits, and waits for people if necessary."""
         self._waiting(None)
         used = super().update(run_steps, asked=asked)
         most = self._pace.bound(self._max_unanswered)

@@ -1,8 +1,8 @@
 """The courier: carries news between a run and its labelling pages on other machines.
 
 On the run's machine it tells what the agent is doing, its learning curve, and whether it has
-finished, and notes who is at the pages. On a page's machine it does the reverse. Each side finds the
-news in the files where it would find it if all were on one machine, so neither the page nor the
+finished, and notes who is at the pages. On a page's machine it does the reverse. Each side finds
+the news in the files where it would find it if all were on one machine, so neither the page nor the
 agent knows of the distance. The news travels as notices in the label store. A notice counts as new
 when it changes, by the clock of whoever reads it.
 
