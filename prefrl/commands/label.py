@@ -99,7 +99,7 @@ class Label:
 def label(command: Label) -> None:
     """Serves the page until told to stop, or prints a link."""
     _make(command)
-    run = RunDirectory.open(command.run)
+    run = RunDirectory.open(command.run, may_be_page=True)
     if is_sft(run):
         raise RunDirectoryError(
             f"expected a run with something to label, but {run.root} learns from demonstrations."

@@ -24,11 +24,12 @@ from prefrl.errors import MissingExtraError
 from prefrl.runtime.own.folder import is_own
 from prefrl.runtime.remote.courier import FINISHED, courier_command, results_of
 from prefrl.runtime.remote.media import fetching
-from prefrl.runtime.remote.places import ELSEWHERE, is_elsewhere, media_url, tell_pages
+from prefrl.runtime.remote.places import is_elsewhere, media_url, tell_pages
 from prefrl.runtime.roles.role import Heartbeat, StopSignal, is_taken
 from prefrl.runtime.roles.role_process import run_role
 from prefrl.runtime.roles.supervisor import STOPPED, RoleCommand, Supervisor
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir.checks import ELSEWHERE
 
 if TYPE_CHECKING:
     from clip_viewer.config import ViewerConfig

@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from prefrl.commands.console import console
+from prefrl.runtime.remote.courier import FINISHED
+from prefrl.runtime.remote.places import media_url
 from prefrl.runtime.roles.role import RoleStatus, read_status
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.rundir.tables import last_row
@@ -28,13 +30,15 @@ _ROLES = {
     "mixed": ("agent", "learner", "labeller", "renderer", "viewer"),
     "ai": ("agent", "learner", "judge"),
 }
-_ALL_ROLES = ("agent", "learner", "labeller", "judge", "renderer", "viewer")
+_ALL_ROLES = (
+    "agent", "learner", "labeller", "judge", "renderer", "viewer", "pages", "courier",
+)  # fmt: skip
 _NOT_FITTED = "not fitted yet: the agent does not learn"
 _SAID_ELSEWHERE = {
     "answered", "away", "labels", "reward_version", "spent", "troubles", "unsaved", "version",
 }  # fmt: skip
 """Values in the roles' status that have a line of their own, which may be newer."""
-_SERVE_PEOPLE = ("renderer", "viewer", "judge")  # also after training has ended
+_SERVE_PEOPLE = ("renderer", "viewer", "judge", "pages", "courier")  # also after training has ended
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Status:
 
 def status(command: Status) -> None:
     """Shows what a run is doing."""
-    console.print(describe_run(RunDirectory.open(command.run)))
+    console.print(describe_run(RunDirectory.open(command.run, may_be_page=True)))
 
 
 def describe_run(run: RunDirectory) -> Table:
@@ -57,7 +61,8 @@ def describe_run(run: RunDirectory) -> Table:
     table.add_column()
     roles = _roles(run)
     for role, status in roles.items():
-        finished = run.summary.is_file() and role not in _SERVE_PEOPLE
+        is_over = run.summary.is_file() or (run.status / FINISHED).is_file()
+        finished = is_over and role not in _SERVE_PEOPLE
         table.add_row(role, _describe(status, finished=finished))
     row, tally = last_row(run.metrics), tally_of(run)
     if row and "eval_loss" in row:
@@ -71,7 +76,7 @@ def describe_run(run: RunDirectory) -> Table:
             table.add_row(str(method), _describe_tuning(row))
     if run.has_labels:
         counts = tally.counts
-        dropped = f", {row['dropped']:.0f} dropped" if row and row["dropped"] else ""
+        dropped = f", {row['dropped']:.0f} dropped" if row and row.get("dropped") else ""
         table.add_row(
             "labels",
             f"{counts.answered} answered, {counts.skipped} skipped, {counts.open} waiting{dropped}",
@@ -130,6 +135,10 @@ def _roles(run: RunDirectory) -> dict[str, RoleStatus | None]:
         expected.discard("learner")
     if "method" in config:  # texts are not filmed
         expected.discard("renderer")
+    if media_url(run) is not None:
+        expected.add("courier")
+        if not run.page.is_file():  # people label elsewhere
+            expected.discard("viewer")
     said = {role: read_status(run, role) for role in _ALL_ROLES}
     return {role: status for role, status in said.items() if status or role in expected}
 

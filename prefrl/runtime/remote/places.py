@@ -17,10 +17,10 @@ from prefrl.core.store.on_server import check_store
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.remote.objects import ObjectStore
 from prefrl.runtime.rundir import RunDirectory
+from prefrl.runtime.rundir.checks import ELSEWHERE
 from prefrl.runtime.rundir.versions import about_this_release
 
 __all__ = [
-    "ELSEWHERE",
     "RUN",
     "check_media",
     "is_elsewhere",
@@ -32,8 +32,6 @@ __all__ = [
 
 RUN = "run"
 """Name of the notice in which a run tells pages about itself."""
-ELSEWHERE = "elsewhere"
-"""Key in the config.json of a folder whose run is on another machine."""
 
 
 def check_media(url: str | None) -> None:

@@ -60,7 +60,7 @@ def run_role(
         if told.parent:
             die_with_parent(told.parent)
         try:
-            run = RunDirectory.open(told.run)
+            run = RunDirectory.open(told.run, may_be_page=True)
             with only_one(run, told.role, patience=patience, stop=stop):
                 heartbeat = Heartbeat(run, told.role)
                 code = roles[told.role](run, heartbeat, stop)

@@ -56,6 +56,7 @@ from typing import Any
 
 from prefrl.core.disk import in_words
 from prefrl.errors import RunDirectoryError
+from prefrl.runtime.rundir.checks import check_told, what_takes
 from prefrl.runtime.rundir.versions import check_format
 from prefrl.runtime.rundir.writing import write_atomically
 
@@ -86,7 +87,7 @@ class RunDirectory:
         """
         run = cls(root)
         try:
-            if taken := _what_takes(run.root):
+            if taken := what_takes(run.root):
                 raise RunDirectoryError(
                     f"expected a new run directory, but {run.root} {taken}; choose another --run, "
                     "or move it away."
@@ -121,8 +122,12 @@ class RunDirectory:
             shutil.rmtree(self.root)
 
     @classmethod
-    def open(cls, root: str | os.PathLike[str]) -> RunDirectory:
+    def open(cls, root: str | os.PathLike[str], *, may_be_page: bool = False) -> RunDirectory:
         """Opens the directory of a run that was started.
+
+        Args:
+            root: The directory.
+            may_be_page: Whether it may have only a page, for a run on another machine.
 
         Raises:
             RunDirectoryError: If it is none, may not be read, or is of another release's format.
@@ -138,10 +143,7 @@ class RunDirectory:
                 "give the directory that `prefrl train` printed."
             )
         check_format(run.versions)
-        if not run.store.is_file() and run.read_json(run.config).get("store"):
-            raise RunDirectoryError(
-                f"expected {run.store}, with the place of the answers, but it is gone; restore it."
-            )
+        check_told(run.read_json(run.config), run.root, run.store, may_be_page=may_be_page)
         return run
 
     def check_unfinished(self) -> None:
@@ -389,12 +391,3 @@ class RunDirectory:
         if not isinstance(content, dict):
             raise RunDirectoryError(f"expected a JSON object in {path}, got {type(content)}.")
         return content
-
-
-def _what_takes(path: Path) -> str:
-    """Says what is in the way at a path, as the end of a sentence; empty if nothing is."""
-    if path.is_symlink() and not path.exists():
-        return f"is a link to {path.readlink()}, which is not there"
-    if path.exists() and not path.is_dir():
-        return "exists and is a file"
-    return "exists and is not empty" if path.exists() and any(path.iterdir()) else ""
