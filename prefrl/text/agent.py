@@ -242,7 +242,7 @@ class TextAgent:
             self._log(self._row((), torch.empty(0), used, about))
 
     def _finish(self) -> None:
-        """Fits the reward to all answers; for best of n, which improves nothing."""
+        """Fits the reward to all answers, for best of n, which improves no policy."""
         if self._settle():  # with the labels that came in
             used = replace(self.partners.used, fit_steps=0)
             self._log(self._row((), torch.empty(0), used, {}))
@@ -286,7 +286,7 @@ class TextAgent:
         about: Metrics = {
             "rollout": self._n_rows + 1,
             "responses": self.n_sampled,
-            # Not all in the store: after a kill it has queries that are yet to be asked here.
+            # Not all in the store: after a kill it holds queries that are yet to be asked again.
             "labels": len(self.questioner.asked) - counts.open,
             "open": counts.open,
             "dropped": self.questioner.n_dropped,

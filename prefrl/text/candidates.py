@@ -193,7 +193,7 @@ class ResponseSamples:
 
     Args:
         pool: Pool of the newest responses.
-        run: Run directory for the samples of a learner in another process; None if there is none.
+        run: Run directory for samples to a learner in another process; None if there is none.
     """
 
     seconds_between = 5.0

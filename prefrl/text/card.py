@@ -120,7 +120,7 @@ def _examples(examples: Sequence[Example]) -> list[str]:
 
 
 def _settings(content: dict[str, Any]) -> dict[str, Any]:
-    """The settings, without the run and the judge; paths of local files become names."""
+    """The settings without run, judge and store; paths of local files become names."""
     names = ("model", "gold", *_PATHS)
     told = {name: _last_part(content[name]) for name in names if content.get(name)}
     # The judge is named above; the addresses of the judge and of the answers stay private.

@@ -88,7 +88,7 @@ _SAME = _Same()
 
 
 def same_ids(ids: Iterable[int]) -> tuple[int, ...]:
-    """Makes equal ids one object, with which many responses take a fifth of the memory."""
+    """Makes equal ids one object, so that many responses take a fifth of the memory."""
     return tuple(map(_SAME.__getitem__, ids))
 
 

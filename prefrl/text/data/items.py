@@ -28,7 +28,7 @@ class Items:
     """Responses to one prompt, at least two of them different, and their ranks: the lowest is the
     best."""
     strengths: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """P(the first response of a pair is better) and the margin, if given, by index in rankings."""
+    """By the position of a pair in ``rankings``: P(its first response is better) and the margin."""
     labelled: list[tuple[Response, bool]] = field(default_factory=list)
     """Single responses, and whether they are good."""
     counts: Counter[str] = field(default_factory=Counter)

@@ -70,10 +70,7 @@ def rankings_of(comparisons: Iterable[Judgement]) -> list[Example]:
 
 
 def _ranking(group: Sequence[Judgement]) -> Example | None:
-    """The ranking of a group by the answers to all its pairs; None if one is missing.
-
-    It is also None for a group of fewer than three responses.
-    """
+    """The ranking of three or more responses by answers to all pairs; None without these."""
     preferences: dict[tuple[str, str], list[float]] = {}
     for comparison in group:
         if comparison.preference is not None:

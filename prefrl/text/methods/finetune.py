@@ -135,7 +135,7 @@ class Finetuning:
         self.n_steps = 0
         """Gradient steps so far."""
         self.per_epoch = -(-n_examples // config.batch_size)
-        """Gradient steps of a pass."""
+        """Gradient steps in one pass."""
         self.total_steps = self.per_epoch * config.epochs
         """Gradient steps in all."""
         check_warmup(config, n_examples)
@@ -234,7 +234,7 @@ class Finetuning:
 def on_demonstrations(
     policy: Policy, demonstrations: Sequence[Response], *, config: FinetuneConfig, seed: int
 ) -> Finetuning:
-    """Supervised fine-tuning: the mean log-loss of the responses' tokens, never of the prompts'."""
+    """Prepares supervised fine-tuning, on the mean log-loss of the responses' tokens alone."""
 
     def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
         return demonstration_loss(policy, [demonstrations[i] for i in examples]), {}

@@ -59,7 +59,7 @@ def dpo_loss(
         margin: h, shape (B,).
         beta: Weight of the reference.
         preference: P(chosen is better), shape (B,) or one number.
-        offset: Least margin of the better reward, shape (B,) or one number.
+        offset: Least margin of the better one in units of rewards, shape (B,) or one number.
     """
     scaled = beta * margin - offset
     right, wrong = functional.logsigmoid(scaled), functional.logsigmoid(-scaled)

@@ -1,4 +1,4 @@
-"""A batch of responses with their values under the sampling policy and the reference."""
+"""A batch of responses, evaluated under the sampling policy and the reference."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def roll_out(policy: Policy, responses: Sequence[Response], workers: Workers) ->
     batch = collate(responses, policy.device)
     parts, states = [], []
     mine = torch.arange(len(responses), device=policy.device)
-    alone = workers.size == 1  # the states of all are too much to send
+    alone = workers.size == 1  # states are too large to send to other workers
     for chosen in torch.split(mine[workers.share(len(responses))], _CHUNK):
         piece = batch.rows(chosen)
         piece = policy.prepare(piece) if alone else piece

@@ -77,7 +77,7 @@ def on_examples(
     seed: int,
     workers: Workers = ALONE,
 ) -> Finetuning:
-    """Fine-tuning on the kind of examples that the method takes.
+    """Prepares fine-tuning on the kind of examples that the method takes.
 
     Args:
         policy: Trained in place.
@@ -119,7 +119,7 @@ def on_pairs(
     seed: int,
     workers: Workers = ALONE,
 ) -> Finetuning:
-    """Fine-tuning on pairs of a chosen and a rejected response.
+    """Prepares fine-tuning on pairs of a chosen and a rejected response.
 
     Args:
         policy: Trained in place.
@@ -197,7 +197,7 @@ def averaged(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _of_all(policy: Policy, responses: Sequence[Response], workers: Workers) -> dict[str, Tensor]:
-    """The reference's summed log-probabilities by response id; once, as they never change."""
+    """The reference's summed log-probabilities by response id, computed once: they never change."""
     different = list({r.id: r for r in responses}.values())
     different.sort(key=lambda r: len(r.prompt_tokens) + len(r.tokens))
     mine = different[workers.share(len(different))]
@@ -218,7 +218,7 @@ def on_rankings(
     seed: int,
     workers: Workers = ALONE,
 ) -> Finetuning:
-    """Fine-tuning on rankings of two or more responses.
+    """Prepares fine-tuning on rankings of two or more responses.
 
     Args:
         policy: Trained in place.
@@ -252,7 +252,7 @@ def on_rankings(
 
 
 def _of_rankings(logprobs: Tensor, lengths: Tensor, ranks: Tensor) -> dict[str, float]:
-    """Values to log: of pairs, by mean log-probabilities, and of the best and the worst."""
+    """Values to log: of all pairs, by mean log-probabilities, and of the best and the worst."""
     p = logprobs / lengths
     better = ranks[:, :, None] < ranks[:, None, :]
     margins = (p[:, :, None] - p[:, None, :])[better]
@@ -279,7 +279,7 @@ def on_single_responses(
     seed: int,
     workers: Workers = ALONE,
 ) -> Finetuning:
-    """Fine-tuning on responses that are good or bad.
+    """Prepares fine-tuning on responses that are good or bad.
 
     The baseline is estimated anew in each gradient step, from its whole batch, however this is cut
     into parts: each response is put to the prompt of the next one.

@@ -112,8 +112,8 @@ def load_classifiers(names: Sequence[str], language: LanguageModel) -> list[Give
         language: Language model whose tokens they have to read.
 
     Raises:
-        ConfigError: If one is not such a model, lacks weights, does not have exactly one label or
-            has another tokenizer, or if their widths differ.
+        ConfigError: If one is not a classifier of texts, lacks weights, does not have exactly one
+            label or has another tokenizer, or if their widths differ.
     """
     found: list[GivenReward] = []
     for name in names:

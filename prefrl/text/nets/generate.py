@@ -16,7 +16,7 @@ from prefrl.text.responses import Prompt, Response
 
 __all__ = ["SamplingConfig", "check_lengths", "drawn_at", "left_padded", "sample_responses"]
 
-_KEPT = 0.75  # finished rows are dropped once this share of the computed ones, or less, goes on
+_KEPT = 0.75  # finished rows are dropped once at most this share of computed ones goes on
 _COLDEST = 1e-4  # lowest temperature: divided by much less, logits in float32 become infinite
 
 

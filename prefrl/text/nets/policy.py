@@ -109,7 +109,7 @@ class Policy(nn.Module):
         return with_states(self.model, batch, self._n_frozen)
 
     def evaluate(self, batch: Batch) -> Evaluated:
-        """Log-probabilities and values of a batch, with gradient, and entropy, in one forward."""
+        """Computes log-probabilities and values of a batch with gradient, and entropy without."""
         n_kept = batch.n_kept
         needs_states = self.value_model is None
         with from_states(self.model, batch, self._n_frozen):

@@ -190,7 +190,7 @@ class TextReward(nn.Module):
                 after.shift += left * after.scale / after.target_std
 
     def collate(self, items: Sequence[Response]) -> Batch | Tensor:
-        """A batch of tokens; for fixed trunks their features, cached by response: (B, [M,] D)."""
+        """Batches tokens; for fixed trunks their features, cached by response: (B, [M,] D)."""
         if self.config.train_layers == 0:
             return self._kept_features(items)
         return collate(items, self.weight.device)
