@@ -56,17 +56,17 @@ _STEPS_OF_A_ROW = 10
 
 
 class TextAgent:
-    """Samples responses, asks about them, improves the policy; takes up what a checkpoint holds.
+    """Samples responses, asks about them, and improves the policy; continues from a checkpoint.
 
     Args:
-        config: What to do.
-        run: Where.
+        config: Config of the run.
+        run: The run directory.
         store: Queries and answers.
         partners: Makes the labeller and the reward learner as the policy sees them.
-        stop: Ends the work after the batch in hand.
-        heartbeat: Is told how the role is.
+        stop: Ends the work after the current batch.
+        heartbeat: Heartbeat of the role.
         on_rollout: Called with each new row of metrics.
-        workers: Among whom the work with the policy is shared out; this process is the first.
+        workers: Workers that share the work with the policy; this process is the first.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class TextAgent:
         self.config, self.run, self.store = config, run, store
         device = own_device(config.device)
         language = starting_model(config, device)
-        # What takes long, sampling, scoring and improving, is passes through it and its copies.
+        # All slow work, in sampling, scoring and improving, is passes through it and its copies.
         trunk_of(language.model).register_forward_pre_hook(lambda *told: heartbeat.beat())
         self.language = language
         self.reward = new_reward(config, language, shares=config.lora.used).to(device)
@@ -97,7 +97,7 @@ class TextAgent:
         self._work = PolicyWork(config, language, self.reward, self.responses, workers)
         self.pool = ResponsePool(config.query.pool_size)
         self.samples = ResponseSamples(self.pool, run)
-        # What a judge answers is shown, too: people may look in with prefrl label.
+        # Queries to a judge are shown, too: people may look in with prefrl label.
         is_shown = config.asks_people or config.oracle == "ai"
         waits = waiting_in(heartbeat, stop)
         show = show_to_people(run, store, waiting=waits) if is_shown else lambda response: None
@@ -114,7 +114,7 @@ class TextAgent:
         self._examples: list[Example] = []
         self._unlogged: list[dict[str, float]] = []  # of gradient steps since the last row
         self._n_batches, self._n_rows, self._earlier_seconds = 0, 0, 0.0
-        self._n_settled: int | None = None  # queries of which the reward has all answers
+        self._n_settled: int | None = None  # queries at the last fit to all answers
         self.partners = partners(self)
         self._take_up()
         self._started = self._saved_at = time.monotonic()
@@ -128,7 +128,7 @@ class TextAgent:
 
     @property
     def done(self) -> bool:
-        """Whether all is sampled, and the policy improved."""
+        """Whether all responses have been sampled, and the policy has been improved."""
         if self._n_batches < self.config.n_batches and not self.guard.stops:
             return False
         if not self.config.tunes_on_answers:
@@ -136,10 +136,10 @@ class TextAgent:
         return self._work.tuning is not None and self._work.tuning.done
 
     def step(self) -> bool:
-        """One batch, or one gradient step on answers; saves a checkpoint when one is due.
+        """Runs one batch or one gradient step on answers; saves a checkpoint when one is due.
 
         Returns:
-            Whether there is more to do: not when it is done, nor when it was told to stop.
+            Whether there is more to do: False if it is done, or was told to stop.
         """
         if self.done:
             return False
@@ -164,10 +164,10 @@ class TextAgent:
         self.pool.add(responses)
         self._n_batches += 1
 
-        # ask, and hear what the partners have made of the answers
+        # ask, and take what the partners have made of the answers
         due = self._n_given + config.labels_due(self.n_sampled - config.batch)
         asked = self.questioner.ask_due(due, self.reward, run_steps=self.n_sampled)
-        asked |= self.guard.has_asked()  # no `or`: it is to hear of its own at each batch
+        asked |= self.guard.has_asked()  # no `or`: this must be called at each batch
         used = self.partners.update(self.n_sampled, asked=asked)
 
         # score and improve
@@ -198,16 +198,16 @@ class TextAgent:
 
     @property
     def _warms_up(self) -> bool:
-        """Whether the first labels are still to be asked for: pairs come with responses."""
+        """Whether the first labels have yet to be asked for: pairs need responses."""
         too_few = len(self.questioner.asked) < self._n_given + self.config.labels_due(0)
         return too_few and 2 * self._n_batches < self.config.n_batches
 
     @property
     def _settles_now(self) -> bool:
-        """Whether the reward is to be fitted to all answers before it is used.
+        """Whether the reward must be fitted to all answers before it is used.
 
-        Once the first labels are there, if these are all; and again for those that found no pair by
-        then.
+        This is so after the first labels, if all are due at once; and again after those that were
+        asked for later, for lack of pairs.
         """
         if not self.config.asks_all_first:
             return False
@@ -215,7 +215,7 @@ class TextAgent:
         return self._n_settled is None or self._n_settled < n_all <= n_asked
 
     def _next_prompts(self) -> list[Prompt]:
-        """The prompts of this batch: all of them in a new order, again and again."""
+        """The prompts of this batch: each pass over all prompts has a new order."""
         n, total = self.config.batch // self.config.per_prompt, len(self.prompts)
         places = range(self._n_batches * n, (self._n_batches + 1) * n)
         orders = {
@@ -225,7 +225,7 @@ class TextAgent:
         return [self.prompts[orders[place // total][place % total]] for place in places]
 
     def _tune(self) -> None:
-        """A gradient step on the answers, once all that was asked is answered."""
+        """Takes a gradient step on the answers, once all queries are answered."""
         if self._work.tuning is None:
             self._wait_for_answers()
             if self._stop.requested:
@@ -243,13 +243,13 @@ class TextAgent:
             self._log(self._row((), torch.empty(0), used, about))
 
     def _finish(self) -> None:
-        """What is left to do where nothing is improved."""
+        """Fits the reward to all answers, for best of n, which improves no policy."""
         if self._settle():  # with the labels that came in
             used = replace(self.partners.used, fit_steps=0)
             self._log(self._row((), torch.empty(0), used, {}))
 
     def _settle(self) -> bool:
-        """Waits until all is answered, and the reward fitted to it; False if it was stopped."""
+        """Waits for all answers and for a fit to them; returns False if it was stopped."""
         self._wait_for_answers()
         if self.store.counts().open or not self.partners.settle(self.n_sampled):
             return False
@@ -264,7 +264,7 @@ class TextAgent:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _answered(self) -> list[Example]:
-        """What the answers say, as the method takes it."""
+        """The answers as examples of the kind that the method takes."""
         learner, takes = self.config.learner, TUNING_METHODS[self.config.method].takes
         strengths = strengths_of(self.run)
         said = judgements_of(self.store, strengths, certainties=learner.certainties)
@@ -287,7 +287,7 @@ class TextAgent:
         about: Metrics = {
             "rollout": self._n_rows + 1,
             "responses": self.n_sampled,
-            # Not of all in the store: after a kill that knows of what is still to be asked.
+            # Not all in the store: after a kill it holds queries that are yet to be asked again.
             "labels": len(self.questioner.asked) - counts.open,
             "open": counts.open,
             "dropped": self.questioner.n_dropped,
@@ -311,12 +311,12 @@ class TextAgent:
         self._on_rollout(row)
 
     def result(self) -> LanguageModel:
-        """The model that the training came to, once it is done."""
+        """The trained model, once the training is done."""
         self._work.ppo.take_average()
         return self.language
 
     def save(self) -> None:
-        """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
+        """Writes a checkpoint. A full disk does not end the run: the older checkpoints stay."""
         self._beat("saving")
         state = {
             "n_batches": self._n_batches,
@@ -354,7 +354,7 @@ class TextAgent:
         self.partners.load_state_dict(state["partners"])
         self._earlier_seconds = state["seconds"]
         self.guard.load_state_dict(state.get("guard", {}))
-        # Older checkpoints tell nothing of strengths.
+        # Older checkpoints have no strengths.
         self._examples = [Example(*map(tuple, told)) for told in state["examples"]]
         self._unlogged = list(state.get("unlogged", ()))  # older checkpoints have none
         self._work.load_state_dict(state, self._examples)
@@ -379,7 +379,7 @@ class TextAgent:
 
 
 def _heard(gold: Gold | None, beat: Callable[[], None]) -> Gold | None:
-    """A gold score that may be slow: each time that it is asked for is a sign of life."""
+    """Wraps a gold score, which may be slow, so that each call is a sign of life."""
     if gold is None:
         return None
 

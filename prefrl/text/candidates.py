@@ -30,7 +30,7 @@ __all__ = [
     "of_one_prompt",
 ]
 
-_SAMPLE = 256  # responses, as many as Huang et al. 2023 normalise by (detail R3)
+_SAMPLE = 256  # responses, as many as Huang et al. 2023 use to normalise (detail R3)
 _FEATURES = 64
 
 
@@ -67,10 +67,10 @@ class TextQueryConfig:
 
 
 class ResponsePool:
-    """The newest responses. Pairs are of one prompt.
+    """The newest responses. Candidates for a query all answer one prompt.
 
     Args:
-        size: How many it holds; the oldest go.
+        size: Most responses that it holds; the oldest are dropped.
     """
 
     def __init__(self, size: int) -> None:
@@ -80,19 +80,19 @@ class ResponsePool:
         return len(self._all)
 
     def add(self, responses: Sequence[Response]) -> None:
-        """Adds the newest ones."""
+        """Adds new responses."""
         self._all.extend(responses)
 
     def recent(self, n: int) -> list[Response]:
-        """The n newest ones, the oldest of them first."""
+        """The n newest responses, oldest first."""
         return list(self._all)[-n:]
 
     def random_candidates(
         self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
     ) -> list[tuple[Response, ...]]:
-        """Up to n candidates of responses to one prompt, of which no two were asked together.
+        """Draws up to n candidates: responses to one prompt, no two of which were asked together.
 
-        Without its end token, a response may read like another one: such pairs tell nothing.
+        Responses that read the same, though their tokens differ, are never in one candidate.
         """
         by_prompt: dict[tuple[int, ...], list[Response]] = {}
         for response in self._all:
@@ -128,9 +128,9 @@ class ResponseSource:
     """Responses that might be asked about, for ``runtime.questioner``.
 
     Args:
-        pool: Where candidates come from.
-        responses: Where those that are asked about are kept.
-        show: Makes what people are shown of a response that is asked about.
+        pool: Source of candidates.
+        responses: Keeper of the responses that are asked about.
+        show: Stores what people are shown of a response that is asked about.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class ResponseSource:
     def random_candidates(
         self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
     ) -> list[Candidate]:
-        """Up to n candidates of responses to one prompt, of which no two were asked together."""
+        """Draws up to n candidates: responses to one prompt, no two of them asked together."""
         return list(self._pool.random_candidates(n, size, asked, rng))
 
     def keep(self, items: Sequence[Response]) -> None:
@@ -156,15 +156,15 @@ class ResponseSource:
             self._show(response)
 
     def kept(self, item_id: str) -> Response:
-        """A response that was kept."""
+        """Returns a response that was kept."""
         return self._responses[item_id]
 
     def features(self, candidates: Sequence[Candidate]) -> NDArray[np.floating]:
-        """How often tokens occur in each response, by their ids modulo 64: shape (C, K * 64)."""
+        """Counts of the tokens of each response, by their ids modulo 64, shape (C, K * 64)."""
         return np.stack([np.concatenate(list(map(_counts, one))) for one in candidates])
 
     def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
-        """All are of one kind, shape (C,)."""
+        """Strata of the candidates, shape (C,): all are in the same one."""
         return np.zeros(len(candidates), np.intp)
 
 
@@ -176,7 +176,7 @@ def _counts(response: Response) -> NDArray[np.floating]:
 def of_one_prompt(
     newest: Sequence[Response], yardstick: Sequence[Response]
 ) -> list[tuple[Response, Response]]:
-    """Pairs of the newest responses that answer the same prompt and read differently."""
+    """Pairs successive new responses to the same prompt that read differently."""
     by_prompt: dict[tuple[int, ...], list[Response]] = {}
     for response in newest:
         by_prompt.setdefault(response.prompt_tokens, []).append(response)
@@ -189,26 +189,26 @@ def of_one_prompt(
 
 
 class ResponseSamples:
-    """Samples of the newest responses, by which scores are normalised.
+    """Samples of the newest responses, with which scores are normalised.
 
     Args:
-        pool: Which.
-        run: Where samples are left for a learner in another process; None if there is none.
+        pool: Pool of the newest responses.
+        run: Run directory for samples to a learner in another process; None if there is none.
     """
 
     seconds_between = 5.0
-    """Seconds between two that are left in the run directory."""
+    """Seconds between two samples in the run directory."""
 
     def __init__(self, pool: ResponsePool, run: RunDirectory | None) -> None:
         self._pool = pool
         self._run = run
 
     def take(self) -> list[Response]:
-        """The newest responses."""
+        """Returns the newest responses."""
         return self._pool.recent(_SAMPLE)
 
     def save(self, number: int, items: Sequence[Response], *, run_steps: int) -> None:
-        """Leaves a sample in the run directory. It is not forced to disk: the next one comes."""
+        """Writes a sample to the run directory, not forced to disk: the next one follows soon."""
         assert self._run is not None
         rows = [asdict(item) for item in items]
         content = json.dumps({"run_steps": run_steps, "responses": rows}).encode()

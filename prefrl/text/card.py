@@ -22,8 +22,8 @@ def card(config: AlignConfig, summary: dict[str, Any], examples: Sequence[Exampl
     """The text of ``README.md`` beside a model.
 
     Args:
-        config: What was done.
-        summary: What it came to.
+        config: Config of the run.
+        summary: Summary of the run.
         examples: Prompts with a response before and one after.
     """
     settings = _settings(config_as_json(config))
@@ -56,8 +56,8 @@ def sft_card(config: SftConfig, summary: dict[str, Any], examples: Sequence[Exam
     """The text of ``README.md`` beside a model that was fine-tuned on demonstrations.
 
     Args:
-        config: What was done.
-        summary: What it came to.
+        config: Config of the run.
+        summary: Summary of the run.
         examples: Prompts with a response before and one after.
     """
     settings, cut = _settings(sft_config_as_json(config)), ""
@@ -87,12 +87,12 @@ def _head(title: str, tag: str) -> list[str]:
 
 
 def _origin(init: Path | None) -> str:
-    """What it began as, where that is not the model of the title."""
+    """Names the earlier stage that it started from, if there is one."""
     return f" It began as what an earlier stage left in `{init.name}`." if init else ""
 
 
 def _answers(config: AlignConfig, summary: dict[str, Any], gold: str) -> str:
-    """What comparisons there were: those that were asked for, and those that existed."""
+    """Describes the comparisons: those that were asked for, and those that existed."""
     who = {
         "synthetic": f"a synthetic oracle that goes by `{gold}`",
         "human": "people",
@@ -120,10 +120,10 @@ def _examples(examples: Sequence[Example]) -> list[str]:
 
 
 def _settings(content: dict[str, Any]) -> dict[str, Any]:
-    """The settings; of files of the machine that it was made on, the names alone."""
+    """The settings without run, judge and store; paths of local files become names."""
     names = ("model", "gold", *_PATHS)
     told = {name: _last_part(content[name]) for name in names if content.get(name)}
-    # Of the judge there is its name above; where it and the answers are, is nobody's business.
+    # The judge is named above; the addresses of the judge and of the answers stay private.
     left_out = ("run", "judge", "store")
     return {name: value for name, value in (content | told).items() if name not in left_out}
 

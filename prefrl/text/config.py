@@ -254,7 +254,7 @@ class AlignConfig:
         _ = self.learner, self.labels_due(0)  # check what they take
 
     def _check_learned(self) -> None:
-        """Refuses what nothing would be learned from."""
+        """Refuses settings with which nothing would be learned."""
         if self.data_options.is_soft and self.tunes_on_answers and self.method != "dpo":
             raise ConfigError(
                 f"expected dpo, or a method on the learned reward, with data.preference and "
@@ -281,7 +281,7 @@ class AlignConfig:
 
     @property
     def gold_name(self) -> str | None:
-        """What the evaluation goes by, if anything."""
+        """Name of the gold score of the evaluation, if there is one."""
         return self.gold or ("vader" if self.oracle in ("synthetic", "mixed") else None)
 
     @property
@@ -301,22 +301,22 @@ class AlignConfig:
 
     @property
     def n_batches(self) -> int:
-        """Batches of responses in the training; none where all that is trained on is data."""
+        """Number of batches of responses in the training; 0 if it uses only data."""
         if self.labels == 0 and self.tunes_on_answers:
             return 0
         return -(-self.responses // self.batch)
 
     @property
     def unanswered(self) -> int | None:
-        """Queries without an answer beyond which the policy waits; None if it never does."""
+        """Number of open queries above which the policy waits; None if it never does."""
         if self.max_unanswered is None and self.oracle != "synthetic":
             return max(_FEWEST_UNANSWERED, self.labels // 10)
         return self.max_unanswered
 
     @property
     def learner(self) -> LearnerConfig:
-        """What of this concerns the reward learner."""
-        # Heads on a trunk that is trained learn of each other's bags through it.
+        """Settings of the reward learner."""
+        # Heads on a trained trunk learn from each other's bags through it.
         shares = self.reward.ensemble == "heads" and self.reward.train_layers != 0
         fit = replace(self.fit, shared_bag=self.fit.shared_bag or shares)
         return LearnerConfig(
@@ -327,7 +327,7 @@ class AlignConfig:
         )
 
     def labels_due(self, n_sampled: int) -> int:
-        """Labels that are due after so many responses: the first at once, whole rankings."""
+        """Labels due after a number of responses, in whole rankings; the first are due at once."""
         if self.labels == 0:
             return 0
         schedule = LabelSchedule(
@@ -341,12 +341,12 @@ class AlignConfig:
 
     @property
     def run_path(self) -> Path:
-        """Where the run is written."""
+        """Path of the run directory."""
         return self.run or Path("runs") / f"{Path(self.model).name}-{self.method}-{self.seed}"
 
 
 def config_as_json(config: AlignConfig) -> dict[str, Any]:
-    """The config as JSON can hold it.
+    """Converts a config to JSON types.
 
     Raises:
         ConfigError: If it holds a function or class that other processes could not import.
@@ -368,10 +368,10 @@ def _absolute_gold(name: str) -> str:
 
 
 def align_config_from_json(content: dict[str, Any]) -> AlignConfig:
-    """The config that ``config_as_json`` wrote.
+    """Restores a config from ``config_as_json``.
 
     Raises:
-        RunDirectoryError: If it is not one of this release.
+        RunDirectoryError: If it does not fit this release.
     """
     content = content | {"reward_model": tuple(content.get("reward_model", ()))}
     return config_from_content(AlignConfig, content, paths=("prompts", "run", *_FILES))

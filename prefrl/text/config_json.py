@@ -1,4 +1,4 @@
-"""Configs of runs of text from what their config.json holds."""
+"""Restores configs of runs with language models from their config.json."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _C = TypeVar("_C")
 
 
 def config_from_content(kind: type[_C], content: dict[str, Any], *, paths: Sequence[str]) -> _C:
-    """A config from what JSON held of it.
+    """Restores a config from its JSON content.
 
     Args:
         kind: Its class, a dataclass whose fields may be dataclasses.
         content: Its fields.
-        paths: Those that are paths, or None.
+        paths: Names of the fields that are paths, or None.
 
     Raises:
-        RunDirectoryError: If it is not one of this release.
+        RunDirectoryError: If it does not fit this release.
     """
     try:
         told = {name: None if content[name] is None else Path(content[name]) for name in paths}

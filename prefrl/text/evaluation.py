@@ -52,19 +52,19 @@ _START = "start"
 _METRICS = ("win_rate", "length_controlled_win_rate")
 
 Told = tuple[float | None, str]
-"""An outcome, None where there is none, and why."""
+"""An outcome, or None if there is none, and its reason."""
 
 
 @dataclass(frozen=True)
 class Comparing:
-    """How models are compared."""
+    """Settings of a comparison of models."""
 
     against: tuple[str, ...] = ()
-    """Models and runs; by default what the run started from."""
+    """Other models and runs; by default the run's starting model."""
     judge: Task | None = None
-    """Who judges; None where gold does."""
+    """The judge's task; None if the gold score decides."""
     gold: str | None = None
-    """What gold is, where no judge is asked."""
+    """Name of the gold score, used without a judge."""
     seed: int = 0
     """Seed of the responses."""
 
@@ -72,23 +72,23 @@ class Comparing:
 def compare_models(
     run: RunDirectory, comparing: Comparing, *, told: Callable[[str], None] = lambda words: None
 ) -> dict[str, Any]:
-    """Compares a run's model with others on the held-out prompts, and writes what comes of it.
+    """Compares a run's model with others on the held-out prompts, and writes the results.
 
-    Each model writes a response to each of the prompts that the run has kept for its evaluation.
-    All are compared with all. The result is in ``RUN/comparison``.
+    Each model writes a response to each prompt that the run has kept for its evaluation. All
+    models are compared with each other. The results are in ``RUN/comparison``.
 
     Args:
-        run: A run that has come to its end.
-        comparing: With what, and who judges.
-        told: Called with what goes on.
+        run: A finished run.
+        comparing: The other models, and the judge.
+        told: Called with a description of each step.
 
     Returns:
-        What ``results.json`` holds.
+        The content of ``results.json``.
 
     Raises:
         RunDirectoryError: If the run has no model yet.
         ConfigError: If a model cannot be loaded, or the judge cannot be asked.
-        NotEnoughDataError: If no comparison came about.
+        NotEnoughDataError: If no comparison with one of the models has an outcome.
     """
     began = time.monotonic()
     if not (run.model / "config.json").is_file():
@@ -116,7 +116,7 @@ def compare_models(
 
 
 def _distinct(taken: Sequence[str], places: Sequence[str]) -> list[str]:
-    """A short name for each place, none of them twice."""
+    """Short names for the places, all different."""
     names = list(taken)
     for place in places:
         name = Path(place).name or place
@@ -128,7 +128,7 @@ def _distinct(taken: Sequence[str], places: Sequence[str]) -> list[str]:
 
 
 def _responses(config: AlignConfig, place: str, seed: int) -> list[Response]:
-    """What a model writes to each prompt of the evaluation."""
+    """Samples a model's response to each evaluation prompt."""
     device = choose_devices(config.device)[0]
     language = _model(config, place)
     language.model.to(torch.device(device))
@@ -156,7 +156,7 @@ def _model(config: AlignConfig, place: str) -> LanguageModel:
 
 
 Found = Mapping[tuple[int, int], list[Told]]
-"""For each two models, by their positions: the first one's outcome for each prompt."""
+"""By the positions of two models: the first one's outcome for each prompt."""
 
 
 def _compare_all(
@@ -213,13 +213,13 @@ async def _ask_judge(
 
 
 Probability = Callable[[Sequence[int], int], NDArray[np.float64]]
-"""From prompts and a model, by their places: P(the first model's response is better than its)."""
+"""From positions of prompts and of a model to P(the first model's response is better)."""
 
 
 def _reward_of(
     config: AlignConfig, run: RunDirectory, written: Sequence[Sequence[Response]]
 ) -> Probability | None:
-    """What the run's reward ensemble says; None where there is none."""
+    """Preferences of the run's reward ensemble; None if the run has no reward."""
     if newest_version(run.reward) is None:
         return None
     language = starting_model(config)
@@ -242,19 +242,19 @@ def _reward_of(
 def _as_read_by(
     language: LanguageModel, prompt: Prompt, response: Response, longest: int
 ) -> Response:
-    """A response in the ids of a language model, whichever model's ids it was written in.
+    """Converts a response to the ids of a language model.
 
     Args:
-        language: Reads it.
-        prompt: In its ids.
-        response: In those of whoever wrote it. Where both are the same, it stays as it is.
-        longest: Ids that whoever wrote it was allowed: with so many it was cut off.
+        language: Language model that reads it.
+        prompt: The prompt in the reader's ids.
+        response: The response in its writer's ids; if these are the same, it stays as it is.
+        longest: Most ids that the writer was allowed; a response of this length was cut off.
     """
     same = response.prompt_tokens == prompt.tokens
     if same and language.reads(response.tokens, response.text):
         return response
     told = language.response(prompt, response.text, closes=len(response.tokens) < longest)
-    if not told.tokens:  # without a text, an end is all that there is to read
+    if not told.tokens:  # an empty text: its end token is all that there is to read
         told = language.response(prompt, response.text)
     return replace(told, tokens=told.tokens[: language.context - len(prompt.tokens)])
 
@@ -267,7 +267,7 @@ def _results(
     found: Found,
     reward: Probability | None,
 ) -> dict[str, Any]:
-    """In the layout of lm-evaluation-harness, so that tables of both can be put together."""
+    """Results in the layout of lm-evaluation-harness, so that both fit into one table."""
     results, samples = dict[str, Any](), dict[str, Any]()
     for place in range(1, len(names)):
         told = found[0, place]
@@ -316,7 +316,7 @@ def _results(
 
 
 def _elo(names: Sequence[str], found: Found) -> dict[str, Any]:
-    """Strengths of three and more, over the prompts that have an outcome for each two."""
+    """Elo of three or more models, over the prompts with an outcome for each pair of models."""
     n_prompts = len(next(iter(found.values())))
     whole = [i for i in range(n_prompts) if all(t[i][0] is not None for t in found.values())]
     if len(names) < 3 or not whole:
@@ -333,7 +333,7 @@ def _elo(names: Sequence[str], found: Found) -> dict[str, Any]:
 
 
 def _figures(name: str, interval: Interval) -> dict[str, float]:
-    """As lm-evaluation-harness names them, ``METRIC,FILTER``; with the ends of the interval."""
+    """A metric and its interval, named as in lm-evaluation-harness: ``METRIC,FILTER``."""
     error = (interval.high - interval.low) / (2 * Z95)
     return {
         f"{name},none": interval.value,
@@ -356,7 +356,7 @@ def _of_reward(found: Calibration | None) -> dict[str, Any]:
 def _write_samples(
     folder: Path, names: Sequence[str], written: Sequence[Sequence[Response]], found: Found
 ) -> None:
-    """A line for each comparison with the run's model, as lm-evaluation-harness logs samples."""
+    """Writes each comparison with the run's model as lm-evaluation-harness logs samples."""
     for place in range(1, len(names)):
         lines = []
         for i, (outcome, reason) in enumerate(found[0, place]):

@@ -46,7 +46,7 @@ _SHOWN = 16
 
 @dataclass(frozen=True)
 class AlignResult:
-    """What an alignment came to."""
+    """The result of an alignment."""
 
     run: RunDirectory
     """The run directory."""
@@ -55,7 +55,7 @@ class AlignResult:
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end."""
+        """Whether the run is finished."""
         return bool(self.summary)
 
 
@@ -71,9 +71,9 @@ class _Judged:
 
 
 def save_policy(language: LanguageModel, run: RunDirectory) -> None:
-    """Writes the model as ``from_pretrained`` reads it; the folder is whole or absent.
+    """Writes the model for ``from_pretrained``; the folder is complete or absent.
 
-    A model with adapters is merged, and they are written besides, into ``adapter``.
+    Adapters are merged into the model, and also written to ``adapter``.
     """
     if hasattr(language.model, "peft_config"):
         save_adapters(language.model, run.root / "adapter")
@@ -87,13 +87,13 @@ def save_policy(language: LanguageModel, run: RunDirectory) -> None:
 def finish_run(
     config: AlignConfig, run: RunDirectory, *, on_share: Callable[[float], None], began: float
 ) -> AlignResult:
-    """Evaluates the model before and after, writes its card, and sums up.
+    """Evaluates the model before and after, and writes its card and the summary.
 
     Args:
-        config: What was done.
-        run: Where.
+        config: Config of the run.
+        run: The run directory.
         on_share: Called with the share of the evaluation that is done.
-        began: When all began, by ``time.monotonic``.
+        began: When the run began, by ``time.monotonic``.
 
     Raises:
         RunDirectoryError: If the model or the reward's weights are missing.
@@ -144,7 +144,7 @@ class _Judge:
         self._gold = gold
 
     def look_at(self, language: LanguageModel, prompts: Sequence[Prompt], n: int) -> _Judged:
-        """N responses to each prompt."""
+        """Samples and judges n responses to each prompt."""
         config = self._config
         generator = torch.Generator().manual_seed(config.seed + _EVALUATION_SEED)
         repeated = [prompt for prompt in prompts for _ in range(n)]
@@ -165,7 +165,7 @@ class _Judge:
 
     @torch.no_grad()
     def _kls(self, language: LanguageModel, responses: list[Response]) -> list[float]:
-        """An unbiased estimate for each response: its log-ratio."""
+        """Unbiased estimates of the KL to the reference: the log-ratio of each response."""
         batch = collate(responses, next(language.model.parameters()).device)
         temperature = self._config.sampling.temperature
         ours = sequence_logprobs(language, batch, temperature=temperature)
@@ -177,7 +177,7 @@ class _Judge:
 def _best(many: _Judged, n: int) -> _Judged:
     """The response with the highest score among the n to each prompt."""
     chosen = many.scores.reshape(-1, n).argmax(1) + n * np.arange(len(many.scores) // n)
-    # Of the distribution of the best of n: Stiennon et al. 2020 (arXiv 2009.01325), appendix G.3.
+    # KL of the best of n to the reference: Stiennon et al. 2020 (arXiv 2009.01325), appendix G.3.
     kl = math.log(n) - (n - 1) / n
     return _Judged(
         [many.responses[i] for i in chosen],
@@ -229,13 +229,13 @@ def _summary(
 
 
 def _n_given(run: RunDirectory) -> int:
-    """How many of the labels nobody was asked for: those of data that existed already."""
+    """Number of labels that came from existing data, so that nobody was asked for them."""
     with LabelStore(run.label_store) as store:
         return len({e.query_id for e in store.events() if e.annotator_id == DATASET})
 
 
 def _examples(before: _Judged, after: _Judged, per_prompt: int) -> list[tuple[str, str, str]]:
-    """For each prompt: the prompt, a response before and one after."""
+    """The first prompts, each with a response before and one after."""
     n_after = len(after.responses) // (len(before.responses) // per_prompt)
     pairs = zip(before.responses[::per_prompt], after.responses[::n_after], strict=True)
     return [(old.prompt, old.text, new.text) for old, new in pairs][:_SHOWN]

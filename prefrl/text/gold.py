@@ -22,9 +22,9 @@ from prefrl.text.responses import Responses
 __all__ = ["Gold", "load_gold", "text_oracle"]
 
 Gold = Callable[[str], float]
-"""From the text of a response to how good it is."""
+"""A function from the text of a response to its gold score."""
 
-_A_TEXT = "It is a fine day."  # on which a function is tried before work starts
+_A_TEXT = "It is a fine day."  # a function is tried on it before work starts
 
 
 def load_gold(name: str) -> Gold:
@@ -35,7 +35,7 @@ def load_gold(name: str) -> Gold:
             ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``, a function from text to a number.
 
     Raises:
-        ConfigError: If there is no such function, or it gives no number for a text.
+        ConfigError: If there is no such function, or it does not return a number for a text.
         MissingExtraError: If vader is not installed.
     """
     if name == "vader":
@@ -80,7 +80,7 @@ def _module(place: str) -> Any:
     path = Path(place)
     if not path.is_file():
         raise ImportError(f"there is no file {path}")
-    # A name that no import takes; dataclasses look their module up by it while it is executed.
+    # A name that no import uses; dataclasses look up their module by it during its execution.
     name = f"gold {path.absolute()}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

@@ -27,7 +27,7 @@ _QUESTION = "Which response is better? Answer with A or B.\nAnswer:"
 
 
 class Judged(Item, Protocol):
-    """What is judged: a response to a prompt, or a text to none."""
+    """An item to judge: a response to a prompt, or a text without one."""
 
     @property
     def prompt(self) -> str:
@@ -39,7 +39,7 @@ class Judged(Item, Protocol):
 
 
 def parts_of(first: Judged, second: Judged) -> list[Part]:
-    """What is sent of two responses: their prompt, and both texts; nothing else."""
+    """All that is sent about two responses: their prompt and both texts."""
     return _parts(first.prompt, first.text, second.text)
 
 
@@ -53,10 +53,10 @@ def _parts(prompt: str, first: str, second: str) -> list[Part]:
 def responses_task(
     judge: JudgeConfig, goal: str | None, kind: Literal["responses", "texts"] = "responses"
 ) -> Task:
-    """What a judge of responses or texts is told, once it has answered a first question.
+    """Makes the task of a judge of responses or texts, once it has answered a first question.
 
     Args:
-        judge: How it is asked. A folder of a model is found from anywhere later.
+        judge: Settings of the judge; the path of a model's folder is made absolute.
         goal: What is wanted, in the words of whoever started the run.
         kind: Whether they are responses to prompts, or the user's own texts.
 
@@ -85,13 +85,13 @@ def check_judge(task: Task) -> None:
 def chooser_for(
     task: Task, cache: Cache, *, device: str = "auto", beat: Callable[[], None] = lambda: None
 ) -> Chooser:
-    """The judge that a task asks for.
+    """Creates the judge of a task.
 
     Args:
-        task: How it is asked.
-        cache: What it has said, and what that has cost.
-        device: Where a model that is run here computes.
-        beat: Called before each pass of a model that is run here.
+        task: The judge's task.
+        cache: Its earlier answers, and their cost.
+        device: Device of a model that runs on this machine.
+        beat: Called before each pass of such a model.
     """
     if task.config.local is None:
         return Server(task, parts_of, cache)
@@ -102,12 +102,12 @@ def chooser_for(
 
 
 class LocalJudge:
-    """A causal language model that is run here: it says A where that is likelier than B.
+    """A causal language model on this machine as judge: it says A if that is likelier than B.
 
     Args:
-        language: The model. Where its tokenizer has a chat template, it is asked in that.
-        task: What is better, and the budget.
-        cache: Counts what it is asked, and keeps the answers.
+        language: The model. If its tokenizer has a chat template, questions are put in it.
+        task: The rubric and the budget.
+        cache: Counts the questions and keeps the answers.
 
     Raises:
         ConfigError: If its tokenizer has one token for both letters.
@@ -130,12 +130,12 @@ class LocalJudge:
         self._before, self._letters = ids[0][: places[0]], [told[places[0]] for told in ids]
 
     async def choose(self, first: Judged, second: Judged) -> Said:
-        """As ``Chooser.choose``; nothing else of its process goes on during a pass."""
+        """As ``Chooser.choose``; it blocks the event loop during a pass."""
         tokens = self._tokens(first, second)
         key = digest({"local": self._task.config.local, "tokens": tokens})
         if (known := self._cache.get(key)) is not None:
             return known
-        # One pass at a time, and between two of them whatever else its process has to do.
+        # One pass at a time; between two passes the event loop can run other tasks.
         async with self._free:
             await asyncio.sleep(0)
             return self._asked(key, tokens)
@@ -169,7 +169,7 @@ class LocalJudge:
 
     @torch.no_grad()
     def _logprobs(self, tokens: Sequence[int]) -> tuple[float, float]:
-        """Log-probabilities of the two letters behind the question."""
+        """Log-probabilities of the two letters after the question."""
         model: Any = self._language.model
         batch = torch.tensor([list(tokens)], device=next(model.parameters()).device)
         logits = model(input_ids=batch).logits[0, -1].float()

@@ -35,7 +35,7 @@ _SEEDS_APART = 100_003  # between ranks (Huang et al. 2023, detail G6)
 
 
 def check_shareable(config: AlignConfig, n_processes: int) -> None:
-    """Refuses what several processes cannot share.
+    """Refuses a batch that is too small for several processes to share.
 
     Raises:
         ConfigError: If a batch has fewer responses than there are processes.
@@ -48,7 +48,7 @@ def check_shareable(config: AlignConfig, n_processes: int) -> None:
 
 
 def how_to_go_on(run: RunDirectory) -> str:
-    """What is to be done when a process of a launch is gone: the end of a sentence."""
+    """Advice for when a process of a launch has ended: the end of a sentence."""
     return (
         f"launch prefrl resume {run.root} in the same way: it continues from the newest checkpoint"
     )
@@ -57,15 +57,15 @@ def how_to_go_on(run: RunDirectory) -> str:
 class PolicyWork:
     """Samples from the policy and improves it.
 
-    All methods but ``follow`` are called in the first process. The others take its policy when they
-    follow: it may have none, where nothing is left to do.
+    All methods but ``follow`` are called in the first process. The others copy its policy once they
+    follow; if nothing is left to do, the first process may have none.
 
     Args:
-        config: What to do.
+        config: Config of the run.
         language: The model to start from: it becomes the policy.
-        reward: What values start from, if they have a model of their own.
-        responses: By id.
-        workers: Among whom the work is shared out.
+        reward: Reward ensemble that a separate value model starts from.
+        responses: Responses by id.
+        workers: Workers that share the work.
     """
 
     def __init__(
@@ -104,19 +104,19 @@ class PolicyWork:
         self.raft = self._new_raft(config) if config.method == "raft" else None
         self.groups = self._new_groups(config) if config.method in ("grpo", "rloo") else None
         self.tuning: Finetuning | None = None
-        """The fine-tuning on answers, once that has begun."""
+        """The fine-tuning on answers, once it has begun."""
         self._config, self._reward, self._responses = config, reward, responses
         self._generator = torch.Generator()
         if workers.rank == 0:
             self._do("_copy")
 
     def sample(self, prompts: Sequence[Prompt], number: int) -> list[Response]:
-        """A response to each prompt of a batch with a number."""
+        """Samples a response to each prompt of the batch with this number."""
         drawn: list[Response] = self._do("_sample", prompts, number)
         return drawn
 
     def improve(self, responses: Sequence[Response], scores: Tensor) -> dict[str, float]:
-        """An update on the responses that were sampled just now, of scores (B,)."""
+        """Updates the policy on responses that were just sampled, with scores of shape (B,)."""
         row: dict[str, float] = self._do("_improve", responses, scores, self._generator.get_state())
         return row
 
@@ -129,7 +129,7 @@ class PolicyWork:
         self._do("_begin_tuning", examples)
 
     def tune(self) -> dict[str, float]:
-        """A gradient step on answers."""
+        """Takes a gradient step on answers."""
         row: dict[str, float] = self._do("_tune")
         return row
 
@@ -144,10 +144,10 @@ class PolicyWork:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], examples: Sequence[Example]) -> None:
-        """Goes back to a state, with the answers that it was fine-tuned on.
+        """Restores a state, with the answers that it was fine-tuned on.
 
         Raises:
-            RunDirectoryError: If it was reached with other demonstrations, or texts to mix in.
+            RunDirectoryError: If demonstrations, pretraining texts or reward models have changed.
         """
         for name, digest in state["read"].items():
             if digest != self._read[name]:
@@ -156,18 +156,18 @@ class PolicyWork:
                     f"{getattr(self._config, name)} has changed since; bring it back, or start a "
                     "new run."
                 )
-        # Older checkpoints know nothing of groups.
+        # Older checkpoints have no groups.
         parts = {name: state.get(name) for name in ("ppo", "raft", "groups", "tuning")}
         self._do("_load", parts, examples)
 
     def follow(self) -> None:
-        """Does what the first process says, until nothing follows."""
+        """Makes the calls that the first process sends, until it sends no more."""
         while (said := self._workers.broadcast(None)) is not None:
             name, told = said
             getattr(self, name)(*told)
 
     def _do(self, name: str, *told: Any) -> Any:
-        """Tells the others what comes, and does it with them."""
+        """Sends a call to the other processes, and makes it here as well."""
         self._workers.broadcast((name, told))
         return getattr(self, name)(*told)
 

@@ -25,11 +25,11 @@ __all__ = ["ALIGN_PRESETS", "SFT_PRESETS", "align_preset_for"]
 
 _DEFAULT = AlignConfig("tiny", Path())
 _ONCE = 1e6
-"""Growth after which the reward is fitted anew: never between the first answers and all of them."""
+"""A ``refit_growth`` that no run reaches: there is no refit between first and last answers."""
 
-# For 135 M parameters on two cores: responses are short, the last layers of the policy are trained,
-# and of the reward the heads alone. On some 400 answers about sentiment these are right about 76 of
-# 100 pairs that they have not seen, after a second; training two layers too takes minutes.
+# For 135 M parameters on two cores: responses are short, and only the policy's last layers and the
+# reward's heads are trained. Fitted to some 400 answers about sentiment, in a second, the heads are
+# right about 76 of 100 unseen pairs; training two layers as well takes minutes.
 _CPU = replace(
     _DEFAULT,
     labels=400,
@@ -62,9 +62,9 @@ _TINY = replace(
     finetune=FinetuneConfig(learning_rate=2e-3, epochs=3),
 )
 
-# Ziegler et al. 2019 and its code, as Huang et al. 2023 list its details: 4,992 rankings of four,
-# whose six pairs count as labels, and of which the reward is fitted to which one is the best. There
-# PPO goes on with one response to a prompt; here it is four of them.
+# Ziegler et al. 2019 and its code, with the details that Huang et al. 2023 list: 4,992 rankings of
+# four, whose six pairs count as labels; the reward is fitted to which response is the best. Their
+# PPO then samples one response to each prompt; here it samples four.
 _LM_HUMAN_PREFERENCES = replace(
     _DEFAULT,
     labels=6 * 4992,
@@ -90,11 +90,11 @@ _LM_HUMAN_PREFERENCES = replace(
 )  # fmt: skip
 
 # Ouyang et al. 2022, section 3.5 and appendix C: rankings of four (theirs are of four to nine),
-# ties dropped, the reward fitted once; PPO-ptx, one pass over each batch. The learning rate of the
-# policy is below 8.05e-6, from which on theirs diverged; no clip of gradients is named. It needs
-# --pretraining FILE, and --demonstrations FILE sets scores to zero there; --init RUN names the
-# stage before. Prompts of more than 1,000 tokens are cut, where they leave them out. Scores are
-# also brought to variance 1, where they only shift them.
+# ties dropped, the reward fitted once; PPO-ptx, one pass over each batch. The policy's learning
+# rate is below 8.05e-6, from which theirs diverged; they name no gradient clipping. It needs
+# --pretraining FILE; --demonstrations FILE shifts the mean score of these to zero; --init RUN names
+# the stage before. Prompts of more than 1,000 tokens are cut, while they leave them out. Scores are
+# also scaled to variance 1, while theirs are only shifted.
 _INSTRUCTGPT_PPO = replace(
     _DEFAULT,
     labels=6 * 33_206,
@@ -119,9 +119,9 @@ _INSTRUCTGPT_PPO = replace(
 )  # fmt: skip
 
 # Huang et al. 2024 (arXiv 2403.17031), TL;DR: score and value are read at the end token, a response
-# without one scores -1, values start from the reward model. --demonstrations FILE sets the score of
-# the references to zero; scores are also brought to variance 1, where theirs are only shifted.
-# Theirs are some 90,000 pairs of people: with these, --data FILE --labels 0 --responses 1000000.
+# without one scores -1, values start from the reward model. --demonstrations FILE shifts the mean
+# score of the references to zero; scores are also scaled to variance 1, while theirs are only
+# shifted. They use some 90,000 human pairs: --data FILE --labels 0 --responses 1000000 does so.
 _N_PLUS = replace(
     _DEFAULT,
     labels=90_000,
@@ -144,13 +144,13 @@ _N_PLUS = replace(
     ),
 )  # fmt: skip
 
-# StackLLaMA (Beeching et al. 2023), with the numbers of the scripts that TRL kept of it, in 8
-# processes with 8 responses or 4 pairs each. Its 100,000 pairs are votes of Stack Exchange, as
-# --data FILE --labels 0 takes them in; here half of the responses give the pairs that are asked. It
-# draws one response to a prompt, of 32 to 128 tokens, subtracts a constant from scores instead of
-# normalising them, ends the passes over a batch early by the KL to the policy that drew it, with a
-# target of 0.1, drops 0.05 of the policy's adapters out in PPO, decays the reward's weights by
-# 0.001, and keeps the base in 8 bits: here it is in float32.
+# StackLLaMA (Beeching et al. 2023), with the values of the scripts that TRL kept, in 8 processes
+# with 8 responses or 4 pairs each. Its 100,000 pairs are votes on Stack Exchange, which --data FILE
+# --labels 0 reads; here half of the responses give the pairs that are asked about. Unlike this, it
+# draws one response to a prompt, of 32 to 128 tokens; subtracts a constant from scores instead of
+# normalising them; stops the passes over a batch early, at a target of 0.1 for the KL to the
+# sampling policy; uses dropout of 0.05 in the policy's adapters during PPO, and a weight decay of
+# 0.001 for the reward; and keeps the base model in 8 bits, which is in float32 here.
 _STACKLLAMA = replace(
     _DEFAULT,
     labels=32_000,
@@ -184,17 +184,17 @@ ALIGN_PRESETS = {
     "n-plus": _N_PLUS,
     "stackllama": _STACKLLAMA,
 }
-"""By name; ``default`` is what the classes have by default."""
+"""Presets by name; ``default`` has the defaults of the classes."""
 
 
 def align_preset_for(model: str) -> str:
-    """The preset that suits a model where no other is named, also for demonstrations."""
+    """The preset for a model if none is named, also for fine-tuning on demonstrations."""
     return {"smollm2": "cpu", "tiny": "tiny"}.get(model, "default")
 
 
 _SFT_DEFAULT = SftConfig("tiny", Path())
 
-# As in the alignment on two cores: the last layers, and gradients of few examples at a time.
+# As for alignment on two cores: only the last layers are trained, and microbatches are small.
 _SFT_CPU = replace(
     _SFT_DEFAULT,
     train_layers=6,
@@ -207,8 +207,8 @@ _SFT_TINY = replace(
     finetune=FinetuneConfig(learning_rate=3e-3, epochs=5),
 )
 
-# Ouyang et al. 2022 (arXiv 2203.02155), appendix C.1, of models of 1.3 and 6 billion parameters.
-# They drop out 0.2 of the residuals and choose the epoch by the score of a reward model; here
+# Ouyang et al. 2022 (arXiv 2203.02155), appendix C.1, for models of 1.3 and 6 billion parameters.
+# They use a residual dropout of 0.2 and choose the epoch by the score of a reward model; here
 # models are trained without dropout, and the last epoch is taken.
 _INSTRUCTGPT = replace(
     _SFT_DEFAULT,
@@ -217,8 +217,8 @@ _INSTRUCTGPT = replace(
     ),
 )
 
-# StackLLaMA, as above. Its demonstrations are packed into sequences of 1,024 tokens, 32 of them in
-# a step, and 5,000 steps are taken; here a batch is of 32 demonstrations, and all are seen once.
+# StackLLaMA, as above. It packs demonstrations into sequences of 1,024 tokens, and takes 5,000
+# steps on 32 of these; here a batch has 32 demonstrations, and all are seen once.
 _STACKLLAMA_SFT = replace(
     _SFT_DEFAULT,
     lora=AdapterConfig(rank=16, alpha=32, dropout=0.05),
@@ -234,4 +234,4 @@ SFT_PRESETS = {
     "instructgpt": _INSTRUCTGPT,
     "stackllama": _STACKLLAMA_SFT,
 }
-"""By name, of the fine-tuning on demonstrations."""
+"""Presets for fine-tuning on demonstrations, by name."""

@@ -1,7 +1,7 @@
 """The processes of an asynchronous run: ``python -m prefrl.text.process ROLE RUN``.
 
-The same learner, labeller and supervisor as of an agent in an environment; only what an item is and
-who improves differ.
+Learner, labeller and supervisor are the same as for an agent in an environment; only the items and
+the agent differ.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _learner(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     heartbeat.beat("starting")
     device = choose_devices(config.device)[1]
     language = starting_model(config)
-    # Each pass is a sign of life, also where no gradient step is taken.
+    # Each forward pass is a sign of life, even without gradient steps.
     trunk_of(language.model).register_forward_pre_hook(lambda *told: heartbeat.beat())
     reward = new_reward(config, language, shares=True).to(device)
     first = first_reward(config, reward)

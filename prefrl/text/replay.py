@@ -16,10 +16,10 @@ __all__ = ["replay_alignment"]
 
 
 def replay_alignment(run: RunDirectory) -> Iterator[ReplayedFit]:
-    """Does all fits of a run again, on the device that its settings name.
+    """Repeats all fits of a run, on the device that its settings name.
 
     Args:
-        run: An asynchronous run, finished or not. The model that it started from must be there.
+        run: An asynchronous run, finished or not. Its starting model must still exist.
 
     Returns:
         Each fit as soon as it is done.

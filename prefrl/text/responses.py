@@ -18,40 +18,40 @@ from prefrl.runtime.rundir.writing import replace_file, sync_folder
 __all__ = ["Maker", "Prompt", "Response", "Responses", "digest_of", "response_from", "same_ids"]
 
 _WRITERS = 4  # a disk takes about as long for four files at once as for one
-_MANY = 1000  # as many at once are one file: a file each would take a disk minutes
+_MANY = 1000  # this many at once go into one file: separate ones would take minutes
 _ID_LENGTH = 25
 
 Messages = tuple[tuple[str, str], ...]
-"""A conversation: of each message a role and what was said."""
+"""A conversation: role and content of each message."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a language model goes on from."""
+    """A prompt for a language model."""
 
     text: str
-    """As people see it."""
+    """The text that people see."""
     tokens: tuple[int, ...]
-    """As the model sees it; a chat template may have added to the text."""
+    """The tokens that the model sees; a chat template may have added to the text."""
     messages: Messages = ()
-    """The conversation that it is; empty where it is a text to go on from."""
+    """Its messages if it is a conversation; empty for a text to continue."""
 
 
 @dataclass(frozen=True)
 class Maker:
-    """What wrote a response: a policy at one point of its training."""
+    """The policy that wrote a response, at one point of its training."""
 
     model: str
     """The model that the training began with."""
     step: int
-    """Responses of the run before the batch that this one is of: the policy's version."""
+    """Responses that the run had sampled before this one's batch: the policy's version."""
     reward_version: int
     """Version of the learned reward that was in use then; 0 before the first."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a language model, or somebody else, wrote to a prompt: an item of a query."""
+    """A response to a prompt, by a language model or somebody else: an item of a query."""
 
     prompt: str
     """The prompt as people see it."""
@@ -62,13 +62,13 @@ class Response:
     tokens: tuple[int, ...]
     """The response, with the end token if it has one."""
     messages: Messages = ()
-    """The conversation that the prompt is; empty where it is a text to go on from."""
+    """The prompt's messages if it is a conversation; empty for a text to continue."""
     made_by: Maker | None = field(default=None, compare=False)
-    """What wrote it; None where that is not known, as of the responses of a file."""
+    """The policy that wrote it; None if that is unknown, as for responses from a file."""
 
     @functools.cached_property
     def id(self) -> str:
-        """A name that prompt and response alone decide."""
+        """Hash of the tokens of prompt and response."""
         content = json.dumps([self.prompt_tokens, self.tokens]).encode()
         return "r" + hashlib.blake2b(content, digest_size=12).hexdigest()
 
@@ -88,12 +88,12 @@ _SAME = _Same()
 
 
 def same_ids(ids: Iterable[int]) -> tuple[int, ...]:
-    """Ids of which equal ones are one object: of many responses that takes a fifth of the room."""
+    """Makes equal ids one object, so that many responses take a fifth of the memory."""
     return tuple(map(_SAME.__getitem__, ids))
 
 
 def digest_of(responses: Sequence[Response]) -> str:
-    """A name that responses and their order decide."""
+    """Hash of responses in their order."""
     found = hashlib.blake2b(digest_size=16)
     for response in responses:
         found.update(response.id.encode())
@@ -101,15 +101,15 @@ def digest_of(responses: Sequence[Response]) -> str:
 
 
 def response_from(content: Mapping[str, Any]) -> Response:
-    """The response that ``dataclasses.asdict`` and JSON made that of.
+    """Restores a response from the JSON of its ``dataclasses.asdict``.
 
     Raises:
         TypeError: If fields are missing, or there are others.
         KeyError: If it has no tokens.
-        ValueError: If a message is no role and what was said.
+        ValueError: If a message is not a pair of role and content.
     """
     tokens = {name: same_ids(content[name]) for name in ("prompt_tokens", "tokens")}
-    # Responses that were stored before there was such a field have none.
+    # Responses that were stored before this field existed have none.
     messages = tuple((role, said) for role, said in content.get("messages", ()))
     maker = content.get("made_by")
     known = {"messages": messages, "made_by": None if maker is None else Maker(**maker)}
@@ -120,8 +120,8 @@ class Responses(Mapping[str, Response]):
     """The responses that were put to a labeller, by id.
 
     Args:
-        run: Where they are kept as files too, whole before the query is stored; None keeps them in
-            memory alone.
+        run: Run directory that also keeps them as files, complete before the query is stored; None
+            keeps them only in memory.
 
     Raises:
         RunDirectoryError: On reading, if a file is missing or damaged.
@@ -139,12 +139,12 @@ class Responses(Mapping[str, Response]):
         """Keeps responses for good: when this returns, they are on disk.
 
         Args:
-            responses: Which; many at once are much faster than one after the other.
+            responses: Responses to keep; many at once are much faster than one after the other.
             beat: Called for each one that is written.
         """
         new = {r.id: r for r in responses if r.id not in self._known}
         if self._folder is not None and new:
-            # A file that is there is whole; its name may not be on disk yet.
+            # An existing file is complete, but its name may not be on disk yet.
             self._look()
             missing = [r for r in new.values() if not self._is_there(r.id)]
             if len(missing) >= _MANY:
@@ -186,7 +186,7 @@ class Responses(Mapping[str, Response]):
         return item_id in self._places or self._path(item_id).is_file()
 
     def _look(self) -> None:
-        """Finds where those begin that were written together since it last looked."""
+        """Indexes the responses that were written together since it last looked."""
         assert self._folder is not None
         for path in sorted({*self._folder.glob("many-*.jsonl")} - self._looked_into):
             with path.open("rb") as file:
@@ -197,7 +197,7 @@ class Responses(Mapping[str, Response]):
             self._looked_into.add(path)
 
     def _write_together(self, responses: Sequence[Response], beat: Callable[[], None]) -> None:
-        """One file, whole or absent; of each response a line: its id, a blank, and itself."""
+        """Writes one file, complete or absent: a line per response, with id, blank and JSON."""
         assert self._folder is not None
         path = self._folder / f"many-{digest_of(responses)}.jsonl"
         lines = []

@@ -38,13 +38,13 @@ def of_responses(
     """Columns about responses; NaN without any.
 
     Args:
-        responses: As many to each prompt, one prompt after the other: B responses.
-        scores: What they are worth, shape (B,).
-        gold: What the evaluation goes by, if anything.
-        reward: The ensemble, once it is fitted: for its disagreement about the first two responses
-            to each prompt, the standard deviation of the members' preferences.
+        responses: B responses, equally many to each prompt, prompt by prompt.
+        scores: Their scores, shape (B,).
+        gold: The gold score, if there is one.
+        reward: The ensemble, once it is fitted, for its disagreement about the first two responses
+            to each prompt: the standard deviation of the members' preferences.
         per_prompt: Responses to each prompt.
-        ends: Ids that end a response, for the share of those that came to their end.
+        ends: Ids that end a response, for the share of responses that ended.
     """
     if not responses:
         return dict.fromkeys(_OF_RESPONSES, math.nan)
@@ -66,12 +66,12 @@ def of_responses(
 
 
 def has_ended(response: Response, ends: frozenset[int]) -> bool:
-    """Whether a response came to its end by itself, before it had all tokens that it might."""
+    """Whether a response ended by itself, with an end token."""
     return bool(response.tokens) and response.tokens[-1] in ends
 
 
 def of_reward(used: UsedReward, n_sampled: int) -> Metrics:
-    """Columns about the reward that scored them."""
+    """Columns about the reward that scored the responses."""
     return {
         "reward_version": used.version,
         "reward_age": max(0, n_sampled - used.run_steps),
@@ -81,5 +81,5 @@ def of_reward(used: UsedReward, n_sampled: int) -> Metrics:
 
 
 def improvement(row: Mapping[str, float]) -> Metrics:
-    """Columns about an update; NaN for what it does not know."""
+    """Columns about an update; NaN for those that it does not report."""
     return {name: row.get(name, math.nan) for name in _OF_IMPROVEMENT}

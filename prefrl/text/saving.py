@@ -28,8 +28,8 @@ def save_text_reward(run: RunDirectory, folder: Path) -> tuple[list[Path], dict[
         The members' folders, and what was published about the fit.
 
     Raises:
-        RunDirectoryError: If it is no such run, or has published no reward.
-        ConfigError: If the folder is there, or the model is of a kind that has no classifier.
+        RunDirectoryError: If it is not such a run, or has published no reward.
+        ConfigError: If the folder exists, or transformers has no classifier for this kind of model.
     """
     content = run.read_json(run.config)
     if not {"prompts", "reward"} <= set(content):
@@ -47,7 +47,7 @@ def save_text_reward(run: RunDirectory, folder: Path) -> tuple[list[Path], dict[
 
 
 def _card(config: AlignConfig, about: dict[str, Any], n_members: int) -> str:
-    """What somebody needs to know who scores with it."""
+    """Text of the model card, for those who score with it."""
     accuracy = about.get("holdout_accuracy")
     is_known = isinstance(accuracy, float) and accuracy == accuracy  # not NaN
     right = f", right on {accuracy:.0%} of those that it had not seen" if is_known else ""

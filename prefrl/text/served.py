@@ -23,10 +23,10 @@ _FORMS = (
 
 
 def serve_texts(run: RunDirectory, *, device: str | None) -> ServedTexts:
-    """The reward of a language model's run.
+    """Loads the reward of a language model's run.
 
     Raises:
-        RunDirectoryError: If it is no such run, or it has published no weights.
+        RunDirectoryError: If it is not such a run, or has published no weights.
         ConfigError: If its model cannot be loaded.
     """
     return ServedTexts(ensemble_reward(run, device=device), run)
@@ -37,7 +37,7 @@ class ServedTexts:
 
     Args:
         function: The reward of the run.
-        run: From which newer weights come.
+        run: Run that newer weights come from.
     """
 
     kind: Kind = "texts"
@@ -48,11 +48,11 @@ class ServedTexts:
 
     @property
     def version(self) -> int:
-        """Of the weights in use."""
+        """Version of the weights in use."""
         return self._function.version
 
     def about(self) -> dict[str, Any]:
-        """What it reads and where it is from."""
+        """Describes the reward: its origin and its inputs."""
         return {
             "model": self._function.source,
             "members": self._function.reward.n_members,
@@ -91,7 +91,7 @@ class ServedTexts:
             raise ConfigError(f"{where}: {error}") from error
 
     def score(self, asked: Sequence[Asked]) -> list[Scores]:
-        """As ``Scorer.score``. Those of like lengths go together, so that little is filled up."""
+        """As ``Scorer.score``. Responses of similar lengths go together, for little padding."""
         responses = [response for one in asked for response in one.content]
         order = sorted(range(len(responses)), key=lambda place: _cost(responses[place]))
         members, scores = self._function.scores([responses[place] for place in order])
@@ -117,5 +117,5 @@ def _cost(response: Response) -> int:
 
 
 def _is_said(said: Any) -> bool:
-    """Whether it may be a response: of others nothing is asked."""
+    """Whether it has a type that a response may have."""
     return isinstance(said, str | list)

@@ -42,29 +42,29 @@ _log = logging.getLogger(__name__)
 _ROLE = "agent"
 _LARGEST_SHARE_HELD_OUT = 10  # one in ten
 _SHOWN = 16
-_BEGINNING = 8  # tokens of a plain text that is to be gone on with
+_BEGINNING = 8  # tokens of a plain text that serve as a prompt
 _EVALUATION_SEED = 1_000_003
 
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much there is to do."""
+    """Amounts of data and of work."""
 
     n_examples: int
     """Demonstrations to learn from."""
     n_held_out: int
-    """Others, which the held-out loss is of."""
+    """Demonstrations that are held out to measure the loss."""
     n_cut: int
-    """How many of both were cut to ``max_tokens``."""
+    """How many of both were cut."""
     n_steps: int
     """Gradient steps."""
     recognised: str = ""
-    """What was recognised in the data, in words."""
+    """Description of what was recognised in the data."""
 
 
 @dataclass(frozen=True)
 class SftResult:
-    """What a fine-tuning came to."""
+    """The result of a fine-tuning."""
 
     run: RunDirectory
     """The run directory."""
@@ -73,13 +73,13 @@ class SftResult:
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end."""
+        """Whether the run is finished."""
         return bool(self.summary)
 
 
 @dataclass(frozen=True)
 class _Caller:
-    """What the caller brings along, and when it began."""
+    """The caller's callbacks, and when it began."""
 
     on_begin: Callable[[Amounts], None]
     on_step: Callable[[Metrics], None]
@@ -101,10 +101,10 @@ def sft(
     SIGTERM and Ctrl-C save and stop; ``resume_sft`` continues.
 
     Args:
-        config: What to do.
+        config: Config of the run.
         on_begin: Called before the first step.
         on_step: Called with each new row of metrics.
-        on_agent: Called with the training's status, when it is new.
+        on_agent: Called with each new status of the training.
         on_sampling: Called when all steps are taken, before samples are drawn.
 
     Returns:
@@ -148,7 +148,7 @@ def resume_sft(
 
 
 class _Training:
-    """A model, its demonstrations and the gradient steps that bring them together."""
+    """A model, its demonstrations, and the gradient steps on them."""
 
     def __init__(self, config: SftConfig) -> None:
         self.config = config
@@ -166,7 +166,7 @@ class _Training:
         self.n_cut, self.recognised = found.n_cut, _recognised(config, seen, found, language)
         self._digest = digest_of(found.examples)
         self.examples, self.held_out = _divided(found.examples, config)
-        # Sampling is done at the end, by the saved model: it needs no copy of its own here.
+        # Samples are drawn at the end, by the saved model: no copy for sampling is needed here.
         self.policy = Policy(
             language,
             train_layers=config.train_layers,
@@ -180,18 +180,18 @@ class _Training:
 
     @property
     def amounts(self) -> Amounts:
-        """How much there is to do."""
+        """Amounts of data and of work."""
         n_each = len(self.examples), len(self.held_out), self.n_cut
         return Amounts(*n_each, self.steps.total_steps, self.recognised)
 
     @property
     def evaluates_now(self) -> bool:
-        """Whether the held-out loss is taken after this many steps."""
+        """Whether the held-out loss is measured after the current step."""
         n, total, times = self.steps.n_steps, self.steps.total_steps, self.config.evaluations
         return n == 0 or n * times // total > (n - 1) * times // total
 
     def step(self) -> dict[str, float]:
-        """A gradient step, in which adapters drop out."""
+        """Takes a gradient step, with dropout in the adapters."""
         if not self.config.lora.used:
             return self.steps.step()
         seed = self.config.seed * 1_000_003 + self.steps.n_steps
@@ -217,7 +217,7 @@ class _Training:
         """Restores a state.
 
         Raises:
-            RunDirectoryError: If it was reached on other demonstrations.
+            RunDirectoryError: If the demonstrations have changed since.
         """
         if state["data"] != self._digest:
             raise RunDirectoryError(
@@ -230,7 +230,7 @@ class _Training:
 def _recognised(
     config: SftConfig, seen: Seen, found: Demonstrations, language: LanguageModel
 ) -> str:
-    """What was recognised in the data, in words, with the first example as it will be learned."""
+    """Describes what was recognised in the data, with the first example as it will be learned."""
     counts = Counter({"too long": found.n_dropped, "cut": found.n_cut})
     first: list[tuple[str, str]] = []
     for example in found.examples[:1]:
@@ -240,7 +240,7 @@ def _recognised(
 
 
 def _divided(examples: list[Response], config: SftConfig) -> tuple[list[Response], list[Response]]:
-    """The training and the held-out demonstrations, drawn by the seed."""
+    """Splits demonstrations into training and held-out ones, drawn by the seed."""
     n_held_out = min(config.eval_examples, len(examples) // _LARGEST_SHARE_HELD_OUT)
     generator = torch.Generator().manual_seed(config.seed)
     drawn = set(torch.randperm(len(examples), generator=generator)[:n_held_out].tolist())
@@ -264,7 +264,7 @@ def _work(training: _Training, run: RunDirectory, stop: StopSignal, caller: _Cal
 
 
 class _Loop:
-    """Takes gradient steps until they are done or it is told to stop; logs and saves between."""
+    """Takes gradient steps until they are done or it is told to stop; logs and saves meanwhile."""
 
     def __init__(
         self,
@@ -283,7 +283,7 @@ class _Loop:
         caller.on_begin(training.amounts)
 
     def run(self) -> None:
-        """Goes on to the end."""
+        """Trains until all steps are taken, or it is told to stop."""
         steps = self._training.steps
         if self._n_rows == 0:
             self._log(math.nan)
@@ -319,7 +319,7 @@ class _Loop:
         return time.monotonic() - self._saved_at >= self._training.config.checkpoint_seconds
 
     def _save(self) -> None:
-        """Writes a checkpoint. A full disk is no reason to stop: the older ones stay."""
+        """Writes a checkpoint. A full disk does not end the run: the older checkpoints stay."""
         self._heartbeat.beat("saving")
         about = {"n_rows": self._n_rows, "seconds": self._seconds()}
         with saving(self._heartbeat, f"step {self._training.steps.n_steps:,}"):
@@ -342,7 +342,7 @@ class _Loop:
 
 
 def _finish(training: _Training, run: RunDirectory, began: float) -> SftResult:
-    """Draws samples from before and after, writes the card, and sums up."""
+    """Samples from the models before and after, and writes the card and the summary."""
     config, device = training.config, training.device
     examples: list[Example] = []
     before = load_start(config.model, config.init, device)
@@ -365,7 +365,7 @@ def _prompts_to_show(training: _Training, language: LanguageModel) -> list[Promp
     prompts: dict[tuple[int, ...], Prompt] = {}
     for example in training.held_out or training.examples:
         tokens, text = example.prompt_tokens, example.prompt
-        if not text:  # plain text, of which one token tells nothing
+        if not text:  # plain text: one token would be too short a prompt
             tokens += example.tokens[: min(_BEGINNING, len(example.tokens)) - 1]
             text = language.decode(tokens)
         if len(tokens) <= room:

@@ -21,9 +21,9 @@ from prefrl.text.nets.models import absolute_model
 __all__ = ["SFT", "SftConfig", "sft_config_as_json", "sft_config_from_json"]
 
 SFT = "sft"
-"""The method that ``config.json`` names of such a run."""
+"""The method in the ``config.json`` of such a run."""
 
-_SHORTEST = 2  # a token to go on from, and one to learn
+_SHORTEST = 2  # a token to continue, and one to learn
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ class SftConfig:
 
     @property
     def run_path(self) -> Path:
-        """Where the run is written."""
+        """Path of the run directory."""
         return self.run or Path("runs") / f"{Path(self.model).name}-{SFT}-{self.seed}"
 
 
 def sft_config_as_json(config: SftConfig) -> dict[str, Any]:
-    """The config as JSON can hold it, with the method."""
+    """Converts a config to JSON types, and adds the method."""
     content = dataclasses.asdict(config) | {"method": SFT, "run": str(config.run_path)}
     content["model"] = absolute_model(config.model)
     content["data"] = absolute_source(config.data)
@@ -98,10 +98,10 @@ def sft_config_as_json(config: SftConfig) -> dict[str, Any]:
 
 
 def sft_config_from_json(content: dict[str, Any]) -> SftConfig:
-    """The config that ``sft_config_as_json`` wrote.
+    """Restores a config from ``sft_config_as_json``.
 
     Raises:
-        RunDirectoryError: If it is not one of this release.
+        RunDirectoryError: If it does not fit this release.
     """
     fields = {name: value for name, value in content.items() if name != "method"}
     return config_from_content(SftConfig, fields, paths=("data", "run", "init"))

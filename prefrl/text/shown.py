@@ -12,16 +12,16 @@ from prefrl.text.responses import Response
 
 __all__ = ["ShownResponses"]
 
-_SHOWN = 2  # of a batch
+_SHOWN = 2  # responses of a batch
 
 
 class ShownResponses:
-    """Leaves some responses of each batch in a file of JSON lines.
+    """Writes some responses of each batch to a file of JSON lines.
 
     Args:
-        run: Where.
-        n_batches: Batches that are done. What a process wrote behind its newest checkpoint, before
-            it was killed, is removed.
+        run: The run directory.
+        n_batches: Number of finished batches. Lines that a process wrote after its newest
+            checkpoint, before it was killed, are removed.
     """
 
     def __init__(self, run: RunDirectory, n_batches: int) -> None:
@@ -34,11 +34,11 @@ class ShownResponses:
     def add(
         self, responses: Sequence[Response], scores: Tensor, *, batch: int, n_sampled: int
     ) -> None:
-        """Leaves some of a batch.
+        """Writes some responses of a batch.
 
         Args:
             responses: B responses.
-            scores: What they are worth, shape (B,).
+            scores: Their scores, shape (B,).
             batch: Its number, from 1.
             n_sampled: Responses sampled so far.
         """

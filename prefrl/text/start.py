@@ -50,12 +50,12 @@ __all__ = [
     "texts_in",
 ]
 
-_MOST_DEMONSTRATIONS = 256  # by which scores are set to zero
+_MOST_DEMONSTRATIONS = 256  # whose mean score becomes zero
 _WHOLE = PromptConfig()
 
 
 def starting_model(config: AlignConfig, device: str = "cpu") -> LanguageModel:
-    """The model that the policy starts from, that the reference is, and that the reward's trunk is.
+    """Loads the starting model of the policy, which is also the reference and the reward's trunk.
 
     Raises:
         ConfigError: If it cannot be loaded.
@@ -64,15 +64,15 @@ def starting_model(config: AlignConfig, device: str = "cpu") -> LanguageModel:
 
 
 def load_start(model: str, init: Path | None, device: str = "cpu") -> LanguageModel:
-    """A model, or what an earlier stage made of it.
+    """Loads a model, or the result of an earlier stage.
 
     Args:
         model: Its name.
         init: A run, or the folder of a model; None if there is no earlier stage.
-        device: Where to put it.
+        device: Device to put it on.
 
     Raises:
-        ConfigError: If it cannot be loaded, or the earlier stage has not come to its end.
+        ConfigError: If it cannot be loaded, or the earlier stage is not finished.
     """
     name = model
     if init is not None:
@@ -93,7 +93,7 @@ def load_start(model: str, init: Path | None, device: str = "cpu") -> LanguageMo
 
 
 def prompts_of(config: AlignConfig, language: LanguageModel) -> tuple[list[Prompt], list[Prompt]]:
-    """Prompts to train on, and those of the evaluation: the same ones where there are too few.
+    """Prompts for training and for the evaluation; these overlap if there are too few.
 
     Raises:
         ConfigError: If the file cannot be read, or a prompt is empty or too long: with its number.
@@ -118,17 +118,17 @@ def texts_in(
     Args:
         path: The file.
         config: Config of the run.
-        language: Whose tokens they become.
-        prompt: What of their prompts is given to the model.
+        language: Language model that will read them.
+        prompt: Which part of their prompts the model is given.
 
     Raises:
-        ConfigError: If the file cannot be read, or a row is no such thing: with its number.
+        ConfigError: If the file cannot be read, or a row has no such form: with its number.
     """
     if path is None:
         return []
     examples = []
     for one in read_demonstrations(path, chat=config.chat):
-        # Plain text has no prompt to put a template around.
+        # Plain text has no prompt for a chat template.
         chat = config.chat and one.prompt is not None
         found = as_examples([one], language, max_tokens=language.context, chat=chat, prompt=prompt)
         examples += found.examples
@@ -136,7 +136,7 @@ def texts_in(
 
 
 def _demonstrations(config: AlignConfig, language: LanguageModel) -> list[Response]:
-    """What scores 0 on average: cut as responses are that are scored."""
+    """Demonstrations that score 0 on average, cut like responses before scoring."""
     found = texts_in(config.demonstrations, config, language, prompt=config.prompt)
     return [scored_part(language, one, config.scoring) for one in found[:_MOST_DEMONSTRATIONS]]
 
@@ -149,18 +149,18 @@ def new_reward(
     settings: TextRewardConfig | None = None,
     is_fitted: bool = False,
 ) -> TextReward:
-    """The reward ensemble, before any fit.
+    """Makes the reward ensemble, before any fit.
 
     Args:
         config: Config of the run.
-        language: What its trunk is, unless reward models are given.
-        shares: Whether it shares what it does not train with the language model.
+        language: Its trunk, unless reward models are given.
+        shares: Whether it shares untrained parameters with the language model.
         settings: Settings of the ensemble; by default the config's.
-        is_fitted: Whether the weights of a fit will be put into it, and no other fit follows: then
-            demonstrations are not read, which only a fit needs.
+        is_fitted: Whether fitted weights will be put into it, with no fit afterwards: then
+            demonstrations, which only a fit needs, are not read.
 
     Raises:
-        ConfigError: If a reward model that is given is none for this language model.
+        ConfigError: If a given reward model does not fit this language model.
     """
     zero_at = [] if is_fitted else _demonstrations(config, language)
     given = load_classifiers(config.reward_model, language)
@@ -171,7 +171,7 @@ def new_reward(
 
 
 def first_reward(config: AlignConfig, reward: TextReward) -> Weights | None:
-    """The reward that a run begins with, if reward models are given: as ``new_reward`` made it."""
+    """A run's first reward, as ``new_reward`` made it; None unless reward models are given."""
     if not config.reward_model:
         return None
     tensors = {name: t.detach().clone() for name, t in reward.state_dict().items()}
@@ -179,7 +179,7 @@ def first_reward(config: AlignConfig, reward: TextReward) -> Weights | None:
 
 
 def check_texts(config: AlignConfig, language: LanguageModel) -> None:
-    """Refuses demonstrations and texts to mix in that cannot be read, or that nothing would use.
+    """Refuses demonstrations and pretraining texts that cannot be read or would not be used.
 
     Raises:
         ConfigError: If it cannot work.
@@ -217,14 +217,14 @@ def check_adapters(config: AlignConfig, language: LanguageModel) -> None:
 
 
 def check_start(config: AlignConfig, language: LanguageModel) -> tuple[Items, str]:
-    """Refuses layers that the model lacks, unusable data, and a warm-up longer than the training.
+    """Refuses layers that the model lacks, unusable data, and a warm-up as long as the training.
 
     Returns:
-        What data says, and in words what was recognised in it; nothing without data.
+        The data as tokens, and a description of what was recognised in it; empty without data.
 
     Raises:
-        ConfigError: If it cannot work, with the place in the file where it is about that; or a
-            reward model is none for this language model.
+        ConfigError: If it cannot work, with the place in the file if it is about one; or if a
+            reward model does not fit this language model.
     """
     for n_layers in (config.train_layers, config.reward.train_layers):
         check_layers(language.model, n_layers)
@@ -236,7 +236,7 @@ def check_start(config: AlignConfig, language: LanguageModel) -> tuple[Items, st
 
 
 def data_of(config: AlignConfig, language: LanguageModel) -> tuple[Items, str]:
-    """What data says, and in words what was recognised in it; nothing without data.
+    """The data as tokens, and a description of what was recognised in it; empty without data.
 
     Raises:
         ConfigError: If it cannot be read, or nothing can be learned from it.
@@ -254,7 +254,7 @@ def data_of(config: AlignConfig, language: LanguageModel) -> tuple[Items, str]:
 
 
 def _first(items: Items, language: LanguageModel) -> list[tuple[str, str]]:
-    """The first example as it will be learned, with all tokens."""
+    """Name and text of each part of the first example as it will be learned, with all tokens."""
     decode = language.tokenizer.decode
     if items.rankings:
         said, ranks = items.rankings[0]
@@ -268,23 +268,23 @@ def _first(items: Items, language: LanguageModel) -> list[tuple[str, str]]:
 
 
 def _most_examples(config: AlignConfig, items: Items) -> int:
-    """How many examples an oracle that answers once, and data, can give at most."""
+    """Most examples that data and an oracle that answers once can give."""
     takes = TUNING_METHODS[config.method].takes
     if takes == "single responses":
         n_compared = sum(len(said) for said, _ in items.rankings)
         return 2 * config.labels + n_compared + len(items.labelled)
-    if takes == "rankings":  # of a group with a skip, the other pairs are rankings too
+    if takes == "rankings":  # in a group with a skip, each other pair is one
         return config.labels + len(items.rankings)
     return config.labels + sum(len(said) * (len(said) - 1) // 2 for said, _ in items.rankings)
 
 
 def gold_of(config: AlignConfig) -> Gold | None:
-    """What the evaluation goes by, if anything."""
+    """The gold score of the evaluation, if there is one."""
     return None if config.gold_name is None else load_gold(config.gold_name)
 
 
 def synthetic_oracle(config: AlignConfig, responses: Responses) -> Oracle:
-    """Who answers where no people do, or none are there."""
+    """The oracle that answers instead of people, or while none are present."""
     gold = load_gold(config.gold_name or "vader")
     return text_oracle(responses, gold, config.teacher, seed=config.seed)
 
@@ -292,7 +292,7 @@ def synthetic_oracle(config: AlignConfig, responses: Responses) -> Oracle:
 def show_to_people(
     run: RunDirectory, store: LabelStore, *, waiting: Callable[[str], bool] | None = None
 ) -> Callable[[Response], None]:
-    """Makes what the labelling page shows of a response: its prompt and its text.
+    """Returns a function that stores a response's prompt and text for the labelling page.
 
     Args:
         run: Where it goes.

@@ -64,13 +64,13 @@ AnyOracle = Oracle | Callable[[Response, Response], Answer | str | bool]
 _FORMAT = 2
 """Format version of a run's tables and responses. It grows when older runs cannot continue."""
 
-# What happens to all processes of a launch at the same place; or the first one is gone.
+# Raised in all processes of a launch at the same place, or because the first one has ended.
 _TOLD_BY_THE_FIRST = (ConfigError, NotEnoughDataError, NonFiniteError, RoleError)
 
 
 @dataclass(frozen=True)
 class _Caller:
-    """What the caller brings along."""
+    """The caller's oracle and callbacks, and when it began."""
 
     oracle: AnyOracle | None
     on_rollout: Callable[[Metrics], None]
@@ -95,13 +95,13 @@ def align(
     SIGTERM and Ctrl-C save and stop; ``resume_alignment`` continues.
 
     Args:
-        config: What to do.
-        oracle: Who answers, instead of the config's: an object with ``compare(left, right)`` or a
-            function of two ``Response``. It is called in this process.
+        config: Config of the run.
+        oracle: Answers instead of the config's oracle: an object with ``compare(left, right)`` or
+            a function of two ``Response``. It is called in this process.
         on_rollout: Called with new rows of metrics.
-        on_agent: Called with what the policy's process says of itself.
-        beside: Says what else is to run beside, until all is evaluated, and which the run can do
-            without; not with ``sync``.
+        on_agent: Called with the status of the policy's process.
+        beside: Returns the commands that run beside until the evaluation is done; the run can do
+            without them. Not called with ``sync``.
         on_evaluation: Called with the share of the final evaluation that is done.
         on_data: Called with what was recognised in the data, before anything starts.
 
@@ -138,7 +138,7 @@ def align(
     if config.data is not None:
         on_data(told)
         bring_in(items, run)
-    del items, language  # they take room
+    del items, language  # frees their memory
     return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation, began))
 
 
@@ -168,7 +168,7 @@ def resume_alignment(
     own_device(config.device)
     check_shareable(config, n_processes)
     run.make_folders()
-    if config.data is not None and not is_brought(run):  # killed before it was there
+    if config.data is not None and not is_brought(run):  # killed before it was stored
         bring_in(data_of(config, starting_model(config))[0], run)
     return _work(config, run, _Caller(oracle, on_rollout, on_agent, beside, on_evaluation, began))
 
@@ -203,7 +203,7 @@ def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResul
 def _follow(config: AlignConfig, run: RunDirectory) -> AlignResult:
     """Shares the work with the policy, in a process of a launch that is not the first."""
     use_cpu(config.threads)
-    # It joins before it loads: what the first one finds wrong, that one alone tells.
+    # It joins before it loads: what the first process finds wrong, only that one reports.
     with join_workers(config.device) as workers, StopSignal():  # the first one says when to stop
         language = starting_model(config, own_device(config.device))
         reward = new_reward(config, language, shares=config.lora.used)
@@ -214,7 +214,7 @@ def _follow(config: AlignConfig, run: RunDirectory) -> AlignResult:
 
 
 def _beside(config: AlignConfig, run: RunDirectory, caller: _Caller) -> Sequence[RoleCommand]:
-    """What runs until all is evaluated; in one process nothing does."""
+    """Commands that run until the evaluation is done; none in one process."""
     if config.sync:
         return ()
     LabelStore(run.label_store).close()  # made, or checked, before others open it
@@ -224,7 +224,7 @@ def _beside(config: AlignConfig, run: RunDirectory, caller: _Caller) -> Sequence
 def _in_one_process(
     config: AlignConfig, run: RunDirectory, caller: _Caller, stop: StopSignal
 ) -> bool:
-    """Policy, learner and labeller take turns; says whether the training came to its end."""
+    """Runs policy, learner and labeller in turns; returns whether the training was finished."""
 
     def partners(agent: TextAgent) -> Together:
         responses = agent.responses
@@ -275,7 +275,7 @@ def _in_one_process(
 def _side_by_side(
     config: AlignConfig, run: RunDirectory, caller: _Caller, stop: StopSignal
 ) -> bool:
-    """A process for each role; says whether the training came to its end."""
+    """Runs a process for each role; returns whether the training was finished."""
     names = ["agent", "learner"]
     if config.oracle != "human" and caller.oracle is None:
         names.append("judge" if config.oracle == "ai" else "labeller")
@@ -296,7 +296,7 @@ def _side_by_side(
 
 
 def role_command(role: str, run: RunDirectory, *, essential: bool = True) -> RoleCommand:
-    """How a role of ``prefrl.text.process`` is started."""
+    """The command that starts a role of ``prefrl.text.process``."""
     argv = [sys.executable, "-m", "prefrl.text.process", role, str(run.root)]
     saves = {"agent": run.checkpoints, "learner": run.reward}.get(role)
     # A new agent could not join the processes that were connected to the old one.

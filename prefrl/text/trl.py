@@ -1,6 +1,6 @@
-"""The reward of a finished or running alignment as a function that TRL's trainers take.
+"""The reward of a finished or running alignment as a reward function for TRL's trainers.
 
-TRL itself is not needed here: what it asks for is a callable (TRL 1.16, ``RLOOTrainer`` and
+TRL itself is not needed here: it takes any callable (TRL 1.16, ``RLOOTrainer`` and
 ``GRPOTrainer``, ``_calculate_rewards``).
 """
 
@@ -45,15 +45,14 @@ def ensemble_reward(
     """A run's reward ensemble, for ``reward_funcs`` of a TRL trainer.
 
     Args:
-        run: A run of ``prefrl align``; its newest published weights are taken, and never others.
+        run: A run of ``prefrl align``; its newest published weights are loaded once, and kept.
         aggregate: How the members' scores become one; by default as in the run.
         k: Weight of the variance in mean-k-var; by default as in the run.
-        device: Where to score; by default where the run's policy was. A run on the GPU may be read
-            on a CPU.
+        device: Device to score on; by default the run's. A run on the GPU may be read on a CPU.
 
     Raises:
         ConfigError: If the model cannot be loaded, or there is no such device or aggregate.
-        RunDirectoryError: If it is no such run, or it has published no weights.
+        RunDirectoryError: If it is not such a run, or has published no weights.
     """
     opened = run if isinstance(run, RunDirectory) else RunDirectory.open(run)
     content = opened.read_json(opened.config)
@@ -80,15 +79,15 @@ def ensemble_reward(
 
 
 class EnsembleReward:
-    """Scores completions as TRL asks for it: a reward function for RLOO and GRPO.
+    """A reward function for TRL's RLOO and GRPO trainers.
 
-    A response is scored as in the run: prompts are cut as its settings say, and so is what of a
+    Responses are scored as in the run, whose settings say how prompts are cut and which part of a
     response is scored.
 
     Args:
         reward: The ensemble.
-        language: Whose tokens it reads.
-        config: The run's.
+        language: Language model whose tokens it reads.
+        config: Config of the run.
         version: Version of its weights.
     """
 
@@ -100,7 +99,7 @@ class EnsembleReward:
         self.version = version
         """Version of its weights."""
         self.__name__ = f"ensemble_{reward.config.aggregate}"
-        """The name under which TRL logs."""
+        """Name under which TRL logs its rewards."""
         self._language = language
         self._config = config
 
@@ -111,7 +110,7 @@ class EnsembleReward:
 
     @property
     def context(self) -> int:
-        """Tokens of prompt and completion together at most."""
+        """Most tokens of prompt and completion together."""
         return self._language.context
 
     def __call__(
@@ -123,17 +122,17 @@ class EnsembleReward:
         log_metric: Callable[[str, float], None] | None = None,
         **others: Any,
     ) -> list[float]:
-        """Rewards of completions.
+        """Computes the rewards of completions.
 
         Args:
             prompts: B texts, or conversations as lists of messages.
-            completions: What was said to each: texts, or lists of one message.
-            completion_ids: Their tokens. Where the run's tokenizer reads the same text from them,
-                they are scored as they are; else the text is, with an end token.
-            log_metric: Is told the ``disagreement``: the mean over a pair to each prompt of the
-                standard deviation over members of the preference, in [0, 0.5]; nothing is told
-                where no prompt has two completions.
-            others: What else TRL passes is ignored.
+            completions: A completion of each: texts, or lists of one message.
+            completion_ids: Their tokens. If the run's tokenizer decodes them to the same text, they
+                are scored as they are; otherwise the text is, with an end token.
+            log_metric: Called with the ``disagreement``, in [0, 0.5]: the standard deviation of the
+                members' preferences, averaged over one pair for each prompt. Not called if no
+                prompt has two completions.
+            others: Further arguments that TRL passes, which are ignored.
 
         Returns:
             B numbers: normalised scores, aggregated.
@@ -161,14 +160,14 @@ class EnsembleReward:
         *,
         as_written: bool = False,
     ) -> Response:
-        """A completion to a prompt, as it is scored.
+        """Makes a response from a completion to a prompt, as it is scored.
 
         Args:
             told: The prompt.
-            completion: What was said to it.
+            completion: The completion.
             ids: Its tokens, if they are known.
-            as_written: Whether both have the special tokens that they had: then no chat template
-                goes around a prompt that has one, and no end token behind the completion.
+            as_written: Whether both already include their special tokens: then a prompt with a
+                chat template gets no other, and the completion gets no end token.
 
         Raises:
             ConfigError: As for a call.
@@ -219,7 +218,7 @@ def _said(completion: Text) -> str:
 
 
 def _a_pair_to_each_prompt(responses: Sequence[Response]) -> list[tuple[int, int]]:
-    """The places of the first two responses to each prompt that has two."""
+    """Positions of the first two responses to each prompt that has two."""
     places: dict[tuple[int, ...], list[int]] = {}
     for place, response in enumerate(responses):
         places.setdefault(response.prompt_tokens, []).append(place)

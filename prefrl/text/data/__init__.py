@@ -1,1 +1,1 @@
-"""What goes in and out as files: prompts, demonstrations, preferences."""
+"""Data files that are read and written: prompts, demonstrations, preferences."""

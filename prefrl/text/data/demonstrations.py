@@ -9,8 +9,8 @@
     {"prompt": …, "responses": […], "ranks": […]}  a ranking, or with scores: the best one is taken
     {"prompt": …, "response": …, "label": true}    a single response that is good
 
-A message is ``{"role": …, "content": …}``. Where a row has several of these, the first one counts
-in the order messages, responses, completion, chosen, text, response.
+A message is ``{"role": …, "content": …}``. If a row has several of these columns, the first one in
+this order counts: messages, responses, completion, chosen, text, response.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What somebody wrote to a prompt, as a model should."""
+    """A response that a model should learn, with its prompt."""
 
     prompt: PromptText | None
-    """What was responded to; None of plain text, which has no prompt."""
+    """The prompt; None for plain text, which has none."""
     response: str
-    """What was written."""
+    """The response, or plain text."""
     where: str
-    """Where it stands, for errors."""
+    """Its place in the data, for errors."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Demonstrations:
     """Demonstrations as a model sees them."""
 
     examples: list[Response]
-    """In the order of the file; each has a token to learn. The prompt of plain text is empty, for
-    people; the model goes on from its first token."""
+    """In the order of the file; each has a token to learn. People see an empty prompt for plain
+    text; the model continues its first token."""
     n_cut: int
-    """How many were cut."""
+    """Number of examples that were cut."""
     n_dropped: int = 0
-    """How many were left out because they were too long."""
+    """Number of demonstrations that were left out because they were too long."""
 
 
 def read_demonstrations(
@@ -72,16 +72,17 @@ def read_demonstrations(
     chat: bool = False,
     seen: Seen | None = None,
 ) -> list[Demonstration]:
-    """Reads demonstrations; of preferences the best response.
+    """Reads demonstrations; from preferences, the best response.
 
     Args:
         path: A file, a folder, a glob, or the id of a data set.
         config: How it is read.
         chat: Whether transcripts become conversations.
-        seen: Is told what was found.
+        seen: Records what was found.
 
     Raises:
-        ConfigError: If there is nothing, or a row has none of the forms: with its number, from 1.
+        ConfigError: If there is no row, or one has none of the forms: with its number, from 1. Or
+            if columns of strengths are named.
         MissingExtraError: If ``datasets`` is needed and not installed.
     """
     if config.is_soft:
@@ -108,7 +109,7 @@ def _demonstration(
         return Demonstration(None, told["text"], where)
     try:
         found = _found(told)
-    except (KeyError, TypeError, ValueError):  # of a ranking
+    except (KeyError, TypeError, ValueError):  # a malformed ranking
         found = None
     if found is None or not found[1]:
         raise ConfigError(
@@ -119,7 +120,7 @@ def _demonstration(
 
 
 def _found(told: dict[str, Any]) -> tuple[PromptText, str] | None:
-    """The prompt of a row, and what was said to it."""
+    """The prompt of a row and the response to it; None if it has none."""
     prompt = told.get("prompt")
     if "messages" in told:
         return prompt_and_response((), told["messages"])
@@ -139,19 +140,19 @@ def as_examples(
     prompt: PromptConfig = _WHOLE,
     too_long: str = "refuse",
 ) -> Demonstrations:
-    """Demonstrations as tokens; a completion that was cut has no end token.
+    """Converts demonstrations to tokens; a completion that is cut gets no end token.
 
     Args:
-        demonstrations: What was read.
-        language: Whose tokens they become.
-        max_tokens: Tokens of prompt and completion beyond which a completion is cut.
-        chat: Whether prompts that are texts are what a user says.
-        prompt: What of them the model is given.
-        too_long: What is done with what is longer than ``max_tokens``, or than the model's context;
-            see ``DataConfig``. With ``max_tokens``, refuse cuts completions, too.
+        demonstrations: Demonstrations that were read.
+        language: Language model that will learn them.
+        max_tokens: Most tokens of prompt and completion together.
+        chat: Whether prompts that are texts are a user's messages.
+        prompt: Which part of a prompt the model is given.
+        too_long: What to do with examples longer than ``max_tokens``, or than the model's context;
+            see ``DataConfig``. With ``max_tokens``, refuse cuts completions instead.
 
     Raises:
-        ConfigError: If one does not fit, or the model does not know such: with its number.
+        ConfigError: If one does not fit, or the model cannot take its prompt: with its number.
     """
     if max_tokens is not None and max_tokens > language.context:
         raise ConfigError(

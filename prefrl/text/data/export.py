@@ -6,12 +6,12 @@
     {"prompt": …, "responses": [… ], "ranks": [1, 2, 2]}      ranking, 1 is the best
     {"prompt": …, "completion": …, "label": true}             unpaired
 
-A prompt is a text as people saw it; or, where it is a conversation, its list of messages, and then
-``chosen``, ``rejected`` and ``completion`` are lists of one message of the assistant's. These are
-TRL's standard and conversational forms. ``text.records`` reads the first two back.
+A prompt is the text that people saw; or, for a conversation, its list of messages, and then
+``chosen``, ``rejected`` and ``completion`` are lists of one assistant message. These are TRL's
+standard and conversational forms. ``text.data.records`` reads all of them back.
 
-Of what a run sampled itself there is ``"made_by"``, too: for each response of the row, in its
-order, ``{"model": …, "step": …, "reward_version": …}``, of the policy that wrote it.
+Rows with responses that the run sampled also have ``"made_by"``: for each response, in the row's
+order, ``{"model": …, "step": …, "reward_version": …}`` of the policy that wrote it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = ["export_responses"]
 
 
 def export_responses(run: RunDirectory, form: Form, *, annotator: str | None = None) -> Export:
-    """The current answers about responses.
+    """Exports the current answers about responses.
 
     Args:
         run: Run of a language model.
-        form: Which form.
-        annotator: Whose answers alone; by default the verdict of most on each query.
+        form: Form of the rows.
+        annotator: The only annotator whose answers count; by default each query's majority verdict.
 
     Raises:
         ConfigError: If an annotator is named who has given no answer.
-        NotEnoughDataError: If there are no answers, or none that the form has a place for.
+        NotEnoughDataError: If there are no answers, or none that the form can express.
         RunDirectoryError: While rows are made, if a response is missing or damaged.
     """
     return export_answers(run, _TextRows(Responses(run)), form, annotator=annotator)
@@ -66,7 +66,7 @@ class _TextRows:
 
 
 def _made_by(*responses: Response) -> Row:
-    """What wrote responses, where that is known of any of them."""
+    """The policies that wrote responses, as a column; none if no policy is known."""
     makers = [response.made_by and asdict(response.made_by) for response in responses]
     return {"made_by": makers} if any(makers) else {}
 

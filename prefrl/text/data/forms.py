@@ -9,7 +9,7 @@
     {"prompt", "response_0", "response_1", "better_response_id"}  PKU-SafeRLHF
     {"question", "response_j", "response_k"}                      StackExchange pairs of StackLLaMA
 
-What has another form is mapped by ``DataConfig``: which of its columns is which of ours.
+Other forms are mapped by ``DataConfig``, which names their columns for ours.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 @dataclass(frozen=True)
 class DataConfig(SourceConfig):
-    """How data is read: which part of it, which of its columns are what, and what is too long."""
+    """How data is read: which part of it, which columns, and what to do with long examples."""
 
     prompt: str | None = None
     """Name of the column of prompts, if not prompt."""
@@ -78,50 +78,50 @@ class DataConfig(SourceConfig):
 
     @property
     def mapping(self) -> dict[str, str]:
-        """Our names of columns, with theirs."""
+        """The data's own names of columns, by ours."""
         told = {name: getattr(self, name) for name in _COLUMNS}
         return {ours: theirs for ours, theirs in told.items() if theirs is not None}
 
 
 @dataclass
 class Seen:
-    """What was found while data was read."""
+    """What was found while reading data."""
 
     forms: Counter[str] = field(default_factory=Counter)
-    """Rows of each form."""
+    """Number of rows of each form."""
     unread: set[str] = field(default_factory=set)
     """Columns that nothing was read from."""
 
 
 @dataclass(frozen=True)
 class _Form:
-    """A form of others."""
+    """A form of another project's data."""
 
     name: str
     columns: tuple[str, ...]
     read: Callable[[Mapping[str, Any], bool], dict[str, Any]]
     holds: Callable[[Mapping[str, Any]], bool] = lambda row: True
-    """Whether its columns hold what they hold in this form, where others have such columns, too."""
+    """Whether the contents of the columns have this form; other data may use the same names."""
 
     def fits(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row has this form, and none of what is ours: that is what was meant."""
+        """Whether a row has this form, and no column of ours, which would take precedence."""
         ours = row.keys() & _ONLY_OURS or ("prompt" in row and "prompt" not in self.columns)
         return not ours and all(column in row for column in self.columns) and self.holds(row)
 
 
 def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: bool = False) -> Any:
-    """A row in one of our forms, with its system message in front of what was said.
+    """Converts a row to one of our forms, with its system message before the prompt.
 
     Args:
-        row: What was read; what is no object is given back.
-        where: Where it stands, for errors.
-        config: Which columns are what.
-        seen: Is told what was found.
-        chat: Whether transcripts become conversations, and prompts of other forms are what a user
-            says, without the words that a model of texts needs around it.
+        row: The row as read; anything but an object is returned as it is.
+        where: Its place in the data, for errors.
+        config: Names of the columns.
+        seen: Records what was found.
+        chat: Whether transcripts become conversations, and prompts of other forms a user's
+            message, without the words around it that a plain language model needs.
 
     Raises:
-        ConfigError: If a column is missing that the mapping names, or something of a form is.
+        ConfigError: If a column that the mapping names is missing, or a part of the form is.
     """
     if not isinstance(row, dict):
         return row
@@ -156,10 +156,10 @@ def in_our_form(row: Any, where: str, config: DataConfig, seen: Seen, *, chat: b
 
 
 def _strength(row: Mapping[str, Any], where: str, config: DataConfig) -> tuple[float, float]:
-    """P(chosen is better), and by how much the better one is better at least.
+    """P(chosen is better), and the least margin of the better one.
 
     Raises:
-        ConfigError: If a column is missing, or holds no such number.
+        ConfigError: If a column is missing, or does not hold such a number.
     """
     try:
         return _told_strength(row, config)
@@ -184,12 +184,12 @@ def _told_strength(row: Mapping[str, Any], config: DataConfig) -> tuple[float, f
 
 
 def places_of(row: Mapping[str, Any]) -> tuple[float, ...]:
-    """The places of the responses of a ranking, by ranks or scores: the lowest is the best.
+    """Ranks of the responses of a ranking, from its ranks or scores: the lowest is the best.
 
     Raises:
-        KeyError: If there are neither.
-        TypeError: If they are no list of numbers.
-        ValueError: If one is no number.
+        KeyError: If it has neither.
+        TypeError: If they are not a list of numbers.
+        ValueError: If one is not a number.
     """
     if "ranks" in row:
         return tuple(map(float, row["ranks"]))
@@ -197,7 +197,7 @@ def places_of(row: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def _ours(row: dict[str, Any]) -> dict[str, Any]:
-    """A row whose label may be written out, as in tables of texts."""
+    """Converts the label of a row from text, as tables of texts hold it."""
     label = row.get("label")
     return row | {"label": _LABELS.get(label.lower(), label)} if isinstance(label, str) else row
 
@@ -219,7 +219,7 @@ def _is_transcript(row: Mapping[str, Any]) -> bool:
 
 
 def _transcript(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
-    """What both transcripts begin with, and what the assistant says to that in each."""
+    """The common beginning of both transcripts, and the assistant's reply to it in each."""
     chosen, rejected = row["chosen"], row["rejected"]
     end = chosen.rfind(_ANSWER) + len(_ANSWER)
     while not rejected.startswith(chosen[:end]):
@@ -227,13 +227,13 @@ def _transcript(row: Mapping[str, Any], chat: bool) -> dict[str, Any]:
         if place < 0:
             raise ValueError
         end = place + len(_ANSWER)
-    # What follows in another turn is not what was said to this one.
+    # Later turns are not part of the reply.
     sides = [_TURN.split(told[end:], maxsplit=1)[0] for told in (chosen, rejected)]
     return _pair(_conversation(chosen[:end]) if chat else chosen[:end], *sides, chat=chat)
 
 
 def _conversation(transcript: str) -> list[dict[str, str]]:
-    """The turns of a transcript that ends where an assistant is to answer."""
+    """The turns of a transcript that ends where an assistant should answer."""
     _, *parts = _TURN.split(transcript)
     turns = zip(parts[::2], parts[1::2], strict=True)
     said = [{"role": _ROLES[who], "content": text.strip()} for who, text in turns]
@@ -246,7 +246,7 @@ def _pair(prompt: Any, chosen: str, rejected: str, *, chat: bool = False) -> dic
 
 
 def _better_of(told: Any) -> int:
-    """0 or 1, which may be written out, as in tables of texts."""
+    """Converts 0 or 1, also from text, as tables of texts hold it."""
     place = int(told) if isinstance(told, str) else told
     if place not in (0, 1):
         raise ValueError
@@ -316,7 +316,7 @@ _FORMS = (
 
 
 def _with_system(row: dict[str, Any]) -> dict[str, Any]:
-    """The system message in front of the prompt, and of conversations that begin with it."""
+    """Puts the system message before the prompt, and before conversations that begin with it."""
     first, prompt = {"role": "system", "content": row["system"]}, row.get("prompt")
     several = row.get("responses", [])
     said = {k: row[k] for k in _SAID if k in row}

@@ -29,11 +29,11 @@ from prefrl.text.responses import Response, Responses
 __all__ = ["bring_in", "brought", "check_usable", "is_brought", "take_in"]
 
 _BATCH = 500
-_OF_DATA = "d"  # begins the ids of its queries
+_OF_DATA = "d"  # prefix of the ids of its queries
 
 
 def bring_in(items: Items, run: RunDirectory) -> None:
-    """Puts what data says into a new run: responses, answers, and which single ones are good."""
+    """Stores data in a new run: responses, answers, and labels of single responses."""
     strengths: dict[tuple[str, str], Strength] = {}
     with LabelStore(run.label_store) as store:
         take_in(items, Responses(run), store, strengths=strengths)
@@ -45,12 +45,12 @@ def bring_in(items: Items, run: RunDirectory) -> None:
 
 
 def is_brought(run: RunDirectory) -> bool:
-    """Whether all that data says is in a run."""
+    """Whether all data has been stored in a run."""
     return _told(run).is_file()
 
 
 def brought(run: RunDirectory, store: LabelStore) -> tuple[list[Query], list[tuple[str, bool]]]:
-    """What data brought into a run.
+    """Loads what data brought into a run.
 
     Returns:
         The queries, each once; the ids of single responses, and whether they are good.
@@ -73,18 +73,18 @@ def take_in(
     beat: Callable[[], None] = lambda: None,
     strengths: dict[tuple[str, str], Strength] | None = None,
 ) -> list[Query]:
-    """Stores what data prefers as answers. Done again, it adds nothing.
+    """Stores the preferences of data as answers. A repetition adds nothing.
 
-    All pairs of a ranking are stored, and those of three and more responses as a group. Of equal
-    texts the first one counts. Which response is on the left does not tell which is better: their
-    ids decide. No query is ever without its answer, so that no labeller is asked about it.
+    All pairs of a ranking are stored; those of three or more responses form a group. Of equal
+    texts the first one counts. Which response is on the left depends on their ids, not on which is
+    better. No query is ever stored without its answer, so no labeller is asked about it.
 
     Args:
-        items: What data says.
-        responses: Where they are kept.
-        store: Where queries and answers go.
-        beat: Called again and again while it goes on.
-        strengths: Is told how strong answers are, where that is known.
+        items: Data as tokens.
+        responses: Keeper of the responses.
+        store: Store of queries and answers.
+        beat: Called repeatedly meanwhile.
+        strengths: Filled with the strengths of answers, if they are known.
 
     Returns:
         The queries, each once.
@@ -118,10 +118,10 @@ def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels:
     """Refuses data that a method cannot use.
 
     Args:
-        preferences: What was read.
-        path: Where.
-        method: How the policy is improved.
-        n_labels: Comparisons that will be asked for besides.
+        preferences: Preferences that were read.
+        path: Their source.
+        method: Method that improves the policy.
+        n_labels: Number of comparisons that will be asked for, too.
 
     Raises:
         ConfigError: If it can learn nothing from them.
@@ -138,7 +138,7 @@ def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels:
         return
     labels = [(_name(one.prompt, one.response), one.is_good) for one in preferences.labelled]
     said = _comparisons(comparable)
-    if takes == "pairs":  # one that is no tie is enough: not all need be looked at
+    if takes == "pairs":  # one that is not a tie is enough
         said = itertools.islice((c for c in said if c.answer is not Answer.TIE), 1)
     found = examples_of(takes, list(said), labels)
     if takes == "single responses" and len(found) < 2:
@@ -154,7 +154,7 @@ def check_usable(preferences: Preferences, path: Path, *, method: str, n_labels:
 
 
 def _comparisons(rankings: Sequence[Ranking]) -> Iterator[Comparison]:
-    """What ``take_in`` will make of them, without a model's tokens."""
+    """The comparisons that ``take_in`` will store, made without a model's tokens."""
     for ranking in rankings:
         ranks: dict[str, float] = {}
         for text, rank in zip(ranking.responses, ranking.ranks, strict=True):
@@ -172,11 +172,11 @@ def _submission(query: Query, answer: Answer, n_th: int) -> Submission:
 
 
 def _pairs(ranks: Mapping[str, float]) -> Iterator[tuple[Query, Answer]]:
-    """All pairs of a ranking's items, with what it says of them; of three and more as a group."""
+    """All pairs of a ranking's items, with answers; three or more items form a group."""
     ids = sorted(ranks, key=_hash)
     group = "g" + _hash(" ".join(ids)) if len(ids) > 2 else None
     for left, right in itertools.combinations(ids, 2):
-        # A pair may be in several groups, and each needs all of its own.
+        # A pair may be in several groups, and each group needs its own query.
         name = f"{left} {right}" if group is None else f"{group} {left} {right}"
         if ranks[left] == ranks[right]:
             answer = Answer.TIE

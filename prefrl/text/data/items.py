@@ -16,28 +16,28 @@ from prefrl.text.responses import Prompt, Response, same_ids
 __all__ = ["Items", "as_items", "described", "fitted"]
 
 _AT_ONCE = 1024  # rows whose texts are tokenised together, on all cores
-_SHOWN = 160  # letters of an example
+_SHOWN = 160  # characters of an example
 _TOO_LONG, _CUT, _EMPTY, _EQUAL = "too long", "cut", "empty", "equal"
 
 
 @dataclass
 class Items:
-    """What data says of responses."""
+    """Judged responses of data, as tokens."""
 
     rankings: list[tuple[list[Response], tuple[float, ...]]] = field(default_factory=list)
-    """Responses to one prompt, at least two of them different, and their places: the lowest is the
+    """Responses to one prompt, at least two of them different, and their ranks: the lowest is the
     best."""
     strengths: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """By the place of a pair: P(its first response is better), and the margin, where told."""
+    """By the position of a pair in ``rankings``: P(its first response is better) and the margin."""
     labelled: list[tuple[Response, bool]] = field(default_factory=list)
     """Single responses, and whether they are good."""
     counts: Counter[str] = field(default_factory=Counter)
-    """How many rows were too long or equal, or had an empty response; how many were cut."""
+    """Numbers of rows that were too long, equal or cut, or had an empty response."""
 
 
 @dataclass(frozen=True)
 class _Row:
-    """Texts to one prompt."""
+    """Responses to one prompt."""
 
     prompt: PromptText
     texts: tuple[str, ...]
@@ -52,22 +52,22 @@ def as_items(
     too_long: str = "refuse",
     beat: Callable[[], None] = lambda: None,
 ) -> Items:
-    """Preferences as tokens; responses that are empty and rows that compare nothing are dropped.
+    """Converts preferences to tokens; drops empty responses and rows that compare nothing.
 
     Args:
-        preferences: What was read.
-        language: Whose tokens the texts become.
-        chat: Whether prompts that are texts are what a user says.
-        too_long: What is done with what is longer than its context; see ``DataConfig``.
-        beat: Called again and again while it goes on.
+        preferences: Preferences that were read.
+        language: Language model that will read them.
+        chat: Whether prompts that are texts are a user's messages.
+        too_long: What to do with rows that are longer than its context; see ``DataConfig``.
+        beat: Called repeatedly meanwhile.
 
     Raises:
-        ConfigError: If a text is too long and is to be refused, or a prompt has no place in the
-            model's template: with its place in the file.
+        ConfigError: If a row is too long and this is refused, or a prompt does not fit the model's
+            template: with its place in the file.
     """
     items, rankings = Items(), preferences.comparable()
     n_rows = len(preferences.rankings)
-    # What pairs of single responses come to is not counted: each response is, and once.
+    # Pairs of single responses are not counted: each of these responses is counted once, below.
     for part, counts in ((rankings[:n_rows], items.counts), (rankings[n_rows:], Counter[str]())):
         rows = [_Row(one.prompt, one.responses, one.where) for one in part]
         tokenised = _tokenised(rows, language, counts, chat=chat, too_long=too_long)
@@ -101,7 +101,7 @@ def _tokenised(
     chat: bool,
     too_long: str,
 ) -> Iterator[list[Response]]:
-    """The responses of each row; none where it is dropped because it is too long."""
+    """Yields the responses of each row; none if it is dropped because it is too long."""
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
         texts = [text for row in part for text in row.texts]
@@ -116,7 +116,7 @@ def _tokenised(
 def _prompts(language: LanguageModel, rows: Sequence[_Row], *, chat: bool) -> list[Prompt]:
     try:
         prompts = language.prompts([row.prompt for row in rows], chat=chat)
-    except ConfigError:  # of one of them: which
+    except ConfigError:  # finds out which one, below
         prompts = [_prompt(language, row, chat=chat) for row in rows]
     return [replace(prompt, tokens=same_ids(prompt.tokens)) for prompt in prompts]
 
@@ -136,20 +136,20 @@ def fitted(
     where: str,
     room: int | None = None,
 ) -> tuple[list[Response], tuple[str, ...]]:
-    """Responses to one prompt as they fit into a model's context.
+    """Makes responses to one prompt fit into a model's context.
 
     Args:
         said: Responses, at least one.
         language: The model.
         too_long: refuse, drop, cut-prompt or cut-response.
-        where: Where they stand.
-        room: Tokens of prompt and response at most; by default all of the context.
+        where: Their place in the data, for errors.
+        room: Most tokens of prompt and response together; by default all of the context.
 
     Returns:
         The responses, none if they are dropped; and what was done: nothing, "cut" or "too long".
 
     Raises:
-        ConfigError: If they do not fit and are to be refused.
+        ConfigError: If they do not fit and this is refused.
     """
     room = language.context if room is None else room
     n_prompt, longest = len(said[0].prompt_tokens), max(len(r.tokens) for r in said)
@@ -181,13 +181,13 @@ def _shortened(response: Response, language: LanguageModel, n_tokens: int) -> Re
 def described(
     source: str, seen: Seen, counts: Counter[str], examples: Sequence[tuple[str, str]]
 ) -> str:
-    """What was recognised in data, in words, with the first example as it will be learned.
+    """Describes what was recognised in data, with the first example as it will be learned.
 
     Args:
         source: Its name.
-        seen: What was found while it was read.
-        counts: What was dropped and cut.
-        examples: What each text of the example is, and the text.
+        seen: What was found while reading it.
+        counts: Numbers of rows that were dropped or cut, by reason.
+        examples: Name and text of each part of the example.
     """
     forms = ", ".join(f"{n:,} {'row' if n == 1 else 'rows'} of {f}" for f, n in seen.forms.items())
     told = [f"{source}: {forms}"]

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 PromptText = str | tuple[tuple[str, str], ...]
-"""A text to go on from; or the messages of a conversation, each a role and what was said."""
+"""A text to continue; or the messages of a conversation, each a role and its content."""
 
 
 EVERYDAY = Path(__file__).parent / "everyday.txt"
@@ -44,7 +44,7 @@ _ASSISTANT = "assistant"
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """What of a prompt the model is given; by default all."""
+    """Which part of a prompt the model is given; by default all of it."""
 
     mark: str | None = None
     """Begin after the first mark, such as ".", and end with the last one (detail P3)."""
@@ -60,7 +60,7 @@ class PromptConfig:
 
 @dataclass(frozen=True)
 class PromptsConfig(SourceConfig):
-    """What of a data set is read as prompts."""
+    """Which part of a data set is read as prompts."""
 
     column: str | None = None
     """Name of the column of prompts, if not prompt."""
@@ -69,13 +69,13 @@ class PromptsConfig(SourceConfig):
 def cut_prompt(
     language: LanguageModel, told: PromptText, config: PromptConfig, *, chat: bool = False
 ) -> Prompt:
-    """A prompt, or what of it the settings leave.
+    """Makes a prompt, cut as the settings say.
 
     Args:
-        language: Whose tokens are counted.
-        told: A text, or a conversation: of that nothing is cut.
+        language: Language model whose tokens are counted.
+        told: A text; or a conversation, which is not cut.
         config: Settings.
-        chat: Whether a text is what a user says: then nothing is cut of it either.
+        chat: Whether a text is a user's message, which is not cut either.
 
     Raises:
         ConfigError: If nothing is left.
@@ -97,12 +97,12 @@ def cut_prompt(
 
 
 def absolute_prompts(path: Path) -> str:
-    """The name of prompts such that it holds from anywhere."""
+    """The name of a source of prompts, valid in any working directory."""
     return str(path) if _come_along(path) else absolute_source(path)
 
 
 def _come_along(path: Path) -> bool:
-    """Whether that names the prompts of prefrl; a file or folder of that name counts first."""
+    """Whether this names the prompts of prefrl; an existing file or folder takes precedence."""
     return path == Path("everyday") and not path.exists()
 
 
@@ -113,16 +113,16 @@ def read_prompts(
     chat: bool = False,
     seen: Seen | None = None,
 ) -> list[PromptText]:
-    """Reads prompts: of text each line, of data each row's "prompt" or "messages".
+    """Reads prompts: each line of text, or the "prompt" or "messages" of each row of data.
 
-    Text is a ``.txt``, and a file of any name that is none of data and does not begin as JSON.
+    Text is a ``.txt``, or a file with another name that does not mean data and without JSON.
 
     Args:
         path: A file, a folder, a glob, or the id of a data set; preferences have prompts, too. Or
             ``everyday``: those that come with prefrl.
-        config: What of it is read.
+        config: Which part of it is read.
         chat: Whether transcripts become conversations.
-        seen: Is told what was found.
+        seen: Records what was found.
 
     Raises:
         ConfigError: If it cannot be read, holds no prompt, or a row has none: with its number.
@@ -159,7 +159,7 @@ def _prompt(row: Any, where: str, columns: DataConfig, seen: Seen, *, chat: bool
 
 
 def _said(told: dict[str, Any]) -> Any:
-    """What was said to the prompt of a row; of several responses the first."""
+    """The response to the prompt of a row; the first of several."""
     several = told.get("responses")
     first = several[:1] if isinstance(several, list) else []
     sides = [told[name] for name in ("chosen", "completion", "response") if name in told]
@@ -178,22 +178,22 @@ def messages_of(told: Any) -> tuple[tuple[str, str], ...]:
 
 
 def prompt_and_response(prompt: Any, said: Any) -> tuple[PromptText, str] | None:
-    """A prompt and a response to it, from the forms in which data sets have them.
+    """Returns a prompt and a response to it, from the forms that data sets use.
 
     Args:
-        prompt: A text, or messages; nothing where it is told in the messages of the response.
-        said: A text; or messages, which may begin with those of the prompt. The response is what an
-            assistant says last in them, and what follows it is left out.
+        prompt: A text, or messages; nothing if the messages of the response include it.
+        said: A text; or messages, which may begin with those of the prompt. The response is the
+            last message of an assistant in them; what follows it is left out.
 
     Returns:
-        None if they are no such things.
+        None if they have another form.
     """
     if isinstance(said, str):
         before = messages_of(prompt) or prompt
         return (before, said) if isinstance(before, str | tuple) and before else None
     if not isinstance(prompt, str):
         return _last_response(messages_of(prompt), said)
-    # Where a prompt is told as text besides, the messages begin with it.
+    # If the prompt is also given as text, the messages begin with it.
     found = _last_response((), said)
     return found or (_last_response((("user", prompt),), said) if prompt else None)
 

@@ -1,4 +1,4 @@
-"""Existing preference data, and exported data, in the usual forms.
+"""Reads preference data, existing or exported, in the usual forms.
 
 ::
 
@@ -7,10 +7,10 @@
     {"prompt": …, "responses": [… ], "scores": [0.3, 0.1]}    ranking, higher is better
     {"prompt": …, "completion": …, "label": true}             unpaired: good, or bad if false
 
-A prompt is a text or a list of messages. Each response may be a list of messages, of which what an
-assistant says last counts, and may then begin with the prompt's, also where the prompt is told as a
-text besides. ``completion`` may be called ``response`` too; what is null does not count. A
-``system`` message goes before the prompt. Forms of others: ``text.data.forms``.
+A prompt is a text or a list of messages. A response may be a list of messages, too: its last
+message of an assistant counts, and it may begin with the prompt's messages, even if the prompt is
+also given as text. ``completion`` may also be called ``response``; nulls are ignored. A ``system``
+message goes before the prompt. ``text.data.forms`` converts other forms.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ class Ranking:
     """Responses to one prompt; a pair is a ranking of two."""
 
     prompt: PromptText
-    """What was responded to."""
+    """The prompt."""
     responses: tuple[str, ...]
     """K responses."""
     ranks: tuple[float, ...]
-    """The place of each; the lowest is the best, and equal ones are ties."""
+    """The rank of each; the lowest is the best, and equal ones are ties."""
     where: str = field(default="a ranking", compare=False)
-    """Where it was read."""
+    """Its place in the data."""
     strength: tuple[float, float] | None = None
-    """Of a pair: P(the first one is better), and by how much the better one is at least better, in
-    units of scores; None where nothing was told."""
+    """Of a pair: P(the first one is better), and the least margin of the better one, in units of
+    scores; None if not given."""
 
     def pairs(self) -> Iterator[tuple[int, int]]:
-        """All K (K - 1) / 2 pairs of places, ties included."""
+        """Yields all K (K - 1) / 2 pairs of positions, ties included."""
         yield from itertools.combinations(range(len(self.responses)), 2)
 
 
@@ -67,18 +67,18 @@ class Labelled:
     """A single response that is good or bad: thumbs up or down."""
 
     prompt: PromptText
-    """What was responded to."""
+    """The prompt."""
     response: str
     """A response."""
     is_good: bool
-    """What was said of it."""
+    """Whether it was judged good."""
     where: str = field(default="a response", compare=False)
-    """Where it was read."""
+    """Its place in the data."""
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """What data says of responses."""
+    """Preferences that were read from data."""
 
     rankings: list[Ranking]
     """Pairs and rankings."""
@@ -86,11 +86,11 @@ class Preferences:
     """Single responses."""
 
     def comparable(self) -> list[Ranking]:
-        """The rankings, and the single responses to the same prompt as pairs: good ones are better.
+        """The rankings, and pairs of single responses to the same prompt: good ones are better.
 
-        All pairs of good and bad ones; but if there are more than 100 to a prompt, 100 of them, in
-        which all good ones come about equally often, and all bad ones: of more than 100 good or bad
-        ones 100, from first to last. A response that is said to be both is in none.
+        These are all pairs of a good and a bad one. If a prompt has more than 100, only 100 are
+        made, in which each good one occurs about equally often, and so does each bad one; of more
+        than 100 good or bad ones, 100 are spread evenly. A response labelled both ways is in none.
         """
         by_prompt: dict[PromptText, dict[str, list[Labelled]]] = {}
         for one in self.labelled:
@@ -115,10 +115,10 @@ def read_preferences(
         path: A file, a folder, a glob, or the id of a data set.
         config: How it is read.
         chat: Whether transcripts become conversations.
-        seen: Is told what was found.
+        seen: Records what was found.
 
     Raises:
-        ConfigError: If there is nothing, or a row has none of the forms: with its number, from 1.
+        ConfigError: If there is no row, or one has none of the forms: with its number, from 1.
         MissingExtraError: If ``datasets`` is needed and not installed.
     """
     seen = Seen() if seen is None else seen
@@ -131,7 +131,7 @@ def read_preferences(
 
 
 def _pairs(good: list[Labelled], bad: list[Labelled]) -> list[Ranking]:
-    """Good and bad ones go round side by side, until there are 100 pairs or all."""
+    """Pairs good with bad ones, cycling through both, until there are 100 pairs or all."""
     if not good or not bad:
         return []
     n_all = len(good) * len(bad)
@@ -142,7 +142,7 @@ def _pairs(good: list[Labelled], bad: list[Labelled]) -> list[Ranking]:
             _MOST_PAIRS,
         )
     good, bad = _spread(good), _spread(bad)
-    # After so many pairs both would be back at the first: bad ones move on by one.
+    # After this many pairs both would be back at the start, so the bad ones shift by one.
     n_round = math.lcm(len(good), len(bad))
     return [
         _better(good[k % len(good)], bad[(k + k // n_round) % len(bad)])
@@ -151,7 +151,7 @@ def _pairs(good: list[Labelled], bad: list[Labelled]) -> list[Ranking]:
 
 
 def _spread(labelled: list[Labelled]) -> list[Labelled]:
-    """As many as there may be pairs, from first to last, if there are more."""
+    """At most as many as there may be pairs, spread evenly."""
     n = min(len(labelled), _MOST_PAIRS)
     return [labelled[k * len(labelled) // n] for k in range(n)]
 
@@ -196,7 +196,7 @@ def _judged(
 
 
 def _split(prompt: Any, said_to_it: Any) -> tuple[PromptText, tuple[str, ...]]:
-    """The prompt, which is one, and the responses as texts."""
+    """The prompt, which must be the same for all, and the responses as texts."""
     if not isinstance(said_to_it, list):
         raise ValueError
     found = [prompt_and_response(prompt, said) for said in said_to_it]

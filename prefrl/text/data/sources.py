@@ -35,7 +35,7 @@ _ONE_SAVED, _SEVERAL_SAVED = "state.json", "dataset_dict.json"  # by save_to_dis
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """What of a data set is read."""
+    """Which part of a data set is read."""
 
     split: str | None = None
     """Split of a folder or of a data set on the hub, such as test or train[:10%]; by default
@@ -51,13 +51,13 @@ class SourceConfig:
 
 
 def absolute_source(path: Path) -> str:
-    """The name of a source such that it holds from anywhere; the id of the hub is what it is."""
+    """The name of a source, valid in any working directory; the id of a data set stays as it is."""
     is_here = path.exists() or _is_glob(path) or not _HUB_ID.fullmatch(str(path))
     return str(path.absolute()) if is_here else str(path)
 
 
 def is_plain_text(path: Path, what: str) -> bool:
-    """Whether lines are texts as they are: of a .txt, and of what has neither JSON nor its name.
+    """Whether lines are plain texts: in a .txt, or a file with neither JSON nor a name of data.
 
     Args:
         path: A source.
@@ -77,17 +77,17 @@ def is_plain_text(path: Path, what: str) -> bool:
 def numbered_rows(
     path: Path, what: str, config: SourceConfig | None = None
 ) -> Iterator[tuple[str, Any]]:
-    """The rows of a source, each with where it stands.
+    """Yields the rows of a source, each with its place.
 
-    What is None is left out: in a data set each row has all columns.
+    Values that are None are left out, because each row of a data set has all columns.
 
     Args:
         path: A file, a folder, a glob, or the id of a data set on the hub.
         what: What it should hold.
-        config: What of it is read; all of the split train by default.
+        config: Which part of it is read; by default all of the split train.
 
     Raises:
-        ConfigError: If there is none, or a line is broken: with its number, from 1.
+        ConfigError: If there is no row, or a line is broken: with its number, from 1.
         MissingExtraError: If it is not JSON and ``datasets`` is not installed.
     """
     config = SourceConfig() if config is None else config
@@ -115,7 +115,7 @@ def _rows(path: Path, what: str, config: SourceConfig) -> Iterator[tuple[str, An
 
 
 def _check_parts(path: Path, config: SourceConfig) -> None:
-    """Refuses the name of a part where there are none: it would be ignored."""
+    """Refuses a split or subset of a source that has none, where it would be ignored."""
     is_read_here = path.is_file() and path.suffix not in _BY_DATASETS
     has_no_split = is_read_here or (path / _ONE_SAVED).is_file()
     has_no_subset = has_no_split or path.is_file() or (path / _SEVERAL_SAVED).is_file()
@@ -154,7 +154,7 @@ def _rows_of_json(path: Path, what: str) -> Iterator[tuple[str, Any]]:
 
 
 def _is_array(lines: list[str]) -> bool:
-    """Whether a file that begins so is one array, and not lines of which each may be a list."""
+    """Whether a file with these first lines is one array, not lines that may each be a list."""
     if not lines[0].lstrip().startswith("["):
         return False
     whole = _whole(lines[0])
@@ -164,7 +164,7 @@ def _is_array(lines: list[str]) -> bool:
 
 
 def _whole(line: str) -> Any:
-    """What JSON holds; None of what is none."""
+    """Parses JSON; None if it is invalid."""
     try:
         return json.loads(line)
     except ValueError:
@@ -180,7 +180,7 @@ def numbered_lines(path: Path, what: str, form: str) -> Iterator[tuple[int, str]
         form: What to give instead of a file that cannot be read.
 
     Raises:
-        ConfigError: If it cannot be read, or holds none.
+        ConfigError: If it cannot be read, or has no such line.
     """
     found = False
     try:
@@ -201,14 +201,14 @@ def numbered_lines(path: Path, what: str, form: str) -> Iterator[tuple[int, str]
 
 
 def _parsed(where: str, text: str) -> Any:
-    """What JSON holds.
+    """Parses JSON.
 
     Raises:
-        ConfigError: If it is broken, or a text in it is none.
+        ConfigError: If it is invalid, or holds half of a surrogate pair.
     """
     try:
         row = json.loads(text)
-        if "\\u" in text:  # only so can half of a surrogate pair come in
+        if "\\u" in text:  # only an escape can bring in half of a surrogate pair
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         half = error.object[error.start].encode("utf-16", "surrogatepass")[-2:][::-1].hex()
@@ -243,9 +243,9 @@ def _data_set(path: Path, what: str, config: SourceConfig) -> Any:
         ) from error
     try:
         found = _loaded(datasets, path, config)
-    except IndexError:  # of datasets, which cannot load what it saved without a row
+    except IndexError:  # from datasets, which cannot load a data set that it saved without rows
         return datasets.Dataset.from_dict({})
-    except Exception as error:  # of many kinds: of pyarrow, of the hub, of its network
+    except Exception as error:  # of many kinds: from pyarrow, the hub or the network
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise ConfigError(
             f"expected {what} in {path}, but {reason.rstrip('.')}; give {_FORM}."
@@ -278,7 +278,7 @@ def _loaded(datasets: Any, path: Path, config: SourceConfig) -> Any:
 
 
 def _as_texts(datasets: Any, config: Any) -> dict[str, Any]:
-    """How tables of text are read: what stands in them as it is, only nothing is missing."""
+    """Arguments to read tables of text: all values stay texts, and only empty ones are missing."""
     if not hasattr(config, "keep_default_na"):
         return {}
     import pandas

@@ -1,1 +1,1 @@
-"""How a policy is improved: PPO, fine-tuning on answers and demonstrations, the best of n."""
+"""Methods that improve a policy: PPO, GRPO, RLOO, RAFT, fine-tuning, and best of n."""

@@ -1,4 +1,4 @@
-"""PyTorch's Adam, or Adam with its epsilon as in TensorFlow, and its steps."""
+"""PyTorch's AdamW, Adam with its epsilon as in TensorFlow, and gradient steps with either."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make_adam(
     tf: bool = False,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """AdamW of PyTorch, or TensorFlow's Adam without weight decay; of parameters or groups."""
+    """Makes PyTorch's AdamW, or TensorFlow's Adam, which has no weight decay here."""
     if tf:
         return TensorFlowAdam(parameters, learning_rate, eps=eps)
     return torch.optim.AdamW(
@@ -36,13 +36,13 @@ def descend(
     max_grad_norm: float | None,
     where: str,
 ) -> None:
-    """A step by the gradients that are there, clipped to a norm.
+    """Takes a step along the current gradients, clipped to a norm.
 
     Args:
-        optimizer: Takes the step.
-        parameters: What it trains.
+        optimizer: Optimizer that takes the step.
+        parameters: Parameters that it trains.
         max_grad_norm: The norm; None does not clip.
-        where: In which step of the training, for the error.
+        where: Step of the training, named in the error.
 
     Raises:
         NonFiniteError: If a gradient is not finite; the parameters stay as they were.
@@ -60,12 +60,12 @@ def descend(
 class TensorFlowAdam(torch.optim.Optimizer):
     """Adam whose epsilon is outside the bias correction (Kingma and Ba 2015, end of section 2).
 
-    ``p -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)``. In PyTorch epsilon is added to
-    the corrected ``sqrt(v / (1 - b2^t))``: at the first steps TensorFlow's is some 30 times larger
-    in effect, and its steps smaller where gradients are tiny (Huang et al. 2023, detail A).
+    ``p -= lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)``. PyTorch adds epsilon to the
+    corrected ``sqrt(v / (1 - b2^t))``: in the first steps TensorFlow's epsilon has some 30 times
+    the effect, which makes steps smaller where gradients are tiny (Huang et al. 2023, detail A).
 
     Args:
-        parameters: To be trained.
+        parameters: Parameters to train, or groups of them.
         learning_rate: Step size.
         eps: Epsilon.
         betas: Decay of the two moments.
@@ -83,7 +83,7 @@ class TensorFlowAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One step for all parameters that have a gradient."""
+        """Updates all parameters that have a gradient."""
         for group in self.param_groups:
             first_decay, second_decay = group["betas"]
             with_gradient = [p for p in group["params"] if p.grad is not None]

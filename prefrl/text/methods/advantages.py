@@ -26,17 +26,17 @@ _EPS = 1e-8
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the places that hold a token."""
+    """Mean over the positions that hold a token."""
     return (values * mask).sum() / mask.sum()
 
 
 def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
-    """Brings values to unit variance, of the population (detail P9).
+    """Scales values to unit population variance (detail P9).
 
     Args:
         values: Shape (B, R).
         mask: The same shape, 1 where there is a token.
-        shift_mean: Whether the mean becomes 0; else it stays what it was.
+        shift_mean: Whether to shift the mean to 0; otherwise it stays the same.
 
     Returns:
         The same shape; 0 where there is no token.
@@ -57,8 +57,8 @@ def token_rewards(
     Args:
         scores: Scores of the responses, shape (B,).
         logprobs: Log-probabilities of the tokens under the policy that sampled them, shape (B, R).
-        reference: By the reference, shape (B, R).
-        mask: Shape (B, R); each row holds a token.
+        reference: The same under the reference, shape (B, R).
+        mask: Shape (B, R); each row holds at least one token.
         kl_coef: Weight of the penalty.
 
     Returns:
@@ -79,7 +79,7 @@ def generalized_advantages(
         values: Values of the states before each token, shape (B, R).
         mask: Shape (B, R).
         gamma: Discount.
-        gae_lambda: Schulman et al. 2016 (arXiv 1506.02438), equation 16.
+        gae_lambda: Lambda of Schulman et al. 2016 (arXiv 1506.02438), equation 16.
 
     Returns:
         Advantages and returns, both (B, R), 0 where there is no token.
@@ -97,7 +97,7 @@ def generalized_advantages(
 
 @dataclass(frozen=True)
 class PpoLosses:
-    """What a minibatch comes to."""
+    """Losses and statistics of a minibatch."""
 
     policy: Tensor
     """Clipped surrogate, to be minimised."""
@@ -126,8 +126,8 @@ def ppo_losses(
 ) -> PpoLosses:
     """PPO's losses over the tokens of a minibatch, all of shape (B, R) (P10, C3).
 
-    Schulman et al. 2017 (arXiv 1707.06347), equation 7; the value is clipped to stay within
-    ``clip_range_value`` of what it was.
+    Schulman et al. 2017 (arXiv 1707.06347), equation 7; values are clipped to within
+    ``clip_range_value`` of their old estimates.
     """
     difference = logprobs - old_logprobs
     ratio = difference.exp()
@@ -147,14 +147,14 @@ def ppo_losses(
 def adapted_kl_coef(
     kl_coef: float, kl: float, *, target: float, horizon: float, n_responses: int
 ) -> float:
-    """The coefficient for the next batch: more where the KL is above its target (P11).
+    """The coefficient for the next batch: higher if the KL is above its target (P11).
 
     Ziegler et al. 2019, section 2.2, with its clip at 0.2.
 
     Args:
         kl_coef: KL coefficient of this batch.
         kl: Mean over responses of the summed difference of log-probabilities, in nats.
-        target: What it should be.
+        target: Target of the KL, in nats.
         horizon: Responses over which the coefficient may change by the factor e.
         n_responses: Responses in the batch.
     """

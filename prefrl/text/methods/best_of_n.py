@@ -21,7 +21,7 @@ def best_of_n_gold(
     Args:
         scores: Scores of the responses, shape (P, N).
         golds: Their gold scores, shape (P, N).
-        n: Of how many the best is taken.
+        n: Number of responses of which the best is taken.
 
     Returns:
         Shape (P,).

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 Takes = Literal["pairs", "rankings", "single responses"]
-"""What the examples of a method are of."""
+"""The kind of examples that a method learns from."""
 
 GOOD, BAD = 1.0, 2.0
 """Ranks of a single response."""
@@ -32,9 +32,9 @@ class Example:
     """Judged responses to one prompt: the subject of one term of a loss."""
 
     ids: tuple[str, ...]
-    """Ids of the responses, the best first. A single response is good or bad."""
+    """Ids of the responses, the best first; or of one single response."""
     ranks: tuple[float, ...]
-    """Their places; the lowest is the best, and equal ones are ties."""
+    """Their ranks; the lowest is the best, equal ones are ties. Of a single one GOOD or BAD."""
     strength: tuple[float, float] = (1.0, 0.0)
     """For a pair: P(the first one is better), and the least margin by which it is better."""
 
@@ -55,10 +55,9 @@ def pairs_of(comparisons: Iterable[Judgement]) -> list[Example]:
 def rankings_of(comparisons: Iterable[Judgement]) -> list[Example]:
     """Rankings, in the order of the answers; a pair on its own is a ranking of two.
 
-    A group of which all pairs are answered is one ranking: by points, one for each response that is
-    worse and half of one for a tie. If several people answered a pair, their mean counts. In a
-    group with a skip, each answered pair is a ranking of two. Rankings that order nothing are left
-    out.
+    A group with answers to all its pairs is one ranking, by points: one for each worse response and
+    half a point for a tie. If several people answered a pair, their mean counts. In a group with a
+    skip, each answered pair is a ranking of two. Rankings that order nothing are left out.
     """
     by_group: dict[str, list[Judgement]] = {}
     for number, comparison in enumerate(comparisons):
@@ -71,7 +70,7 @@ def rankings_of(comparisons: Iterable[Judgement]) -> list[Example]:
 
 
 def _ranking(group: Sequence[Judgement]) -> Example | None:
-    """The ranking by the answers about all pairs of a group; None if one is missing."""
+    """The ranking of three or more responses by answers to all pairs; None without these."""
     preferences: dict[tuple[str, str], list[float]] = {}
     for comparison in group:
         if comparison.preference is not None:
@@ -84,7 +83,7 @@ def _ranking(group: Sequence[Judgement]) -> Example | None:
         mean = sum(said) / len(said)
         points[left] += mean
         points[right] += 1 - mean
-    rounded = {item: round(value, 6) for item, value in points.items()}  # means of thirds
+    rounded = {item: round(value, 6) for item, value in points.items()}  # thirds are inexact
     order = sorted(rounded, key=lambda item: -rounded[item])
     better = [sum(other > rounded[item] for other in rounded.values()) for item in order]
     return Example(tuple(order), tuple(float(1 + n) for n in better))
@@ -96,11 +95,11 @@ def single_responses_of(
     """Responses that are good or bad, each once: good if they won more often than they lost.
 
     Args:
-        comparisons: Each that prefers a response is won by that one and lost by the other.
-        labels: Ids of single responses, and whether they are good: won or lost once more.
+        comparisons: In each, the preferred response wins and the other one loses.
+        labels: Ids of single responses, and whether they are good: one more win, or loss.
 
     Returns:
-        All but those that won as often as they lost.
+        All responses except those that won as often as they lost.
     """
     wins = wins_of(comparisons)
     for response_id, is_good in labels:
@@ -111,10 +110,10 @@ def single_responses_of(
 def examples_of(
     takes: Takes, comparisons: Sequence[Judgement], labels: Iterable[tuple[str, bool]]
 ) -> list[Example]:
-    """What a method learns from.
+    """Makes the examples that a method learns from.
 
     Args:
-        takes: What its examples are of.
+        takes: Kind of its examples.
         comparisons: All answers.
         labels: Ids of single responses, and whether they are good.
     """

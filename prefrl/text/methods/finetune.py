@@ -1,4 +1,4 @@
-"""The one fine-tuning loop: examples in any order, a loss, gradient steps; and SFT by it."""
+"""The fine-tuning loop that all methods share, and supervised fine-tuning (SFT) with it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def check_warmup(config: FinetuneConfig, n_examples: int) -> None:
 
     Args:
         config: Settings.
-        n_examples: How many examples there are, or can be at most.
+        n_examples: Number of examples, or the most that there can be.
 
     Raises:
         ConfigError: If it is as long as the training.
@@ -105,13 +105,13 @@ class Finetuning:
     """Trains a policy on examples; one step is one gradient step.
 
     Args:
-        policy: Is changed in place.
-        n_examples: How many examples there are.
-        loss_of: Gives the loss of some of them.
+        policy: Trained in place.
+        n_examples: Number of examples.
+        loss_of: Computes the loss of some of them.
         config: Settings.
         seed: Seed of the order of examples.
-        before: Gets the examples of a gradient step before ``loss_of`` gets them in parts.
-        workers: Share each batch.
+        before: Called with the examples of a gradient step, before ``loss_of`` gets them in parts.
+        workers: Workers that share each batch.
 
     Raises:
         NotEnoughDataError: If there is no example.
@@ -135,7 +135,7 @@ class Finetuning:
         self.n_steps = 0
         """Gradient steps so far."""
         self.per_epoch = -(-n_examples // config.batch_size)
-        """Gradient steps of a pass."""
+        """Gradient steps in one pass."""
         self.total_steps = self.per_epoch * config.epochs
         """Gradient steps in all."""
         check_warmup(config, n_examples)
@@ -154,7 +154,7 @@ class Finetuning:
 
     @property
     def done(self) -> bool:
-        """Whether all steps are taken."""
+        """Whether all steps have been taken."""
         return self.n_steps >= self.total_steps
 
     @property
@@ -167,7 +167,7 @@ class Finetuning:
         self.total_steps -= n_steps
 
     def step(self) -> dict[str, float]:
-        """One gradient step.
+        """Takes one gradient step.
 
         Returns:
             The loss and what the loss function logs, as means over the batch.
@@ -226,7 +226,7 @@ class Finetuning:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores a state."""
         self.policy.load_trained_state(state["trained"])
-        # Adam would go on in the very tensors of the state.
+        # Adam would otherwise modify the tensors of the state.
         self._adam.load_state_dict(copy.deepcopy(state["adam"]))
         self.n_steps, self.total_steps = state["n_steps"], state["total_steps"]
 
@@ -234,7 +234,7 @@ class Finetuning:
 def on_demonstrations(
     policy: Policy, demonstrations: Sequence[Response], *, config: FinetuneConfig, seed: int
 ) -> Finetuning:
-    """Supervised fine-tuning: the mean log-loss of the responses' tokens, never of the prompts'."""
+    """Prepares supervised fine-tuning, on the mean log-loss of the responses' tokens alone."""
 
     def loss_of(examples: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
         return demonstration_loss(policy, [demonstrations[i] for i in examples]), {}
@@ -246,7 +246,7 @@ def demonstration_loss(policy: Policy, demonstrations: Sequence[Response]) -> Te
     """Mean over responses of the mean log-loss of their tokens, in nats; the end token counts.
 
     Args:
-        policy: Who learns.
+        policy: The policy that learns.
         demonstrations: B responses.
     """
     batch = collate(demonstrations, policy.device)

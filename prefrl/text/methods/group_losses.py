@@ -1,12 +1,12 @@
 """GRPO and RLOO as pure functions, which compare a response with others to its prompt.
 
-Both do without values. RLOO is Ahmadian et al. 2024 (arXiv 2402.14740), after Kool et al. 2019;
-GRPO is Shao et al. 2024 (DeepSeekMath, arXiv 2402.03300), with what was found wrong with it since:
-Dr. GRPO (Liu et al. 2025, arXiv 2503.20783) and DAPO (Yu et al. 2025, arXiv 2503.14476). What an
-option is called, and what it does, is as in TRL 1.16.
+Neither uses values. RLOO is Ahmadian et al. 2024 (arXiv 2402.14740), after Kool et al. 2019; GRPO
+is Shao et al. 2024 (DeepSeekMath, arXiv 2402.03300), with later corrections as options: Dr. GRPO
+(Liu et al. 2025, arXiv 2503.20783) and DAPO (Yu et al. 2025, arXiv 2503.14476). Options have the
+names and effects that they have in TRL 1.16.
 
-Shapes: B responses of up to R tokens, G to each prompt, one prompt after the other. ``mask`` says
-which places hold a token that is learned.
+Shapes: B responses of up to R tokens, G to each prompt, one prompt after the other. ``mask`` marks
+the positions of tokens that are learned.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _EPS = 1e-4  # TRL's
 
 
 def rloo_advantages(scores: Tensor, n_each: int, *, normalize: bool = False) -> Tensor:
-    """A score less the mean of the others to the same prompt: leave one out.
+    """Each score minus the mean of the others to the same prompt: leave one out.
 
     Ahmadian et al. 2024, section 3: ``A_i = R_i - 1 / (G - 1) sum_{j != i} R_j``.
 
     Args:
-        scores: With the KL penalty in them, shape (B,).
+        scores: Scores, including the KL penalty, shape (B,).
         n_each: G, at least 2.
-        normalize: Whether to bring them to mean 0 and variance 1 over the batch.
+        normalize: Whether to scale advantages to mean 0 and variance 1 over the batch.
 
     Returns:
         Shape (B,).
@@ -54,15 +54,15 @@ def rloo_advantages(scores: Tensor, n_each: int, *, normalize: bool = False) -> 
 
 
 def grpo_advantages(scores: Tensor, n_each: int, *, scale: ScaleRewards = "group") -> Tensor:
-    """A score less the mean of its group, its own included, by the standard deviation.
+    """Each score minus the mean of its group, itself included, over the standard deviation.
 
-    Shao et al. 2024, section 4.1.2. Where all of a group score the same, all are 0.
+    Shao et al. 2024, section 4.1.2. If all scores of a group are equal, its advantages are 0.
 
     Args:
         scores: Shape (B,).
         n_each: G, at least 2.
-        scale: By the standard deviation of the group, or of the batch, or, as Dr. GRPO has it, by
-            none: a group counts for more where its scores are nearly the same.
+        scale: Divide by the standard deviation of the group, which gives more weight to groups with
+            nearly equal scores, or of the batch; or, as Dr. GRPO does, by nothing.
 
     Returns:
         Shape (B,).
@@ -91,14 +91,14 @@ def clipped_surrogate(
     """PPO's clipped surrogate, to be minimised, and where it was clipped.
 
     Args:
-        log_ratio: Log-ratio of the policy to the one that sampled: of tokens (B, R), or of
+        log_ratio: Log-ratio of the policy to the sampling policy: of tokens (B, R), or of
             responses (B,).
         advantages: Advantages, of a shape that broadcasts with it.
         low: The ratio is clipped below 1 - low.
-        high: The ratio is clipped above 1 + high; DAPO has it higher than low.
+        high: The ratio is clipped above 1 + high; in DAPO, high is greater than low.
 
     Returns:
-        Losses, and 1 where the clip holds the gradient back; both of the shape of the log-ratio.
+        Losses, and 1 where clipping stops the gradient; both of the shape of the log-ratio.
     """
     ratio = log_ratio.exp()
     losses = -torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
@@ -111,12 +111,12 @@ def row_weights(mask: Tensor, *, loss_type: LossType, n_tokens_each: float, long
 
     Args:
         mask: Mask of the responses of the step, shape (B, R).
-        loss_type: ``grpo`` means over the tokens of a response, then over responses: a token of a
-            long response weighs less. ``bnpo`` means over all tokens of the step. ``dapo`` does so
-            too, with as many as there are per response in the whole batch: the same where a batch
-            is one step. ``dr_grpo`` divides by a constant, the longest that a response may be.
-        n_tokens_each: Tokens of a response on average, over the batch.
-        longest: Tokens that a response may have at most.
+        loss_type: ``grpo`` averages over the tokens of a response, then over responses: a token of
+            a long response weighs less. ``bnpo`` averages over all tokens of the step. So does
+            ``dapo``, but with the mean length of the whole batch's responses: the same if a batch
+            is one step. ``dr_grpo`` divides by a constant, the greatest length of a response.
+        n_tokens_each: Mean number of tokens of the batch's responses.
+        longest: Most tokens of a response.
     """
     lengths, n = mask.sum(1), len(mask)
     if loss_type == "grpo":

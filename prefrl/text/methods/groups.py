@@ -35,7 +35,7 @@ __all__ = ["GroupConfig", "Groups", "GrpoConfig", "RlooConfig"]
 
 @dataclass(frozen=True)
 class GroupConfig:
-    """What GRPO and RLOO have in common."""
+    """Settings that GRPO and RLOO share."""
 
     learning_rate: float = 1e-5
     """Initial learning rate of Adam."""
@@ -123,13 +123,13 @@ class Groups:
     """Improves a policy by GRPO or RLOO, depending on the type of its config.
 
     Args:
-        policy: Is changed in place.
+        policy: Trained in place.
         config: Settings.
         n_each: Responses to each prompt.
-        longest: Tokens that a response may have at most.
-        n_updates: Batches in the whole training: the learning rate falls over those that are not
+        longest: Most tokens of a response.
+        n_updates: Batches in the whole training; the learning rate falls over those that are not
             skipped.
-        workers: Share each batch; each calls ``improve`` with the same arguments.
+        workers: Workers that share each batch; each calls ``improve`` with the same arguments.
     """
 
     def __init__(
@@ -155,12 +155,12 @@ class Groups:
     def improve(
         self, responses: Sequence[Response], scores: Tensor, generator: torch.Generator
     ) -> dict[str, float]:
-        """One batch: advantages within each prompt, and passes of gradient steps.
+        """Trains on one batch: advantages within each prompt, then passes of gradient steps.
 
         Args:
             responses: B responses that the policy has just sampled, equally many to each prompt,
                 prompt by prompt.
-            scores: What they are worth, shape (B,).
+            scores: Their scores, shape (B,).
             generator: Generator of the order of responses.
 
         Returns:
@@ -198,7 +198,7 @@ class Groups:
         self._total -= 1
 
     def _learned(self, responses: Sequence[Response], mask: Tensor) -> Tensor:
-        """The mask of tokens, shape (B, R), without responses that are not learned."""
+        """The mask of the tokens to learn, shape (B, R): without truncated responses if so set."""
         config = self._config
         if not (isinstance(config, GrpoConfig) and config.mask_truncated_completions):
             return mask
@@ -219,7 +219,7 @@ class Groups:
     def _step(
         self, rollout: Rollout, learned: Tensor, advantages: Tensor, chosen: Tensor
     ) -> dict[str, float]:
-        """A gradient step on a minibatch, a microbatch at a time."""
+        """Takes a gradient step on a minibatch, a microbatch at a time."""
         config, chosen = self._config, chosen.to(self.policy.device)
         self._adam.zero_grad(set_to_none=True)
         sums: dict[str, float] = {}
@@ -268,7 +268,7 @@ class Groups:
         learned: Tensor,
         advantages: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The loss of each response, summed over tokens, and its clipped share: (B',)."""
+        """The loss of each response, summed over tokens, and its clipped share, both (B',)."""
         config = self._config
         low, high = config.clip_range, config.clip_high
         if isinstance(config, RlooConfig):

@@ -130,12 +130,12 @@ class Ppo:
     """Improves a policy by PPO.
 
     Args:
-        policy: Is changed in place.
+        policy: Trained in place.
         config: Settings.
-        n_updates: Batches in the whole training: the learning rate falls over those that are not
+        n_updates: Batches in the whole training; the learning rate falls over those that are not
             skipped.
-        texts: What ``ptx_coef`` weighs the log-loss of.
-        workers: Share each batch; each calls ``improve`` with the same arguments.
+        texts: Pretraining texts, whose log-loss ``ptx_coef`` weighs.
+        workers: Workers that share each batch; each calls ``improve`` with the same arguments.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Ppo:
     ) -> None:
         self.policy = policy
         self.kl_coef = config.kl_coef
-        """Its value now."""
+        """Current weight of the KL penalty."""
         self.n_updates = 0
         """Batches so far."""
         self._config = config
@@ -165,11 +165,11 @@ class Ppo:
     def improve(
         self, responses: Sequence[Response], scores: Tensor, generator: torch.Generator
     ) -> dict[str, float]:
-        """One batch: rewards, advantages, and several passes of gradient steps.
+        """Trains on one batch: rewards, advantages, then several passes of gradient steps.
 
         Args:
             responses: B responses that the policy has just sampled.
-            scores: What they are worth, shape (B,).
+            scores: Their scores, shape (B,).
             generator: Generator of the order of responses.
 
         Returns:
@@ -235,7 +235,7 @@ class Ppo:
     def _step(
         self, rollout: _Rollout, chosen: Tensor, generator: torch.Generator
     ) -> dict[str, float]:
-        """A gradient step on a minibatch, a microbatch at a time."""
+        """Takes a gradient step on a minibatch, a microbatch at a time."""
         config, chosen = self._config, chosen.to(self.policy.device)
         mask = rollout.batch.rows(chosen).mask
         advantages = rollout.advantages[chosen]
@@ -276,13 +276,13 @@ class Ppo:
         return self._workers.add(sums)
 
     def _learn_texts(self, generator: torch.Generator) -> float:
-        """Adds the gradient of some texts' log-loss, and returns that: means over the texts."""
+        """Adds the gradient of some texts' mean log-loss; returns this worker's part of that."""
         config, total = self._config, 0.0
         drawn = torch.randint(len(self._texts), (config.ptx_examples,), generator=generator)
         mine = drawn[self._workers.share(len(drawn))]
         for places in torch.split(mine, config.microbatch) if len(mine) else ():
             share = len(places) / len(drawn)
-            # At temperature 1: responses are drawn at another one, texts are not.
+            # At temperature 1: texts, unlike responses, are not drawn at that of sampling.
             loss = demonstration_loss(self.policy, [self._texts[i] for i in places.tolist()])
             (config.ptx_coef * share * loss).backward()  # type: ignore[no-untyped-call]
             total += share * float(loss.detach())
@@ -290,20 +290,20 @@ class Ppo:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """Moves the average of the policy's weights."""
+        """Updates the average of the policy's weights."""
         decay, n = self._config.ema, self.n_updates
         if decay is None:
             return
         if self._average is None:
             self._average = [p.detach().clone() for p in self.policy.trained]
-        # Kingma and Ba 2015 (arXiv 1412.6980), section 3: without the bias to where it began.
+        # Kingma and Ba 2015 (arXiv 1412.6980), section 3: no bias towards the initial weights.
         decay *= (1 - decay ** (n - 1)) / (1 - decay**n)
         for kept, p in zip(self._average, self.policy.trained, strict=True):
             kept.lerp_(p, 1 - decay)
 
     @torch.no_grad()
     def take_average(self) -> None:
-        """Gives the policy the average of its weights, if there is one: at the end."""
+        """Replaces the policy's weights by their average, if any; call it at the end."""
         for kept, p in zip(self._average or (), self.policy.trained, strict=False):
             p.copy_(kept)
 

@@ -51,15 +51,15 @@ def dpo_loss(
 ) -> Tensor:
     """``-log sigmoid(beta h)``: Rafailov et al. 2023 (arXiv 2305.18290), equation 7.
 
-    Where it is known how strong a preference is, ``-p log sigmoid(beta h - m) - (1 - p) log
-    sigmoid(m - beta h)``: with p as in cDPO, of each pair its own (Mitchell 2023), and the offset
-    m, of which the reward of the better one is to be higher (Amini et al. 2024, arXiv 2402.10571).
+    If the strength of preferences is known, ``-p log sigmoid(beta h - m) - (1 - p) log sigmoid(m -
+    beta h)``: with p as in cDPO, but one for each pair (Mitchell 2023), and the offset m, by which
+    the reward of the better one should be higher (Amini et al. 2024, arXiv 2402.10571).
 
     Args:
         margin: h, shape (B,).
         beta: Weight of the reference.
         preference: P(chosen is better), shape (B,) or one number.
-        offset: By how much it is better at least, in units of rewards, shape (B,) or one number.
+        offset: Least margin of the better one in units of rewards, shape (B,) or one number.
     """
     scaled = beta * margin - offset
     right, wrong = functional.logsigmoid(scaled), functional.logsigmoid(-scaled)
@@ -67,9 +67,9 @@ def dpo_loss(
 
 
 def cdpo_loss(margin: Tensor, *, beta: float, flip_rate: float) -> Tensor:
-    """DPO where a share of the answers is taken to be the wrong way round (Mitchell 2023).
+    """DPO that assumes a share of the answers to be flipped (Mitchell 2023).
 
-    ``-(1 - e) log sigmoid(beta h) - e log sigmoid(-beta h)``: least where sigmoid(beta h) = 1 - e.
+    ``-(1 - e) log sigmoid(beta h) - e log sigmoid(-beta h)``, minimal at sigmoid(beta h) = 1 - e.
     """
     right, wrong = functional.logsigmoid(beta * margin), functional.logsigmoid(-beta * margin)
     return -(1 - flip_rate) * right - flip_rate * wrong
@@ -87,7 +87,7 @@ def robust_dpo_loss(margin: Tensor, *, beta: float, flip_rate: float) -> Tensor:
 def ipo_loss(margin: Tensor, *, beta: float) -> Tensor:
     """``(h - 1 / (2 beta))^2``: Azar et al. 2023 (arXiv 2310.12036), equation 17, tau = beta.
 
-    On sums over tokens, as in Rafailov's code. TRL takes means over tokens: the same beta is
+    It uses sums over tokens, as Rafailov's code does. TRL uses means over tokens: the same beta is
     another loss there.
     """
     return (margin - 1 / (2 * beta)).square()
@@ -96,7 +96,7 @@ def ipo_loss(margin: Tensor, *, beta: float) -> Tensor:
 def hinge_loss(margin: Tensor, *, beta: float) -> Tensor:
     """``max(0, 1 - beta h)``: SLiC, Zhao et al. 2023 (arXiv 2305.10425), as Liu et al. write it.
 
-    They normalise by a reference (2023, arXiv 2309.06657).
+    Liu et al. normalise by a reference (2023, arXiv 2309.06657).
     """
     return (1 - beta * margin).clamp(min=0)
 
@@ -112,9 +112,9 @@ def orpo_loss(chosen: Tensor, rejected: Tensor, *, weight: float) -> Tensor:
 
 
 def log_odds(mean_logprob: Tensor) -> Tensor:
-    """``m - log(1 - exp(m))`` of a log-probability; one that is 0 by rounding is taken a bit lower.
+    """``m - log(1 - exp(m))`` of a log-probability; one that rounds to 0 is lowered slightly.
 
-    There the odds are infinite, and the gradient would be NaN.
+    At 0 the odds are infinite, and the gradient would be NaN.
     """
     mean_logprob = mean_logprob.clamp(max=-1e-6)
     return mean_logprob - torch.log(-torch.expm1(mean_logprob))
@@ -172,22 +172,21 @@ class PairLossConfig:
 
 @dataclass(frozen=True)
 class TuningMethod:
-    """How a method makes a loss of answers."""
+    """A method of fine-tuning on answers, with its loss."""
 
     takes: Takes
-    """What one example is. Of other answers: pairs are rankings of two, and their chosen responses
-    good, the rejected ones bad; rankings are all their pairs; and so are single responses to the
-    same prompt of which one is good and one bad."""
+    """What one example is. Other answers are converted: a pair becomes a ranking of two, or a good
+    and a bad response; a ranking, all its pairs; a good and a bad one to one prompt, a pair."""
     needs_reference: bool
-    """Whether it is a function of log-ratios of policy to reference."""
+    """Whether the loss is a function of log-ratios of policy to reference."""
     paper: str
-    """Where it comes from."""
+    """Its source."""
     function: Callable[..., Tensor]
     """The loss of each example, shape (B,); its last argument is a ``PairLossConfig``.
 
-    Of pairs: two tensors of shape (B,), of the chosen and the rejected responses. With a reference,
-    log-ratios summed over tokens; without, mean log-probabilities. Of rankings: log-probabilities
-    summed over tokens, numbers of tokens, and ranks, each of shape (B, K). Of single responses:
+    For pairs: two tensors of shape (B,), for chosen and rejected responses: with a reference,
+    log-ratios summed over tokens; without, mean log-probabilities. For rankings: log-probabilities
+    summed over tokens, numbers of tokens, and ranks, each of shape (B, K). For single responses:
     log-ratios and which are good, both of shape (B,), and the baseline."""
 
 
@@ -238,9 +237,9 @@ TUNING_METHODS: dict[str, TuningMethod] = {
         ),
     ),
 }  # fmt: skip
-"""By name: what fine-tunes a policy on answers."""
+"""Methods of fine-tuning a policy on answers, by name."""
 
 PAIR_METHODS: dict[str, TuningMethod] = {
     name: method for name, method in TUNING_METHODS.items() if method.takes == "pairs"
 }
-"""Those of which an example is a pair."""
+"""The methods whose examples are pairs."""

@@ -39,11 +39,11 @@ def check_raft(
     """Refuses settings that leave no choice, or whose warm-up never ends.
 
     Args:
-        config: What is kept.
-        finetune: How it is learned.
+        config: Settings of RAFT.
+        finetune: Settings of the fine-tuning.
         per_prompt: Responses to each prompt.
         n_prompts: Prompts of a batch.
-        n_updates: Batches.
+        n_updates: Batches in the whole training.
 
     Raises:
         ConfigError: If all responses would be kept, or the warm-up is as long as the training.
@@ -63,16 +63,16 @@ def check_raft(
 
 
 def best_of_each(scores: Tensor, per_prompt: int, kept: int) -> list[int]:
-    """Places of the responses with the highest scores, the best first; of equal ones the first.
+    """Positions of each prompt's best responses, the best first; of equal scores the first.
 
     Args:
         scores: Scores of ``per_prompt`` responses to each prompt, one prompt after the other, shape
             (B,).
         per_prompt: Responses to each prompt.
-        kept: How many are taken of each prompt.
+        kept: How many are taken for each prompt.
 
     Raises:
-        NonFiniteError: If a score is not finite, and so has no place.
+        NonFiniteError: If a score is not finite, and so cannot be ranked.
     """
     if not bool(torch.isfinite(scores).all()):
         raise NonFiniteError(
@@ -91,13 +91,13 @@ class Raft:
     all of them.
 
     Args:
-        policy: Is changed in place.
-        config: What is kept.
-        finetune: How it is learned; ``epochs`` are passes over what is kept of a batch.
+        policy: Trained in place.
+        config: Settings of RAFT.
+        finetune: Settings of the fine-tuning; ``epochs`` are passes over a batch's kept responses.
         n_prompts: Prompts of a batch.
         n_updates: Batches in the whole training.
         seed: Seed of the order of examples.
-        workers: Share each batch; each calls ``improve`` with the same arguments.
+        workers: Workers that share each batch; each calls ``improve`` with the same arguments.
     """
 
     def __init__(
@@ -126,17 +126,16 @@ class Raft:
         self._per_update = finetune.epochs * self._steps.per_epoch
 
     def improve(self, responses: Sequence[Response], scores: Tensor) -> dict[str, float]:
-        """One batch: the best responses are chosen, and learned.
+        """Chooses the best responses of one batch, and learns them.
 
         Args:
             responses: B responses that the policy has just sampled, equally many to each prompt,
                 prompt by prompt.
-            scores: What they are worth, shape (B,).
+            scores: Their scores, shape (B,).
 
         Returns:
-            By name: the loss, as the mean over gradient steps, and the KL to the reference of the
-            policy that drew the responses, estimated by all of them, in nats, at the temperature
-            that they were drawn at.
+            By name: the mean loss over gradient steps, and the KL of the sampling policy to the
+            reference, in nats, estimated from all responses at their sampling temperature.
 
         Raises:
             NonFiniteError: If a score or a gradient is not finite; the policy is then as it was
@@ -163,7 +162,7 @@ class Raft:
         return self._workers.add({"kl": total})["kl"] / len(responses)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: a copy."""
+        """The state for a checkpoint: a copy."""
         return self._steps.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

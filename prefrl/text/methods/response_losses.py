@@ -9,11 +9,11 @@ __all__ = ["kto_baseline", "kto_loss"]
 
 
 def kto_baseline(mismatched_log_ratio: Tensor) -> Tensor:
-    """``z = max(0, mean of log p / p_ref)`` of responses to the prompts of others, no gradient.
+    """``z = max(0, mean of log p / p_ref)`` of responses to others' prompts, without gradient.
 
-    What Ethayarajh et al. 2024 (arXiv 2402.01306, section 4.1) estimate the KL divergence of the
-    policy from the reference by: each response of a batch with the prompt of the one after it. It
-    may be far from the KL, as it is no sample of the policy; it is a point to compare with.
+    Ethayarajh et al. 2024 (arXiv 2402.01306, section 4.1) use it as an estimate of the KL to the
+    reference: each response of a batch is put to the prompt of the next one. It may be far from the
+    KL, as the responses are not samples of the policy; it serves as a point of comparison.
 
     Args:
         mismatched_log_ratio: Log-ratios of policy to reference, summed over tokens, shape (B,).
@@ -50,5 +50,5 @@ def kto_loss(
         Shape (B,).
     """
     difference = beta * (log_ratio - baseline)
-    good, bad = torch.sigmoid(-difference), torch.sigmoid(difference)  # 1 - sigmoid, without loss
+    good, bad = torch.sigmoid(-difference), torch.sigmoid(difference)  # 1 - sigmoid, accurately
     return torch.where(is_good, good_weight * good, bad_weight * bad)

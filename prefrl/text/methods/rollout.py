@@ -1,4 +1,4 @@
-"""A batch of responses with their values under the sampling policy and the reference."""
+"""A batch of responses, evaluated under the sampling policy and the reference."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class Rollout:
-    """B responses of up to R tokens; all but the batch of shape (B, R)."""
+    """B responses of up to R tokens; all fields but the batch have the shape (B, R)."""
 
     batch: Batch
     """The responses."""
     logprobs: Tensor
-    """Log-probabilities of their tokens under the policy that sampled them; 0 where none is."""
+    """Log-probabilities of the tokens under the sampling policy; 0 where there is no token."""
     values: Tensor
     """Values of the states before the tokens."""
     entropy: Tensor
     """Entropy of the distributions, in nats."""
     reference: Tensor
-    """Log-probabilities of the tokens by the reference."""
+    """Log-probabilities of the tokens under the reference."""
 
     @property
     def kl(self) -> float:
-        """To the reference: the mean over responses of their summed log-ratio, in nats."""
+        """KL to the reference: the mean over responses of their summed log-ratio, in nats."""
         return float(((self.logprobs - self.reference) * self.batch.mask).sum(1).mean())
 
 
@@ -46,12 +46,12 @@ def roll_out(policy: Policy, responses: Sequence[Response], workers: Workers) ->
     Args:
         policy: The policy that sampled them.
         responses: B responses.
-        workers: Share the work; each gets all results.
+        workers: Workers that share the work; each gets all results.
     """
     batch = collate(responses, policy.device)
     parts, states = [], []
     mine = torch.arange(len(responses), device=policy.device)
-    alone = workers.size == 1  # the states of all are too much to send
+    alone = workers.size == 1  # states are too large to send to other workers
     for chosen in torch.split(mine[workers.share(len(responses))], _CHUNK):
         piece = batch.rows(chosen)
         piece = policy.prepare(piece) if alone else piece

@@ -1,7 +1,7 @@
-"""Fine-tuning on answers: on pairs, on rankings, on single responses.
+"""Fine-tuning on answers: on pairs, rankings or single responses.
 
-All log-probabilities are at temperature 1, whatever the sampling temperature: answers are also
-about responses from other policies, or written by people.
+All log-probabilities are at temperature 1, whatever the sampling temperature: answers may be about
+responses from other policies, or written by people.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _GOOD_SHARE = "good"
 
 
 class _Told(TypedDict):
-    """What all kinds of examples are trained on with."""
+    """Arguments that fine-tuning takes for all kinds of examples."""
 
     method: str
     loss: PairLossConfig
@@ -57,7 +57,7 @@ def check_batch_size(method: str, batch_size: int) -> None:
     """Refuses batches that are too small for a method.
 
     Raises:
-        ConfigError: If it learns from single responses, and there is but one in a batch.
+        ConfigError: If it learns from single responses, and a batch holds only one.
     """
     if batch_size < 2 and method in _those_with("single responses"):
         raise ConfigError(
@@ -77,17 +77,17 @@ def on_examples(
     seed: int,
     workers: Workers = ALONE,
 ) -> Finetuning:
-    """Fine-tuning on the kind of examples that the method takes.
+    """Prepares fine-tuning on the kind of examples that the method takes.
 
     Args:
-        policy: Is changed in place.
+        policy: Trained in place.
         examples: Pairs, rankings or single responses, by the ids of the responses.
-        responses: By id.
+        responses: The responses by id.
         method: One of ``TUNING_METHODS``.
-        loss: Its numbers.
+        loss: Parameters of its loss.
         config: Settings.
         seed: Seed of the order of examples.
-        workers: Share each batch.
+        workers: Workers that share each batch.
 
     Raises:
         ConfigError: If there is no such method, it cannot work with the settings, or a text is too
@@ -119,17 +119,17 @@ def on_pairs(
     seed: int,
     workers: Workers = ALONE,
 ) -> Finetuning:
-    """Fine-tuning on pairs of a chosen and a rejected response.
+    """Prepares fine-tuning on pairs of a chosen and a rejected response.
 
     Args:
-        policy: Is changed in place.
-        pairs: Chosen and rejected.
-        strengths: Strengths of each, P(chosen is better) and its margin, which dpo alone learns.
+        policy: Trained in place.
+        pairs: Chosen and rejected responses.
+        strengths: Of each pair P(chosen is better) and its margin, which only dpo uses.
         method: One of ``PAIR_METHODS``.
-        loss: Its numbers.
+        loss: Parameters of its loss.
         config: Settings.
         seed: Seed of the order of pairs.
-        workers: Share each batch.
+        workers: Workers that share each batch.
 
     Raises:
         ConfigError: If there is no such method, or a text is too long for the model.
@@ -168,7 +168,7 @@ def _scale(method: str, loss: PairLossConfig) -> float:
 def _of_pairs(rewards: Tensor, summed: Tensor) -> dict[str, float]:
     """Values to log for chosen responses followed by rejected ones, with TRL's names."""
     chosen, rejected = rewards.chunk(2)
-    # Both log-probabilities may fall: what matters to the loss is the difference.
+    # Both log-probabilities may fall: only their difference matters to the loss.
     of_chosen, of_rejected = summed.chunk(2)
     return {
         "rewards/chosen": float(chosen.mean()),
@@ -181,7 +181,7 @@ def _of_pairs(rewards: Tensor, summed: Tensor) -> dict[str, float]:
 
 
 def averaged(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The means of the values that gradient steps have logged.
+    """Means of the values that gradient steps have logged.
 
     For single responses, the values of good and of bad ones are means over these only.
     """
@@ -197,7 +197,7 @@ def averaged(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _of_all(policy: Policy, responses: Sequence[Response], workers: Workers) -> dict[str, Tensor]:
-    """The reference's summed log-probabilities by response: it never changes, and says it once."""
+    """The reference's summed log-probabilities by response id, computed once: they never change."""
     different = list({r.id: r for r in responses}.values())
     different.sort(key=lambda r: len(r.prompt_tokens) + len(r.tokens))
     mine = different[workers.share(len(different))]
@@ -218,16 +218,16 @@ def on_rankings(
     seed: int,
     workers: Workers = ALONE,
 ) -> Finetuning:
-    """Fine-tuning on rankings of two and more responses.
+    """Prepares fine-tuning on rankings of two or more responses.
 
     Args:
-        policy: Is changed in place.
-        rankings: Responses to one prompt, and their places: the lowest is the best.
+        policy: Trained in place.
+        rankings: Responses to one prompt, and their ranks: the lowest is the best.
         method: rrhf or pro.
-        loss: Its numbers.
+        loss: Parameters of its loss.
         config: Settings.
         seed: Seed of the order of rankings.
-        workers: Share each batch.
+        workers: Workers that share each batch.
 
     Raises:
         ConfigError: If there is no such method, or a text is too long for the model.
@@ -252,7 +252,7 @@ def on_rankings(
 
 
 def _of_rankings(logprobs: Tensor, lengths: Tensor, ranks: Tensor) -> dict[str, float]:
-    """What to log: of pairs by their mean log-probabilities, of the best and of the worst."""
+    """Values to log: of all pairs, by mean log-probabilities, and of the best and the worst."""
     p = logprobs / lengths
     better = ranks[:, :, None] < ranks[:, None, :]
     margins = (p[:, :, None] - p[:, None, :])[better]
@@ -279,22 +279,22 @@ def on_single_responses(
     seed: int,
     workers: Workers = ALONE,
 ) -> Finetuning:
-    """Fine-tuning on responses that are good or bad.
+    """Prepares fine-tuning on responses that are good or bad.
 
-    The baseline is that of the whole batch of a gradient step, however it is cut into parts: each
-    response with the prompt of the next one. It is estimated anew in each step.
+    The baseline is estimated anew in each gradient step, from its whole batch, however this is cut
+    into parts: each response is put to the prompt of the next one.
 
     Args:
-        policy: Is changed in place.
+        policy: Trained in place.
         labelled: Responses, and whether they are good.
         method: kto.
-        loss: Its numbers.
+        loss: Parameters of its loss.
         config: Settings; at least two responses in a batch.
         seed: Seed of the order of responses.
-        workers: Share each batch.
+        workers: Workers that share each batch.
 
     Raises:
-        ConfigError: If there is no such method, a batch is of one response, or a text is too long
+        ConfigError: If there is no such method, batches hold one response, or a text is too long
             for the model.
         NotEnoughDataError: If there are fewer than two responses.
     """
@@ -331,10 +331,10 @@ def on_single_responses(
 def _of_single(
     ratios: Tensor, summed: Tensor, is_good: Tensor, baseline: Tensor, scale: float
 ) -> dict[str, float]:
-    """What to log of single responses; ``averaged`` makes means over good and bad ones of it."""
+    """Values to log; ``averaged`` turns them into means over good and over bad responses."""
     above = (ratios - baseline) * torch.where(is_good, 1.0, -1.0)
     row = {"kl": float(baseline), "rewards/accuracies": float((above > 0).float().mean())}
-    # Sums over good and bad ones by the number of all: a part of a batch may lack one of them.
+    # Sums over good or bad ones, over the number of all: a part of a batch may lack one kind.
     for name, kind in (("chosen", is_good), ("rejected", ~is_good)):
         row[f"rewards/{name}"] = scale * float((ratios * kind).mean())
         row[f"logps/{name}"] = float((summed * kind).mean())
@@ -350,21 +350,21 @@ def _check_enough(n: int, method: str) -> None:
 
 
 def _with_another_prompt(responses: Sequence[Response], place: int) -> int:
-    """The place of the next response that has another prompt; of the same one, if all have one."""
+    """Position of the next response with another prompt; its own, if all have the same prompt."""
     following = [*range(place + 1, len(responses)), *range(place)]
     own = responses[place].prompt_tokens
     return next((i for i in following if responses[i].prompt_tokens != own), place)
 
 
 def _answering(response: Response, other: Response, context: int) -> Response:
-    """A response to the prompt of another one, as much of it as fits."""
+    """Puts a response to the prompt of another one, cut to fit into the context."""
     room = context - len(other.prompt_tokens)
     return Response(other.prompt, response.text, other.prompt_tokens, response.tokens[:room])
 
 
 @torch.no_grad()
 def _log_ratios(policy: Policy, responses: Sequence[Response], size: int) -> Tensor:
-    """Log-ratios of policy to reference, so many responses at a time, shape (B,)."""
+    """Summed log-ratios of policy to reference, ``size`` responses at a time, shape (B,)."""
     found = [torch.zeros(0, device=policy.device)]
     for start in range(0, len(responses), size):
         batch = collate(responses[start : start + size], policy.device)
@@ -374,7 +374,7 @@ def _log_ratios(policy: Policy, responses: Sequence[Response], size: int) -> Ten
 
 
 def _lengths(batch: Batch) -> Tensor:
-    """Tokens of the responses, at least one, shape (B,)."""
+    """Numbers of tokens of the responses, at least 1, shape (B,)."""
     return batch.mask.sum(1).clamp(min=1)
 
 

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 ALL_LINEAR = "all-linear"
-"""In the place of names: every linear layer of a block."""
+"""Value of ``modules`` that selects every linear layer of a block."""
 
 _NAME = "default"
 
@@ -75,7 +75,7 @@ class AdapterConfig:
 
     @property
     def used(self) -> bool:
-        """Whether there are adapters at all."""
+        """Whether adapters are configured."""
         return self.rank is not None
 
 
@@ -114,7 +114,7 @@ def target_modules(model: nn.Module, config: AdapterConfig, n_layers: int | None
 
 
 def _wanted(model: nn.Module, config: AdapterConfig) -> set[str] | None:
-    """Last parts of names; None for every linear layer."""
+    """Last parts of the names of the layers to adapt; None for every linear layer."""
     peft = _peft()
     if config.modules == ALL_LINEAR:
         return None
@@ -146,7 +146,7 @@ def add_adapters(
         n_layers: How many of the last blocks have adapters; None for all of them.
 
     Returns:
-        What is to be trained.
+        The parameters to train.
 
     Raises:
         ConfigError: If there is no such layer, or the blocks cannot be found.
@@ -170,7 +170,7 @@ def add_adapters(
 
 @torch.no_grad()
 def reset_adapters(model: nn.Module, generator: torch.Generator) -> None:
-    """Draws fresh adapters: A uniform within 1 / sqrt(inputs), as in the code of the paper, B 0."""
+    """Draws fresh adapters: A uniform within 1 / sqrt(inputs), as in the paper's code; B zero."""
     for layer in _adapted(model).values():
         a, b = layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight
         drawn = 2 * torch.rand(a.shape, generator=generator) - 1
@@ -179,7 +179,7 @@ def reset_adapters(model: nn.Module, generator: torch.Generator) -> None:
 
 
 def adapter_parts(model: nn.Module) -> nn.ModuleDict:
-    """The adapters of a model, in a module that is saved without the rest."""
+    """The adapters of a model as a module of their own, to be saved without the rest."""
     parts = {
         name.replace(".", "_"): nn.ModuleDict(
             {
@@ -229,9 +229,9 @@ def dropping_out(model: nn.Module, *, seed: int) -> Iterator[None]:
 
 @torch.no_grad()
 def plain(model: Any) -> Any:
-    """A model with its adapters merged into its weights; itself, if it has none.
+    """Returns a copy with the adapters merged into the weights; the model itself, if it has none.
 
-    What has no adapters is shared with the model, which stays as it is.
+    The copy shares all other parameters with the model, which stays as it is.
     """
     if not hasattr(model, "peft_config"):
         return model
@@ -246,11 +246,11 @@ def plain(model: Any) -> Any:
 
 
 def save_adapters(model: Any, folder: Path) -> None:
-    """Writes the adapters of a model as ``PeftModel.from_pretrained`` reads them, with their base.
+    """Writes a model's adapters for ``PeftModel.from_pretrained``, with the name of their base.
 
     Args:
         model: A model with adapters.
-        folder: Where.
+        folder: Folder to write to.
     """
     peft_config = copy.copy(model.peft_config[_NAME])
     base = model.config._name_or_path or TINY
@@ -279,7 +279,7 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _peft() -> Any:
-    """The library, loaded when it is needed: it takes seconds."""
+    """Imports the library only when it is needed: that takes seconds."""
     try:
         import peft
     except ImportError as error:

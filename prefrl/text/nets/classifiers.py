@@ -1,8 +1,9 @@
 """Reward models in the common exchange format: folders of ``AutoModelForSequenceClassification``.
 
-One for each member, with one label, whose logit is the score. Heads of ``transformers`` have no
-bias, mostly; what a score is shifted by then stands in the folder's config, as ``prefrl_shift``:
-score = logit + shift. No difference between two responses, and so no preference, depends on it.
+There is one for each member, with one label, whose logit is the score. Most heads of
+``transformers`` have no bias; the shift of the score is then in the folder's config, as
+``prefrl_shift``: score = logit + shift. Differences between responses, and so preferences, do not
+depend on it.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ _HEADS = ("score", "classifier")
 
 @dataclass(frozen=True)
 class GivenReward:
-    """One member that was learned elsewhere."""
+    """One member of a reward ensemble: a trunk and a linear head."""
 
     trunk: nn.Module
-    """What reads a text."""
+    """The language model below the head."""
     weight: Tensor
     """Weight of its head, shape (D,)."""
     bias: Tensor
@@ -46,17 +47,17 @@ def save_classifiers(
 ) -> list[Path]:
     """Writes a folder for each member, with the tokenizer and a card.
 
-    The tokenizer gets a pad token if it has none that never ends a text: a text is scored at its
-    last token that is no pad.
+    A tokenizer without a pad token, or whose pad token may end a text, gets a new one: a text is
+    scored at its last token that is not a pad token.
 
     Args:
-        members: As they are now.
-        language: Whose tokens they read.
-        folder: A new one; the members are in it as member-0, member-1, and so on.
+        members: Members to write.
+        language: Language model whose tokens they read.
+        folder: A new folder, for member-0, member-1, and so on.
         card: Text of each README.md.
 
     Raises:
-        ConfigError: If there is something already, or no such class for this kind of model.
+        ConfigError: If the folder exists, or transformers cannot classify with this kind of model.
     """
     if folder.exists():
         raise ConfigError(f"expected a new folder to write, but {folder} is there; name another.")
@@ -92,7 +93,7 @@ def _classifier(member: GivenReward, language: LanguageModel, tokenizer: Any) ->
     n_before = config.vocab_size
     if len(tokenizer) > n_before:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        model.get_input_embeddings().weight[n_before:] = 0  # masked; members stay alike
+        model.get_input_embeddings().weight[n_before:] = 0  # masked; equal in all members
     model.config.pad_token_id = tokenizer.pad_token_id
     head = _head_of(model)
     head.weight.copy_(member.weight[None])
@@ -104,15 +105,15 @@ def _classifier(member: GivenReward, language: LanguageModel, tokenizer: Any) ->
 
 
 def load_classifiers(names: Sequence[str], language: LanguageModel) -> list[GivenReward]:
-    """Reads members that were learned elsewhere; equal trunks become one.
+    """Loads members that were trained elsewhere; a trunk equal to the first is shared with it.
 
     Args:
-        names: Folders or ids of the hub, one for each member.
-        language: Whose tokens they have to read.
+        names: Folders or Hugging Face ids, one for each member.
+        language: Language model whose tokens they have to read.
 
     Raises:
-        ConfigError: If one is no such model, lacks a part, has other than one label or another
-            tokenizer, or they differ in their width.
+        ConfigError: If one is not a classifier of texts, lacks weights, does not have exactly one
+            label or has another tokenizer, or if their widths differ.
     """
     found: list[GivenReward] = []
     for name in names:

@@ -16,8 +16,8 @@ from prefrl.text.responses import Prompt, Response
 
 __all__ = ["SamplingConfig", "check_lengths", "drawn_at", "left_padded", "sample_responses"]
 
-_KEPT = 0.75  # of the rows that are computed; if so few are left, the others are dropped
-_COLDEST = 1e-4  # divided by much less, logits in float32 become infinite
+_KEPT = 0.75  # finished rows are dropped once at most this share of computed ones goes on
+_COLDEST = 1e-4  # lowest temperature: divided by much less, logits in float32 become infinite
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def check_lengths(
 
 
 def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows of ids, filled up on the left with 0.
+    """Pads rows of ids on the left with 0.
 
     Returns:
         Ids and mask, both of shape (B, L).
@@ -96,18 +96,18 @@ def sample_responses(
     computed.
 
     Args:
-        language: Who responds.
-        prompts: B prompts; the same one may come several times.
+        language: The model that responds.
+        prompts: B prompts, some of which may be equal.
         config: Settings.
-        generator: Generator of the draws, on the CPU: the same one gives the same responses.
+        generator: Generator of the draws, on the CPU: equal states give equal responses.
     """
     ends = torch.tensor(sorted(language.end_tokens) if config.stop_at_end else [], dtype=torch.long)
     states = _States(language, prompts)
-    going = torch.arange(len(prompts))  # the rows that have not come to their end
+    going = torch.arange(len(prompts))  # rows whose responses have not ended
     drawn = torch.full((len(prompts), config.max_new_tokens), -1)
     for place in range(config.max_new_tokens):
         logits = states.logits[:, : language.n_vocabulary].float().cpu() / config.temperature
-        # One number for each row, also for those that are done: what the others draw is the same.
+        # Rows that have ended draw a number too, so that the draws of others do not depend on them.
         numbers = torch.rand(len(prompts), 1, generator=generator, dtype=torch.float64)
         chosen = drawn_at(logits[states.places_of(going)].softmax(-1), numbers[going])
         drawn[going, place] = chosen
@@ -122,7 +122,7 @@ def sample_responses(
 def drawn_at(probabilities: Tensor, numbers: Tensor) -> Tensor:
     """Samples from distributions by uniform numbers in [0, 1): the inverse transform.
 
-    One number for a row is enough, where ``torch.multinomial`` draws one for each id.
+    One number per row is enough; ``torch.multinomial`` draws one per id.
 
     Args:
         probabilities: Shape (B, V).
@@ -163,14 +163,14 @@ class _States:
 
     def _read(self, prompts: Sequence[Sequence[int]]) -> None:
         ids, self._mask = left_padded(prompts, self._device)
-        # Of the left padding: anything, it is masked.
+        # Positions of the left padding do not matter: it is masked.
         self._positions = (self._mask.cumsum(1) - 1).clamp(min=0)
         self._cache = None
         self._forward(ids, self._positions)
         self._positions = self._positions[:, -1:]
 
     def places_of(self, rows: Tensor) -> Tensor:
-        """Where the logits of some of the B rows are."""
+        """Positions of some of the B rows in ``logits``."""
         return torch.searchsorted(self._rows, rows)
 
     def go_on(self, rows: Tensor, tokens: Tensor) -> None:
@@ -186,7 +186,7 @@ class _States:
         self._forward(ids.to(self._device), self._positions)
 
     def _select(self, places: Tensor) -> None:
-        """Leaves some rows, or takes some of them several times."""
+        """Keeps only some rows, some of them possibly several times."""
         places = places.to(self._device)
         self._cache.batch_select_indices(places)
         self._mask, self._positions = self._mask[places], self._positions[places]

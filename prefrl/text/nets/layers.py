@@ -1,4 +1,4 @@
-"""The layers of a language model: which there are, and which of them are trained."""
+"""The layers of a language model: finding them, and freezing those that are not trained."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def freeze_below(model: nn.Module, n_layers: int | None) -> list[nn.Parameter]:
 
     Args:
         model: A causal language model with its blocks in one ``ModuleList``.
-        n_layers: How many of the last blocks stay trainable, with what follows them; embeddings do
-            not, nor what shares their parameters. None trains everything.
+        n_layers: How many of the last blocks stay trainable, with the norm that follows them;
+            embeddings and head do not. None trains everything.
 
     Returns:
-        What is to be trained.
+        The parameters to train.
 
     Raises:
-        ConfigError: If the blocks cannot be found, or are fewer.
+        ConfigError: If the blocks cannot be found, or there are fewer.
     """
     if n_layers is None:
         return [p for p in model.parameters() if p.requires_grad]
@@ -37,17 +37,17 @@ def freeze_below(model: nn.Module, n_layers: int | None) -> list[nn.Parameter]:
 
 
 def check_layers(model: nn.Module, n_layers: int | None) -> None:
-    """Refuses a number of last layers that a language model does not have; None is all.
+    """Refuses more layers to train than a language model has; None means all.
 
     Raises:
-        ConfigError: If the blocks cannot be found, or are fewer.
+        ConfigError: If the blocks cannot be found, or there are fewer.
     """
     if n_layers is not None and not 0 <= n_layers <= len(blocks_of(model)):
         raise ConfigError(f"expected 0 to {len(blocks_of(model))} layers to train, got {n_layers}.")
 
 
 def trunk_of(model: nn.Module) -> nn.Module:
-    """The model without its language-model head; a trunk is its own."""
+    """The model without its head; a model without one is its own trunk."""
     name = str(model.base_model_prefix)
     return model.get_submodule(name) if hasattr(model, name) else model
 
@@ -71,8 +71,8 @@ def blocks_of(model: nn.Module) -> nn.ModuleList:
 def no_dropout(model: nn.Module) -> None:
     """Turns dropout off for good, also in training (Huang et al. 2023, detail P4).
 
-    Models drop out by modules, or by functions that take a share from the module that calls them or
-    from the config: ``attn_pdrop``, ``hidden_dropout``, ``layerdrop``, and so on.
+    Models use dropout modules, or functions whose rate is an attribute of the calling module or of
+    the config: ``attn_pdrop``, ``hidden_dropout``, ``layerdrop``, and so on.
     """
     for holder in (*model.modules(), getattr(model, "config", None)):
         if isinstance(holder, nn.Dropout):

@@ -33,8 +33,8 @@ class Batch:
     n_prompt: int
     """P: the column in which responses begin."""
     states: Tensor | None = None
-    """What the layers below the trained ones make of it, shape (B, P + R, D), if that was computed
-    (``nets.lower``)."""
+    """Output of the frozen layers below the trained ones, shape (B, P + R, D); None if it was not
+    computed (``nets.lower``)."""
 
     @property
     def tokens(self) -> Tensor:
@@ -48,7 +48,7 @@ class Batch:
 
     @property
     def n_kept(self) -> int:
-        """R + 1: columns from the last prompt token on, whose logits say something of responses."""
+        """R + 1: columns from the last prompt token on, whose logits concern responses."""
         return self.ids.shape[1] - self.n_prompt + 1
 
     @property
@@ -57,14 +57,14 @@ class Batch:
         return self.n_prompt + self.attention[:, self.n_prompt :].sum(1) - 1
 
     def rows(self, chosen: Tensor) -> Batch:
-        """Some of its rows."""
+        """Selects some of its rows."""
         states = None if self.states is None else self.states[chosen]
         ids, attention, positions = self.ids[chosen], self.attention[chosen], self.positions[chosen]
         return Batch(ids, attention, positions, self.n_prompt, states)
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What a model takes."""
+        """Arguments for the forward pass of a model."""
         return {
             "input_ids": self.ids,
             "attention_mask": self.attention,
@@ -74,7 +74,7 @@ class Batch:
 
 
 def collate(responses: Sequence[Response], device: torch.device | str = "cpu") -> Batch:
-    """Puts responses together. A response without a token is read at the end of its prompt."""
+    """Makes a batch of responses. One without tokens is read at the end of its prompt."""
     n_prompt = max(len(r.prompt_tokens) for r in responses)
     n_response = max(1, *(len(r.tokens) for r in responses))
     ids = torch.zeros(len(responses), n_prompt + n_response, dtype=torch.long)
@@ -90,7 +90,7 @@ def collate(responses: Sequence[Response], device: torch.device | str = "cpu") -
 def drawn_from(language: LanguageModel, logits: Tensor, temperature: float) -> Tensor:
     """The logits that tokens were sampled from, computed from a model's logits.
 
-    Divided by the temperature (P1), and without the ids that the tokenizer does not know (C5).
+    They are divided by the temperature (P1), without ids that the tokenizer does not know (C5).
 
     Args:
         language: The model.

@@ -21,7 +21,7 @@ __all__ = ["from_states", "n_frozen_blocks", "with_states"]
 
 
 def n_frozen_blocks(model: Any) -> int:
-    """How many of the first blocks are not trained, nor what comes before them; else 0."""
+    """Number of frozen blocks below the first trained one; 0 if the embeddings are trained."""
     if all(p.requires_grad for p in model.parameters()):
         return 0
     if any(p.requires_grad for p in model.get_input_embeddings().parameters()):
@@ -34,13 +34,13 @@ def n_frozen_blocks(model: Any) -> int:
 
 @torch.no_grad()
 def with_states(model: Any, batch: Batch, n_blocks: int) -> Batch:
-    """A batch with the output of the first blocks.
+    """Adds the output of the first blocks to a batch.
 
     Args:
         model: A causal language model.
         batch: B texts.
-        n_blocks: How many blocks; with 0 the batch stays as it is, and so it does where blocks give
-            something else than a tensor.
+        n_blocks: Number of these blocks. With 0, or if blocks return anything but a tensor, the
+            batch stays as it is.
     """
     if n_blocks == 0:
         return batch
@@ -72,7 +72,7 @@ def from_states(model: Any, batch: Batch, n_blocks: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _skipped(blocks: nn.ModuleList) -> Iterator[None]:
-    """Lets blocks give back what they are given."""
+    """Makes blocks return their input."""
     for block in blocks:
         block.forward = lambda hidden_states, *others, **named: hidden_states
     try:

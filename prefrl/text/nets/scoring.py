@@ -52,10 +52,11 @@ def scores_of(
     responses: Sequence[Response],
     config: ScoringConfig,
 ) -> tuple[Tensor, Tensor]:
-    """Scores with which a policy is trained.
+    """Scores responses, to train a policy.
 
     Returns:
-        Of the members, shape (M, B), and aggregated with what is missing, shape (B,).
+        Scores of the members, shape (M, B), and their aggregate, shape (B,), with the score for
+        incomplete responses.
     """
     parts = [scored_part(language, response, config) for response in responses]
     members, scores = reward.rewards(parts)

