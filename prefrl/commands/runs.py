@@ -92,7 +92,7 @@ def replay(command: Replay) -> None:
 def report(command: Report) -> None:
     """Draws the report of a run of any kind."""
     run = RunDirectory(command.run)
-    if run.config.is_file() and is_text(run):
+    if run.config.is_file() and is_text(RunDirectory.open(command.run)):
         from prefrl.report.text_page import write_text_report
 
         page = write_text_report(run)

@@ -87,7 +87,8 @@ def work_side_by_side(
         return stop.requested
 
     with Supervisor(run, roles) as supervisor:
-        return supervisor.watch(poll=poll)
+        is_done = supervisor.watch(poll=poll)
+    return is_done or supervisor.ended_well
 
 
 class _News:

@@ -230,6 +230,8 @@ class Supervisor:
     def __init__(self, run: RunDirectory, roles: Sequence[RoleCommand]) -> None:
         self._run = run
         self._roles = [_Role(run, command) for command in roles]
+        self.ended_well = False
+        """Whether the agent finished its work after all when it was told to stop."""
         self.n_restarts = 0
         """How often a role was started again."""
 
@@ -287,6 +289,8 @@ class Supervisor:
                 _log.warning("process %d did not stop in time; killing it.", process.pid)
                 process.kill()
                 process.wait()
+        agent = self._roles[0].process
+        self.ended_well = agent is not None and agent.returncode == 0
         for role in self._roles:
             role.process = None
 

@@ -55,6 +55,15 @@ def test_a_poll_that_says_so_stops_all(run):
         assert roles.watch(poll=within(0.3)) is False
 
 
+@pytest.mark.parametrize(("code", "ended_well"), [(0, True), (STOPPED, False)])
+def test_an_agent_that_is_told_to_stop_may_finish_instead(run, code, ended_well):
+    program = f"import signal, sys\nsignal.signal(signal.SIGTERM, lambda *told: sys.exit({code}))\n"
+    program += f"open({str(run.root / 'ready')!r}, 'w').close()\n{FOREVER}"
+    with Supervisor(run, [role("agent", program), role("learner", FOREVER)]) as roles:
+        assert roles.watch(poll=(run.root / "ready").exists) is False
+    assert roles.ended_well is ended_well
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_role_that_dies_is_started_again(run, how):
     # It dies twice, then it is well.
