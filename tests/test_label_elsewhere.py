@@ -14,6 +14,7 @@ from store_places import SERVER, needs_postgres, raw
 
 from prefrl import RunDirectory
 from prefrl.cli import main
+from prefrl.commands.hub import path_of
 from prefrl.core.store import LabelStore
 from prefrl.runtime.roles.role import read_status
 
@@ -125,19 +126,32 @@ def media_of(run):
     return json.loads(run.store.read_text())["media"]
 
 
-def test_a_language_model_too(name, storage, tmp_path):
-    path, folder = tmp_path / "here" / name, tmp_path / "there" / "page"
-    out, said = tmp_path / "align.txt", tmp_path / "label.txt"
+def test_a_language_model_at_an_address_of_several_runs(name, storage, tmp_path):
+    path, there = tmp_path / "here" / name, tmp_path / "there"
+    there.mkdir()
+    out, served, said = (tmp_path / f"{what}.txt" for what in ("align", "serve", "label"))
     told = ["--responses", "64", "--labels", "8", "--oracle", "human", "--page.elsewhere"]
     told += ["--store", SERVER, "--media", storage.url, "--run", path]
-    with prefrl(out, "align", "tiny", "--prompts", "everyday", "--method", "best-of-n", *told):
-        with prefrl(said, "label", folder, "--store", store_in(out)):
-            browser = Browser(link_in(said))
-            (task, *_) = wait_for(lambda: browser.tasks(n=1))
-            text = browser.client.get(f"/media/{task['items'][0]['media']}").raise_for_status()
-            assert set(text.json()) == {"prompt", "response"}
-            browser.answer(task)
-            assert browser.n_stored == 1
+    with (
+        prefrl(out, "align", "tiny", "--prompts", "everyday", "--method", "best-of-n", *told),
+        prefrl(served, "serve", there),
+    ):
+        browser = Browser(link_in(served))
+        with prefrl(said, "label", there / "page", "--store", store_in(out)) as label:
+            assert label.wait(60) == 0  # the page is served already, and this prints a link to it
+        assert "/r/" in said.read_text()
+        browser.client.base_url = f"{browser.address}/r/{path_of(there, there / 'page')}"
+        wait_for(lambda: browser.client.get("/api/me").status_code == 200)
+        (task, *_) = wait_for(lambda: browser.tasks(n=1))
+        text = browser.client.get(f"/media/{task['items'][0]['media']}").raise_for_status()
+        assert set(text.json()) == {"prompt", "response"}
+        browser.me = browser.client.get("/api/me").json()
+        browser.answer(task)
+        assert browser.n_stored == 1
+        run = RunDirectory(path)
+        wait_for(lambda: browser.tasks(n=1) and read_status(run, "pages").about["people"] == 1)
+        news = browser.client.get("/api/progress").json()["agent"]
+        assert news["phase"] == "training"
 
 
 def test_what_cannot_be_a_page_elsewhere_is_refused_before_anything_is_made(name, tmp_path, capsys):

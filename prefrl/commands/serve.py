@@ -20,7 +20,10 @@ from prefrl.commands.page import PageConfig, check_page, page_of, viewer_config
 from prefrl.control.roles import role_command
 from prefrl.core.store import LabelStore
 from prefrl.errors import ConfigError, PrefrlError, RoleError
+from prefrl.runtime.remote.courier import courier_command
+from prefrl.runtime.remote.places import is_elsewhere
 from prefrl.runtime.roles.role import Heartbeat, StopSignal, is_taken, only_one, read_status
+from prefrl.runtime.roles.supervisor import RoleCommand
 from prefrl.runtime.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RunShelf", "Serve", "serve"]
 
 _SECONDS_FOR_A_LOCK = 1.0  # a check whether it is free holds it for a moment
-_SECONDS_BETWEEN_FILMS = 5.0
+_SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_END = 10.0  # for processes that draw films, at the end
 _SECONDS_AFTER_THE_LAST = 300.0  # for which films are drawn after the last person has left
 
@@ -104,10 +107,12 @@ class _Taken:
     run: RunDirectory
     heartbeat: Heartbeat
     lock: contextlib.ExitStack
-    has_films: bool
-    renderer: subprocess.Popen[bytes] | None = None
+    beside: RoleCommand | None
+    """What the page needs beside it: what draws its films, or brings news of a run elsewhere."""
+    process: subprocess.Popen[bytes] | None = None
+    """Its process, if it is running."""
     seen_at: float = 0.0
-    looked_at: float = -_SECONDS_BETWEEN_FILMS
+    looked_at: float = -_SECONDS_BETWEEN_LOOKS
 
 
 class RunShelf:
@@ -122,7 +127,7 @@ class RunShelf:
         self._folder = folder
         self._page = page
         self._taken: dict[str, _Taken] = {}
-        self._ending: list[subprocess.Popen[bytes]] = []  # renderers of runs given back
+        self._ending: list[subprocess.Popen[bytes]] = []  # processes of runs given back
         self._lock = threading.Lock()  # of these two, which requests and ticks share
         self._runs: dict[str, RunDirectory] = {}
 
@@ -154,7 +159,7 @@ class RunShelf:
         try:
             run.make_folders()
             lock.enter_context(only_one(run, OPENED, patience=_SECONDS_FOR_A_LOCK))
-            has_films = "env_id" in run.read_json(run.config)
+            beside = _beside(run)
         except (PrefrlError, OSError):
             lock.close()
             return False
@@ -162,7 +167,7 @@ class RunShelf:
             lock.close()
             return False
         with self._lock:
-            self._taken[found.path] = _Taken(run, Heartbeat(run, "viewer"), lock, has_films)
+            self._taken[found.path] = _Taken(run, Heartbeat(run, "viewer"), lock, beside)
         return True
 
     def give_back(self, path: str) -> None:
@@ -170,20 +175,20 @@ class RunShelf:
         with self._lock:
             if (taken := self._taken.pop(path, None)) is None:
                 return
-            if taken.renderer is not None:
-                taken.renderer.terminate()
-                self._ending.append(taken.renderer)
+            if taken.process is not None:
+                taken.process.terminate()
+                self._ending.append(taken.process)
             taken.lock.close()
 
     def tend(self, present: Mapping[str, tuple[int, int]]) -> None:
-        """Records in each run who is at its page, and has its films drawn; never blocks.
+        """Records in each run who is at its page, and keeps its process beside it; never blocks.
 
         Args:
             present: For each open page, the number of people, and the longer side of the largest
                 film on their screens in pixels, 0 if unknown.
         """
         with self._lock:
-            self._ending = [renderer for renderer in self._ending if renderer.poll() is None]
+            self._ending = [process for process in self._ending if process.poll() is None]
             for path, taken in self._taken.items():
                 if not taken.run.status.is_dir():
                     continue  # it was deleted
@@ -191,19 +196,20 @@ class RunShelf:
                 taken.heartbeat.beat("serving", people=n_people, pixels=pixels)
                 now = time.monotonic()
                 taken.seen_at = now if n_people else taken.seen_at
-                if taken.has_films and now - taken.looked_at >= _SECONDS_BETWEEN_FILMS:
+                if taken.beside is not None and now - taken.looked_at >= _SECONDS_BETWEEN_LOOKS:
                     taken.looked_at = now
                     with contextlib.suppress(PrefrlError, OSError):  # it is being deleted
-                        _draw(taken, is_wanted=now - taken.seen_at < _SECONDS_AFTER_THE_LAST)
+                        is_wanted = now - taken.seen_at < _SECONDS_AFTER_THE_LAST
+                        _keep(taken, taken.beside, is_wanted=is_wanted)
 
     def close(self) -> None:
-        """Stops serving all runs, and waits for the processes that draw their films."""
+        """Stops serving all runs, and waits for the processes beside them."""
         for path in list(self._taken):
             self.give_back(path)
         until = time.monotonic() + _SECONDS_TO_END
-        for renderer in self._ending:
+        for process in self._ending:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                renderer.wait(max(0.0, until - time.monotonic()))
+                process.wait(max(0.0, until - time.monotonic()))
 
 
 def _is_served_alone(run: RunDirectory) -> bool:
@@ -214,19 +220,28 @@ def _is_served_alone(run: RunDirectory) -> bool:
     return status is None or status.state != STANDS_BY
 
 
-def _draw(taken: _Taken, *, is_wanted: bool) -> None:
-    """Starts drawing missing films, unless a training does; or tells the process to end."""
-    if taken.renderer is not None and taken.renderer.poll() is not None:
-        taken.renderer = None
+def _beside(run: RunDirectory) -> RoleCommand | None:
+    """Returns the role that the page of a run needs; None if it needs none."""
+    told = run.read_json(run.config)
+    if is_elsewhere(told):
+        return courier_command(run)
+    return role_command("renderer", run) if "env_id" in told else None
+
+
+def _keep(taken: _Taken, role: RoleCommand, *, is_wanted: bool) -> None:
+    """Starts the process beside a page, unless another has that role; or tells it to end."""
+    if taken.process is not None and taken.process.poll() is not None:
+        taken.process = None
     if not is_wanted:
-        if taken.renderer is not None:  # a later call sees that it has ended
-            taken.renderer.terminate()
-    elif taken.renderer is None and not is_taken(taken.run, "renderer"):
-        with LabelStore(taken.run.label_store) as store:
-            if not store.media.missing(1):
-                return
-        argv = [*role_command("renderer", taken.run).argv, "--parent", str(os.getpid())]
-        with (taken.run.logs / "renderer.log").open("ab") as log:
-            taken.renderer = subprocess.Popen(
+        if taken.process is not None:  # a later call sees that it has ended
+            taken.process.terminate()
+    elif taken.process is None and not is_taken(taken.run, role.name):
+        if role.name == "renderer":
+            with LabelStore(taken.run.label_store) as store:
+                if not store.media.missing(1):
+                    return
+        argv = [*role.argv, "--parent", str(os.getpid())]
+        with (taken.run.logs / f"{role.name}.log").open("ab") as log:
+            taken.process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
