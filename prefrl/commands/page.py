@@ -236,7 +236,7 @@ def serve_page(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page as a role of a run; returns the exit code."""
     # Of two that are started, by a training and by `prefrl label`, one stands by for the other.
-    return run_role({ROLE: _serve}, arguments, stand_by={ROLE})
+    return run_role({ROLE: _serve}, arguments, stand_by={ROLE}, waits=False)
 
 
 def _serve(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:

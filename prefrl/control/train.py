@@ -33,6 +33,7 @@ from prefrl.control.tracking import check_tracker
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle, load_oracle
 from prefrl.core.store import LabelStore
+from prefrl.core.store.waiting import patient
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.devices import use_cpu
 from prefrl.runtime.figures import check_figures
@@ -284,7 +285,8 @@ def _work(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Result:
         if not trained and not way(config, run, caller, stop):
             return Result(run=run, summary={}, notes=[])
         # Told to stop now, it still finishes: all is trained, and this takes seconds.
-        return finish_run(config, run)
+        with patient(lambda state: stop.requested):
+            return finish_run(config, run)
 
 
 def _beside(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Sequence[RoleCommand]:

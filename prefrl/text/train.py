@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from prefrl.core.comparisons import Answer
 from prefrl.core.oracle import Oracle, as_oracle
 from prefrl.core.store import LabelStore
+from prefrl.core.store.waiting import patient
 from prefrl.errors import (
     ConfigError,
     NonFiniteError,
@@ -197,7 +198,8 @@ def _work(config: AlignConfig, run: RunDirectory, caller: _Caller) -> AlignResul
                 pass  # nothing follows
         elif not way(config, run, caller, stop):
             return AlignResult(run=run, summary={})
-        return finish_run(config, run, on_share=caller.on_evaluation, began=caller.began)
+        with patient(lambda state: stop.requested):
+            return finish_run(config, run, on_share=caller.on_evaluation, began=caller.began)
 
 
 def _follow(config: AlignConfig, run: RunDirectory) -> AlignResult:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection, Engine, RootTransaction, Row
 
 from prefrl.core.store import schema
 from prefrl.core.store.postgres import open_postgres
 from prefrl.core.store.sqlite import back_up, look_through, open_sqlite, without_foreign_keys
+from prefrl.core.store.waiting import patiently
 from prefrl.errors import StoreError, StoreUnavailableError
 from prefrl.failpoints import fail_point
 
@@ -34,7 +36,11 @@ class Database:
 
     def __init__(self, place: str) -> None:
         is_postgres = place.startswith(("postgresql:", "postgresql+"))
-        self._reader, self._writer = (open_postgres if is_postgres else open_sqlite)(place)
+        if is_postgres:
+            self._reader, self._writer = patiently(lambda: open_postgres(place))
+        else:
+            self._reader, self._writer = open_sqlite(place)
+        self._is_on_server = is_postgres
         self._name = str(self._reader.url.database)
         self._closed = False
         try:
@@ -57,12 +63,19 @@ class Database:
         """
         if self._closed:
             raise StoreError("expected an open label store, got a closed one; open it again.")
-        with self._errors_as_ours(), (self._writer if write else self._reader).begin() as opened:
+        with self._errors_as_ours(), self._begun(self._writer if write else self._reader) as opened:
             yield opened
             if write:
                 fail_point("store:before-commit")
         if write:
             fail_point("store:after-commit")
+
+    @contextmanager
+    def _begun(self, engine: Engine) -> Iterator[Connection]:
+        begin = functools.partial(_begin, engine)
+        connection, transaction = patiently(begin) if self._is_on_server else begin()
+        with connection, transaction:
+            yield connection
 
     def rows(self, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
         """All rows in one list: in SQLite an open cursor would block commits."""
@@ -128,8 +141,14 @@ class Database:
         try:
             yield
         except sa.exc.DBAPIError as error:
+            why = " ".join(str(error.orig).split())
+            if self._is_on_server and _is_away(error):
+                raise StoreUnavailableError(
+                    f"the label store at {self._name} is away: {why}; try again when it is back. "
+                    "Nothing is stored twice."
+                ) from error
             raise StoreUnavailableError(
-                f"the label store at {self._name} refused: {str(error.orig).strip()}; nothing of "
+                f"the label store at {self._name} refused: {why}; nothing of "
                 "this was stored. Look for a full disk or another program that holds the store."
             ) from error
         except sa.exc.TimeoutError as error:
@@ -137,3 +156,20 @@ class Database:
                 f"the label store at {self._name} has no connection to spare: {error}; use fewer "
                 "threads."
             ) from error
+
+
+def _is_away(error: sa.exc.DBAPIError) -> bool:
+    """Whether a server cannot be reached, has cut the connection, or is starting or stopping."""
+    state = getattr(error.orig, "sqlstate", None)
+    is_lost = isinstance(error, sa.exc.OperationalError) and state is None
+    return is_lost or str(state).startswith(("08", "57P"))
+
+
+def _begin(engine: Engine) -> tuple[Connection, RootTransaction]:
+    """Connects and begins a transaction, or leaves nothing open."""
+    connection = engine.connect()
+    try:
+        return connection, connection.begin()
+    except BaseException:
+        connection.close()
+        raise

@@ -7,13 +7,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from prefrl.errors import MissingExtraError, StoreError
+from prefrl.errors import MissingExtraError, StoreError, StoreUnavailableError
 
 __all__ = ["open_postgres"]
 
 _OLDEST = 14
 _LOCK_TIMEOUT = "30s"
-_CONNECT_TIMEOUT_S = 10
+# A cable that is pulled out says nothing: a process would wait for a quarter of an hour.
+_CONNECTION = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 # A number of ours, "pref", beside that of the schema: stores in one database do not wait for one
 # another. Every write takes it first, as BEGIN IMMEDIATE does in SQLite. So ids are committed in
 # their order, and a reader with a cursor passes over none.
@@ -33,7 +40,8 @@ def open_postgres(place: str) -> tuple[Engine, Engine]:
 
     Raises:
         MissingExtraError: If psycopg is not installed.
-        StoreError: If the server cannot be reached, is too old, or may lose what it committed.
+        StoreError: If the server is too old, or may lose what it committed.
+        StoreUnavailableError: If it cannot be reached.
     """
     url = sa.make_url(place)
     if url.drivername == "postgresql":
@@ -45,7 +53,7 @@ def open_postgres(place: str) -> tuple[Engine, Engine]:
             url,
             # A server may be started anew while the store is open.
             pool_pre_ping=True,
-            connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
+            connect_args=_CONNECTION,
         )
     except ModuleNotFoundError as error:
         raise MissingExtraError(
@@ -57,7 +65,7 @@ def open_postgres(place: str) -> tuple[Engine, Engine]:
     try:
         engine.connect().close()
     except sa.exc.DBAPIError as error:
-        raise StoreError(
+        raise StoreUnavailableError(
             f"expected a PostgreSQL server at {url}, but {error.orig}; start it, or fix the URL."
         ) from error
     return engine, engine.execution_options(immediate=True)

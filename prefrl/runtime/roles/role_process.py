@@ -7,9 +7,11 @@ import logging
 import math
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from prefrl.core.disk import in_words
+from prefrl.core.store.waiting import patient
 from prefrl.errors import (
     EnvironmentFaultError,
     NonFiniteError,
@@ -17,7 +19,13 @@ from prefrl.errors import (
     RoleError,
     StoreError,
 )
-from prefrl.runtime.roles.role import Heartbeat, StopSignal, die_with_parent, only_one
+from prefrl.runtime.roles.role import (
+    Heartbeat,
+    StopSignal,
+    die_with_parent,
+    only_one,
+    waiting_in,
+)
 from prefrl.runtime.roles.supervisor import BAD_INPUT, GAVE_UP, STOPPED
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.rundir.saving import HAS_STOPPED
@@ -37,6 +45,7 @@ def run_role(
     arguments: Sequence[str] | None = None,
     *,
     stand_by: Collection[str] = (),
+    waits: bool = True,
 ) -> int:
     """Runs the role that a command line names: ``ROLE RUN [--parent PID]``.
 
@@ -45,6 +54,8 @@ def run_role(
         arguments: The command line; that of this process if None.
         stand_by: Roles that wait without end while another process has them: one that was started
             by other means, and may end first.
+        waits: Whether label stores wait for a database server that is away. What people wait for
+            should not.
 
     Returns:
         The exit code.
@@ -63,7 +74,8 @@ def run_role(
             run = RunDirectory.open(told.run, may_be_page=True)
             with only_one(run, told.role, patience=patience, stop=stop):
                 heartbeat = Heartbeat(run, told.role)
-                code = roles[told.role](run, heartbeat, stop)
+                with patient(waiting_in(heartbeat, stop)) if waits else nullcontext():
+                    code = roles[told.role](run, heartbeat, stop)
                 if code == STOPPED:
                     heartbeat.beat(HAS_STOPPED)
                 return code
