@@ -7,9 +7,11 @@ import subprocess
 import sys
 import uuid
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from labelling import Browser, link_in, prefrl, wait_for
+from lines import running_line
 from store_places import SERVER, needs_postgres, raw
 
 from prefrl import RunDirectory
@@ -17,7 +19,9 @@ from prefrl.cli import main
 from prefrl.core.store import LabelStore
 from prefrl.core.store.glance import glance
 from prefrl.core.store.on_server import drop_store, new_store
+from prefrl.core.store.waiting import WAITING_FOR_STORE
 from prefrl.errors import RunDirectoryError, StoreError
+from prefrl.runtime.roles.role import read_status
 
 pytestmark = pytest.mark.timeout(180)
 DOT = ["prefrl_envs:prefrl/MovingDot-v0", "--steps", "8000", "--labels", "20"]
@@ -89,6 +93,33 @@ def test_people_answer_and_a_run_that_was_stopped_goes_on(name, tmp_path):
         browser.label_while(lambda: browser.n_stored < 2)
         wait_for(lambda: run_prefrl("status", path).stdout.count("8 answered"))
     assert not run.labels.exists()
+
+
+@needs_postgres
+def test_while_the_server_is_away_no_role_dies_and_no_answer_is_lost(name, tmp_path):
+    path, out = tmp_path / name, tmp_path / "out.txt"
+    with running_line() as line:
+        told = ["--oracle", "human", "--store", line.url(), "--run", path]
+        with prefrl(out, *TRAIN, *told):
+            browser = Browser(link_in(out))
+            browser.label_while(lambda: browser.n_stored < 4)
+            (task,), run = wait_for(lambda: browser.tasks(n=1)), RunDirectory(path)
+            roles = ("agent", "learner", "renderer")
+            before = {role: read_status(run, role).pid for role in roles}
+            line.cut()
+            for role in roles:
+                wait_for(lambda role=role: read_status(run, role).state == WAITING_FOR_STORE)
+            with pytest.raises(httpx.HTTPStatusError, match="503 Service Unavailable"):
+                browser.answer(task)  # the page keeps it, and sends it again
+            line.mend()
+            for role in roles:
+                wait_for(lambda role=role: read_status(run, role).state != WAITING_FOR_STORE)
+            browser.answer(task)
+            browser.label_while(lambda: browser.n_stored < 10)
+            assert {role: read_status(run, role).pid for role in roles} == before
+            with LabelStore(run.label_store) as store:
+                assert store.counts().answered == browser.n_stored == 10
+                assert store.check() == []
 
 
 @needs_postgres

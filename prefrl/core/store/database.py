@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, RootTransaction, Row
@@ -14,11 +14,13 @@ from sqlalchemy.engine import Connection, Engine, RootTransaction, Row
 from prefrl.core.store import schema
 from prefrl.core.store.postgres import open_postgres
 from prefrl.core.store.sqlite import back_up, look_through, open_sqlite, without_foreign_keys
-from prefrl.core.store.waiting import patiently
+from prefrl.core.store.waiting import is_away, patiently
 from prefrl.errors import StoreError, StoreUnavailableError
 from prefrl.failpoints import fail_point
 
 __all__ = ["Database"]
+
+_T = TypeVar("_T")
 
 
 class Database:
@@ -78,9 +80,21 @@ class Database:
             yield connection
 
     def rows(self, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
-        """All rows in one list: in SQLite an open cursor would block commits."""
-        with self.transaction() as connection:
-            return connection.execute(statement).all()
+        """Returns all rows at once, because an open cursor would block commits in SQLite."""
+        return self.read(lambda connection: connection.execute(statement).all())
+
+    def read(self, look: Callable[[Connection], _T]) -> _T:
+        """Reads in a transaction; begins again if a server goes away in the middle.
+
+        Args:
+            look: Reads, and changes nothing.
+        """
+
+        def once() -> _T:
+            with self.transaction() as connection:
+                return look(connection)
+
+        return patiently(once) if self._is_on_server else once()
 
     def back_up(self, path: Path) -> None:
         """Copies an SQLite database as it is at one moment; see ``core.store.sqlite``."""
@@ -142,7 +156,7 @@ class Database:
             yield
         except sa.exc.DBAPIError as error:
             why = " ".join(str(error.orig).split())
-            if self._is_on_server and _is_away(error):
+            if self._is_on_server and is_away(error):
                 raise StoreUnavailableError(
                     f"the label store at {self._name} is away: {why}; try again when it is back. "
                     "Nothing is stored twice."
@@ -156,13 +170,6 @@ class Database:
                 f"the label store at {self._name} has no connection to spare: {error}; use fewer "
                 "threads."
             ) from error
-
-
-def _is_away(error: sa.exc.DBAPIError) -> bool:
-    """Whether a server cannot be reached, has cut the connection, or is starting or stopping."""
-    state = getattr(error.orig, "sqlstate", None)
-    is_lost = isinstance(error, sa.exc.OperationalError) and state is None
-    return is_lost or str(state).startswith(("08", "57P"))
 
 
 def _begin(engine: Engine) -> tuple[Connection, RootTransaction]:

@@ -59,9 +59,9 @@ class Media:
 
     def of(self, item_ids: Iterable[str]) -> dict[str, Medium]:
         """The media of items, by item; those that have none are left out."""
-        with self._database.transaction() as connection:
-            rows = by_column(connection, MEDIUM.c.item_id, list(item_ids))
-            return {row.item_id: Medium(row.media_id, row.media_type) for row in rows}
+        ids = list(item_ids)
+        rows = self._database.read(lambda found: list(by_column(found, MEDIUM.c.item_id, ids)))
+        return {row.item_id: Medium(row.media_id, row.media_type) for row in rows}
 
     def type_of(self, media_id: str) -> str | None:
         """The type of a medium; None if no item has it."""

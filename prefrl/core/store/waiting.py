@@ -1,8 +1,8 @@
 """Waits for a database server that is away, in processes that have time to wait.
 
 A role of a run waits, because to end it would cost what it has not saved. A labelling page does
-not: it tells the browser to try again. Only the beginning of a transaction waits, so that nothing
-is ever done twice.
+not: it tells the browser to try again. A read is done again, but of a write only the beginning, so
+that nothing is ever done twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from prefrl.errors import StoreUnavailableError
 
-__all__ = ["WAITING_FOR_STORE", "patient", "patiently"]
+__all__ = ["WAITING_FOR_STORE", "is_away", "patient", "patiently"]
 
 WAITING_FOR_STORE = "waiting for the label store"
 """What a process says of itself meanwhile."""
@@ -49,29 +49,37 @@ def patiently(begin: Callable[[], _T]) -> _T:
     """Calls a function that needs a server, again and again while the server is away.
 
     Args:
-        begin: Connects, or begins a transaction, and has changed nothing if it fails.
+        begin: Connects, begins a transaction, or reads; changes nothing if it fails.
 
     Returns:
         What it returned.
 
     Raises:
-        StoreUnavailableError: As from the function, if the process does not wait, or gave up.
-        OperationalError: Likewise.
+        StoreUnavailableError: As from the function, if the process does not wait or gave up, or
+            to wait is of no use.
+        DBAPIError: Likewise.
     """
     pause, is_told = _SHORTEST_PAUSE, False
     while True:
         try:
             return begin()
-        except (StoreUnavailableError, sa.exc.OperationalError) as error:
-            if _waiting is None:
+        except (StoreUnavailableError, sa.exc.DBAPIError) as error:
+            cause = error if isinstance(error, sa.exc.DBAPIError) else error.__cause__
+            if _waiting is None or not isinstance(cause, sa.exc.DBAPIError) or not is_away(cause):
                 raise
             if not is_told:
-                why = error if isinstance(error, StoreUnavailableError) else error.orig
-                _log.warning("%s: %s", WAITING_FOR_STORE, " ".join(str(why).split()))
+                _log.warning("%s: %s", WAITING_FOR_STORE, " ".join(str(cause.orig).split()))
                 is_told = True
             if _gave_up(_waiting, pause):
                 raise
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def is_away(error: sa.exc.DBAPIError) -> bool:
+    """Whether a server cannot be reached, has cut the connection, or is starting or stopping."""
+    state = getattr(error.orig, "sqlstate", None)
+    is_lost = isinstance(error, sa.exc.OperationalError) and state is None
+    return is_lost or str(state).startswith(("08", "57P"))
 
 
 def _gave_up(waiting: Callable[[str], bool], seconds: float) -> bool:
