@@ -14,9 +14,9 @@ __all__ = ["open_postgres"]
 _OLDEST = 14
 _LOCK_TIMEOUT = "30s"
 _CONNECT_TIMEOUT_S = 10
-# A number of ours, "pref", beside that of the schema: stores in one database do not wait for one
-# another. Every write takes it first, as BEGIN IMMEDIATE does in SQLite. So ids are committed in
-# their order, and a reader with a cursor passes over none.
+# The lock's key is a number of ours, "pref", and one of the schema, so that stores in one database
+# do not wait for each other. Every write takes it first, like BEGIN IMMEDIATE in SQLite. So ids are
+# committed in order, and a reader with a cursor misses none.
 _WRITE_LOCK = "SELECT pg_advisory_xact_lock(1886545254, hashtext(current_schema()))"
 
 
@@ -24,16 +24,16 @@ def open_postgres(place: str) -> tuple[Engine, Engine]:
     """Opens a PostgreSQL database, or a schema in one, that holds a label store or nothing.
 
     Args:
-        place: An SQLAlchemy URL, as in ``postgresql+psycopg://user@host/database``. The store is
+        place: An SQLAlchemy URL such as ``postgresql+psycopg://user@host/database``. The store is
             in the first schema of the search path: ``?options=-csearch_path%3Dname`` chooses one.
 
     Returns:
-        Two engines over the same connections: one whose transactions read, one whose transactions
-        write, one at a time.
+        Two engines over the same connections: one with transactions that read, and one with
+        transactions that write, one at a time.
 
     Raises:
         MissingExtraError: If psycopg is not installed.
-        StoreError: If the server cannot be reached, is too old, or may lose what it committed.
+        StoreError: If the server cannot be reached, is too old, or may lose commits.
     """
     url = sa.make_url(place)
     if url.drivername == "postgresql":
@@ -43,7 +43,7 @@ def open_postgres(place: str) -> tuple[Engine, Engine]:
     try:
         engine = sa.create_engine(
             url,
-            # A server may be started anew while the store is open.
+            # The server may restart while the store is open.
             pool_pre_ping=True,
             connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
         )
