@@ -1,4 +1,4 @@
-"""What is served, where, and to whom."""
+"""Settings of a labelling page: what it shows, where it listens, and who may open it."""
 
 from __future__ import annotations
 
@@ -17,63 +17,66 @@ class ViewerConfig:
     """A labelling page.
 
     Raises:
-        ConfigError: If it would be open to other machines without ``expose``, or a share is not in
-            [0, 1].
+        ConfigError: If it would be open to other machines without ``expose``, or a share or number
+            is out of range.
     """
 
     store: str
     """Path or URL of the label store."""
     media: Path
-    """Folder of films and texts, named by their content."""
+    """Folder of films and texts, whose files are named by their content."""
     people: Path
-    """File in which sign-in links and sessions are kept, as hashes."""
+    """Database of sign-in links and sessions, which are stored as hashes."""
     fetch: Callable[[str], bool] | None = None
-    """Brings a file into that folder from elsewhere and returns whether it exists there; raises
-    MediaUnavailableError if that is not known."""
+    """Fetches a file from elsewhere into the folder of media, and returns whether it exists there.
+    Raises MediaUnavailableError if it cannot find out. None if all files are in the folder."""
     metrics: Path | None = None
     """The run's table of metrics, for the learning curve."""
     status: Path | None = None
-    """The run's folder of what each role is doing."""
+    """The run's folder with the status of each role."""
     finished: tuple[Path, ...] = ()
-    """Files of which one is there when the training has come to its end."""
+    """Files of which at least one exists once the training is finished."""
     trains: bool = True
-    """Whether something learns from the answers, and asks for more."""
+    """Whether a training learns from the answers and asks for more."""
     ranks: bool = False
-    """Whether the items are ranked for whoever runs the study: they are things of theirs."""
+    """Whether to show a ranking of all items to the person who runs the study, for items of their
+    own."""
     instructions: Path | None = None
-    """Markdown for those who label; a general text if None."""
+    """Instructions for labellers, in Markdown; None for general ones."""
     title: str = "prefrl"
-    """What the page says it is about."""
+    """Title of the study."""
     goal: str | None = None
-    """What is better, in words: what the agent should do."""
+    """The goal that labellers are shown: what the agent should do, or what is better."""
     budget: int | None = None
-    """How many comparisons are asked for in all, if that is known."""
+    """Total number of comparisons that are asked for; None if unknown."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8770
     """Port to listen on."""
     expose: bool = False
-    """Whether other machines may reach it."""
+    """Whether other machines may connect to it."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names, with or without port, by which people may call it besides this machine's own."""
+    """Host names, with or without a port, under which it may be opened, in addition to this
+    machine's own."""
     overlap_share: float = 0.1
-    """Share of pairs shown that someone else has answered already, for the agreement."""
+    """Share of shown pairs that others have already answered, to measure agreement."""
     repeat_share: float = 0.03
-    """Share of pairs shown that one has answered oneself, mirrored, for the self-consistency."""
+    """Share of shown pairs that the same person has already answered, mirrored, to measure
+    self-consistency."""
     gold_share: float = 0.05
-    """Share of pairs shown whose right answer is known, while there are any."""
+    """Share of shown pairs whose right answer is known, while there are any."""
     answers_per_pair: int = 1
-    """How many people answer each pair, as far as there are so many."""
+    """Number of people who should answer each pair, if there are enough people."""
     strength: bool = False
     """Whether to ask how much better one side is."""
     people_per_pair: int = 2
-    """How many people answer a pair that is shown for the agreement."""
+    """Number of people who should answer a pair that measures agreement."""
     qualify: int = 0
-    """How many gold pairs somebody new answers before their answers count."""
+    """Number of gold pairs that a new person answers before their answers count."""
     qualify_share: float = 0.8
-    """What share of those must be right."""
+    """Share of these that must be right."""
     lease_seconds: float = 120.0
-    """For how long a pair is kept for one person."""
+    """Seconds for which a pair is reserved for one person."""
 
     def __post_init__(self) -> None:
         for name in ("overlap_share", "repeat_share", "gold_share"):

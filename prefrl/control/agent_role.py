@@ -1,6 +1,6 @@
 """The agent as a role: one step is a rollout and its update, with checkpoints in between.
 
-A run in one process and the agent's process of the asynchronous run are this same object; only the
+A run in one process and the agent's process of an asynchronous run both use this object; only the
 partners differ.
 """
 
@@ -33,18 +33,18 @@ __all__ = ["AgentRole"]
 _log = logging.getLogger(__name__)
 _SECONDS_TO_REACH_A_BOUNDARY = 10.0
 _SECONDS_BETWEEN_LOOKS = 5.0
-_STEPS_BETWEEN_CHECKS = 1000  # after each of A2C's updates a copy would take a seventh of the time
+_STEPS_BETWEEN_CHECKS = 1000  # a copy after each of A2C's updates would take a seventh of the time
 
 
 class AgentRole:
     """Acts and learns, starting from a checkpoint in the run directory if there is one.
 
     Args:
-        config: What to do.
-        run: Where.
+        config: Config of the training.
+        run: The run directory.
         preferences: The agent's half of the preference loop, not yet started.
-        stop: Ends a rollout early when it was told to stop some time ago.
-        heartbeat: Is told how the role is.
+        stop: Tells it to stop, after this rollout or, if that takes too long, during it.
+        heartbeat: Publishes the role's state.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class AgentRole:
                 self._load(checkpoint.state)
             heartbeat.beat(saved=self._place)
             _log.info("continuing from checkpoint %d", checkpoint.number)
-        # An update has no step of the environments.
+        # The optimisers beat during updates, in which no environment steps.
         for optimizer in self.agent.optimizers():
             optimizer.register_step_post_hook(lambda *told: heartbeat.beat())
         pulse = _Pulse(self._pulse)
@@ -98,27 +98,28 @@ class AgentRole:
         if self._replay is not None:
             self._replay.load(state["replay"])
         told = state["preferences"]
-        # Older checkpoints tell nothing of it.
+        # Older checkpoints do not have the number of steps.
         if self._config.steps > state.get("total_steps", self._config.steps):
             told = {**told, "guard": watching_on(told.get("guard", {}))}
         self.preferences.load_state_dict(told)
         self._evaluations.load_state_dict(state.get("evaluations", {}))
 
     def step(self) -> bool:
-        """Runs one rollout and one update, and saves a checkpoint when one is due.
+        """Runs one iteration of acting and learning, and saves a checkpoint if one is due.
 
         Returns:
-            Whether there is more to do: not when all steps are taken, nor when it was told to stop.
+            Whether to continue: False if all steps have been taken, the guard ends the training,
+            or it was told to stop.
         """
         self._evaluations.step(self.agent)
         try:
             if not self.agent.iterate():
                 return False
         except ValueError:
-            # torch refuses to draw from a distribution whose parameters an update made NaN.
+            # torch refuses to draw from a distribution whose parameters became NaN in an update.
             if self._check():
                 raise
-            # A checkpoint in the middle of a stretch would lose what was recorded of it.
+            # No checkpoint here: in the middle of a stretch it would lose the part recorded so far.
             return not self._stop.requested
         if self.agent.model.num_timesteps >= self._checked_at + _STEPS_BETWEEN_CHECKS:
             self._check()
@@ -136,7 +137,7 @@ class AgentRole:
 
     def save(self) -> None:
         """Writes a checkpoint. A full disk does not end the run: the older checkpoints stay."""
-        self._heartbeat.beat("saving")  # to look at the policy may take its time
+        self._heartbeat.beat("saving")  # checking the policy may take some time
         self._check()
         state = {
             "agent": self.agent.state_dict(),
@@ -173,7 +174,7 @@ class AgentRole:
         return f"step {self.agent.model.num_timesteps:,}"
 
     def _check(self) -> bool:
-        """Rolls the policy back to the last state that was checked, if it is not finite."""
+        """Returns whether the policy is finite; if not, restores the last checked state."""
         self._checked_at = self.agent.model.num_timesteps
         return self._rollback.check()
 
@@ -192,7 +193,7 @@ class AgentRole:
             reward_version=self.preferences.partners.used.version,
             first_steps=self._first_steps,
         )
-        # What this rollout gathered is given up: the newest checkpoint is at most a rollout older.
+        # Ending here gives up this rollout, as the newest checkpoint is at most a rollout older.
         return self._stop.seconds < _SECONDS_TO_REACH_A_BOUNDARY
 
 

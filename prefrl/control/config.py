@@ -188,7 +188,7 @@ class TrainConfig:
 
     @property
     def max_unanswered(self) -> int | None:
-        """Number of open queries above which the agent waits; None if it never does."""
+        """Number of open queries above which the agent waits; None if it never waits."""
         told = self.preferences
         is_slow = self.asks_people or self.oracle == "ai"
         return told.unanswered_by_people if is_slow else told.max_unanswered
@@ -237,7 +237,7 @@ def check_spaces_of_run(config: TrainConfig, run: RunDirectory) -> None:
     """Refuses an environment whose spaces have changed since the run began.
 
     Raises:
-        ConfigError: If its observations or actions are others; the agent's nets are for the first.
+        ConfigError: If its observations or actions differ from those that the nets were made for.
     """
     if not run.spaces.is_file():
         return
@@ -255,14 +255,14 @@ def with_settings(config: TrainConfig) -> tuple[TrainConfig, Resolved]:
     """Fills in the agent's settings, and the options that depend on a first look.
 
     Args:
-        config: A training.
+        config: Config of a training.
 
     Returns:
-        The same with all of this, and what the agent's settings came to.
+        The complete config, and the agent's settings with a description.
 
     Raises:
         ConfigError: If the environment cannot be made, the algorithm does not fit it, there are no
-            such settings, or no memory for the replay buffer.
+            such settings, or the replay buffer does not fit into memory.
     """
     check_environment(config.env_id, config.env)
     env = make_env(config.env_id, config.env)
@@ -292,8 +292,8 @@ def _with_first_look(config: TrainConfig) -> TrainConfig:
     if preferences.segment_length == "auto":
         preferences = dataclasses.replace(preferences, segment_length=look.segment_length)
     if net.inputs == "auto":
-        # Beside pictures a transition adds little but whether it ended there, which play at random
-        # may not come to see: the goal of a maze.
+        # With pictures a transition adds little except whether the episode ended, which random
+        # play may never show, as with the goal of a maze.
         whole = look.ends or shows_pictures(config.env_id, config.env)
         net = dataclasses.replace(net, inputs="transition" if whole else "action")
         preferences = dataclasses.replace(preferences, net=net)
@@ -306,10 +306,10 @@ def _with_first_look(config: TrainConfig) -> TrainConfig:
 
 
 def devices_of(config: TrainConfig) -> tuple[str, str]:
-    """Devices of the agent and of the reward learner.
+    """Chooses the devices of the agent and of the reward learner.
 
-    With ``auto`` a GPU is taken for pictures only: nets of a few hundred units are faster on a CPU,
-    which Stable-Baselines3 warns of, too.
+    With ``auto`` a GPU is used only for pictures: nets of a few hundred units are faster on a CPU,
+    as Stable-Baselines3 warns, too.
 
     Raises:
         ConfigError: If there is no such device.
@@ -324,7 +324,7 @@ def devices_of(config: TrainConfig) -> tuple[str, str]:
 
 
 def device_here(config: TrainConfig) -> str:
-    """Device for a trained agent: its own, or the CPU where this machine does not have it."""
+    """Returns a trained agent's device: its own, or the CPU if this machine does not have it."""
     try:
         return devices_of(config)[0]
     except ConfigError:
@@ -335,7 +335,7 @@ def config_as_json(config: TrainConfig) -> dict[str, Any]:
     """Converts a config to JSON types.
 
     Raises:
-        ConfigError: If it holds a function or class that other processes could not import.
+        ConfigError: If it contains a function or class that other processes cannot import.
     """
     content: dict[str, Any] = with_names(dataclasses.asdict(config))
     content["run"] = str(config.run_path)
@@ -346,7 +346,7 @@ def config_from_json(content: dict[str, Any]) -> TrainConfig:
     """Restores a config from ``config_as_json``.
 
     Raises:
-        RunDirectoryError: If it is not one of this release, or not of a training.
+        RunDirectoryError: If it is not the config of a training by this release.
     """
     check_has_agent(content)
     try:

@@ -1,4 +1,4 @@
-"""Convolutions that fit a picture: Atari's need 36 to 43 pixels per side."""
+"""Convolutions that fit a picture; those for Atari need 36 to 43 pixels per side."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from prefrl.errors import ConfigError
 
 __all__ = ["Convolution", "fitting", "sides_behind"]
 
-_SMALL = 43  # what the reward net of Christiano et al. 2017 needs
+_SMALL = 43  # least side for the reward net of Christiano et al. 2017
 _STILL_LARGE = 10
 
 
 class Convolution(NamedTuple):
-    """One layer."""
+    """A convolutional layer."""
 
     kernel: int
     """Side of its kernel, in pixels."""
     stride: int
-    """Pixels from one place to the next."""
+    """Its stride, in pixels."""
     filters: int
-    """How many it has."""
+    """Number of its filters."""
     padding: int = 0
-    """Pixels of zeros around the picture."""
+    """Width of the zero padding around the picture, in pixels."""
 
     def side(self, side: int) -> int:
-        """Output size along a side of so many pixels; less than one if the kernel is larger."""
+        """Returns the output size along one side; below one if the kernel is larger."""
         return (side + 2 * self.padding - self.kernel) // self.stride + 1
 
 
 def fitting(layers: Sequence[tuple[int, int, int]], sides: Sequence[int]) -> list[Convolution]:
     """Returns the layers, or smaller ones that fit a small picture.
 
-    For a picture that is too small for them, under 43 pixels, all kernels are 3 x 3 with padding,
-    and the stride is 2 while it is larger than 10 pixels; the numbers of filters stay.
+    If a picture with a side below 43 pixels is too small for the layers, all kernels become 3 x 3
+    with padding, with a stride of 2 while the picture is larger than 10 pixels. The numbers of
+    filters stay the same.
 
     Args:
-        layers: Kernel size, stride and filters of each.
+        layers: Kernel size, stride and filters of each layer.
         sides: Height and width of the picture.
 
     Raises:
-        ConfigError: If a picture that is not small is too small for them.
+        ConfigError: If a picture without a side below 43 pixels is too small for the layers.
     """
     convolutions = [Convolution(*layer) for layer in layers]
     if min(sides_behind(convolutions, sides)) >= 1:
@@ -59,7 +60,7 @@ def fitting(layers: Sequence[tuple[int, int, int]], sides: Sequence[int]) -> lis
 
 
 def sides_behind(convolutions: Sequence[Convolution], sides: Sequence[int]) -> list[int]:
-    """Height and width of the output; less than one if the picture is too small."""
+    """Returns height and width of the output; below one if the picture is too small."""
     behind = list(sides)
     for layer in convolutions:
         behind = [layer.side(side) for side in behind]

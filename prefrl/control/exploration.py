@@ -38,11 +38,11 @@ class ExplorationConfig:
 class Exploration:
     """Controls the noise of a policy's actions.
 
-    An agent whose noise shrank while the reward was wrong finds nothing when the reward is right
-    again.
+    An agent whose noise shrank while the reward was wrong no longer explores enough once the reward
+    is right.
 
     Args:
-        model: Whose policy. One without a noise of its own, as for discrete actions, is left alone.
+        model: The agent. A policy without noise of its own, as for discrete actions, is left alone.
         config: Settings.
     """
 
@@ -58,18 +58,18 @@ class Exploration:
 
     @torch.no_grad()
     def reward_changed(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
-        """Takes note of a new reward.
+        """Renews the noise if a new reward differs much from the old one.
 
         Args:
-            before: What the reward until now gives for the newest rollout, shape (T, N).
-            after: What the new one gives, shape (T, N).
+            before: The old reward's values for the newest rollout, shape (T, N).
+            after: The new reward's values, shape (T, N).
 
         Returns:
             Whether the noise was renewed.
         """
         if self._log_std is None or self._config.renew_below is None:
             return False
-        # Not a number where one of them is constant, as before the first fit: nothing to forget.
+        # NaN if one of them is constant, as before the first fit: then there is nothing to forget.
         if not rank_correlation(before, after) < self._config.renew_below:
             return False
         self._log_std.clamp_(min=self._first)
@@ -77,13 +77,13 @@ class Exploration:
 
     @torch.no_grad()
     def keep_noise(self) -> None:
-        """Raises the noise to its floor."""
+        """Raises the noise to its lower limit."""
         if self._log_std is not None and self._config.min_std > 0:
             self._log_std.clamp_(min=math.log(self._config.min_std))
 
 
 def rank_correlation(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:
-    """Spearman's correlation of two arrays of the same shape; NaN where one is constant."""
+    """Returns Spearman's correlation of two arrays of equal shape; NaN if one is constant."""
     if np.ptp(left) == 0 or np.ptp(right) == 0:
         return math.nan
     a, b = (np.argsort(np.argsort(part.ravel())) for part in (left, right))

@@ -1,19 +1,19 @@
-"""The answers about segments, as rows of JSON.
+"""Exports the answers about segments as rows of JSON.
 
 ::
 
     {"query": …, "chosen": SEGMENT, "rejected": SEGMENT}            preference
     {"query": …, "segments": [SEGMENT, … ], "ranks": [1, 2, 2]}     ranking, 1 is the best
 
-SEGMENT is ``{"observations": [[… ]], "actions": [[… ]]}``, of shapes (T, O) and (T, A): what the
-labellers' clips show, and never the environment's own reward. Where the run's reward reads
-transitions, there is ``"next_observations"``, (T, O), too. Where the environment ended the episode,
-``"held"`` says how many steps at the end were not taken: nothing happens in them. With films,
-``"film"`` is the path of what people were shown, from the folder of the rows' file.
+SEGMENT is ``{"observations": [[… ]], "actions": [[… ]]}``, of shapes (T, O) and (T, A). It never
+contains the environment's own reward. If the run's reward reads transitions, there is also
+``"next_observations"``, (T, O). If the environment ended the episode, ``"held"`` is the number of
+steps at the end that were not taken, in which nothing happens. With films, ``"film"`` is the path
+of the film that people were shown, relative to the folder of the rows' file.
 
-``"env_steps"`` says which policy acted: the environment steps of the run when the segment was cut,
-as in the run's ``metrics.csv``, whose ``reward_version`` is that of the learned reward then. A
-segment that no run's agent made has none.
+``"env_steps"`` is the number of environment steps of the run when the segment was cut. It tells
+which policy acted: in the same row of ``metrics.csv``, ``reward_version`` is that of the learned
+reward at that time. A segment that is not from a run's agent has none.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ __all__ = ["export_segments"]
 def export_segments(
     run: RunDirectory, form: Form, *, annotator: str | None = None, films: Path | None = None
 ) -> Export:
-    """The current answers about segments.
+    """Exports the current answers about segments.
 
     Args:
         run: Run of an agent.
-        form: Which form.
-        annotator: Whose answers alone; by default the verdict of most on each query.
-        films: Folder for copies of the films that people were shown, made with the rows; None
-            leaves them out. A segment that nobody was shown has none.
+        form: Form of the rows.
+        annotator: Only the answers of this person; by default, for each query, the answer of most.
+        films: Folder for copies of the films that people were shown, which are made with the rows;
+            None leaves them out. A segment that nobody was shown has no film.
 
     Raises:
         ConfigError: If an annotator is named who has given no answer; while rows are made, if the
-            form makes no sense for segments, or they are pictures.
-        NotEnoughDataError: If there are no answers, or none that the form has a place for.
+            form makes no sense for segments, or their observations are pictures.
+        NotEnoughDataError: If there are no answers, or none that the form can express.
         RunDirectoryError: While rows are made, if a segment is missing or damaged.
     """
     return export_answers(run, _SegmentRows(run, films), form, annotator=annotator)

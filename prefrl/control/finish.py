@@ -1,4 +1,4 @@
-"""The end of a training: evaluation, films and summary, all from the files of the run."""
+"""The end of a training: evaluation, films and summary, made from the files of the run."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Result:
     run: RunDirectory
     """The run directory."""
     summary: dict[str, Any]
-    """The content of ``summary.json``; empty when the training was stopped before its end."""
+    """The content of ``summary.json``; empty if the training was stopped before its end."""
     notes: list[str]
-    """What did not work, and what to do about it."""
+    """Sentences on what did not work, and what to do about it."""
     troubles: Sequence[Trouble] = ()
     """Signs that nothing, or little, was learned."""
 
@@ -70,12 +70,12 @@ def load_run(
 ) -> tuple[TrainConfig, Agent, StepReward | None]:
     """Loads a run: its config, its agent, and its newest reward model, if it has one.
 
-    They are on the agent's device, or on the CPU of a machine that has no such device.
+    They are on the agent's device, or on the CPU if this machine does not have it.
 
     Args:
-        run: Which run.
-        policy: What the agent acts by; None takes the trained policy, or where the run has not come
-            to its end that of its latest checkpoint.
+        run: The run directory.
+        policy: The policy that the agent gets; None takes the trained one or, if the training has
+            not finished, that of the latest checkpoint.
 
     Raises:
         RunDirectoryError: If there is no policy yet, or a part is damaged or does not fit.
@@ -92,10 +92,10 @@ def load_run(
 
 
 def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
-    """Evaluates the untrained and the trained agent, makes the films, and sums up.
+    """Evaluates the untrained and the trained agent, makes the films, and writes the summary.
 
     Raises:
-        RunDirectoryError: If the policy is missing, or a script made it with nets of its own.
+        RunDirectoryError: If the policy is missing, or a script trained it with its own nets.
     """
     check_nets_of_run(run)
     device, _ = devices_of(config)
@@ -116,7 +116,7 @@ def finish_run(config: TrainConfig, run: RunDirectory) -> Result:
             f"{after.n_cut} of {config.eval_episodes} episodes of the evaluation were cut after "
             f"{config.eval_max_steps:,} steps; with more --eval-max-steps they would have gone on."
         )
-    summary = with_names(_summary(run, config, before, after))  # the rule may be a function
+    summary = with_names(_summary(run, config, before, after))  # it may contain functions
     run.write_json(run.summary, summary)
     troubles = troubles_of(run, total_steps=config.steps, finished=True)
     return Result(run=run, summary=summary, notes=notes, troubles=troubles)
@@ -153,7 +153,7 @@ def _write_evaluation(run: RunDirectory, after: Evaluation) -> None:
 def _film(
     run: RunDirectory, config: TrainConfig, before: Evaluation, after: Evaluation
 ) -> list[str]:
-    """Makes all films, or logs why that cannot be done."""
+    """Makes all films; returns notes on what could not be filmed."""
     shown = {"before": before, "after": after}
     try:
         recorded = {name: Recorded(one.states, one.journals) for name, one in shown.items()}

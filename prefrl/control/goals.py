@@ -32,7 +32,7 @@ _GOALS = {
     "Pong": "Get the ball past the other paddle, and do not miss it (the right one is ours).",
     "Breakout": "Hit as many bricks as possible, and do not miss the ball.",
 }
-# Ids of other namespaces and modules are others' tasks, whatever they are called.
+# Ids with other namespaces or modules are other tasks, whatever their names.
 _NAME = re.compile(
     r"(?:(?:prefrl_envs:)?prefrl/)?(\w+?)(NoFrameskip|Deterministic|Continuous|Pixels)?-v\d+"
 )
@@ -42,9 +42,8 @@ def goal_of(config: Mapping[str, Any], *, has_default: bool = True) -> str | Non
     """Returns the goal of a run's agent; None if there is none or it is unknown.
 
     Args:
-        config: Config of the run, as its config.json has it; its goal, also an empty one, comes
-            first.
-        has_default: Whether tasks of Gymnasium and prefrl have one that nobody has said.
+        config: Content of the run's config.json; its goal, even an empty one, takes precedence.
+        has_default: Whether to use the default goals for tasks of Gymnasium and prefrl.
     """
     if (told := config.get("goal")) is not None:
         return str(told) or None

@@ -1,8 +1,8 @@
 """The segments that labellers were asked about, kept for good, with true rewards kept separately.
 
 A query names its two segments by id. Whoever answers it, fits to it or films it finds them here:
-in memory, and where a run has a directory also as files, which are whole before the query is
-stored. The true rewards lie in a folder of their own, which only oracles and evaluation open.
+in memory and, if the run has a directory, also as files, which are complete before the query is
+stored. The true rewards are in a folder of their own, which only oracles and evaluation open.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _MOST_IN_MEMORY = 40_000
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What only oracles and evaluation may know of a segment."""
+    """Facts about a segment that only oracles and evaluation may know."""
 
     rewards: NDArray[np.float64]
     """True step rewards, shape (T,)."""
     typical_return: float = 0.0
-    """Mean true return of the segments of the ten newest episodes when it was kept; else 0."""
+    """B-Pref's margin when the segment was kept, see ``typical_return`` in ``agent.episodes``."""
 
 
 class Items(Mapping[str, Segment]):
     """Segments by id.
 
     Args:
-        run: Where their files are; None keeps them in memory only.
-        states: Whether simulator states are read back from files; only films need them.
-        max_bytes: Bytes that segments may take in memory where they have files, too.
+        run: Run directory with their files; None keeps them only in memory.
+        states: Whether to read simulator states from files, which only films need.
+        max_bytes: Bytes that segments may take in memory if they also have files.
 
     Raises:
         RunDirectoryError: On reading, if a file is missing or damaged.
@@ -57,7 +57,7 @@ class Items(Mapping[str, Segment]):
         self, run: RunDirectory | None, *, states: bool = True, max_bytes: int = 2**29
     ) -> None:
         self.nbytes = 0
-        """Bytes that the segments in memory take."""
+        """Size of the segments in memory, in bytes."""
         self._run = run
         self._max_bytes = max_bytes
         self._states = states
@@ -84,7 +84,7 @@ class Items(Mapping[str, Segment]):
         return sum(1 for _ in self)
 
     def keep(self, kept: Sequence[tuple[Segment, Truth]]) -> None:
-        """Keeps segments for good; when this returns, their files are on disk."""
+        """Stores segments for good; when this returns, their files are on disk."""
         folders = set()
         for segment, truth in kept:
             if segment.id in self:
@@ -100,7 +100,7 @@ class Items(Mapping[str, Segment]):
             sync_folder(folder)
 
     def _hold(self, segment: Segment) -> None:
-        """Keeps a segment in memory and drops the oldest ones from it; the files stay."""
+        """Keeps a segment in memory, and drops the oldest ones from memory; their files stay."""
         self._segments[segment.id] = segment
         self.nbytes += segment.nbytes
         while self._run is not None and (
@@ -111,7 +111,7 @@ class Items(Mapping[str, Segment]):
             self._truths.pop(oldest.id, None)
 
     def truth(self, item: Item) -> Truth:
-        """What only oracles and evaluation may know of a segment."""
+        """Returns what only oracles and evaluation may know about a segment."""
         if item.id not in self._truths:
             if self._run is None:
                 raise KeyError(item.id)
@@ -120,11 +120,11 @@ class Items(Mapping[str, Segment]):
         return self._truths[item.id]
 
     def true_rewards(self, item: Item) -> NDArray[np.float64]:
-        """True step rewards, shape (T,): for oracles and evaluation only."""
+        """Returns true step rewards, shape (T,), for oracles and evaluation only."""
         return self.truth(item).rewards
 
     def typical_return(self, item: Item) -> float:
-        """The margin of B-Pref's teachers when the item was kept: for oracles only."""
+        """Returns the margin of B-Pref's teachers when the item was kept, for oracles only."""
         return self.truth(item).typical_return
 
     def _read_segment(self, item_id: str) -> Segment:
@@ -135,7 +135,7 @@ class Items(Mapping[str, Segment]):
 
 
 def synthetic_oracle(items: Items, config: OracleConfig, *, seed: int) -> SyntheticOracle:
-    """Makes the oracle that compares the true returns kept with the segments."""
+    """Makes the oracle that compares the segments' true returns."""
     return SyntheticOracle(
         items.true_rewards, config=config, seed=seed, mean_segment_return=items.typical_return
     )
@@ -175,7 +175,7 @@ def _segment(item_id: str, content: Mapping[str, NDArray[Any]], *, states: bool)
         env_steps=int(content["env_steps"]),
         frames=frames,
         journals=from_arrays(content) if states else {},
-        # Files of earlier releases have none.
+        # Missing in files of earlier releases.
         episode_step=int(content["episode_step"]) if "episode_step" in content else None,
         next_observations=content.get("next_observations"),
         n_held=int(content.get("n_held", 0)),

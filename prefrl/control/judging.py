@@ -1,4 +1,4 @@
-"""AI judge of clips or films: its instructions, and a test question before the run starts."""
+"""Sets up an AI judge of clips or films: its task, and a test question before the run starts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _GREY, _LIGHT = 96, 224
 
 
 def clips_task(judge: JudgeConfig, config: Mapping[str, Any]) -> Task:
-    """Returns the instructions of a judge of clips or films, after it has answered a test question.
+    """Returns the task of a judge of clips or films, after it has answered a test question.
 
     Args:
-        judge: How it is asked.
-        config: Config of the run, as its config.json has it.
+        judge: The judge's settings.
+        config: Content of the run's config.json.
 
     Raises:
         ConfigError: If it does not answer, or nothing says what is better.

@@ -22,14 +22,14 @@ def config_of_options(options: Mapping[str, Any]) -> TrainConfig:
     """Builds a training config from options by name.
 
     Args:
-        options: Values by the names that ``prefrl train --help`` gives them: those of a part after
-            a dot, as in ``agent.gamma``, or in a mapping of its own, as in
+        options: Values by their names in ``prefrl train --help``. The options of a part have its
+            name and a dot, as in ``agent.gamma``, or are in a nested mapping, as in
             ``{"agent": {"gamma": 0.99}}``. ``env_id`` is the environment. ``preset`` names the
-            settings to start from; ``auto``, the default, takes ``atari`` where the environment
-            shows pictures, else ``control``.
+            settings to start from; ``auto``, the default, takes ``atari`` if the environment shows
+            pictures, else ``control``.
 
     Raises:
-        ConfigError: If there is no such option, or a value that it cannot have.
+        ConfigError: If there is no such option, or it cannot have the value.
     """
     told = flat_options(options)
     env_id = told.get("env_id")

@@ -1,4 +1,4 @@
-"""What off-policy agents do beside relabelling: all settings."""
+"""Settings for what off-policy agents do besides relabelling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The candidate pool: the newest segments, and a sample of all segments so far."""
+"""The candidate pool: the newest segments and, optionally, a sample of all segments so far."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _Rewarded = tuple[Segment, NDArray[np.float64]]
 
 
 class SegmentReservoir:
-    """A sample of all segments so far, in which each is as likely as any other.
+    """A uniform sample of all segments so far.
 
-    Each segment draws a number, and those with the smallest stay. So the sample is uniform at any
-    moment, also where bytes bound it and not the number of segments: then the bound of the numbers
-    falls, for all segments alike.
+    Each segment draws a number, and those with the smallest numbers stay. So the sample is uniform
+    at any moment, even if its size in bytes is the limit: then the highest number that may stay
+    falls for all segments alike.
 
     Args:
-        size: Segments at most.
+        size: Most segments to keep.
         max_bytes: Bytes that their content may take; at least two segments are kept.
-        rng: Source of the numbers: one for each segment that is added.
+        rng: Random number generator, from which each added segment draws one number.
     """
 
     def __init__(self, size: int, *, max_bytes: int, rng: np.random.Generator) -> None:
@@ -42,7 +42,7 @@ class SegmentReservoir:
         self._nbytes = 0
         self._n_seen = 0
         self._below = 1.0
-        # A heap whose top has the largest number; the count of all segments settles ties.
+        # A heap with the largest number at its top; the running count of segments breaks ties.
         self._kept: list[tuple[float, int, _Rewarded]] = []
 
     def __len__(self) -> int:
@@ -50,11 +50,11 @@ class SegmentReservoir:
 
     @property
     def segments(self) -> list[Segment]:
-        """The sample, oldest first."""
+        """The sample, the oldest first."""
         return [segment for _, _, (segment, _) in self._in_order()]
 
     def add(self, segment: Segment, true_rewards: NDArray[np.float64]) -> None:
-        """Offers a segment with its true step rewards, shape (T,); it is kept at random."""
+        """Offers a segment with its true step rewards, shape (T,), which is kept at random."""
         number = self._rng.random()
         self._n_seen += 1
         if number >= self._below:
@@ -69,7 +69,7 @@ class SegmentReservoir:
             self._nbytes -= gone.nbytes
 
     def true_rewards(self, item: Item) -> NDArray[np.float64]:
-        """True step rewards of a segment, shape (T,): for oracles and evaluation only."""
+        """Returns a segment's true step rewards, shape (T,), for oracles and evaluation only."""
         for _, _, (segment, rewards) in self._kept:
             if segment.id == item.id:
                 return rewards
@@ -79,7 +79,7 @@ class SegmentReservoir:
         return sorted(self._kept, key=lambda kept: kept[1])
 
     def state_dict(self) -> dict[str, Any]:
-        """All segments, their true rewards and numbers."""
+        """The state for a checkpoint: segments, their true rewards and numbers."""
         kept = self._in_order()
         return {
             "segments": _as_state([rewarded for _, _, rewarded in kept]),
@@ -100,23 +100,23 @@ class SegmentReservoir:
 
 
 class SegmentPool:
-    """The newest segments, from which pairs are chosen, and apart from them their true rewards.
+    """The newest segments, from which candidates are drawn, with separate true rewards.
 
-    Old segments waste queries (QPA; rl-teacher keeps the newest 200): the pool forgets them. But
-    where all that is new is alike, the answers are elsewhere: PPE (NeurIPS 2025) draws half of its
-    candidates from the newest and half from the whole history.
+    Old segments waste queries (QPA; rl-teacher keeps the newest 200), so the pool forgets them. But
+    if all new segments look alike, older ones teach more: PPE (NeurIPS 2025) draws half of its
+    candidates from the newest segments and half from the whole history.
 
     Args:
-        size: Segments at most.
+        size: Most segments to keep.
         max_bytes: Bytes that their content may take; at least two segments are kept.
-        history: Is shown each segment, too.
+        history: A sample that is also offered each segment; None without a history.
     """
 
     def __init__(
         self, size: int, *, max_bytes: int = 2**29, history: SegmentReservoir | None = None
     ) -> None:
         self.nbytes = 0
-        """Bytes that the content of the newest segments takes."""
+        """Size of the newest segments' content, in bytes."""
         self._size = size
         self._max_bytes = max_bytes
         self._history = history
@@ -149,7 +149,7 @@ class SegmentPool:
         return any(segment.n_held for segment in self._segments)
 
     def true_rewards(self, item: Item) -> NDArray[np.float64]:
-        """True step rewards of a segment, shape (T,): for oracles and evaluation only."""
+        """Returns a segment's true step rewards, shape (T,), for oracles and evaluation only."""
         if isinstance(item, Segment) and item.is_over:
             return np.zeros(len(item))
         if item.id not in self._true_rewards and self._history is not None:
@@ -157,11 +157,11 @@ class SegmentPool:
         return self._true_rewards[item.id]
 
     def recent(self, n: int) -> list[Segment]:
-        """The n newest segments, or all there are."""
+        """Returns the n newest segments, or all if there are fewer."""
         return list(self._segments)[-n:]
 
     def state_dict(self) -> dict[str, Any]:
-        """All segments and their true rewards, stacked."""
+        """The state for a checkpoint: all segments and their true rewards."""
         state = _as_state([(s, self._true_rewards[s.id]) for s in self._segments])
         return state if self._history is None else state | {"history": self._history.state_dict()}
 
@@ -186,24 +186,24 @@ class SegmentPool:
         ending_share: float = 0.0,
         over_share: float = 0.0,
     ) -> list[tuple[Segment, ...]]:
-        """Up to n candidates of so many segments, of which no two were asked or are drawn together.
+        """Draws up to n candidates; no two have a pair of segments in common.
 
         Args:
-            n: Candidates wanted.
-            size: Segments of each.
-            asked: Ids of pairs that are not to come again.
-            rng: Draws them.
-            history_share: Share of the candidates whose segments are all from the history. Where
-                that has too few, the newest segments take their place.
-            early_share: Share of the segments that are drawn among those alone that start within
-                the first 2 T steps of their episode, as far as there are any.
-            ending_share: Share of the segments, at least, in which an episode ends by itself, as
-                far as there are any.
-            over_share: Share of the candidates of which one segment is what comes after such an
+            n: Most candidates to draw.
+            size: Number of segments in each.
+            asked: Pairs of ids that no candidate may contain.
+            rng: Random number generator.
+            history_share: Share of the candidates whose segments are all from the history. If that
+                gives too few, the newest segments make up for it.
+            early_share: Share of the segments that are drawn only from those that start within the
+                first 2 T steps of their episode, if there are any.
+            ending_share: Least share of the segments in which an episode ends by itself, if there
+                are any.
+            over_share: Share of the candidates in which one segment is the time after such an
                 ending (``Segment.when_over``).
 
         Returns:
-            Candidates, those of the newest segments first.
+            Candidates, those from the newest segments first.
         """
         found = list[tuple[Segment, ...]]()
         shares = early_share, ending_share, over_share
@@ -233,7 +233,7 @@ def _draw(
     if 0 < there < ending_share:
         chosen = rng.random(places.shape) < (ending_share - there) / (1 - there)
         places = np.where(chosen, rng.choice(ending, size=places.shape), places)
-    sides = np.full(len(places), -1)  # on which one all is over, if on any
+    sides = np.full(len(places), -1)  # which segment of each is the time after an ending; -1: none
     if len(ending) and over_share:
         over = rng.random(len(places)) < over_share
         sides[over] = rng.integers(size, size=int(over.sum()))
@@ -266,12 +266,12 @@ def _pairs(candidate: Sequence[Segment]) -> set[frozenset[str]]:
 
 
 def _name(segment_id: str) -> str:
-    """Id of a segment; all segments after an ending share one, since they are worth the same."""
+    """Returns a segment's id; all segments after an ending share one, as all are worth the same."""
     return OVER if segment_id.endswith(OVER) else segment_id
 
 
 def _as_state(rewarded: Sequence[_Rewarded]) -> dict[str, Any]:
-    """Segments with their true rewards, stacked."""
+    """Returns segments and their true rewards as stacked arrays."""
     if not rewarded:
         return {}
     segments = [segment for segment, _ in rewarded]
@@ -297,15 +297,15 @@ def _from_state(state: Mapping[str, Any]) -> list[_Rewarded]:
     """Restores the segments and true rewards from ``_as_state``."""
     rewarded = list[_Rewarded]()
     ids = state.get("ids", ())
-    starts = state.get("episode_steps", [None] * len(ids))  # earlier releases did not count
+    starts = state.get("episode_steps", [None] * len(ids))  # missing in earlier releases
     after, held = state.get("next_observations"), state.get("n_held", [0] * len(ids))
     packed = [PackedFrames(tuple(shape), c.tobytes()) for shape, c in state.get("frames", ())]
     kept = state.get("journals", ())
-    # Earlier releases wrote them segment by segment.
+    # Earlier releases wrote the journals segment by segment.
     shared = isinstance(kept, Mapping)
     journals = shared_from_state(kept) if shared else [from_state(one) for one in kept]
     for i, item_id in enumerate(ids):
-        # Copies: one segment that stays must not keep all others alive.
+        # Copies, so that a segment that stays does not keep all others alive.
         segment = Segment(
             id=item_id,
             observations=state["observations"][i].copy(),

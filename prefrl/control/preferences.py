@@ -31,9 +31,9 @@ from prefrl.runtime.options import named_option
 __all__ = ["HasSpaces", "PreferenceConfig", "StepReward", "step_reward"]
 
 _TOO_LATE = 0.05
-"""Share of the training in its end in which no more labels fall due."""
+"""Share of the training, at its end, in which no more labels fall due."""
 
-_FEWEST_UNANSWERED = 5  # a page fetches some pairs ahead
+_FEWEST_UNANSWERED = 5  # since a page fetches some pairs ahead
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class PreferenceConfig:
     def __post_init__(self, selection: Selection | None) -> None:
         if selection is not None:
             object.__setattr__(self, "query", replace(self.query, selection=selection))
-        # Of a script they may be paths, or a single one, and of JSON a list.
+        # A script may give paths, or a single one, and JSON gives a list.
         places: Any = self.labels_from
         places = (places,) if isinstance(places, str | os.PathLike) else places
         object.__setattr__(self, "labels_from", tuple(map(os.fspath, places)))
@@ -138,11 +138,11 @@ class PreferenceConfig:
         if self.scale not in ("return", "step"):
             raise ConfigError(f"expected scale to be return or step, got {self.scale!r}.")
         check_schedule(self.schedule)
-        _ = self.learner  # checks what it takes
+        _ = self.learner  # making it checks its settings
 
     @property
     def steps_per_segment(self) -> int:
-        """Returns the segment length, which must have been chosen."""
+        """The segment length, which must have been chosen."""
         assert self.segment_length != "auto"  # with_settings and the callback see to that
         return self.segment_length
 
@@ -162,8 +162,8 @@ class PreferenceConfig:
     def learner(self) -> LearnerConfig:
         """The settings of the reward learner.
 
-        Segments that are taken along may show what the agent does much later, so inputs are
-        standardised over them, too, and their answers are fitted at once, however few they are. A
+        Segments that are taken along may show behaviour that the agent learns much later, so inputs
+        are standardised over them, too. Their answers are fitted at once, however few they are. A
         reward that is taken along keeps the constants of its inputs, and what it knows where
         answers say nothing.
         """
@@ -188,14 +188,13 @@ class PreferenceConfig:
     def label_schedule(self, total_steps: int, *, steps_between: int = 0) -> LabelSchedule:
         """Builds the schedule by which labels fall due; there must be at least one label.
 
-        All are due when 95 % of the training are over, or earlier, where the last rollout but one
-        begins earlier. What is asked in the end comes too late: the reward has to be fitted to it
-        and the agent to be trained with that, and in an asynchronous run the training may be over
-        before the answer is there.
+        All are due after 95 % of the training, or before the last rollout if that is longer than
+        5 %. Later labels would come too late to fit the reward to them and to train the agent on
+        it; in an asynchronous run the training might even be over before they are answered.
 
         Args:
             total_steps: Environment steps of the training.
-            steps_between: Environment steps from one chance to ask to the next, those of a rollout.
+            steps_between: Environment steps between two chances to ask, which is a rollout.
         """
         late = max(steps_between, math.ceil(_TOO_LATE * total_steps))
         return LabelSchedule(
@@ -207,10 +206,10 @@ class PreferenceConfig:
         )
 
     def check_budget(self, total_steps: int) -> None:
-        """Refuses a training that is too short for as many segments as the labels need.
+        """Refuses a training that is too short to give enough segments for the labels.
 
         Raises:
-            ConfigError: With the number of labels that would do.
+            ConfigError: If it is refused; says how many segments and pairs there would be.
         """
         if not self.labels:
             return
@@ -245,11 +244,11 @@ class HasSpaces(Protocol):
 
 
 StepReward = MlpStepReward | CnnStepReward
-"""The reward ensemble, for observations without pictures or with."""
+"""The reward ensemble, for observations with or without pictures."""
 
 
 def step_reward(env: HasSpaces, config: PreferenceConfig) -> StepReward:
-    """The reward ensemble for an environment, before any fit.
+    """Makes the reward ensemble for an environment, before any fit.
 
     Raises:
         ConfigError: If the user's own nets cannot be made, or do not give a number for each step.

@@ -21,7 +21,7 @@ from prefrl.errors import ConfigError
 
 __all__ = ["PRESETS", "for_algorithm", "preset", "preset_for"]
 
-# A preset is what it is, whether or not RL Zoo is installed: the rest is from the defaults.
+# A preset must not depend on whether RL Zoo is installed, so other settings are the defaults.
 _PPO_ON_PICTURES = AgentConfig(  # as RL Baselines3 Zoo tunes PPO for Atari
     settings="default",
     n_envs=8,
@@ -35,7 +35,7 @@ _PPO_ON_PICTURES = AgentConfig(  # as RL Baselines3 Zoo tunes PPO for Atari
     ent_coef=0.01,
     linear_decay=True,
 )
-_LONGEST_GAME = 27_000  # steps: half an hour of play, 108,000 frames, after which ALE ends it
+_LONGEST_GAME = 27_000  # steps, half an hour of play (108,000 frames), after which ALE ends it
 
 _ATARI = TrainConfig(
     env_id="",
@@ -63,17 +63,17 @@ _ATARI = TrainConfig(
             max_steps=150,
             restart=False,
             check_comparisons=500,
-            l2=0.02,  # more, and the convolutions of a first fit give nothing at all
+            l2=0.02,  # with more, the convolutions vanish in the first fit
         ),
     ),
     agent=_PPO_ON_PICTURES,
 )
 
-# Christiano et al. 2017, appendix A.2. There fits go on all the time, at a label for ten steps of
-# the agent; here there is one for each percent of new labels, from the last parameters. Their
-# L2 coefficient of 1e-4 is taken to be of a mean loss: of the sum over 500 comparisons it is 0.05.
-# The first 500 labels are about the first 1,000 segments: random play scores seldom, and of pairs
-# among the openings of Seaquest 96 % are ties, where it is 64 % then.
+# Christiano et al. 2017, appendix A.2. There the reward is fitted continuously, with a label per
+# ten steps of the agent; here it is fitted from the last parameters at each percent of new labels.
+# Their L2 coefficient of 1e-4 is taken as that of a mean loss, which is 0.05 for a sum over 500
+# comparisons. The first 500 labels are about the first 1,000 segments, because random play rarely
+# scores: in Seaquest, 96 % of pairs among the openings are ties, but then only 64 %.
 _CHRISTIANO_ATARI = TrainConfig(
     env_id="",
     steps=50_000_000,
@@ -102,7 +102,7 @@ _CHRISTIANO_ATARI = TrainConfig(
     ),
 )  # fmt: skip
 
-# Ibarz et al. 2018, without demonstrations. There the agent is a DQN; here it is PPO.
+# Ibarz et al. 2018, without demonstrations, and with PPO instead of DQN.
 _IBARZ_ATARI = replace(
     _CHRISTIANO_ATARI,
     algo="ppo",
@@ -126,11 +126,11 @@ PRESETS = {
     "christiano-atari": _CHRISTIANO_ATARI,
     "ibarz-atari": _IBARZ_ATARI,
 }
-"""By name; ``control`` is what the classes have by default, ``atari`` is ours, for few cores."""
+"""The presets by name. ``control`` has the classes' defaults; ``atari`` is ours, for few cores."""
 
 
 def preset(name: str, env_id: str, **overrides: Any) -> TrainConfig:
-    """A training with named settings.
+    """Makes the config of a training with named settings.
 
     Args:
         name: One of ``PRESETS``.
@@ -147,7 +147,7 @@ def preset(name: str, env_id: str, **overrides: Any) -> TrainConfig:
 
 
 def for_algorithm(start: TrainConfig, algo: Algo) -> TrainConfig:
-    """A preset for another algorithm, whose settings come by name: its own are of its algorithm."""
+    """Adapts a preset to an algorithm; another algorithm gets its own settings by name."""
     return start if algo == start.algo else replace(start, algo=algo, agent=AgentConfig())
 
 
@@ -155,6 +155,6 @@ def preset_for(env_id: str, env: EnvConfig | None = None) -> str:
     """Returns the preset for an environment: ``atari`` if it shows pictures.
 
     Raises:
-        ConfigError: If it cannot be made.
+        ConfigError: If the environment cannot be made.
     """
     return "atari" if shows_pictures(env_id, env) else "control"

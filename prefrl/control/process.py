@@ -1,8 +1,7 @@
 """The processes of an asynchronous run: ``python -m prefrl.control.process ROLE RUN``.
 
-Each is started from the run directory alone, works by the same objects as a run in one process, and
-may be killed at any time. A role loads only what it needs: without torch, a labeller is there in
-half a second.
+Each needs only the run directory, uses the same objects as a run in one process, and may be killed
+at any time. A role loads only what it needs: without torch, a labeller starts in half a second.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_STAND_BY = {"renderer"}  # `prefrl label` may have one of its own, and end before the training
-_NICENESS = 10  # of judges; of what trains where people teach, and of what draws where not
+_STAND_BY = {"renderer"}  # `prefrl label` may have one, and end before the training
+_NICENESS = 10  # of judges, of what trains while people answer, and of what draws if none do
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,7 +187,7 @@ def _renderer(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
             clips.fit(film_pixels(run), in_a_hurry=films.is_late(n_people))
             try:
                 filmed = films.step(n_people)
-            except MediaUnavailableError:  # and it was told to stop meanwhile
+            except MediaUnavailableError:  # raised when told to stop while media cannot be stored
                 return False
             state = "rendering" if filmed else "idle"
             heartbeat.beat(state, films=films.n_films, missing=films.n_missing)

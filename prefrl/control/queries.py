@@ -1,4 +1,4 @@
-"""Which pairs of segments are asked about: settings, and the source of candidates."""
+"""Queries about segments: their settings, and the source of candidates."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ class QueryConfig:
 
 
 def segment_pool(config: QueryConfig, rng: np.random.Generator) -> SegmentPool:
-    """The pool that candidates are drawn from, empty.
+    """Makes an empty pool of segments, from which candidates are drawn.
 
     Args:
         config: Settings.
-        rng: Chooses what stays of the history, where candidates come from it.
+        rng: Random number generator for the sample of the history, if there is one.
     """
     if not config.history_share:
         return SegmentPool(config.pool_size, max_bytes=config.pool_bytes)
@@ -104,10 +104,10 @@ class SegmentSource:
     """Segments that might be asked about: those of the pool, kept with their true rewards.
 
     Args:
-        pool: Where candidates come from.
-        items: Where the segments that are asked about are kept.
-        config: How they are drawn, and what their features are.
-        typical_return: The margin of B-Pref's teachers at this moment, kept with each segment.
+        pool: Pool from which candidates are drawn.
+        items: Keeps the segments that are asked about.
+        config: Settings of candidates and their features.
+        typical_return: Returns the present margin of B-Pref's teachers, kept with each segment.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class SegmentSource:
     def random_candidates(
         self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
     ) -> list[Candidate]:
-        """Up to n candidates of different segments, of which no two were asked together."""
+        """Draws up to n candidates of different segments, of which no two were asked together."""
         shares = {
             "history_share": self._config.history_share,
             "early_share": self._config.early_share,
@@ -135,9 +135,9 @@ class SegmentSource:
         return list(self._pool.random_candidates(n, size, asked, rng, **shares))
 
     def keep(self, items: Sequence[Segment]) -> None:
-        """Keeps segments, and separately the true rewards that only oracles may read."""
+        """Keeps segments and, separately, their true rewards, which only oracles may read."""
         typical_return = self._typical_return()
-        # What was kept before may have left the pool.
+        # Segments that were kept before may have left the pool.
         new = [segment for segment in items if segment.id not in self._items]
         self._items.keep([(s, Truth(self._pool.true_rewards(s), typical_return)) for s in new])
 
@@ -146,21 +146,21 @@ class SegmentSource:
         return self._items[item_id]
 
     def features(self, candidates: Sequence[Candidate]) -> NDArray[np.floating]:
-        """Observations of the segments in a row, as in B-Pref; of pictures every 4th pixel.
+        """Concatenates the segments' observations, as in B-Pref; takes every 4th pixel of pictures.
 
         They are raw, or divided by their standard deviation over the newest segments.
         """
         scale = self._scale() if self._config.standardize_features else np.float32(1)
-        length = len(self._pool.recent(1)[0])  # those that were taken along may have another one
+        length = len(self._pool.recent(1)[0])  # segments taken along may have another length
         rows = [np.concatenate([_features_of(s, scale, length) for s in one]) for one in candidates]
         return np.stack(rows)
 
     def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
-        """Whether one side shows only that the episode is over, shape (C,)."""
+        """Returns whether a segment shows only that the episode is over, shape (C,)."""
         return np.array([any(s.is_over for s in one) for one in candidates], np.intp)
 
     def _scale(self) -> NDArray[np.float32]:
-        """Standard deviation of each number of the newest segments' observations, shape (O,)."""
+        """Returns the standard deviation of observations in the newest segments, shape (O,)."""
         newest = self._pool.recent(len(self._pool))
         std = np.concatenate([segment.observations for segment in newest]).std(0)
         return np.where(std > _SMALLEST_SCALE, std, np.float32(1))
@@ -179,15 +179,15 @@ def _features_of(
 
 
 def disagreement_of_rollout(raw_rewards: NDArray[np.float32], segment_length: int) -> float:
-    """Mean disagreement over neighbouring pairs of stretches of a scored rollout.
+    """Returns the mean disagreement over neighbouring pairs of stretches of a scored rollout.
 
     Args:
         raw_rewards: Raw step rewards of the members, shape (M, T, N).
         segment_length: Steps per stretch.
 
     Returns:
-        Mean over pairs of the standard deviation over members of the preference; NaN when the
-        rollout holds fewer than two stretches.
+        Mean over pairs of the standard deviation over members of the preference; NaN if the
+        rollout has fewer than two stretches.
     """
     n_members, n_steps, n_envs = raw_rewards.shape
     n_rows = n_steps // segment_length

@@ -27,18 +27,18 @@ class SegmentSamples:
     """Samples of a pool's segments.
 
     Args:
-        pool: Which.
-        run: Where samples are left for a learner in another process; None if there is none.
+        pool: The pool.
+        run: Run directory for a learner in another process; None if there is none.
     """
 
     def __init__(self, pool: SegmentPool, run: RunDirectory | None) -> None:
         self.seconds_between = _SECONDS_BETWEEN
-        """Seconds between two that are left in the run directory; pictures take longer to write."""
+        """Seconds between two samples in the run directory; more for pictures, which are larger."""
         self._pool = pool
         self._run = run
 
     def take(self) -> list[Segment]:
-        """A sample of all segments in the pool."""
+        """Takes a sample of all segments in the pool."""
         return sample(self._pool.recent(len(self._pool)))
 
     def save(self, number: int, items: Sequence[Segment], *, run_steps: int) -> None:
@@ -50,11 +50,11 @@ class SegmentSamples:
 
 
 def sample(segments: Sequence[Segment]) -> list[Segment]:
-    """At most 400 segments spread evenly over those given, with some nine steps of each.
+    """Takes at most 400 evenly spaced segments, with about nine steps of each.
 
-    Neighbouring steps say almost the same: what matters for a mean and a standard deviation is to
-    see many moments. Of segments with pictures 100 are taken, with four steps that follow each
-    other: a step is judged by the pictures before it, too.
+    Neighbouring steps are almost alike, and a mean and a standard deviation need many different
+    moments. With pictures it takes 100 segments with four consecutive steps each, as the reward of
+    a step also depends on the pictures before it.
     """
     if segments and segments[0].frames is not None:
         every = max(1, -(-len(segments) // _SEGMENTS_WITH_PICTURES))
@@ -65,7 +65,7 @@ def sample(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _some_steps(segment: Segment, stride: int) -> Segment:
-    """Takes as many steps as every ``stride``-th would be, spread over the real ones only."""
+    """Takes one step per ``stride``, evenly spaced over the real steps only."""
     steps = np.arange(0, len(segment), stride) * segment.n_real // len(segment)
     after = segment.next_observations
     return replace(
@@ -79,7 +79,7 @@ def _some_steps(segment: Segment, stride: int) -> Segment:
 
 
 def _piece(segment: Segment, number: int) -> Segment:
-    """Takes some steps of a segment with pictures, at another place in each segment."""
+    """Takes consecutive steps of a segment with pictures, at a place that varies by segment."""
     assert segment.frames is not None
     frames, length = segment.frames.unpack(), min(_STEPS_WITH_PICTURES, len(segment))
     start = number * length % max(1, segment.n_real - length + 1)
@@ -99,7 +99,7 @@ def _piece(segment: Segment, number: int) -> Segment:
 def save_recent(
     run: RunDirectory, number: int, segments: Sequence[Segment], *, env_steps: int
 ) -> None:
-    """Writes a sample to the run directory, without fsync: the next one replaces it."""
+    """Writes a sample to the run directory, without fsync, as a newer one soon follows."""
     arrays: dict[str, Any] = {
         "env_steps": env_steps,
         "observations": np.stack([segment.observations for segment in segments]),

@@ -21,8 +21,8 @@ def replay_run(run: RunDirectory) -> Iterator[ReplayedFit]:
     """Repeats all fits of a run, on the device in its settings.
 
     Args:
-        run: An asynchronous run, finished or not. Numbers are the same on the same kind of device
-            only.
+        run: An asynchronous run, finished or not. Results are the same only on the same kind of
+            device.
 
     Returns:
         Each fit as soon as it is done.

@@ -1,4 +1,4 @@
-"""Commands that start the processes of an agent's run; imports nothing slow."""
+"""Commands that start the processes of an agent's run; this module imports nothing slow."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A first look at an environment: how long a segment is, who steps it, and whether episodes end.
+"""A first look at an environment: length of segments, number of processes, and endings.
 
-A segment is what people see in two seconds, if episodes last so long.
+A segment is what people see in about two seconds, if episodes last that long.
 
 Christiano et al. 2017 show clips of 1.5 s. A segment that is longer than an episode shows nothing
-but its ending being held; one that is much shorter shows no behaviour.
+but its held ending; one that is much shorter shows no behaviour.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from prefrl.control.environments.source import EnvConfig
 __all__ = ["MOST", "FirstLook", "chosen_length", "first_look"]
 
 MOST = 50
-"""Steps of the longest segment that is chosen."""
+"""Most steps of a chosen segment length."""
 
-_SECONDS, _MOST_FRAMES_PER_SECOND = 2.5, 20  # at 30 frames a second, as films are, it is 1.7 s
+_SECONDS, _MOST_FRAMES_PER_SECOND = 2.5, 20  # 50 steps, shown in 1.7 s by films of 30 a second
 _SHORTEST = 2
-_SLOW = 0.002  # seconds of a step from which on processes pay
-_EPISODES, _STEPS, _PATIENCE = 20, 2_000, 10.0  # what is played to see how long episodes are
+_SLOW = 0.002  # least seconds per step for which processes pay off
+_EPISODES, _STEPS, _PATIENCE = 20, 2_000, 10.0  # limits of the first look, the last in seconds
 
 
 def chosen_length(fps: float, lengths: Sequence[int]) -> int:
-    """Steps per segment.
+    """Chooses the number of steps per segment.
 
     Args:
         fps: Steps of the environment per second of its own clock.
         lengths: Lengths of the first episodes, in steps; none if they are long.
 
     Returns:
-        From 2 to 50, and no more than a quarter of the episodes are shorter.
+        A number from 2 to 50; at most a quarter of the episodes are shorter.
     """
     wanted = round(_SECONDS * min(fps, _MOST_FRAMES_PER_SECOND))
     if len(lengths):
@@ -56,11 +56,11 @@ class FirstLook:
     lengths: list[int]
     """Lengths of the episodes, in steps; one that did not end counts as at least one segment."""
     step_seconds: float
-    """What a step takes."""
+    """Seconds per step."""
     busy: float
-    """How much of that the processor worked, from 0 to 1."""
+    """Share of that time in which the processor worked, from 0 to 1."""
     ends: bool
-    """Whether the environment ended one of the episodes, and no time limit cut it."""
+    """Whether the environment itself, not a time limit, ended one of the episodes."""
 
     @property
     def segment_length(self) -> int:
@@ -68,7 +68,7 @@ class FirstLook:
         return chosen_length(self.fps, self.lengths)
 
     def n_processes(self, n_envs: int) -> int:
-        """Chooses how many processes step the environments; 0: only the agent's own."""
+        """Chooses the number of processes that step the environments; 0 for the agent's own."""
         if self.step_seconds < _SLOW:
             return 0
         return n_envs if self.busy < 0.5 else min(n_envs, os.cpu_count() or 1)
@@ -77,11 +77,11 @@ class FirstLook:
 def first_look(
     env_id: str, limits: Limits | None, *, seed: int, env: EnvConfig | None = None
 ) -> FirstLook:
-    """Plays at most 20 episodes of an environment at random, 2,000 steps or ten seconds.
+    """Plays an environment at random, for at most 20 episodes, 2,000 steps or ten seconds.
 
     Args:
-        env_id: A Gymnasium id, of what ``check_environment`` lets pass.
-        limits: Where its training episodes are cut early.
+        env_id: A Gymnasium id that ``check_environment`` has accepted.
+        limits: Limits that cut its training episodes early.
         seed: Seed of these episodes.
         env: Its arguments and wrappers.
     """
@@ -106,6 +106,6 @@ def first_look(
     finally:
         venv.close()
     if now >= MOST or not lengths:
-        lengths.append(max(now, MOST))  # it went on
+        lengths.append(max(now, MOST))  # the last episode was still going on
     fps = float(metadata.get("render_fps") or 30)
     return FirstLook(fps, lengths, taken / n_steps, min(1.0, busy / taken), ends)

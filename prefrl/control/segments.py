@@ -18,48 +18,48 @@ from prefrl.control.environments.rollout import Rollout
 __all__ = ["OVER", "Segment", "SegmentSampler", "held"]
 
 OVER = "-over"
-"""Ends the id of what comes after a segment that shows how an episode ended."""
+"""Suffix of the id of the segment after an ending (``Segment.when_over``)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A fixed-length piece of one episode: data only, and no true reward.
+    """A fixed-length piece of one episode, without its true reward.
 
-    Where the environment ended the episode within it, the rest is *held*: nothing more happens, the
-    last observation and picture stand, and each step is worth 0.
+    If the environment ended the episode within it, the remaining steps are *held*: nothing more
+    happens, the last observation and picture are repeated, and each step is worth 0.
 
-    The true reward is kept apart on purpose: only an oracle or an evaluation may ask for it, by the
-    segment's id.
+    The true reward is kept separately on purpose: only an oracle or an evaluation may ask for it,
+    by the segment's id.
     """
 
     id: str
-    """A name that is unique within a run."""
+    """Its name, which is unique within a run."""
     observations: NDArray[np.float32]
-    """What the agent saw before each action, but for pictures, flattened, shape (T, O)."""
+    """Observations before each action, without pictures, flattened, shape (T, O)."""
     actions: NDArray[np.float32]
-    """What it did: shape (T, A); discrete actions are one-hot. Zeros where it is held."""
+    """Actions, shape (T, A), with discrete ones one-hot; zeros in held steps."""
     states: NDArray[np.float64] | None = None
-    """Simulator states before each action, shape (T, S), for films; None where unknown."""
+    """Simulator states before each action, shape (T, S), for films; None if unknown."""
     env_steps: int = 0
     """Environment steps of the whole run when the segment was cut."""
     frames: PackedFrames | None = None
-    """Pictures before each action, shape (K + T, C, H, W), after those of the K steps before; None
-    without pictures."""
+    """Pictures before each action, preceded by those of K earlier steps, shape (K + T, C, H, W);
+    None without pictures."""
     journals: Journals = field(default_factory=dict)
-    """The episodes or games in ``states``, as far as the segment goes, for films."""
+    """The episodes or games in ``states``, up to the segment's end, for films."""
     episode_step: int | None = None
-    """Steps of its episode before its first one; None where that is not known."""
+    """Number of steps in its episode before the segment; None if unknown."""
     next_observations: NDArray[np.float32] | None = None
-    """What the agent saw after each action, shape (T, O); None where nobody recorded it."""
+    """Observations after each action, shape (T, O); None if they were not recorded."""
     n_held: int = 0
-    """Steps at its end that the episode did not live to see."""
+    """Number of held steps, after the end of the episode."""
 
     def __len__(self) -> int:
         return len(self.observations)
 
     @property
     def n_real(self) -> int:
-        """Steps that were taken."""
+        """Number of steps that were taken."""
         return len(self) - self.n_held
 
     @property
@@ -73,8 +73,8 @@ class Segment:
     def when_over(self) -> Segment:
         """Returns the segment after an ending, in which every step is held.
 
-        It is worth 0, so a comparison with it says whether a segment is worth more or less than
-        nothing; that no two segments in which something happens can say.
+        It is worth 0, so a comparison with it tells whether a segment is worth more or less than
+        nothing, which a comparison of two other segments cannot tell.
         """
         n = len(self)
 
@@ -96,7 +96,7 @@ class Segment:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing happens in it."""
+        """Whether all of its steps are held."""
         return self.n_real == 0
 
     @property
@@ -110,12 +110,12 @@ class Segment:
 class SegmentSampler:
     """Cuts the trajectories of N environments into segments that never straddle episodes.
 
-    A trajectory is cut from the start of its episode on, without overlap; what is left at the end
-    of a rollout is carried into the next. What is left of an episode is in a segment that reaches
-    back into the one before: of an episode that was cut, it ends where that did. Of an episode that
-    ended by itself the ending is always shown, and held: for the rest of the segment, but for no
-    more than half of it where the episode is long enough. An episode that was cut before it was as
-    long as a segment is dropped.
+    A trajectory is cut from the start of its episode, without overlap; steps left at the end of a
+    rollout are carried into the next. Steps left at the end of an episode are put into a segment
+    that overlaps with the one before. If the episode was cut off, this segment ends with it. If the
+    episode ended by itself, the segment always shows the ending, which is held for the rest of the
+    segment, but for at most half of it if the episode is long enough. An episode that was cut off
+    before it was as long as a segment is dropped.
 
     Args:
         segment_length: Steps per segment (T).
@@ -130,11 +130,11 @@ class SegmentSampler:
         """Cuts a rollout.
 
         Args:
-            rollout: What happened since the last call.
+            rollout: Record of the steps since the last call.
             env_steps: Environment steps of the whole run so far.
 
         Returns:
-            Each new segment with its true step rewards, shape (T,), for oracles only.
+            The new segments, each with its true step rewards, shape (T,), for oracles only.
         """
         cut: list[tuple[Segment, NDArray[np.float64]]] = []
         for env, trail in enumerate(self._trails):
@@ -147,14 +147,14 @@ class SegmentSampler:
                     cut.append(trail.segment(first, self.segment_length, n_held, name, env_steps))
                 if stop in ends:
                     trail.clear()
-            # Carried steps must not keep their whole rollout alive.
+            # So that carried steps do not keep their whole rollout alive.
             trail.keep(self.segment_length)
         return cut
 
     def _places(self, trail: _Trail, *, over: bool, ended: bool) -> list[tuple[int, int]]:
-        """Where segments are cut from a trail: their first step in it, and how much is held."""
+        """Decides where to cut segments: their first steps in the trail, and how many are held."""
         length, places = self.segment_length, []
-        # Where the last step ended the episode, the segment that it is in shows more than that.
+        # If the last step ended the episode, it belongs to the segment with the held ending.
         while len(trail) - trail.n_cut > (length if ended else length - 1):
             places.append((trail.n_cut, 0))
             trail.n_cut += length
@@ -172,7 +172,7 @@ class SegmentSampler:
         self._trails[env].clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """The pending steps of each environment, for a checkpoint."""
+        """The state for a checkpoint: the pending steps of each environment."""
         return {"trails": [trail.state_dict() for trail in self._trails]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -182,12 +182,12 @@ class SegmentSampler:
 
 
 class _Trail:
-    """The newest steps of an episode under way: those that are in no segment, and some before."""
+    """The newest steps of the current episode: those in no segment yet, and some before them."""
 
     def __init__(self) -> None:
         self.n_cut = 0
-        """How many of its steps are in segments."""
-        self._before = 0  # steps of the episode before it
+        """Number of its steps that are in segments."""
+        self._before = 0  # number of the episode's steps before the trail
         self._parts: list[_Stretch] = []
 
     def __len__(self) -> int:
@@ -204,12 +204,12 @@ class _Trail:
     def segment(
         self, first: int, length: int, n_held: int, name: str, env_steps: int
     ) -> tuple[Segment, NDArray[np.float64]]:
-        """The segment of so many steps from a place on, and its true rewards."""
+        """Makes a segment that starts at ``first``; also returns its true rewards."""
         steps = _Stretch(self._whole(), 0, first, first + length - n_held).copied().rollout
         return _segment(steps, n_held, name, env_steps, self._before + first)
 
     def keep(self, n: int) -> None:
-        """Forgets what lies more than so many steps before what is in no segment."""
+        """Drops steps that are in segments, except the newest ``n`` of them."""
         if gone := max(0, self.n_cut - n):
             self._parts = [_Stretch(self._whole(), 0, gone, len(self))]
             self._before += gone
@@ -221,7 +221,7 @@ class _Trail:
         self._parts, self.n_cut, self._before = [], 0, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The pending steps and where they begin, for a checkpoint."""
+        """The state for a checkpoint: the steps, and where they begin."""
         steps = _as_state(self._whole()) if self._parts else None
         return {"n_cut": self.n_cut, "before": self._before, "steps": steps}
 
@@ -236,7 +236,7 @@ class _Trail:
 def _segment(
     steps: Rollout, n_held: int, name: str, env_steps: int, before: int
 ) -> tuple[Segment, NDArray[np.float64]]:
-    """A segment of the steps of one environment, and so many that are held, with true rewards."""
+    """Makes a segment from one environment's steps and ``n_held`` held ones, with true rewards."""
     observations, actions = steps.observations[:, 0], steps.actions[:, 0]
     after = None if steps.next_observations is None else steps.next_observations[:, 0]
     states = None if steps.states is None else steps.states[:, 0]
@@ -249,8 +249,8 @@ def _segment(
         if states is not None and steps.final_states is not None:
             states = held(states, steps.final_states[-1, 0], n_held)
         frames = None if frames is None else held(frames, frames[-1], n_held)
-    # The name says when, where and what: a run that repeats itself gives the same names, and one
-    # that does not cannot give an old name to something else.
+    # The name depends on time, place and content: a run that repeats steps after a resume gives
+    # the same names, and never gives an old name to something else.
     digest = hashlib.blake2b(name.encode(), digest_size=8)
     for array in (observations, actions, frames):
         if array is not None:
@@ -271,14 +271,14 @@ def _segment(
 
 
 def held(steps: NDArray[Any], final: NDArray[Any], n: int) -> NDArray[Any]:
-    """Appends n copies of ``last``, shape (...), to steps of shape (T, ...)."""
+    """Appends n copies of ``final``, shape (...), to steps of shape (T, ...)."""
     return np.concatenate([steps, np.broadcast_to(final, (n, *final.shape))])
 
 
 def _as_one(stretches: list[_Stretch]) -> _Stretch:
     """Copies consecutive stretches of one environment into one."""
     parts = [stretch.copied().rollout for stretch in stretches]
-    # Only the pictures before the first part are not the last ones of the part before.
+    # The pictures before each part but the first are the last ones of the part before it.
     frames = [
         part.frames[part.n_before if number else 0 :]
         for number, part in enumerate(parts)
@@ -316,7 +316,7 @@ class _Stretch:
         return self.stop - self.start
 
     def copied(self) -> _Stretch:
-        """The same steps as a rollout of their own."""
+        """Copies the steps into a rollout of their own."""
         r = self.rollout
         states, ended, final = self._own(r.states), self._own(r.ended), self._own(r.final_states)
         own = Rollout(
@@ -339,7 +339,7 @@ class _Stretch:
         return part[self.start : self.stop, self.env : self.env + 1].copy()
 
     def _frames(self) -> NDArray[np.uint8] | None:
-        """Returns the pictures with those before them, which are black before the episode began."""
+        """Returns the pictures and those of earlier steps, black before the episode began."""
         r = self.rollout
         if r.frames is None:
             return None
@@ -356,7 +356,7 @@ def _journals(
     final: NDArray[np.float64] | None,
     journals: Journals,
 ) -> Journals:
-    """Journals of the episodes or games that one environment's states and endings refer to."""
+    """Returns the journals to which one environment's states and endings refer."""
     if states is None:
         return {}
     moments = states[:, 0]

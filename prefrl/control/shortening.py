@@ -1,4 +1,4 @@
-"""A limit on all trainings of a process, with which the tests run the snippets of the docs."""
+"""A limit on all trainings of a process, for tests that run the snippets of the docs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VARIABLE = "PREFRL_MOST_STEPS"
 
 
 def most_steps() -> int | None:
-    """Steps after which any training ends; None if the variable is not set.
+    """Returns the number of steps after which any training ends; None if the variable is not set.
 
     Raises:
         ConfigError: If it is not a number of at least 1.

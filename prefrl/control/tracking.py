@@ -19,7 +19,7 @@ _HINTS = {
 }
 
 Tracker = Literal["none", "wandb", "mlflow"]
-"""Where the curves of a training are shown beside TensorBoard."""
+"""Where to show the curves of a training in addition to TensorBoard."""
 
 
 def check_tracker(tracker: Tracker) -> None:
@@ -41,16 +41,16 @@ def start_tracking(
     """Starts a tracker that follows this process's TensorBoard logs from now on.
 
     Args:
-        tracker: Which one.
-        run: Which run; a run that is resumed goes on as the same one there.
-        config: Its settings, as JSON can hold them.
+        tracker: The tracker.
+        run: The run directory; a resumed run continues as the same run of the tracker.
+        config: Settings of the run, as JSON can hold them.
 
     Returns:
-        What ends it. Else it ends with the process.
+        A function that ends the tracking, which otherwise ends with the process.
 
     Raises:
-        ConfigError: If it cannot begin, as where nobody has logged in.
-        MissingExtraError: If it is not installed.
+        ConfigError: If it cannot start, for example because nobody has logged in.
+        MissingExtraError: If the tracker is not installed.
     """
     if tracker == "none":
         return lambda: None
@@ -58,7 +58,7 @@ def start_tracking(
     begin = {"wandb": _begin_wandb, "mlflow": _begin_mlflow}[tracker]
     try:
         return begin(run, config)
-    except Exception as error:  # whatever a service and its network raise
+    except Exception as error:  # a service and its network may raise anything
         raise ConfigError(
             f"expected {tracker} to begin a run, but {type(error).__name__}: {error}; "
             f"{_HINTS[tracker]}, or leave --track out."
@@ -98,7 +98,7 @@ def _begin_mlflow(run: RunDirectory, config: Mapping[str, Any]) -> Callable[[], 
     mlflow.pytorch.autolog(log_every_n_step=1, log_models=False, silent=True)
 
     def end() -> None:
-        mlflow.pytorch.autolog(disable=True, silent=True)  # else later logs begin runs of their own
+        mlflow.pytorch.autolog(disable=True, silent=True)  # otherwise later logs would begin runs
         mlflow.end_run()
 
     return end

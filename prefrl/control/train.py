@@ -73,18 +73,18 @@ def train(
 ) -> Result:
     """Trains an agent from comparisons of segments, and writes the run directory.
 
-    SIGTERM and Ctrl-C save and stop, except in a thread; ``resume`` goes on. Where the config has
-    people answer, the films for them are made; the page that shows them is served by ``prefrl
-    label``, or comes along as ``beside``.
+    SIGTERM and Ctrl-C save and stop, except in a thread; ``resume`` continues. If people answer
+    according to the config, films are made for them; the page that shows the films is served by
+    ``prefrl label``, or started as ``beside``.
 
     Args:
-        config: What to do.
-        oracle: Who answers, instead of the config's. It is called in this process.
-        on_rollout: Called with new rows of metrics: each one with ``sync``, else the newest.
-        on_agent: Called with what the agent says of itself when that is new, and while it waits for
-            answers with how many there are.
-        beside: Says what else is to run beside, until all is evaluated, and which the run can do
-            without; not with ``sync``.
+        config: Config of the training.
+        oracle: An oracle that replaces the config's. It is called in this process.
+        on_rollout: Called with new rows of metrics: with each row if ``sync``, else the newest.
+        on_agent: Called with each new status of the agent and, while it waits for answers, the
+            counts of queries.
+        beside: Returns commands of optional roles to run until the evaluation is done; not used
+            with ``sync``.
 
     Returns:
         The run directory and its summary.
@@ -107,7 +107,7 @@ def train(
     run.write_json(run.versions, about_this_release())
     try:
         _take_along(config, run)
-    except BaseException:  # nothing has begun: the place is free for another try
+    except BaseException:  # nothing has begun, so the directory is freed for another try
         run.remove()
         raise
     run.write_json(run.config, content)
@@ -126,8 +126,8 @@ def resume(
     """Continues a run that was stopped or killed.
 
     Args:
-        run: Which run.
-        oracle: Who answers, instead of the config's: the same as before.
+        run: The run directory.
+        oracle: An oracle that replaces the config's; use the same one as before.
         on_rollout: As in ``train``.
         on_agent: As in ``train``.
         beside: As in ``train``.
@@ -136,7 +136,7 @@ def resume(
         The run directory and its summary.
 
     Raises:
-        RunDirectoryError: If the run has come to its end already, or a script made it.
+        RunDirectoryError: If the run is already finished, or a script made it.
         RoleError: If another process works on it.
     """
     run.check_unfinished()
@@ -158,16 +158,16 @@ def extend(
     on_agent: OnAgent | None = None,
     beside: Callable[[RunDirectory], Sequence[RoleCommand]] | None = None,
 ) -> Result:
-    """Continues a finished run with more steps, and if you like with more labels.
+    """Continues a finished run with more steps and, optionally, more labels.
 
-    The agent goes on where it ended. All that falls over a training, the rate of labels and the
-    learning rates among them, is then as in a training of all steps together.
+    The agent continues where it ended. Whatever decreases over a training, such as the rate of
+    labels and learning rates, is then as in a training with all these steps.
 
     Args:
-        run: Which run. Its summary and policy are removed, and written anew in the end.
+        run: The run directory. Its summary and policy are removed, and written again at the end.
         steps: Environment steps to add.
-        labels: Comparisons to ask for beside those that it had.
-        oracle: Who answers, instead of the config's.
+        labels: Comparisons to ask for in addition to the earlier ones.
+        oracle: An oracle that replaces the config's.
         on_rollout: As in ``train``.
         on_agent: As in ``train``.
         beside: As in ``train``.
@@ -176,15 +176,15 @@ def extend(
         The run directory and its new summary.
 
     Raises:
-        ConfigError: If there are no steps to add, or they cannot give the labels.
-        RunDirectoryError: If the run has not come to its end, a script made it, or no checkpoint
-            is left to go on from.
+        ConfigError: If there are no steps to add, or too few for the labels.
+        RunDirectoryError: If the run is not finished, a script made it, or no checkpoint is left to
+            continue from.
         RoleError: If another process works on it.
     """
     extended_config(run, steps=steps, labels=labels, oracle=oracle)
     with only_one(run, "supervisor"):
         config = extended_config(run, steps=steps, labels=labels, oracle=oracle)
-        # Whenever it is killed in here, resume comes to an end: the old one, or the new one.
+        # Wherever it is killed in here, resume finishes the old training or the new one.
         run.summary.unlink()
         run.policy.unlink(missing_ok=True)
         run.write_json(run.config, config_as_json(config))
@@ -197,7 +197,7 @@ def extended_config(
     """Returns the config of a longer training, after checking it.
 
     Args:
-        run: A run that has come to its end.
+        run: A finished run.
         steps: Environment steps to add.
         labels: Comparisons to add.
         oracle: As in ``extend``.
@@ -273,7 +273,7 @@ def _take_along(config: TrainConfig, run: RunDirectory) -> None:
 
 
 def _work(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Result:
-    """Trains to the end, or until told to stop, and then evaluates."""
+    """Trains, and evaluates unless it was told to stop before the end of the training."""
     use_cpu(config.threads)
     way = _in_one_process if config.sync else _side_by_side
     with (
@@ -281,26 +281,26 @@ def _work(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Result:
         StopSignal() as stop,
         running_beside(run, _beside(config, run, caller)),
     ):
-        trained = run.policy.is_file()  # killed in the middle of the final evaluation
+        trained = run.policy.is_file()  # true if it was killed during the final evaluation
         if not trained and not way(config, run, caller, stop):
             return Result(run=run, summary={}, notes=[])
-        # Told to stop now, it still finishes: all is trained, and this takes seconds.
+        # Even if told to stop now, it finishes: the training is done, and this takes seconds.
         with patient(lambda state: stop.requested):
             return finish_run(config, run)
 
 
 def _beside(config: TrainConfig, run: RunDirectory, caller: _Caller) -> Sequence[RoleCommand]:
-    """Commands of the roles that run until the evaluation is done; none with one process."""
+    """Returns commands of roles that run until the evaluation is done; none in one process."""
     if config.sync:
         return ()
-    LabelStore(run.label_store).close()  # made, or checked, before others open it
+    LabelStore(run.label_store).close()  # makes or checks the store before others open it
     return caller.beside(run)
 
 
 def _in_one_process(
     config: TrainConfig, run: RunDirectory, caller: _Caller, stop: StopSignal
 ) -> bool:
-    """Agent, learner and labeller take turns; returns whether the training was completed."""
+    """Runs agent, learner and labeller in turns; returns whether the training was completed."""
     oracle = caller.oracle
     if oracle is None and config.own_oracle is not None:
         oracle = load_oracle(config.own_oracle)
@@ -328,7 +328,7 @@ def _side_by_side(
 ) -> bool:
     """Runs a process per role; returns whether the training was completed."""
     oracle = caller.oracle
-    with LabelStore(run.label_store) as store:  # made, or checked, before the roles open it
+    with LabelStore(run.label_store) as store:  # makes or checks it before the roles open it
         items = Items(run, states=False)
         labeller = None
         if oracle is not None:
@@ -347,11 +347,11 @@ def _side_by_side(
 
 
 def _roles(config: TrainConfig, run: RunDirectory, *, labels_here: bool) -> list[RoleCommand]:
-    """Commands of the run's roles, each a process of its own."""
+    """Returns commands of the run's roles, each for its own process."""
     roles = [role_command("agent", run), role_command("learner", run)]
     if config.oracle != "human" and not labels_here:
         roles.append(role_command("judge" if config.oracle == "ai" else "labeller", run))
     if config.asks_people:
-        # What is filmed stays filmed: without it people go on for a while, and the agent anyway.
+        # Not essential: existing films last people for a while, and the agent does not need any.
         roles.append(role_command("renderer", run, essential=False))
     return roles

@@ -38,19 +38,19 @@ Write = Callable[[Scores], Any]
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """How a reward is served."""
+    """Settings of a reward server."""
 
     token: str
-    """That every request must carry."""
+    """Token that every request must carry."""
     hosts: frozenset[str]
-    """What may stand in a request's Host."""
+    """Allowed values of a request's Host header."""
     batch: int | None = None
-    """Steps, or tokens, in a forward pass at most, and in a request; by default 16,384 and
-    32,768."""
+    """Most steps or tokens in a forward pass, and in a request; by default 16,384 steps or 32,768
+    tokens."""
     wait: float = 0.002
-    """Seconds for which a batch waits for others."""
+    """Seconds for which a batch waits for further requests."""
     largest_body: int = 16 * 2**20
-    """Bytes of a request at most."""
+    """Largest body of a request, in bytes."""
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:

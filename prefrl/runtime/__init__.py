@@ -1,1 +1,1 @@
-"""Shared by control and text: the roles, their work, and the run directory between them."""
+"""What control and text share: the roles, their work, and the run directory between them."""

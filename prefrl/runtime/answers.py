@@ -17,11 +17,11 @@ class CurrentAnswers:
     """Reads answers from a store, and keeps those that a fit may use.
 
     Args:
-        store: Where they come from.
-        newest: A fit uses at most so many: of answers, or of queries.
-        by_query: Whether it uses what most people said of a query; else each answer.
-        certainties: P(the chosen side is better) for each word of how much better it is.
-        strengths: What data told.
+        store: Label store to read.
+        newest: Most answers that a fit uses, or most queries with ``by_query``.
+        by_query: Whether a fit uses the majority's answer to each query, instead of every answer.
+        certainties: P(the chosen side is better) for each strength that people may name.
+        strengths: Strengths from data.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class CurrentAnswers:
         strengths: Strengths,
     ) -> None:
         self.cursor = 0
-        """Id of the newest event that was read."""
+        """Id of the newest event read."""
         self.n_forgotten = 0
-        """Answers with a preference that are too old to be kept."""
+        """Number of answers with a preference that were dropped because of their age."""
         self._store = store
         self._newest = newest
         self._by_query = by_query
@@ -48,11 +48,11 @@ class CurrentAnswers:
         return len(self._answers)
 
     def clear(self) -> None:
-        """Returns to the beginning, so that everything is read again."""
+        """Forgets everything read so far, so that the next ``read`` starts from the beginning."""
         self._answers, self.cursor, self.n_forgotten = {}, 0, 0
 
     def read(self) -> bool:
-        """Reads new answers, a batch at a time. Returns whether there were any."""
+        """Reads all new answers, in batches, and returns whether there were any."""
         before = self.cursor
         while changes := self._store.changes(self.cursor, limit=_BATCH):
             newest = changes[-1].event_id
@@ -75,10 +75,10 @@ class CurrentAnswers:
         return self.cursor != before
 
     def judgements(self, known: Container[str] | None = None) -> list[Judgement]:
-        """Current answers in the order of their events.
+        """Returns the current answers in the order of their events.
 
         Args:
-            known: Ids of the queries whose answers are asked for; None takes all.
+            known: Ids of the queries whose answers to return; None returns all.
         """
         answers = sorted(self._answers.values(), key=lambda answer: answer[0])
         return [told for _, told in answers if known is None or told.query.id in known]
@@ -88,7 +88,7 @@ class CurrentAnswers:
         if len(self._answers) <= 2 * self._newest:
             return
         in_order = sorted(self._answers, key=lambda key: self._answers[key][0], reverse=True)
-        if self._by_query:  # an old vote counts as long as its query does
+        if self._by_query:  # a query's old votes count as long as the query is kept
             queries = list(dict.fromkeys(query_id for query_id, _ in in_order))
             gone = set(queries[self._newest :])
             in_order = [key for key in in_order if key[0] in gone]
@@ -98,5 +98,5 @@ class CurrentAnswers:
 
 
 def n_with_preference(judgements: Iterable[Judgement]) -> int:
-    """How many answers have a preference."""
+    """Counts the answers that have a preference."""
     return sum(judgement.preference is not None for judgement in judgements)

@@ -1,4 +1,4 @@
-"""Which device each role computes on."""
+"""The devices on which the agent and the reward learner compute."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _MOST = 2**31 - 1
 
 
 def choose_devices(wanted: str) -> tuple[str, str]:
-    """Devices of the agent and of the reward learner.
+    """Chooses the devices of the agent and of the reward learner.
 
     Args:
-        wanted: ``auto`` takes the GPU where there is one, and one each where there are two; or the
-            name of a device, or of two with a comma: the agent's, then the learner's.
+        wanted: ``auto`` (the first GPU for both, or one GPU each if there are two or more; without
+            a GPU, the CPU), the name of a device for both, or two names joined by a comma: the
+            agent's, then the learner's.
 
     Returns:
-        Two names that torch knows.
+        The two names, as torch takes them.
 
     Raises:
         ConfigError: If there is no such device.
@@ -59,16 +60,17 @@ def _check(name: str) -> None:
 
 
 def use_cpu(threads: int) -> None:
-    """Sets how torch uses this process's CPU.
+    """Sets how torch uses the CPU and main memory in this process.
 
-    The C library gives the memory of large tensors back to the system at once, and asks for it
-    again at the next step: with convolutions that takes a third of the time. It is told to keep it.
+    By default the C library returns the memory of large tensors to the system at once and requests
+    it again at the next step, which takes a third of the time with convolutions. Here glibc is told
+    to keep it.
 
     Args:
-        threads: How many threads torch may use.
+        threads: Number of threads that torch may use.
     """
     torch.set_num_threads(threads)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc; others have none
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 2**25)
         mallopt(_M_TRIM_THRESHOLD, _MOST)
@@ -76,7 +78,7 @@ def use_cpu(threads: int) -> None:
 
 @functools.cache
 def computes_in_bfloat16(device_type: str) -> bool:
-    """Whether a kind of device has instructions for bfloat16: without them it is slower."""
+    """Whether a type of device has bfloat16 instructions; without them bfloat16 is slower."""
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", None)

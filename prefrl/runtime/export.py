@@ -21,22 +21,22 @@ Form = Literal["preference", "ranking", "unpaired", "scores"]
 items with their scores by the Bradley-Terry model."""
 
 Row = dict[str, Any]
-"""What JSON can hold."""
+"""One row, as an object of JSON."""
 
 
 class Rows(Protocol):
-    """How a side writes its items."""
+    """Writes rows about one kind of items."""
 
     def preference(self, query_id: str, better: str, worse: str) -> Row:
-        """A pair, by the ids of its items."""
+        """Returns the row of a decided pair, which is given by the ids of its items."""
         ...
 
     def ranking(self, ranking: Ranking) -> Row:
-        """K items with their ranks."""
+        """Returns the row of K items with their ranks."""
         ...
 
     def unpaired(self, item_id: str, label: bool) -> Row:
-        """An item that won more often than it lost, or lost more often than it won."""
+        """Returns the row of one item; the label is whether it won more often than it lost."""
         ...
 
 
@@ -45,16 +45,16 @@ class Export:
     """The rows of a run in one form."""
 
     rows: Iterator[Row]
-    """Made as they are asked for."""
+    """The rows, made lazily."""
     n_rows: int
-    """How many they are."""
+    """Number of rows."""
     left_out: Mapping[str, int]
-    """What is not in them: why, and how much of it there is."""
+    """Number of queries or items left out, by reason."""
     n_broken: int = 0
-    """Groups that are written as pairs, since their answers make no order."""
+    """Groups that are written as pairs because their answers give no ranking."""
 
     def lines(self) -> Iterator[str]:
-        """The rows as lines of JSON, in ASCII.
+        """Yields the rows as lines of JSON, in ASCII.
 
         Raises:
             RunDirectoryError: If a number is not finite, or an item is missing or damaged.
@@ -68,7 +68,7 @@ class Export:
                 ) from error
 
     def __str__(self) -> str:
-        """In words."""
+        """Describes the counts in words."""
         said = f"{self.n_rows:,} row{'' if self.n_rows == 1 else 's'}"
         if self.left_out:
             said += "; left out: " + ", ".join(f"{n:,} {why}" for why, n in self.left_out.items())
@@ -80,17 +80,17 @@ class Export:
 def export_answers(
     run: RunDirectory, rows: Rows, form: Form, *, annotator: str | None = None
 ) -> Export:
-    """The current answers of a run in a form.
+    """Exports the current answers of a run.
 
     Args:
-        run: Which run; it may go on meanwhile.
-        rows: How its items are written.
-        form: Which form.
-        annotator: Whose answers alone; by default the verdict of most on each query.
+        run: The run, which may still be in progress.
+        rows: Writes its items.
+        form: Form of the rows.
+        annotator: Only the answers of this person; by default, for each query, the answer of most.
 
     Raises:
         ConfigError: If an annotator is named who has given no answer.
-        NotEnoughDataError: If there are no answers, or none that the form has a place for.
+        NotEnoughDataError: If there are no answers, or none that the form can express.
     """
     if not run.has_labels:
         raise NotEnoughDataError(
@@ -130,9 +130,10 @@ def export_answers(
 
 
 def _notes(store: LabelStore, annotator: str | None) -> Callable[[str], Row]:
-    """People's notes on their current answers to a query or a group, as a column of its row.
+    """Returns a function from a query's or group's id to a column with people's notes on it.
 
-    Where nobody noted anything there is no such column; else each row has it.
+    The notes are those on current answers. Each row has the column, unless there are no notes at
+    all.
     """
     current = {event.submission_key: name for (_, name), event in resolve(store.events()).items()}
     said = dict[str, list[str]]()
@@ -146,7 +147,7 @@ def _notes(store: LabelStore, annotator: str | None) -> Callable[[str], Row]:
 
 
 def _scores(store: LabelStore, annotator: str | None) -> Export:
-    """The scores of all items. Every person's answer counts, not only the majority's verdict."""
+    """Exports the scores of all items, from every person's answers and not only the majority's."""
     asked = [(query.left, query.right) for query in store.queries()]
     answers = [
         (comparison.query.left, comparison.query.right, comparison.preference)

@@ -13,7 +13,7 @@ from prefrl.runtime.rundir import RunDirectory
 __all__ = ["FigureFunction", "OwnFigure", "check_figures", "own_figures"]
 
 FigureFunction = Callable[[RunDirectory], Any]
-"""From the directory of a run to a figure of matplotlib."""
+"""Draws a matplotlib figure from a run directory."""
 
 
 class OwnFigure:
@@ -23,7 +23,7 @@ class OwnFigure:
         figure: The function, or its name as ``module:name`` or ``FILE.py:name``.
 
     Raises:
-        ConfigError: If there is none, or it does not take the run directory alone.
+        ConfigError: If there is no such function, or it takes anything but one run directory.
     """
 
     def __init__(self, figure: str | FigureFunction) -> None:
@@ -34,22 +34,22 @@ class OwnFigure:
         check_takes(found, "run directory", option=f"figure {named}")
         self._draw = found
         self.name = named.rpartition(":")[2].replace(".", "_")
-        """Names its file in the report."""
+        """Name of its file in the report."""
         told = (inspect.getdoc(found) or self.name.replace("_", " ")).strip().splitlines()
         self.title = told[0].rstrip(".")
         """Its heading."""
         self.reading = " ".join(told[1:]).strip()
-        """What stands below the heading: the rest of the docstring."""
+        """The text below the heading: the rest of the docstring."""
 
     def draw(self, run: RunDirectory) -> Any:
-        """Draws the figure; any error becomes one sentence.
+        """Draws the figure; turns any error into one sentence.
 
         Raises:
             ConfigError: If the function raises, or returns no figure.
         """
         try:
             figure = self._draw(run)
-        except Exception as error:  # whatever a user's function raises
+        except Exception as error:  # a user's function may raise anything
             raise ConfigError(
                 f"The figure {self.name} raised {type(error).__name__}: {error}."
             ) from error
@@ -71,7 +71,7 @@ def check_figures(figures: Iterable[str | FigureFunction]) -> None:
 
 
 def own_figures(run: RunDirectory, more: Sequence[str | FigureFunction] = ()) -> list[OwnFigure]:
-    """The figures that a run's config names, and more.
+    """Returns the figures that a run's config names, followed by ``more``.
 
     Raises:
         ConfigError: If one cannot be a figure of a report.
@@ -79,5 +79,5 @@ def own_figures(run: RunDirectory, more: Sequence[str | FigureFunction] = ()) ->
     try:
         config = run.read_json(run.config) if run.config.is_file() else {}
     except RunDirectoryError:
-        config = {}  # the report says that it is damaged
+        config = {}  # the report itself says that the file is damaged
     return [OwnFigure(figure) for figure in dict.fromkeys([*config.get("figure", ()), *more])]

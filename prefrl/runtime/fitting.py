@@ -1,4 +1,4 @@
-"""One fit of a reward with the normalisation before and after it, used by all processes."""
+"""One fit of a reward, with normalisation before and after; shared by all processes."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ __all__ = [
 _MOST_LABELLED = 200
 
 CalibrateOn = Literal["newest", "labelled", "both"]
-"""What the reward is normalised over: a sample of what the agent did lately, the items that the fit
-was about (as Ibarz et al. 2018 over their annotation buffer), or both, each counting half."""
+"""What the reward is normalised over: a sample of the agent's recent behaviour, the items of the
+fitted comparisons (Ibarz et al. 2018 used their annotation buffer), or both with equal weight."""
 
 
 StandardizeOn = Literal["newest", "both", "kept"]
-"""What a reward's inputs are standardised over: a sample of what the agent did lately, that and the
-items that the fit was about, or what they were standardised over before."""
+"""What a reward's inputs are standardised over: a sample of the agent's recent behaviour, that and
+the items of the fitted comparisons, or whatever they were standardised over before."""
 
 
 class LearnedReward(RewardModel, Protocol):
     """A reward model whose inputs and outputs are normalised by the agent's recent behaviour."""
 
     def standardize_inputs(self, *groups: Sequence[Any]) -> None:
-        """Takes the constants of the inputs from groups of items."""
+        """Sets the mean and deviation of the inputs from groups of items."""
         ...
 
     def calibrate(self, *groups: Sequence[Any], fitted: Sequence[Any] = ()) -> None:
-        """Sets the constants of the reward from groups of items, knowing the fitted comparisons."""
+        """Sets the reward's normalisation from groups of items, given items of the fit."""
         ...
 
 
@@ -77,7 +77,7 @@ def fit_once(
 
 
 def _labelled(comparisons: Sequence[Judgement], items: Mapping[str, Item]) -> list[Item]:
-    """At most 200 items of comparisons with a preference, spread evenly over their order."""
+    """Returns at most 200 items of comparisons with a preference, evenly spaced in their order."""
     queries = [c.query for c in comparisons if c.preference is not None]
     ids = list(dict.fromkeys(item for q in queries for item in (q.left, q.right)))
     every = max(1, -(-len(ids) // _MOST_LABELLED))
@@ -85,7 +85,7 @@ def _labelled(comparisons: Sequence[Judgement], items: Mapping[str, Item]) -> li
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
-    """The first half of the sha256 of all tensors, by name: equal for equal weights."""
+    """Returns the first half of the SHA-256 of all tensors, by name: equal for equal weights."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
@@ -94,11 +94,11 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def what_is_not_finite(model: LearnedReward, report: FitReport) -> str:
-    """Names what is not finite after a fit; empty if everything is.
+    """Names what is not finite after a fit; empty if everything is finite.
 
     Args:
-        model: What was fitted.
-        report: What the fit says of itself.
+        model: The fitted model.
+        report: Report of the fit.
     """
     if not math.isfinite(report.train_loss):
         return f"the training loss is {report.train_loss}"

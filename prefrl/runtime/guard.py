@@ -1,18 +1,18 @@
-"""A guard against over-optimisation: does the reward rise where its members disagree?
+"""A guard against over-optimisation: does the reward rise while its members disagree?
 
 A policy that is trained on a learned reward finds the reward's errors. Then the learned reward
 keeps rising while the true one falls (Gao et al. 2022, arXiv 2210.10760). The members of an
 ensemble agree where answers taught them something, and disagree elsewhere: their variance grows
-about threefold in such runs (Coste et al. 2023, arXiv 2310.02743). Both are measured relative to a
-yardstick, some of the first items of the run, with the same weights, so that a refit alone does not
-change them.
+about threefold in such runs (Coste et al. 2023, arXiv 2310.02743). Reward and disagreement are
+measured relative to a yardstick, some of the first items of the run, which is scored with the same
+weights, so that a refit alone does not change them.
 
 With s_m(x) the score of member m, and mu_m and sigma_m its mean and deviation over the yardstick,
 z_m(x) = (s_m(x) - mu_m) / sigma_m. Over the newest items,
 
 - *gain* is the mean of z_m(x) over members and items;
-- *disagreement* is the mean over items of the deviation over members of z_m(x), in units of the
-  same figure of the yardstick.
+- *disagreement* is the mean over items of the standard deviation over members of z_m(x), divided
+  by the same figure of the yardstick.
 
 The guard trips when gain is at least 1 and disagreement at least 3 in three checks in a row. It
 cannot see errors that all members share (Eisenstein et al. 2023, arXiv 2312.09244).
@@ -37,15 +37,15 @@ __all__ = ["GUARDED", "Guard", "GuardMode", "Sighting", "sighting", "watching_on
 
 GuardMode = Literal["off", "warn", "ask", "stop"]
 GUARDED = 32
-"""Items of the yardstick, and newest ones that are measured by it."""
+"""Most items in the yardstick, and most newest items that are measured against it."""
 
 LEAST_GAIN, LEAST_DISAGREEMENT, LOOKS_IN_A_ROW = 1.0, 3.0, 3
-_EVERY = 4  # rollouts or batches
+_EVERY = 4  # calls, one per rollout or batch
 _ASKED_AT_ONCE = 8
 
 
 Pairs = Callable[[Sequence[Any], Sequence[Any]], Sequence[tuple[Any, Any]]]
-"""From the newest items and the yardstick to pairs that may be asked about."""
+"""Makes pairs to ask about from the newest items and the yardstick."""
 
 
 def beside_each_other(newest: Sequence[Any], yardstick: Sequence[Any]) -> Sequence[tuple[Any, Any]]:
@@ -60,7 +60,7 @@ class Sighting:
     gain: float
     """How much better than the yardstick the newest items score, in deviations of the yardstick."""
     disagreement: float
-    """How much more the members differ about them than about the yardstick: 1 is as much."""
+    """The members' disagreement about the newest items, relative to the yardstick."""
 
     @property
     def suspicious(self) -> bool:
@@ -76,7 +76,8 @@ def sighting(yardstick: torch.Tensor, newest: torch.Tensor) -> Sighting | None:
         newest: Scores of the newest items by the same members, shape (M, B).
 
     Returns:
-        None where nothing can be told: of one member, or where a member has one score for all.
+        The figures; None if they are undefined: with a single member, no items to compare, or
+        a member that scores the whole yardstick alike.
     """
     if len(yardstick) < 2 or yardstick.shape[1] < 2 or newest.shape[1] == 0:
         return None
@@ -91,10 +92,10 @@ def sighting(yardstick: torch.Tensor, newest: torch.Tensor) -> Sighting | None:
 
 
 def watching_on(state: Mapping[str, Any]) -> dict[str, Any]:
-    """State of a guard for an extended training, even if the guard had ended it.
+    """Returns the state of a guard for an extended training, even if the guard had ended it.
 
-    Whoever does so has seen that it tripped. It watches on, and ends the training again when it
-    trips anew.
+    Whoever extends the training has seen that the guard tripped. It continues to watch, and ends
+    the training again if it trips again.
     """
     if not state:
         return {}
@@ -112,12 +113,13 @@ class Guard:
     """Watches a training for over-optimisation.
 
     Args:
-        mode: What it does when it trips, besides warning: nothing more, ask about exactly these
-            items, or end the training.
-        source: Where the yardstick is kept.
+        mode: What it does: nothing ("off"), or when it trips only warn, also ask about the items
+            that made it trip, or also end the training.
+        source: Keeps the items of the yardstick.
         model: The reward ensemble that the agent uses.
-        run: Where its table goes; None keeps none.
-        ask: Stores queries about pairs; is given the pairs and the steps of the run.
+        run: The run directory that receives its table; None for no table.
+        ask: Stores queries about pairs, given the pairs and the steps of the run, and returns how
+            many.
 
     Raises:
         ConfigError: If there is no such mode.
@@ -137,7 +139,7 @@ class Guard:
                 f"expected guard to be one of {', '.join(get_args(GuardMode))}, got {mode!r}."
             )
         self.stops = False
-        """Whether the training is to end."""
+        """Whether the training must end."""
         self._mode, self._source, self._model, self._run, self._ask = mode, source, model, run, ask
         self._yardstick: list[str] = []
         self._scores: tuple[int, torch.Tensor] | None = None
@@ -154,14 +156,17 @@ class Guard:
         pairs: Pairs = beside_each_other,
         beside: Mapping[str, float] | None = None,
     ) -> Sighting | None:
-        """Makes a check at every fourth call.
+        """Checks the newest items at every fourth call.
 
         Args:
-            newest: What the agent did last.
-            used: The reward in use; before the first fit there is nothing to see.
+            newest: The agent's newest items.
+            used: The reward in use; before the first fit there is nothing to check.
             run_steps: Steps of the run so far.
-            pairs: What may be asked about.
-            beside: What else belongs into its table.
+            pairs: Makes the pairs to ask about.
+            beside: Further columns for its table.
+
+        Returns:
+            The figures; None if nothing was checked.
         """
         if self._mode == "off" or self.stops or used.tells_nothing:
             return None
@@ -182,19 +187,19 @@ class Guard:
         if trips and self._mode == "stop":
             self.stops = True
         elif trips and self._mode == "ask" and used.version > self._asked_version:
-            # Once for each reward: answers must have had their chance to mend it.
+            # Once per reward version: the answers must first have a chance to improve it.
             found = pairs(newest, [self._source.kept(name) for name in self._yardstick])
             if self._ask(found[:_ASKED_AT_ONCE], run_steps):
                 self._asked_version, self._has_asked = used.version, True
         return seen
 
     def has_asked(self) -> bool:
-        """Whether it has stored queries, which wait for answers, since the last call."""
+        """Returns whether it has stored queries since the last call of this method."""
         asked, self._has_asked = self._has_asked, False
         return asked
 
     def _choose(self, newest: Sequence[Item]) -> None:
-        """Keeps behaviour from before the reward had much influence, as the yardstick."""
+        """Keeps items from before the reward had much influence, as the yardstick."""
         every = max(1, len(newest) // GUARDED)
         chosen = {item.id: item for item in list(newest)[::every][:GUARDED]}
         self._source.keep(list(chosen.values()))
@@ -224,10 +229,10 @@ class Guard:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores a state; of a checkpoint without one, the initial state."""
+        """Restores a state; an empty one, from a checkpoint without a guard, changes nothing."""
         if not state:
             return
         self._yardstick, self.stops = list(state["yardstick"]), state["stops"]
         self._n_calls, self._n_rows, self._n_in_a_row, self._asked_version = state["counts"]
-        self._has_asked = state.get("has_asked", False)  # older checkpoints do not tell
+        self._has_asked = state.get("has_asked", False)  # missing in older checkpoints
         self._table, self._scores = None, None

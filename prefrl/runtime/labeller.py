@@ -1,4 +1,4 @@
-"""The oracle as a labeller: leases, answers and submits with the same store calls as a person."""
+"""The oracle as a labeller: it uses the same calls of the label store as a person's page."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Labeller:
     """Answers open queries with an oracle.
 
     Args:
-        store: Where queries are, and answers go.
+        store: Label store with the queries, which receives the answers.
         items: The compared items by id.
-        oracle: Who answers.
-        annotator_id: In whose name.
+        oracle: Gives the answers.
+        annotator_id: Annotator in whose name they are stored.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Labeller:
         annotator_id: str = ORACLE,
     ) -> None:
         self.n_answered = 0
-        """Answers that this object has given."""
+        """Number of answers that this object has given."""
         self._store = store
         self._items = items
         self._oracle = oracle
@@ -47,7 +47,7 @@ class Labeller:
             beat: Called before each answer.
 
         Returns:
-            What the store has acknowledged; nothing when no query is open.
+            The stored answers, as the store has acknowledged them; empty if no query is open.
         """
         leases = self._store.lease(self._annotator_id, n=_BATCH)
         answers = []
@@ -59,7 +59,7 @@ class Labeller:
                 Submission(
                     query_id=query.id,
                     answer=answer,
-                    # Made when it is shown: one whose answer was withdrawn is shown again.
+                    # A new key each time: a query whose answer was withdrawn is answered again.
                     submission_key=f"{query.id}/{uuid.uuid4().hex}",
                     annotator_id=self._annotator_id,
                 )

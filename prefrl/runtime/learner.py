@@ -1,8 +1,8 @@
 """The reward learner: reads answers, fits, and publishes, whatever the items are.
 
-One object with one step. In a run of one process the agent's loop calls it after each rollout;
-otherwise a separate process does only this. Its state is in the label store and in what it
-published, so it may be killed at any time.
+``RewardLearner.step`` does all the work. In a run with one process, the agent's loop calls it after
+each rollout; otherwise a separate process does nothing else. Its state is in the label store and in
+what it has published, so it may be killed at any time.
 """
 
 from __future__ import annotations
@@ -98,11 +98,11 @@ class LearnerConfig:
 
     @property
     def certainties(self) -> dict[str, float]:
-        """P(the chosen side is better) for each word of how much better it is."""
+        """P(the chosen side is better) for each strength that people may name."""
         return {"slightly": self.slightly, "clearly": self.clearly}
 
     def fitted(self, current: list[Judgement]) -> list[Judgement]:
-        """Selects the answers for a fit from all current ones, which are in event order."""
+        """Selects the answers for a fit from all current ones, given in event order."""
         return self.counted(current)[-self.newest :]
 
     def counted(self, current: list[Judgement]) -> list[Judgement]:
@@ -110,12 +110,17 @@ class LearnerConfig:
         return majority(current) if self.majority else current
 
     def is_due(self, n_decided: int, n_fitted: int) -> bool:
-        """Whether so many answers with a preference call for a fit after one with so many."""
+        """Whether a fit is due.
+
+        Args:
+            n_decided: Number of answers with a preference.
+            n_fitted: Number of them when the newest fit began.
+        """
         needed = n_fitted + max(1, math.floor(self.refit_growth * n_fitted))
         return n_decided >= max(needed, self.first_labels)
 
     def fit_for(self, n_comparisons: int, *, is_first: bool) -> FitConfig:
-        """Settings of a fit: the first one may be longer, and starts from fresh parameters."""
+        """Returns settings for a fit; the first may be longer, and starts from fresh parameters."""
         if not is_first:
             return self.fit
         if self.pretraining_epochs is None:
@@ -130,26 +135,26 @@ class Recent:
     """A sample of the agent's recent behaviour."""
 
     number: int
-    """Names the sample in the log."""
+    """Number of the sample, as in the log of fits."""
     run_steps: int
     """Steps of the run when it was taken: of environments, or responses."""
     items: Sequence[Item]
-    """The sample."""
+    """The items of the sample."""
 
 
 class RewardLearner:
-    """Fits the reward to the answers in a store, and publishes it.
+    """Fits the reward to the answers in a store and publishes it.
 
     Args:
         model: The ensemble; changed in place.
-        store: Where answers come from.
+        store: Label store with the answers.
         items: The compared items by id.
         config: Settings.
-        seed: Every fit starts from it, so that the reward changes with the answers, not by chance.
-        run: Where weights and tables go; what was published there before is taken up. None keeps
-            all in memory.
+        seed: Seed of every fit, so that the reward changes with the answers and not by chance.
+        run: The run directory for weights and tables; ``resume`` continues from what was published
+            there. None keeps everything in memory.
         first: A reward to begin with, which becomes version 1.
-        go_on: Asked after each gradient step; False ends a fit, which is not published.
+        go_on: Called after each gradient step; False ends the fit, which is then not published.
     """
 
     def __init__(
@@ -166,15 +171,15 @@ class RewardLearner:
     ) -> None:
         self.model = model
         self.report: FitReport | None = None
-        """How the newest fit of this process went."""
+        """Report of the newest fit in this process."""
         self.n_fits = 0
-        """Fits so far: the version of the reward."""
+        """Number of fits so far, which is the version of the reward."""
         self.n_fitted = 0
-        """Answers with a preference when the newest fit began."""
+        """Number of answers with a preference when the newest fit began."""
         self.n_sample = 0
         """Number of the sample that the newest fit used."""
         self.only_ties = False
-        """Whether it was fitted to ties alone."""
+        """Whether the newest fit had only ties."""
         self._items = items
         self._config = config
         self._seed = seed
@@ -196,13 +201,13 @@ class RewardLearner:
 
     @property
     def n_answers(self) -> int:
-        """Current answers that were read from the store, skips included."""
+        """Number of current answers read from the store, skips included."""
         return len(self._answers)
 
     def begin(self) -> Mapping[str, Any] | None:
-        """Loads the reward that the run begins with, and returns its row; None without one.
+        """Loads the reward that the run begins with and returns its row; None if there is none.
 
-        It is published unless a process before this one has come further.
+        Publishes it unless an earlier process has already published a reward.
         """
         if self._first is None:
             return None
@@ -231,7 +236,7 @@ class RewardLearner:
         return row
 
     def resume(self) -> Mapping[str, Any] | None:
-        """Loads the newest published reward, or begins; returns its row, if there is one."""
+        """Loads the newest published reward, or the first one; returns its row, if there is one."""
         if self._run is None or newest_version(self._run.reward) is None:
             return self.begin()
         weights = latest_weights(self._run.reward)
@@ -239,7 +244,7 @@ class RewardLearner:
         row = weights.about
         self.n_fits, self.n_fitted, self._l2 = weights.version, row["fitted"], row["l2"]
         self._began_after = self.n_fits
-        # Weights are published before their row: it may be missing, and nothing else.
+        # Weights are published before their row is written, so only this row may be missing.
         self._fits = CsvTable(self._run.fits, keep=self.n_fits - 1)
         self._fits.append(row)
         return row
@@ -251,24 +256,25 @@ class RewardLearner:
         known: Container[str] | None = None,
         wanted: int = 0,
     ) -> FitReport | None:
-        """Reads new answers, and fits when there are enough of them.
+        """Reads new answers, and fits if there are enough of them.
 
         Args:
-            recent: Gives a sample of what the agent did lately; None where there is none yet.
-            known: Ids of the queries that exist at this moment of the run; others are left for
-                later. None takes all. A run that repeats itself finds answers of its own future.
-            wanted: Fit also if there are so many answers with a preference, and the newest fit had
-                fewer, however few are new.
+            recent: Returns a sample of the agent's recent behaviour; None if there is none yet.
+            known: Ids of the queries that exist at this moment of the run; None takes all. Answers
+                to others are left for later: after a resume, the store may have answers to queries
+                that the run has yet to ask again.
+            wanted: Fits also once there are this many answers with a preference, if the newest fit
+                had fewer, even if few are new.
 
         Returns:
-            The report of a fit; None when there was none.
+            The report of the fit; None if there was none.
 
         Raises:
-            NonFiniteError: If fits keep giving numbers that are not finite.
+            NonFiniteError: If several fits in a row give NaN or infinite numbers.
         """
         is_quiet = self._nothing_due and wanted <= self.n_fitted
         if not self._answers.read() and known is None and is_quiet:
-            return None  # a poll costs the same however many answers there are
+            return None  # so that the cost of a poll does not grow with the number of answers
         comparisons = self.comparisons(known)
         n_decided = self._answers.n_forgotten + n_with_preference(comparisons)
         self._nothing_due = not self._config.is_due(n_decided, self.n_fitted)
@@ -280,7 +286,7 @@ class RewardLearner:
         return self._fit(self._config.fitted(comparisons), n_decided, sample)
 
     def comparisons(self, known: Container[str] | None = None) -> list[Judgement]:
-        """Current answers that were read, to known queries, in the order of their events."""
+        """Returns the current answers to known queries, in the order of their events."""
         return self._answers.judgements(known)
 
     def _fit(
@@ -362,7 +368,7 @@ class RewardLearner:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the learner for a checkpoint of a run in one process."""
+        """The state for a checkpoint of a run in one process."""
         return {
             "model": dict(self.model.module().state_dict()),
             "n_fits": self.n_fits,
@@ -372,7 +378,7 @@ class RewardLearner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores a state; answers are read from the store again."""
+        """Restores a state; the next step reads all answers from the store again."""
         self.model.module().load_state_dict(state["model"])
         self.n_fits, self.n_fitted = state["n_fits"], state["n_fitted"]
         self._began_after = self.n_fits

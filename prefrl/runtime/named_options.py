@@ -1,4 +1,4 @@
-"""Options in a file, under the names of the command line: ``{"agent.gamma": 0.99}``."""
+"""Options by their names on the command line, as from a file: ``{"agent.gamma": 0.99}``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["changed_options", "filled", "flat_options", "name_of", "parts_of"]
 
 Part = TypeVar("Part")
 
-_WHOLE = ("env.kwargs",)  # one value, although it is a mapping
+_WHOLE = ("env.kwargs",)  # a single value, although it is a mapping
 
 
 def flat_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Flattens options; those of parts follow a dot, as in ``agent.gamma``.
+    """Flattens nested options: those of a part get its name and a dot, as in ``agent.gamma``.
 
     Args:
-        options: Those of a part may be in a mapping of its own. Words may be joined by hyphens, as
-            on the command line, or by underscores. What ``env.kwargs`` holds is one value.
+        options: Values by name; the options of a part may be in a nested mapping. Names may have
+            hyphens, as on the command line, or underscores. ``env.kwargs`` stays a mapping.
     """
     return dict(_flat(options, ""))
 
@@ -40,16 +40,16 @@ def _flat(options: Mapping[str, Any], before: str) -> Iterator[tuple[str, Any]]:
 
 
 def filled(part: Part, told: Mapping[str, Any], *, command: str, before: str = "") -> Part:
-    """Returns a config with other values; each part is created, and so checked, once.
+    """Returns a copy of a config with other values, in which each part is created and checked once.
 
     Args:
         part: A dataclass, whose fields may be dataclasses.
-        told: Values by the names that ``--help`` gives them, as ``flat_options`` returns them.
-        command: Whose options these are, for the error.
-        before: What stands before the names in an error.
+        told: Values by their names in ``--help``, as ``flat_options`` returns them.
+        command: The command whose options these are, for the error.
+        before: Prefix of the names in an error.
 
     Raises:
-        ConfigError: If there is no such option, or a value that it cannot have.
+        ConfigError: If there is no such option, or it cannot have the value.
     """
     hints = typing.get_type_hints(type(part))
     values: dict[str, Any] = {}
@@ -75,7 +75,12 @@ def filled(part: Part, told: Mapping[str, Any], *, command: str, before: str = "
 
 
 def changed_options(part: Any, start: Any) -> dict[str, Any]:
-    """The options in which a config differs from another, by name, as YAML can hold them."""
+    """Returns the options whose values differ between two configs, in a form that YAML can hold.
+
+    Args:
+        part: The config with the values to return.
+        start: The config to compare with.
+    """
     return dict(_changed(part, start, ""))
 
 
@@ -97,7 +102,7 @@ def _as_plain(value: Any) -> Any:
 
 @cache
 def _names(kind: type) -> dict[str, str]:
-    """The name of each field on the command line; empty where a part's options have no prefix."""
+    """Returns each field's name on the command line; empty for a part without a prefix."""
     names = {}
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         told = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
@@ -107,13 +112,13 @@ def _names(kind: type) -> dict[str, str]:
 
 
 def name_of(part: Any, field: str) -> str:
-    """The name of a field on the command line; empty for a part whose options have no prefix."""
-    kind: Any = type(part)  # to mypy, type[Any] cannot be hashed
+    """Returns a field's name on the command line; empty for a part whose options have no prefix."""
+    kind: Any = type(part)  # mypy takes type[Any] as not hashable
     return _names(kind).get(field, field)
 
 
 def parts_of(part: Any) -> Iterator[tuple[str, str, Any]]:
-    """Field, name and value of each field that is a dataclass itself."""
+    """Yields field, command-line name and value of each field that is itself a dataclass."""
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
         if dataclasses.is_dataclass(value):
@@ -121,7 +126,7 @@ def parts_of(part: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def _place(part: Any, name: str) -> tuple[str, str] | None:
-    """The nested part that has an option (empty: the part itself), and the rest of its name."""
+    """Finds the nested part with an option (empty: the part itself), and the rest of its name."""
     head, _, rest = name.partition(".")
     unnamed = []
     for field in dataclasses.fields(part):

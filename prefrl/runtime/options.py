@@ -16,7 +16,7 @@ def named_option(names: Iterable[str] = ()) -> tyro.constructors.PrimitiveConstr
     """Tells tyro how to read a field: a known name, ``module:name``, or in Python an object.
 
     Args:
-        names: Those that are known.
+        names: The built-in names.
     """
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
@@ -28,5 +28,5 @@ def named_option(names: Iterable[str] = ()) -> tyro.constructors.PrimitiveConstr
 
 
 def _as_told(value: Any) -> str:
-    """Formats a value as on the command line; help shows the default, which may be None."""
+    """Formats a value as on the command line; --help also shows a default of None."""
     return str(value) if value is None or isinstance(value, str) else name_of_plug(value)

@@ -1,4 +1,4 @@
-"""The agent's two partners, labeller and reward learner: in its process, or in their own.
+"""The agent's two partners, labeller and reward learner, in its process or in their own.
 
 After each rollout the agent's loop asks its partners for the newest reward. ``Together`` lets them
 work at that moment, which makes a run repeatable. ``Apart`` only reads what they have published in
@@ -54,32 +54,32 @@ class UsedReward:
     run_steps: int = 0
     """Steps of the run when the fit took its sample."""
     labels: int = 0
-    """Answers that it was fitted to, skips included."""
+    """Answers that it was fitted to, skips included; in ``Together``, all queries asked by then."""
     fit_steps: int = 0
-    """Gradient steps of the fit, if it is new; else 0."""
+    """Gradient steps of the fit if it is new since the last update; else 0."""
     holdout_loss: float = math.nan
     """Hold-out loss of the fit."""
     holdout_accuracy: float = math.nan
     """Hold-out accuracy of the fit."""
     only_ties: bool = False
-    """Whether all answers were ties that it was fitted to."""
+    """Whether all the answers that it was fitted to were ties."""
 
     @property
     def tells_nothing(self) -> bool:
-        """Whether there is no reward yet, or one that was fitted only to ties.
+        """Whether there is no reward yet, or only one that was fitted to nothing but ties.
 
-        Such a reward is chance: an agent that learned from it would stop exploring before it finds
-        anything that differs.
+        Such a reward is random: an agent that learned from it would stop exploring before it finds
+        anything worth preferring.
         """
         return self.version == 0 or self.only_ties
 
 
 class Samples(Protocol):
-    """Samples of the agent's recent behaviour, by which the learner normalises."""
+    """Samples of the agent's recent behaviour, over which the learner normalises."""
 
     @property
     def seconds_between(self) -> float:
-        """Least seconds between two samples for a learner in another process."""
+        """Shortest time between two samples for a learner in another process, in seconds."""
         ...
 
     def take(self) -> Sequence[Any]:
@@ -92,12 +92,12 @@ class Samples(Protocol):
 
 
 class Partners(Protocol):
-    """What the agent's loop needs from the two other roles."""
+    """The two other roles, as the agent's loop uses them."""
 
     used: UsedReward
-    """What the agent's net holds."""
+    """The reward in the agent's net."""
     pace: Pace | None
-    """How fast people answer; None where none do."""
+    """Estimates how fast people answer; None if nobody does."""
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
         """Updates the agent's reward net.
@@ -107,7 +107,7 @@ class Partners(Protocol):
             asked: Whether queries were just stored.
 
         Returns:
-            What the net holds now.
+            The reward that the net holds now.
         """
         ...
 
@@ -123,7 +123,7 @@ class Partners(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the partners for the agent's checkpoint."""
+        """The partners' state for the agent's checkpoint."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -135,12 +135,12 @@ class Together:
     """Labeller and learner in the agent's process: after each rollout they answer and fit.
 
     Args:
-        labeller: Answers what was asked; None where others do.
-        learner: Fits the very net that the agent's loop scores with.
-        questioner: Knows what was asked.
-        samples: What the agent did lately.
-        keeps_samples: Whether the samples that fits used are left in the run directory, so that
-            the fits can be repeated.
+        labeller: Answers the queries; None if others do.
+        learner: Fits the same net that the agent's loop scores with.
+        questioner: The agent's questioner; the learner uses only answers to its queries.
+        samples: The agent's recent behaviour.
+        keeps_samples: Whether to keep the samples that fits used in the run directory, so that the
+            fits can be repeated.
     """
 
     def __init__(
@@ -157,17 +157,17 @@ class Together:
         self.used = UsedReward()
         """What the net holds."""
         self.pace: Pace | None = None
-        """None: nobody answers, unless a subclass has people do it."""
+        """None, as no people answer; a subclass may let them."""
         self._questioner = questioner
         self._samples = samples
         self._keeps_samples = keeps_samples
         self._n_updates = 0
 
     def resume(self, n_updates: int) -> None:
-        """Restores what an earlier process asked and published.
+        """Loads the reward that an earlier process has published, or else the first one.
 
         Args:
-            n_updates: How often it asked for the newest reward, or more.
+            n_updates: Number of updates of that process, or more; numbers the samples.
         """
         self._n_updates = n_updates
         self._take(self.learner.resume())
@@ -188,7 +188,7 @@ class Together:
             )
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
-        """Answers all open queries, and fits if that is due."""
+        """Answers all open queries, and fits if a fit is due."""
         self._n_updates += 1
         while asked and self.labeller is not None and self.labeller.step():
             pass
@@ -196,7 +196,7 @@ class Together:
         return self._fit(run_steps)
 
     def settle(self, run_steps: int) -> bool:
-        """Fits if any answer is new."""
+        """Fits if any answer with a preference is new."""
         self._fit(run_steps, wanted=self.learner.n_fitted + 1)
         return True
 
@@ -223,7 +223,7 @@ class Together:
         return self.used
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the learner and of the net."""
+        """The state of the learner, and of the reward in use."""
         learner, used = self.learner.state_dict(), asdict(self.used)
         return {"learner": learner, "used": used, "n_updates": self._n_updates}
 
@@ -238,14 +238,14 @@ class Apart:
     """Labeller and learner in separate processes: the agent reads what they have published.
 
     Args:
-        run: Where they leave it.
+        run: The run directory in which the learner publishes.
         net: The agent's copy of the reward net; newer weights are loaded into it.
-        questioner: Is told what was asked before this process started.
-        store: For what was asked and answered.
-        samples: What the agent did lately, for the learner.
-        config: When a fit is due.
-        patience: When the agent waits.
-        waiting: Called while it waits, with the state that it is in; returns whether to give up.
+        questioner: The agent's questioner, which gets all queries in the store.
+        store: Label store with the queries and answers.
+        samples: The agent's recent behaviour, for the learner.
+        config: The learner's settings, which say when a fit is due.
+        patience: How long the agent continues before it waits.
+        waiting: Called with the state while the agent waits; returns whether to give up.
     """
 
     def __init__(
@@ -261,9 +261,9 @@ class Apart:
         waiting: Callable[[str], bool],
     ) -> None:
         self.used = UsedReward()
-        """What the net holds."""
+        """The reward in the net."""
         self.pace = None if patience.max_unanswered is None else Pace(store)
-        """How fast people answer; None where none do."""
+        """Estimates how fast people answer; None if nobody does."""
         self._run = run
         self._net = net
         self._store = store
@@ -276,11 +276,11 @@ class Apart:
         self._n_samples = newest_recent(run)
         self._next_sample = 0.0
         self._refused = 0
-        # Whatever a checkpoint says: the store is the truth about what was asked.
+        # The store has the truth about what was asked, whatever a checkpoint says.
         questioner.recall(store.queries())
 
     def begin(self, first: Weights | None) -> None:
-        """Takes up the reward that the run begins with, if it does: no rollout goes without it."""
+        """Loads the reward that the run begins with, if any, so that the first rollout has it."""
         if first is not None:
             put_into(self._net.module(), first)
             self.used = UsedReward(version=1)
@@ -290,7 +290,7 @@ class Apart:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes the newest weights: an agent may need a reward before it asks for one."""
+        """Loads the newest weights: the agent may need a reward before its first update."""
         self._take_newest()
 
     def update(self, run_steps: int, *, asked: bool) -> UsedReward:
@@ -307,13 +307,13 @@ class Apart:
         return self.used
 
     def settle(self, run_steps: int) -> bool:
-        """Waits for the learner until it has fitted the reward to all answers."""
+        """Waits until the learner has fitted the reward to all answers, and loads it."""
         self._leave_sample(run_steps)
         self._take_newest()
         counted, n_decided = None, 0
         while True:
             if (counts := self._store.counts()) != counted:
-                # As the learner counts: of a query that several answered, each answer.
+                # Counts as the learner does: every answer, also of several people to one query.
                 decided = [c.preference is not None for _, c in self._store.comparisons()]
                 counted, n_decided = counts, sum(decided)
                 self._run.write_json(self._run.wanted, {"answers": n_decided})
@@ -351,23 +351,23 @@ class Apart:
             fit_steps=about["steps"],
             holdout_loss=about["holdout_loss"],
             holdout_accuracy=about["holdout_accuracy"],
-            # A reward that came along was fitted to no answers of this run.
+            # A reward that the run began with was fitted to no answers of this run.
             only_ties=0 < about["fitted"]
             and about.get("ties", 0) >= min(about["fitted"], self._config.newest),
         )
         return True
 
     def _refuse(self, version: int) -> None:
-        """Keeps the reward in use; the learner checks its weights, so this is for damage alone."""
+        """Keeps the reward in use. The learner checks its weights, so only damage leads here."""
         self._refused = version
         kept = self.used.version
         _log.warning("reward version %d is not finite: version %d stays.", version, kept)
 
     def _hear_people(self, max_unanswered: int) -> None:
-        """Waits while too many queries are open: people take seconds for an answer.
+        """Waits for people while too many queries are open.
 
-        Without that the agent would be done before they are. Before the first fit it waits for any
-        answer: without a reward it learns nothing.
+        People take seconds for an answer, so otherwise the agent would finish before them. Before
+        the first fit it waits while any query is open: without a reward it learns nothing.
         """
         while self._store.counts().open > (max_unanswered if self.used.version else 0):
             if self._waiting(WAITING_FOR_ANSWERS):
@@ -377,7 +377,7 @@ class Apart:
                 self._due_since = None
 
     def _stay_fresh(self, run_steps: int) -> None:
-        """Waits for the learner when a fit has been due for too long; never for an answer."""
+        """Waits for the learner if a fit has been due for too long; never waits for an answer."""
         if not self._config.is_due(self._store.counts().answered, self._n_fitted):
             self._due_since = None
             return
@@ -385,7 +385,7 @@ class Apart:
             self._due_since = run_steps
         if not self._n_samples:
             return  # the learner cannot fit without one
-        # Without any reward the agent learns nothing: the first fit is worth waiting for.
+        # Without a reward the agent learns nothing, so it always waits for the first fit.
         patience = self._patience.max_staleness if self.used.version else 0
         stale = run_steps - self._due_since
         if 0 < patience and stale <= patience:

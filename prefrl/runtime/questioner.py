@@ -24,11 +24,12 @@ from prefrl.core.store import LabelStore
 __all__ = ["Asking", "Candidate", "CandidateSource", "Questioner", "n_pairs"]
 
 Candidate = tuple[Any, ...]
-"""Items that might be asked about: two, or K that are ranked."""
+"""Items that might be asked about: two for a pair, or K for a ranking."""
 
 
 _MOST_CANDIDATES_AT_FIRST = 2000
-"""The first round may be hundreds of queries: k-center would hold the features of thousands."""
+"""Limits the first round, which may have hundreds of queries: k-center holds the features of all
+candidates in memory."""
 
 
 def n_pairs(ranked: int) -> int:
@@ -66,23 +67,30 @@ class CandidateSource(Protocol):
     def random_candidates(
         self, n: int, size: int, asked: Collection[frozenset[str]], rng: np.random.Generator
     ) -> Sequence[Candidate]:
-        """Up to n candidates of so many different items, of which no two were asked together."""
+        """Draws up to n candidates.
+
+        Args:
+            n: Most candidates to draw.
+            size: Number of different items in each.
+            asked: Pairs of items that were asked about, which no candidate may contain.
+            rng: Random number generator.
+        """
         ...
 
     def keep(self, items: Sequence[Any]) -> None:
-        """Keeps items for good: when this returns, a query may name them."""
+        """Stores items permanently; when this returns, queries may refer to them."""
         ...
 
     def kept(self, item_id: str) -> Any:
-        """An item that was kept."""
+        """Returns an item that was kept."""
         ...
 
     def features(self, candidates: Sequence[Candidate]) -> NDArray[np.floating]:
-        """What k-center spreads out, shape (C, F)."""
+        """Returns the features that k-center spreads out, shape (C, F)."""
         ...
 
     def strata(self, candidates: Sequence[Candidate]) -> NDArray[np.integer]:
-        """The kind of each candidate, as a number, shape (C,).
+        """Returns the kind of each candidate, as a number, shape (C,).
 
         Each kind is asked about as often as it is drawn; the selection chooses within it.
         """
@@ -93,10 +101,10 @@ class Questioner:
     """Chooses items and stores their pairs as queries, whoever answers them.
 
     Args:
-        source: Where candidates come from.
-        store: Where queries are kept.
+        source: Source of candidates.
+        store: Label store that receives the queries.
         config: Settings.
-        rng: Source of candidates and of left and right.
+        rng: Random number generator for drawing and choosing candidates.
     """
 
     def __init__(
@@ -110,7 +118,7 @@ class Questioner:
         self.asked: dict[str, Query] = {}
         """All queries so far, by id, in the order of asking."""
         self.n_dropped = 0
-        """Queries that were due and found no room among the open ones."""
+        """Number of queries that were due but dropped, because too many were open."""
         self._n_due = 0
         self._pairs: set[frozenset[str]] = set()
         self._source = source
@@ -120,7 +128,7 @@ class Questioner:
         self._rule = selection_rule(config.selection)
         name = config.selection
         self._spreads_out = isinstance(name, str) and name.startswith("k_center")
-        # Before members have an opinion, rules that go by it have nothing to choose by.
+        # Rules that use the members' preferences need another rule until there are any.
         at_a_loss = isinstance(name, str) and name.endswith(("disagreement", "entropy"))
         self._blind_rule = SELECTIONS["k_center"] if at_a_loss else self._rule
 
@@ -134,7 +142,7 @@ class Questioner:
         """Asks the queries that are due; drops and counts those for which too many are open.
 
         Args:
-            due: Queries that should have been asked by now, all together.
+            due: Total number of queries that should have been asked by now.
             model: Judges how informative a pair would be; None as for ``ask``.
             run_steps: Steps of the run so far.
 
@@ -146,23 +154,23 @@ class Questioner:
             return False
         room = max(0, self._config.max_open - self._store.counts().open)
         if missing > room:
-            # A dropped query stays due: later items will take its place when there is room.
+            # A dropped query stays due: it will be asked about newer items once there is room.
             self.n_dropped += min(missing - room, due - self._n_due)
         self._n_due = due
         return self.ask(min(missing, room), model, run_steps=run_steps) > 0
 
     def ask(self, n: int, model: RewardModel | None, *, run_steps: int) -> int:
-        """Stores up to n queries about candidates.
+        """Chooses candidates and stores up to n queries about them.
 
         Args:
-            n: Queries wanted; of items that are ranked, all pairs or none.
+            n: Number of queries wanted; a ranking is asked with all its pairs or not at all.
             model: Judges how informative a pair would be. None if no answer has preferred anything
-                so far: then rules that use the members ask about what differs most from earlier
-                queries.
+                so far: then rules that use the members' preferences choose what differs most from
+                earlier queries.
             run_steps: Steps of the run so far.
 
         Returns:
-            How many were asked: fewer when there are too few pairs.
+            Number of queries stored; fewer than n if there are too few candidates.
         """
         first_round, size = not self.asked, self._config.ranked
         uniform = first_round and not self._spreads_out
@@ -186,16 +194,16 @@ class Questioner:
         return len(queries)
 
     def ask_about(self, pairs: Sequence[Candidate], run_steps: int) -> int:
-        """Stores queries about given pairs, ahead of all others; pairs asked before are left out.
+        """Stores queries about given pairs, with the highest priority; omits pairs asked before.
 
         Args:
             pairs: Two items each.
             run_steps: Steps of the run so far.
 
         Returns:
-            How many were asked.
+            Number of queries stored.
         """
-        # What is told twice, in this order or the other, is asked once.
+        # A pair that is given twice, in either order, is asked once.
         together: dict[frozenset[str], Candidate] = {}
         for left, right in pairs:
             together.setdefault(frozenset((left.id, right.id)), (left, right))
@@ -210,9 +218,10 @@ class Questioner:
         return len(queries)
 
     def _choose_first(self, found: Sequence[Candidate], n: int) -> list[Candidate]:
-        """Without an ensemble: one that has not been fitted knows nothing.
+        """Chooses the first round without the ensemble, which has not been fitted yet.
 
-        B-Pref's first round is uniform. But to spread candidates out takes no ensemble.
+        As in B-Pref, the round is uniform, unless the rule spreads candidates out, which needs no
+        ensemble.
         """
         return self._choose_blindly(found, n) if self._spreads_out else list(found[:n])
 
@@ -247,9 +256,10 @@ class Questioner:
         return [found[i] for i in chosen], priorities.astype(float).tolist()
 
     def _by_stratum(self, found: Sequence[Candidate], n: int) -> list[tuple[NDArray[np.intp], int]]:
-        """Positions of the candidates of each kind, and how many of the n are of that kind.
+        """Returns the positions of each kind's candidates, and how many of the n to choose of it.
 
-        Members may agree on what is wrong, and a rule that looks for disagreement would not ask.
+        Members may agree and be wrong about a kind; a rule that looks for disagreement would never
+        ask about it.
         """
         strata = self._source.strata(found)
         kinds = np.unique(strata)
@@ -270,7 +280,14 @@ class Questioner:
         n: int,
         preferences: NDArray[np.floating],
     ) -> NDArray[np.intp]:
-        """Positions of n chosen among some candidates; preferences cover all, shape (M, C[, P])."""
+        """Returns the positions of n chosen among some candidates.
+
+        Args:
+            places: Positions of these candidates among all.
+            found: The candidates themselves.
+            n: How many to choose.
+            preferences: The members' preferences for all candidates, shape (M, C[, P]).
+        """
         source = self._source
         candidates = Candidates(
             preferences=preferences[:, places],
@@ -281,7 +298,7 @@ class Questioner:
         return places[self._rule(candidates, n, self._rng)]
 
     def _asked_together(self) -> list[Candidate]:
-        """Items of earlier queries and groups of the present size."""
+        """Returns the items of each earlier query or group that has the present size."""
         together: dict[str, dict[str, None]] = {}
         for query in self.asked.values():
             ids = together.setdefault(query.group or query.id, {})
@@ -304,7 +321,7 @@ class Questioner:
 
 
 def _queries(candidate: Candidate) -> list[Query]:
-    """Queries for all pairs of a candidate; those of more than two items form a group."""
+    """Makes queries for all pairs of a candidate; more than two items form a group."""
     group = None if len(candidate) == 2 else _name("g", candidate)
     return [
         Query(_name("q", (left, right)), left.id, right.id, group)
@@ -313,6 +330,6 @@ def _queries(candidate: Candidate) -> list[Query]:
 
 
 def _name(kind: str, items: Sequence[Item]) -> str:
-    """Name that depends on the items only, so that a repeat after a restart is the same query."""
+    """Makes a name from the items alone, so that a query repeated after a restart has the same."""
     ids = " ".join(item.id for item in items)
     return kind + hashlib.blake2b(ids.encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Repeats the reward learning of a run from its log: same answers, same samples, same weights."""
+"""Repeats a run's reward learning from its log: same answers, same samples, same weights."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class ReplayedFit:
     last_event: int
     """Id of the newest answer event that the learner had read."""
     same: bool
-    """Whether the weights are those that the run had published."""
+    """Whether the weights equal those that the run published."""
 
 
 @dataclass(frozen=True)
 class _LoggedFit:
-    """A fit as logged in a row."""
+    """A row of the log of fits."""
 
     number: int
     last_event: int
@@ -56,7 +56,7 @@ class _Answers:
     strengths: Strengths
 
     def fitted(self, row: _LoggedFit, config: LearnerConfig) -> list[Judgement]:
-        """The answers that a fit used, of those that it had read."""
+        """Returns the answers that a fit used."""
         current = judgements_from(
             self.events[: row.last_event],
             self.queries,
@@ -81,12 +81,12 @@ def replay_fits(
 
     Args:
         run: An asynchronous run, finished or not.
-        make_reward: Makes the reward model as it is before any fit.
+        make_reward: Makes the reward model as it was before any fit.
         items: The compared items by id.
-        config: The settings of the learner.
-        seed: From which every fit started.
+        config: Settings of the learner.
+        seed: Seed of every fit.
         load_recent: Reads a sample by its number.
-        first: The reward that the run began with, if it did.
+        first: The reward that the run began with, if any.
 
     Yields:
         Each fit as soon as it is done.
@@ -104,8 +104,8 @@ def replay_fits(
             yield ReplayedFit(row.number, 0, 0, same)
             continue
         if row.began_after != began_after:
-            # A new process knew the weights and no more: what a model keeps besides, such as the
-            # features of items, may differ in the last bit with the batches that it saw before.
+            # A new process began with the weights alone. Whatever else a model caches, such as the
+            # features of items, may differ in the last bit, depending on earlier batches.
             weights, reward = reward.module().state_dict(), make_reward()
             reward.module().load_state_dict(weights)
             began_after = row.began_after
@@ -159,7 +159,7 @@ def _logged(row: Mapping[str, str]) -> _LoggedFit:
         last_event=int(row["last_event"]),
         recent=int(row["recent"]),
         attempt=int(row["attempt"]),
-        began_after=int(row.get("began_after", 0)),  # of older runs it is not known
+        began_after=int(row.get("began_after", 0)),  # unknown for older runs
         weights=row["weights"],
     )
 

@@ -1,8 +1,8 @@
 """Interface of a served reward, whether it scores steps or texts.
 
-A request is read, which checks it; what several requests ask is scored at once; and before that the
-newest published weights are taken. Both sides implement ``Scorer``; the server knows no other word
-of them.
+The server reads, and so checks, each request, loads the newest published weights, and then scores
+several requests at once. Control and text each implement ``Scorer``, and the server uses nothing
+else of theirs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Asked", "Kind", "Newest", "Scorer", "Scores", "shortened"]
 _log = logging.getLogger(__name__)
 
 Kind = Literal["steps", "texts"]
-"""What is scored."""
+"""The kind of input that is scored."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Asked:
     """The content of one request, checked and ready to be scored."""
 
     content: Any
-    """For the scorer alone."""
+    """The input to score, in a form that only the scorer knows."""
     shape: tuple[int, ...]
-    """Axes of the scores; () for a single one."""
+    """Shape of the scores; () for a single one."""
     cost: int
-    """What a batch is limited in: steps, or tokens."""
+    """Number of steps or tokens, by which the size of a batch is limited."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +45,15 @@ class Scores:
     """The answer to one request."""
 
     score: NDArray[np.float32]
-    """What the members say together, of the shape that was asked for."""
+    """The ensemble's scores, of the shape that was asked for."""
     members: NDArray[np.float32]
-    """Each member's own, shape (M, ...)."""
+    """Each member's scores, shape (M, ...)."""
     version: int
-    """Of the weights that said so."""
+    """Version of the weights."""
 
     @property
     def disagreement(self) -> NDArray[np.float32]:
-        """The standard deviation over members."""
+        """Standard deviation over members."""
         return np.asarray(self.members.std(0))
 
 
@@ -62,7 +62,7 @@ class Scorer(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """What it scores."""
+        """The kind of input that it scores."""
         ...
 
     @property
@@ -71,17 +71,17 @@ class Scorer(Protocol):
         ...
 
     def about(self) -> dict[str, Any]:
-        """Its inputs and its origin, for JSON."""
+        """Describes its inputs and its origin, for JSON."""
         ...
 
     def read(self, told: Mapping[str, Any]) -> Asked:
         """Checks a request; may be called while another thread scores.
 
         Args:
-            told: An object of JSON.
+            told: The JSON object in the request's body.
 
         Raises:
-            ConfigError: If it asks nothing that can be scored: what was expected, what was got.
+            ConfigError: If it cannot be scored; says what was expected and what was got.
         """
         ...
 
@@ -90,7 +90,7 @@ class Scorer(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Takes newer weights, if there are any."""
+        """Loads newer weights, if there are any."""
         ...
 
 
@@ -98,8 +98,8 @@ class Newest:
     """Follows the weights that a run publishes.
 
     Args:
-        folder: Where versions lie.
-        version: That is in use.
+        folder: Folder of the published versions.
+        version: Version in use.
     """
 
     def __init__(self, folder: Path, version: int) -> None:
@@ -108,10 +108,10 @@ class Newest:
         self._used = version
 
     def put_into(self, module: nn.Module) -> int:
-        """Puts newer weights into a net; those that cannot be used are tried once.
+        """Loads newer weights into a net; weights that cannot be used are tried once.
 
         Returns:
-            The version that is in use now.
+            The version now in use.
         """
         number = newest_version(self._folder)
         if number is None or number == self._seen:
@@ -135,7 +135,7 @@ def shortened(told: object, longest: int = 120) -> str:
 
 
 def _check_fits(module: nn.Module, weights: Weights) -> None:
-    """Refuses all weights of another net: torch would load those that fit."""
+    """Refuses weights of another net as a whole: torch would load the layers that fit."""
     own = {name: tensor.shape for name, tensor in module.state_dict().items()}
     other = {name: tensor.shape for name, tensor in weights.tensors.items()}
     if own != other:

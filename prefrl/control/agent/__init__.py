@@ -1,1 +1,1 @@
-"""The agent: Stable-Baselines3's algorithm, its half of the preference loop, its state."""
+"""The agent: an algorithm of Stable-Baselines3, its half of the preference loop, and its state."""

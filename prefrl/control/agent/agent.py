@@ -1,4 +1,4 @@
-"""A Stable-Baselines3 algorithm with its environments: makes, steps, saves and restores them."""
+"""A Stable-Baselines3 algorithm with its environments: makes, runs, saves and restores them."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ __all__ = ["Agent", "AgentConfig", "Algo"]
 
 
 class Agent:
-    """A Stable-Baselines3 algorithm with its environments and its view of observations.
+    """A Stable-Baselines3 algorithm with its environments and the wrappers of their observations.
 
     Args:
         env_id: A Gymnasium id.
-        algo: Which algorithm.
-        config: Settings; what they leave open is filled in.
+        algo: Name of the algorithm.
+        config: Settings; those left open are filled in.
         seed: Seed of the environments and the algorithm.
         hide_reward: Whether the agent's reward is hidden; False trains on the true reward.
-        device: Where the policy is computed.
-        limits: Where its episodes are cut early.
+        device: Device of the policy.
+        limits: Limits that cut its episodes early.
         env: Arguments and wrappers of the environments.
     """
 
@@ -84,11 +84,11 @@ class Agent:
         if hide_reward:
             self.environments = HideReward(self.environments)
         self.stacked = stack_frames(self.environments, frame_stack)
-        """What stacks pictures; None where there are none."""
+        """The wrapper that stacks pictures; None without pictures."""
         layout = layout_of(self.environments.observation_space)
         keys = _number_keys(layout, self.environments.observation_space)
-        # On-policy a true reward is brought to unit variance of its return, as the learned one is;
-        # off-policy agents get it as it is.
+        # For on-policy agents a true reward is scaled to unit variance of its return, like the
+        # learned one; off-policy agents get it unchanged.
         self.normalizer = VecNormalize(
             self.stacked or self.environments,
             norm_obs=bool(config.normalize_observations) and keys != [],
@@ -98,7 +98,7 @@ class Agent:
         )
         venv: VecEnv = self.normalizer
         if self.stacked is not None:
-            # Channels come first already. Stable-Baselines3 takes for them what is smallest.
+            # Channels already come first; Stable-Baselines3 would take the smallest axis for them.
             venv = VecTransposeImage(venv, skip=True)
         relabels = hide_reward and not ALGORITHMS[algo].on_policy
         options = {"replay_buffer_class": RelabelledReplayBuffer} if relabels else {}
@@ -109,7 +109,7 @@ class Agent:
         self.frame_stack = frame_stack
         self.seed = seed
         self.n_iterations = 0
-        """Rollouts with their updates so far."""
+        """Number of completed iterations, each with its update."""
         self._memory: tuple[NDArray[Any], ...] | None = None
         self._callback: BaseCallback | None = None
         self._resumed: Mapping[str, Any] | None = None
@@ -122,10 +122,10 @@ class Agent:
         return ReplayLoop(model, lambda: hidden is None or hidden.n_recorded == 0)
 
     def start(self, total_steps: int, callbacks: Sequence[BaseCallback]) -> None:
-        """Prepares for ``iterate``: what ``model.learn`` does before its loop.
+        """Prepares for ``iterate``, as ``model.learn`` does before its loop.
 
         Args:
-            total_steps: Environment steps of the whole training, those before a resume included.
+            total_steps: Environment steps of the whole training, including those before a resume.
             callbacks: As for ``model.learn``.
         """
         resumed = self._resumed is not None
@@ -141,10 +141,11 @@ class Agent:
     def iterate(self) -> bool:
         """Acts and learns for one iteration of the loop of ``model.learn``.
 
-        On-policy that is one rollout and the update that follows, off-policy some thousand steps.
+        For on-policy agents that is one rollout and its update, for off-policy agents about a
+        thousand steps.
 
         Returns:
-            Whether it made an update. It does not when all steps are taken, or when a callback
+            Whether it completed the iteration: False if all steps have been taken, or a callback
             ended the rollout.
         """
         assert self._callback is not None  # start() was called
@@ -162,24 +163,24 @@ class Agent:
         return buffer if isinstance(buffer, RelabelledReplayBuffer) else None
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """All optimisers of the agent."""
+        """Returns all optimisers of the agent."""
         names, _ = self.model._get_torch_save_params()
         parts = [recursive_getattr(self.model, name) for name in names]
         return [part for part in parts if isinstance(part, torch.optim.Optimizer)]
 
     def not_finite(self) -> dict[str, int]:
-        """Counts of non-finite numbers in its training data, by name."""
+        """Counts the non-finite numbers in its training data, by name."""
         return self._loop.describe()
 
     def finish(self) -> None:
-        """Ends what ``start`` began."""
+        """Tells the callbacks that the training has ended."""
         assert self._callback is not None  # start() was called
         self._callback.on_training_end()
 
     def state_dict(self) -> dict[str, Any]:
         """Copies all state needed to continue bit for bit; call it between two iterations.
 
-        The content of ``replay_buffer`` is kept by ``ReplayFiles`` instead.
+        The content of ``replay_buffer`` is not included; ``ReplayFiles`` saves it.
         """
         return {**agent_state(self), "loop": copy.deepcopy(self._loop.state_dict())}
 
@@ -187,10 +188,10 @@ class Agent:
         """Restores a state into a new agent; call it before ``start``.
 
         Args:
-            state: What ``state_dict`` gave, of an agent with the same settings.
+            state: State of an agent with the same settings, from ``state_dict``.
 
         Returns:
-            Why the continuation is not exact bit for bit; empty if it is.
+            Reasons why the continuation is not exact bit for bit; empty if it is.
 
         Raises:
             RunDirectoryError: If the state is that of an agent with other settings.
@@ -200,10 +201,10 @@ class Agent:
         return notes
 
     def restore_policy(self, state: Mapping[str, Any]) -> None:
-        """Restores only the policy, to act with it; training cannot continue from it.
+        """Restores only the policy, for acting; training cannot continue from it.
 
         Args:
-            state: What ``state_dict`` gave, of an agent with the same settings.
+            state: State of an agent with the same settings, from ``state_dict``.
 
         Raises:
             RunDirectoryError: If the state is that of an agent with other settings.
@@ -217,13 +218,13 @@ class Agent:
         deterministic: bool = True,
         begins: NDArray[np.bool_] | None = None,
     ) -> NDArray[Any]:
-        """Actions for a batch of observations.
+        """Returns actions for a batch of observations.
 
         Args:
-            observations: Not normalised, pictures stacked.
-            deterministic: Whether the most likely actions are taken.
-            begins: Whether an episode begins there, shape (B,), which resets the state of an LSTM.
-                None begins all of them.
+            observations: Observations that are not normalised, with stacked pictures.
+            deterministic: Whether to take the most likely actions.
+            begins: Whether an episode begins with the observation, shape (B,), which resets the
+                state of an LSTM. None means that all begin.
         """
         seen = self.normalizer.normalize_obs(observations)
         if begins is None or begins.all():
@@ -234,7 +235,7 @@ class Agent:
         return actions
 
     def save(self, run: RunDirectory) -> None:
-        """Writes ``policy.zip`` and the observation statistics, with no pickle of ours."""
+        """Writes ``policy.zip`` and the observation statistics, without pickles of our own."""
         save_policy(self.model, self.normalizer, run)
 
     def restore(self, run: RunDirectory) -> None:
@@ -244,8 +245,8 @@ class Agent:
             RunDirectoryError: If they are missing or do not fit.
         """
         try:
-            run.policy.stat()  # else Stable-Baselines3 misses a policy.zip.zip
-            # Tensors only: the pickled rest of the zip is not read.
+            run.policy.stat()  # otherwise Stable-Baselines3 complains of a missing policy.zip.zip
+            # Reads only tensors, and not the pickled rest of the zip.
             self.model.set_parameters(str(run.policy), device=self.model.device)
             if self.normalizer.norm_obs:
                 with np.load(run.observation_stats, allow_pickle=False) as arrays:
@@ -264,9 +265,9 @@ class Agent:
 
 
 def _number_keys(layout: Layout, space: spaces.Space[Any]) -> list[str] | None:
-    """Which parts of an observation are standardised: numbers, but no pictures.
+    """Returns the parts of a dict observation to standardise: all but its picture.
 
-    None for all of it, where it is no dict.
+    For other observations it is None, which means all, or empty for a picture.
     """
     if isinstance(space, spaces.Dict):
         return [key for key in space.spaces if key != layout.picture_key]

@@ -21,24 +21,24 @@ Algo = Literal[
 
 @dataclass(frozen=True)
 class Algorithm:
-    """Facts about an algorithm that are needed before loading it."""
+    """Facts about an algorithm, available without loading it."""
 
     name: str
-    """What ``--algo`` calls it."""
+    """Its name for ``--algo``."""
     path: str
-    """Module and class, as in ``stable_baselines3.PPO``."""
+    """Module and class, such as ``stable_baselines3.PPO``."""
     zoo_name: str
-    """What RL Zoo calls it, and its file of settings."""
+    """Its name in RL Zoo, which is also that of its file of settings."""
     on_policy: bool
     """Whether it learns only from the newest rollout, not from a replay buffer."""
     own: Mapping[str, Any]
     """Its library's default for each field of ``AgentConfig`` that it takes."""
     own_on_pictures: Mapping[str, Any] = field(default_factory=dict)
-    """Those defaults that differ if observations have a picture."""
+    """The defaults that differ if observations have a picture."""
     actions: tuple[str, ...] = ("Box",)
-    """The kinds of action space that it acts in."""
+    """Kinds of action spaces that it can act in."""
     observations: tuple[str, ...] = ("vectors", "pictures", "dicts")
-    """The kinds of observation for which it has policies."""
+    """Kinds of observations for which it has policies."""
     policy: str = "Policy"
     """Suffix of the names of its policies."""
     critic_key: str | None = "qf"
@@ -182,7 +182,7 @@ _QR_DQN = {
     "max_grad_norm": None,
     "n_quantiles": 200,
 }
-_NO_HIDDEN: dict[str, Any] = {"hidden": ()}  # as Stable-Baselines3 has it behind NatureCNN
+_NO_HIDDEN: dict[str, Any] = {"hidden": ()}  # Stable-Baselines3's default after NatureCNN
 
 
 def _on_policy(name: str, path: str, zoo_name: str, own: Mapping[str, Any]) -> Algorithm:
@@ -240,11 +240,11 @@ def _all() -> Iterator[Algorithm]:
 
 
 ALGORITHMS: Mapping[str, Algorithm] = {algorithm.name: algorithm for algorithm in _all()}
-"""By name. That the values of ``own`` are the libraries' own is held by a test."""
+"""The algorithms by name. A test checks that the values of ``own`` are the libraries' defaults."""
 
 
 def algorithms_that_take(setting: str) -> list[str]:
-    """Names of the algorithms that accept a field of ``AgentConfig``."""
+    """Returns the names of the algorithms that accept a field of ``AgentConfig``."""
     return [name for name, algorithm in ALGORITHMS.items() if setting in algorithm.own]
 
 
@@ -257,14 +257,14 @@ def check_algorithm(
     """Refuses an algorithm that cannot act in an environment.
 
     Args:
-        algo: Its name.
-        env_id: What the environment is called.
-        observation_space: What it shows.
-        action_space: What it takes.
+        algo: Name of the algorithm.
+        env_id: Id of the environment, for the message.
+        observation_space: The environment's observation space.
+        action_space: The environment's action space.
 
     Raises:
         ConfigError: If there is no such algorithm.
-        UnsupportedSpaceError: If it does not fit; the message names those that do.
+        UnsupportedSpaceError: If it does not fit; the message names algorithms that do.
     """
     if algo not in ALGORITHMS:
         raise ConfigError(f"expected algo to be one of {', '.join(ALGORITHMS)}, got {algo!r}.")

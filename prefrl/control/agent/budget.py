@@ -1,4 +1,4 @@
-"""How many comparisons should have been asked for so far."""
+"""How many comparisons should have been asked for at any step."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["LabelBudget"]
 
 
 class LabelBudget:
-    """The label budget of a training: how many labels are due when.
+    """The label budget of a training: how many labels are due at which step.
 
     Args:
-        config: How many, and when.
+        config: Settings with the number of labels and their schedule.
         n_steps: Environment steps of the whole training.
         steps_between: Environment steps between two chances to ask.
-        n_taken: Queries that were answered before the training; they do not count towards the
+        n_taken: Number of queries answered before the training, which do not count towards the
             budget.
     """
 
@@ -29,28 +29,28 @@ class LabelBudget:
         )
 
     def due(self, step: int, used: UsedReward, *, shows_endings: bool) -> int:
-        """Queries that should exist by now, including those answered before the training.
+        """Returns how many queries should exist, including those answered before the training.
 
         Args:
             step: Environment steps since the training began.
-            used: The reward that the agent has.
+            used: The agent's present reward.
             shows_endings: Whether any segment so far shows how an episode ended.
         """
         if self._schedule is None or (self._n_taken and not used.version):
-            return self._n_taken  # what is known already is fitted first
+            return self._n_taken  # the existing answers are fitted first
         due = self._schedule.due(step)
         if used.only_ties and not shows_endings:
-            # Nothing tells the clips apart so far: half of the labels wait for what does.
+            # Nothing has told clips apart so far, so half of the labels wait until something does.
             due = min(due, self._n_labels // 2)
         return self._n_taken + due
 
     def ahead(self, due: int, *, answered: int, wanted: int) -> int:
-        """Queries that should exist by now if people answer faster than queries fall due.
+        """Returns how many queries should exist if people answer faster than queries fall due.
 
         Args:
-            due: As ``due`` says.
-            answered: Queries that have an answer.
-            wanted: How many without an answer keep people busy.
+            due: Number of queries that are due, from ``due``.
+            answered: Number of queries with an answer.
+            wanted: Number of open queries that keeps people busy.
         """
         in_all = self._n_taken + self._n_labels
         return max(due, min(in_all, answered + wanted)) if self._asks_ahead else due

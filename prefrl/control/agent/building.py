@@ -1,4 +1,4 @@
-"""Makes a Stable-Baselines3 algorithm from settings, with its names of arguments and policies."""
+"""Makes a Stable-Baselines3 algorithm from settings; knows its arguments and policies by name."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def build_algorithm(
     """Makes an algorithm.
 
     Args:
-        algo: Its name; ``check_algorithm`` has been asked.
+        algo: Name of an algorithm that ``check_algorithm`` has accepted.
         config: Settings, all filled in.
-        venv: What it acts in.
-        layout: How its observations are taken apart.
+        venv: The environments that it acts in.
+        layout: Layout of the observations.
         seed: Seed of everything random.
-        device: Where its nets are computed.
-        options: Further arguments of its class, as ``replay_buffer_class``.
+        device: Device of its nets.
+        options: Further arguments of its class, such as ``replay_buffer_class``.
 
     Returns:
         The algorithm, untrained.
@@ -83,7 +83,7 @@ def agent_settings(
     agent: AgentConfig | None = None,
     env: EnvConfig | None = None,
 ) -> dict[str, Any]:
-    """The keyword arguments with which ``prefrl train`` makes an algorithm for an environment.
+    """Returns the keyword arguments with which ``prefrl train`` makes an algorithm.
 
     ::
 
@@ -94,12 +94,12 @@ def agent_settings(
 
     Args:
         env_id: A Gymnasium id.
-        algo: The algorithm that they are for, as ``--algo`` names it.
-        agent: Settings that you choose yourself; the rest is filled in.
+        algo: Name of the algorithm, as for ``--algo``.
+        agent: Settings of your own; the others are filled in.
         env: Arguments and wrappers of the environment.
 
     Returns:
-        Arguments by name, new at each call: change what you like.
+        Arguments by name, in a new dict that you may change.
 
     Raises:
         ConfigError: If the environment cannot be made, or the algorithm does not take a setting.
@@ -117,7 +117,7 @@ def agent_settings(
 def _arguments(
     algorithm: Algorithm, config: AgentConfig, layout: Layout, action_space: spaces.Space[Any]
 ) -> dict[str, Any]:
-    """Arguments of an algorithm's class, except policy, environment, seed and device."""
+    """Returns the arguments of an algorithm's class except policy, environment, seed, device."""
     named = [name for name in algorithm.own if name not in _OF_POLICY | _PUT_TOGETHER]
     arguments = {
         **{name: getattr(config, name) for name in named},
@@ -130,7 +130,7 @@ def _arguments(
 def _put_together(
     algorithm: Algorithm, config: AgentConfig, action_space: spaces.Space[Any]
 ) -> dict[str, Any]:
-    """Arguments that are combined from several settings."""
+    """Returns the arguments that are combined from several settings."""
     made: dict[str, Any] = {
         "learning_rate": _over_time(config.learning_rate, config.linear_decay),
         "batch_size": config.batch_size,
@@ -146,7 +146,7 @@ def _put_together(
 
 
 def _over_time(value: float | None, falls: bool | None) -> float | Callable[[float], float] | None:
-    """A constant value, or a schedule over the remaining progress, which falls from 1 to 0."""
+    """Returns the value itself, or if it falls, a schedule over the remaining progress (1 to 0)."""
     if value is None or not falls:
         return value
     return lambda left: value * left
@@ -155,7 +155,7 @@ def _over_time(value: float | None, falls: bool | None) -> float | Callable[[flo
 def _action_noise(config: AgentConfig, action_space: spaces.Space[Any]) -> ActionNoise | None:
     if config.action_noise in (None, "none"):
         return None
-    assert action_space.shape is not None  # of Box actions
+    assert action_space.shape is not None  # Box actions have one
     mean = np.zeros(action_space.shape)
     deviation = np.full(action_space.shape, config.action_noise_std)
     normal = config.action_noise == "normal"

@@ -54,8 +54,8 @@ class PreferenceCallback(BaseCallback):
     """Teaches an agent from comparisons: ask, fit, score, relabel.
 
     An on-policy agent such as PPO gets rewards at the end of each rollout. An off-policy agent such
-    as SAC asks for the rewards of each batch that it draws from its replay buffer, and about a
-    thousand steps take the place of a rollout.
+    as SAC gets the rewards of each batch when it draws the batch from its replay buffer, and about
+    a thousand steps take the place of a rollout.
 
     ::
 
@@ -65,11 +65,11 @@ class PreferenceCallback(BaseCallback):
     A second ``learn()`` continues where the first one ended, with the same labels, segments and
     reward. The label budget is for all parts together. If ``total_steps`` gives the length of the
     whole training, an agent that is trained in parts asks like one that is trained in one call;
-    otherwise all labels are asked during the first part.
+    otherwise it asks for all labels during the first part.
 
     Args:
         config: Settings; ``labels`` overrides theirs.
-        labels: Comparisons to ask for over the whole training, with all its parts.
+        labels: Comparisons to ask for over the whole training, in all its parts.
         total_steps: Environment steps of the whole training, over which the labels are spread.
             None: the steps done so far plus those of the current ``learn()``.
         oracle: Who answers: an object with ``compare(left, right)``, or a plain function of two
@@ -79,7 +79,7 @@ class PreferenceCallback(BaseCallback):
             compares true returns while nobody is there.
         run: Directory for labels, segments, weights and tables, like that of ``prefrl train``. If
             an earlier callback wrote to it, that run continues. None keeps everything in memory.
-        seed: Seed of everything random in here.
+        seed: Seed of the callback's own randomness.
         on_rollout: Called with each new row of metrics.
         partners: Makes the labeller and the reward learner as the agent sees them; None runs both
             in this process.
@@ -117,11 +117,11 @@ class PreferenceCallback(BaseCallback):
         """The newest 10,000 rows of metrics of this process: one per rollout, or per 1,000 steps if
         rollouts are shorter than a segment."""
         self.script = script_run(run, seed, oracle)
-        """What a script leaves in its run; None if there is no run, or prefrl itself trains."""
+        """Manages the run of a script; None if there is no run, or prefrl itself trains."""
         self.run = run if isinstance(run, RunDirectory | None) else RunDirectory(run)
         """The run directory, if there is one."""
         self.run_steps = 0
-        """Environment steps so far, those of earlier calls of ``learn()`` included."""
+        """Environment steps so far, including those of earlier calls of ``learn()``."""
         self._total_steps, self._most_steps = total_steps, most_steps()
         self.oracle, self.seed = None if isinstance(oracle, str) else oracle, seed
         """The oracle, or None if true returns are compared or people answer; and the seed."""
@@ -169,7 +169,7 @@ class PreferenceCallback(BaseCallback):
             self._cut_into(self.config.segment_length)
 
     def _begin(self) -> None:
-        """Creates everything that outlives a call of ``learn()``."""
+        """Creates everything that is kept between calls of ``learn()``."""
         config, run = self.config, self.run
         self.pool = segment_pool(config.query, self._rng)
         self.items = Items(run, max_bytes=config.query.pool_bytes)
@@ -204,7 +204,7 @@ class PreferenceCallback(BaseCallback):
 
     def _go_on(self) -> None:
         """Begins another part of the training of the same agent."""
-        # Nobody learned from the steps of a rollout that was broken off.
+        # The agent did not learn from a rollout that was broken off, so its steps are dropped.
         if broken_off := isinstance(self._rewards, RolloutRewards) and self.venv.n_recorded > 0:
             self.venv.take()
         if broken_off or (self.venv.n_resets > self._n_resets and not self.venv.n_recorded):
@@ -239,7 +239,7 @@ class PreferenceCallback(BaseCallback):
         self._started = time.monotonic()
 
     def _n_steps_in_all(self) -> int:
-        """Number of steps over which the labels are spread."""
+        """Returns the number of steps over which the labels are spread."""
         assert self._first_step is not None  # training has started
         here = self._steps_before + int(self.locals["total_timesteps"]) - self._first_step
         return max(self._total_steps or 0, here)
@@ -260,7 +260,7 @@ class PreferenceCallback(BaseCallback):
         for segment, true_rewards in self._sampler.cut(rollout, env_steps=self.run_steps):
             self.pool.add(segment, true_rewards)
         check_lengths(self.venv, self.config.steps_per_segment, len(self.pool))
-        # ask, and hear what the partners have made of the answers
+        # ask, and get the newest reward from the partners
         asked = self._ask() | self.guard.has_asked()
         self._rewards.before_update(rollout)
         used = self.partners.update(self.run_steps, asked=asked)
@@ -283,7 +283,7 @@ class PreferenceCallback(BaseCallback):
         self._stretch = Stretch(segment_length, self.venv.num_envs)
 
     def _choose_length(self, n_recorded: int) -> None:
-        """Chooses a segment length that the first episodes allow."""
+        """Chooses a segment length from the lengths of the first episodes."""
         lengths = list(self.venv.finished_lengths) or [max(MOST, n_recorded)]
         fps = (self.venv.get_attr("metadata")[0] or {}).get("render_fps", 30)
         self._cut_into(chosen_length(float(fps), lengths))
@@ -325,7 +325,7 @@ class PreferenceCallback(BaseCallback):
         return {
             "rollout": self._n_rollouts,
             "env_steps": self.run_steps,
-            # Not of all in the store: after a kill that knows of what is still to be asked.
+            # Not the count of the store, which after a kill has queries that are yet to be asked.
             "labels": len(self.questioner.asked) - counts.open,
             "open": counts.open,
             "dropped": self.questioner.n_dropped,
@@ -334,7 +334,7 @@ class PreferenceCallback(BaseCallback):
             "true_return_mean": float(np.mean(returns)) if returns else math.nan,
             **measured,
             "reward_version": used.version,
-            # An agent that went back to a checkpoint may be behind the newest fit.
+            # An agent that resumed from a checkpoint may be behind the newest fit.
             "reward_age": max(0, self.run_steps - used.run_steps),
             "fit_steps": fit_steps,
             "wall_seconds": self._seconds(),
@@ -390,7 +390,7 @@ class PreferenceCallback(BaseCallback):
         self.pool.load_state_dict(state["pool"])
         self.questioner.load_state_dict(state["questioner"])
         self._n_rollouts, self._first_step = state["n_rollouts"], state["first_step"]
-        self.run_steps = state.get("run_steps", self.model.num_timesteps)  # earlier releases
+        self.run_steps = state.get("run_steps", self.model.num_timesteps)  # missing in old ones
         self._n_rows = state["n_rows"]
         self._stretch.load_state_dict(state["stretch"])
         self._earlier_seconds = state["seconds"]

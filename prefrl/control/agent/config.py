@@ -1,4 +1,4 @@
-"""The agent's settings: every hyperparameter of every algorithm; a config sets some of them."""
+"""The agent's settings: every hyperparameter of every algorithm, of which a config sets some."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefrl.errors import ConfigError
 __all__ = ["FOLLOWERS", "AgentConfig", "merged"]
 
 FOLLOWERS = {"critic_hidden": "hidden", "clip_range_decay": "linear_decay"}
-"""Fields that are what another one is, unless they are given themselves."""
+"""Fields that take the value of another field unless they are given themselves."""
 
 _NOT_OF_AN_ALGORITHM = {"settings", "source", "mixed_precision"}
 _COUNTS = (
@@ -22,12 +22,12 @@ _COUNTS = (
     "policy_delay", "target_update_interval", "n_quantiles", "cg_max_steps", "n_critic_updates",
     "line_search_max_iter", "sub_sampling_factor", "lstm_hidden_size", "n_lstm_layers",
 )  # fmt: skip
-_STEPS_BETWEEN_ROWS = 1000  # of an off-policy agent, which has no rollouts to speak of
+_STEPS_BETWEEN_ROWS = 1000  # for off-policy agents, whose rollouts are very short
 _SHARES = ("gae_lambda", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 
 
 def _hint(default: str) -> str:
-    """Behind an option's help: nothing where the settings say it."""
+    """Returns the end of an option's help: nothing if the default is from the settings."""
     return "" if default == "None" else f"(default: {default})"
 
 
@@ -222,7 +222,7 @@ class AgentConfig:
             raise ConfigError(f"{name} must be {words}, got {value}.")
 
     def given(self) -> dict[str, Any]:
-        """The hyperparameters that are not None, by field."""
+        """Returns the hyperparameters that are not None, by field."""
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         return {
             name: value
@@ -253,7 +253,7 @@ class AgentConfig:
             )
 
     def transitions_per_rollout(self, algo: str) -> int:
-        """Steps of all environments between two rows of metrics; the config's values filled in."""
+        """Returns the steps of all environments between two rows of metrics."""
         if not ALGORITHMS[algo].on_policy:
             return _STEPS_BETWEEN_ROWS
         assert self.n_steps is not None and self.n_envs is not None  # noqa: PT018 both filled in
@@ -265,11 +265,11 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
     Args:
         below: Values by field.
-        above: Values by field; where it gives a field that another follows, and not the other, the
-            lower layer's other no longer counts.
+        above: Values by field. If it gives a field that another one follows (``FOLLOWERS``), but
+            not the follower, the lower layer's value of the follower is dropped.
 
     Returns:
-        Values by field.
+        The merged values by field.
     """
     kept = {
         name: value

@@ -1,4 +1,4 @@
-"""How rewards reach an agent, by kind of algorithm."""
+"""How rewards reach an agent, which depends on the kind of algorithm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefrl.errors import ConfigError
 __all__ = ["Delivery", "delivery_to"]
 
 Delivery = RolloutRewards | ReplayRewards
-"""Brings the learned reward to an agent."""
+"""An object that gives the learned reward to an agent."""
 
 
 def delivery_to(
@@ -26,8 +26,8 @@ def delivery_to(
 
     Args:
         model: The agent.
-        venv: What it acts in.
-        net: The reward.
+        venv: The environments that it acts in.
+        net: The reward model.
         config: Settings.
 
     Raises:

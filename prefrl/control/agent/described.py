@@ -1,4 +1,4 @@
-"""A script's training as a config, as far as possible, for programs that read the run later."""
+"""Describes a script's training as a config, as far as possible, for later readers of the run."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ def describe_script(
     seed: int,
     oracle: str,
 ) -> dict[str, Any]:
-    """Content of ``config.json``, with which ``prefrl train`` would do nearly the same.
+    """Makes a ``config.json`` with which ``prefrl train`` would do nearly the same.
 
-    What a config cannot express, such as the script's own nets, is left out. Commands that build
-    the agent again then refuse its policy; everything else works.
+    It omits what a config cannot express, such as the script's own nets. Commands that build the
+    agent again then refuse its policy; everything else works.
 
     Args:
-        model: What is trained.
-        venv: What it acts in.
-        preferences: How the reward is learned.
-        run: Where the run is written.
-        steps: Environment steps.
+        model: The agent.
+        venv: The environments that it acts in.
+        preferences: Settings for learning the reward.
+        run: Path of the run directory.
+        steps: Environment steps of the training.
         seed: Seed of the callback.
         oracle: Who answers: synthetic, human or mixed.
 
     Raises:
-        ConfigError: If the algorithm is none that prefrl knows, or the settings hold a function
-            that other processes could not import.
+        ConfigError: If prefrl does not know the algorithm, or the settings contain a function that
+            other processes cannot import.
     """
     algorithm = _algorithm_of(model)
     env_id, env, trouble = _environment_of(venv)
@@ -99,7 +99,7 @@ def _algorithm_of(model: BaseAlgorithm) -> Algorithm:
 
 
 def own_nets(model: BaseAlgorithm) -> list[str]:
-    """What of a policy's nets ``config.json`` cannot say, by name; with it others compute anew."""
+    """Names the parts of a policy's nets that ``config.json`` cannot describe."""
     told, algorithm = model.policy_kwargs, _algorithm_of(model)
     named = [name for name in told if name not in algorithm.own and name not in _DESCRIBED_NETS]
     if told.get("activation_fn") not in (None, *ACTIVATIONS.values()):
@@ -113,10 +113,10 @@ def own_nets(model: BaseAlgorithm) -> list[str]:
 
 
 def environment_for_films(venv: VecEnv) -> str:
-    """Id with which another process can make the environment of a script.
+    """Returns the id with which another process can make a script's environment.
 
     Raises:
-        ConfigError: If none could make the same.
+        ConfigError: If no other process can make the same environment.
     """
     env_id, _, trouble = _environment_of(venv)
     if trouble:
@@ -125,7 +125,7 @@ def environment_for_films(venv: VecEnv) -> str:
 
 
 def _environment_of(venv: VecEnv) -> tuple[str, EnvConfig, str]:
-    """Id, other arguments, and why it cannot be made from these; empty if it can."""
+    """Returns its id and config, and why it cannot be made from these; empty if it can."""
     spec = venv.get_attr("spec")[0]
     if spec is None or not spec.id:
         name = type(venv.get_attr("unwrapped")[0]).__name__
@@ -138,7 +138,7 @@ def _environment_of(venv: VecEnv) -> tuple[str, EnvConfig, str]:
 
 
 def _agent_of(model: BaseAlgorithm, algorithm: Algorithm) -> AgentConfig:
-    """The settings of an agent, all filled in."""
+    """Returns the settings of an agent, all filled in."""
     values = dict(algorithm.own)
     for name in values:
         if isinstance(value := getattr(model, name, None), bool | int | float | str):
@@ -160,7 +160,7 @@ def _agent_of(model: BaseAlgorithm, algorithm: Algorithm) -> AgentConfig:
 
 
 def _with_schedules(model: BaseAlgorithm, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Initial values of settings that Stable-Baselines3 keeps as schedules."""
+    """Returns the initial values of settings that Stable-Baselines3 keeps as schedules."""
     found: dict[str, Any] = {"learning_rate": float(model.lr_schedule(1.0))}
     for name in ("clip_range", "clip_range_vf"):
         if name in values and callable(function := getattr(model, name, None)):

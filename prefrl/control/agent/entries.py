@@ -1,6 +1,6 @@
 """Reads settings in RL Zoo's YAML format: Stable-Baselines3's arguments, and some of the Zoo's own.
 
-Nothing is evaluated: what the Zoo writes as Python, such as ``policy_kwargs``, is parsed with
+No code is evaluated: what the Zoo writes as Python, such as ``policy_kwargs``, is parsed with
 ``ast``, and only literals, ``dict(...)`` and names of activation functions are understood.
 """
 
@@ -20,7 +20,7 @@ from prefrl.errors import ConfigError
 
 __all__ = ["read_settings", "translate"]
 
-_IGNORED = {"n_timesteps", "policy"}  # TrainConfig.steps says the one, the observations the other
+_IGNORED = {"n_timesteps", "policy"}  # from TrainConfig.steps and the observations instead
 _SAME_NAME = {
     "n_envs", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range_vf",
     "normalize_advantage", "ent_coef", "target_entropy", "vf_coef", "max_grad_norm", "target_kl",
@@ -54,10 +54,10 @@ def read_settings(path: Path) -> dict[str, Any]:
         path: A YAML file.
 
     Returns:
-        What it holds.
+        Its content.
 
     Raises:
-        ConfigError: If it cannot be read or is no YAML mapping.
+        ConfigError: If it cannot be read or is not a YAML mapping.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -78,16 +78,16 @@ def translate(
     """Converts the arguments of one environment to fields of ``AgentConfig``.
 
     Args:
-        arguments: As in the file.
-        algo: The algorithm that they are for.
-        where: What to call them in errors.
-        strict: Refuse what no algorithm takes; otherwise that is not used.
+        arguments: The environment's arguments, as in the file.
+        algo: Name of their algorithm.
+        where: Their description in errors.
+        strict: Whether to refuse arguments that no algorithm takes, instead of ignoring them.
 
     Returns:
-        Values by field, and what could not be used, by name.
+        Values by field, and the names of arguments that could not be used.
 
     Raises:
-        ConfigError: If a value is none that its setting can have, or a name is unknown.
+        ConfigError: If a value is not possible for its setting, or a name is refused.
     """
     if not isinstance(arguments, Mapping):
         raise ConfigError(
@@ -146,7 +146,7 @@ class _Reader:
     def _normalize(self, value: Any) -> None:
         told = _literal(value) if isinstance(value, str) else value
         if isinstance(told, Mapping):
-            # How rewards are normalised is prefrl's business.
+            # norm_reward is ignored, since prefrl normalises rewards itself.
             others = sorted(set(told) - {"norm_obs", "norm_reward"})
             self.unused += [f"normalize.{name}" for name in others]
             told = told.get("norm_obs", True)
@@ -177,7 +177,7 @@ class _Reader:
 
     def _net_arch(self, value: Any) -> None:
         if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], Mapping):
-            value = value[0]  # as Stable-Baselines3 wrote it before 1.8
+            value = value[0]  # the format of Stable-Baselines3 before 1.8
         if not isinstance(value, Mapping):
             self._put("hidden", value)
             return
@@ -207,7 +207,7 @@ class _Reader:
     def _converted(self, name: str, value: Any) -> Any:
         """Converts a value to the field's type."""
         hint = _HINTS[name]
-        kinds = typing.get_args(hint)  # of a union with None
+        kinds = typing.get_args(hint)  # the hint is a union with None
         choices = [c for k in kinds if typing.get_origin(k) is typing.Literal for c in k.__args__]
         if isinstance(value, str) and (value in choices or str in kinds):
             return value
@@ -234,7 +234,7 @@ _SPECIAL = {
 
 
 def _schedule(value: Any) -> tuple[Any, bool]:
-    """A value, and whether it falls linearly to zero: ``lin_3e-4`` does."""
+    """Returns a value, and whether it falls linearly to zero, as ``lin_3e-4`` does."""
     if isinstance(value, str) and value.startswith("lin_"):
         return value.removeprefix("lin_"), True
     return value, False
@@ -259,10 +259,10 @@ def _literal(text: str) -> Any:
     """Evaluates a Python expression of literals, dicts and names; a name stands for itself.
 
     Args:
-        text: As the Zoo writes it, ``dict(activation_fn=nn.ReLU, net_arch=[64, 64])``.
+        text: The expression, such as ``dict(activation_fn=nn.ReLU, net_arch=[64, 64])``.
 
     Returns:
-        Its value; the text itself where it is no such expression.
+        Its value; the text itself if it is not such an expression.
     """
     try:
         return _value(ast.parse(text.strip(), mode="eval").body)

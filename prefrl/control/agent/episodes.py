@@ -1,4 +1,4 @@
-"""Statistics of the episodes that have finished so far, for the callback."""
+"""Statistics of the finished episodes, for the callback."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ENOUGH = 20
 
 
 def typical_return(venv: HideReward, segment_length: int) -> float:
-    """B-Pref's margin: mean true return of ten episodes, for one segment's share of steps.
+    """Returns B-Pref's margin: mean true return of ten episodes, scaled to a segment's length.
 
-    In the oracle's own reward: the scores of games, which people read, are other numbers.
+    It uses the oracle's reward; the scores of games, which people read, are other numbers.
 
     Args:
         venv: The environments.
@@ -36,10 +36,10 @@ def check_lengths(venv: HideReward, segment_length: int, n_segments: int) -> Non
     Args:
         venv: The environments.
         segment_length: Steps of a segment.
-        n_segments: Segments that were cut so far.
+        n_segments: Number of segments cut so far.
 
     Raises:
-        NotEnoughDataError: If 20 episodes have finished and there is no segment.
+        NotEnoughDataError: If 20 episodes have finished without a segment.
     """
     longest = max(venv.finished_lengths, default=0)
     if venv.n_finished >= _ENOUGH and n_segments == 0:

@@ -18,7 +18,7 @@ __all__ = ["BufferNovelty", "RolloutNovelty", "distance_to_nearest"]
 
 _K = 5
 _SEEN = 1000
-_AT_ONCE = 1000  # states, for memory's sake
+_AT_ONCE = 1000  # states, which bounds the memory
 _SMALLEST = 1e-6
 _NOTHING = 1e-9
 
@@ -26,10 +26,10 @@ _NOTHING = 1e-9
 class _Distances:
     """Distances to earlier states, scaled to a standard deviation of 1.
 
-    PEBBLE (Lee et al. 2021, section 4.1 and appendix B): the distance of a state to the 5th nearest
-    of those that were visited estimates their entropy, and is divided by its running standard
-    deviation. Numbers are standardised first, over both: one that never varied until now has a
-    scale, too.
+    As in PEBBLE (Lee et al. 2021, section 4.1 and appendix B), the distance of a state to the 5th
+    nearest visited state estimates the states' entropy, and is divided by its running standard
+    deviation. Before that, each number of a state is divided by its standard deviation over new and
+    visited states together, so that a number that never varied before has a scale, too.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class _Distances:
     def __call__(
         self, states: NDArray[np.floating], seen: NDArray[np.floating]
     ) -> NDArray[np.float32]:
-        """Rewards of states, shape (B,), for what was seen, shape (S, O)."""
+        """Returns rewards (B,) of states (B, O), given visited states (S, O)."""
         scale = np.maximum(np.concatenate([states, seen]).std(0), _SMALLEST)
         distances = distance_to_nearest(states / scale, seen / scale)
         self._moments.update(distances)
@@ -57,14 +57,14 @@ class _Distances:
 
 
 class BufferNovelty:
-    """Rewards stored states by their distance to a uniform sample of a thousand stored states.
+    """Rewards stored states by their distance to a thousand evenly spaced stored states.
 
     Args:
-        buffer: What the agent has seen.
-        layout: How observations are taken apart.
+        buffer: The agent's replay buffer.
+        layout: Layout of the observations.
 
     Raises:
-        UnsupportedSpaceError: For pictures: their pixels say little about distances.
+        UnsupportedSpaceError: For pictures, whose pixels say little about distances.
     """
 
     def __init__(self, buffer: RelabelledReplayBuffer, layout: Layout) -> None:
@@ -78,14 +78,14 @@ class BufferNovelty:
         self._distances = _Distances()
 
     def rewards(self, observations: Any, *rest: Any) -> NDArray[np.float32]:
-        """The reward of stored transitions.
+        """Returns the rewards of stored transitions.
 
         Args:
-            observations: As the buffer has them, shape (B, ...), or a dict of such.
-            *rest: What else there is of the transitions, not looked at.
+            observations: Observations as in the buffer, shape (B, ...), or a dict of them.
+            *rest: The other parts of the transitions, which are ignored.
 
         Returns:
-            Shape (B,), at a standard deviation of 1.
+            Rewards, shape (B,), with a standard deviation of about 1.
         """
         n = self._buffer.size()
         rows = np.unique(np.linspace(0, n - 1, min(n, _SEEN)).astype(int))
@@ -103,15 +103,15 @@ class BufferNovelty:
 
 
 class RolloutNovelty:
-    """Rewards the steps of a rollout by the distance of their next states to all earlier ones.
+    """Rewards the steps of a rollout by the distances of their next states to all states so far.
 
-    Of all states so far a thousand to two thousand are kept, drawn evenly.
+    It keeps one to two thousand states, evenly spaced over all states so far.
     """
 
     def __init__(self) -> None:
         self._distances = _Distances()
         self._seen: NDArray[np.float32] | None = None
-        self._stride, self._next = 1, 0  # of what comes, each how manieth is kept, from where on
+        self._stride, self._next = 1, 0  # keeps every stride-th state, beginning with the next-th
 
     def __call__(self, rollout: Rollout) -> NDArray[np.float32]:
         """Adds a rollout, and returns the reward of its steps, shape (T, N)."""
@@ -127,7 +127,7 @@ class RolloutNovelty:
         self._next = (self._next - len(states)) % self._stride
         self._seen = kept if self._seen is None else np.concatenate([self._seen, kept])
         while len(self._seen) > 2 * _SEEN:
-            # Every second one, the newest among the kept, so that what comes next is one stride on.
+            # Keeps every second one including the newest, so that the next one is a stride later.
             self._seen = self._seen[len(self._seen) % 2 == 0 :: 2].copy()
             self._next, self._stride = self._next + self._stride, 2 * self._stride
 
@@ -148,15 +148,15 @@ class RolloutNovelty:
 def distance_to_nearest(
     states: NDArray[np.floating], seen: NDArray[np.floating], k: int = _K
 ) -> NDArray[np.float64]:
-    """Distance of each state to the k-th nearest of others, itself not counted.
+    """Returns the distance of each state to its k-th nearest neighbour, itself not counted.
 
     Args:
-        states: Shape (B, O).
-        seen: Shape (S, O). One at distance 0 counts as the state itself.
-        k: Which neighbour; the farthest where there are fewer.
+        states: States, shape (B, O).
+        seen: Possible neighbours, shape (S, O). One at distance 0 counts as the state itself.
+        k: Number of the neighbour; the farthest is taken if there are fewer.
 
     Returns:
-        Shape (B,).
+        Distances, shape (B,).
     """
     if len(states) > _AT_ONCE:
         parts = np.array_split(states, -(-len(states) // _AT_ONCE))
@@ -165,7 +165,7 @@ def distance_to_nearest(
     squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T  # (B, S)
     last = min(k, len(b) - 1)
     nearest = np.sort(np.partition(squares, last, axis=1)[:, : last + 1], axis=1)
-    # The difference of large squares is seldom exactly 0.
+    # A difference of large squares is rarely exactly 0.
     finds_itself = nearest[:, 0] <= _NOTHING * (1 + np.square(a).sum(1))
     place = np.where(finds_itself, last, min(k - 1, last))
     return np.asarray(np.sqrt(np.maximum(nearest[np.arange(len(a)), place], 0.0)))

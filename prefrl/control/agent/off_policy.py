@@ -31,21 +31,21 @@ __all__ = ["ReplayLoop", "ReplayRewards", "stretch_of"]
 
 _Critic = tuple[nn.Module, nn.Module | None, torch.optim.Optimizer, Callable[[], nn.Module]]
 
-_STEPS = 1000  # of all environments: as often it is asked, scored for the tables, and looked after
+_STEPS = 1000  # of all environments: an iteration's length, between asking, scoring and checks
 
 
 def stretch_of(segment_length: int, n_envs: int) -> int:
-    """Steps per environment of a stretch, which replaces a rollout: about a thousand in all."""
+    """Returns the steps per environment of a stretch, the off-policy substitute of a rollout."""
     return max(segment_length, math.ceil(_STEPS / n_envs))
 
 
 class ReplayLoop:
-    """The loop of ``OffPolicyAlgorithm.learn``, some thousand steps at a time.
+    """The loop of ``OffPolicyAlgorithm.learn``, about a thousand steps at a time.
 
     Args:
         model: An off-policy algorithm.
-        is_between: Whether there is nothing under way that a checkpoint would miss: the callback
-            has taken what was recorded.
+        is_between: Returns whether a checkpoint would miss nothing, because the callback has taken
+            all that was recorded.
     """
 
     def __init__(self, model: OffPolicyAlgorithm, is_between: Callable[[], bool]) -> None:
@@ -62,7 +62,7 @@ class ReplayLoop:
             rollout = model.collect_rollouts(
                 model.env,
                 callback,
-                cast(TrainFreq, model.train_freq),  # it is, once it is set up
+                cast(TrainFreq, model.train_freq),  # set up by _setup_learn
                 model.replay_buffer,
                 action_noise=model.action_noise,
                 learning_starts=model.learning_starts,
@@ -80,7 +80,7 @@ class ReplayLoop:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """State besides nets, optimisers and counters; the buffer is saved separately."""
+        """The state besides nets, optimisers and counters; the buffer is saved separately."""
         return {"action_noise": [noise.noise_prev for noise in self._remembering_noises()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ class ReplayLoop:
         return [one for one in noises if hasattr(one, "noise_prev")]
 
     def describe(self) -> dict[str, int]:
-        """Counts of non-finite numbers in its training data, by name."""
+        """Counts the non-finite numbers in its training data, by name."""
         buffer = self._model.replay_buffer
         assert buffer is not None
         n = buffer.size()
@@ -107,23 +107,23 @@ class ReplayLoop:
 class ReplayRewards:
     """Gives an off-policy agent the learned reward whenever it draws a batch.
 
-    A step's reward has a standard deviation of 1 over recent data, and stays so: the value targets
-    of off-policy agents are not clipped together with the policy's gradient, and those agents get
-    true rewards as they are, too. Before the first fit there is no reward: the agent acts at random
-    and does not learn, or explores.
+    A step's reward has a standard deviation of 1 over recent data and is not scaled further: the
+    value loss of off-policy agents is not clipped together with the policy's gradient, and these
+    agents get true rewards unscaled, too. Before the first fit there is no reward: the agent acts
+    at random without learning, or explores.
 
     Args:
         model: The agent.
-        venv: What it acts in, its reward hidden.
-        net: The reward, which newer weights are loaded into.
+        venv: The environments that it acts in, with hidden rewards.
+        net: The reward model, into which newer weights are loaded.
         config: Settings.
         segment_length: Steps per segment.
 
     Raises:
-        ConfigError: If its replay buffer cannot be relabelled, or it cannot do what the settings
-            say.
-        UnsupportedSpaceError: If the reward looks at more pictures than the agent sees, or the
-            settings ask for what pictures do not allow.
+        ConfigError: If its replay buffer cannot be relabelled, or the settings do not suit the
+            agent.
+        UnsupportedSpaceError: If the reward depends on more pictures than the agent sees, or the
+            settings do not allow pictures.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class ReplayRewards:
         self._model, self._venv, self._net, self._config = model, venv, net, config
         self._layout = layout_of(venv.observation_space)
         self.n_steps = stretch_of(segment_length, venv.num_envs)
-        """Steps of each environment between two looks."""
+        """Steps of each environment in a stretch."""
         self._buffer = relabelled(model.replay_buffer, type(model).__name__)
         model.replay_buffer = self._buffer
         self._buffer.newest_share = config.newest_share
@@ -147,14 +147,14 @@ class ReplayRewards:
         if self._layout.picture is not None:
             nowhere = np.zeros(1, int), np.zeros(1, int)
             seen = self._buffer.stored(self._buffer.observations, nowhere)
-            self._layout.unstacked(seen, net.n_before + 1)  # raises now, not at the first fit
+            self._layout.unstacked(seen, net.n_before + 1)  # so that it raises now, if at all
         self._novelty = BufferNovelty(self._buffer, self._layout) if config.explore_steps else None
         self._critic = _critic_of(model) if config.reset_critic else None
         self._version = 0
         self._take_reward()
 
     def start(self, used: UsedReward) -> None:
-        """Called when training, or another part of it, begins with the net's current reward."""
+        """Called when the training, or another part of it, begins, with the reward in the net."""
         self._version = 0 if used.tells_nothing else used.version
         self._take_reward()
 
@@ -172,17 +172,17 @@ class ReplayRewards:
         used: UsedReward,
         told: Mapping[str, Any],
     ) -> None:
-        """Called at the end of a stretch, with whether the reward is new.
+        """Called at the end of a stretch; takes up a new reward.
 
         Args:
-            rollout: What happened.
-            reward: What the reward gives for it, shape (T, N).
-            used: Which reward that is.
-            told: What the algorithm's loop told its callbacks.
+            rollout: Record of the stretch.
+            reward: Learned rewards of its steps, shape (T, N).
+            used: The reward in the net.
+            told: Local variables of the algorithm's loop, as callbacks get them.
         """
         explores = self._explores
         is_new = not (explores or used.tells_nothing) and used.version > self._version
-        if not explores:  # what was fitted while it explored is new when that is over
+        if not explores:  # a reward fitted during exploration counts as new at its end
             self._version = 0 if used.tells_nothing else used.version
         self._take_reward()
         if not is_new:
@@ -193,7 +193,7 @@ class ReplayRewards:
             self._model.train(self._config.updates_after_fit, self._model.batch_size)
 
     def _take_reward(self) -> None:
-        """Sets the source of rewards, and stops gradient steps while there is none."""
+        """Sets the source of rewards, and prevents gradient steps while there is none."""
         explores = self._explores
         if explores and self._novelty is not None:
             self._buffer.rewards_of = self._novelty.rewards
@@ -204,7 +204,7 @@ class ReplayRewards:
 
     @property
     def _explores(self) -> bool:
-        """Whether it is still rewarded for new states."""
+        """Whether the agent is still rewarded for new states."""
         return self._model.num_timesteps < self._config.explore_steps
 
     def rewards(
@@ -214,17 +214,17 @@ class ReplayRewards:
         next_observations: Any,
         ended: NDArray[np.bool_],
     ) -> NDArray[np.float32]:
-        """The learned reward of stored transitions, in one pass.
+        """Returns the learned rewards of stored transitions, in one pass.
 
         Args:
-            observations: As the buffer has them, shape (B, ...), or a dict of such; pictures
-                stacked.
-            actions: As the buffer has them, shape (B, A): Box actions in [-1, 1].
-            next_observations: What was seen after them, as ``observations``.
-            ended: Whether the environment ended the episode there, shape (B,).
+            observations: Observations as in the buffer, shape (B, ...), or a dict of them, with
+                stacked pictures.
+            actions: Actions as in the buffer, shape (B, A), with Box actions in [-1, 1].
+            next_observations: Observations after the actions, like ``observations``.
+            ended: Whether the environment ended the episode with the step, shape (B,).
 
         Returns:
-            Shape (B,).
+            Rewards, shape (B,).
         """
         space = self._venv.action_space
         done = actions.reshape(len(actions), *(space.shape or ()))
@@ -244,7 +244,7 @@ class ReplayRewards:
         return np.asarray(reward[0])
 
     def forget(self, env: int) -> None:
-        """Called when an episode was cut off: there is nothing to forget here."""
+        """Called when an environment's episode was cut off; does nothing here."""
 
     def finish(self) -> None:
         """Called at the end of training: restores the agent's original settings."""
@@ -264,15 +264,15 @@ class ReplayRewards:
 
 
 def _critic_of(model: OffPolicyAlgorithm) -> _Critic:
-    """The critic with its target and optimiser, and a function that makes a new one.
+    """Returns the critic, its target and optimiser, and a function that makes a new critic.
 
     Raises:
-        ConfigError: If it has no critic that is a torch module.
+        ConfigError: If the model has no critic that is a torch module.
     """
     for name in ("critic", "q_net", "quantile_net"):
         found = getattr(model, name, None)
         if isinstance(found, nn.Module):
-            # DQN has no other net, and the optimiser is the policy's.
+            # DQN has only this net, whose optimiser belongs to the policy.
             owner: Any = found if hasattr(found, "optimizer") else model.policy
             make = getattr(model.policy, f"make_{name}")
             return found, getattr(model, f"{name}_target", None), owner.optimizer, make
@@ -289,7 +289,7 @@ def _begin_anew(
     optimizer: torch.optim.Optimizer,
     make: Callable[[], nn.Module],
 ) -> None:
-    """Reinitialises the parameters and the optimiser's state."""
+    """Reinitialises the critic, its target and the optimiser's state."""
     critic.load_state_dict(make().state_dict())
     if target is not None:
         target.load_state_dict(critic.state_dict())

@@ -25,7 +25,7 @@ _BUFFERS = ("observations", "rewards", "values", "log_probs", "advantages", "ret
 
 
 class RolloutLoop:
-    """The loop of ``OnPolicyAlgorithm.learn``, a rollout and the update that follows at a time.
+    """The loop of ``OnPolicyAlgorithm.learn``, one rollout with its update at a time.
 
     Args:
         model: An on-policy algorithm.
@@ -38,8 +38,8 @@ class RolloutLoop:
         """Acts and learns; returns False if a callback ended it before the update.
 
         Args:
-            callback: As ``learn`` has it.
-            n_iterations: How many there were before.
+            callback: Callback, as in ``learn``.
+            n_iterations: Number of earlier iterations.
         """
         model = self._model
         assert model.env is not None
@@ -53,7 +53,7 @@ class RolloutLoop:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """State besides nets, optimisers and counters: that of an LSTM."""
+        """The state besides nets, optimisers and counters: that of an LSTM."""
         states = getattr(self._model, "_last_lstm_states", None)
         return {"lstm": None if states is None else [list(part) for part in states]}
 
@@ -65,7 +65,7 @@ class RolloutLoop:
             self._model._last_lstm_states = kind(*parts)  # type: ignore[attr-defined]
 
     def describe(self) -> dict[str, int]:
-        """Counts of non-finite numbers in its training data, by name."""
+        """Counts the non-finite numbers in its training data, by name."""
         buffer = self._model.rollout_buffer
         return {
             name: int((~np.isfinite(getattr(buffer, name))).sum())
@@ -79,9 +79,9 @@ class RolloutRewards:
 
     Args:
         model: The agent.
-        net: The reward, which newer weights are loaded into.
+        net: The reward model, into which newer weights are loaded.
         config: Settings.
-        n_envs: Environments side by side (N).
+        n_envs: Number of parallel environments (N).
     """
 
     def __init__(
@@ -89,20 +89,20 @@ class RolloutRewards:
     ) -> None:
         self._model, self._net, self._config = model, net, config
         self.n_steps = model.n_steps
-        """Steps of each environment between two looks."""
+        """Steps of each environment in a rollout."""
         self._scale = ReturnScale(n_envs, model.gamma)
-        # Of another reward, so with constants of its own.
+        # The reward for novelty is another one, so it has its own constants.
         self._novelty, self._scale_of_novelty = RolloutNovelty(), ReturnScale(n_envs, model.gamma)
         self._exploration = Exploration(model, config.exploration)
         self._before: NDArray[np.float32] | None = None
         self._version = 0
 
     def start(self, used: UsedReward) -> None:
-        """Called when training, or another part of it, begins with the net's current reward."""
+        """Called when the training, or another part of it, begins, with the reward in the net."""
         self._version = used.version
 
     def is_due(self, n_recorded: int) -> bool:
-        """Whether a rollout is complete: at each of its ends."""
+        """Whether to deliver rewards: always, as this is called only at the end of a rollout."""
         return True
 
     def before_update(self, rollout: Rollout) -> None:
@@ -117,13 +117,13 @@ class RolloutRewards:
         used: UsedReward,
         told: Mapping[str, Any],
     ) -> None:
-        """Called at the end of a rollout: writes rewards into it.
+        """Called at the end of a rollout; writes rewards into it.
 
         Args:
-            rollout: What happened.
-            reward: What the reward gives for it, shape (T, N).
-            used: Which reward that is.
-            told: What the algorithm's loop told its callbacks.
+            rollout: Record of the rollout.
+            reward: Learned rewards of its steps, shape (T, N).
+            used: The reward in the net.
+            told: Local variables of the algorithm's loop, as callbacks get them.
         """
         if self._before is not None and used.version > self._version:
             self._exploration.reward_changed(self._before, reward)
@@ -166,10 +166,10 @@ class RolloutRewards:
 
 
 def last_values_of(buffer: RolloutBuffer) -> torch.Tensor:
-    """Values of the observations after the last step of a full buffer, shape (N,).
+    """Returns the values of the observations after the last step of a full buffer, shape (N,).
 
-    Not all algorithms tell their callbacks (RecurrentPPO does not), and all have put them into the
-    last advantage. Where an episode ended there they do not count, and are something else.
+    They are derived from the last advantages, because not all algorithms give them to callbacks
+    (RecurrentPPO does not). If the last step ended an episode, its value is wrong but not used.
     """
     after = buffer.advantages[-1] - buffer.rewards[-1] + buffer.values[-1]
     return torch.as_tensor(after / buffer.gamma)
@@ -184,12 +184,12 @@ def write_rewards(
 ) -> None:
     """Adds learned rewards to a full buffer and computes returns and advantages again.
 
-    Stable-Baselines3 has put gamma * V(last observation) into the reward of steps at which the time
-    limit cut an episode (``OnPolicyAlgorithm.collect_rollouts``). It must stay, so the learned
-    reward is added and does not replace. As the hidden reward is zero, nothing else is in there.
+    Stable-Baselines3 has put gamma * V(last observation) into the reward of steps at which a time
+    limit cut an episode (``OnPolicyAlgorithm.collect_rollouts``). This must stay, so the learned
+    reward is added to it. As the hidden reward is zero, the buffer's rewards contain nothing else.
 
     Args:
-        buffer: Full, with rewards of shape (T, N).
+        buffer: A full buffer, with rewards of shape (T, N).
         rewards: Learned rewards, shape (T, N).
         last_values: Values of the observations after the last step, shape (N,) or (N, 1).
         dones: Whether the last step ended its episode, shape (N,).
@@ -199,9 +199,9 @@ def write_rewards(
 
 
 def forget_rollout(buffer: RolloutBuffer) -> None:
-    """Makes a full buffer teach nothing: advantages 0, and returns equal to the values.
+    """Makes a full buffer teach nothing: sets advantages to 0, and returns to the values.
 
-    For rollouts before the first fit: without a reward the agent must not move.
+    This is for rollouts before the first fit: without a reward the agent must not change.
     """
     buffer.advantages[:] = 0.0
     buffer.returns[:] = buffer.values

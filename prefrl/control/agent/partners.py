@@ -1,4 +1,4 @@
-"""Labeller and reward learner in the agent's own process, as a script has them."""
+"""Labeller and reward learner in the agent's own process, for scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["partners_in_here"]
 
 
 def partners_in_here(callback: PreferenceCallback) -> Partners:
-    """The partners of a callback that has begun."""
+    """Makes the partners of a callback whose training begins."""
     config, items = callback.config, callback.items
     learner = RewardLearner(
         callback.net,

@@ -1,4 +1,4 @@
-"""People who answer the queries of a script's training: their page, and its films."""
+"""The labelling page, with films, for people who answer the queries of a script's training."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ from prefrl.runtime.rundir import RunDirectory
 
 __all__ = ["People", "check_filmable"]
 
-_SECONDS_TO_STOP = 30.0  # it gives its own processes 25
+_SECONDS_TO_STOP = 30.0  # the page gives its own processes 25
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_OF_A_LIFE = 20.0
 
 
 def check_filmable(venv: VecEnv) -> None:
-    """Refuses a script's environments if no films of them can be shown.
+    """Refuses a script's environments if no films of them can be made.
 
     Raises:
-        ConfigError: If another process cannot make them, or they do not record what films are made
-            from.
+        ConfigError: If another process cannot make them, or they do not record what films need.
     """
     env_id = environment_for_films(venv)
     if not records_for_films(venv):
@@ -45,13 +44,13 @@ def check_filmable(venv: VecEnv) -> None:
 class People:
     """The labelling page of a script's run, with its films, in processes beside the training.
 
-    It is served from ``open`` until ``close``, or until the call of ``learn()`` in which it was
-    opened is over, however that ends: by an exception, by Ctrl-C, or with the whole process. There
-    are no signal handlers, so that a notebook keeps its own.
+    It is served from ``open`` until ``close``, or until the enclosing call of ``learn()`` ends in
+    any way: by an exception, by Ctrl-C, or with the whole process. It sets no signal handlers, so
+    that a notebook keeps its own.
 
     Args:
-        run: Which run.
-        tell: Is given the sentence with the sign-in link.
+        run: The run directory.
+        tell: Called with the sentence that has the sign-in link.
     """
 
     def __init__(self, run: RunDirectory, *, tell: Callable[[str], None]) -> None:
@@ -68,7 +67,7 @@ class People:
         """Serves the page, and reports its sign-in link.
 
         Raises:
-            ConfigError: If the environment cannot be drawn, or the page not be served like this.
+            ConfigError: If the environment cannot be drawn, or the settings of the page are wrong.
             RoleError: If the page cannot be served for another reason.
         """
         self.close()
@@ -80,7 +79,7 @@ class People:
             threading.Thread(target=self._end_with, args=about, daemon=True).start()
 
     def look(self) -> None:
-        """Serves the page again, if its processes were killed.
+        """Serves the page again if its processes were killed.
 
         Raises:
             RoleError: If it cannot be served.
@@ -99,7 +98,7 @@ class People:
         self._end(self._over)
 
     def _end(self, over: threading.Event) -> None:
-        """Stops the page that was opened with an event, if it is still served."""
+        """Stops the page that belongs to an event, if it is still served."""
         with self._lock:
             if over.is_set():
                 return
@@ -117,16 +116,16 @@ class People:
 
     def _start(self) -> None:
         command = [sys.executable, "-m", "prefrl.commands.beside", "people"]
-        # The processes shall find the modules that this one finds.
+        # The processes must find the same modules as this one.
         path = os.pathsep.join(filter(None, sys.path))
         with self._log.open("ab") as log:
             self._process = process = subprocess.Popen(
                 [*command, str(self._run.root.resolve()), "--parent", str(os.getpid())],
                 env={**os.environ, "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,  # a link lets in whoever has it: it is not for a file
+                stdout=subprocess.PIPE,  # not a file, as the link lets in whoever has it
                 stderr=log,
-                start_new_session=True,  # Ctrl-C on the terminal is for the training alone
+                start_new_session=True,  # Ctrl-C on the terminal must reach only the training
             )
         self._started = time.monotonic()
         assert process.stdout is not None
@@ -135,7 +134,7 @@ class People:
                 link = said.readline().decode().strip()
             if not link:
                 raise self._broken(process.wait())
-        except BaseException:  # Ctrl-C, too
+        except BaseException:  # also Ctrl-C
             self.close()
             raise
         self._tell(f"To label, open\n  {link}")
@@ -150,7 +149,7 @@ class People:
         )
 
     def _end_with(self, over: threading.Event, thread: int, learning: FrameType) -> None:
-        """Closes the page when a call of ``learn()`` is over: none tells when it was broken off."""
+        """Closes the page when a call of ``learn()`` is over; it may break off without notice."""
         while not over.wait(_SECONDS_BETWEEN_LOOKS):
             frame = sys._current_frames().get(thread)
             while frame is not None and frame is not learning:
@@ -160,7 +159,7 @@ class People:
 
 
 def _frame_of_learn() -> FrameType | None:
-    """Frame of the enclosing call of Stable-Baselines3's ``learn()``; None outside of one."""
+    """Returns the frame of the enclosing call of Stable-Baselines3's ``learn()``, if any."""
     frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code.co_name != "learn":
         frame = frame.f_back

@@ -19,32 +19,33 @@ from prefrl.errors import ConfigError
 __all__ = ["RelabelledReplayBuffer", "check_memory", "relabelled"]
 
 Rewards = Callable[[Any, NDArray[Any], Any, NDArray[np.bool_]], NDArray[np.float32]]
-"""From raw observations and actions of B transitions, as they were stored, what was seen after
-them, and whether the environment ended the episode there, (B,), to rewards, (B,)."""
+"""Maps B stored transitions to rewards, (B,). The arguments are the raw observations, actions and
+next observations, and whether the environment ended the episode with the step, (B,)."""
 
 
 class RelabelledReplayBuffer(ReplayBuffer):
-    """A replay buffer that computes the rewards of transitions when they are drawn.
+    """A replay buffer that computes the rewards of transitions when it draws them.
 
     ::
 
         SAC("MlpPolicy", prefrl.HideReward(venv), replay_buffer_class=prefrl.RelabelledReplayBuffer)
 
-    The current reward scores each batch in one pass. So the whole buffer is relabelled at each
-    publication, at no cost (PEBBLE, Lee et al. 2021, relabels by writing; Ibarz et al. 2018,
-    section 2, as here). It takes vectors, pictures, and dicts of both. ``PreferenceCallback`` sets
-    the source of rewards; until then the stored rewards count. It also replaces a plain buffer by
-    one of this class.
+    The current reward scores each batch in one pass. So a new reward relabels the whole buffer at
+    no cost, as in Ibarz et al. 2018, section 2 (PEBBLE, Lee et al. 2021, writes new rewards into
+    the buffer). It accepts vectors, pictures, and dicts of both. ``PreferenceCallback`` sets the
+    source of rewards; until then the stored rewards count. It also replaces a plain buffer by one
+    of this class.
     """
 
     rewards_of: Rewards | None = None
-    """Where rewards come from; None leaves those that were stored."""
+    """Source of the rewards; None uses the stored ones."""
     n_added: int = 0
-    """Steps of all environments that were ever added, those included that were overwritten."""
+    """Number of steps ever added, including those that were overwritten; each is of all
+    environments."""
     newest_share: float = 0.0
     """Share of each batch that is drawn from the newest steps alone (QPA, Hu et al. 2024)."""
     n_newest: int = 1000
-    """How many steps of each environment those are."""
+    """Number of steps of each environment that count as newest."""
 
     def __init__(
         self, buffer_size: int, observation_space: spaces.Space[Any], *args: Any, **kwargs: Any
@@ -79,12 +80,12 @@ class RelabelledReplayBuffer(ReplayBuffer):
         return self._get_samples((self.pos - 1 - ages) % self.buffer_size, env)
 
     def _get_samples(self, batch_inds: NDArray[Any], env: VecNormalize | None = None) -> Any:
-        """Transitions at some steps, of random environments, with current rewards."""
+        """Returns transitions at some steps, of random environments, with current rewards."""
         where = batch_inds, np.random.randint(0, self.n_envs, size=len(batch_inds))
         seen = self.stored(self.observations, where)
         then = self.stored(self.next_observations, where)
         actions = self.actions[where]
-        # An episode that was cut by a time limit has not come to its end.
+        # An episode that a time limit cut has not ended.
         ends = self.dones[where] * (1 - self.timeouts[where])
         if self.rewards_of is None:
             rewards = self._normalize_reward(self.rewards[where], env)
@@ -103,7 +104,7 @@ class RelabelledReplayBuffer(ReplayBuffer):
 
     @staticmethod
     def stored(observations: Any, where: Any) -> Any:
-        """The entries of an array, or of each array in a dict, at some positions."""
+        """Returns the entries of an array, or of each array in a dict, at some positions."""
         if isinstance(observations, dict):
             return {key: part[where] for key, part in observations.items()}
         return observations[where]
@@ -114,7 +115,7 @@ class RelabelledReplayBuffer(ReplayBuffer):
         return self.to_torch(observations)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For ``model.save_replay_buffer``: all but where rewards come from, which is told anew."""
+        """Returns all but the source of rewards, for ``model.save_replay_buffer``."""
         return {name: value for name, value in vars(self).items() if name != "rewards_of"}
 
 
@@ -122,12 +123,12 @@ def relabelled(buffer: ReplayBuffer | None, algorithm: str) -> RelabelledReplayB
     """Converts a buffer, with its content, to one whose rewards can come from a model.
 
     Args:
-        buffer: An agent's.
-        algorithm: What the agent is called, for messages.
+        buffer: An agent's replay buffer.
+        algorithm: Name of the agent's class, for messages.
 
     Raises:
-        ConfigError: If it is of a class of its own, which this one would break, or keeps too little
-            of each transition.
+        ConfigError: If it is of another class, which the conversion would break, or does not keep
+            whole transitions.
     """
     if buffer is not None and buffer.optimize_memory_usage:
         raise ConfigError(
@@ -152,21 +153,22 @@ def check_memory(
 ) -> None:
     """Refuses a replay buffer that does not fit into this machine's memory.
 
-    Memory is taken as the buffer fills, so one that does not fit would end a training after hours.
+    Memory is allocated as the buffer fills, so one that does not fit would end a training after
+    hours.
 
     Args:
-        buffer_size: Transitions that it holds, with two observations each.
-        frame_stack: Pictures in an observation, where there are any.
-        observation: What the environment shows.
-        action: What it takes.
+        buffer_size: Number of transitions that it holds, with two observations each.
+        frame_stack: Number of pictures in an observation, if it has any.
+        observation: The environment's observation space.
+        action: The environment's action space.
 
     Raises:
-        ConfigError: With a size that fits into half of the memory.
+        ConfigError: If it does not fit; names a size that takes half of the memory.
     """
     layout = layout_of(observation)
     pixels = 0 if layout.picture is None else frame_stack * int(np.prod(layout.picture))
     numbers = 2 * layout.width + action_width(action) + 3  # reward, end, time limit
-    each = 2 * pixels + 8 * numbers  # of numbers at most 8 bytes
+    each = 2 * pixels + 8 * numbers  # at most 8 bytes for a number
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if buffer_size * each > memory:
         raise ConfigError(

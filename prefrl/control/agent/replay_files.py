@@ -1,12 +1,12 @@
-"""A replay buffer on disk: written once, as it grows, and named by the checkpoints that need it.
+"""A replay buffer on disk: each step is written once, and checkpoints name the files they need.
 
 ::
 
-    replay/START-STOP-HASH.npz.zst   the steps from START to STOP, counted since the beginning
+    replay/START-STOP-HASH.npz.zst   the steps from START to STOP, counted from the first
 
-A checkpoint of an agent that holds a million transitions would take minutes if it wrote them all.
-Each checkpoint writes only what is new since the last one, brings it to disk, and then names all
-files that make up the buffer. A file that none of the newest checkpoints names is removed.
+Writing all of a million transitions would take minutes. So each checkpoint writes only what is new
+since the last one, flushes it to disk, and then names all files that make up the buffer. A file is
+removed once none of the newest checkpoints names it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ __all__ = ["ReplayFiles"]
 _log = logging.getLogger(__name__)
 _PARTS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 _KEPT_CHECKPOINTS = 2
-_BETWEEN = "/"  # a part of a dict observation is named observations/KEY
+_BETWEEN = "/"  # as in observations/KEY, a part of dict observations
 
 
 class ReplayFiles:
     """The files of one buffer.
 
     Args:
-        folder: Where they lie. It is made if need be.
-        buffer: What they hold.
+        folder: Folder of the files; made if necessary.
+        buffer: The buffer.
     """
 
     def __init__(self, folder: Path, buffer: RelabelledReplayBuffer) -> None:
@@ -53,10 +53,10 @@ class ReplayFiles:
         """Writes what is new since the last call.
 
         Returns:
-            What a checkpoint has to keep: which files make up the buffer.
+            The files that make up the buffer, for a checkpoint.
 
         Raises:
-            OSError: If the disk is full or fails. What was written before is as it was.
+            OSError: If the disk is full or fails. Earlier files stay as they were.
         """
         buffer = self._buffer
         stop, oldest = buffer.n_added, max(0, buffer.n_added - buffer.buffer_size)
@@ -76,7 +76,7 @@ class ReplayFiles:
         """Removes files that no checkpoint needs, once the newest checkpoint is on disk."""
         self._named.append({file["name"] for file in self._files})
         if len(self._named) < _KEPT_CHECKPOINTS:
-            return  # of a checkpoint before this process it is not known what it names
+            return  # unknown which files an older checkpoint names
         needed = set().union(*self._named)
         for path in self._folder.glob("*.npz.zst"):
             if path.name not in needed:
@@ -84,10 +84,10 @@ class ReplayFiles:
                     path.unlink()
 
     def load(self, told: Mapping[str, Any]) -> None:
-        """Fills the buffer. A file that is damaged is left out with all before it, loudly.
+        """Fills the buffer. A damaged file and all before it are skipped and logged as an error.
 
         Args:
-            told: What ``save`` gave.
+            told: The files, as ``save`` returned them.
         """
         self._files = [dict(file) for file in told["files"]]
         self._named.append({file["name"] for file in self._files})
@@ -105,7 +105,7 @@ class ReplayFiles:
                     error,
                 )
                 break
-            start = max(file["start"], oldest)  # what is older lay where newer steps are now
+            start = max(file["start"], oldest)  # newer steps have overwritten those before
             rows = np.arange(start, file["stop"]) % buffer.buffer_size
             for name, part in _arrays_of(buffer):
                 part[rows] = arrays[name][start - file["start"] :]
@@ -113,7 +113,7 @@ class ReplayFiles:
         self._set_length(told["n_added"], whole)
 
     def _set_length(self, n_added: int, oldest: int) -> None:
-        """Sets which steps the buffer has; if some are lost, the rest moves to the front."""
+        """Sets the buffer's range of steps; if some are lost, the others move to the front."""
         buffer = self._buffer
         if oldest <= max(0, n_added - buffer.buffer_size):
             buffer.n_added = n_added
@@ -123,7 +123,7 @@ class ReplayFiles:
         for _, part in _arrays_of(buffer):
             part[: len(rows)] = part[rows].copy()
         buffer.n_added, buffer.pos, buffer.full = len(rows), len(rows), False
-        self._files = []  # they are counted otherwise now: what is left is written anew
+        self._files = []  # the count starts anew, so the remaining steps are written again
 
     def _pack(self, rows: NDArray[Any]) -> bytes:
         content = as_npz({name: part[rows] for name, part in _arrays_of(self._buffer)})
@@ -139,7 +139,7 @@ class ReplayFiles:
 
 
 def _arrays_of(buffer: RelabelledReplayBuffer) -> Iterator[tuple[str, NDArray[Any]]]:
-    """All arrays of a buffer, by name, shape (size, N, ...)."""
+    """Yields all arrays of a buffer by name, each of shape (size, N, ...)."""
     for name in _PARTS:
         part = getattr(buffer, name)
         if isinstance(part, dict):

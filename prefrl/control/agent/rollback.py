@@ -1,4 +1,4 @@
-"""Undoes updates that give NaN: the policy continues from its last finite parameters."""
+"""Undoes updates that result in NaN: the policy continues from its last finite parameters."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MOST_FAILURES = 3
 
 
 class Rollback:
-    """Checks the policy after updates; a NaN in loss or gradient reaches its parameters, too.
+    """Checks the policy after updates, as any NaN in a loss or gradient reaches its parameters.
 
     Args:
-        model: Whose nets and optimisers are looked after.
-        run: Where it is written down, if it has to stop.
-        not_finite: Says how many numbers are not finite in what it learns from, by name.
+        model: The model whose nets and optimisers are checked.
+        run: The run directory, for a dump if the training has to stop.
+        not_finite: Counts the non-finite numbers in the model's training data, by name.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class Rollback:
         self._n_failures = 0
 
     def check(self) -> bool:
-        """Keeps the updates if all parameters are finite; else undoes them.
+        """Keeps the updates if all parameters are finite; otherwise undoes them.
 
         Returns:
             Whether they were kept.
 
         Raises:
-            NonFiniteError: When it is the third time in a row; what was not finite is in
-                ``dump-agent.json``.
+            NonFiniteError: At the third failure in a row; ``dump-agent.json`` says what was not
+                finite.
         """
         model = self._model
         tensors = {**model.policy.state_dict(), **learner_state(model)["variables"]}

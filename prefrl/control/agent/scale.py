@@ -1,4 +1,4 @@
-"""Scales the learned reward as the same agent's true reward would be scaled."""
+"""Scales the learned reward in the same way as a true reward."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _CLIP, _EPSILON = 10.0, 1e-8  # VecNormalize's own
 class ReturnScale:
     """Divides rewards by the running standard deviation of their discounted return.
 
-    On-policy agents get the true reward through Stable-Baselines3's ``VecNormalize``, which brings
-    the discounted *return* to a deviation of 1. The learned reward has a deviation of 1 per *step*,
-    ten to fifty times as much: the gradient of the value loss then fills nearly all of the clipped
-    gradient that policy and values share, and a comparison with the true reward would compare two
-    learning rates as well. So the learned reward goes through the same formula here.
+    On-policy agents get the true reward through Stable-Baselines3's ``VecNormalize``, which scales
+    it so that the discounted *return* has a standard deviation of 1. The learned reward has 1 per
+    *step*, which is ten to fifty times as much: the gradient of the value loss would then dominate
+    the clipped gradient that policy and values share, and a comparison with the true reward would
+    also compare two learning rates. So the learned reward goes through the same formula here.
 
     The constants are part of the agent's state, not of the published weights. They are moments over
-    all rollouts since the first fit, as those of ``VecNormalize`` are over all steps, so they move
-    ever more slowly, and a publication changes them by no more than one rollout's share.
+    all rollouts since the first fit, as those of ``VecNormalize`` are over all steps. So they
+    change ever more slowly, and a new reward changes them by no more than one rollout's share.
 
     Args:
-        n_envs: Environments side by side (N).
+        n_envs: Number of parallel environments (N).
         gamma: The agent's discount.
     """
 
@@ -40,14 +40,14 @@ class ReturnScale:
     def __call__(
         self, rewards: NDArray[np.float32], dones: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Scales a rollout's rewards, after it has been counted.
+        """Updates the constants with a rollout, and scales its rewards.
 
         Args:
             rewards: Learned rewards, shape (T, N).
             dones: Whether the step was the last of its episode, shape (T, N).
 
         Returns:
-            Shape (T, N), in [-10, 10].
+            Scaled rewards, shape (T, N), in [-10, 10].
         """
         returns = np.empty(rewards.shape)
         for t, (reward, done) in enumerate(zip(rewards, dones, strict=True)):

@@ -1,4 +1,4 @@
-"""Makes a script's training a run like those of the command line."""
+"""Turns a script's training into a run like those of the command line."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ class Left:
     """State that earlier callbacks left in a run."""
 
     n_rows: int
-    """Rows of ``metrics.csv``."""
+    """Number of rows in ``metrics.csv``."""
     n_rollouts: int
-    """Rollouts, or stretches."""
+    """Number of rollouts or stretches."""
     steps: int
-    """Environment steps."""
+    """Environment steps taken."""
     seconds: float
-    """How long they trained."""
+    """Seconds of training."""
     n_updates: int
-    """A number that is not below that of any sample of the agent's steps."""
+    """Number of updates, or more: at least the number of the newest sample."""
     checkpoint: Mapping[str, Any] | None
     """State of the newest callback at its newest checkpoint; None without one."""
 
 
 _HELD: dict[tuple[Path, int], contextlib.ExitStack] = {}
-"""What a training holds of its run, by directory and thread."""
+"""The locks that trainings hold on their runs, by directory and thread."""
 
 
 def _place(run: RunDirectory) -> tuple[Path, int]:
@@ -65,10 +65,10 @@ def _place(run: RunDirectory) -> tuple[Path, int]:
 
 
 def give_back(run: RunDirectory) -> None:
-    """Gives back what a training in this thread held of a run that was broken off.
+    """Releases the lock that an interrupted training in this thread left on a run.
 
-    A thread has one ``learn()`` at a time. After an exception, a notebook keeps its frames, and
-    with them the callback, for as long as it likes.
+    A thread runs one ``learn()`` at a time, so the lock is not needed any more. A notebook may keep
+    the frames of an exception, and with them the callback and its lock, for as long as it likes.
     """
     if (held := _HELD.pop(_place(run), None)) is not None:
         held.close()
@@ -78,27 +78,27 @@ class ScriptRun:
     """The run directory of a script.
 
     Args:
-        root: The directory: one that is not there yet, an empty one, or one that an earlier
-            ``PreferenceCallback`` has written to.
+        root: The directory: a new one, an empty one, or one that an earlier ``PreferenceCallback``
+            has written to.
         seed: Seed of the callback.
         oracle: Who answers: synthetic, which also stands for an oracle of the script's own; human
             or mixed.
 
     Raises:
-        RunDirectoryError: If something else is there.
+        RunDirectoryError: If the directory has other content.
     """
 
     def __init__(self, root: str | Path, seed: int, *, oracle: str = "synthetic") -> None:
         self._seed, self._oracle = seed, oracle
         self.run = RunDirectory(root)
         self.is_new = not self.run.script.is_file()
-        """Whether nobody has trained with it."""
+        """Whether no callback has used the directory before."""
         if self.is_new:
             RunDirectory.create(root)
-            # At once: a script that is refused and mended may take the same directory.
+            # Written at once, so that a script that fails can use the same directory again.
             self.run.write_json(self.run.script, _MADE_BY)
         self.people = None if oracle == "synthetic" else People(self.run, tell=_tell)
-        """The page where people answer, if they do."""
+        """The page on which people answer; None if they do not."""
         self._heartbeat: Heartbeat | None = None
         self._held = contextlib.ExitStack()
         self._saved_at = 0.0
@@ -107,11 +107,11 @@ class ScriptRun:
         """Called when training, or another part of it, begins.
 
         Args:
-            callback: What trains.
-            steps: Environment steps of the whole training, as far as is known.
+            callback: The callback of the training.
+            steps: Environment steps of the whole training, as far as known.
 
         Raises:
-            ConfigError: If people are to be shown what cannot be filmed.
+            ConfigError: If people answer, but the environments cannot be filmed.
             RoleError: If another process trains with this run, or the page cannot be served.
         """
         if self.people is not None:
@@ -139,11 +139,11 @@ class ScriptRun:
                 raise
 
     def with_people(self, callback: PreferenceCallback, learner: RewardLearner) -> WithPeople:
-        """The partners of a callback whose queries people answer.
+        """Makes the partners of a callback whose queries people answer.
 
         Args:
-            callback: What asks them.
-            learner: What learns from the answers.
+            callback: The callback, which asks the queries.
+            learner: Learns from the answers.
         """
         return WithPeople(
             learner,
@@ -179,7 +179,7 @@ class ScriptRun:
             self._heartbeat.beat(state, **about)
 
     def save(self, callback: PreferenceCallback, *, forced: bool = False) -> None:
-        """Writes a checkpoint if one is due, or in any case. A full disk is no reason to stop."""
+        """Writes a checkpoint if one is due or forced. A full disk does not end the training."""
         if not forced and time.monotonic() < self._saved_at + _SECONDS_BETWEEN_CHECKPOINTS:
             return
         assert self._heartbeat is not None  # training has started
@@ -200,7 +200,7 @@ class ScriptRun:
         self._held.close()
 
     def left(self) -> Left:
-        """What earlier callbacks left."""
+        """Reads what earlier callbacks left in the run."""
         rows = read_rows(self.run.metrics)
         row: Mapping[str, str] = rows[-1] if rows else {}
         checkpoint = load_checkpoint(self.run.checkpoints)
@@ -221,17 +221,16 @@ class ScriptRun:
 def script_run(
     run: RunDirectory | str | Path | None, seed: int, oracle: object
 ) -> ScriptRun | None:
-    """The run of a script, as given to its callback; None if it has none.
+    """Makes the run of a script from the callback's arguments; None if it has no run of its own.
 
     Args:
-        run: Where it is written. A RunDirectory is somebody else's, unless people answer.
+        run: Path of the run. The caller manages a RunDirectory itself, unless people answer.
         seed: Seed of the callback.
-        oracle: Who answers: human, mixed, or anything else that is no text.
+        oracle: Who answers: "human", "mixed", or anything that is not a string.
 
     Raises:
-        ConfigError: If the name of the oracle is another one, or people answer and nothing is
-            written to disk.
-        RunDirectoryError: If something else is in the directory.
+        ConfigError: If the oracle has another name, or people answer without a run on disk.
+        RunDirectoryError: If the directory has other content.
     """
     if not isinstance(oracle, str):
         return ScriptRun(run, seed) if isinstance(run, str | Path) else None
@@ -268,8 +267,8 @@ def resume_script(model: BaseAlgorithm, run: str | Path) -> bool:
     of an off-policy algorithm begins empty, unless you load one that you saved.
 
     Args:
-        model: Made as in the script that began the run.
-        run: Its directory.
+        model: A model, made as in the script that began the run.
+        run: The run's directory.
 
     Returns:
         Whether there was anything to restore.

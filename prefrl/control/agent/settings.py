@@ -1,4 +1,4 @@
-"""Settings by name: completes a partial agent config."""
+"""Named settings, which complete a partial agent config."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _ID = re.compile(r"(?:(?P<namespace>.+)/)?(?P<name>[^/]+?)(?:-v(?P<version>\d+))
 
 @dataclass(frozen=True)
 class Resolved:
-    """Resolved settings."""
+    """An agent's complete settings."""
 
     config: AgentConfig
-    """Everything that the algorithm takes is filled in; ``source`` says from where."""
+    """The config, with everything that the algorithm takes; ``source`` says from where."""
     line: str
-    """Algorithm, source, and what differs from prefrl's defaults, in one line."""
+    """Algorithm, source, and differences from prefrl's defaults, in one line."""
     notes: tuple[str, ...] = ()
-    """What of the source could not be used."""
+    """Parts of the source that could not be used."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The settings of one environment, as a file has them."""
+    """The settings of one environment, as found in a file."""
 
     source: str
     arguments: Any
@@ -55,23 +55,23 @@ def resolve(
 ) -> Resolved:
     """Fills in the open fields of a config from the settings that it names.
 
-    From below: the library's own values, the settings, what the config gives. A config that is
-    resolved already comes back as it is.
+    The config's own values come first, then the settings, then the library's defaults. A complete
+    config is returned unchanged.
 
     Args:
         env_id: A Gymnasium id.
-        algo: The algorithm's name.
-        config: What is given.
-        pictures: Whether the environment shows pictures; None looks.
-        env: Arguments and wrappers of the environment, where it has to be looked at.
+        algo: Name of the algorithm.
+        config: The partial config.
+        pictures: Whether the environment shows pictures; None finds out.
+        env: Arguments and wrappers of the environment, needed to find this out.
 
     Returns:
-        The config with everything filled in, and where it is from.
+        The complete config, and a description of it.
 
     Raises:
         ConfigError: If there are no such settings, they cannot be read, or the algorithm does not
-            take what is given.
-        MissingExtraError: If RL Zoo's are asked for and it is not installed.
+            take a field that is given.
+        MissingExtraError: If RL Zoo's settings are asked for and it is not installed.
     """
     config.check_for(algo)
     if config.source:
@@ -123,7 +123,7 @@ def _defaults(algo: str, pictures: bool) -> _Found:
 
 
 def _ours(algo: str) -> Mapping[str, Any]:
-    """Our own settings of an algorithm, by environment."""
+    """Returns prefrl's own settings for an algorithm, by environment."""
     table: Mapping[str, Any] = _our_settings()[algo]
     return table
 
@@ -150,9 +150,9 @@ def _from_zoo(env_id: str, algo: str) -> _Found:
 
 
 def _zoo_table(algo: str) -> dict[str, Any] | None:
-    """RL Zoo's settings of an algorithm, by environment; None where it is not installed.
+    """Returns RL Zoo's settings for an algorithm, by environment; None if it is not installed.
 
-    They are read as a file: importing the package would load all that it trains and tunes with.
+    They are read from a file, as importing the package would load all its dependencies.
     """
     spec = importlib.util.find_spec("rl_zoo3")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
@@ -190,10 +190,10 @@ def _from_file(env_id: str, algo: str, path: Path, pictures: bool) -> _Found:
 
 
 def _entry(table: Mapping[str, Any], env_id: str) -> tuple[str | None, str]:
-    """The key of an environment in a file of settings, and why it is not its own id.
+    """Finds the key of an environment in a file of settings, and says why it is not its own id.
 
-    Its own id comes first, then the newest of its older versions. A task of prefrl's is what it is
-    called after; games are ``atari``.
+    Its own id comes first, then the newest of its older versions. A task of prefrl's also matches
+    the environment that it is named after; games match ``atari``.
     """
     own_id = env_id.rpartition(":")[-1]
     for key in (env_id, own_id):
@@ -215,7 +215,7 @@ def _entry(table: Mapping[str, Any], env_id: str) -> tuple[str | None, str]:
 
 
 def _parts(env_id: str) -> tuple[str, str, int]:
-    """Namespace, name and version of an id; a version of -1 where it has none."""
+    """Returns namespace, name and version of an id; the version is -1 if it has none."""
     match = _ID.fullmatch(env_id)
     if match is None:
         return "", env_id, -1
@@ -228,7 +228,7 @@ def _is_game(env_id: str) -> bool:
 
 
 def _completed(values: dict[str, Any]) -> dict[str, Any]:
-    """Fields that follow another one and are not given take its value."""
+    """Gives fields that follow another one its value, unless they are given themselves."""
     filled = dict(values)
     for name, leader in FOLLOWERS.items():
         if name in filled and filled[name] is None:

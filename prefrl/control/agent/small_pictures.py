@@ -1,4 +1,4 @@
-"""What a policy makes of pictures that are too small for Stable-Baselines3's convolutions."""
+"""Feature extractors for pictures that are too small for Stable-Baselines3's convolutions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NATURE = ((8, 4, 32), (4, 2, 64), (3, 1, 64))  # Mnih et al. 2015
 
 
 def is_small(sides: Sequence[int]) -> bool:
-    """Whether a picture, height and width, is too small for ``NatureCNN``."""
+    """Whether a picture, given by height and width, is too small for ``NatureCNN``."""
     return any(layer.padding for layer in fitting(_NATURE, sides))
 
 
@@ -28,7 +28,7 @@ class SmallCNN(BaseFeaturesExtractor):
 
     Args:
         observation_space: Pictures, shape (C, H, W).
-        features_dim: Features (F).
+        features_dim: Number of features (F).
     """
 
     def __init__(self, observation_space: spaces.Space[Any], features_dim: int = 512) -> None:
@@ -45,18 +45,18 @@ class SmallCNN(BaseFeaturesExtractor):
         )
 
     def forward(self, observations: Tensor) -> Tensor:
-        """Pictures in [0, 1], shape (B, C, H, W), to features, shape (B, F)."""
+        """Maps pictures in [0, 1], shape (B, C, H, W), to features, shape (B, F)."""
         features: Tensor = self.layers(observations)
         return features
 
 
 class SmallCombined(BaseFeaturesExtractor):
-    """``SmallCNN`` for the picture of a dict observation; numbers go as they are.
+    """``SmallCNN`` for the picture of a dict observation; numbers are passed through.
 
     Args:
         observation_space: A dict with one picture, shape (C, H, W).
-        picture_key: Where it is.
-        features_dim: Features of the picture.
+        picture_key: Key of the picture.
+        features_dim: Number of features of the picture.
     """
 
     def __init__(
@@ -76,5 +76,5 @@ class SmallCombined(BaseFeaturesExtractor):
         self.parts = nn.ModuleDict(parts)
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """Parts of a batch of observations to features, shape (B, F)."""
+        """Maps the parts of a batch of observations to features, shape (B, F)."""
         return torch.cat([part(observations[key]) for key, part in self.parts.items()], dim=1)

@@ -1,7 +1,7 @@
 """The complete state of an agent between two iterations, to continue bit for bit.
 
-What it learns with is asked of the algorithm itself, as for ``model.save``: nets and optimisers by
-name, and what else is a tensor. A replay buffer goes apart: it is too large to be written often.
+The algorithm itself says what it learns with, as for ``model.save``: nets and optimisers by name,
+and further tensors. A replay buffer is saved separately, as it is too large to be written often.
 """
 
 from __future__ import annotations
@@ -47,30 +47,30 @@ _COUNTERS = (
     "_n_updates",
     "_episode_num",
     "_current_progress_remaining",
-    "_n_calls",  # DQN's, by which its target net is updated
+    "_n_calls",  # DQN updates its target net by this count
     "exploration_rate",
 )
 
 
 class HasState(Protocol):
-    """An agent, as far as its state goes."""
+    """The parts of an agent that make up its state."""
 
     model: BaseAlgorithm
     """The algorithm."""
     environments: VecEnv
-    """What it acts in; a ``HideReward``, where the reward is hidden."""
+    """The environments that it acts in; a ``HideReward`` if the reward is hidden."""
     stacked: StackFrames | None
-    """What stacks pictures, where there are any."""
+    """The wrapper that stacks pictures, if there are any."""
     normalizer: VecNormalize
-    """What standardises observations."""
+    """The wrapper that standardises observations."""
     seed: int
     """Seed of everything random."""
     n_iterations: int
-    """Iterations so far."""
+    """Number of iterations so far."""
 
 
 def learner_state(model: BaseAlgorithm) -> dict[str, Any]:
-    """Nets, optimisers and other tensors that an algorithm learns with, by name; not copied."""
+    """Returns nets, optimisers and other tensors of an algorithm by name, without copying."""
     names, variables = model._get_torch_save_params()
     return {
         "modules": {name: dict(recursive_getattr(model, name).state_dict()) for name in names},
@@ -80,19 +80,19 @@ def learner_state(model: BaseAlgorithm) -> dict[str, Any]:
 
 @torch.no_grad()
 def restore_learner(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
-    """Brings nets, optimisers and other tensors to a state that ``learner_state`` gave."""
+    """Restores nets, optimisers and other tensors to a state from ``learner_state``."""
     for name, content in state["modules"].items():
         recursive_getattr(model, name).load_state_dict(content)
     for name, tensor in state["variables"].items():
         own = recursive_getattr(model, name)
         if isinstance(own, torch.Tensor) and own.is_leaf:
-            own.copy_(tensor)  # the optimiser holds this very tensor
+            own.copy_(tensor)  # in place, as the optimiser refers to this tensor
         else:
             recursive_setattr(model, name, tensor)
 
 
 def model_state(model: BaseAlgorithm) -> dict[str, Any]:
-    """Nets, optimisers, counters and statistics of observations: what a script goes on from."""
+    """Copies nets, optimisers, counters and observation statistics, for a script to continue."""
     normalizer = model.get_vec_normalize_env()
     state = {
         "learner": learner_state(model),
@@ -103,11 +103,11 @@ def model_state(model: BaseAlgorithm) -> dict[str, Any]:
 
 
 def restore_model(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
-    """Brings a model and its ``VecNormalize`` to a state that ``model_state`` gave.
+    """Restores a model and its ``VecNormalize`` to a state from ``model_state``.
 
     Raises:
-        RuntimeError: If it has other nets.
-        ValueError: If its observations are not normalised as they were.
+        RuntimeError: If the model has other nets.
+        ValueError: If only one of the two has a ``VecNormalize``.
     """
     normalizer = model.get_vec_normalize_env()
     if (normalizer is None) != (state["normalizer"] is None):
@@ -121,7 +121,7 @@ def restore_model(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
 
 
 def save_policy(model: BaseAlgorithm, normalizer: VecNormalize | None, run: RunDirectory) -> None:
-    """Writes ``policy.zip`` and the observation statistics, with no pickle of ours."""
+    """Writes ``policy.zip`` and the observation statistics, without pickles of our own."""
     model.save(run.policy)
     if normalizer is not None and normalizer.norm_obs:
         arrays = {
@@ -133,16 +133,16 @@ def save_policy(model: BaseAlgorithm, normalizer: VecNormalize | None, run: RunD
 
 
 def agent_state(agent: HasState) -> dict[str, Any]:
-    """Policy, optimiser, counters, statistics, environments and random states.
+    """Copies nets, optimisers, counters, statistics, environments and random states.
 
     Args:
-        agent: Between two iterations.
+        agent: An agent between two iterations.
 
     Returns:
-        Nested mappings and lists of tensors, arrays, and what JSON can hold: a copy.
+        Nested mappings and lists of tensors, arrays, and values that JSON can hold.
     """
     model, hide_reward = agent.model, _hide_reward(agent)
-    assert model._last_obs is not None  # it was started
+    assert model._last_obs is not None  # the agent was started
     state = {
         "learner": learner_state(model),
         "counters": {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)},
@@ -157,24 +157,24 @@ def agent_state(agent: HasState) -> dict[str, Any]:
         "pictures": None if agent.stacked is None else agent.stacked.history.frames,
         "environments": snapshots(agent.normalizer),
         "random": random_state(),
-        # What random actions are drawn from: those before the first update, and DQN's.
+        # The source of random actions: those before the first update, and DQN's.
         "action_space": model.action_space.np_random.bit_generator.state,
     }
-    return copy.deepcopy(state)  # training goes on in the same arrays
+    return copy.deepcopy(state)  # training continues in the same arrays
 
 
 def restore_agent(agent: HasState, state: Mapping[str, Any]) -> list[str]:
-    """Brings a new agent to a state. The random states follow when it is started.
+    """Restores a new agent to a state, except the random states, which ``Agent.start`` restores.
 
-    Where an environment cannot be brought back, its episode is cut, a new one begins, and a loud
-    line says that what follows is not what it would have been.
+    If an environment cannot be restored, its episode is cut and a new one begins, with a warning in
+    the log that the continuation is not exact.
 
     Args:
-        agent: New, with the settings of the one that the state is of.
-        state: What ``agent_state`` gave.
+        agent: A new agent with the same settings.
+        state: State from ``agent_state``.
 
     Returns:
-        Why the continuation is not exact; empty if it is.
+        Reasons why the continuation is not exact; empty if it is.
 
     Raises:
         RunDirectoryError: If the state is that of an agent with other settings.
@@ -196,11 +196,11 @@ def restore_agent(agent: HasState, state: Mapping[str, Any]) -> list[str]:
 
 
 def restore_policy(agent: HasState, state: Mapping[str, Any]) -> None:
-    """Brings nets and statistics to a state, for an agent that is to act and not to go on.
+    """Restores only nets and statistics, for an agent that acts without further training.
 
     Args:
-        agent: With the settings of the one that the state is of.
-        state: What ``agent_state`` gave.
+        agent: An agent with the same settings.
+        state: State from ``agent_state``.
 
     Raises:
         RunDirectoryError: If the state is that of an agent with other settings.
@@ -242,7 +242,7 @@ def _restore_environments(agent: HasState, state: Mapping[str, Any]) -> list[str
     cut = {i: trouble for i, trouble in enumerate(troubles) if trouble}
     for i, trouble in cut.items():
         _log.warning("ENVIRONMENT %d BEGINS A NEW EPISODE: %s", i, trouble)
-    # The journals have consumed the seeds: a later reset must not begin all over.
+    # The replayed episodes have used the seeds: a later reset must not use them again.
     normalizer._reset_seeds()
     normalizer.unwrapped._reset_seeds()
     raw = last_observations(normalizer)
@@ -271,7 +271,7 @@ def _replace_row(observations: Any, by: Any, row: int) -> None:
 
 
 def _hide_reward(agent: HasState) -> HideReward | None:
-    """None for an agent that trains on the true reward."""
+    """Returns the agent's ``HideReward``; None if it trains on the true reward."""
     return agent.environments if isinstance(agent.environments, HideReward) else None
 
 
@@ -290,12 +290,12 @@ def _restore_normalizer(normalizer: VecNormalize, state: Mapping[str, Any]) -> N
 
 
 def observation_statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
-    """Statistics of the policy's observations by name; those of dict observations by key."""
+    """Returns the statistics of the policy's observations by name, with a key for dicts."""
     return {name: s for name, s in _statistics(normalizer).items() if name.startswith("obs_rms")}
 
 
 def _statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
-    """By name; those of dict observations by key."""
+    """Returns all statistics by name, with a key for dict observations."""
     found: dict[str, RunningMeanStd] = {}
     for name in ("obs_rms", "ret_rms"):
         statistics = getattr(normalizer, name, None)
@@ -306,7 +306,7 @@ def _statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
 
 
 def random_state() -> dict[str, Any]:
-    """The states of all global generators that Stable-Baselines3 draws from."""
+    """Returns the states of all global generators that Stable-Baselines3 draws from."""
     version, numbers, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     state: dict[str, Any] = {
@@ -314,14 +314,14 @@ def random_state() -> dict[str, Any]:
         "numpy": [name, keys, position, has_gauss, cached],
         "torch": torch.get_rng_state(),
     }
-    # Asking where CUDA is not in use would take a context on each GPU.
+    # If CUDA is not in use, asking would create a context on each GPU.
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Puts all global generators into a state that ``random_state`` gave."""
+    """Restores all global generators to a state from ``random_state``."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state(tuple(state["numpy"]))

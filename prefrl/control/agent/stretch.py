@@ -1,4 +1,4 @@
-"""What is measured of the reward over one rollout, or over several short ones together."""
+"""Measures the reward over one rollout, or over several short ones together."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _STEPS = 1000
 class Stretch:
     """Gathers rollouts for one row of metrics.
 
-    A rollout of at least a segment's length is a row of its own. Of A2C's, of five steps, there are
-    hundreds of thousands in a run, and no disagreement can be told from any of them.
+    A rollout of at least a segment's length is a row of its own. A2C's rollouts have only five
+    steps: a run has hundreds of thousands of them, and none is long enough to measure disagreement.
 
     Args:
         segment_length: Steps per segment.
-        n_envs: Environments side by side (N).
+        n_envs: Number of parallel environments (N).
     """
 
     def __init__(self, segment_length: int, n_envs: int) -> None:
@@ -44,10 +44,10 @@ class Stretch:
         """Adds a rollout.
 
         Args:
-            true_rewards: Shape (T, N).
-            rewards: What the agent gets, shape (T, N).
+            true_rewards: True rewards, shape (T, N).
+            rewards: The agent's rewards, shape (T, N).
             raw: Raw step rewards of the members, shape (M, T, N).
-            fit_steps: Gradient steps of the fit that it was scored with, if that is new.
+            fit_steps: Gradient steps of the fit that scored it if the fit is new; else 0.
         """
         self._parts.append((true_rewards, rewards, raw))
         self._fit_steps += fit_steps
@@ -59,13 +59,13 @@ class Stretch:
 
     @property
     def is_whole(self) -> bool:
-        """Whether there is enough for a row."""
+        """Whether there are enough steps for a row."""
         if self._parts and len(self._parts[0][0]) >= self._segment_length:
             return True
         return self.n_steps >= max(self._segment_length, _STEPS / self._n_envs)
 
     def take(self) -> dict[str, float | int]:
-        """What it comes to; begins anew."""
+        """Returns the figures so far, and starts again."""
         true_rewards, rewards, raw = (
             parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
             for parts in zip(*self._parts, strict=True)

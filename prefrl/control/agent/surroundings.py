@@ -1,4 +1,4 @@
-"""What a script has around the callback: normalised observations, and evaluations on the side."""
+"""Adapts to a script's surroundings: normalised observations, and evaluations during training."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from prefrl.errors import ConfigError
 __all__ = ["advise_normalization", "match_evaluations"]
 
 _log = logging.getLogger(__name__)
-_MODERATE = 10.0  # bounds beyond this are not those of observations that were scaled on purpose
+_MODERATE = 10.0  # observations with larger bounds were not scaled on purpose
 _advised: set[type[BaseAlgorithm]] = set()
 
 
 class _ShownReward(VecEnvWrapper):
-    """Changes nothing: it stands where the training environments have their ``HideReward``.
+    """Changes nothing, and takes the place of the training environments' ``HideReward``.
 
     Stable-Baselines3 copies the statistics of a ``VecNormalize`` to the one at the same depth.
     """
@@ -45,9 +45,9 @@ class _ShownReward(VecEnvWrapper):
 
 
 def advise_normalization(model: BaseAlgorithm) -> None:
-    """Says once per algorithm that it should see standardised observations, if it does not.
+    """Advises, once per algorithm, to standardise observations if they are not.
 
-    Off-policy algorithms do well without, and so do observations with bounds of at most 10.
+    Off-policy algorithms do not need it, nor do observations with bounds of at most 10.
     """
     space = model.observation_space
     if (
@@ -71,14 +71,14 @@ def advise_normalization(model: BaseAlgorithm) -> None:
 
 
 def match_evaluations(callback: Any, model: BaseAlgorithm) -> None:
-    """Lets an ``EvalCallback`` with ordinary environments take over the training's statistics.
+    """Lets an ``EvalCallback`` with ordinary environments use the training's statistics.
 
     Args:
-        callback: The callbacks of this training, as ``learn()`` holds them.
-        model: What is trained.
+        callback: The callbacks of this training, as in ``learn()``.
+        model: The agent.
 
     Raises:
-        ConfigError: If the environments of an evaluation are not wrapped as those of the training.
+        ConfigError: If the evaluation's environments are not wrapped like those of the training.
     """
     training = model.get_env()
     if training is None or model.get_vec_normalize_env() is None:
@@ -100,7 +100,7 @@ def _evaluations(callback: Any) -> Iterator[EvalCallback]:
 
 
 def _matched(training: VecEnv, evaluation: VecEnv) -> VecEnv:
-    """The environments of an evaluation, with as many wrappers as those of the training."""
+    """Returns the evaluation's environments, with as many wrappers as those of the training."""
     outermost, above = evaluation, None
     here: VecEnv = training
     there: VecEnv = evaluation
@@ -124,7 +124,7 @@ def _matched(training: VecEnv, evaluation: VecEnv) -> VecEnv:
 
 
 def _wrappers(venv: VecEnv) -> str:
-    """The names of the classes, from the outside to the inside."""
+    """Returns the names of the wrappers' classes, from the outside to the inside."""
     names = [type(venv).__name__]
     while isinstance(venv, VecEnvWrapper):
         venv = venv.venv

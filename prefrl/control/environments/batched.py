@@ -22,9 +22,9 @@ from prefrl.control.environments.states import STATE_KEY
 __all__ = ["GAME_OVER_KEY", "SCORE_KEY", "Batched", "Games"]
 
 SCORE_KEY = "prefrl/score"
-"""Key of the points of a step in its info, for people; the reward is for the oracle."""
+"""Key in a step's info for its points, which are for people; the reward is for the oracle."""
 GAME_OVER_KEY = "prefrl/game_over"
-"""Key that only the info of a game's last step has, along with its journal."""
+"""Key in the info of a game's last step only, along with the game's journal."""
 
 
 class Games(Protocol):

@@ -50,7 +50,7 @@ class History:
     """The newest pictures of N environments; black where an episode had not begun.
 
     Args:
-        n: How many pictures are kept of each environment.
+        n: Number of pictures to keep of each environment.
         n_envs: N.
         picture: Channels, height and width (C, H, W).
     """

@@ -1,4 +1,4 @@
-"""Recovery from a failing environment: it is made anew, and its episode is cut off.
+"""Recovery from a failing environment: it is made again, and its episode is cut off.
 
 Simulators diverge and drivers fail. The outcome of the step is unknown then, so the episode counts
 as truncated at the last known observation, and a new one begins in a new environment, with a seed

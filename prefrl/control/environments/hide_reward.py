@@ -58,13 +58,13 @@ class HideReward(VecEnvWrapper):
         self.finished_lengths: deque[int] = deque(maxlen=20)
         """Lengths of the same episodes, in steps."""
         self.n_finished = 0
-        """How many episodes have finished so far."""
+        """Number of finished episodes."""
         self._returns, self._rewards = np.zeros(self.num_envs), np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, np.int64)
         self.n_faults = 0
-        """How often an environment broke and was made anew."""
+        """Number of faults after which an environment was made again."""
         self.n_resets = 0
-        """How often all environments were reset from outside."""
+        """Number of resets of all environments from outside."""
         self.interrupted: set[int] = set()
         """Environments whose episode was cut when the run was resumed."""
         self._layout = layout_of(venv.observation_space)
@@ -74,7 +74,7 @@ class HideReward(VecEnvWrapper):
         self._before: NDArray[np.uint8] | None = None
 
     def record(self, n_steps: int, *, n_before: int = 0, grows: bool = False) -> None:
-        """Starts to record.
+        """Starts recording.
 
         Args:
             n_steps: Most steps between two calls of ``take``.

@@ -168,7 +168,7 @@ def make_environments(
     """Makes N environments side by side, in this process or in others.
 
     Games that can be replayed are stepped together, by threads of their own. Others are stepped one
-    by one: each is made anew when it breaks, records what films need (simulator states, or a
+    by one: each is made again when it breaks, records what films need (simulator states, or a
     journal of the episode), and can be rewound.
 
     Args:

@@ -1,4 +1,4 @@
-"""Environments in processes of their own, for simulators that are slow or crash."""
+"""Environments in separate processes, for simulators that are slow or crash."""
 
 from __future__ import annotations
 

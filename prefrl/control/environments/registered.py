@@ -97,7 +97,7 @@ def _is_plain(wrapper: WrapperSpec) -> bool:
 
 
 def _module_of(spec: EnvSpec) -> str:
-    """Module of the environment's class, or of the function that makes it."""
+    """Returns the module of the environment's class, or of the function that makes it."""
     entry = spec.entry_point
     return entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
 
@@ -122,7 +122,7 @@ def id_with_module(spec: EnvSpec) -> str | None:
 
 
 def _modules_of(spec: EnvSpec) -> tuple[str, ...]:
-    """Modules that may register an environment, the outermost first."""
+    """Returns the modules that may register an environment, the outermost first."""
     entry = spec.entry_point or spec.vector_entry_point
     place = entry.partition(":")[0] if isinstance(entry, str) else entry.__module__ if entry else ""
     if place in ("", "__main__", "__mp_main__"):

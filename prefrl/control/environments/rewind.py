@@ -25,7 +25,7 @@ from prefrl.control.environments.states import FINAL_STATE_KEY, STATE_KEY
 __all__ = ["Rewind", "begin", "checksum"]
 
 _LONGEST_EPISODE = 20_000
-"""Most actions that are kept of an episode; a longer one cannot be restored."""
+"""Most actions to keep of an episode; a longer episode cannot be restored."""
 
 
 class Rewind(gym.Wrapper[Any, Any, Any, Any]):
@@ -193,7 +193,7 @@ def checksum(observation: Any, before: int = 0) -> int:
 
 
 def _number(n_episodes: int, beginning: str) -> int:
-    """Number of an episode, unique across the environments and processes of a run."""
+    """Returns the number of an episode, unique across a run's environments and processes."""
     # 48 bits: a float64 holds it exactly.
     digest = hashlib.blake2b(f"{n_episodes} {beginning}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big")
@@ -223,7 +223,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _state_of(generator: Any) -> dict[str, Any] | None:
-    """State of NumPy's generator, or of its older ``RandomState``; None of any other."""
+    """Returns the state of NumPy's generator or older ``RandomState``; None for any other."""
     if isinstance(generator, np.random.RandomState):
         return dict(generator.get_state(legacy=False))
     if isinstance(generator, np.random.Generator):

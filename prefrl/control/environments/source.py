@@ -1,4 +1,4 @@
-"""Makes all environments, from an id with arguments and wrappers."""
+"""Makes any environment from an id with arguments and wrappers."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def make_env(
 
 
 def make_games(env_id: str, env: EnvConfig | None, n_envs: int) -> Any:
-    """Makes games that are stepped together, of an id for which ``can_be_played_again`` holds.
+    """Makes games that are stepped together; the id is one that ``can_be_played_again`` accepts.
 
     Raises:
         ConfigError: If they do not take the arguments, or the config has wrappers.
@@ -239,6 +239,6 @@ def _wrapped(made: gym.Env[Any, Any], wrapper: Any, name: str) -> gym.Env[Any, A
 
 
 def _line(error: BaseException) -> str:
-    """An error's message in one line, without Gymnasium's addition."""
+    """Returns an error's message in one line, without Gymnasium's addition."""
     said, _, _ = str(error).partition(" was raised from the environment creator")
     return " ".join(said.split())

@@ -19,8 +19,8 @@ def space_as_json(space: spaces.Space[Any]) -> dict[str, Any]:
     """Converts a space to JSON types.
 
     Raises:
-        UnsupportedSpaceError: If it is none of Box, Discrete, MultiDiscrete, MultiBinary, and Dicts
-            of them.
+        UnsupportedSpaceError: If it is not a Box, Discrete, MultiDiscrete, MultiBinary or Dict of
+            them.
     """
     if isinstance(space, spaces.Dict):
         return {"kind": "Dict", "parts": {k: space_as_json(p) for k, p in space.spaces.items()}}
@@ -65,7 +65,7 @@ def space_from_json(told: Mapping[str, Any]) -> spaces.Space[Any]:
 
 
 def _as_bounds(bounds: np.ndarray[Any, Any]) -> Any:
-    """Bounds as a list, or one number if all are equal; infinities as text, for JSON."""
+    """Converts bounds for JSON: a list, or one number if all are equal; infinities as text."""
     flat = bounds.reshape(-1)
     same = flat.size > 0 and bool(np.all(flat == flat[0]))
     numbers = [_as_bound(number) for number in (flat[:1] if same else flat).tolist()]

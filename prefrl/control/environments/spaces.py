@@ -94,7 +94,7 @@ class Layout:
 
         Args:
             observations: A batch from ``StackFrames``, channels first.
-            n: How many pictures of each observation.
+            n: Number of pictures of each observation.
 
         Returns:
             Shape (n, N, C, H, W), the oldest first; None without pictures.
@@ -185,7 +185,7 @@ def _check_readable(space: spaces.Space[Any]) -> None:
 
 
 def picture_of(space: spaces.Space[Any]) -> tuple[tuple[int, int, int] | None, bool]:
-    """Channels, height and width of a picture space, or None; and whether channels come last.
+    """Returns channels, height and width of a picture space, or None; and if channels come last.
 
     Raises:
         UnsupportedSpaceError: If it has too many channels, or more axes than a picture.
@@ -252,7 +252,7 @@ def check_bounds(space: spaces.Space[Any]) -> None:
 
 
 def action_width(space: spaces.Space[Any]) -> int:
-    """Count of numbers in an encoded action (A)."""
+    """Returns the count of numbers in an encoded action (A)."""
     return int(spaces.flatdim(space))
 
 

@@ -26,7 +26,7 @@ class StackFrames(VecEnvWrapper):
 
     Args:
         venv: Environments whose observations have a picture.
-        n: How many pictures are stacked.
+        n: Number of pictures to stack.
     """
 
     def __init__(self, venv: VecEnv, n: int) -> None:

@@ -61,7 +61,7 @@ def tells_state(env: gym.Env[Any, Any]) -> bool:
 
 
 def write_state(env: gym.Env[Any, Any], state: NDArray[np.float64]) -> None:
-    """Puts an environment into a state that ``read_state`` gave, shape (S,)."""
+    """Puts an environment into a state from ``read_state``, shape (S,)."""
     inner: Any = env.unwrapped
     data = getattr(inner, "data", None)
     if data is not None and hasattr(data, "qpos"):

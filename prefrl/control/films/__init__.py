@@ -1,1 +1,1 @@
-"""Films from simulator states, for the people who compare and for the report."""
+"""Films from simulator states or replayed episodes, for labellers and for the report."""

@@ -1,6 +1,6 @@
 """The process that draws: ``python -m prefrl.control.films PARENT SAID WHAT ...``.
 
-PARENT is the process that waits for it, SAID a file for the one sentence about what went wrong.
+PARENT is the process that waits for it, SAID a file for a sentence about what went wrong.
 WHAT is ``check ENV_ID ENV``, ``films ENV_ID ENV FROM TO SIZE``, ``reel ENV_ID ENV FROM FILM SIZE``
 or ``pairs RUN``, where ENV is JSON: the environment's arguments and wrappers. It is started by
 ``drawing``.
@@ -30,11 +30,11 @@ from prefrl.runtime.roles.role import die_with_parent
 from prefrl.runtime.rundir import RunDirectory
 
 _LONGEST_FILM = 300  # steps
-_AT_ONCE = 200  # steps whose pictures are in memory together
+_AT_ONCE = 200  # steps whose pictures are in memory at the same time
 
 
 def main(arguments: list[str]) -> int:
-    """Draws what it is told to; returns the exit code."""
+    """Does the requested work; returns the exit code."""
     parent, said, what, *about = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
     die_with_parent(int(parent))
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     except PrefrlError as error:
         sentence = str(error)
     except Exception as error:
-        # Nobody can know how an environment breaks.
+        # An environment may raise anything.
         sentence = f"the drawing broke with {type(error).__name__}: {error}"
     else:
         return 0
@@ -56,7 +56,7 @@ def _check(env_id: str, env: str) -> None:
         with open_renderer(env_id, size=FILM_SIZE, env=_config(env)) as renderer:
             renderer.first_frame()
     finally:
-        sys.stdout.write(os.environ.get("MUJOCO_GL", ""))  # what drew, if MuJoCo had to
+        sys.stdout.write(os.environ.get("MUJOCO_GL", ""))  # the GL that drew, if MuJoCo did
 
 
 def _films(env_id: str, env: str, told: str, folder: str, size: str) -> None:

@@ -53,7 +53,7 @@ _ADVICE = (
     "install EGL (on Debian: apt-get install libegl1 libgl1-mesa-dri) or OSMesa (libosmesa6), or "
     "train without films (--no-films)"
 )
-_FLOOR = 1000.0  # half a side, in metres
+_FLOOR = 1000.0  # half of a side, in metres
 _CODECS: dict[str, tuple[str, dict[str, str]]] = {
     ".webm": ("libvpx-vp9", {"crf": "34", "b": "0", "deadline": "realtime", "cpu-used": "8"}),
     ".mp4": ("libx264", {"crf": "23", "preset": "veryfast", "movflags": "+faststart"}),
@@ -64,11 +64,11 @@ _CODECS: dict[str, tuple[str, dict[str, str]]] = {
 def choose_gl() -> str | None:
     """Finds a way to draw MuJoCo without a screen, and sets ``MUJOCO_GL`` to it.
 
-    A value that is set already is tried first. Each is tried in a process of its own, since a
-    broken GL may abort; but not what ``TRUSTED_GL`` names.
+    A value that is already set is tried first. Each value is tried in a process of its own, since a
+    broken GL may abort; the value in ``TRUSTED_GL`` is used without a trial.
 
     Returns:
-        "egl", "osmesa", what was set already, or None if nothing works.
+        "egl", "osmesa" or the value that was set; None if nothing works.
     """
     if trusted := os.environ.get(TRUSTED_GL):
         os.environ["MUJOCO_GL"] = trusted
@@ -98,19 +98,19 @@ def need_gl() -> None:
 
 
 class ClipRenderer(ClosedAtExit):
-    """Draws states of an environment, at any later time.
+    """Draws recorded states of an environment.
 
-    MuJoCo draws without shadows, reflections and multisampling: HalfCheetah takes about 3 ms a
-    frame on 2 cores without a GPU, where it takes 40 to 60 with them.
+    MuJoCo draws without shadows, reflections and multisampling: HalfCheetah takes about 3 ms per
+    frame on 2 cores without a GPU, instead of 40 to 60 ms.
 
     Args:
         env_id: A Gymnasium id.
-        size: Side of MuJoCo's square pictures, in pixels; others have their own.
+        size: Side of MuJoCo's square pictures, in pixels; other environments have their own.
         env: Arguments and wrappers of the environment.
 
     Raises:
         FilmError: If this machine or this environment cannot draw.
-        ConfigError: If ``MUJOCO_GL`` is set to what MuJoCo cannot even be imported with.
+        ConfigError: If ``MUJOCO_GL`` is set to a value with which MuJoCo cannot be imported.
     """
 
     def __init__(self, env_id: str, *, size: int = 256, env: EnvConfig | None = None) -> None:
@@ -123,7 +123,7 @@ class ClipRenderer(ClosedAtExit):
                 "got neither; films of others are made by EpisodeRenderer."
             )
         state = read_state(self._env)
-        assert state is not None  # it tells its state
+        assert state is not None  # tells_state has checked this
         self._first_state = state
         self._viewer: Any = None
         if hasattr(self._env.unwrapped, "mujoco_renderer"):
@@ -134,7 +134,7 @@ class ClipRenderer(ClosedAtExit):
     def close(self) -> None:
         """Frees the GL context."""
         if self._viewer is not None:
-            # Freed by the garbage collector, its buffers would go from a later viewer's context.
+            # If the garbage collector freed it, it would free buffers in a later viewer's context.
             self._viewer.make_context_current()
             self._viewer.con.free()
             self._viewer = None
@@ -143,10 +143,10 @@ class ClipRenderer(ClosedAtExit):
     def frames(
         self, states: NDArray[np.float64], journals: Journals | None = None
     ) -> NDArray[np.uint8]:
-        """Draws states, shape (T, S), as frames, shape (T, H, W, 3); it needs no journals.
+        """Draws states, shape (T, S), as frames, shape (T, H, W, 3); ignores journals.
 
         Raises:
-            FilmError: If there are no states, or they are of another environment.
+            FilmError: If there are no states, or they are from another environment.
         """
         size = len(self._first_state)
         if states.ndim != 2 or len(states) == 0 or states.shape[1] != size:
@@ -168,11 +168,11 @@ class ClipRenderer(ClosedAtExit):
         try:
             write_state(self._env, state)
             if self._viewer is not None:
-                # Another viewer may have taken over meanwhile.
+                # Another viewer's context may be current.
                 self._viewer.make_context_current()
             picture = self._env.render()
         except Exception as error:
-            # Nobody can know how an environment breaks.
+            # An environment may raise anything.
             raise FilmError(
                 "expected the environment to go to a state that was recorded and to draw it, but "
                 f"it broke with {type(error).__name__}: {error}"
@@ -191,7 +191,7 @@ class ClipRenderer(ClosedAtExit):
         inner.model.vis.quality.offsamples = 0
         _widen_floors(inner.model)
         inner.mujoco_renderer.width = inner.mujoco_renderer.height = size
-        # Gymnasium has no public way to the scene's flags.
+        # Gymnasium has no public access to the scene's flags.
         viewer = inner.mujoco_renderer._get_viewer("rgb_array")
         # A free camera would lose sight of an agent that walks away.
         track = mujoco.mj_name2id(inner.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
@@ -203,10 +203,10 @@ class ClipRenderer(ClosedAtExit):
 
 
 def as_picture(drawn: Any) -> NDArray[np.uint8]:
-    """What an environment's render() gave, as a picture, shape (H, W, 3).
+    """Checks that the output of an environment's render() is a picture, shape (H, W, 3).
 
     Raises:
-        FilmError: If it is none.
+        FilmError: If it is not.
     """
     if drawn is None:
         raise FilmError("expected its render() to give a picture, got None.")
@@ -224,14 +224,14 @@ def make_drawable(env_id: str, env: EnvConfig | None = None) -> gym.Env[Any, Any
         env: Its arguments and wrappers.
 
     Raises:
-        FilmError: If that cannot be done.
+        FilmError: If it cannot be made or reset.
     """
     _draw_without_screen()
     try:
         made = make_env(env_id, env, render_mode="rgb_array")
         made.reset(seed=0)
     except Exception as error:
-        # Nobody can know how an environment breaks.
+        # An environment may raise anything.
         raise FilmError(
             f"expected {env_id} to be made with render_mode='rgb_array' in a process of its own, "
             f"but {error.__cause__ or error}; films need that, and an id as module:id where a "
@@ -241,20 +241,20 @@ def make_drawable(env_id: str, env: EnvConfig | None = None) -> gym.Env[Any, Any
 
 
 def _draw_without_screen() -> None:
-    """Keeps SDL, which pygame draws with, from opening windows and sound devices."""
-    # highway-env draws nothing where the driver is "dummy" and no other.
+    """Keeps SDL, with which pygame draws, from opening windows and sound devices."""
+    # highway-env draws nothing if the driver is "dummy".
     if os.environ.get("SDL_VIDEODRIVER", "dummy") == "dummy":
         os.environ["SDL_VIDEODRIVER"] = "offscreen,dummy"
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 
 
 def _widen_floors(model: Any) -> None:
-    """Some floors end after 40 metres, which a good agent runs in seconds."""
+    """Widens floors: some end after 40 metres, which a good agent runs in seconds."""
     import mujoco
 
     for floor in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
         size, material = model.geom_size[floor, 0], model.geom_matid[floor]
-        if 1 < size < _FLOOR:  # a smaller one is a table, 0 is without end
+        if 1 < size < _FLOOR:  # a smaller one is a table, and 0 means infinite
             model.geom_size[floor, :2] = _FLOOR
             if material >= 0 and not model.mat_texuniform[material]:
                 model.mat_texrepeat[material] *= _FLOOR / size
@@ -264,16 +264,16 @@ def write_film(frames: Iterable[NDArray[np.uint8]], path: Path, *, fps: int) -> 
     """Writes a film that browsers play.
 
     Args:
-        frames: T pictures, shape (H, W, 3) each, at least one: an array, or made one by one. An odd
-            last row or column is cut off.
-        path: ``.webm`` for VP9, ``.mp4`` for H.264.
+        frames: At least one picture, each of shape (H, W, 3); they may be made lazily. An odd last
+            row or column is cut off.
+        path: The film, ``.webm`` for VP9 or ``.mp4`` for H.264.
         fps: Frames per second.
 
     Returns:
         The path.
 
     Raises:
-        FilmError: For another kind of file.
+        FilmError: For another suffix.
     """
     if path.suffix not in _CODECS:
         raise FilmError(f"expected a film to end in .webm or .mp4, got {path.name}.")
@@ -282,10 +282,10 @@ def write_film(frames: Iterable[NDArray[np.uint8]], path: Path, *, fps: int) -> 
 
 
 def encode_film(frames: NDArray[np.uint8], *, fps: int) -> bytes:
-    """A VP9 film in WebM as bytes: the same frames give the same bytes.
+    """Encodes a VP9 film in WebM; the same frames give the same bytes.
 
     Args:
-        frames: Shape (T, H, W, 3); an odd last row or column is cut off.
+        frames: Pictures, shape (T, H, W, 3); an odd last row or column is cut off.
         fps: Frames per second.
     """
     content = io.BytesIO()
@@ -300,7 +300,7 @@ def _encode(
     pictures = iter(frames)
     first = next(pictures)
     height, width = (side - side % 2 for side in first.shape[:2])
-    # Matroska would write random names of its tracks.
+    # Matroska would otherwise write random ids of its tracks.
     exact = {"fflags": "+bitexact"}
     with av.open(out, "w", format=suffix[1:], options=exact) as container:
         stream = container.add_stream(codec, rate=fps, options=options)
@@ -315,15 +315,15 @@ def _encode(
 
 
 def film_strip(frames: NDArray[np.uint8], *, n_frames: int = 6, gap: int = 4) -> NDArray[np.uint8]:
-    """Evenly spaced frames side by side with white gaps.
+    """Puts evenly spaced frames side by side with white gaps.
 
     Args:
-        frames: Shape (T, H, W, 3).
-        n_frames: How many are shown, the first and the last among them.
+        frames: Pictures, shape (T, H, W, 3).
+        n_frames: Number of frames to show, including the first and the last.
         gap: Width of a gap in pixels.
 
     Returns:
-        Shape (H, n * W + (n - 1) * gap, 3).
+        A picture, shape (H, n * W + (n - 1) * gap, 3).
     """
     chosen = np.linspace(0, len(frames) - 1, min(n_frames, len(frames))).round().astype(int)
     white = np.full((frames.shape[1], gap, 3), 255, np.uint8)

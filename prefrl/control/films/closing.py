@@ -9,7 +9,7 @@ __all__ = ["ClosedAtExit"]
 
 
 class ClosedAtExit(ABC):
-    """A context manager that closes itself."""
+    """A context manager that closes itself at its exit."""
 
     @abstractmethod
     def close(self) -> None:

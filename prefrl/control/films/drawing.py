@@ -1,9 +1,9 @@
-"""Draws in another process: a process that trains or evaluates never draws.
+"""Draws in another process, as a process that trains or evaluates must never draw.
 
-Drawing loads GL, and Mesa's GL brings an LLVM; torch may load triton, which brings another one, and
-two of them in one process end it. An environment's own drawing may crash as well. So whoever trains
-asks for films here: the work is done by ``python -m prefrl.control.films``, which is told by its
-arguments and by files, and whatever happens to it comes back as one sentence.
+Drawing loads GL, and Mesa's GL loads an LLVM. torch may load triton with another LLVM, and two of
+them in one process crash it. An environment's own drawing may crash as well. So films are requested
+here, and ``python -m prefrl.control.films`` makes them. It gets its work by arguments and files,
+and any failure is reported as one sentence.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 TRUSTED_GL = "PREFRL_GL"
-"""Environment variable: how MuJoCo draws, where that was tried before or is to be tried now."""
+"""Environment variable with the GL for MuJoCo to use without a probe."""
 
 _SECONDS_TO_CHECK = 180.0
 _SECONDS_TO_FILM = 900.0
@@ -49,19 +49,19 @@ _under_way: dict[tuple[str, str], _Drawing] = {}
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """What was recorded of some steps, so that they can be filmed."""
+    """A record of some steps, from which they can be filmed."""
 
     states: NDArray[np.float64] | None
     """Simulator states, shape (T, S), or number and step of an episode or a game, shape (T, 2);
-    None where they are not known."""
+    None if they are not known."""
     journals: Journals = field(default_factory=dict)
-    """The episodes or games that ``states`` names, if it does."""
+    """The episodes or games in ``states``, if it has their numbers."""
 
 
 def begin_check(env_id: str, env: EnvConfig | None = None) -> None:
     """Starts the check that ``check_drawable`` of the same environment will wait for.
 
-    It starts a process and no thread, so this process may still be copied.
+    It starts a process but no thread, so this process may still be forked.
 
     Args:
         env_id: A Gymnasium id.
@@ -80,7 +80,7 @@ def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
         env: Its arguments and wrappers.
 
     Raises:
-        ConfigError: If it cannot be drawn here, or films cannot be re-made from its states.
+        ConfigError: If it cannot be drawn here, or not from its recorded states.
     """
     begin_check(env_id, env)
     try:
@@ -91,15 +91,15 @@ def check_drawable(env_id: str, env: EnvConfig | None = None) -> None:
             "Without films only the synthetic oracle works."
         ) from error
     finally:
-        while _under_way:  # others may have been begun for options that were overridden
+        while _under_way:  # checks begun for options that were overridden later
             _under_way.popitem()[1].stop()
 
 
 def _check(env_id: str, env: str) -> None:
-    """Draws once; the GL that worked is trusted from then on, here and in new processes."""
+    """Draws once; from then on the GL that worked is trusted, here and in new processes."""
     begun = _under_way.pop((env_id, env))
     drawn = begun.wait(_SECONDS_TO_CHECK)
-    # One that ended without a word, or said what it drew MuJoCo with, may draw in another way.
+    # If it ended without a message, or MuJoCo tried to draw, another GL may work.
     if drawn.wrong and begun.more and (drawn.printed or not drawn.has_said):
         drawn = _Drawing("check", env_id, env).wait(_SECONDS_TO_CHECK)
     if drawn.wrong:
@@ -109,7 +109,7 @@ def _check(env_id: str, env: str) -> None:
 
 
 def _trial() -> dict[str, str]:
-    """GL that MuJoCo may try without a probe, which would take as long as drawing."""
+    """Returns a GL for MuJoCo to try without a probe, which would take as long as drawing."""
     first = os.environ.get("MUJOCO_GL") or "egl"
     return {} if TRUSTED_GL in os.environ else {TRUSTED_GL: first}
 
@@ -122,17 +122,17 @@ def film(
     size: int = 256,
     env: EnvConfig | None = None,
 ) -> None:
-    """Films what was recorded.
+    """Films recorded steps.
 
     Args:
-        env_id: Which environment it is of.
-        recorded: By the name of the film.
-        folder: Where ``NAME.webm`` goes.
-        size: Side of the pictures in pixels, about.
+        env_id: Id of the environment.
+        recorded: The recorded steps by the name of their film.
+        folder: Folder for the films, each ``NAME.webm``.
+        size: Approximate side of the pictures, in pixels.
         env: Arguments and wrappers of the environment.
 
     Raises:
-        FilmError: If it cannot be filmed.
+        FilmError: If they cannot be filmed.
     """
     with tempfile.TemporaryDirectory(prefix="prefrl") as told:
         _write_recorded(env_id, recorded, told)
@@ -148,13 +148,13 @@ def film_reel(
     size: int = 256,
     env: EnvConfig | None = None,
 ) -> None:
-    """Films episodes one after another, all steps of each, in one film.
+    """Films all steps of episodes, one after another, in one film.
 
     Args:
-        env_id: Which environment they are of.
+        env_id: Id of the environment.
         recorded: The episodes.
-        path: The film, ``.webm`` or ``.mp4``; one that is there is replaced.
-        size: Side of the pictures in pixels, about.
+        path: The film, ``.webm`` or ``.mp4``; an existing one is replaced.
+        size: Approximate side of the pictures, in pixels.
         env: Arguments and wrappers of the environment.
 
     Raises:
@@ -185,7 +185,7 @@ def film_pairs(run: RunDirectory) -> None:
     """Draws the pairs on which the members of a run disagreed most as strips of frames.
 
     Args:
-        run: Where the segments are and ``films/pairs.json`` goes.
+        run: Run directory with the segments, which gets the strips and ``films/pairs.json``.
 
     Raises:
         FilmError: If they cannot be drawn.
@@ -202,27 +202,27 @@ class _Drawn:
     """Outcome of a process that draws."""
 
     printed: str
-    """What it printed."""
+    """The last line that it printed."""
     wrong: str
-    """What went wrong, as a sentence; empty if nothing did."""
+    """A sentence about what went wrong; empty if nothing did."""
     has_said: bool = False
-    """Whether it said so itself."""
+    """Whether the sentence is its own, or it ran out of time."""
 
 
 class _Drawing:
     """A process that draws: ``python -m prefrl.control.films ARGUMENTS``.
 
     Args:
-        arguments: What it is told.
-        more: Environment variables beside those of this process.
+        arguments: Its arguments.
+        more: Environment variables in addition to those of this process.
     """
 
     def __init__(self, *arguments: str, more: Mapping[str, str] | None = None) -> None:
         self.more = dict(more or {})
-        """Environment variables beside those of this process."""
+        """Environment variables in addition to those of this process."""
         self._folder = tempfile.TemporaryDirectory(prefix="prefrl")
         self._said = Path(self._folder.name) / "said"
-        # The process shall find the modules that this one finds.
+        # The process must find the same modules as this one.
         path = os.pathsep.join(filter(None, sys.path))
         about = [str(os.getpid()), str(self._said), *arguments]
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
@@ -235,7 +235,7 @@ class _Drawing:
             )
 
     def wait(self, seconds: float) -> _Drawn:
-        """Waits until it has ended, or ends it after so many seconds."""
+        """Waits until it has ended, and kills it if that takes longer than ``seconds``."""
         try:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -251,7 +251,7 @@ class _Drawing:
             self.stop()
 
     def stop(self) -> None:
-        """Ends it if it has not ended, and removes its files."""
+        """Kills it if it has not ended, and removes its files."""
         self._process.kill()
         self._process.wait()
         self._folder.cleanup()
@@ -259,7 +259,7 @@ class _Drawing:
     def _drawn(self, code: int) -> _Drawn:
         printed = self._last_line("out")
         if self._said.is_file():
-            # What an environment says may have several lines.
+            # An environment's message may have several lines.
             sentence = " ".join(self._said.read_text(encoding="utf-8").split())
             return _Drawn(printed, f"{sentence.rstrip('.')}.", has_said=True)
         if code:
@@ -278,7 +278,7 @@ class _Drawing:
 
 
 def _draw(*arguments: str, seconds: float) -> None:
-    """Waits for ``python -m prefrl.control.films ARGUMENTS``."""
+    """Runs ``python -m prefrl.control.films ARGUMENTS`` and waits for it."""
     if wrong := _Drawing(*arguments).wait(seconds).wrong:
         raise FilmError(wrong)
 

@@ -1,4 +1,4 @@
-"""How people see an ending: the last picture is held, darker, and marked."""
+"""Shows people how an episode ended: the last picture is held, darkened and marked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["mark_ended"]
 
 _WORD = "ended"
 _DIMMED = 0.55
-_WIDTH = 0.4  # of the word, as a share of the picture's
+_WIDTH = 0.4  # of the word, as a share of the picture's width
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -18,11 +18,11 @@ def mark_ended(frames: NDArray[np.uint8], n_held: int) -> NDArray[np.uint8]:
     """Marks the pictures of steps after an episode's end.
 
     Args:
-        frames: Shape (T, H, W, 3).
-        n_held: How many at the end; 0 changes nothing.
+        frames: Pictures, shape (T, H, W, 3).
+        n_held: Number of pictures to mark at the end; 0 changes nothing.
 
     Returns:
-        A copy, if any are marked.
+        The pictures; a copy if any are marked.
     """
     if not n_held:
         return frames
@@ -40,7 +40,7 @@ def _written(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     at = (round((width - wide * scale) / 2), round(height / 2 + high * scale / 2))
     drawn = np.ascontiguousarray(picture)
     weight = max(1, round(scale))
-    # A thicker letter is a wider one, so the rim is the same word all around.
+    # A thicker word would be wider, so the rim is made of shifted copies.
     around = [(x, y) for x in (-weight, 0, weight) for y in (-weight, 0, weight)]
     for colour, moves in ((_BLACK, around), (_WHITE, [(0, 0)])):
         for x, y in moves:

@@ -35,7 +35,7 @@ class EpisodeRenderer(ClosedAtExit):
 
     Args:
         env_id: A Gymnasium id.
-        size: The longer side of the pictures in pixels, about.
+        size: Approximate longer side of the pictures, in pixels.
         env: Arguments and wrappers of the environment.
 
     Raises:
@@ -48,7 +48,7 @@ class EpisodeRenderer(ClosedAtExit):
         self._env = make_drawable(env_id, env)
         if hasattr(self._env.unwrapped, "mujoco_renderer"):
             need_gl()
-        elif _MUJOCO in sys.modules:  # perhaps one is in there
+        elif _MUJOCO in sys.modules:  # the environment may contain a MuJoCo one
             choose_gl()
         self.fps = max(1, int(self._env.metadata.get("render_fps", 30)))
         """Steps per second of the environment's own clock."""
@@ -62,14 +62,14 @@ class EpisodeRenderer(ClosedAtExit):
 
         Args:
             states: Number of the episode and step of each moment, shape (T, 2), in order.
-            journals: The episodes by number, with the actions up to there.
+            journals: The episodes by number, with the actions up to these moments.
 
         Returns:
             Pictures, shape (T, H, W, 3).
 
         Raises:
-            FilmError: If there are no states, an episode is missing or too short, or does not
-                repeat itself.
+            FilmError: If there are no states, or an episode is missing, too short, or not
+                reproducible.
         """
         pictures: list[NDArray[np.uint8]] = []
         for _, moments, journal in moments_of(states, journals, of="an episode", hint=_KEPT):
@@ -78,7 +78,7 @@ class EpisodeRenderer(ClosedAtExit):
             except FilmError:
                 raise
             except Exception as error:
-                # Nobody can know how an environment breaks.
+                # An environment may raise anything.
                 raise FilmError(
                     f"expected {self._env_id} to play an episode again and to draw it, but it "
                     f"broke with {type(error).__name__}: {error}"
@@ -89,14 +89,14 @@ class EpisodeRenderer(ClosedAtExit):
         """Plays some steps, replays them, and draws the start, shape (H, W, 3).
 
         Raises:
-            FilmError: If it does not repeat itself, or draws nothing.
+            FilmError: If the environment is not reproducible, or draws nothing.
         """
         env = Rewind(make_env(self._env_id, self._config))
         env.action_space.seed(0)
         states: list[NDArray[np.float64]] = []
         journals: dict[int, Journal] = {}
         try:
-            for seed in (0, None):  # the second episode goes on with the generator of the first
+            for seed in (0, None):  # the second episode continues with the first one's generator
                 env.reset(seed=seed)
                 states, is_over = [], False
                 while len(states) < _STEPS_TO_TRY and not is_over:
@@ -114,7 +114,7 @@ class EpisodeRenderer(ClosedAtExit):
         return np.asarray(self.frames(np.stack(states), journals)[0])
 
     def _played(self, journal: Journal, moments: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        """The pictures of some moments of an episode."""
+        """Draws some moments of an episode."""
         last, drawn = int(moments[-1]), dict[int, NDArray[np.uint8]]()
         observation = begin(self._env, json.loads(journal.beginning))
         seen = checksum(observation)
@@ -146,7 +146,7 @@ class EpisodeRenderer(ClosedAtExit):
         )
 
     def _sized(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resizes a picture: smaller by any factor, larger by a whole one."""
+        """Resizes a picture: shrinks it by any factor, or enlarges it by a whole number."""
         factor = self._size / max(picture.shape[:2])
         if factor < 1:
             smaller = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
@@ -158,16 +158,16 @@ class EpisodeRenderer(ClosedAtExit):
 def moments_of(
     states: NDArray[np.float64], journals: Journals, *, of: str, hint: str = ""
 ) -> Iterator[tuple[int, NDArray[np.int64], Journal]]:
-    """The moments to draw, episode by episode or game by game, in the order in which they came.
+    """Yields the moments to draw, episode by episode or game by game, in their order.
 
     Args:
         states: Number and step of each moment, shape (T, 2), in order.
         journals: Episodes or games by number.
-        of: What a journal is of, for the message where one is missing.
+        of: Name of what a journal records, for the message if one is missing.
         hint: Why it may be missing.
 
-    Returns:
-        The number, the steps to draw, and the journal, which goes as far as the last of them.
+    Yields:
+        The number, the steps to draw, and the journal, which covers all of these steps.
 
     Raises:
         FilmError: If there are no states, a step was not recorded, or a journal is missing or too
@@ -193,5 +193,5 @@ def moments_of(
 
 
 def _as_taken(action: Any) -> Any:
-    """Converts an action to Stable-Baselines3's type: integers were stored in fewer bytes."""
+    """Converts an action to Stable-Baselines3's type, as integers were stored in fewer bytes."""
     return action.astype(np.int64) if action.dtype.kind in "iu" else action

@@ -1,4 +1,4 @@
-"""The picture of two clips for an AI judge: frames of each from top to bottom."""
+"""The picture of two clips for an AI judge, with frames of each from top to bottom."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prefrl.runtime.own.items import OwnFilm
 __all__ = ["JUDGED_SIZE", "ClipExhibit", "FilmExhibit", "pair_picture", "picture_part"]
 
 JUDGED_SIZE = 224
-"""Side of the frames that are sent, in pixels, about."""
+"""Approximate side of the frames that are sent, in pixels."""
 
 _GAP, _HEAD = 12, 36
 _BLACK = (0, 0, 0)
@@ -38,10 +38,10 @@ class _Draws(Protocol):
 
 
 class _Exhibit(Generic[_Shown]):
-    """Puts frames of two items side by side as people see them; each is drawn once for both orders.
+    """Shows frames of two items side by side; draws each item only once for both orders.
 
     Args:
-        n_frames: Frames of each.
+        n_frames: Number of frames of each item.
     """
 
     _caption: str
@@ -51,10 +51,10 @@ class _Exhibit(Generic[_Shown]):
         self._kept: dict[str, NDArray[np.uint8]] = {}
 
     def __call__(self, first: _Shown, second: _Shown) -> list[dict[str, Any]]:
-        """The parts of a message that shows the first as A and the second as B.
+        """Makes the parts of a message that shows the first item as A and the second as B.
 
         Returns:
-            A caption, and a PNG with a column of frames for each.
+            A caption, and a PNG with a column of frames for each item.
 
         Raises:
             FilmError: If one of them cannot be drawn.
@@ -71,16 +71,16 @@ class _Exhibit(Generic[_Shown]):
         return self._kept[item.id]
 
     def _frames(self, item: _Shown) -> NDArray[np.uint8]:
-        """Frames of an item, shape (N, H, W, 3)."""
+        """Returns frames of an item, shape (N, H, W, 3)."""
         raise NotImplementedError
 
 
 class ClipExhibit(_Exhibit[Segment]):
-    """Draws segments.
+    """Shows segments.
 
     Args:
-        renderer: Draws.
-        n_frames: Frames of each clip.
+        renderer: Draws the frames.
+        n_frames: Number of frames of each clip.
     """
 
     _caption = _CLIPS + " A frame that says so is of an episode that has ended."
@@ -100,10 +100,10 @@ class ClipExhibit(_Exhibit[Segment]):
 
 
 class FilmExhibit(_Exhibit[OwnFilm]):
-    """Reads films of whatever size.
+    """Shows the user's own films, of any size.
 
     Args:
-        n_frames: Frames of each film.
+        n_frames: Number of frames of each film.
     """
 
     _caption = _CLIPS.replace("clip", "film")
@@ -113,7 +113,7 @@ class FilmExhibit(_Exhibit[OwnFilm]):
 
 
 def _squared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture, shape (H, W, 3), scaled into the middle of a black square."""
+    """Scales a picture, shape (H, W, 3), into the middle of a black square."""
     scale = JUDGED_SIZE / max(picture.shape[:2])
     height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
     square = np.zeros((JUDGED_SIZE, JUDGED_SIZE, 3), np.uint8)
@@ -125,7 +125,7 @@ def _squared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def pair_picture(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Two clips as columns under the letters A and B, shape (H', W', 3).
+    """Draws two clips as columns under the letters A and B, shape (H', W', 3).
 
     Args:
         left: Frames of A, shape (N, H, W, 3).
@@ -146,7 +146,7 @@ def pair_picture(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[n
 
 
 def picture_part(picture: NDArray[np.uint8]) -> dict[str, Any]:
-    """A picture, shape (H, W, 3), as a part of a message: a PNG in a data URI."""
+    """Makes a part of a message from a picture, shape (H, W, 3): a PNG in a data URI."""
     done, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise FilmError(f"could not make a PNG of a picture of shape {picture.shape}.")

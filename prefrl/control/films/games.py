@@ -22,12 +22,13 @@ __all__ = ["GameRenderer", "Renderer", "open_renderer"]
 class GameRenderer(ClosedAtExit):
     """Draws moments of games by replaying the games up to them.
 
-    An Atari game takes about a millisecond a step, so the film of a clip from the middle of a game
-    of Pong a second.
+    An Atari game takes about a millisecond per step, so a clip from the middle of a game of Pong
+    takes a second.
 
     Args:
         env: An environment with ``draw(game, actions, first=...)``.
-        size: Width of the pictures in pixels, about: each pixel of the screen becomes a square.
+        size: Approximate width of the pictures, in pixels: each pixel of the screen becomes a
+            square.
     """
 
     def __init__(self, env: gym.Env[Any, Any], *, size: int) -> None:
@@ -45,7 +46,7 @@ class GameRenderer(ClosedAtExit):
 
         Args:
             states: Number of the game and step of each moment, shape (T, 2), in order.
-            journals: The games by number, with the actions up to there.
+            journals: The games by number, with the actions up to these moments.
 
         Returns:
             Pictures, shape (T, H, W, 3).
@@ -71,15 +72,15 @@ class GameRenderer(ClosedAtExit):
 
 
 Renderer = ClipRenderer | EpisodeRenderer | GameRenderer
-"""Whatever draws an environment."""
+"""Any of the classes that draw an environment."""
 
 
 def open_renderer(env_id: str, *, size: int = 256, env: EnvConfig | None = None) -> Renderer:
-    """Opens the renderer of an environment: from recorded states, or else by replaying.
+    """Opens the renderer of an environment, which draws recorded states or else replays.
 
     Args:
         env_id: A Gymnasium id.
-        size: Side of the pictures in pixels, about.
+        size: Approximate side of the pictures, in pixels.
         env: Arguments and wrappers of the environment.
 
     Raises:

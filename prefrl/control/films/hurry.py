@@ -12,19 +12,19 @@ from prefrl.runtime.people.pace import Pace
 
 __all__ = ["Hurry"]
 
-_FEW_AHEAD = 2  # before anybody has come
-_PER_SECOND = 0.5  # assumed answers of somebody who has not answered yet
-_SECONDS_A_PAIR = 3.0  # assumed time to film one at full size, until one was filmed
-_LARGER = 2.0  # times as long as a small pair: HalfCheetah at 512 and at 256 pixels
-_NEWEST = 3  # the median over so many pairs counts
-_SPARE = 2.5  # films take longer while the other roles use the cores
+_FEW_AHEAD = 2  # ready pairs before anybody is at the page
+_PER_SECOND = 0.5  # assumed for somebody who has not answered yet
+_SECONDS_A_PAIR = 3.0  # assumed time to film a pair at full size, until one was filmed
+_LARGER = 2.0  # time for a large pair relative to a small one: HalfCheetah, 512 and 256 pixels
+_NEWEST = 3  # pairs over which the median is taken
+_SPARE = 2.5  # safety factor, as films take longer while other roles use the cores
 
 
 class Hurry:
     """Decides whether people would run out of pairs while the next one is filmed at full size.
 
-    Once they would, films stay small until the pairs that are ready last twice as long as needed;
-    if all queries are filmed, until they last long enough.
+    If so, films stay small until the ready pairs last twice as long as necessary or, once all
+    queries are filmed, just long enough.
 
     Args:
         store: Label store with the queries and people's answers.
@@ -49,8 +49,8 @@ class Hurry:
         """Whether the next films should be small.
 
         Args:
-            n_people: How many are labelling.
-            n_missing: How many of the next queries have no films yet.
+            n_people: Number of people who are labelling.
+            n_missing: Number of the next queries that have no films yet.
         """
         ready = self._store.media.n_ready()
         if n_people == 0:

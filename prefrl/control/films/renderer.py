@@ -1,4 +1,4 @@
-"""Films of the segments that people will be shown next, made off the agent's path."""
+"""Films of the segments that people will be shown next, made outside of the agent's process."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from prefrl.runtime.remote.media import RunMedia
 __all__ = ["FILM_SIZE", "FilmMaker"]
 
 FILM_SIZE = 320
-"""Side of the films, in pixels."""
+"""Side of the pictures when an environment is checked, in pixels."""
 
 _log = logging.getLogger(__name__)
 _AHEAD = 12
-_AHEAD_PER_PERSON = 8  # what one's page has fetched, and what it will fetch next
-_MOST_DEATHS = 2  # of a process in the middle of the same film: a GL may abort
-_MOST_FRAMES_PER_SECOND = 30  # Hopper has 125: half a second for a segment, which nobody can judge
+_AHEAD_PER_PERSON = 8  # pairs that a person's page has fetched, and will fetch next
+_MOST_DEATHS = 2  # of a process while it draws the same film, as a GL may abort
+_MOST_FRAMES_PER_SECOND = 30  # with Hopper's 125, a segment would take only half a second
 
 
 class FilmMaker:
     """Films the items of the most urgent queries, and no others.
 
     Args:
-        store: Where queries are; it is told which film shows which segment.
+        store: Label store with the queries, which records the film of each segment.
         segments: The segments by id, with simulator states.
-        media: Where films go.
+        media: Stores the films.
         clips: Draws them.
     """
 
@@ -49,9 +49,9 @@ class FilmMaker:
         clips: Renderer | SizedRenderer,
     ) -> None:
         self.n_films = 0
-        """Films that this object has made."""
+        """Number of films that this object has made."""
         self.n_missing = 0
-        """How many of the next queries could not be shown yet, when it last looked."""
+        """Number of the next queries without films, at the last step."""
         self._store = store
         self._segments = segments
         self._media = media
@@ -65,10 +65,10 @@ class FilmMaker:
         """Makes the films of one query.
 
         Args:
-            n_people: How many are labelling: the more, the further ahead it works.
+            n_people: Number of people who are labelling; with more, it works further ahead.
 
         Returns:
-            Whether there was one to do.
+            Whether there was such a query.
         """
         missing = self._store.media.missing(_AHEAD + _AHEAD_PER_PERSON * n_people)
         self.n_missing = len(missing)
@@ -88,10 +88,10 @@ class FilmMaker:
         return True
 
     def is_late(self, n_people: int) -> bool:
-        """Whether somebody waits for films, or soon will, so that these should be small.
+        """Whether somebody waits for films, or soon will, so that they should be small.
 
         Args:
-            n_people: How many are labelling.
+            n_people: Number of people who are labelling.
         """
         return self._hurry.is_on(n_people, self.n_missing)
 
@@ -107,8 +107,8 @@ class FilmMaker:
                 raise FilmError(f"to draw it has ended the process {deaths} times.")
             self._drawing.write_text(f"{item_id} {deaths + 1}", encoding="utf-8")
             film = self._film_of(item_id)
-        except Exception as error:  # nobody can know how drawing or encoding breaks
-            # The others can be shown: this one is left out, and said to be so once.
+        except Exception as error:  # drawing and encoding may raise anything
+            # Only this segment is left out, with one warning; others can still be shown.
             self._hopeless.add(item_id)
             _log.warning("no film of segment %s: %s", item_id, error or type(error).__name__)
             return
@@ -127,7 +127,7 @@ class FilmMaker:
 
 
 def _read_drawing(path: Path) -> tuple[str, int]:
-    """Item that was being drawn when a process died, and how often; "" and 0: none."""
+    """Reads which item was being drawn when a process died, and how often; "" and 0 if none."""
     try:
         item_id, deaths = path.read_text(encoding="utf-8").rsplit(" ", 1)
         return item_id, int(deaths)

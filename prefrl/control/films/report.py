@@ -1,4 +1,4 @@
-"""Pictures for the report: the pairs that taught most."""
+"""Pictures for the report: the most informative pairs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def draw_pairs(run: RunDirectory, *, n_pairs: int = 4) -> None:
     """Draws the pairs on which the members disagreed most as strips of frames.
 
     Args:
-        run: Where the segments are and ``films/pairs.json`` goes.
-        n_pairs: How many are drawn.
+        run: Run directory with the segments, which gets the strips and ``films/pairs.json``.
+        n_pairs: Number of pairs to draw.
 
     Raises:
         FilmError: If they cannot be drawn.

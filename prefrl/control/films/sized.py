@@ -1,4 +1,4 @@
-"""A renderer that draws at the displayed size; it is reopened when that changes much."""
+"""A renderer that draws at the displayed size, and is reopened when this changes much."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["LARGEST", "SizedRenderer"]
 LARGEST = 512
 """Side of the largest films, in pixels."""
 _SMALLEST = 192
-_IN_A_HURRY = 256  # about half of the time of the largest
-_STEP = 64  # opened anew for less, it would be for each window that is moved a little
+_IN_A_HURRY = 256  # takes about half of the time of the largest
+_STEP = 64  # so that a window that is resized a little does not reopen the renderer
 
 
 class SizedRenderer(ClosedAtExit):
-    """Draws as large as it was last told that films are shown, and at first small and soon.
+    """Draws at the size set by ``fit``; before that, small films, which are ready sooner.
 
     Args:
         env_id: A Gymnasium id.
@@ -33,8 +33,8 @@ class SizedRenderer(ClosedAtExit):
     def __init__(self, env_id: str, env: EnvConfig | None = None) -> None:
         self._env_id, self._env = env_id, env
         self._shown = LARGEST
-        self.size = _IN_A_HURRY  # somebody may wait already
-        """Side of the films in pixels, about."""
+        self.size = _IN_A_HURRY  # somebody may already be waiting
+        """Approximate side of the films, in pixels."""
         self._clips: Renderer = open_renderer(env_id, size=self.size, env=env)
 
     def close(self) -> None:
@@ -47,11 +47,11 @@ class SizedRenderer(ClosedAtExit):
         return self._clips.fps
 
     def fit(self, pixels: int, *, in_a_hurry: bool = False) -> None:
-        """Sets the size of further films to that at which they are shown.
+        """Sets the size of further films to the size at which they are shown.
 
         Args:
-            pixels: Side of that, in pixels of the screen; 0 where nobody knows.
-            in_a_hurry: Whether somebody waits: then films are smaller, and there sooner.
+            pixels: Side of a shown film, in pixels of the screen; 0 if unknown.
+            in_a_hurry: Whether somebody waits, so that films should be smaller and ready sooner.
         """
         if pixels > 0:
             self._shown = min(LARGEST, max(_SMALLEST, -(-pixels // _STEP) * _STEP))
@@ -62,5 +62,5 @@ class SizedRenderer(ClosedAtExit):
             self.size = size
 
     def frames(self, states: NDArray[np.float64], journals: Journals) -> NDArray[np.uint8]:
-        """As ``Renderer.frames``: pictures of shape (T, H, W, 3)."""
+        """Draws pictures, shape (T, H, W, 3), like any ``Renderer``."""
         return self._clips.frames(states, journals)

@@ -1,1 +1,1 @@
-"""Learned rewards and their answers, outside of the run that learned them."""
+"""Learned rewards and answers, used outside of the run that they are from."""

@@ -1,4 +1,4 @@
-"""Pairs of segments drawn from recorded episodes, those of Minari's datasets."""
+"""Pairs of segments drawn from the recorded episodes of Minari's datasets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 MINARI = "minari:"
-"""Begins the name of a dataset of Minari."""
+"""Prefix of the name of a dataset of Minari."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Drawing:
 
 
 def load_minari(name: str) -> Any:
-    """A dataset of Minari that is on this machine.
+    """Loads a dataset of Minari that is on this machine.
 
     Raises:
         MissingExtraError: If Minari is not installed.
@@ -73,13 +73,13 @@ def load_minari(name: str) -> Any:
 def pairs_of_minari(
     name: str, reader: Reader, *, drawing: Drawing, teacher: OracleConfig, seed: int
 ) -> PairData:
-    """Draws pairs of segments from a dataset, and has the oracle answer by its rewards.
+    """Draws pairs of segments from a dataset, and lets the oracle answer by the dataset's rewards.
 
     Args:
         name: Name of the dataset.
-        reader: For its spaces.
-        drawing: How many pairs, of which length.
-        teacher: How the oracle errs.
+        reader: Makes segments for the dataset's spaces.
+        drawing: Number of pairs, and length of segments.
+        teacher: Errors of the oracle.
         seed: Seed of the drawn pairs, and of the oracle.
 
     Raises:
@@ -98,30 +98,30 @@ def pairs_of_minari(
     oracle = SyntheticOracle(lambda item: truths[item.id], config=teacher, seed=seed)
     for left, right in ids.tolist():
         answer = oracle.compare(reader.segment(left), reader.segment(right))
-        if answer.preference is not None and left != right:  # of few states some may be the same
+        if answer.preference is not None and left != right:  # equal segments have the same id
             reader.compare(left, right, answer.preference)
     return reader.data()
 
 
 @dataclass(frozen=True)
 class DrawnPairs:
-    """Where in a dataset the segments of N pairs are."""
+    """The places of the segments of N pairs in a dataset."""
 
     episodes: NDArray[np.intp]
     """Ids of the episodes of left and right, shape (N, 2)."""
     starts: NDArray[np.intp]
     """Their first steps, shape (N, 2)."""
     segment_length: int
-    """Steps per segment, of which some may lie beyond the end of the episode."""
+    """Steps per segment, some of which may be beyond the end of the episode."""
 
     def of(self, dataset: Any) -> Iterator[tuple[Any, list[tuple[tuple[int, int], slice]]]]:
-        """Episode by episode: pair and side of each of its segments, and the segment's steps."""
+        """Yields each episode with pair, side and steps of each of its segments."""
         for episode in dataset.iterate_episodes(np.unique(self.episodes).tolist()):
             places, n = list[tuple[tuple[int, int], slice]](), len(episode.rewards)
             for pair, side in np.argwhere(self.episodes == episode.id).tolist():
                 first = int(self.starts[pair, side])
                 if first + self.segment_length == n and episode.terminations[-1]:
-                    first += 1  # where the last step ended the episode, it shows that it is over
+                    first += 1  # so that the segment has a step after the end
                 places.append(((pair, side), slice(first, min(first + self.segment_length, n))))
             yield episode, places
 
@@ -129,9 +129,9 @@ class DrawnPairs:
 def draw_pairs(dataset: Any, drawing: Drawing, *, seed: int) -> DrawnPairs:
     """Draws pairs of segments from a dataset.
 
-    A segment begins at any step of any episode as likely as at any other, as long as all of it is
-    in the episode. Where the environment ended the episode, it may also reach half of its length
-    beyond: what is beyond is held, and worth nothing.
+    A segment is equally likely to begin at any step of any episode, as long as it is completely in
+    the episode. If the environment ended the episode, the segment may also extend beyond the end by
+    half of its length: these steps are held, and worth nothing.
 
     Raises:
         NotEnoughDataError: If the dataset has fewer than two segments.
@@ -159,12 +159,12 @@ def draw_pairs(dataset: Any, drawing: Drawing, *, seed: int) -> DrawnPairs:
 
 
 def arrays_of(episode: Any, steps: slice, *, n_before: int = 0) -> dict[str, Any]:
-    """The arrays of a segment by name, as ``Reader.add`` takes them.
+    """Returns the arrays of a segment by name, as ``Reader.add`` takes them.
 
     Args:
-        episode: As Minari gives it.
-        steps: Those of the segment.
-        n_before: Steps before it whose pictures are seen, too.
+        episode: An episode of Minari.
+        steps: The steps of the segment.
+        n_before: Number of steps before it whose pictures are included.
     """
     after = slice(steps.start + 1, steps.stop + 1)
     arrays = {
@@ -180,7 +180,7 @@ def arrays_of(episode: Any, steps: slice, *, n_before: int = 0) -> dict[str, Any
 
 
 def some_of(values: Any, steps: Any) -> Any:
-    """Some steps, or one, of observations or actions, which may be dicts."""
+    """Returns some steps, or one, of observations or actions, which may be dicts."""
     if isinstance(values, Mapping):
         return {key: some_of(part, steps) for key, part in values.items()}
     return values[steps]

@@ -4,7 +4,7 @@
 
     FOLDER/
       reward.safetensors     parameters, and the constants of the normalisation
-      reward.json            the net, the spaces that it reads, where it is from
+      reward.json            the net, the spaces that it reads, and its origin
       README.md              the same in words
 
 No pickle is written or read.
@@ -54,24 +54,24 @@ class RewardFile:
     """All parts of a learned reward."""
 
     observation_space: spaces.Space[Any]
-    """What it reads of observations."""
+    """Observation space of the environment."""
     action_space: spaces.Space[Any]
-    """What it reads of actions."""
+    """Action space of the environment."""
     members: int
-    """Members of the reward ensemble."""
+    """Number of members of the reward ensemble."""
     net: RewardNetConfig
-    """What the nets look like."""
+    """Settings of the nets."""
     tensors: dict[str, Tensor]
     """Parameters, and the constants of the normalisation."""
     about: Mapping[str, Any]
-    """Where it is from."""
+    """Its origin."""
 
 
 def check_new_folder(folder: Path) -> None:
-    """Refuses a place for a reward where something is already.
+    """Refuses a folder for a reward that exists and is not empty.
 
     Raises:
-        ConfigError: If it is.
+        ConfigError: If it is refused.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(
@@ -81,11 +81,11 @@ def check_new_folder(folder: Path) -> None:
 
 
 def write_folder(folder: Path, kept: RewardFile) -> Path:
-    """Writes a reward into a new folder, which is whole once its ``reward.json`` is there.
+    """Writes a reward into a new folder, which is complete once its ``reward.json`` exists.
 
     Raises:
-        ConfigError: If something is there already, or the nets are of the user's own: a folder that
-            may come from others names no code.
+        ConfigError: If the folder is not empty, or the nets are the user's own: a folder that may
+            come from others must not name code.
     """
     if kept.net.member is not None:
         raise ConfigError(
@@ -115,7 +115,7 @@ def read_folder(folder: Path) -> RewardFile | None:
     """Reads a reward that ``write_folder`` wrote; None if there is none.
 
     Raises:
-        RunDirectoryError: If it is damaged, or of a newer release.
+        RunDirectoryError: If it is damaged, or from a newer release.
     """
     path = folder / _ABOUT
     if not path.is_file():
@@ -145,10 +145,10 @@ def read_folder(folder: Path) -> RewardFile | None:
 
 
 def read_run(run: RunDirectory) -> RewardFile:
-    """The newest reward of a run.
+    """Reads the newest reward of a run.
 
     Raises:
-        RunDirectoryError: If there is none, it is damaged, or the run is not of an agent.
+        RunDirectoryError: If there is none, it is damaged, or the run has no agent.
         ConfigError: If the run's environment cannot be made.
     """
     told = run.read_json(run.config)
@@ -186,7 +186,7 @@ def read_run(run: RunDirectory) -> RewardFile:
 
 
 def _how_fitted(run: RunDirectory, weights: Weights) -> dict[str, Any]:
-    """Figures of the newest fit; without one, those of the reward that the run began with."""
+    """Returns figures of the newest fit, or of the reward that the run began with."""
     about: Mapping[str, Any] = weights.about
     steps = about.get("run_steps")
     if not about.get("fitted", 1) and newest_version(run.taken) is not None:
@@ -196,7 +196,7 @@ def _how_fitted(run: RunDirectory, weights: Weights) -> dict[str, Any]:
 
 
 def net_from_json(told: Mapping[str, Any]) -> RewardNetConfig:
-    """Settings of nets that were made: then it is decided what they read, which auto says not."""
+    """Restores the settings of existing nets; inputs of "auto" means "action" for these."""
     net = RewardNetConfig(**{name: _tuple(value) for name, value in told.items()})
     return replace(net, inputs="action") if net.inputs == "auto" else net
 
@@ -206,7 +206,7 @@ def _tuple(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Replaces NaN, which JSON does not have."""
+    """Replaces NaN and infinities, which JSON does not have, by None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

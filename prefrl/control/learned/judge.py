@@ -1,4 +1,4 @@
-"""The learned reward of an environment, step by step as it is stepped."""
+"""The learned reward of environments while they are stepped."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Judge"]
 
 
 class Judge:
-    """Gives rewards step by step, with the pictures that the net looks back on.
+    """Gives rewards step by step, and keeps the earlier pictures that the net needs.
 
     Args:
         net: The reward.
         observation_space: Observation space of one environment.
         action_space: Action space of one environment.
-        n_envs: Environments side by side (N).
+        n_envs: Number of parallel environments (N).
     """
 
     def __init__(
@@ -49,7 +49,15 @@ class Judge:
         dones: NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> NDArray[np.float32]:
-        """For one step of each environment, given with what it returned, shape (N,)."""
+        """Returns the rewards of one step of each environment, shape (N,).
+
+        Args:
+            observations: Observations before the step.
+            actions: Actions of the step.
+            after: Observations that the step returned.
+            dones: Which episodes are over, shape (N,).
+            infos: Infos that the step returned.
+        """
         numbers, pictures = self._layout.split(observations)
         if self._history is not None and pictures is not None:
             self._history.push(pictures)

@@ -1,4 +1,4 @@
-"""Fits a reward to existing pairs, without any agent."""
+"""Fits a reward to existing pairs, without an agent."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from prefrl.runtime.rundir import RunDirectory
 __all__ = ["Pairs", "fit_reward"]
 
 Pairs = RunDirectory | str | os.PathLike[str] | Iterable[tuple[Any, ...]]
-"""A run; a file, .jsonl or .npz; ``minari:NAME``; or tuples (left, right, preference), and if known
-a margin, whose sides are segments, dicts of arrays among them."""
+"""A run; a file, .jsonl or .npz; ``minari:NAME``; or tuples (left, right, preference), optionally
+with a margin, whose sides are segments or dicts of arrays."""
 
 _CALIBRATION_BINS = 10
 
@@ -52,28 +52,28 @@ def fit_reward(
 ) -> Reward:
     """Fits a reward to existing pairs of segments.
 
-    Preferences are P(left is better), any number in [0, 1]. A margin is the least log-odds by which
-    the better one is better: 2 asks for P >= 0.88. Segments may differ in length.
+    Preferences are P(left is better), any number in [0, 1]. A margin is the least log-odds in
+    favour of the better side: 2 asks for P >= 0.88. Segments may differ in length.
 
     Args:
-        pairs: What was compared.
+        pairs: The pairs with their preferences.
         env: The environment of the segments: its id, or anything with its two spaces. Not needed
             for a run or a Minari dataset.
-        members: Members of the reward ensemble.
-        net: What the nets look like; unless ``net.inputs`` is set, they read whatever the segments
+        members: Number of members of the reward ensemble.
+        net: Settings of the nets; unless ``net.inputs`` is set, they read whatever the segments
             contain.
-        fit: How they are fitted; always from fresh parameters.
-        drawing: Which pairs are drawn from a dataset of Minari.
-        teacher: Errors of the oracle that answers them by their true returns.
+        fit: Settings of the fit, which always starts from fresh parameters.
+        drawing: How pairs are drawn from a dataset of Minari.
+        teacher: Errors of the oracle that answers these pairs by true returns.
         seed: Seed of everything random.
 
     Returns:
-        The reward. ``about`` has ``labels``, ``holdout_accuracy``, ``holdout_loss``, in nats per
-        comparison, ``calibration_error``, the mean distance of predicted from observed preferences
-        over ten bins, and ``seconds``; ``report`` has the predictions for what was held out.
+        The reward. Its ``about`` has ``labels``, ``holdout_accuracy``, ``holdout_loss`` (nats per
+        comparison), ``calibration_error`` (mean distance of predicted from observed preferences
+        over ten bins) and ``seconds``. Its ``report`` has the predictions for held-out pairs.
 
     Raises:
-        ConfigError: If the pairs cannot be read, or are not of the environment.
+        ConfigError: If the pairs cannot be read, or are not from the environment.
         MissingExtraError: If Minari is needed and not installed.
         NotEnoughDataError: If no pair has a preference.
         RunDirectoryError: If a run is damaged.
@@ -107,7 +107,7 @@ def _before_any_fit(env: HasSpaces, settings: PreferenceConfig, about: dict[str,
 
 
 def _check_all_known(reward: Reward, segments: Sequence[Segment]) -> None:
-    """Checks that the segments have all inputs of the net."""
+    """Refuses segments that lack an input of the net."""
     for segment in segments:
         reward.segment(segment)
 
@@ -128,7 +128,7 @@ class _Spaces:
 
 
 def _spaces_of(pairs: Pairs, env: str | HasSpaces | None) -> tuple[HasSpaces, dict[str, Any]]:
-    """Spaces of the segments, and what is known of their origin."""
+    """Returns the spaces of the segments, and what is known of their origin."""
     if isinstance(env, str):
         check_environment(env, EnvConfig())
         made = make_env(env, EnvConfig())
@@ -185,14 +185,14 @@ def _read(
             seed=seed,
         )
         return data, {"dataset": name}
-    assert not isinstance(pairs, RunDirectory)  # seen to above
+    assert not isinstance(pairs, RunDirectory)  # handled above
     if isinstance(pairs, str | os.PathLike):
         return read_pairs(Path(pairs), reader), {"dataset": Path(pairs).name}
     return pairs_of(pairs, reader), {}
 
 
 def _net_for(net: RewardNetConfig, segments: Sequence[Segment]) -> RewardNetConfig:
-    """Transitions are read where all segments have them and one shows an ending."""
+    """Decides what nets read: transitions if all segments have them and one shows an ending."""
     if net.inputs != "auto":
         return net
     whole = all(segment.next_observations is not None for segment in segments)

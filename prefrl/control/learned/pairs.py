@@ -4,7 +4,7 @@ Files are read in two forms. Lines of JSON are what ``prefrl export`` writes, or
 
     {"left": SEGMENT, "right": SEGMENT, "preference": 0.7, "margin": 0.0}
 
-An ``.npz`` file holds B segments of T steps, as the environment gives them, and N pairs of them::
+An ``.npz`` file has B segments of T steps, as the environment gives them, and N pairs of them::
 
     observations (B, T, ...)   actions (B, T, ...)   pairs (N, 2): rows of left and right
     preferences (N,): P(left is better), in [0, 1]
@@ -50,18 +50,18 @@ class PairData:
     """Segments, and answers to pairs of them."""
 
     segments: Mapping[str, Segment]
-    """By id."""
+    """The segments by id."""
     comparisons: Sequence[Judgement]
-    """In their order."""
+    """The answers in their order."""
 
 
 class Reader:
-    """Makes segments of arrays, for the spaces of an environment.
+    """Makes segments from arrays, for the spaces of an environment.
 
     Args:
         observation_space: Observation space of one environment.
         action_space: Action space of one environment.
-        n_before: Pictures before a step that a reward depends on.
+        n_before: Number of pictures before a step on which the reward depends.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Reader:
         self.spaces = observation_space, action_space
         self._layout: Layout = layout_of(observation_space)
         self.n_before = n_before
-        """Pictures before a step that a reward depends on."""
+        """Number of pictures before a step on which the reward depends."""
         self._segments: dict[str, Segment] = {}
         self._comparisons: list[Judgement] = []
 
@@ -82,8 +82,8 @@ class Reader:
         """Adds a segment, or its arrays by name or in order; returns its id.
 
         Args:
-            told: What is taken in.
-            length: Steps up to which arrays are held where their last step ended the episode.
+            told: The segment.
+            length: Number of steps to which arrays whose last step ended the episode are extended.
 
         Raises:
             ConfigError: If it does not fit the spaces.
@@ -106,10 +106,10 @@ class Reader:
         return self._segments[segment_id]
 
     def check(self, segment: Segment) -> None:
-        """Refuses a segment that does not have the shape of the environment's.
+        """Refuses a segment that does not fit the environment.
 
         Raises:
-            ConfigError: If its widths, or its pictures, are not those of the spaces.
+            ConfigError: If its numbers or pictures do not have the sizes of the spaces.
         """
         widths = {
             "observations": (self._layout.width, segment.observations.shape[1]),
@@ -146,11 +146,11 @@ class Reader:
         *,
         group: str | None = None,
     ) -> None:
-        """Adds an answer to two segments, by their ids, perhaps as part of a ranking.
+        """Adds an answer about two segments, given by id; ``group`` makes it part of a ranking.
 
         Raises:
-            ConfigError: If the preference is not in [0, 1], the margin negative, or the segments
-                are the same.
+            ConfigError: If the preference is not in [0, 1], the margin is negative or infinite, or
+                the segments are the same.
         """
         if left == right:
             raise ConfigError("expected two segments in a pair, got one that is on both sides.")
@@ -179,7 +179,7 @@ def read_pairs(path: Path, reader: Reader) -> PairData:
 
     Raises:
         ConfigError: If it cannot be read, or does not fit the environment.
-        NotEnoughDataError: If no pair is in it.
+        NotEnoughDataError: If it has no pairs.
     """
     if not path.is_file():
         raise ConfigError(f"expected a run, a .jsonl or an .npz file, but there is no file {path}.")
@@ -243,13 +243,13 @@ def pairs_of(rows: Iterable[Any], reader: Reader) -> PairData:
     """Reads pairs from objects.
 
     Args:
-        rows: Tuples of left, right and preference, P(left is better) in [0, 1], and if there is one
-            a margin; the sides are Segments or dicts of arrays.
-        reader: For the environment.
+        rows: Tuples of left, right, preference (P(left is better), in [0, 1]) and optionally a
+            margin; the sides are Segments or dicts of arrays.
+        reader: Makes segments for the environment.
 
     Raises:
-        ConfigError: If one does not fit.
-        NotEnoughDataError: If there is none.
+        ConfigError: If a pair does not fit.
+        NotEnoughDataError: If there are no pairs.
     """
     for row in rows:
         if not isinstance(row, tuple | list) or not 3 <= len(row) <= 4:

@@ -1,4 +1,4 @@
-"""Segments made from arrays of other origin, in the format of an environment."""
+"""Makes segments from arrays of other origins, in the format of an environment."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ORDER = ("observations", "actions", "next_observations", "ended")
 """Order of a segment's arrays if they have no names."""
 
 _PARTS = {*ORDER, "held", "before"}
-_BESIDE = {"film", "env_steps"}  # as an export says them: no reward reads these
+_BESIDE = {"film", "env_steps"}  # parts of an export that no reward reads
 
 
 def leading_shape(values: Any, space: spaces.Space[Any], name: str) -> tuple[int, ...]:
-    """The axes of a batch of values of a space, before those of the space itself.
+    """Returns the batch axes of values, which precede the axes of the space.
 
     Raises:
-        ConfigError: If they are no values of that space.
+        ConfigError: If they are not values of the space.
     """
     if isinstance(space, spaces.Dict):
         if not isinstance(values, Mapping) or not set(space.spaces) <= set(values):
@@ -62,15 +62,17 @@ def segment_of(
     """Makes a segment of T steps from arrays by name.
 
     Args:
-        told: ``observations`` (T, ...) and ``actions`` (T, ...), and where they are known
-            ``next_observations`` (T, ...), ``ended`` (T,), whether the environment ended the
-            episode with the step, or ``held``, how many steps at the end were not taken, and
-            ``before``, the observations of the steps before, whose pictures are seen too. Numbers
-            may be encoded already, as ``prefrl export`` writes them: (T, O) and (T, A).
+        told: ``observations`` (T, ...) and ``actions`` (T, ...), and if known:
+            ``next_observations`` (T, ...); ``ended`` (T,), whether the environment ended the
+            episode with the step, or ``held``, the number of steps at the end that were not taken;
+            and ``before``, earlier observations, of which only the pictures are used. Numbers may
+            be encoded, as in the files of ``prefrl export``: (T, O) and (T, A).
         layout: Layout of the observations.
-        spaces_of: Those of observations and actions.
-        n_before: Pictures before a step that its reward depends on; black where there are none.
-        length: Steps up to which it is held where its last one ended the episode.
+        spaces_of: Observation and action space.
+        n_before: Number of pictures before a step on which its reward depends; missing ones are
+            black.
+        length: Number of steps to which the segment is extended if its last step ended the
+            episode.
 
     Raises:
         ConfigError: If something is missing, or does not fit the spaces.
@@ -98,7 +100,7 @@ def segment_of(
             raise ConfigError(f"expected finite numbers in a segment, but its {name} have others.")
     if ended is not None and np.any(ended):
         n_held = len(numbers) - 1 - int(np.argmax(ended))
-        if not n_held:  # the ending shows by steps that are held, or one at least
+        if not n_held:  # at least one held step must show the ending
             n_held = max(1, length - len(numbers))
             final = numbers[-1] if after is None else after[-1]
             numbers = held(numbers, final, n_held)
@@ -124,7 +126,7 @@ def _n_held(told: Mapping[str, Any], n_steps: int) -> int:
 def _with_past(
     pictures: NDArray[np.uint8], seen: NDArray[np.uint8] | None, n_before: int
 ) -> NDArray[np.uint8]:
-    """Prepends the earlier pictures that the net reads: the newest ones seen, or black ones."""
+    """Prepends the earlier pictures that the net needs; missing ones are black."""
     black = np.zeros((n_before, *pictures.shape[1:]), np.uint8)
     past = black if seen is None else np.concatenate([black, seen])
     return np.concatenate([past[len(past) - n_before :], pictures])

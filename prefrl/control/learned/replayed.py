@@ -1,4 +1,4 @@
-"""Episodes of a dataset, replayed in their environment, so that films can be made of them."""
+"""Replays episodes of a dataset in their environment, so that films can be made of them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from prefrl.errors import ConfigError
 
 __all__ = ["Player", "Replayed"]
 
-_TOLERANCE = 1e-3  # another MuJoCo may compute the last digits otherwise
-_MOST_LEVELS = 10.0  # of 255, by which a picture may be off on average: Minari keeps them as JPEG
+_TOLERANCE = 1e-3  # another version of MuJoCo may give other last digits
+_MOST_LEVELS = 10.0  # mean error of a picture, of 255 levels: Minari stores pictures as JPEG
 
 
 @dataclass(frozen=True)
 class _Episode:
-    """What ``arrays_of`` reads, as the environment shows it here."""
+    """The parts of an episode that ``arrays_of`` reads, as the environment shows them here."""
 
     observations: Any
     actions: Any
@@ -43,19 +43,19 @@ class _Episode:
 
 @dataclass(frozen=True)
 class Replayed:
-    """An episode that came out as it was recorded, as far as it was replayed."""
+    """An episode whose replay, as far as it goes, equals the recording."""
 
     episode: _Episode
     """Observations, actions and endings, for ``arrays_of``."""
     states: NDArray[np.float64]
-    """What films are made from before each action, shape (T, S)."""
+    """Simulator states before each action, or the episode's number and step, shape (T, S)."""
     final: NDArray[np.float64]
-    """The same after the last one, shape (S,)."""
+    """The same after the last action, shape (S,)."""
     journals: Journals
-    """The episode by number, where films are made by playing it again."""
+    """The episode by number, if films are made by replaying it."""
 
     def with_films(self, segment: Segment, steps: slice) -> Segment:
-        """A segment of it with what films are made from."""
+        """Returns one of its segments with the states and journals that films need."""
         held = np.broadcast_to(self.final, (segment.n_held, *self.final.shape))
         return dataclasses.replace(
             segment,
@@ -69,10 +69,10 @@ class Player:
     """The environment of a dataset of Minari, which replays its episodes.
 
     Args:
-        dataset: Which one.
+        dataset: The dataset.
 
     Raises:
-        ConfigError: If the environment cannot be made, or takes other actions.
+        ConfigError: If the environment cannot be made, or has another action space.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -84,7 +84,7 @@ class Player:
                 "not."
             )
         self.env_id, self.env, trouble = environment_of_spec(spec)
-        """Its id, and its arguments and wrappers."""
+        """Id of the environment, and its arguments and wrappers."""
         if trouble:
             raise ConfigError(f"films need the environment of {name}, but {trouble}")
         log_mujoco_warnings()
@@ -103,19 +103,19 @@ class Player:
 
     @property
     def spaces(self) -> tuple[gym.Space[Any], gym.Space[Any]]:
-        """What it shows here, and what it takes."""
+        """Observation and action space of the environment."""
         return self._env.observation_space, self._env.action_space
 
     def play(self, episode: Any, about: Mapping[str, Any], n_steps: int) -> Replayed:
         """Replays an episode.
 
         Args:
-            episode: As Minari gives it.
-            about: What Minari knows of it beside: its seed, and the options of its reset.
-            n_steps: Steps to replay.
+            episode: An episode of Minari.
+            about: Its metadata in Minari, with its seed and the options of its reset.
+            n_steps: Number of steps to replay.
 
         Raises:
-            ConfigError: If it does not come out as it was recorded, or no films can be made of it.
+            ConfigError: If the replay differs from the recording, or no films can be made of it.
         """
         what = f"episode {episode.id} in {self.env_id}"
         if about.get("seed") is None:
@@ -147,7 +147,7 @@ class Player:
         return Replayed(shown, np.stack(states), final, journals)
 
     def _as_shown(self, observations: Any, n: int) -> Any:
-        """The first n recorded observations, as the environment shows them here."""
+        """Returns the first n recorded observations, as the environment shows them here."""
         if self._adapter is None:
             return some_of(observations, slice(n))
         shown = [self._adapter.observation(some_of(observations, step)) for step in range(n)]

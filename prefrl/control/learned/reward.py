@@ -26,23 +26,23 @@ from prefrl.runtime.rundir import RunDirectory
 __all__ = ["Reward", "SegmentLike", "check_same_spaces_as", "judged", "load_reward", "steps_of"]
 
 SegmentLike = Segment | Mapping[str, Any] | tuple[Any, ...]
-"""A Segment; or a dict of its arrays, ``observations`` (T, ...), ``actions`` (T, ...), and where
-the reward reads them ``next_observations`` (T, ...) and ``ended`` (T,); or a tuple of these in that
+"""A Segment; or a dict of its arrays, ``observations`` (T, ...), ``actions`` (T, ...) and, if the
+reward reads them, ``next_observations`` (T, ...) and ``ended`` (T,); or a tuple of these in that
 order."""
 
 
 class Reward:
     """A reward that was learned from comparisons, with everything needed to use it.
 
-    It reads observations and actions as the environment gives and takes them, not normalised. The
-    first axis of pictures is time: each step is also judged by the pictures before it, which are
-    black before the first.
+    It reads observations and actions as the environment gives and takes them, without
+    normalisation. The first axis of pictures is time: the reward of a step also depends on the
+    pictures before it, which are black before the first.
 
     Args:
-        net: The ensemble, fitted.
+        net: The fitted ensemble.
         observation_space: Observation space of one environment.
         action_space: Action space of one environment.
-        about: Its origin, as its card and ``reward.json`` describe it.
+        about: Its origin, for its card and ``reward.json``.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Reward:
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.net = net
-        """The ensemble as a module of torch."""
+        """The ensemble as a torch module."""
         self.observation_space = observation_space
-        """What it reads of observations."""
+        """Observation space of one environment."""
         self.action_space = action_space
-        """What it reads of actions."""
+        """Action space of one environment."""
         self.about: dict[str, Any] = dict(about or {})
         """Its origin, number of labels, and accuracy."""
         self.report: FitReport | None = None
@@ -77,19 +77,19 @@ class Reward:
         next_observations: Any = None,
         ended: Any = None,
     ) -> NDArray[np.float32]:
-        """Rewards of steps: the mean over members, unless the net's settings say otherwise.
+        """Returns rewards of steps, the mean over members unless the net's settings differ.
 
         Args:
-            observations: Before each step, shape (..., *space), or a dict of such arrays. One step
-                or any number of them; pictures have the axes (T,) or (T, N).
-            actions: Taken there, shape (..., *space).
-            next_observations: What was seen after each step, an episode's last one included; only a
-                reward of transitions reads them.
-            ended: Whether the environment itself ended the episode with the step, not a time
-                limit, shape (...); only a reward of transitions reads it.
+            observations: Observations before each step, shape (..., *space), or a dict of such
+                arrays, for one or more steps; the batch axes of pictures are (T,) or (T, N).
+            actions: Actions of the steps, shape (..., *space).
+            next_observations: Observations after each step, including an episode's last one; only
+                a reward of transitions reads them.
+            ended: Whether the environment itself, not a time limit, ended the episode with the
+                step, shape (...); only a reward of transitions reads it.
 
         Returns:
-            Rewards, shape (...), with the mean and standard deviation that the agent got.
+            Rewards, shape (...), normalised as for the agent.
 
         Raises:
             ConfigError: If the shapes do not fit the spaces, or what the reward reads is missing.
@@ -106,7 +106,7 @@ class Reward:
         next_observations: Any = None,
         ended: Any = None,
     ) -> NDArray[np.float32]:
-        """Rewards of steps by each member, normalised as for ``predict``.
+        """Returns rewards of steps by each member, normalised as for ``predict``.
 
         Args:
             observations: As for ``predict``.
@@ -115,7 +115,7 @@ class Reward:
             ended: As for ``predict``.
 
         Returns:
-            Shape (M, ...). Where members differ, the reward has seen little.
+            Rewards, shape (M, ...). Where members differ, the reward was fitted to little data.
 
         Raises:
             ConfigError: As ``predict``.
@@ -129,11 +129,11 @@ class Reward:
         left: SegmentLike | Sequence[SegmentLike],
         right: SegmentLike | Sequence[SegmentLike],
     ) -> NDArray[np.float64]:
-        """P(left is better) by the Bradley-Terry model, the mean over members.
+        """Returns P(left is better) by the Bradley-Terry model, as the mean over members.
 
         Args:
             left: A segment, or a list of B segments; they may differ in length.
-            right: What to compare it with, as many.
+            right: The segment, or the B segments, to compare with.
 
         Returns:
             A number in [0, 1], or B of them.
@@ -152,7 +152,7 @@ class Reward:
         return np.asarray(preferences if several else preferences[0])
 
     def segment(self, told: SegmentLike | Sequence[SegmentLike]) -> Segment:
-        """A segment as the net reads it.
+        """Converts a segment to what the net reads.
 
         Raises:
             ConfigError: If it does not fit, or what the reward reads is missing.
@@ -172,13 +172,13 @@ class Reward:
         """Writes a folder that ``load_reward`` reads: tensors, their description, and a card.
 
         Args:
-            folder: A new or empty one.
+            folder: A new or empty folder.
 
         Returns:
             The folder.
 
         Raises:
-            ConfigError: If something is there already.
+            ConfigError: If the folder is not empty.
         """
         kept = RewardFile(
             self.observation_space,
@@ -197,13 +197,13 @@ def load_reward(
     """Loads a learned reward.
 
     Args:
-        source: A run of an agent, finished or not, whose newest reward is taken; or a folder that
-            ``Reward.save`` or ``prefrl reward`` wrote.
-        device: Where the net is computed.
+        source: An agent's run, finished or not, for its newest reward; or a folder from
+            ``Reward.save`` or ``prefrl reward``.
+        device: Device of the net.
 
     Raises:
-        RunDirectoryError: If there is none, or it is damaged or does not fit.
-        ConfigError: If the environment of a run cannot be made, whose spaces the reward needs.
+        RunDirectoryError: If there is no reward, or it is damaged or does not fit.
+        ConfigError: If a run's environment, which has the reward's spaces, cannot be made.
     """
     if isinstance(source, RunDirectory):
         source = source.root
@@ -226,7 +226,7 @@ def load_reward(
 def steps_of(
     reward: Reward, observations: Any, actions: Any, next_observations: Any, ended: Any
 ) -> tuple[Rollout, tuple[int, ...]]:
-    """Steps as the net takes them, and the axes of the batch; arguments are as for ``predict``.
+    """Converts the arguments of ``predict`` to what the net reads, and returns the batch axes, too.
 
     Raises:
         ConfigError: If the shapes do not fit the spaces, or what the reward reads is missing.
@@ -240,7 +240,7 @@ def steps_of(
             f"expected pictures of T steps, (T, ...), or of N episodes side by side, "
             f"(T, N, ...), got {len(lead)} axes; the reward of a step depends on those before."
         )
-    # Pictures follow each other in time; numbers are each on their own.
+    # Pictures form a sequence in time; steps without pictures are independent of each other.
     axes = (*lead, 1, 1)[:2] if pictures else (1, int(np.prod(lead)))
     after = over = None
     if reward.inputs == "transition":
@@ -274,7 +274,7 @@ def steps_of(
 
 
 def judged(reward: Reward, rollout: Rollout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Rewards of steps that ``steps_of`` made, shape (T, N), and each member's, shape (M, T, N)."""
+    """Returns rewards of steps from ``steps_of``, (T, N), and those by each member, (M, T, N)."""
     together, raw = reward.net.predict(rollout)
     with as_judge(reward.net):
         device = reward.net.input_shift.device
@@ -290,10 +290,10 @@ def _check_axes(lead: tuple[int, ...], own: tuple[int, ...], name: str) -> None:
 
 
 def check_same_spaces_as(reward: Reward, env: HasSpaces) -> None:
-    """Refuses an environment that shows or takes something else than a reward has learned on.
+    """Refuses an environment whose spaces differ from those that a reward has learned on.
 
     Raises:
-        ConfigError: If it does.
+        ConfigError: If they differ.
     """
     pairs = {
         "observations": (layout_of(reward.observation_space), layout_of(env.observation_space)),
@@ -320,7 +320,7 @@ def _check_transition(next_observations: Any, ended: Any = ()) -> None:
 
 
 def _flat(values: Any, space: spaces.Space[Any]) -> Any:
-    """All axes of a batch as one."""
+    """Joins all batch axes into one."""
     if isinstance(space, spaces.Dict):
         return {key: _flat(values[key], part) for key, part in space.spaces.items()}
     return np.asarray(values).reshape(-1, *(space.shape or ()))

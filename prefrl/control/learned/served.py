@@ -1,4 +1,4 @@
-"""Rewards of steps for a server: arrays from JSON, and steps of many requests in one pass."""
+"""Rewards of steps for a server: reads arrays from JSON, and scores many requests in one pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ENDED = spaces.MultiBinary(1)
 
 
 def serve_steps(run: RunDirectory, *, device: str) -> ServedReward:
-    """The reward of an agent's run, or of a folder that was saved, which then never changes.
+    """Loads a reward to serve: of an agent's run, or of a saved folder, which never changes.
 
     Raises:
         RunDirectoryError: If there is none, or it is damaged.
@@ -39,8 +39,8 @@ class ServedReward:
     """A ``Scorer`` of steps.
 
     Args:
-        reward: It.
-        run: From which newer weights come.
+        reward: The reward.
+        run: Run directory in which newer weights may appear.
     """
 
     kind: Kind = "steps"
@@ -48,11 +48,11 @@ class ServedReward:
     def __init__(self, reward: Reward, run: RunDirectory) -> None:
         self._reward = reward
         self.version = int(reward.about.get("version") or 1)
-        """Of the weights in use."""
+        """Version of the weights in use."""
         self._newest = Newest(run.reward, self.version)
 
     def about(self) -> dict[str, Any]:
-        """What it reads and where it is from."""
+        """Describes its inputs and its origin."""
         reward = self._reward
         needed = [*_NEEDED, *(_ALSO if reward.inputs == "transition" else ())]
         return {
@@ -65,7 +65,7 @@ class ServedReward:
         }
 
     def read(self, told: Mapping[str, Any]) -> Asked:
-        """As ``Scorer.read``: arrays as ``Reward.predict`` takes them."""
+        """Reads a request, as ``Scorer.read`` does, with arrays as for ``Reward.predict``."""
         if not set(_NEEDED) <= set(told) or not set(told) <= {*_NEEDED, *_ALSO}:
             raise ConfigError(
                 f"expected an object with {' and '.join(_NEEDED)}, and where the reward reads "
@@ -86,7 +86,7 @@ class ServedReward:
             arrays["ended"] = _array(told["ended"], _ENDED, "ended")
         try:
             rollout, lead = steps_of(reward, *arrays.values())
-        except ConfigError as error:  # some repeat all that was given
+        except ConfigError as error:  # the message may repeat all of the request
             raise ConfigError(shortened(error, 400)) from error
         n_steps = rollout.dones.size
         if not n_steps:
@@ -94,7 +94,7 @@ class ServedReward:
         return Asked(rollout, lead, n_steps)
 
     def score(self, asked: Sequence[Asked]) -> list[Scores]:
-        """As ``Scorer.score``. Of pictures, requests of as many steps go together."""
+        """Scores as ``Scorer.score`` does; requests of equal length are scored together."""
         found: dict[int, Scores] = {}
         by_length: dict[int, list[int]] = {}
         for place, one in enumerate(asked):
@@ -113,7 +113,7 @@ class ServedReward:
         return [found[place] for place in range(len(asked))]
 
     def refresh(self) -> None:
-        """As ``Scorer.refresh``."""
+        """Loads newer weights, as ``Scorer.refresh`` does."""
         self.version = self._newest.put_into(self._reward.net)
 
 
@@ -131,7 +131,7 @@ def _side_by_side(rollouts: Sequence[Rollout]) -> Rollout:
 
 
 def _values(told: Any, space: spaces.Space[Any], name: str) -> Any:
-    """Values of a space from JSON."""
+    """Converts JSON to values of a space."""
     if not isinstance(space, spaces.Dict):
         return _array(told, space, name)
     if not isinstance(told, Mapping):
@@ -148,17 +148,17 @@ def _values(told: Any, space: spaces.Space[Any], name: str) -> Any:
 
 
 def _array(told: Any, space: spaces.Space[Any], name: str) -> NDArray[Any]:
-    """Numbers from JSON: nested lists, or bytes in base64 with their type and shape.
+    """Converts JSON to numbers: nested lists, or bytes in base64 with their type and shape.
 
     Raises:
-        ConfigError: If they are no numbers of the space's kind.
+        ConfigError: If they are not numbers of the space's kind.
     """
     if isinstance(told, Mapping):
         found = _unpacked(told, name)
     else:
         try:
             found = np.asarray(told)
-        except ValueError as error:  # lists of different lengths
+        except ValueError as error:  # the lists differ in length
             raise ConfigError(
                 f"expected {name} as numbers in lists of equal lengths, got others."
             ) from error
@@ -203,7 +203,7 @@ def _unpacked(told: Mapping[str, Any], name: str) -> NDArray[Any]:
 
 
 def _kind(told: Any) -> str:
-    """Kind of a JSON value, judged by its first element."""
+    """Returns the kind of a JSON value, judged by its first element."""
     while isinstance(told, list) and told:
         told = told[0]
     names = {str: "text", dict: "an object", list: "an empty list", type(None): "null"}

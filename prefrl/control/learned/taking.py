@@ -1,7 +1,7 @@
-"""Answers with their segments, and a reward, that a training begins with.
+"""Answers with their segments, and a reward, from elsewhere, with which a training begins.
 
-All of it is read and checked before anything starts. Then it lies in the run's own directory, so
-that what it came from may be moved or removed.
+Everything is read and checked before anything starts. Then it is copied into the run's own
+directory, so that the sources may be moved or removed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from prefrl.runtime.rundir.weights import Weights, latest_weights, newest_versio
 __all__ = ["Taken", "pairs_of_run", "take_along", "taken_reward", "with_taken"]
 
 _log = logging.getLogger(__name__)
-_LABELS = "labels.json"  # written when all answers are in the store
+_LABELS = "labels.json"  # written last, when all answers are in the store
 _BATCH = 500
 _ANSWERS = {1.0: Answer.LEFT, 0.0: Answer.RIGHT, 0.5: Answer.TIE}
 
@@ -48,7 +48,7 @@ class Taken:
     """What a training began with."""
 
     queries: tuple[Query, ...] = ()
-    """Those whose answers were there before."""
+    """The queries that were already answered."""
     reward: Weights | None = None
     """The reward, if it began with one."""
 
@@ -59,28 +59,28 @@ class _Source:
 
     answers: list[tuple[Query, Submission]]
     segments: Mapping[str, Segment]
-    """By id; those of a run are read when they are asked for."""
+    """The segments by id; those of a run are read lazily."""
     truth: Callable[[Segment], Truth]
     said: Mapping[str, str] = field(default_factory=dict)
-    """How much better people said that a side is, by the submission key of the answer."""
+    """Strengths that people named, by the submission key of the answer."""
 
 
 def with_taken(
     config: PreferenceConfig, env: HasSpaces, run: RunDirectory | None = None
 ) -> PreferenceConfig:
-    """Adapts settings to what is taken along: the reward's nets, and the segment length.
+    """Adapts settings, such as nets and segment length, to the answers and reward taken along.
 
     Args:
-        config: Settings, whose ``reward`` and ``labels_from`` say what is taken along.
-        env: What the agent will be trained in.
-        run: Where the training is written. If it has begun, it goes on with what it began with:
+        config: Settings, whose ``reward`` and ``labels_from`` name what is taken along.
+        env: The environment in which the agent will be trained.
+        run: The run directory. If the training has begun, it keeps what it began with, and
             nothing else is read.
 
     Raises:
         ConfigError: If a reward or an answer is about other observations or actions, a reward that
-            reads transitions is to be fitted to segments that were recorded without, or the run
-            began with something else.
-        NotEnoughDataError: If no answer says anything.
+            reads transitions would be fitted to segments without them, or the run began with
+            something else.
+        NotEnoughDataError: If there are no answers except skips.
         RunDirectoryError: If something is missing or damaged.
     """
     if run is not None and (run.taken / _LABELS).is_file():
@@ -106,7 +106,7 @@ def with_taken(
     if not knows_next and config.net.inputs == "auto":
         net = dataclasses.replace(config.net, inputs="action")
         config = dataclasses.replace(config, net=net)
-    if not config.labels and config.calibrate_on == "newest":  # there is one fit, at the start
+    if not config.labels and config.calibrate_on == "newest":  # the only fit is at the start
         config = dataclasses.replace(config, calibrate_on="both")
     return config
 
@@ -120,7 +120,7 @@ def _with_nets_of(config: PreferenceConfig, reward: Reward, env: HasSpaces) -> P
 
 
 def _as_begun(config: PreferenceConfig, run: RunDirectory) -> PreferenceConfig:
-    """Settings of a continued training, with what it began with."""
+    """Returns the settings of a continued training, with what it began with."""
     told = run.read_json(run.taken / _LABELS)
     begun = tuple(told["labels_from"]), told["reward"]
     if config.takes_along and (config.labels_from, config.reward) != begun:
@@ -147,17 +147,17 @@ def take_along(
     items: Items,
     run: RunDirectory | None,
 ) -> Taken:
-    """Puts all that is taken along where a training finds it; done again, it only reads it back.
+    """Copies the answers and the reward taken along into a training; later calls only read them.
 
     Args:
-        config: Settings that ``with_taken`` gave.
-        env: What the agent is trained in.
-        store: Where its answers go.
-        items: Where its segments go.
-        run: Where the training is written, if anywhere.
+        config: Settings from ``with_taken``.
+        env: The environment in which the agent is trained.
+        store: Label store that receives the answers.
+        items: Receives the segments.
+        run: The run directory, if there is one.
 
     Raises:
-        PrefrlError: As ``with_taken``, where it was not asked.
+        PrefrlError: As ``with_taken``, if that was not called.
     """
     if run is not None and (run.taken / _LABELS).is_file():
         ids = set(run.read_json(run.taken / _LABELS)["queries"])
@@ -193,10 +193,10 @@ def take_along(
 
 
 def _from_elsewhere(config: PreferenceConfig, env: HasSpaces) -> Iterator[tuple[str, str]]:
-    """What is taken along from another environment, which has the same spaces, and from which."""
+    """Yields sources that are from another environment with the same spaces, and its id."""
     here: Any = env.unwrapped if isinstance(env, VecEnv) else None
     if isinstance(env, VecEnv) and not isinstance(here, DummyVecEnv):
-        return  # in other processes, to which not every specification can be sent
+        return  # it is in other processes, which cannot send every specification
     spec = getattr(env, "spec", None) if here is None else here.envs[0].spec
     if spec is None:
         return
@@ -228,7 +228,7 @@ def _weights(place: str) -> Weights:
 
 
 def _sources(config: PreferenceConfig, env: HasSpaces) -> Iterator[_Source]:
-    """All that is taken along, one after the other, once each is found to fit."""
+    """Yields the answers of each run and file, after checking that they fit."""
     n_before, n_ratings = step_reward(env, config).n_before, Counter[str]()
     for place in config.labels_from:
         reader = Reader(env.observation_space, env.action_space, n_before=n_before)
@@ -284,9 +284,9 @@ def _source_of_run(run: RunDirectory, reader: Reader) -> _Source:
 
 
 def pairs_of_run(run: RunDirectory, reader: Reader) -> PairData:
-    """What a fit takes of a run's current answers, once all of its segments are found to fit.
+    """Returns a run's current answers for a fit, after checking that its segments fit.
 
-    How sure "slightly" and "clearly" are, and whether the majority counts, is as in the run.
+    The certainties of "slightly" and "clearly", and whether the majority counts, are as in the run.
 
     Raises:
         ConfigError: If a segment does not fit the reader's environment.
@@ -308,18 +308,18 @@ def pairs_of_run(run: RunDirectory, reader: Reader) -> PairData:
 
 
 def _learner_of(run: RunDirectory) -> LearnerConfig:
-    """How a run's learner takes what people say; the rest of it is as by default."""
+    """Returns a config with a run's settings for people's answers, and otherwise defaults."""
     told = run.read_json(run.config).get("preferences", {}) if run.config.is_file() else {}
     names = "slightly", "clearly", "majority"
     return LearnerConfig(**{name: told[name] for name in names if name in told})
 
 
 def _source_of_data(data: PairData, n_ratings: Counter[str]) -> _Source:
-    """The answers of a file, which a label store has names for.
+    """Converts a file's answers to queries and submissions for a label store.
 
     Args:
-        data: What was read.
-        n_ratings: How often each query was answered in files before this one; updated.
+        data: Content of the file.
+        n_ratings: Number of answers to each query in earlier files, which is updated.
     """
     answers = []
     for judgement in data.comparisons:
@@ -346,7 +346,7 @@ def _hash(text: str) -> str:
 
 
 def _not_known(segment: Segment) -> Truth:
-    """Nobody has told the true rewards of a file's segments."""
+    """Returns NaN as true rewards, as those of a file's segments are not known."""
     return Truth(np.full(len(segment), np.nan))
 
 
@@ -359,7 +359,7 @@ def _batches(
 
 
 class _Some(Mapping[str, Segment]):
-    """Some of a run's segments, read when they are asked for."""
+    """Some of a run's segments, read lazily."""
 
     def __init__(self, items: Items, ids: Mapping[str, None]) -> None:
         self._items, self._ids = items, ids

@@ -32,7 +32,7 @@ from prefrl.runtime.rundir import RunDirectory
 __all__ = ["MADE_FROM", "check_has_agent", "pairs_to_label"]
 
 MADE_FROM = "segments"
-"""Where config.json says how the pairs of a folder were drawn, which has no agent."""
+"""Key in the config.json of a folder without an agent that says how its pairs were drawn."""
 
 
 def pairs_to_label(
@@ -45,15 +45,15 @@ def pairs_to_label(
 ) -> RunDirectory:
     """Makes a folder with pairs of segments of a dataset, for people to compare.
 
-    A dataset has no films, so every episode that a segment was drawn from is replayed, with its
-    seed and its actions, in the environment that the dataset names. That has to come out as it was
-    recorded.
+    A dataset has no films, so every episode from which a segment was drawn is replayed, with its
+    seed and its actions, in the environment that the dataset names. The replay must equal the
+    recording.
 
     Args:
-        root: A new folder; or one that was made from the same, which is opened. If anything fails,
-            nothing of it is left.
+        root: A new folder, or one made in the same way, which is then opened. If anything fails,
+            nothing of a new one is left.
         data: ``minari:NAME``.
-        drawing: How many pairs, of which length.
+        drawing: Number of pairs, and length of segments.
         seed: Seed of the drawn pairs.
         told: Called with the number of segments that are done, and of all.
 
@@ -64,7 +64,7 @@ def pairs_to_label(
         ConfigError: If there is no such dataset, or an episode cannot be replayed.
         MissingExtraError: If Minari is not installed.
         NotEnoughDataError: If it has fewer than two segments.
-        RunDirectoryError: If something else is there already.
+        RunDirectoryError: If the folder has other content.
     """
     if not data.startswith(MINARI):
         raise ConfigError(f"expected segments from a dataset, as minari:NAME, got {data!r}.")
@@ -74,7 +74,7 @@ def pairs_to_label(
         return there
     dataset = load_minari(data.removeprefix(MINARI))
     drawn = draw_pairs(dataset, drawing, seed=seed)
-    part = root.with_name(f".{root.name}.part")  # a kill leaves this, and it is made anew
+    part = root.with_name(f".{root.name}.part")  # left over if killed, and then made again
     shutil.rmtree(part, ignore_errors=True)
     try:
         run = RunDirectory.create(part)
@@ -90,7 +90,7 @@ def pairs_to_label(
 
 
 def _made_before(root: Path, made_from: Mapping[str, Any]) -> RunDirectory | None:
-    """The folder, if it was made from the same; None if there is nothing yet."""
+    """Returns the folder if it was made in the same way; None if it does not exist or is empty."""
     run = RunDirectory(root)
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
@@ -118,7 +118,7 @@ def _fill(
         told(number, ids.size)
     queries = dict[frozenset[str], Query]()
     for number, (left, right) in enumerate(ids.tolist()):
-        if left != right:  # of few states some may be the same
+        if left != right:  # equal segments have the same id
             queries.setdefault(frozenset((left, right)), Query(f"p{number}", left, right))
     with LabelStore(run.label_store) as store:
         store.add_queries(list(queries.values()))
@@ -127,7 +127,7 @@ def _fill(
 def _segments(
     player: Player, dataset: Any, drawn: DrawnPairs
 ) -> Iterator[tuple[tuple[int, int], Segment, Truth]]:
-    """Pair and side of each segment, with all that films need, and its true rewards."""
+    """Yields pair and side of each segment, the segment ready for films, and its true rewards."""
     n_before = RewardNetConfig().frame_stack - 1
     reader = Reader(*player.spaces, n_before=n_before)
     for episode, places in drawn.of(dataset):
@@ -143,10 +143,10 @@ def _segments(
 
 
 def check_has_agent(config: Mapping[str, Any]) -> None:
-    """Refuses a folder of pairs to label where a training is expected.
+    """Refuses a folder of pairs to label if a training is expected.
 
     Args:
-        config: What ``config.json`` holds.
+        config: Content of its ``config.json``.
 
     Raises:
         RunDirectoryError: If there is no agent.

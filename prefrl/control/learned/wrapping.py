@@ -17,7 +17,7 @@ from prefrl.errors import ConfigError
 __all__ = ["TRUE_REWARD_KEY", "LearnedReward", "LearnedRewardEnv", "LearnedRewardVecEnv"]
 
 TRUE_REWARD_KEY = "true_reward"
-"""Under which ``info`` has the environment's own reward."""
+"""Key of the environment's own reward in ``info``."""
 
 
 @overload
@@ -34,14 +34,14 @@ def LearnedReward(
 
     Args:
         env: An environment of Gymnasium, or a vectorised one of Stable-Baselines3.
-        reward: From ``load_reward``.
+        reward: A reward from ``load_reward``.
 
     Returns:
         The environment with the learned reward.
 
     Raises:
         ConfigError: If the reward was learned on other observations or actions, or the environment
-            is of another kind or normalises already.
+            is of another kind, or already normalises or stacks observations.
     """
     if isinstance(env, VecEnv):
         return LearnedRewardVecEnv(env, reward)
@@ -80,7 +80,7 @@ class LearnedRewardEnv(gym.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Takes a step, with the learned reward for it."""
+        """Takes a step, and returns its learned reward."""
         observation, true_reward, terminated, truncated, info = self.env.step(action)
         after = _batch_of_one(observation)
         cut = {"TimeLimit.truncated": truncated and not terminated}
@@ -100,7 +100,7 @@ class LearnedRewardVecEnv(VecEnvWrapper):
 
     Raises:
         ConfigError: If the reward was learned on other observations or actions, or observations are
-            normalised or stacked already.
+            already normalised or stacked.
     """
 
     def __init__(self, venv: VecEnv, reward: Reward) -> None:
@@ -132,7 +132,7 @@ class LearnedRewardVecEnv(VecEnvWrapper):
         self.venv.step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Ends it, with the learned rewards for it."""
+        """Completes the step, and returns its learned rewards."""
         observations, true_rewards, dones, infos = self.venv.step_wait()
         rewards = self._judge.rewards(self._seen, self._actions, observations, dones, infos)
         self._judge.forget(dones)
@@ -151,7 +151,7 @@ def _batch_of_one(observation: Any) -> Any:
 
 
 def _copied(observations: Any) -> Any:
-    """Environments may write the next observations into the same array."""
+    """Copies observations, as environments may write the next ones into the same array."""
     if isinstance(observations, dict):
         return {key: np.array(part) for key, part in observations.items()}
     return np.array(observations)

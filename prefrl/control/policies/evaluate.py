@@ -28,19 +28,19 @@ from prefrl.control.reward.correlation import correlation
 __all__ = ["EVALUATION_SEED", "Evaluation", "Player", "evaluate", "evaluate_as_configured"]
 
 EVALUATION_SEED = 1_000_003
-"""Added to a training's seed: keeps final evaluations apart from its episodes."""
+"""Added to a training's seed, so that final evaluations have other episodes than the training."""
 
 
 class Player(Protocol):
     """Protocol of an agent that acts."""
 
     frame_stack: int
-    """How many pictures one on another it sees."""
+    """Number of pictures stacked in its observations."""
 
     def act(
         self, observations: Any, *, deterministic: bool, begins: NDArray[np.bool_] | None
     ) -> NDArray[Any]:
-        """Actions for a batch of observations, as ``Agent.act`` gives them."""
+        """Returns actions for a batch of observations, as ``Agent.act`` does."""
         ...
 
 
@@ -49,16 +49,16 @@ class Evaluation:
     """Episodes of an agent, one per environment, padded with NaN to the longest one's T steps."""
 
     true_rewards: NDArray[np.float64]
-    """The environment's reward, shape (E, T); the points of a game, where there are any."""
+    """The environment's reward, shape (E, T); for games with a score, their points."""
     predicted_rewards: NDArray[np.float64]
-    """The learned reward, shape (E, T); NaN where there was no reward model."""
+    """The learned reward, shape (E, T); NaN without a reward model."""
     states: NDArray[np.float64] | None
-    """Simulator states of the first episode, shape (T, S), or its number and steps where it is
-    played again for films; None where neither is known."""
+    """Simulator states of the first episode, shape (T, S), or its number and steps if films are
+    made by replaying it; None if neither is known."""
     journals: Journals
     """The episodes or games in ``states``."""
     n_cut: int = 0
-    """Episodes that were cut before their end; more might have come."""
+    """Number of episodes that were cut before their end, whose returns are incomplete."""
 
     @property
     def returns(self) -> NDArray[np.float64]:
@@ -67,7 +67,7 @@ class Evaluation:
 
     @property
     def correlation(self) -> float:
-        """Pearson's correlation of predicted with true step rewards; NaN where one is constant."""
+        """Pearson's correlation of predicted with true step rewards; NaN if one is constant."""
         return correlation(self.predicted_rewards, self.true_rewards)
 
 
@@ -83,18 +83,18 @@ def evaluate(
     env: EnvConfig | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Evaluation:
-    """Runs whole episodes, or games, in fresh environments, side by side.
+    """Runs whole episodes or games in new environments, in parallel.
 
     Args:
-        agent: Who acts. Its observation statistics are not changed.
-        env_id: Where.
-        episodes: E.
+        agent: The agent, whose observation statistics are not changed.
+        env_id: A Gymnasium id.
+        episodes: Number of episodes (E), one per environment.
         seed: Seed of the environments.
         net: Predicts rewards; None leaves them out.
         deterministic: Whether the agent takes its most likely action.
         max_steps: Steps after which an episode that has not ended is cut.
         env: Arguments and wrappers of the environments.
-        go_on: Asked before each step; False cuts all episodes there.
+        go_on: Called before each step but the first; False cuts all episodes there.
 
     Returns:
         True and predicted rewards, and states for a film.
@@ -112,10 +112,10 @@ def evaluate_as_configured(
     """Runs the evaluation episodes that a training's config asks for.
 
     Args:
-        player: Who acts.
+        player: The agent.
         config: Config of the training.
-        seed: Is added to that of the training.
-        **options: As for ``evaluate``.
+        seed: Added to the training's seed.
+        **options: Further arguments of ``evaluate``.
     """
     return evaluate(
         player,

@@ -1,4 +1,4 @@
-"""Evaluating the agent on the true reward while it trains; it does not learn from that."""
+"""Evaluations of the agent on the true reward during training, from which it learns nothing."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from prefrl.runtime.rundir.tables import CsvTable
 __all__ = ["Evaluations"]
 
 _log = logging.getLogger(__name__)
-_SEED = 2_000_003  # neither the episodes of the training nor those of the evaluation at the end
+_SEED = 2_000_003  # for other episodes than in the training and in the final evaluation
 
 
 class Evaluations:
     """Evaluates the agent at regular steps, over whole episodes in separate environments.
 
-    Each is a row of ``evaluations.csv``, and its policy is kept. The training is the same with and
-    without them: they draw no random number of it.
+    Each evaluation is a row of ``evaluations.csv``, and its policy is kept. The training is the
+    same with and without them, as they do not change its random states.
 
     Args:
-        config: How often, and how many episodes.
-        run: Where rows and policies go.
-        go_on: Asked at each step of an evaluation; False ends it, and nothing is written.
+        config: Config of the training, with the interval and number of episodes.
+        run: Run directory that receives rows and policies.
+        go_on: Called at each step of an evaluation; False ends it without a result.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Evaluations:
         self._table: CsvTable | None = None
 
     def step(self, agent: Agent) -> None:
-        """Evaluates the agent if that is due, between two of its iterations."""
+        """Evaluates the agent if an evaluation is due; call it between two of its iterations."""
         steps, every = agent.model.num_timesteps, self._config.evaluate_every
         if every is None or self._next is None or steps < self._next:
             return
@@ -50,7 +50,7 @@ class Evaluations:
             found = evaluate_as_configured(agent, config, seed=_SEED, go_on=self._go_on)
         finally:
             restore_random_state(random)
-        if not self._go_on():  # told to stop: after a resume it is due again
+        if not self._go_on():  # it was told to stop; the evaluation is due again after a resume
             return
         self._next = (steps // every + 1) * every
         try:
@@ -71,7 +71,7 @@ class Evaluations:
                 "seconds": time.monotonic() - started,
             }
         )
-        # The names of Stable-Baselines3's EvalCallback.
+        # Under the same names as from Stable-Baselines3's EvalCallback.
         agent.model.logger.record("eval/mean_reward", mean)
         agent.model.logger.record("eval/std_reward", std)
 

@@ -23,16 +23,16 @@ class KeptPolicy:
     """A policy that can be loaded."""
 
     name: str
-    """What it is, in words."""
+    """A description of it."""
     load: Callable[[Agent], None]
-    """Gives its nets and observation statistics to an agent with the run's settings."""
+    """Loads its nets and observation statistics into an agent with the run's settings."""
 
 
 def keep_policy(run: RunDirectory, agent: Agent, step: int) -> None:
     """Keeps the policy of a step in ``policies/STEP``, as Stable-Baselines3 saves it.
 
     Raises:
-        OSError: If the disk is full or fails. Nothing is left of it then.
+        OSError: If the disk is full or fails. Then nothing of it is left.
     """
     folder = _folder(run, step)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -40,7 +40,7 @@ def keep_policy(run: RunDirectory, agent: Agent, step: int) -> None:
         run.policies.mkdir(exist_ok=True)
         temporary.mkdir()
         agent.save(RunDirectory(temporary))
-        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed later than this
+        shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed later on
         temporary.replace(folder)
         sync_folder(run.policies)
     except BaseException:
@@ -49,16 +49,17 @@ def keep_policy(run: RunDirectory, agent: Agent, step: int) -> None:
 
 
 def choose_policy(run: RunDirectory, which: str | None = None) -> KeptPolicy:
-    """Finds a policy of a run, which may be finished, stopped or under way.
+    """Finds a policy of a run, which may be finished, stopped or in progress.
 
     Args:
-        run: Which run.
-        which: ``best``, by its evaluations in training; ``latest``; the steps at which it was kept;
-            None takes the trained one, or the latest where the run has not come to its end.
+        run: The run directory.
+        which: ``best``, according to the evaluations in training; the number of steps at which it
+            was kept; or ``latest``, which is the default: the trained policy or, if the training
+            has not finished, that of the newest checkpoint.
 
     Raises:
-        ConfigError: If there is no such policy; the message says which there are.
-        RunDirectoryError: If there is none at all yet, or all checkpoints are damaged.
+        ConfigError: If there is no such policy; the message lists those that exist.
+        RunDirectoryError: If there are none yet, or all checkpoints are damaged.
     """
     if which == "best":
         return _best(run)
@@ -75,9 +76,9 @@ def choose_policy(run: RunDirectory, which: str | None = None) -> KeptPolicy:
 
 
 def check_nets_of_run(run: RunDirectory) -> None:
-    """Refuses a policy that another process would make with other nets than its script.
+    """Refuses a policy whose nets only its script can make.
 
-    Such nets may have the same parameters, and then nothing but the figures would be wrong.
+    Other nets may have the same parameters, and then wrong figures would be the only sign.
 
     Raises:
         RunDirectoryError: If the script had nets of its own.

@@ -22,27 +22,27 @@ __all__ = ["Policy", "load_policy"]
 
 
 class Policy:
-    """A trained agent: it acts, and it is a model of Stable-Baselines3 with its ``VecNormalize``.
+    """A trained agent, for acting, with its Stable-Baselines3 model and ``VecNormalize``.
 
     ::
 
         policy = prefrl.load_policy("runs/quickstart")
-        action, _ = policy.predict(observation)               # as the environment shows it
-        evaluate_policy(policy, policy.get_env())             # Stable-Baselines3's own
+        action, _ = policy.predict(observation)               # as the environment gives it
+        evaluate_policy(policy, policy.get_env())             # the one of Stable-Baselines3
         evaluate_policy(policy.model, policy.venv)            # the same, by its model
-        policy.model.learn(100_000)                           # goes on, on the true reward
+        policy.model.learn(100_000)                           # continues on the true reward
 
     Args:
-        agent: The agent, its parameters loaded.
+        agent: An agent with loaded parameters.
     """
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self.model: BaseAlgorithm = agent.model
-        """The model of Stable-Baselines3. It reads observations that ``venv`` has normalised."""
+        """The Stable-Baselines3 model, which reads observations that ``venv`` has normalised."""
         self.venv: VecNormalize = agent.normalizer
-        """Environments with the statistics that the policy was trained with: they stay as they are,
-        and rewards are the environment's own."""
+        """Environments with the training's observation statistics, which do not change any more.
+        Rewards are the environment's own."""
         self.venv.training = False
         self.venv.norm_reward = False
 
@@ -53,23 +53,23 @@ class Policy:
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
-        """Actions, as ``model.predict`` gives them, for observations that are not normalised.
+        """Returns actions like ``model.predict``, but for observations that are not normalised.
 
         Args:
-            observation: One, or a batch, as the environment shows it, pictures stacked as in
-                training.
-            state: What a recurrent policy remembers.
-            episode_start: Where an episode begins, shape (B,).
-            deterministic: Whether the most likely actions are taken.
+            observation: One observation or a batch, as the environment gives them, with pictures
+                stacked as in training.
+            state: State of a recurrent policy.
+            episode_start: Whether an episode begins with the observation, shape (B,).
+            deterministic: Whether to take the most likely actions.
 
         Returns:
-            The actions, and what a recurrent policy remembers.
+            The actions, and the new state of a recurrent policy.
         """
         seen = self.venv.normalize_obs(observation)
         return self.model.predict(seen, state, episode_start, deterministic)
 
     def get_env(self) -> VecEnv:
-        """The environments as ``predict`` reads them: not normalised, pictures stacked."""
+        """Returns the environments for ``predict``: not normalised, with stacked pictures."""
         return self.venv.venv
 
     def close(self) -> None:
@@ -80,15 +80,15 @@ class Policy:
 def load_policy(run: RunDirectory | str | os.PathLike[str]) -> Policy:
     """Loads the trained agent of a finished run.
 
-    No pickle is read: tensors come from ``policy.zip``, the statistics of observations from
-    ``observation_stats.npz``, all else from ``config.json``.
+    No pickle is read: tensors come from ``policy.zip``, the observation statistics from
+    ``observation_stats.npz``, and everything else from ``config.json``.
 
     Args:
         run: The run's directory.
 
     Raises:
         RunDirectoryError: If there is no such run, or it has no policy yet.
-        ConfigError: If its environment cannot be made, or is another one by now.
+        ConfigError: If its environment cannot be made, or has changed.
     """
     if not isinstance(run, RunDirectory):
         run = RunDirectory.open(Path(run))

@@ -1,4 +1,4 @@
-"""How well a learned reward ranks its own agent's behaviour, the data that matter most."""
+"""Measures how well a learned reward ranks its own agent's behaviour, which matters most."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _PAIRS = 5_000
 
 
 def segment_sums(rewards: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """Sums over segments that lie one after another, from each episode's start.
+    """Returns sums over consecutive segments, beginning at each episode's start.
 
     Args:
-        rewards: Shape (E, T), padded with NaN after an episode's end: nothing is added there.
+        rewards: Rewards, shape (E, T), padded with NaN after an episode's end, which counts as 0.
         length: Steps of a segment, L.
 
     Returns:
-        Shape (E · ceil(T / L),); NaN where a segment begins after the end.
+        Sums, shape (E · ceil(T / L),); NaN if a segment begins after the end.
     """
     n = -(-rewards.shape[1] // length)
     padding = ((0, 0), (0, n * length - rewards.shape[1]))
@@ -33,18 +33,18 @@ def segment_sums(rewards: NDArray[np.float64], length: int) -> NDArray[np.float6
 def probes(
     true: NDArray[np.float64], predicted: NDArray[np.float64], *, length: int, seed: int
 ) -> dict[str, float]:
-    """Agreement of predicted with true return over segments of evaluation episodes.
+    """Measures how predicted and true returns agree over segments of evaluation episodes.
 
     Args:
         true: The environment's rewards, shape (E, T), padded with NaN.
-        predicted: The learned reward, likewise.
+        predicted: The learned rewards, likewise.
         length: Steps of a segment.
-        seed: Seed of the pairs that are drawn.
+        seed: Seed of the drawn pairs.
 
     Returns:
-        ``accuracy``: share of pairs of segments, drawn at random, that both put into the same
-        order, of those whose true returns differ; ``pearson`` and ``spearman``: their correlations.
-        NaN where there is nothing to tell apart.
+        ``accuracy``, the share of equally ordered pairs among random pairs of segments whose true
+        returns differ; and the correlations ``pearson`` and ``spearman``. NaN if there is nothing
+        to tell apart.
     """
     sums, told = segment_sums(true, length), segment_sums(predicted, length)  # (S,) each
     whole = np.isfinite(sums) & np.isfinite(told)
@@ -62,7 +62,7 @@ def probes(
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 0; those of equal values are their mean."""
+    """Returns ranks from 0; equal values get the mean of their ranks."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts) - 1
     return np.asarray((last - (counts - 1) / 2)[places])

@@ -1,1 +1,1 @@
-"""The reward nets: a reward for each step, from all members of the ensemble."""
+"""The reward nets, which give a reward for each step from all members of the ensemble."""

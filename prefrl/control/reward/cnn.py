@@ -1,8 +1,8 @@
-"""Step rewards from pictures, all members in one kernel.
+"""Step rewards from pictures, computed for all members at once.
 
-The net of Christiano et al. 2017, appendix A.2: convolutions over the newest four frames, leaky
-ReLU 0.01, a layer of 64 units, a number. Batch normalisation, dropout and noise as there and in
-Ibarz et al. 2018, appendix A.3, where the config says so.
+The net is that of Christiano et al. 2017, appendix A.2: convolutions over the newest four frames,
+leaky ReLU 0.01, a layer of 64 units, one output. Optional are batch normalisation, dropout and
+noise, as there and in Ibarz et al. 2018, appendix A.3.
 """
 
 from __future__ import annotations
@@ -40,37 +40,39 @@ __all__ = ["CnnStepReward", "Pictures"]
 
 _SLOPE = 0.01
 _BN_MOMENTUM = 0.05
-_CHUNK = {"cpu": 128, "cuda": 8192}  # steps at a time: on a CPU larger ones leave the cache
+_CHUNK = {"cpu": 128, "cuda": 8192}  # steps at once; on a CPU more would not fit into the cache
 
 
 class Pictures(NamedTuple):
     """A batch for ``CnnStepReward.score``."""
 
     frames: Tensor
-    """Shape (B, K + T, C, H, W), uint8; K = frame_stack - 1 of the steps before."""
+    """Pictures, shape (B, K + T, C, H, W), uint8; the first K = frame_stack - 1 are from before."""
     numbers: Tensor
-    """What else goes in, shape (B, T, I)."""
+    """The other inputs, shape (B, T, I)."""
     age: Tensor | None = None
-    """Steps since the episode began, shape (B, T): what was before is black. None where it is."""
+    """Steps since the episode began, shape (B, T), to blacken earlier pictures. None if they are
+    black already."""
     real: Tensor | None = None
-    """Which steps count, shape (B, T), bool; None where all do."""
+    """Which steps count, shape (B, T), bool; None if all do."""
 
 
 class CnnStepReward(nn.Module):
-    """M convolutional nets from the newest pictures, numbers and action to a step reward.
+    """M convolutional nets that map the newest pictures, numbers and action to a step reward.
 
-    All members see the same pictures: the first convolution gives the filters of all of them, the
-    later ones are grouped by member. Constants of the normalisation are buffers, as in
+    All members see the same pictures: the first convolution computes the filters of all members,
+    and later ones are grouped by member. The constants of the normalisation are buffers, as in
     ``MlpStepReward``.
 
     Args:
         layout: Layout of the observations; they have a picture.
         n_action: Numbers per encoded action (A).
-        n_members: M.
+        n_members: Number of members (M).
         config: Settings.
 
     Raises:
-        ConfigError: If the pictures are too small for the convolutions, but not small.
+        ConfigError: If the pictures are too small for the convolutions, but too large for smaller
+            ones (``fitting``).
     """
 
     input_shift: Tensor
@@ -104,7 +106,7 @@ class CnnStepReward(nn.Module):
             if config.dropout:
                 modules.append(nn.Dropout2d(config.dropout))
             n_inputs, groups = n_outputs, n_members
-        # Channels last, a CPU takes two thirds of the time.
+        # With channels last, a CPU takes two thirds of the time.
         self.convolutions = nn.Sequential(*modules)
         self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         n_found = layers[-1].filters * math.prod(sides_behind(layers, sides))
@@ -119,12 +121,12 @@ class CnnStepReward(nn.Module):
 
     @property
     def n_members(self) -> int:
-        """How many members there are (M)."""
+        """Number of members (M)."""
         return self._n_members
 
     @property
     def n_before(self) -> int:
-        """Number of earlier pictures that a step's reward depends on."""
+        """Number of earlier pictures on which a step's reward depends."""
         return self.config.frame_stack - 1
 
     def module(self) -> nn.Module:
@@ -135,7 +137,7 @@ class CnnStepReward(nn.Module):
     def reset(self, generator: torch.Generator) -> None:
         """Draws fresh layers, uniform in ±1/sqrt(fan_in), and a last layer of zeros.
 
-        Why zeros is said at ``MlpStepReward.reset``.
+        ``MlpStepReward.reset`` explains the zeros.
         """
         for module in self.convolutions:
             if isinstance(module, nn.BatchNorm2d):
@@ -152,21 +154,21 @@ class CnnStepReward(nn.Module):
         self.biases[-1].zero_()
 
     def collate(self, items: Sequence[Segment]) -> Pictures:
-        """Pictures and numbers of B segments."""
+        """Makes a batch from the pictures and numbers of B segments."""
         unpacked = [segment.frames.unpack() for segment in items if segment.frames is not None]
         frames = torch.from_numpy(stacked(unpacked))
         numbers = torch.from_numpy(numbers_of(self.config.inputs, items))
         device, real = self.input_shift.device, real_steps(items)
         if real is not None:
             real = real.to(device)
-        # As bytes: a GPU makes numbers of them faster than the bus would bring those.
+        # Pictures stay bytes: a GPU converts them faster than the bus transfers floats.
         return Pictures(frames.to(device), numbers.to(device), real=real)
 
     def score(self, batch: Pictures) -> Tensor:
-        """Scores of segments: the undiscounted sum of raw step rewards, shape (M, B).
+        """Returns scores of segments: the undiscounted sums of raw step rewards, shape (M, B).
 
-        Steps that are held are worth 0. While fitting, ``fit_frames`` of the steps may stand for
-        all: their sum is scaled up.
+        Held steps are worth 0. While fitting, the sum may be estimated from ``fit_frames`` random
+        steps.
         """
         n_segments, n_steps = batch.numbers.shape[:2]
         real = 1 if batch.real is None else batch.real
@@ -185,7 +187,7 @@ class CnnStepReward(nn.Module):
         return rewards.sum(-1) * (n_steps / n_drawn)
 
     def step_rewards(self, batch: Pictures) -> Tensor:
-        """Raw step rewards of whole segments, shape (M, B, T)."""
+        """Returns raw step rewards of whole segments, shape (M, B, T)."""
         n_segments, n_steps = batch.numbers.shape[:2]
         size = _CHUNK[batch.frames.device.type]
         chunks = torch.split(self._all_steps(n_segments, n_steps), size, dim=1)
@@ -193,11 +195,11 @@ class CnnStepReward(nn.Module):
         return rewards.view(self.n_members, n_segments, n_steps)
 
     def _all_steps(self, n_segments: int, n_steps: int) -> Tensor:
-        """Row and step of every step, shape (2, B * T)."""
+        """Returns row and number of every step, shape (2, B * T)."""
         return torch.cartesian_prod(torch.arange(n_segments), torch.arange(n_steps)).T
 
     def _step_rewards(self, batch: Pictures, steps: Tensor) -> Tensor:
-        """Raw step rewards of S steps, given by row and step, shape (2, S), as (M, S)."""
+        """Returns raw rewards (M, S) of S steps, given by row and number, shape (2, S)."""
         rows, times = steps.to(batch.frames.device)
         lags = torch.arange(self.config.frame_stack, device=rows.device)
         seen = batch.frames[rows[:, None], times[:, None] + lags]  # (S, K + 1, C, H, W)
@@ -212,7 +214,7 @@ class CnnStepReward(nn.Module):
         return self._members(pixels, numbers)
 
     def _members(self, pixels: Tensor, numbers: Tensor) -> Tensor:
-        """Raw rewards (M, S) for pictures in [0, 1], shape (S, C, H, W), and numbers, (S, I)."""
+        """Returns raw rewards (M, S) for pictures (S, C, H, W) in [0, 1] and numbers (S, I)."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         device = pixels.device.type
         mixed = self.config.mixed_precision and computes_in_bfloat16(device)
@@ -230,7 +232,7 @@ class CnnStepReward(nn.Module):
 
     @torch.no_grad()
     def standardize_inputs(self, *groups: Sequence[Segment]) -> None:
-        """Takes mean and standard deviation of the numbers from groups of segments."""
+        """Sets mean and standard deviation of the numbers from groups of segments."""
         if not len(self.input_shift):
             return
         found = []
@@ -242,11 +244,11 @@ class CnnStepReward(nn.Module):
         self.input_scale.copy_(scale)
 
     def calibrate(self, *groups: Sequence[Segment], fitted: Sequence[Segment] = ()) -> None:
-        """Takes the constants of the reward's normalisation from segments.
+        """Sets the constants of the reward's normalisation from segments.
 
         Args:
-            *groups: Segments; every group counts the same.
-            fitted: Segments that it was fitted to, as of ``MlpStepReward.calibrate``.
+            *groups: Groups of segments, with equal weight.
+            fitted: Segments of the fit, as for ``MlpStepReward.calibrate``.
         """
         with as_judge(self):
             found = []
@@ -256,10 +258,10 @@ class CnnStepReward(nn.Module):
             self.normalizer.calibrate(*found, centre=zero_is_arbitrary(fitted))
 
     def predict(self, rollout: Rollout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Rewards for the agent, normalised per member and aggregated.
+        """Returns rewards for the agent, normalised per member and aggregated.
 
         Args:
-            rollout: What it did, with pictures.
+            rollout: Record of the agent's steps, with pictures.
 
         Returns:
             The reward, shape (T, N), and the raw step rewards of the members, shape (M, T, N).
@@ -277,9 +279,9 @@ class CnnStepReward(nn.Module):
 
 
 def _age(rollout: Rollout, most: int) -> NDArray[np.int64]:
-    """Steps since the episode began, shape (T, N), as far as the rollout knows, and at most so."""
+    """Returns the steps since the episode began, at most ``most``, shape (T, N)."""
     age = np.empty(rollout.dones.shape, np.int64)
-    now = np.full(rollout.dones.shape[1], most)  # what was before is black already
+    now = np.full(rollout.dones.shape[1], most)  # pictures before the first step are black already
     for t, dones in enumerate(rollout.dones):
         age[t] = now
         now = np.where(dones, 0, np.minimum(now + 1, most))
@@ -287,5 +289,5 @@ def _age(rollout: Rollout, most: int) -> NDArray[np.int64]:
 
 
 def _draw(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
-    # Drawn on the CPU, so that a GPU starts from the same numbers.
+    # Drawn on the CPU, so that a GPU starts with the same numbers.
     parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))

@@ -1,4 +1,4 @@
-"""What the reward nets look like: all settings."""
+"""Settings of the reward nets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from prefrl.runtime.options import named_option
 __all__ = ["MemberFactory", "RewardNetConfig"]
 
 MemberFactory = Callable[..., Any]
-"""From the number of inputs (I) to a module of torch, from inputs of shape (S, I) to a raw reward
-for each of S steps, shape (S,) or (S, 1). With pictures it is called with their shape, too, (C, H,
-W), and the module with the inputs and the pictures, shape (S, C, H, W)."""
+"""Makes a torch module from the number of inputs (I). The module maps inputs of shape (S, I) to a
+raw reward for each of S steps, shape (S,) or (S, 1). With pictures, the function also gets their
+shape, (C, H, W), and the module also gets the pictures, shape (S, C, H, W)."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ __all__ = ["correlation"]
 
 
 def correlation(predicted: NDArray[Any], true: NDArray[Any]) -> float:
-    """Pearson's correlation of two arrays of one shape, leaving out NaN.
+    """Returns Pearson's correlation of two arrays of equal shape, ignoring NaN.
 
-    NaN where fewer than two pairs are left, or one side does not vary.
+    It is NaN if fewer than two pairs are left, or one side does not vary.
     """
     both = np.isfinite(predicted) & np.isfinite(true)
     x, y = predicted[both], true[both]

@@ -1,4 +1,4 @@
-"""Inputs of a reward net besides pictures, and which steps of segments count."""
+"""The inputs of a reward net besides pictures, and the steps of segments that count."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ __all__ = [
 ]  # fmt: skip
 
 Inputs = Literal["auto", "state", "action", "transition"]
-"""What a step's reward may depend on: the observation; and the action; and what came of it, as the
-difference to the next observation and whether the episode ended there. Until somebody has looked at
-the environment, auto is action."""
+"""The inputs of a step's reward. state: the observation; action: also the action; transition: also
+the change to the next observation, and whether the episode ended with the step. auto counts as
+action until a look at the environment has replaced it."""
 
 _SMALLEST = 1e-6
 
 
 def n_numbers(inputs: Inputs, n_observation: int, n_action: int) -> int:
-    """Number of inputs (I), for observations of O and actions of A numbers."""
+    """Returns the number of inputs (I), for observations of O and actions of A numbers."""
     own = n_observation + (0 if inputs == "state" else n_action)
     return own + n_observation + 1 if inputs == "transition" else own
 
 
 def numbers_of(inputs: Inputs, segments: Sequence[Segment]) -> NDArray[np.float32]:
-    """Inputs of segments, shape (B, T, I); shorter segments are padded to T steps."""
+    """Returns the inputs of segments, shape (B, T, I); shorter ones are padded to T steps."""
     after = [segment.next_observations for segment in segments]
     there = [part for part in after if part is not None]
     return _numbers(
@@ -52,7 +52,7 @@ def numbers_of(inputs: Inputs, segments: Sequence[Segment]) -> NDArray[np.float3
 
 
 def stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Arrays of B segments as one, shape (B, T, ...): the last step of shorter ones is repeated."""
+    """Stacks arrays of B segments, shape (B, T, ...), repeating the last step of shorter ones."""
     longest = max(map(len, parts))
     if all(len(part) == longest for part in parts):
         return np.stack(parts)
@@ -61,7 +61,7 @@ def stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def numbers_of_rollout(inputs: Inputs, rollout: Rollout) -> NDArray[np.float32]:
-    """Inputs of a rollout, shape (T, N, I)."""
+    """Returns the inputs of a rollout, shape (T, N, I)."""
     ended = np.zeros_like(rollout.dones) if rollout.ended is None else rollout.ended
     seen, after = rollout.observations, rollout.next_observations
     return _numbers(inputs, seen, rollout.actions, after, ended)
@@ -78,15 +78,15 @@ def _numbers(
         return observations
     if inputs != "transition":
         return np.concatenate([observations, actions], axis=-1)
-    assert next_observations is not None  # all that is recorded has them
-    # A difference: two observations hardly differ, and what they differ in is what happened.
+    assert next_observations is not None  # all records have them
+    # The difference, because consecutive observations are almost equal.
     change = next_observations - observations
     parts = [observations, actions, change, ended[..., None].astype(np.float32)]
     return np.concatenate(parts, axis=-1)
 
 
 def real_steps(segments: Sequence[Segment]) -> Tensor | None:
-    """Mask of steps that are neither held nor padding, shape (B, T); None if all are real."""
+    """Returns a mask of steps that are neither held nor padding, (B, T); None if all are real."""
     if zero_is_arbitrary(segments):
         return None
     n_real = torch.tensor([segment.n_real for segment in segments])
@@ -94,20 +94,21 @@ def real_steps(segments: Sequence[Segment]) -> Tensor | None:
 
 
 def zero_is_arbitrary(segments: Sequence[Segment]) -> bool:
-    """Whether comparisons of such segments say nothing of what a reward of 0 is.
+    """Whether comparisons of the segments leave the zero of the reward undetermined.
 
-    They do where an episode ended by itself in any of them, or they differ in length: then some are
-    shorter than others, and a constant that is added to each step changes who is better.
+    They determine it if an episode ended by itself in any segment, or segments differ in length:
+    then some have fewer steps than others, and a constant added to each step's reward changes which
+    is better.
     """
     longest = max(map(len, segments), default=0)
     return all(segment.n_real == longest for segment in segments)
 
 
 def standardization(inputs: Inputs, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the inputs, shape (I,) each, from S steps, shape (S, I).
+    """Returns mean and standard deviation of the inputs, shape (I,), over S steps, shape (S, I).
 
-    Whether an episode ended is read as it is: endings are rare, and one that is the first ever must
-    not be a hundred deviations away.
+    The input that says whether the episode ended is not standardised: endings are rare, and the
+    first one must not be a hundred standard deviations away.
     """
     shift, scale = numbers.mean(0), numbers.std(0, correction=0)
     scale = torch.where(scale > _SMALLEST, scale, torch.ones_like(scale))

@@ -1,4 +1,4 @@
-"""Step rewards from an ensemble of small nets, all members in one kernel."""
+"""Step rewards from an ensemble of small nets, computed for all members at once."""
 
 from __future__ import annotations
 
@@ -34,22 +34,21 @@ class Steps(NamedTuple):
     """A batch for ``MlpStepReward.score``."""
 
     inputs: Tensor
-    """What is read of B segments, shape (B, T, I)."""
+    """Inputs of B segments, shape (B, T, I)."""
     real: Tensor | None = None
-    """Which steps count, shape (B, T), bool; None where all do."""
+    """Which steps count, shape (B, T), bool; None if all do."""
 
 
 class MlpStepReward(nn.Module):
-    """M multilayer perceptrons from what ``config.inputs`` says of a step to its reward.
+    """M multilayer perceptrons that map the inputs of a step (``config.inputs``) to its reward.
 
-    Leaky ReLU 0.01 as in Christiano et al. 2017, appendix A.1. Inputs are standardised with
-    constants that are buffers here, as are the normalisation constants of the output: whoever loads
-    the weights has them too.
+    They use leaky ReLU 0.01, as in Christiano et al. 2017, appendix A.1. The constants that
+    standardise inputs and normalise outputs are buffers, so they are loaded with the weights.
 
     Args:
         n_observation: Numbers per observation (O).
         n_action: Numbers per encoded action (A).
-        n_members: M.
+        n_members: Number of members (M).
         config: Settings.
     """
 
@@ -80,16 +79,16 @@ class MlpStepReward(nn.Module):
 
     @property
     def n_before(self) -> int:
-        """Number of earlier pictures that a step's reward depends on: none."""
+        """Number of earlier pictures on which a step's reward depends: none."""
         return 0
 
     @property
     def n_members(self) -> int:
-        """How many members there are (M)."""
+        """Number of members (M)."""
         return len(self.weights[0])
 
     def module(self) -> nn.Module:
-        """Itself: the module that holds the parameters."""
+        """Returns itself: the module that holds the parameters."""
         return self
 
     @torch.no_grad()
@@ -98,7 +97,7 @@ class MlpStepReward(nn.Module):
 
         A random last layer would start with confident preferences: summed over a segment, its
         outputs differ by several units, where the loss with noise is flat. A short fit would keep
-        that chance as part of the reward.
+        this randomness in the reward.
         """
         for weight, bias in zip(self.weights, self.biases, strict=True):
             bound = 1 / math.sqrt(weight.shape[1])
@@ -110,34 +109,34 @@ class MlpStepReward(nn.Module):
         self.biases[-1].zero_()
 
     def collate(self, items: Sequence[Segment]) -> Steps:
-        """Inputs of B segments."""
+        """Makes a batch from the inputs of B segments."""
         device, real = self.input_shift.device, real_steps(items)
         inputs = torch.from_numpy(numbers_of(self.config.inputs, items)).to(device)
         return Steps(inputs, None if real is None else real.to(device))
 
     def score(self, batch: Steps) -> Tensor:
-        """Scores of segments: the undiscounted sum of raw step rewards.
+        """Returns scores of segments: the undiscounted sums of raw step rewards.
 
-        Christiano et al. 2017, equation 1. Steps that are held are worth 0.
+        This is equation 1 of Christiano et al. 2017. Held steps are worth 0.
 
         Args:
             batch: B segments.
 
         Returns:
-            Shape (M, B).
+            Scores, shape (M, B).
         """
         rewards = self.step_rewards(batch.inputs)
         return (rewards if batch.real is None else rewards * batch.real).sum(-1)
 
     def step_rewards(self, inputs: Tensor) -> Tensor:
-        """Raw step rewards, shape (M, ...), of inputs of shape (..., I)."""
+        """Returns raw step rewards, shape (M, ...), for inputs of shape (..., I)."""
         flat = (inputs.reshape(-1, inputs.shape[-1]) - self.input_shift) / self.input_scale
         if self.training and self.config.input_noise:
             flat = flat + self.config.input_noise * torch.randn_like(flat)
         return self._members(flat).view(self.n_members, *inputs.shape[:-1])
 
     def _members(self, flat: Tensor) -> Tensor:
-        """Raw rewards of all members, shape (M, S), of standardised inputs of shape (S, I)."""
+        """Returns raw rewards of all members (M, S) for standardised inputs (S, I)."""
         hidden = flat.expand(self.n_members, *flat.shape)  # (M, S, I)
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -148,35 +147,34 @@ class MlpStepReward(nn.Module):
 
     @torch.no_grad()
     def standardize_inputs(self, *groups: Sequence[Segment]) -> None:
-        """Takes mean and standard deviation of the inputs from groups of segments."""
+        """Sets mean and standard deviation of the inputs from groups of segments."""
         inputs = torch.cat([self._real_inputs(segments) for segments in groups])
         shift, scale = standardization(self.config.inputs, inputs)
         self.input_shift.copy_(shift)
         self.input_scale.copy_(scale)
 
     def calibrate(self, *groups: Sequence[Segment], fitted: Sequence[Segment] = ()) -> None:
-        """Takes the constants of the reward's normalisation from segments.
+        """Sets the constants of the reward's normalisation from segments.
 
         Args:
-            *groups: Segments; every group counts the same.
-            fitted: Segments that it was fitted to. Where an episode ended in one of them, or they
-                differ in length, the mean stays: steps that are not there are worth 0, so 0 is not
-                arbitrary.
+            *groups: Groups of segments, with equal weight.
+            fitted: Segments of the fit. If an episode ended in one of them, or they differ in
+                length, the mean is not subtracted: missing steps are worth 0, so 0 has a meaning.
         """
         with as_judge(self):
             rewards = [self.step_rewards(self._real_inputs(segments)) for segments in groups]
             self.normalizer.calibrate(*rewards, centre=zero_is_arbitrary(fitted))
 
     def _real_inputs(self, segments: Sequence[Segment]) -> Tensor:
-        """Inputs of all steps that count, shape (S, I)."""
+        """Returns the inputs of all steps that count, shape (S, I)."""
         inputs, real = self.collate(segments)
         return inputs.flatten(0, 1) if real is None else inputs[real]
 
     def predict(self, rollout: Rollout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Rewards for the agent, normalised per member and aggregated.
+        """Returns rewards for the agent, normalised per member and aggregated.
 
         Args:
-            rollout: What it did.
+            rollout: Record of the agent's steps.
 
         Returns:
             The reward, shape (T, N), and the raw step rewards of the members, shape (M, T, N).

@@ -1,4 +1,4 @@
-"""Step rewards from an ensemble of nets of the user's own."""
+"""Step rewards from an ensemble of the user's own nets."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _STEPS_TO_TRY = 3
 
 
 class OwnStepReward(MlpStepReward):
-    """M nets that ``config.member`` makes; everything around them is as of ``MlpStepReward``.
+    """M nets from ``config.member``; everything else is as in ``MlpStepReward``.
 
-    A net gets inputs that are standardised, and its output is normalised. It should start near 0: a
-    fit from few labels keeps something of where it began. Each fit may begin with fresh nets, so
-    all that is random in one is drawn from torch's generator while it is made.
+    A net gets standardised inputs, and its output is normalised. It should start near 0, because a
+    fit from few labels retains something of its start. Each fit may begin with new nets, so a net
+    must draw all its random numbers from torch's generator while it is made.
 
     Args:
         n_observation: Numbers per observation (O).
         n_action: Numbers per encoded action (A).
-        n_members: M.
+        n_members: Number of members (M).
         config: Settings, with ``member``.
 
     Raises:
@@ -44,11 +44,11 @@ class OwnStepReward(MlpStepReward):
 
     @property
     def n_members(self) -> int:
-        """How many members there are (M)."""
+        """Number of members (M)."""
         return len(self.nets)
 
     def reset(self, generator: torch.Generator) -> None:
-        """Takes the parameters of nets that are made anew."""
+        """Takes over the parameters of newly made nets."""
         _make_anew(self.nets, self._make, generator)
 
     def _members(self, flat: Tensor) -> Tensor:
@@ -56,15 +56,15 @@ class OwnStepReward(MlpStepReward):
 
 
 class OwnPictureReward(CnnStepReward):
-    """M nets that ``config.member`` makes; everything around them is as of ``CnnStepReward``.
+    """M nets from ``config.member``; everything else is as in ``CnnStepReward``.
 
-    As ``OwnStepReward``, but a net is called with pictures, too: the newest ``frame_stack`` ones
-    along their channels, in [0, 1].
+    It is like ``OwnStepReward``, but a net also gets pictures in [0, 1]: the newest ``frame_stack``
+    ones, stacked along their channels.
 
     Args:
         layout: Layout of the observations; they have a picture.
         n_action: Numbers per encoded action (A).
-        n_members: M.
+        n_members: Number of members (M).
         config: Settings, with ``member``.
 
     Raises:
@@ -77,7 +77,7 @@ class OwnPictureReward(CnnStepReward):
         self.nets = nn.ModuleList(self._make() for _ in range(n_members))
 
     def reset(self, generator: torch.Generator) -> None:
-        """Takes the parameters of nets that are made anew."""
+        """Takes over the parameters of newly made nets."""
         _make_anew(self.nets, self._make, generator)
 
     def _members(self, pixels: Tensor, numbers: Tensor) -> Tensor:
@@ -91,8 +91,8 @@ def _maker(
 
     Args:
         config: Settings, with ``member``.
-        given: What that is called with, by what it is.
-        inputs: The shapes of what a net is called with, of one step each.
+        given: Arguments of ``member``, by their meaning.
+        inputs: Shapes of a net's arguments for one step.
     """
     member = config.member
     assert member is not None
@@ -106,10 +106,10 @@ def _maker(
     def make() -> nn.Module:
         try:
             net = factory(*given.values())
-            # Batch normalisation must not learn from this.
+            # Batch normalisation must not learn from this trial.
             with as_judge(net) if isinstance(net, nn.Module) else nullcontext():
                 tried = net(*(torch.zeros(_STEPS_TO_TRY, *shape) for shape in inputs))
-        except Exception as error:  # whatever a user's net raises
+        except Exception as error:  # a user's net may raise anything
             raise ConfigError(
                 f"expected {named} to make a module of torch that is called with {taken}, but it "
                 f"raised {type(error).__name__}: {error}."

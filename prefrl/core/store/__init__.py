@@ -1,4 +1,4 @@
-"""The label store: queries, answers as events that are only added, and the database below."""
+"""The label store: queries, answers as append-only events, and the database under them."""
 
 from prefrl.core.store.label_store import (
     Counts,

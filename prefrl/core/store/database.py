@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 class Database:
     """An SQLite file or a PostgreSQL database with the tables of this release.
 
-    A store that an older release made is brought up to date, after a backup beside the file.
+    Opening it upgrades a store of an older release, in SQLite after a backup beside the file.
 
     Args:
         place: Path or URL, as ``LabelStore`` takes it.
@@ -58,7 +58,7 @@ class Database:
 
     @contextmanager
     def transaction(self, *, write: bool = False) -> Iterator[Connection]:
-        """A transaction: all of it happens, or nothing.
+        """Context with a transaction, which takes effect completely or not at all.
 
         Args:
             write: Whether it writes. Writers take turns.
@@ -97,7 +97,7 @@ class Database:
         return patiently(once) if self._is_on_server else once()
 
     def back_up(self, path: Path) -> None:
-        """Copies an SQLite database as it is at one moment; see ``core.store.sqlite``."""
+        """Copies a snapshot of an SQLite database; see ``core.store.sqlite``."""
         if self._reader.dialect.name != "sqlite":
             raise StoreError(
                 f"expected a label store in SQLite to back up, got one in PostgreSQL, "
@@ -107,7 +107,7 @@ class Database:
             back_up(self._reader, path)
 
     def damage(self) -> list[str]:
-        """What SQLite finds wrong with its file; PostgreSQL looks after its own."""
+        """Returns what SQLite finds wrong with its file; nothing for PostgreSQL."""
         if self._reader.dialect.name != "sqlite":
             return []
         return look_through(self._reader, thoroughly=True)
@@ -117,7 +117,7 @@ class Database:
             found = schema.revision(connection)
         if found is None:
             with self.transaction(write=True) as connection:
-                found = schema.revision(connection)  # another process may have been faster
+                found = schema.revision(connection)  # another process may have made it meanwhile
                 if found is None:
                     schema.create(connection)
                     return
@@ -126,7 +126,7 @@ class Database:
 
     def _migrate(self) -> None:
         from prefrl.core.store.migrations import (
-            upgrade,  # Alembic takes its time, and is rarely needed
+            upgrade,  # Alembic is slow to import, and rarely needed
         )
 
         with self._errors_as_ours(), self._writer.connect() as connection:
@@ -145,7 +145,7 @@ class Database:
             yield
 
     def _keep(self, found: str) -> None:
-        """Backs an SQLite file up; whoever holds the write lock sees what others will see."""
+        """Backs up an SQLite file before an upgrade, while this process holds the write lock."""
         path = Path(self._name)
         if self._reader.dialect.name == "sqlite" and path.is_file():
             back_up(self._reader, path.with_name(f"{path.name}.version-{int(found)}"))

@@ -20,21 +20,21 @@ _ANNOTATORS = "SELECT DISTINCT annotator_id FROM current_label WHERE answer IS N
 
 
 def is_on_server(store: str) -> bool:
-    """Whether that is a store's URL, and not the path of its file."""
+    """Whether a store is given by a URL, and not by the path of its file."""
     return "://" in store
 
 
 def glance(store: str | Path) -> tuple[Counts, int] | None:
-    """How many queries there are, and how many people have answered any.
+    """Counts the queries, and the people who have answered any.
 
-    Opening a ``LabelStore`` checks it and brings it up to date. This is for a list of many of them.
+    Unlike ``LabelStore`` it neither checks nor upgrades the store, which suits lists of stores.
 
     Args:
         store: Path of the file, or URL.
 
     Returns:
-        None if it is not a store that can be read now, for example because a writer must first
-        repair it, or the server is away.
+        The counts of queries, and the number of people; None if the store cannot be read now, for
+        example because a writer must first repair it, or the server is away.
     """
     read = _on_server if is_on_server(str(store)) else _in_file
     try:
@@ -46,7 +46,7 @@ def glance(store: str | Path) -> tuple[Counts, int] | None:
 
 
 def _in_file(path: str) -> tuple[list[Any], list[str]]:
-    """Numbers of queries by state, and who has answered any."""
+    """Returns the numbers of queries by state, and the annotators with any answer."""
     place = f"{Path(path).absolute().as_uri()}?mode=ro"
     with contextlib.closing(sqlite3.connect(place, uri=True, timeout=1.0)) as connection:
         states = connection.execute(_COUNTS).fetchall()

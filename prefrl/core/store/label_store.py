@@ -1,14 +1,14 @@
 """The label store: queries, and answers as append-only events.
 
-A label that was acknowledged is in the store exactly once, whatever process is killed, whenever:
+An acknowledged label is in the store exactly once, no matter which process is killed, or when:
 ``submit`` returns after the commit, and its submission key makes a retry harmless. SQLite runs with
 a rollback journal (TRUNCATE), ``synchronous=FULL`` and ``BEGIN IMMEDIATE`` for every write; WAL is
 not used, because several releases of SQLite can corrupt it with more than one connection.
-PostgreSQL runs with ``synchronous_commit=on``, and our own lock admits one writer at a time there,
-too.
+PostgreSQL runs with ``synchronous_commit=on``, and a lock of our own admits one writer at a time
+there, too.
 
-The label of an annotator on a query is what the newest event about it says: an answer, or nothing.
-An event is about the label of its own annotator. An answer that supersedes someone else's is also
+An annotator's label on a query is given by the newest event about it: an answer, or nothing. An
+event is about the label of its own annotator. An answer that supersedes someone else's is also
 about their label, and withdraws it. An undo replaces an answer by nothing; undoing the undo gives
 that answer again. An earlier answer does not come back when a later one is undone.
 """
@@ -68,8 +68,8 @@ class LabelStore(LabelReader):
             ``sqlite://`` keeps all in memory, for one thread; ``postgresql+psycopg://...`` is a
             PostgreSQL database, or a schema in one, that holds nothing else (extra
             ``postgres``).
-        clock: Gives the seconds since 1970. Nothing breaks if it jumps: the order of answers is
-            that of their ids, and leases are a convenience.
+        clock: Returns the seconds since 1970. It may jump: the order of answers is that of their
+            ids, and leases are only a convenience.
 
     Raises:
         MissingExtraError: If psycopg is needed and not installed.
@@ -84,15 +84,15 @@ class LabelStore(LabelReader):
         self._clock = clock
         self._server_ver = metadata.version("prefrl")
         self.media = Media(self._database)
-        """What shows the items."""
+        """The films and texts that show items."""
         self.marks = Marks(self._database, clock)
-        """Flags and gold pairs."""
+        """Flags, gold pairs, and other remarks on queries and answers."""
         self.quality = Quality(self._database)
         """Pairs to show again."""
         self.trials = Trials(self._database, self.quality, clock)
         """First rounds of new people."""
         self.notices = Notices(self._database)
-        """What processes on different machines tell one another."""
+        """Notices between processes on different machines."""
 
     def __enter__(self) -> LabelStore:
         return self
@@ -101,7 +101,7 @@ class LabelStore(LabelReader):
         self.close()
 
     def close(self) -> None:
-        """Closes all connections. The store cannot be used afterwards; what it held is on disk."""
+        """Closes all connections. The store cannot be used afterwards; its content is on disk."""
         self._database.close()
 
     def add_queries(
@@ -114,13 +114,13 @@ class LabelStore(LabelReader):
         """Stores queries; existing ones stay unchanged.
 
         Args:
-            queries: What to ask.
+            queries: The queries to ask.
             run_steps: Steps of the run so far: of environments, or responses.
-            priorities: One finite number per query; the higher, the sooner it is asked. All 0 if
-                None.
+            priorities: One finite number per query; higher ones are asked sooner. None means 0 for
+                all.
 
         Returns:
-            How many were new.
+            Number of new queries.
 
         Raises:
             StoreError: If a query's id is taken by a query about other items. Nothing is stored.
@@ -141,16 +141,16 @@ class LabelStore(LabelReader):
         Args:
             queries: The answered queries; existing ones stay unchanged.
             submissions: The answers, as for ``submit_many``.
-            strengths: How much better a side was said to be, "slightly" or "clearly", by the
+            strengths: How much better the chosen side is, "slightly" or "clearly", by the
                 submission key of the answer.
 
         Returns:
-            The stored event for each; for a key that came before, what was stored the first time.
+            The stored event for each; for a key that was used before, what was stored then.
 
         Raises:
             SubmissionConflictError: If a key was used for another answer.
             StoreError: If a query's id is taken by a query about other items, or an answer is to
-                a query that is not there.
+                a query that does not exist.
             ValueError: If an id has a NUL.
         """
         rows = self._rows(list(queries))
@@ -167,10 +167,10 @@ class LabelStore(LabelReader):
         """Stores an answer; when this returns, it is on disk.
 
         Args:
-            query_id: What was answered.
-            answer: The answer, about left and right as the query has them.
+            query_id: Id of the answered query.
+            answer: The answer, in terms of the query's left and right.
             submission_key: The client's own name for this submission.
-            annotator_id: Who answered.
+            annotator_id: The annotator who answered.
             about: The other fields of ``Submission``.
 
         Returns:
@@ -188,10 +188,10 @@ class LabelStore(LabelReader):
         """Stores answers, all or none; when this returns, they are on disk.
 
         Args:
-            submissions: In the order in which they were given.
+            submissions: The answers, in the order in which they were given.
 
         Returns:
-            The stored event for each; for a key that came before, what was stored the first time.
+            The stored event for each; for a key that was used before, what was stored then.
 
         Raises:
             SubmissionConflictError: If a key was used for another answer.
@@ -207,15 +207,15 @@ class LabelStore(LabelReader):
         Args:
             event_id: The newest event about the annotator's label on a query. An answer is
                 withdrawn; an undo is undone by giving the withdrawn answer again.
-            annotator_id: Who gave the answer.
+            annotator_id: The annotator who gave the answer.
             submission_key: The client's own name for this submission, as for ``submit``.
 
         Returns:
-            The stored event. Its answer is None, or what came back.
+            The stored event. Its answer is None, or the restored one.
 
         Raises:
             SubmissionConflictError: If the key was used for something else.
-            StoreError: If that is no event of this annotator, or a newer one is about the label.
+            StoreError: If it is not an event of this annotator, or not the newest about the label.
         """
         event = self._undo(event_id, annotator_id, submission_key)
         check_text(submission_key, annotator_id)
@@ -227,11 +227,11 @@ class LabelStore(LabelReader):
     ) -> list[LabelEvent]:
         """Withdraws everything stored under a submission key: an answer, or all pairs of a ranking.
 
-        The pairs of a ranking have the keys KEY/0, KEY/1 and so on; so will their undos.
+        The pairs of a ranking have the keys KEY/0, KEY/1 and so on; their undos are named likewise.
 
         Args:
-            undone: The key.
-            annotator_id: Who gave the answers.
+            undone: The submission key.
+            annotator_id: The annotator who gave the answers.
             submission_key: The client's own name for this submission, as for ``submit``.
 
         Returns:
@@ -239,12 +239,12 @@ class LabelStore(LabelReader):
 
         Raises:
             SubmissionConflictError: If the key was used for something else.
-            StoreError: If nothing came under that key from this annotator, or newer events are
-                about the labels.
+            StoreError: If this annotator stored nothing under that key, or newer events are about
+                the labels.
         """
         check_text(undone, submission_key, annotator_id)
         key = EVENT.c.submission_key
-        # "0" comes after "/" in the order of characters.
+        # "0" is the character after "/".
         under_it = sa.or_(key == undone, sa.and_(key >= f"{undone}/", key < f"{undone}0"))
         with self._database.transaction(write=True) as connection:
             found = connection.execute(sa.select(EVENT.c.id, key).where(under_it)).all()
@@ -267,19 +267,19 @@ class LabelStore(LabelReader):
     ) -> list[Lease]:
         """Reserves the most urgent open queries for a labeller, so that no one else sees them.
 
-        Those that the annotator has already are among them. An answer is stored whether or not its
-        query is leased, also long after the lease ran out.
+        They may include queries that the labeller already has. An answer is stored whether or not
+        its query is leased, even long after the lease has expired.
 
         Args:
-            annotator_id: For whom.
-            n: How many at most; but of a group of pairs all.
-            seconds: For how long, at most an hour.
-            ready: Whether to take only what can be shown: both items have a medium, and so have
-                all of its group.
-            keep: Queries and groups that this labeller has: kept for longer, not among the n.
+            annotator_id: The labeller.
+            n: Most queries to find; the groups of those that are found are leased completely.
+            seconds: Duration of the leases, at most an hour.
+            ready: Whether to lease only queries that can be shown: all items of the query, and of
+                its group, have a medium.
+            keep: Queries and groups that this labeller has, whose leases are only extended.
 
         Returns:
-            The most urgent first. Fewer than ``n``, if others have the rest.
+            The leases, the most urgent first; fewer than ``n`` if others have the rest.
         """
         now = self._clock()
         until = leases.expiry(now, seconds)
@@ -292,18 +292,18 @@ class LabelStore(LabelReader):
         """Extends the lease of a query, counted from now.
 
         Args:
-            lease: What ``lease`` gave; its time may have run out.
-            seconds: For how long, at most an hour.
+            lease: A lease from ``lease``, which may have expired.
+            seconds: Its new duration, at most an hour.
 
         Returns:
-            The lease from now on; None if someone else has it, or the query is not open any more.
+            The new lease; None if someone else has one, or the query is no longer open.
         """
         expires_at = leases.expiry(self._clock(), seconds)
         with self._database.transaction(write=True) as connection:
             return leases.renew(connection, lease, expires_at=expires_at)
 
     def release(self, annotator_id: str, query_ids: Iterable[str]) -> int:
-        """Gives leased queries back. Returns how many of them this annotator held."""
+        """Gives leased queries back, and returns how many of them this annotator held."""
         with self._database.transaction(write=True) as connection:
             return leases.release(connection, annotator_id, list(query_ids))
 
@@ -311,22 +311,22 @@ class LabelStore(LabelReader):
         """Writes a snapshot of all queries and events as lines of JSON.
 
         Args:
-            path: Where the file appears when it is whole. A file that is there is replaced.
+            path: The new file, which appears only when it is complete. An existing one is replaced.
         """
         portable.export_jsonl(self._database, Path(path))
 
     def import_jsonl(self, path: str | os.PathLike[str]) -> None:
         """Adds the contents of an ``export_jsonl`` file, all or nothing; skips existing entries.
 
-        The events come after those that are there, in their order, under new ids. Nobody else can
-        write in the meantime, which is seconds for ten thousand events.
+        The events are appended in their order, under new ids. Nobody else can write meanwhile,
+        which takes seconds for ten thousand events.
 
         Args:
             path: The file.
 
         Raises:
-            SubmissionConflictError: If a submission key stands for something else here.
-            StoreError: If a line is not as expected; with its number.
+            SubmissionConflictError: If a submission key was used for something else here.
+            StoreError: If a line is not as expected; names the line.
         """
         portable.import_jsonl(self._database, Path(path))
 
@@ -334,7 +334,7 @@ class LabelStore(LabelReader):
         """Copies a snapshot of an SQLite store while others continue using it.
 
         Args:
-            path: Where the copy appears when it is whole. A file that is there is replaced.
+            path: The copy, which appears only when it is complete. An existing file is replaced.
 
         Raises:
             StoreError: If the copy cannot be written, or the store is in PostgreSQL.
@@ -342,9 +342,9 @@ class LabelStore(LabelReader):
         self._database.back_up(Path(path))
 
     def check(self) -> list[str]:
-        """What is wrong with the store, in words; empty if all is well.
+        """Returns what is wrong with the store, in words; empty if nothing is.
 
-        SQLite reads the whole file, and the derived tables are compared with the events.
+        Lets SQLite read the whole file, and compares the derived tables with the events.
         """
         if damage := self._database.damage():
             return damage
@@ -352,7 +352,7 @@ class LabelStore(LabelReader):
             return faults(connection)
 
     def rebuild(self) -> None:
-        """Derives the current labels and the states of queries again from the events."""
+        """Derives the current labels and the states of queries from the events again."""
         with self._database.transaction(write=True) as connection:
             rebuild(connection)
 
@@ -382,7 +382,7 @@ class LabelStore(LabelReader):
 
     def _undo(self, event_id: int, annotator_id: str, submission_key: str) -> LabelEvent:
         return self._event(
-            query_id="",  # check_undo says which
+            query_id="",  # check_undo fills it in
             answer=None,
             submission_key=submission_key,
             annotator_id=annotator_id,

@@ -1,4 +1,4 @@
-"""The data types of a label store: answers as events, the labels they result in, leases, counts."""
+"""The data types of a label store: answers as events, the resulting labels, leases, counts."""
 
 from __future__ import annotations
 
@@ -30,51 +30,51 @@ __all__ = [
 
 ORACLE, RENDERER = "oracle", "renderer"
 MACHINES = frozenset({ORACLE, RENDERER})
-"""Annotators that are no people: the synthetic oracle, and the renderer, which skips what it cannot
-film."""
+"""Annotators that are neither people nor models: the synthetic oracle, and the renderer, which
+skips queries that it cannot film."""
 AI = "ai:"
-"""Prefix of the names of judge models. They count as annotators like people, except in statistics
-about people only."""
+"""Prefix of the names of judge models. They count as annotators like people do, except in
+statistics about people only."""
 DATASET = "dataset"
-"""Annotator of the answers of a file. Further ratings of the same pair or group are stored as
-``dataset-2`` and so on, so that each rating counts like another person's."""
+"""Annotator of answers from a file. Further ratings of the same pair or group are stored as
+``dataset-2`` and so on, so that each counts like that of another person."""
 
 
 def is_person(annotator_id: str) -> bool:
-    """Whether an annotator is a person, not an oracle, a judge model or a file."""
+    """Whether an annotator is a person, and not an oracle, a judge model or a file."""
     is_machine = annotator_id in MACHINES or annotator_id.startswith(AI)
     return not is_machine and not is_data(annotator_id)
 
 
 def is_data(annotator_id: str) -> bool:
-    """Whether the answers are those of a file."""
+    """Whether an annotator stands for a file of answers."""
     return annotator_id == DATASET or annotator_id.startswith(f"{DATASET}-")
 
 
 @dataclass(frozen=True)
 class Submission:
-    """An answer on its way to the store."""
+    """An answer to be stored."""
 
     query_id: str
-    """What was answered."""
+    """Id of the answered query."""
     answer: Answer
-    """The answer, about left and right as the query has them."""
+    """The answer, in terms of the query's left and right."""
     submission_key: str
-    """The client's own name for this submission, made when the query is shown. The same key with
-    the same content gives back what was stored the first time."""
+    """The client's own name for this submission, made when the query is shown. Submitting the same
+    content under the same key again returns what was stored the first time."""
     annotator_id: str
-    """Who answered. Their newer answer to the same query replaces this one."""
+    """The annotator who answered. Their newer answer to the same query replaces this one."""
     supersedes: int | None = None
-    """Id of an earlier event on the same query that this one replaces. Someone else's answer is
-    withdrawn by it."""
+    """Id of an earlier event on the same query that this one replaces. If that is someone else's
+    answer, it is withdrawn."""
     shown_at: float | None = None
-    """When the query was shown, in seconds since 1970."""
+    """Time at which the query was shown, in seconds since 1970."""
     client_ms: float | None = None
     """How long the labeller looked, in milliseconds."""
     order_shown: str | None = None
-    """How the pair lay on the screen, in the client's words."""
+    """Order of the items on the screen, in the client's words."""
     rubric_ver: str | None = None
-    """Version of the instructions that the labeller had."""
+    """Version of the labeller's instructions."""
 
     def __post_init__(self) -> None:
         for name in ("shown_at", "client_ms"):
@@ -86,31 +86,30 @@ class Submission:
 
 @dataclass(frozen=True)
 class LabelEvent:
-    """One acknowledged answer, or the withdrawal of one. Times are in seconds since 1970."""
+    """An acknowledged answer, or the withdrawal of one. Times are in seconds since 1970."""
 
     id: int
-    """1 for the first event of a store, and so on without gaps, in the order of the commits: a
-    cursor."""
+    """Number of the event, from 1 without gaps, in the order of commits; serves as a cursor."""
     query_id: str
-    """Which query was answered."""
+    """Id of the answered query."""
     annotator_id: str
-    """Who answered."""
+    """The annotator who answered."""
     submission_key: str
     """The client's own name for this submission."""
     answer: Answer | None
-    """What was answered, about left and right as the query has them; None if this is an undo."""
+    """The answer, in terms of the query's left and right; None for an undo."""
     supersedes: int | None
     """Id of the event that this one replaces or undoes, if any."""
     shown_at: float | None
-    """When the query was shown."""
+    """Time at which the query was shown."""
     answered_at: float
-    """When the answer was stored."""
+    """Time at which the answer was stored."""
     client_ms: float | None
     """How long the labeller looked, in milliseconds."""
     order_shown: str | None
-    """How the pair lay on the screen, in the client's words."""
+    """Order of the items on the screen, in the client's words."""
     rubric_ver: str | None
-    """Version of the instructions that the labeller had."""
+    """Version of the labeller's instructions."""
     server_ver: str
     """Version of prefrl that stored the answer."""
 
@@ -120,11 +119,11 @@ class LabelChange:
     """How one event changes the label of one annotator on one query."""
 
     event_id: int
-    """The event. An event that replaces someone else's answer makes two changes."""
+    """Id of the event. One that replaces someone else's answer makes two changes."""
     query: Query
-    """What the label is about."""
+    """The query that the label is about."""
     annotator_id: str
-    """Whose label it is."""
+    """The annotator whose label it is."""
     answer: Answer | None
     """The new label; None if it is withdrawn."""
 
@@ -134,13 +133,13 @@ class Lease:
     """An open query that is reserved for one labeller for a while."""
 
     query: Query
-    """What to answer."""
+    """The reserved query."""
     annotator_id: str
-    """For whom it is reserved."""
+    """The labeller for whom it is reserved."""
     fence: int
     """Grows each time the query goes to another labeller, so that old leases are recognised."""
     expires_at: float
-    """Until when, in seconds since 1970 by the clock of the store that gave it."""
+    """Time at which it expires, in seconds since 1970 by the clock of the store that gave it."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class Counts:
     """Counts of a store: ``queries = answered + skipped + open``."""
 
     queries: int
-    """Queries in all."""
+    """Number of all queries."""
     answered: int
     """Queries with a current answer other than SKIP."""
     skipped: int
@@ -165,15 +164,16 @@ def draft_event(
     supersedes: int | None = None,
     **about: Any,
 ) -> LabelEvent:
-    """An event that has no id yet.
+    """Makes an event that has no id yet.
 
     Args:
-        query_id: What it is about.
-        answer: None for an undo.
+        query_id: Id of the query.
+        answer: The answer; None for an undo.
         submission_key: The client's own name for it.
-        annotator_id: Whose it is.
-        supersedes: The event that it replaces or undoes.
-        about: The other fields of ``LabelEvent``; those of the showing may be left out.
+        annotator_id: The annotator.
+        supersedes: Id of the event that it replaces or undoes, if any.
+        about: The other fields of ``LabelEvent``; those that describe how the query was shown may
+            be left out.
     """
     nothing: dict[str, Any] = dict.fromkeys(("shown_at", "client_ms", "order_shown", "rubric_ver"))
     return LabelEvent(
@@ -188,18 +188,18 @@ def draft_event(
 
 
 def resolve(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:
-    """The current labels that result from events: the rule of the store, in Python.
+    """Derives the current labels from events: the store's rule, in Python.
 
-    The label of an annotator on a query is what the newest event about it says: an answer, or
-    nothing. An event is about the label of its own annotator. One that supersedes an event of
-    someone else is also about theirs, and withdraws it.
+    An annotator's label on a query is given by the newest event about it: an answer, or nothing.
+    An event is about the label of its own annotator. One that supersedes someone else's event is
+    also about their label, and withdraws it.
 
     Args:
         events: All events of a store up to some id, in the order of the ids.
 
     Returns:
-        By query id and annotator, in the order of the ids: the answer that is the label. Where an
-        answer was withdrawn there is no entry.
+        The events with the current answers, by query id and annotator, in the order of the ids.
+        Withdrawn answers have no entry.
     """
     whose, current = dict[int, str](), dict[tuple[str, str], LabelEvent]()
     for event in events:
@@ -212,14 +212,14 @@ def resolve(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:
 
 
 def labels_of(event: LabelEvent, superseded: str | None) -> Iterator[tuple[str, Answer | None]]:
-    """The labels that an event changes on its query.
+    """Lists the labels that an event changes on its query.
 
     Args:
         event: The event.
         superseded: The annotator of the event that it supersedes, if any.
 
     Yields:
-        An annotator, and the label; None if it is withdrawn. The event's own annotator comes last.
+        An annotator and the label, or None if it is withdrawn. The event's own annotator is last.
     """
     if superseded is not None and superseded != event.annotator_id:
         yield superseded, None
@@ -230,7 +230,7 @@ def check_text(*texts: str | None) -> None:
     """Refuses text that some databases cannot store.
 
     Raises:
-        ValueError: If a text has a NUL character or is no valid Unicode.
+        ValueError: If a text has a NUL character or is not valid Unicode.
     """
     for text in filter(None, texts):
         if "\0" in text or text.encode(errors="ignore").decode() != text:

@@ -1,6 +1,6 @@
-"""Reserving open queries for one labeller for a while, so that two do not answer the same one.
+"""Reserves open queries for one labeller for a while, so that two do not answer the same one.
 
-Leases only save effort: an answer is stored, whoever holds the query.
+Leases only save effort: an answer is stored no matter who holds the query.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from prefrl.core.store.schema import MEDIUM, QUERY
 __all__ = ["IS_OPEN", "IS_READY", "URGENCY", "expiry", "release", "renew", "take"]
 
 LONGEST = 3600.0
-"""Seconds that a lease can take. One that ends later was given before the clock went back."""
+"""Longest duration of a lease, in seconds. One that ends later dates from before the clock was set
+back."""
 
 IS_OPEN = QUERY.c.state == sa.literal_column("'open'")
-"""Word for word as in the index that holds the open queries: a parameter would not match it."""
+"""Written word for word as in the index of open queries, which a parameter would not match."""
 
 
 def _is_ready(query: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -31,11 +32,11 @@ def _is_ready(query: sa.FromClause) -> sa.ColumnElement[bool]:
 
 
 IS_READY = _is_ready(QUERY)
-"""Both of its items can be shown."""
+"""SQL condition that both items of a query can be shown."""
 
 _OTHER = QUERY.alias("other")
 _IS_WHOLE = ~sa.exists().where(_OTHER.c.group_id == QUERY.c.group_id, ~_is_ready(_OTHER))
-"""All queries of its group, if it has one, can be shown."""
+"""SQL condition that all queries of a query's group, if it has one, can be shown."""
 
 URGENCY = (QUERY.c.priority.desc(), QUERY.c.created_at, QUERY.c.id)
 """The order in which queries are asked."""
@@ -54,16 +55,16 @@ def take(
     """Reserves the most urgent open queries that no one else has, including those already held.
 
     Args:
-        connection: In a transaction that writes.
-        annotator_id: For whom.
-        n: How many at most; a group is taken whole, whatever it has.
-        now: Seconds since 1970.
-        expires_at: Until when.
-        ready: Whether to take only what can be shown; of a group all must be.
-        keep: Queries and groups that this labeller has: kept for longer, and not among the n.
+        connection: Connection in a transaction that writes.
+        annotator_id: The labeller.
+        n: Most queries to find; the groups of those that are found are taken completely.
+        now: Present time, in seconds since 1970.
+        expires_at: Time at which the leases expire.
+        ready: Whether to take only queries that can be shown, together with all of their group.
+        keep: Queries and groups that this labeller has, whose leases are only extended.
 
     Returns:
-        The most urgent first.
+        The new leases, the most urgent first.
     """
     is_mine = QUERY.c.leased_by == annotator_id
     is_kept = sa.or_(QUERY.c.id.in_(keep), sa.func.coalesce(QUERY.c.group_id, "").in_(keep))
@@ -109,15 +110,15 @@ def _is_free(annotator_id: str, now: float) -> sa.ColumnElement[bool]:
 
 
 def renew(connection: Connection, lease: Lease, *, expires_at: float) -> Lease | None:
-    """Extends a lease, also after it ran out if no one else has taken the query.
+    """Extends a lease, even an expired one if no one else has taken the query.
 
     Args:
-        connection: In a transaction that writes.
-        lease: What to renew.
-        expires_at: Until when.
+        connection: Connection in a transaction that writes.
+        lease: The lease to extend.
+        expires_at: Time at which it now expires.
 
     Returns:
-        The lease from now on; None if it was lost, or the query is not open any more.
+        The new lease; None if it was lost, or the query is no longer open.
     """
     is_held = (QUERY.c.leased_by == lease.annotator_id) & (QUERY.c.fence == lease.fence)
     renewed = connection.execute(
@@ -132,12 +133,12 @@ def release(connection: Connection, annotator_id: str, query_ids: Sequence[str])
     """Returns queries to the pool.
 
     Args:
-        connection: In a transaction that writes.
-        annotator_id: Who has them.
-        query_ids: Which; those that this annotator does not have are left alone.
+        connection: Connection in a transaction that writes.
+        annotator_id: The labeller who has them.
+        query_ids: Ids of the queries; those that this labeller does not have are left alone.
 
     Returns:
-        How many were given back.
+        Number of queries given back.
     """
     n_released = 0
     for batch in batches(query_ids):
@@ -151,10 +152,10 @@ def release(connection: Connection, annotator_id: str, query_ids: Sequence[str])
 
 
 def expiry(now: float, seconds: float) -> float:
-    """When a lease that starts now runs out.
+    """Returns the time at which a lease that starts now expires.
 
     Raises:
-        ValueError: If it would take no time, or longer than a lease can.
+        ValueError: If the duration is not positive, or longer than ``LONGEST``.
     """
     if not (math.isfinite(seconds) and 0 < seconds <= LONGEST):
         raise ValueError(f"expected a lease of up to {LONGEST:.0f} seconds, got {seconds}.")

@@ -41,23 +41,23 @@ _UPSERT_LABEL = sa.text(
 
 @dataclass(frozen=True)
 class Draft:
-    """An event that is new unless its submission key is there already."""
+    """An event to be added, unless its submission key already exists."""
 
     event: LabelEvent
-    """Its id does not count."""
+    """The event; its id is ignored."""
     where: str = ""
-    """Beginning of an error message about it, such as "line 7: "."""
+    """Prefix of error messages about it, such as "line 7: "."""
 
 
 def add_queries(connection: Connection, rows: Sequence[tuple[Mapping[str, Any], str]]) -> int:
     """Adds the queries whose id is new.
 
     Args:
-        connection: In a transaction that writes.
-        rows: Each with what a complaint about it begins with.
+        connection: Connection in a transaction that writes.
+        rows: The queries, each with a prefix for error messages about it.
 
     Returns:
-        How many were new.
+        Number of new queries.
 
     Raises:
         StoreError: If an id is taken by a query about other items.
@@ -82,15 +82,15 @@ def add_events(connection: Connection, drafts: Sequence[Draft]) -> list[LabelEve
     """Adds the events whose key is new, and updates what is derived from them.
 
     Args:
-        connection: In a transaction that writes: no one else gives out ids.
-        drafts: In the order in which they become events. They supersede only what is stored.
+        connection: Connection in a transaction that writes, so that no one else assigns ids.
+        drafts: The events, in their order. They can supersede only events that are already stored.
 
     Returns:
         The stored event for each draft.
 
     Raises:
         SubmissionConflictError: If a key was used for something else.
-        StoreError: If an event is about what the store does not have.
+        StoreError: If an event refers to a query or an event that the store does not have.
     """
     keys = [draft.event.submission_key for draft in drafts]
     stored = {
@@ -118,17 +118,17 @@ def add_events(connection: Connection, drafts: Sequence[Draft]) -> list[LabelEve
 
 
 def check_undo(connection: Connection, draft: Draft) -> Draft:
-    """Checks that an event may be undone, and completes the event that does so.
+    """Checks that an event may be undone, and completes the event that undoes it.
 
     Args:
-        connection: In a transaction that writes.
-        draft: Supersedes what is to be undone; about no query yet.
+        connection: Connection in a transaction that writes.
+        draft: The undo, which supersedes the event; its query is not filled in yet.
 
     Returns:
-        About the query. Undoing an undo gives the withdrawn answer again.
+        The draft with its query and, if it undoes an undo, the withdrawn answer.
 
     Raises:
-        StoreError: If there is no such event of the annotator, or a newer one about the label.
+        StoreError: If the annotator has no such event, or it is not the newest about the label.
     """
     event = draft.event
     undone = next(map(as_event, _events(connection, "id", [event.supersedes])), None)
@@ -159,7 +159,7 @@ def rebuild(connection: Connection) -> None:
     """Derives all current labels and states of queries from the events.
 
     Args:
-        connection: In a transaction that writes.
+        connection: Connection in a transaction that writes.
     """
     connection.execute(CURRENT.delete())
     columns = ["query_id", "annotator_id", "answer", "event_id"]
@@ -168,7 +168,7 @@ def rebuild(connection: Connection) -> None:
 
 
 def faults(connection: Connection) -> list[str]:
-    """Where the derived tables disagree with the events; empty if all is well."""
+    """Describes where the derived tables disagree with the events; empty if they agree."""
     is_, should_be = sa.select(*CURRENT.c), _expected()
     labels = [
         sa.select(sa.func.count()).select_from(one.except_(other).subquery()).scalar_subquery()
@@ -193,24 +193,24 @@ def faults(connection: Connection) -> list[str]:
 def by_column(
     connection: Connection, column: sa.Column[Any], values: Sequence[Any]
 ) -> Iterator[Row[Any]]:
-    """The rows whose column has one of the values, in no order."""
+    """Yields the rows whose column has one of the values, in any order."""
     for batch in batches(list(dict.fromkeys(values))):
         yield from connection.execute(sa.select(column.table).where(column.in_(batch))).all()
 
 
 def batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """Chunks of values that fit into one statement."""
+    """Yields chunks of the values, each small enough for one statement."""
     for start in range(0, len(values), _MOST_PARAMETERS):
         yield values[start : start + _MOST_PARAMETERS]
 
 
 def as_query(row: Row[Any]) -> Query:
-    """The query in a row."""
+    """Makes a query from a row."""
     return Query(id=row.id, left=row.left_item, right=row.right_item, group=row.group_id)
 
 
 def as_event(row: Row[Any]) -> LabelEvent:
-    """The event in a row."""
+    """Makes an event from a row."""
     columns = {column.name: row._mapping[column.name] for column in EVENT.c}
     answer = None if row.answer == _UNDO else Answer(row.answer)
     return LabelEvent(**{**columns, "answer": answer})
@@ -280,7 +280,7 @@ def _derive(
 
 
 def _state() -> sa.Case[str]:
-    """What the state of a query should be, by its current labels."""
+    """Returns SQL for the state of a query, derived from its current labels."""
     of_query = CURRENT.c.query_id == QUERY.c.id
     return sa.case(
         (sa.exists().where(of_query, CURRENT.c.answer != "skip"), "answered"),
@@ -290,7 +290,7 @@ def _state() -> sa.Case[str]:
 
 
 def _expected() -> sa.Select[Any]:
-    """What the current labels should be: ``labels.resolve`` in SQL."""
+    """Returns SQL for the current labels, derived from the events: ``labels.resolve`` in SQL."""
     new, old = EVENT.alias("new"), EVENT.alias("old")
     about = sa.union_all(
         sa.select(

@@ -1,9 +1,14 @@
-"""What people say about a query besides their answer.
+"""Marks: what annotators say about a query besides their answer.
 
-A flag: something is wrong with it. Gold: its answer is so certain that other answers are judged by
-it. Fast: the answer came before the pair could be seen once. Strength: how much better a side is.
-Reason: why an answer was given. Note: what a person says with an answer. Trial and qualified: what
-``core.store.trials`` keeps.
+The kinds of marks are:
+
+- flag: something is wrong with the query;
+- gold: the right answer, by which other answers are judged;
+- fast: the answer came before the pair could be seen once;
+- strength: how much better a side is;
+- reason: why an answer was given;
+- note: a person's remark on an answer;
+- trial and qualified: a new person's first round, see ``core.store.trials``.
 """
 
 from __future__ import annotations
@@ -33,36 +38,36 @@ _VALUES = {
     "trial": ("left", "right", "tie", "skip", "ranked", "undone"),
     "qualified": ("passed", "failed", "admitted"),
 }
-_WHY = ": "  # between what a mark is and why
+_WHY = ": "  # between a mark's value and its reason
 _SAY_WHY = ("flag", "reason", "note", "trial")
-# After the submission key of the answer.
+# Suffixes of the answer's submission key.
 _FAST, _STRENGTH, _REASON, _NOTE = "/fast", "/strength", "/reason", "/note"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One mark, made by one person. Like answers, marks are only ever added."""
+    """A mark by one annotator. Like answers, marks are only ever added."""
 
     query_id: str
-    """What it is about."""
+    """Id of the query that it is about."""
     annotator_id: str
-    """Who made it."""
+    """The annotator who made it."""
     kind: str
     """"flag", "gold", "fast", "strength", "reason", "note", "trial" or "qualified"."""
     value: str
-    """Flag: raised or lowered. Gold pair: the right answer, or none any more."""
+    """Flag: raised or lowered. Gold: the right answer, or none if it was withdrawn."""
     made_at: float
-    """When it was stored, in seconds since 1970."""
+    """Time at which it was stored, in seconds since 1970."""
     why: str = ""
-    """Flag: what is wrong. Reason, note: itself. In the words of whoever made the mark."""
+    """The annotator's words. Flag: what is wrong. Reason and note: the text itself."""
 
 
 class Marks:
-    """Flags and fast answers, which belong to a person, and gold pairs, which all share.
+    """The marks in a store. The newest gold mark of a query counts for everyone.
 
     Args:
         database: Database of the store.
-        clock: Gives the seconds since 1970.
+        clock: Returns the seconds since 1970.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
@@ -82,7 +87,7 @@ class Marks:
         """Adds a mark; when this returns, it is on disk. The same key again changes nothing.
 
         Raises:
-            ValueError: If there is no such kind of mark, or a text cannot be stored.
+            ValueError: If there is no such kind or value of a mark, or a text cannot be stored.
             StoreError: If there is no such query.
             SubmissionConflictError: If the key was used for another mark.
         """
@@ -97,29 +102,29 @@ class Marks:
         self.add(query_id, annotator_id, "fast", "given", submission_key=answer_key + _FAST)
 
     def add_reason(self, query_id: str, annotator_id: str, why: str, *, answer_key: str) -> None:
-        """Stores why an answer was given, by its submission key."""
+        """Stores the reason for an answer, by the answer's submission key."""
         self.add(
             query_id, annotator_id, "reason", "given", submission_key=answer_key + _REASON, why=why
         )
 
     def reasons(self) -> dict[str, str]:
-        """The known reasons of answers, by submission key."""
+        """Returns the reasons for answers, by the answers' submission keys."""
         rows = self._database.rows(sa.select(MARK).where(MARK.c.kind == "reason"))
         return {row.submission_key.removesuffix(_REASON): _as_mark(row).why for row in rows}
 
     def add_note(self, query_id: str, annotator_id: str, note: str, *, answer_key: str) -> None:
-        """Adds a person's words to an answer, by its submission key."""
+        """Adds a person's note to an answer, by the answer's submission key."""
         key = answer_key + _NOTE
         self.add(query_id, annotator_id, "note", "given", submission_key=key, why=note)
 
     def notes(self) -> dict[str, Mark]:
-        """What people said beside their answers, by the submission keys of these; oldest first."""
+        """Returns people's notes by the submission keys of the answers, the oldest first."""
         noted = sa.select(MARK).where(MARK.c.kind == "note").order_by(MARK.c.id)
         rows = self._database.rows(noted)
         return {row.submission_key.removesuffix(_NOTE): _as_mark(row) for row in rows}
 
     def fast(self) -> frozenset[str]:
-        """The submission keys of the answers that were given too fast."""
+        """Returns the submission keys of the answers that were given too fast."""
         rows = self._database.rows(sa.select(MARK.c.submission_key).where(MARK.c.kind == "fast"))
         return frozenset(row.submission_key.removesuffix(_FAST) for row in rows)
 
@@ -128,7 +133,7 @@ class Marks:
     ) -> None:
         """Stores a strength, "slightly" or "clearly", by the answer's submission key.
 
-        It comes before the answer, so that whoever reads the answer knows.
+        Store it before the answer, so that whoever reads the answer finds it.
         """
         key = answer_key + _STRENGTH
         self.add(query_id, annotator_id, "strength", strength, submission_key=key)
@@ -139,10 +144,10 @@ class Marks:
         """Stores the strengths of answers in the same transaction, before the answers.
 
         Args:
-            connection: In a transaction that writes.
-            answers: Answers.
-            strengths: How much better a side is, by the submission key of the answer. What is said
-                of others is left out.
+            connection: Connection in a transaction that writes.
+            answers: The answers.
+            strengths: How much better the chosen side is, by the submission key of the answer;
+                those of other answers are ignored.
         """
         for given in answers:
             if strength := strengths.get(given.submission_key):
@@ -157,11 +162,11 @@ class Marks:
                 add_mark(connection, row)
 
     def strengths(self, *, since: int = 0, until: int | None = None) -> dict[int, str]:
-        """How much better a side was said to be, by the id of the answer's event.
+        """Returns the strengths of answers, by the id of the answer's event.
 
         Args:
-            since: Only of events after this one.
-            until: Only of events up to this one; None if of all.
+            since: Only for events after this id.
+            until: Only for events up to this id; None for all.
         """
         key = EVENT.c.submission_key + _STRENGTH
         found = (
@@ -174,16 +179,16 @@ class Marks:
         return {row.id: row.value for row in self._database.rows(found)}
 
     def flags(self, queries: Collection[str] | None = None) -> list[Mark]:
-        """The flags that are raised, the newest last; those on some queries, or on all if None."""
+        """Returns the raised flags on some queries, or on all if None; the newest last."""
         newest = self._newest("flag", MARK.c.annotator_id, queries=queries)
         return [mark for mark in newest if mark.value == "raised"]
 
     def gold(self) -> dict[str, Answer]:
-        """The right answers to the gold pairs, by query."""
+        """Returns the right answers to the gold pairs, by query."""
         return {mark.query_id: Answer(mark.value) for mark in self.gold_marks()}
 
     def gold_marks(self, queries: Collection[str] | None = None) -> list[Mark]:
-        """The marks that say so; those on some queries, or on all if None."""
+        """Returns the current gold marks on some queries, or on all if None; the newest last."""
         return [mark for mark in self._newest("gold", queries=queries) if mark.value != "none"]
 
     def _newest(
@@ -206,12 +211,12 @@ def _as_mark(row: sa.Row[Any]) -> Mark:
 
 
 def add_mark(connection: Connection, row: Mapping[str, Any], where: str = "") -> None:
-    """Adds a mark whose key is new.
+    """Adds a mark, unless its key already exists.
 
     Args:
-        connection: In a transaction that writes.
-        row: All fields of ``Mark``, and the submission key.
-        where: What a complaint begins with.
+        connection: Connection in a transaction that writes.
+        row: The columns of the mark, in which ``why`` is part of the value.
+        where: Prefix of error messages about it.
     """
     value, _, why = row["value"].partition(_WHY)
     if value not in _VALUES.get(row["kind"], ()) or (why and row["kind"] not in _SAY_WHY):

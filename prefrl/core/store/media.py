@@ -1,4 +1,4 @@
-"""Which film or text shows an item, so that the page hands out only what can be shown."""
+"""Records which film or text shows an item, so that the page hands out only what can be shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefrl.core.store.schema import MEDIUM, QUERY
 __all__ = ["SUFFIXES", "Media", "Medium"]
 
 SUFFIXES = {"video/webm": ".webm", "video/mp4": ".mp4", "application/json": ".json"}
-"""File suffixes of what can be shown, by type."""
+"""File suffixes by media type, for all types that can be shown."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Medium:
     """The medium that shows an item."""
 
     media_id: str
-    """Name of its content, from the content alone."""
+    """Id that depends only on the content."""
     media_type: str
-    """As in ``video/webm``."""
+    """Media type, such as ``video/webm``."""
 
 
 class Media:
-    """The media of items. The files themselves are beside the store, and written before.
+    """The media of items. The files themselves are outside the store, and written first.
 
     Args:
         database: Database of the store.
@@ -41,7 +41,7 @@ class Media:
         self._database = database
 
     def add(self, item_id: str, media_id: str, media_type: str) -> None:
-        """Stores what shows an item from now on. The file must already be on disk."""
+        """Records the medium that shows an item from now on. The file must already be on disk."""
         check_text(item_id, media_id, media_type)
         row = {"item_id": item_id, "media_id": media_id, "media_type": media_type}
         with self._database.transaction(write=True) as connection:
@@ -49,7 +49,7 @@ class Media:
             connection.execute(MEDIUM.insert().values(row))
 
     def forget(self, media_id: str) -> int:
-        """Records that a medium is lost, so its items lack one again.
+        """Records that a medium is lost, so that its items have none again.
 
         Returns the number of these items.
         """
@@ -58,19 +58,19 @@ class Media:
             return lost.rowcount
 
     def of(self, item_ids: Iterable[str]) -> dict[str, Medium]:
-        """The media of items, by item; those that have none are left out."""
+        """Returns the media of items, by item; omits items without one."""
         ids = list(item_ids)
         rows = self._database.read(lambda found: list(by_column(found, MEDIUM.c.item_id, ids)))
         return {row.item_id: Medium(row.media_id, row.media_type) for row in rows}
 
     def type_of(self, media_id: str) -> str | None:
-        """The type of a medium; None if no item has it."""
+        """Returns the type of a medium; None if no item has this medium."""
         found = sa.select(MEDIUM.c.media_type).where(MEDIUM.c.media_id == media_id).limit(1)
         rows = self._database.rows(found)
         return str(rows[0].media_type) if rows else None
 
     def missing(self, n: int) -> list[Query]:
-        """Those of the n most urgent open queries that have an item without a film yet."""
+        """Returns those of the n most urgent open queries that have an item without a medium."""
         urgent = sa.select(QUERY).where(IS_OPEN).order_by(*URGENCY).limit(n).subquery()
         shown = sa.select(MEDIUM.c.item_id)
         is_ready = urgent.c.left_item.in_(shown) & urgent.c.right_item.in_(shown)
@@ -79,6 +79,6 @@ class Media:
         return [as_query(row) for row in rows]
 
     def n_ready(self) -> int:
-        """How many open queries can be shown."""
+        """Counts the open queries that can be shown."""
         ready = sa.select(sa.func.count()).select_from(QUERY).where(IS_OPEN, IS_READY)
         return int(self._database.rows(ready)[0][0])

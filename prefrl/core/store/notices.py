@@ -1,8 +1,8 @@
 """Short notices by name that processes on different machines leave for one another.
 
-They hold news of the moment, such as what the agent is doing or how many people are at a page. A
-new notice replaces the old one of that name. They carry no time, because clocks of different
-machines differ: a reader takes a notice as new when its content has changed.
+They hold short-lived news, such as what the agent is doing or how many people are at a page. A
+new notice replaces the old one of that name. They carry no time, because the clocks of different
+machines differ: a reader takes a notice as new if its content has changed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Notices:
 
         Args:
             name: Its name.
-            content: Whatever JSON can hold.
+            content: Anything that JSON can hold.
         """
         check_text(name)
         row = {"name": name, "content": json.dumps(dict(content), allow_nan=False)}

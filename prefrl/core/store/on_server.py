@@ -14,7 +14,7 @@ from prefrl.errors import ConfigError, StoreError
 
 __all__ = ["check_store", "drop_store", "new_store"]
 
-_LONGEST = 40  # of PostgreSQL's 63
+_LONGEST = 40  # characters of the run's name in a schema's, of at most 63 in PostgreSQL
 _SECRETS = ("password", "sslpassword")
 _NOT_ALLOWED = "42501"  # insufficient_privilege
 
@@ -23,9 +23,9 @@ def new_store(database: str, name: str) -> str:
     """Makes a label store in a new schema of a database.
 
     Args:
-        database: ``postgresql://USER@HOST/DATABASE``. The password is not part of it, because runs
-            keep the URL: libpq reads it from ``~/.pgpass`` or PGPASSWORD.
-        name: What the schema is named after; its name is made different from all others.
+        database: ``postgresql://USER@HOST/DATABASE``. It has no password, because runs store the
+            URL: libpq reads the password from ``~/.pgpass`` or PGPASSWORD.
+        name: Name on which the schema's unique name is based.
 
     Returns:
         The URL of the store, for ``LabelStore``.
@@ -33,8 +33,8 @@ def new_store(database: str, name: str) -> str:
     Raises:
         ConfigError: If it is not such a URL, or the user may not make schemas there.
         MissingExtraError: If psycopg is not installed.
-        StoreError: If the server cannot be reached, is too old, may lose what it committed, or
-            refuses. Then nothing is left there.
+        StoreError: If the server cannot be reached, is too old, may lose commits, or refuses. Then
+            nothing is left there.
     """
     url = _checked(database)
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:_LONGEST]
@@ -51,7 +51,7 @@ def new_store(database: str, name: str) -> str:
 
 
 def check_store(store: str) -> None:
-    """Refuses what is not the URL of an existing label store; makes and changes nothing.
+    """Refuses a URL that is not that of an existing label store; changes nothing.
 
     Args:
         store: The URL of a store that ``new_store`` has made.
@@ -73,7 +73,7 @@ def check_store(store: str) -> None:
 
 
 def drop_store(store: str) -> None:
-    """Removes a store that ``new_store`` has made, with all that is in it.
+    """Removes a store that ``new_store`` has made, with all its content.
 
     Args:
         store: Its URL.

@@ -1,8 +1,8 @@
-"""The label store as lines of JSON, for other programs, other databases, and the far future.
+"""The label store as lines of JSON, for other programs, other databases, and archives.
 
-The first line says what the file is. Then come all queries, then all events in their order, then
-the marks. An event names the event that it supersedes by submission key, since ids belong to one
-store.
+The first line describes the file. All queries follow, then all events in their order, then the
+marks. An event refers to the event that it supersedes by submission key, since ids differ between
+stores.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _MARK_FIELDS: Mapping[str, tuple[type, ...]] = {
     "submission_key": (str,),
     "query_id": (str,),
     "annotator_id": (str,),
-    # Not "kind": that is what a line is.
+    # Not "kind", which is the kind of the line.
     "mark": (str,),
     "value": (str,),
     "made_at": (float,),
@@ -71,8 +71,8 @@ def export_jsonl(database: Database, path: Path) -> None:
     """Writes a snapshot of all queries, events and marks while others continue writing.
 
     Args:
-        database: Where they are.
-        path: Where the file appears when it is whole. A file that is there is replaced.
+        database: Database of the store.
+        path: The new file, which appears only when it is complete. An existing one is replaced.
 
     Raises:
         StoreError: If the file cannot be written.
@@ -84,18 +84,18 @@ def export_jsonl(database: Database, path: Path) -> None:
 
 
 def import_jsonl(database: Database, path: Path) -> None:
-    """Adds the queries and events of a file to a store; existing ones stay unchanged.
+    """Adds the contents of a file to a store, all or nothing; existing entries stay unchanged.
 
-    The events keep their order, and come after those that the store has. It is all or nothing.
+    The events keep their order, and follow those that the store has.
 
     Args:
-        database: The store.
-        path: What ``export_jsonl`` wrote.
+        database: Database of the store.
+        path: A file from ``export_jsonl``.
 
     Raises:
-        SubmissionConflictError: If a submission key of the store says something else in the file.
-        StoreError: If a line is not as ``export_jsonl`` writes it, or does not fit to the store;
-            with the number of the line.
+        SubmissionConflictError: If a submission key was used for something else in the store.
+        StoreError: If a line is not as ``export_jsonl`` writes it, or does not fit the store; names
+            the line.
     """
     try:
         with path.open("rb") as file, database.transaction(write=True) as connection:
@@ -105,8 +105,8 @@ def import_jsonl(database: Database, path: Path) -> None:
 
 
 def _exported(database: Database) -> Iterator[dict[str, Any]]:
-    # No transaction stays open for long: events are only ever added, so those up to some id are
-    # what they were at one moment, and their queries were there before them.
+    # No transaction stays open for long: as events are only ever added, those up to some id are
+    # a snapshot, and their queries already exist.
     ((last,),) = database.rows(sa.select(sa.func.coalesce(sa.func.max(EVENT.c.id), 0)))
     columns = [QUERY.c[name] for name in _QUERY_FIELDS]
     for row in database.rows(sa.select(*columns).order_by(QUERY.c.created_at, QUERY.c.id)):
@@ -175,7 +175,7 @@ class _Import:
                 f"{where}expected an answer of {', '.join(_ANSWERS)}, got {row['answer']!r}."
             )
         if row["supersedes"] in self._keys:
-            self._flush()  # what is superseded must have its id
+            self._flush()  # so that the superseded event has an id
         self._events.append((where, row))
         self._keys.add(row["submission_key"])
 

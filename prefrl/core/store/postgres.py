@@ -21,9 +21,9 @@ _CONNECTION = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
-# A number of ours, "pref", beside that of the schema: stores in one database do not wait for one
-# another. Every write takes it first, as BEGIN IMMEDIATE does in SQLite. So ids are committed in
-# their order, and a reader with a cursor passes over none.
+# The lock's key is a number of ours, "pref", and one of the schema, so that stores in one database
+# do not wait for each other. Every write takes it first, like BEGIN IMMEDIATE in SQLite. So ids are
+# committed in order, and a reader with a cursor misses none.
 _WRITE_LOCK = "SELECT pg_advisory_xact_lock(1886545254, hashtext(current_schema()))"
 
 
@@ -31,16 +31,16 @@ def open_postgres(place: str) -> tuple[Engine, Engine]:
     """Opens a PostgreSQL database, or a schema in one, that holds a label store or nothing.
 
     Args:
-        place: An SQLAlchemy URL, as in ``postgresql+psycopg://user@host/database``. The store is
+        place: An SQLAlchemy URL such as ``postgresql+psycopg://user@host/database``. The store is
             in the first schema of the search path: ``?options=-csearch_path%3Dname`` chooses one.
 
     Returns:
-        Two engines over the same connections: one whose transactions read, one whose transactions
-        write, one at a time.
+        Two engines over the same connections: one with transactions that read, and one with
+        transactions that write, one at a time.
 
     Raises:
         MissingExtraError: If psycopg is not installed.
-        StoreError: If the server is too old, or may lose what it committed.
+        StoreError: If the server is too old, or may lose commits.
         StoreUnavailableError: If it cannot be reached.
     """
     url = sa.make_url(place)
@@ -51,7 +51,7 @@ def open_postgres(place: str) -> tuple[Engine, Engine]:
     try:
         engine = sa.create_engine(
             url,
-            # A server may be started anew while the store is open.
+            # The server may restart while the store is open.
             pool_pre_ping=True,
             connect_args=_CONNECTION,
         )

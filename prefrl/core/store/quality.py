@@ -1,7 +1,8 @@
-"""Pairs that are shown again to measure the quality of labels; labellers do not know which.
+"""Pairs that are shown to measure the quality of labels; labellers do not know which these are.
 
-Three kinds: a pair that another person has answered, for the agreement between people; a pair of
-one's own, mirrored, for the agreement with oneself; a gold pair, whose right answer is known.
+There are three kinds: pairs that others have answered, for the agreement between people; pairs
+that the same person has answered, shown mirrored, for self-consistency; and gold pairs, whose
+right answer is known.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from prefrl.core.store.schema import CURRENT, EVENT, MARK, QUERY
 __all__ = ["Quality", "Repeat"]
 
 _PAIRS = QUERY.c.group_id.is_(None)
-_RECENT = 2000  # events among which an overlap is looked for, so that it costs the same for ever
+_RECENT = 2000  # newest events that are searched for overlaps, which bounds the cost
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,15 @@ class Repeat:
     query: Query
     """The pair."""
     order_shown: str | None
-    """How it lay on the screen the first time."""
+    """Order of its items on the screen the first time."""
 
 
 class Quality:
-    """Finds pairs to be shown again.
+    """Finds pairs that measure the quality of labels.
 
     Args:
         database: Database of the store.
-        machines: Annotators that are not people: their answers do not count for agreement.
+        machines: Annotators whose answers do not count for agreement.
     """
 
     def __init__(self, database: Database, machines: Collection[str] = MACHINES) -> None:
@@ -47,15 +48,15 @@ class Quality:
         self._machines = machines
 
     def overlaps(self, annotator_id: str, *, people: int, n: int) -> list[Query]:
-        """Pairs of late with answers of fewer than so many people, none of this one; newest first.
+        """Finds pairs recently answered by others but by too few people, the newest first.
 
-        Those that a model or a file has answered are among them, so that people can be compared
-        with it: only its answer is not one of a person.
+        They include pairs answered only by a model or a file, so that people can be compared with
+        it; such an answer does not count as one of a person.
 
         Args:
-            annotator_id: Who is to answer them.
-            people: How many are to answer a pair.
-            n: How many pairs at most.
+            annotator_id: The person who would answer them, and has not yet.
+            people: Number of people who should answer a pair.
+            n: Most pairs to return.
         """
         newest = sa.select(sa.func.max(EVENT.c.id)).scalar_subquery()
         others = (
@@ -79,7 +80,7 @@ class Quality:
         return [as_query(row) for row in self._database.rows(pairs)]
 
     def gold(self, annotator_id: str, *, n: int) -> list[Query]:
-        """Gold pairs that this annotator has not answered."""
+        """Finds at most n gold pairs that this annotator has neither answered nor set."""
         newest = sa.select(sa.func.max(MARK.c.id)).where(MARK.c.kind == "gold")
         pairs = (
             sa.select(QUERY)
@@ -98,12 +99,12 @@ class Quality:
         return [as_query(row) for row in self._database.rows(pairs)]
 
     def repeats(self, annotator_id: str, *, after: int, n: int) -> list[Repeat]:
-        """Pairs that this annotator preferred one side of, once, some answers ago.
+        """Finds pairs that this annotator answered only once, with a preference, some time ago.
 
         Args:
-            annotator_id: Who is to answer them again.
-            after: How many answers of theirs must lie in between at least.
-            n: How many pairs at most.
+            annotator_id: The person who would answer them again.
+            after: Least number of their newer answers.
+            n: Most pairs to return.
         """
         mine = sa.select(EVENT.c.id).where(EVENT.c.annotator_id == annotator_id)
         recent = mine.order_by(EVENT.c.id.desc()).offset(after).limit(1).scalar_subquery()
@@ -132,11 +133,11 @@ class Quality:
 
 
 def _is_person() -> sa.ColumnElement[bool]:
-    """What ``labels.is_person`` says of whose label it is."""
+    """Returns SQL for ``labels.is_person`` of a label's annotator."""
     name = CURRENT.c.annotator_id
     return sa.and_(
         name.not_in(MACHINES | {DATASET}),
-        # Not LIKE, which makes no difference between small and capital letters in SQLite.
+        # Not LIKE, which ignores case in SQLite.
         *(sa.func.substr(name, 1, len(start)) != start for start in (AI, f"{DATASET}-")),
     )
 

@@ -27,45 +27,45 @@ class LabelReader:
         self._database = database
 
     def open_queries(self, limit: int) -> list[Query]:
-        """Queries without a current answer from anyone, leased or not.
+        """Returns queries without a current answer from anyone, leased or not.
 
         Args:
-            limit: How many at most.
+            limit: Most queries to return.
 
         Returns:
-            Those of the highest priority first, then the oldest, then by id.
+            The queries, ordered by priority (highest first), then age (oldest first), then id.
         """
         most_urgent = sa.select(QUERY).where(IS_OPEN).order_by(*URGENCY).limit(limit)
         return [as_query(row) for row in self._database.rows(most_urgent)]
 
     def queries(self) -> list[Query]:
-        """All queries, the oldest first."""
+        """Returns all queries, the oldest first."""
         oldest_first = sa.select(QUERY).order_by(QUERY.c.created_at, QUERY.c.id)
         return [as_query(row) for row in self._database.rows(oldest_first)]
 
     def find(self, names: Sequence[str]) -> list[Query]:
-        """The queries with these ids, and all queries of groups with these names; by id."""
+        """Returns the queries with these ids and all queries of groups with these names, by id."""
         named = sa.select(QUERY).where(sa.or_(QUERY.c.id.in_(names), QUERY.c.group_id.in_(names)))
         return [as_query(row) for row in self._database.rows(named.order_by(QUERY.c.id))]
 
     def events(self, *, since: int = 0) -> list[LabelEvent]:
-        """All events after the one with the id ``since``, in their order."""
+        """Returns all events after the one with the id ``since``, in their order."""
         newer = sa.select(EVENT).where(EVENT.c.id > since).order_by(EVENT.c.id)
         return [as_event(row) for row in self._database.rows(newer)]
 
     def changes(self, since: int = 0, limit: int | None = None) -> list[LabelChange]:
-        """Changes of labels, for a reader that keeps a dict up to date.
+        """Returns changes of labels, for a reader that keeps a dict up to date.
 
-        Applied in order to a dict by query id and annotator, with None to take an entry out, the
-        changes up to an event make the current labels as of that event.
+        Applied in order to a dict by query id and annotator, where None removes an entry, the
+        changes up to an event give the current labels as of that event.
 
         Args:
-            since: The last event that the reader has applied.
-            limit: How many events to read at most.
+            since: Id of the last event that the reader has applied.
+            limit: Most events to read.
 
         Returns:
-            In the order of the events, all changes of an event together: the last id is the next
-            ``since``. Empty if there is no newer event.
+            The changes in the order of the events, with all changes of an event; the last id is the
+            next ``since``. Empty if there is no newer event.
         """
         old = EVENT.alias("old")
         newer = (
@@ -88,24 +88,24 @@ class LabelReader:
         return found
 
     def annotators(self) -> list[str]:
-        """The annotators with current answers, skips included, by name."""
+        """Returns the annotators with current answers, skips included, ordered by name."""
         names = sa.select(CURRENT.c.annotator_id).where(CURRENT.c.answer.is_not(None)).distinct()
         return sorted(row.annotator_id for row in self._database.rows(names))
 
     def comparisons(
         self, *, since: int = 0, annotator: str | None = None
     ) -> list[tuple[int, Comparison]]:
-        """Current answers with the ids of their events, skips included.
+        """Returns current answers with the ids of their events, skips included.
 
-        A query comes once per annotator, and again in a later call when there is a newer answer:
-        the later one counts. Of withdrawn answers this says nothing; ``changes`` does.
+        A query appears once per annotator, and again in a later call if there is a newer answer,
+        which then counts. Withdrawn answers are not reported; for these, use ``changes``.
 
         Args:
-            since: Leave out events with this id or a smaller one.
-            annotator: Whose answers alone; None gives all.
+            since: Omit events up to this id.
+            annotator: Only the answers of this annotator; None for all.
 
         Returns:
-            In the order of the event ids; the last id is the next ``since``.
+            The answers in the order of the event ids; the last id is the next ``since``.
         """
         answers = (
             sa.select(CURRENT.c.event_id, CURRENT.c.answer, QUERY)
@@ -119,7 +119,7 @@ class LabelReader:
         return [(row.event_id, Comparison(as_query(row), Answer(row.answer))) for row in rows]
 
     def most_urgent_answers(self, n: int) -> list[tuple[Comparison, float]]:
-        """The n current answers to the queries of the highest priority, with that priority."""
+        """Returns n current answers to the queries of the highest priority, with this priority."""
         answers = (
             sa.select(CURRENT.c.answer, QUERY)
             .join(QUERY, QUERY.c.id == CURRENT.c.query_id)
@@ -131,7 +131,7 @@ class LabelReader:
         return [(Comparison(as_query(row), Answer(row.answer)), row.priority) for row in rows]
 
     def counts(self) -> Counts:
-        """How many queries there are, answered, skipped and open, at one moment."""
+        """Counts all, answered, skipped and open queries at one moment."""
         by_state = sa.select(QUERY.c.state, sa.func.count().label("n")).group_by(QUERY.c.state)
         n = {"answered": 0, "skipped": 0, "open": 0}
         n.update((row.state, row.n) for row in self._database.rows(by_state))

@@ -1,8 +1,8 @@
-"""The tables of the label store. ``label_event`` is the truth and only grows; triggers see to that.
+"""The tables of the label store. ``label_event`` is the truth; triggers ensure that it only grows.
 
-``current_label`` and the ``state`` of a query are derived from the events, in the same transaction,
+``current_label`` and the ``state`` of a query are derived from the events in the same transaction,
 so that a poll costs the same with a million labels as with ten. A change of the schema needs a new
-revision in ``core.store.migrations``; a new store is made by ``create`` without them.
+revision in ``core.store.migrations``; a new store is made by ``create``, without the revisions.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ QUERY = sa.Table(
     sa.Column("left_item", _TEXT, nullable=False),
     sa.Column("right_item", _TEXT, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
-    # Steps of the run, of whatever kind: the name is that of the first stores.
+    # Steps of the run, also of a language model's; the column's name is that of the first stores.
     sa.Column("env_steps", _INTEGER, nullable=False),
     sa.Column("priority", sa.Float, nullable=False),
-    # From here on nothing is exported: it follows from the events, or is of the moment.
+    # The following columns are not exported: they are derived from the events, or short-lived.
     sa.Column("state", _TEXT, nullable=False, server_default="open"),
     sa.Column("leased_by", _TEXT),
     sa.Column("leased_until", sa.Float),
     sa.Column("fence", _INTEGER, nullable=False, server_default="0"),
-    # This is exported: it came later, and SQLite adds columns at the end.
+    # This one is exported. It came later, and SQLite adds columns at the end.
     sa.Column("group_id", _TEXT),
     sa.Index("ix_query_state", "state"),
 )
@@ -71,7 +71,7 @@ sa.Index(
 EVENT = sa.Table(
     "label_event",
     _metadata,
-    # Given by us: without gaps and in the order of commits, so that it can be a cursor.
+    # Assigned by us, without gaps and in the order of commits, so that it can serve as a cursor.
     sa.Column("id", _INTEGER, primary_key=True, autoincrement=False),
     sa.Column("query_id", sa.ForeignKey("query.id"), nullable=False),
     sa.Column("annotator_id", _TEXT, nullable=False),
@@ -95,14 +95,14 @@ CURRENT = sa.Table(
     _metadata,
     sa.Column("query_id", _TEXT, primary_key=True),
     sa.Column("annotator_id", _TEXT, primary_key=True),
-    sa.Column("answer", _TEXT),  # NULL: withdrawn
+    sa.Column("answer", _TEXT),  # NULL if withdrawn
     sa.Column("event_id", _INTEGER, nullable=False),
     sa.Index("ix_current_label_event", "event_id"),
     sqlite_with_rowid=False,
 )
 
-# Where the film or the text of an item is: made when the item is to be shown, and made again if it
-# is lost. So this is not exported.
+# The medium of each item, which is made when the item must be shown, and made again if it is lost.
+# So this is not exported.
 MEDIUM = sa.Table(
     "medium",
     _metadata,
@@ -112,7 +112,7 @@ MEDIUM = sa.Table(
     sa.Index("ix_medium_media", "media_id"),
 )
 
-# What people say of a query beside their answer; the newest of a kind counts.
+# What annotators say about a query besides their answer; the newest mark of a kind counts.
 MARK = sa.Table(
     "mark",
     _metadata,
@@ -126,8 +126,8 @@ MARK = sa.Table(
     sa.Index("ix_mark_query", "query_id", "kind"),
 )
 
-# What processes on different machines tell one another about the run: the newest of each name. It
-# is of the moment, so it is not exported.
+# Notices between processes on different machines, the newest of each name. They are short-lived, so
+# they are not exported.
 NOTICE = sa.Table(
     "notice",
     _metadata,
@@ -135,7 +135,7 @@ NOTICE = sa.Table(
     sa.Column("content", _TEXT, nullable=False),
 )
 
-# Alembic's own table, so that it finds its way in stores that were made without it.
+# Alembic's own table, so that Alembic can upgrade stores that were made without it.
 _REVISION = sa.Table(
     "alembic_version",
     _metadata,
@@ -166,7 +166,7 @@ _APPEND_ONLY = {
 
 
 def revision(connection: Connection) -> str | None:
-    """The revision of the store in a database; None if the database is empty.
+    """Returns the revision of the store in a database; None if the database is empty.
 
     Raises:
         StoreError: If it holds something else, or a store that a newer release made.
@@ -178,7 +178,7 @@ def revision(connection: Connection) -> str | None:
     if {"label_event", _REVISION.name} <= tables:
         found = str(connection.execute(sa.select(_REVISION.c.version_num)).scalar_one())
     elif "label_event" in tables and connection.dialect.name == "sqlite":
-        # Before there were revisions the number stood in the file's header.
+        # Before there were revisions, the number was in the file's header.
         found = f"{connection.exec_driver_sql('PRAGMA user_version').scalar_one():04}"
     if found is None or not found.isdecimal() or found == "0000":
         raise StoreError(
@@ -197,7 +197,7 @@ def create(connection: Connection) -> None:
     """Makes the tables of the newest revision in an empty database.
 
     Args:
-        connection: In a transaction that writes.
+        connection: Connection in a transaction that writes.
     """
     _metadata.create_all(connection)
     for statement in _APPEND_ONLY[connection.dialect.name]:
@@ -207,6 +207,6 @@ def create(connection: Connection) -> None:
 
 
 def stamp(connection: Connection) -> None:
-    """Also tells releases that know no revisions that this store is too new for them."""
+    """Tells releases from before there were revisions, too, that the store is too new for them."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA user_version = {int(HEAD)}")

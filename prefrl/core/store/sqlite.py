@@ -20,12 +20,12 @@ from prefrl.errors import StoreError
 
 __all__ = ["back_up", "look_through", "open_sqlite", "without_foreign_keys"]
 
-# SQLite polls for a lock and is not fair: three processes that write without a pause on a disk with
-# 20 ms per commit made one another wait for up to 7 s.
+# SQLite polls for a lock and is not fair: three processes that wrote without a pause, on a disk
+# with 20 ms per commit, made each other wait for up to 7 s.
 _BUSY_TIMEOUT_MS = 30_000
 _SYNCHRONOUS_FULL = 2
-# RETURNING and UPSERT work since then. No release is known to be broken in rollback mode: the bug
-# that corrupts files with more than one connection (3.7.0 to 3.51.2) is one of WAL mode.
+# The first release with both RETURNING and UPSERT. None is known to be broken in rollback mode: the
+# bug that corrupts files with more than one connection (3.7.0 to 3.51.2) concerns WAL mode.
 _OLDEST = (3, 35, 0)
 # PRAGMA quick_check reads the whole file: 1.3 s for the 188 MB of a million labels.
 _LARGEST_TO_LOOK_THROUGH = 4 * 2**20
@@ -35,16 +35,16 @@ def open_sqlite(place: str) -> tuple[Engine, Engine]:
     """Opens an SQLite file so that commits survive a crash and a power cut.
 
     Args:
-        place: Path of the file, made if absent, for its owner only; or ``sqlite:///PATH``, or
-            ``sqlite://`` for a database in memory, for one thread.
+        place: Path of the file, which is made if absent, readable only by its owner; or
+            ``sqlite:///PATH``; or ``sqlite://`` for a database in memory, for one thread.
 
     Returns:
-        Two engines over the same connections: one whose transactions read, one whose transactions
-        write and begin with ``BEGIN IMMEDIATE``.
+        Two engines over the same connections: one with transactions that read, and one with
+        transactions that write and begin with ``BEGIN IMMEDIATE``.
 
     Raises:
-        StoreError: If SQLite is too old, the place is on a network or full, the file cannot be
-            made, read or written, is no database, or is damaged, or SQLite does not take a setting.
+        StoreError: If SQLite is too old or refuses a setting, the path is on a network or a full
+            disk, or the file cannot be made, read or written, is not a database, or is damaged.
     """
     url = sa.make_url(place) if "://" in place else _file_url(place)
     if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.query:
@@ -82,15 +82,15 @@ def open_sqlite(place: str) -> tuple[Engine, Engine]:
 def look_through(engine: Engine, *, thoroughly: bool = False) -> list[str]:
     """Lets SQLite read the whole file and report what is wrong with it.
 
-    Opening a store does it for small files, and after a process died in the middle of a commit. A
-    large file takes more than a second, so it is checked only on request.
+    Opening a store does this for small files, and after a process died during a commit. A large
+    file takes more than a second, so otherwise it is checked only on request.
 
     Args:
-        engine: The file's engine.
-        thoroughly: Whether indexes are compared with their tables too.
+        engine: Engine of the database.
+        thoroughly: Whether to compare indexes with their tables, too.
 
     Returns:
-        What SQLite says; empty if all is well.
+        SQLite's messages; empty if nothing is wrong.
     """
     name = "integrity_check" if thoroughly else "quick_check"
     try:
@@ -108,7 +108,7 @@ def back_up(engine: Engine, path: Path) -> None:
 
     Args:
         engine: Engine of the database.
-        path: Where the copy appears when it is whole. A file that is there is replaced.
+        path: The copy, which appears only when it is complete. An existing file is replaced.
 
     Raises:
         StoreError: If the copy cannot be written.
@@ -132,10 +132,10 @@ def without_foreign_keys(connection: Connection) -> Iterator[None]:
     """Allows replacing a table that others refer to; all references are checked at the end.
 
     Args:
-        connection: Not in a transaction: SQLite ignores the setting inside of one.
+        connection: Connection outside a transaction, in which SQLite would ignore the setting.
 
     Raises:
-        StoreError: If a reference leads nowhere.
+        StoreError: If a reference points to a missing row.
     """
     raw: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
     raw.execute("PRAGMA foreign_keys = 0")
@@ -159,7 +159,7 @@ def _engines(
     }
 
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        # The driver would begin lazily and never IMMEDIATE: transactions begin in _begin instead.
+        # The driver would begin lazily and never IMMEDIATE, so _begin begins transactions instead.
         connection.isolation_level = None
         try:
             for name, wanted in settings.items():
@@ -183,16 +183,16 @@ def _engines(
 
 
 def _begin(connection: Connection) -> None:
-    # A plain BEGIN that reads and then writes fails at once when another writer gets in between.
+    # After a plain BEGIN, a write that follows a read fails at once if another writer came between.
     immediate = connection.get_execution_options().get("immediate", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 def _was_left_in_the_middle(path: Path) -> bool:
-    """Whether there is a journal to roll back; or another process is in the middle just now."""
+    """Whether there is a journal to roll back, or another process is in the middle of a commit."""
     journal = path.with_name(path.name + "-journal")
     try:
-        return journal.stat().st_size > 0  # TRUNCATE: every transaction that ended emptied it
+        return journal.stat().st_size > 0  # with TRUNCATE, every transaction empties it at its end
     except FileNotFoundError:
         return False
 
@@ -206,9 +206,9 @@ def _make_private(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        # By name: to open and close a file drops the locks that this process holds on it.
+        # Uses the path: opening and closing the file would drop this process's locks on it.
         if path.is_file() and path.stat().st_mode & 0o077:
-            with suppress(OSError):  # of another's, or on a disk that cannot be written to
+            with suppress(OSError):  # another user's file, or a read-only disk
                 path.chmod(0o600)
     except OSError as error:
         raise StoreError(

@@ -1,8 +1,8 @@
-"""The first round of a new person: pairs whose right answer is known, before their answers count.
+"""The first round of a new person: gold pairs, before the person's answers count.
 
-What they say in it is kept as marks of the pairs and not as labels: nothing is fitted to it, no
-verdict of most people changes by it, and none of it is lost. What the round comes to is a mark,
-too, so that it stays what it was when pairs become gold later, or are no more.
+The answers in it are stored as marks on the pairs, and not as labels: nothing is fitted to them,
+they change no majority, and none is lost. The result of the round is a mark, too, so that it does
+not change if more pairs become gold later, or some no longer are.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from prefrl.core.store.schema import CURRENT, MARK
 __all__ = ["Trial", "Trials", "Verdict"]
 
 Verdict = Literal["passed", "failed", "admitted"]
-"""admitted: whoever runs the study lets them go on, whatever they said."""
+"""Result of a round; "admitted" if whoever runs the study lets the person go on anyway."""
 
 _UNDONE = "undone"
-_VERDICT = "/verdict"  # after the submission key of the answer that brought it
+_VERDICT = "/verdict"  # suffix of the submission key of the answer that decided the round
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How far somebody is."""
+    """A person's progress in the first round."""
 
     n_answered: int = 0
-    """Gold pairs that they have answered, and did not set."""
+    """Number of gold pairs that they have answered, without those that they set themselves."""
     n_right: int = 0
-    """How many of them rightly; "can't tell" is not right."""
+    """Number of these that they answered rightly; "can't tell" is not right."""
     verdict: Verdict | None = None
-    """What it came to; None while it goes on."""
+    """Result of the round; None before it is decided."""
 
 
 class Trials:
     """The first rounds in a store.
 
     Args:
-        database: Of the store.
-        quality: Knows the gold pairs.
-        clock: Gives the seconds since 1970.
+        database: Database of the store.
+        quality: Finds the gold pairs.
+        clock: Returns the seconds since 1970.
     """
 
     def __init__(self, database: Database, quality: Quality, clock: Callable[[], float]) -> None:
@@ -55,7 +55,7 @@ class Trials:
         self._clock = clock
 
     def of(self, annotator_id: str) -> Trial:
-        """How far somebody is, by all gold pairs that they have answered, also before the round."""
+        """Returns a person's progress on all gold pairs, including those answered as labels."""
         gold = self._gold(annotator_id)
         said = self._labels(annotator_id) | self._said(annotator_id)
         answered = gold.keys() & said.keys()
@@ -63,52 +63,52 @@ class Trials:
         return Trial(len(answered), n_right, self.verdicts(annotator_id).get(annotator_id))
 
     def verdicts(self, annotator_id: str | None = None) -> dict[str, Verdict]:
-        """What each person's round came to; the newest counts. Of one person, or of all if None."""
+        """Returns the newest result of each person, or only that of one."""
         marks = sa.select(MARK).where(MARK.c.kind == "qualified").order_by(MARK.c.id)
         if annotator_id is not None:
             marks = marks.where(MARK.c.annotator_id == annotator_id)
         return {row.annotator_id: row.value for row in self._database.rows(marks)}
 
     def pairs(self, annotator_id: str, *, n: int) -> list[Query]:
-        """Gold pairs that somebody has not answered in any way, at most n."""
+        """Returns at most n gold pairs that a person has not answered, in the round or not."""
         said = self._said(annotator_id)
         found = self._quality.gold(annotator_id, n=n + len(said))
         return [query for query in found if query.id not in said][:n]
 
     def keeps(self, submission_key: str) -> bool:
-        """Whether an answer is one of somebody's first round."""
+        """Whether an answer belongs to someone's first round."""
         return bool(self._answer(submission_key))
 
     def add(
         self, query_id: str, annotator_id: str, said: str, *, submission_key: str, ranks: str = ""
     ) -> None:
-        """Keeps an answer of the round; when this returns, it is on disk.
+        """Stores an answer of the round; when this returns, it is on disk.
 
         Args:
-            query_id: What was answered, or the first pair of a group.
-            annotator_id: By whom.
-            said: left, right, tie or skip, about the query as it is; ranked, of a group.
-            submission_key: Of the answer. The same key again changes nothing.
-            ranks: Of a group: the order in which it was shown, and the ranks.
+            query_id: Id of the answered query, or of the first pair of a group.
+            annotator_id: The person who answered.
+            said: "left", "right", "tie" or "skip", in terms of the query; "ranked" for a group.
+            submission_key: Submission key of the answer. Repeating it with its key changes nothing.
+            ranks: For a group, the order in which it was shown, and the ranks.
         """
         value = f"{said}: {ranks}" if ranks else said
         self._mark(query_id, annotator_id, "trial", value, submission_key)
 
     def undo(self, undone: str, annotator_id: str, *, submission_key: str) -> bool:
-        """Takes an answer of the round back; whether the key is of one."""
+        """Takes back an answer of the round, and returns whether the key is that of one."""
         rows = [row for row in self._answer(undone) if row.annotator_id == annotator_id]
         for row in rows:
             self._mark(row.query_id, annotator_id, "trial", _UNDONE, submission_key)
         return bool(rows)
 
     def decide(self, query_id: str, annotator_id: str, verdict: Verdict, *, key: str) -> None:
-        """Stores what somebody's round came to.
+        """Stores the result of a person's round.
 
         Args:
-            query_id: Any query of the store: a mark is about one.
-            annotator_id: Who.
-            verdict: It.
-            key: Of what brought it; the same again changes nothing.
+            query_id: Id of any query in the store, as a mark needs one.
+            annotator_id: The person.
+            verdict: The result.
+            key: Submission key of the answer that decided it; repeating it changes nothing.
         """
         self._mark(query_id, annotator_id, "qualified", verdict, key + _VERDICT)
 
@@ -131,7 +131,7 @@ class Trials:
         return {row.query_id: row.value for row in self._database.rows(marks)}
 
     def _said(self, annotator_id: str) -> dict[str, str]:
-        """What they said in the round and did not take back."""
+        """Returns a person's answers in the round, without those taken back, by query."""
         marks = (
             sa.select(MARK)
             .where(MARK.c.kind == "trial", MARK.c.annotator_id == annotator_id)
@@ -141,7 +141,7 @@ class Trials:
         return {query_id: value for query_id, value in said.items() if value != _UNDONE}
 
     def _labels(self, annotator_id: str) -> dict[str, str]:
-        """What they said of gold pairs as labels."""
+        """Returns a person's labels on gold pairs, by query."""
         gold = sa.select(MARK.c.query_id).where(MARK.c.kind == "gold")
         labels = sa.select(CURRENT.c.query_id, CURRENT.c.answer).where(
             CURRENT.c.query_id.in_(gold),

@@ -23,13 +23,13 @@ class Verdicts:
     """The verdicts of a store."""
 
     comparisons: tuple[Comparison, ...]
-    """One for each query that has a verdict, none of them a skip, in the order of the answers."""
+    """One comparison for each query with a verdict, never a skip, in the order of the answers."""
     n_skipped: int
-    """Queries that were skipped by all who answered."""
+    """Number of queries that all who answered skipped."""
     n_drawn: int
-    """Queries without a majority, because two answers have equally many votes."""
+    """Number of queries without a verdict because two answers share the most votes."""
     n_unanswered: int
-    """Queries without a current answer."""
+    """Number of queries without a current answer."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,20 @@ class Ranking:
     """Items from the best to the worst; a pair is a ranking of two."""
 
     name: str
-    """The id of its group; for a pair, of the query."""
+    """The id of the group, or of a pair's query."""
     items: tuple[str, ...]
-    """Ids of K items. Their order tells nothing."""
+    """Ids of the K items, in an order that has no meaning."""
     ranks: tuple[int, ...]
-    """One more than how many are better: 1 is the best, and equal ones are ties."""
+    """Rank of each item: one more than the number of better items, so that 1 is the best. Ties have
+    equal ranks."""
 
 
 def verdicts_of(store: LabelReader, *, annotator: str | None = None) -> Verdicts:
-    """The verdict on each query: by most annotators, or by one.
+    """Returns the verdict on each query, of most annotators or of a single one.
 
     Args:
-        store: Where the answers are.
-        annotator: Whose answers count alone; None counts all.
+        store: Label store with the answers.
+        annotator: The only annotator whose answers count; None counts all.
 
     Raises:
         ConfigError: If an annotator is named who has given no answer.
@@ -79,16 +80,16 @@ def verdicts_of(store: LabelReader, *, annotator: str | None = None) -> Verdicts
 
 
 def rankings_of(comparisons: Iterable[Comparison]) -> tuple[list[Ranking], int]:
-    """Pairs and groups as rankings.
+    """Converts pairs and groups to rankings.
 
-    A group whose verdicts give no order, because one is missing or they contradict each other,
-    becomes the rankings of its pairs, so that nothing is added or lost.
+    If the verdicts on a group give no order, because one is missing or they contradict each other,
+    each of its pairs becomes a ranking, so that nothing is added or lost.
 
     Args:
-        comparisons: One for each query, none of them a skip.
+        comparisons: One for each query, never a skip.
 
     Returns:
-        The rankings, and how many groups became pairs.
+        The rankings, and the number of groups that were split into pairs.
     """
     groups: dict[tuple[bool, str], list[Comparison]] = {}
     for comparison in comparisons:
@@ -107,7 +108,7 @@ def rankings_of(comparisons: Iterable[Comparison]) -> tuple[list[Ranking], int]:
 
 
 def _ranking(name: str, group: Sequence[Comparison]) -> Ranking | None:
-    """The ranking by the verdicts on all pairs of K items; None if they give no order."""
+    """Returns the ranking by the verdicts on all pairs of K items; None if they give no order."""
     items = sorted({item for c in group for item in (c.query.left, c.query.right)})
     if len({frozenset((c.query.left, c.query.right)) for c in group}) < math.comb(len(items), 2):
         return None
@@ -121,7 +122,7 @@ def _ranking(name: str, group: Sequence[Comparison]) -> Ranking | None:
 
 
 def decided(comparisons: Iterable[Judgement]) -> Iterator[tuple[str, str, str]]:
-    """For each comparison that prefers an item: the query's id, the better item, the worse one."""
+    """Yields query id, better item and worse item for each comparison that prefers an item."""
     for c in comparisons:
         if c.preference is None or c.preference == 0.5:
             continue
@@ -132,7 +133,7 @@ def decided(comparisons: Iterable[Judgement]) -> Iterator[tuple[str, str, str]]:
 
 
 def wins_of(comparisons: Iterable[Judgement]) -> dict[str, int]:
-    """How many more comparisons each item has won than lost; a tie is neither."""
+    """Counts how many more comparisons each item has won than lost; ties count as neither."""
     comparisons = list(comparisons)
     wins = {item: 0 for c in comparisons for item in (c.query.left, c.query.right)}
     for _, better, worse in decided(comparisons):

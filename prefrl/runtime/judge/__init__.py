@@ -1,1 +1,1 @@
-"""An AI judge: a model as labeller, which is asked which of two items is better."""
+"""An AI judge: a model as labeller, which says which of two items is better."""

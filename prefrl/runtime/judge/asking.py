@@ -27,9 +27,9 @@ __all__ = [
 ]
 
 Part = Mapping[str, Any]
-"""A part of a message in OpenAI's protocol: a text, or a picture."""
+"""Part of a message in OpenAI's protocol: a text or a picture."""
 Exhibit = Callable[[Any, Any], Sequence[Part]]
-"""From two items to what the judge is shown of them, the first one as A."""
+"""Makes what the judge is shown of two items, the first one as A."""
 
 _FORMAT = (
     'Answer with one JSON object and nothing else: {"reason": "one or two sentences", "answer": '
@@ -38,7 +38,7 @@ _FORMAT = (
 AGAIN = (
     'That cannot be read. Answer with the JSON object alone, as in {"reason": "…", "answer": "A"}.'
 )
-"""What the judge is told when its answer cannot be read."""
+"""The message to the judge when its answer cannot be read."""
 _MEANT = {"a": "first", "b": "second", "tie": "tie"}
 _THOUGHTS = re.compile(r"^.*</think>", re.DOTALL)
 _MOST_OF_A_REASON = 1000
@@ -49,24 +49,24 @@ class JudgeAwayError(Exception):
 
 
 class UnreadableError(Exception):
-    """The judge's answer to this question cannot be read, however often it is asked."""
+    """The judge gives no readable answer to this question, however often it is asked."""
 
 
 class SpentError(Exception):
-    """The budget is used up."""
+    """The judge's budget is used up."""
 
 
 class Chooser(Protocol):
     """Chooses the better of two items, shown in one order."""
 
     async def choose(self, first: Any, second: Any) -> Said:
-        """What is said of the two, shown in this order.
+        """Returns the judge's answer to two items, shown in this order.
 
         Raises:
-            JudgeAwayError: If it cannot be asked now.
-            UnreadableError: If there is no answer to this question.
-            SpentError: If the budget does not allow it.
-            ConfigError: If it will never work.
+            JudgeAwayError: If the judge cannot be asked now.
+            UnreadableError: If it gives no readable answer to this question.
+            SpentError: If the budget does not allow the call.
+            ConfigError: If the settings can never work.
         """
         ...
 
@@ -76,25 +76,25 @@ class Verdict:
     """A judge's answer to a pair."""
 
     answer: Answer
-    """About left and right."""
+    """The answer, in terms of the query's left and right."""
     reason: str
-    """Why; of two orders, what was said in each."""
+    """The reason; with two orders, the reasons given in both."""
     order_shown: str | None
-    """"left-right" or "right-left" where one order was asked; None of both."""
+    """"left-right" or "right-left" if one order was asked; None for both."""
     contradicts: bool = False
-    """Whether the two orders had different answers."""
+    """Whether the answers in the two orders differ."""
 
 
 class Judge:
-    """Asks in one order or both.
+    """Compares two items by asking in one order or in both.
 
-    Position bias is the rule with models: where the two orders do not agree, the pair is a tie, as
-    in Zheng et al. 2023 (arXiv 2306.05685, section 3.4, the conservative way).
+    Models usually have a position bias. So if the answers in the two orders differ, the pair is a
+    tie, which is the conservative approach of Zheng et al. 2023 (arXiv 2306.05685, section 3.4).
 
     Args:
-        chooser: Is asked.
-        both: Whether in both orders. One order is drawn by the names of the two items, so that no
-            side is shown first more often.
+        chooser: Answers in one order.
+        both: Whether to ask in both orders. Otherwise a hash of the items' ids decides the order,
+            so that neither side is shown first more often.
     """
 
     def __init__(self, chooser: Chooser, *, both: bool) -> None:
@@ -102,7 +102,7 @@ class Judge:
         self._both = both
 
     async def compare(self, left: Item, right: Item) -> Verdict:
-        """The judge's answer to the query that shows these two items."""
+        """Returns the judge's answer to the query with these two items."""
         if not self._both:
             if _is_turned(left.id, right.id):
                 said = await self._chooser.choose(right, left)
@@ -110,7 +110,7 @@ class Judge:
             said = await self._chooser.choose(left, right)
             return Verdict(_answer(said), said.reason, "left-right")
         said = await self._chooser.choose(left, right)
-        if said.better == "tie":  # whatever the other order brings, it is a tie
+        if said.better == "tie":  # it is a tie whatever the answer in the other order
             return Verdict(Answer.TIE, said.reason, None)
         turned = await self._chooser.choose(right, left)
         answers = _answer(said), _answer(turned).mirrored
@@ -129,11 +129,11 @@ def _is_turned(left: str, right: str) -> bool:
 
 
 def messages_for(rubric: str, parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """The messages that ask a question.
+    """Makes the messages that ask a question.
 
     Args:
-        rubric: What is better.
-        parts: What the judge is shown. Texts alone become one text, which every server takes.
+        rubric: Tells the judge what is better.
+        parts: What the judge is shown. If all are texts, they become one, as every server accepts.
     """
     content: Any = [*parts, {"type": "text", "text": _FORMAT}]
     if all(part["type"] == "text" for part in content):
@@ -144,7 +144,7 @@ def messages_for(rubric: str, parts: Sequence[Part]) -> list[dict[str, Any]]:
 def read_answer(text: str | None) -> Said | None:
     """Parses an answer; None if it cannot be read.
 
-    What a model thinks aloud before it, and a fence of Markdown around it, do no harm.
+    It may follow the model's thoughts, and stand in a Markdown code fence.
     """
     text = _THOUGHTS.sub("", text or "")
     try:
@@ -159,6 +159,6 @@ def read_answer(text: str | None) -> Said | None:
 def storable(text: str) -> str:
     """Removes what neither databases nor requests accept: lone surrogates and NUL.
 
-    JSON can hold both, and half an emoji is what a model writes that runs out of tokens.
+    JSON can hold both, and a model that runs out of tokens may write half an emoji.
     """
     return text.encode("utf-8", "replace").decode().replace("\0", "")

@@ -1,7 +1,7 @@
 """A judge's answers so far, on disk: nothing is asked twice, and a budget outlives its process.
 
-``answers.jsonl`` has a line for each call: the digest of all that was sent, what came back, and the
-tokens that it took. It holds no texts but the judge's reasons, and no key.
+``answers.jsonl`` has a line for each answer, with the digest of the question and the number of
+tokens, and a line for each failure. It holds no texts except the judge's reasons, and no API key.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ class Said:
     better: str
     """"first", "second" or "tie"."""
     reason: str = ""
-    """Why, in its own words."""
+    """The reason, in the judge's own words."""
 
 
 def digest(question: Mapping[str, Any]) -> str:
-    """Hash of a complete question."""
+    """Returns a hash of a complete question."""
     content = json.dumps(question, sort_keys=True, ensure_ascii=False).encode()
     return hashlib.sha256(content).hexdigest()
 
 
 class Cache:
-    """Answers by question, and what all calls so far have cost.
+    """Answers by question, and the cost of all calls so far.
 
     Args:
-        path: The file; None keeps all in memory.
+        path: The file; None keeps everything in memory.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.n_calls = 0
-        """Calls that were answered, also with something that could not be read."""
+        """Calls to be paid for, including those whose answer could not be read."""
         self.n_tokens = 0
-        """Tokens of their questions and answers, as the server counted them."""
+        """Tokens in their questions and answers, as counted by the server."""
         self.failures: Counter[str] = Counter()
         """Calls that failed, by kind."""
         self._path = path
@@ -57,7 +57,7 @@ class Cache:
 
     def _read(self, path: Path) -> None:
         content = path.read_bytes() if path.is_file() else b""
-        whole = content[: content.rfind(b"\n") + 1]  # a kill may have left half a line
+        whole = content[: content.rfind(b"\n") + 1]  # a killed process may have left half a line
         if len(whole) < len(content):
             with path.open("r+b") as file:
                 file.truncate(len(whole))
@@ -77,18 +77,18 @@ class Cache:
         return self._said.get(key)
 
     def answered(self, key: str, said: Said, *, tokens: int) -> None:
-        """Stores an answer; when this returns, it is on disk."""
+        """Stores an answer, which is on disk when this returns."""
         row = {"key": key, "better": said.better, "reason": said.reason}
         self._add([row | {"calls": 1, "tokens": tokens}])
 
     def failed(self, kind: str, *, calls: int = 0, tokens: int = 0, times: int = 1) -> None:
-        """Counts calls that brought no answer.
+        """Counts calls without a usable answer.
 
         Args:
-            kind: In a word or two.
-            calls: How many of them are to be paid for.
-            tokens: What they took.
-            times: How many there were.
+            kind: The kind of failure, in a word or two.
+            calls: Number of them to be paid for.
+            tokens: Number of tokens that they took.
+            times: Number of failures.
         """
         self._add([{"failed": kind, "calls": calls, "tokens": tokens, "times": times}])
 

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 NO_KEY = "none"
-"""What is sent where there is no key."""
+"""Sent as the key if there is none."""
 _LARGEST_RUBRIC = 100_000
 _VARIABLE = re.compile(r"[A-Za-z_]\w*")
 _NOT_IN_A_NAME = re.compile(r"[^\w.:@/+-]+")
@@ -99,7 +99,7 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         if not _VARIABLE.fullmatch(self.key_from):
-            raise ConfigError(  # it may be the key: whoever reads this is not told what it was
+            raise ConfigError(  # the value may be the key itself, so the message does not repeat it
                 "expected judge.key-from to be the name of an environment variable, such as "
                 "PREFRL_JUDGE_KEY, and it is not; put the key itself into that variable."
             )
@@ -169,16 +169,16 @@ def _check_url(url: str) -> None:
 
 
 def is_this_machine(url: str) -> bool:
-    """Whether an address is on this machine, so that no proxy is used."""
+    """Whether an address is on this machine; no proxy is used for it."""
     host = urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def api_key(config: JudgeConfig) -> str:
-    """The key from the environment; a placeholder if there is none.
+    """Returns the key from the environment; a placeholder if there is none.
 
     Raises:
-        ConfigError: If it could not be sent.
+        ConfigError: If it cannot be sent because it is not printable ASCII.
     """
     key = os.environ.get(config.key_from, "").strip()
     if not (key.isascii() and key.isprintable()):
@@ -189,7 +189,7 @@ def api_key(config: JudgeConfig) -> str:
 
 
 def judge_name(config: JudgeConfig) -> str:
-    """Annotator name of the judge's answers: ``ai:`` and the model."""
+    """Returns the annotator name of the judge's answers: ``ai:`` and the model."""
     name = config.model or Path(config.local or "").name
     return "ai:" + _NOT_IN_A_NAME.sub("-", name)[:60]
 
@@ -199,24 +199,25 @@ class Task:
     """Everything that a judge needs to know about a run."""
 
     config: JudgeConfig
-    """How it is asked."""
+    """The judge's settings."""
     rubric: str
-    """What is better, in words."""
+    """Tells the judge what is better, in words."""
     rubric_ver: str
-    """From the words alone."""
+    """Version of the rubric: a hash of its text."""
 
 
 def task_for(config: JudgeConfig, kind: Kind, goal: str | None) -> Task:
-    """Returns the judge's task, after a test that the judge works.
+    """Checks the judge's settings, without asking it anything, and returns its task.
 
     Args:
-        config: How it is asked.
-        kind: What is compared.
-        goal: What is wanted, in the words of whoever started the run.
+        config: The judge's settings.
+        kind: The kind of items that are compared.
+        goal: What the run's owner wants, in words; used if there is no rubric file.
 
     Raises:
-        ConfigError: If the rubric cannot be read, or nothing says what is better.
-        MissingExtraError: If the library is missing.
+        ConfigError: If the rubric cannot be read, nothing says what is better, or the judge or its
+            key cannot be used.
+        MissingExtraError: If the openai library is missing.
     """
     if config.url is not None and importlib.util.find_spec("openai") is None:
         raise MissingExtraError(
@@ -265,7 +266,7 @@ def read_task(run: RunDirectory) -> Task:
     """Reads the task that ``write_task`` wrote.
 
     Raises:
-        RunDirectoryError: If it is not there, or of another release.
+        RunDirectoryError: If it is missing, or from another release.
     """
     content = run.read_json(run.judge / "task.json")
     try:

@@ -1,4 +1,4 @@
-"""The judge as a labeller: leases queries, asks in parallel, and stores each answer as it comes."""
+"""The judge as a labeller: leases queries, asks in parallel, and stores answers as they come."""
 
 from __future__ import annotations
 
@@ -30,38 +30,38 @@ __all__ = ["JudgeLabeller", "JudgeState"]
 _SECONDS_BETWEEN_BEATS = 0.2
 _LEASE_SECONDS, _SECONDS_BETWEEN_RENEWALS = 120.0, 40.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
-_AT_ONCE = 64  # skips that need no call
+_AT_ONCE = 64  # queries that are skipped together, without a call
 
 
 @dataclass
 class JudgeState:
-    """State of the judge, for status and page."""
+    """State of the judge, for the status and the labelling page."""
 
     away: str = ""
-    """Why it cannot be asked at the moment; empty where it can."""
+    """Why it cannot be asked at the moment; empty if it can."""
     spent: str = ""
-    """What of its budget is used up; empty while there is some left."""
+    """Which budget is used up; empty while there is some left."""
     contradicted: int = 0
-    """Pairs on which its two orders differed, since this process began."""
+    """Pairs to which its answers in the two orders differed, since this process began."""
     skipped: int = 0
-    """Pairs that it could not answer, or that came when the budget was spent."""
+    """Pairs that it could not answer, or for which it had no budget."""
 
 
 class JudgeLabeller:
     """Answers open queries with a judge.
 
-    It skips what it cannot answer, with the reason, so that nothing waits for ever: questions that
-    it refuses or answers unreadably, and all open queries once its budget is used up. While it
+    It skips queries that it cannot answer, so that nothing waits for ever: those that it refuses or
+    answers unreadably, with the reason, and all open ones once its budget is used up. While it
     cannot be reached, queries stay open.
 
     Args:
-        store: Where queries are, and answers go.
+        store: Label store with the queries, which receives the answers.
         items: The compared items by id.
-        judge: Is asked.
-        cache: What that has cost.
-        task: How it is asked, and in whose name.
-        gold: Says what is right, where that is known; it is noted as gold.
-        stop: Whether to end.
+        judge: Compares two items.
+        cache: Its answers so far, and their cost.
+        task: The judge's settings and rubric.
+        gold: Gives the right answers, which are stored as gold; None if they are unknown.
+        stop: Returns whether to stop.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class JudgeLabeller:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.n_answered = 0
-        """Answers that this object has given, skips included."""
+        """Number of answers that this object has given, skips included."""
         self.state = JudgeState()
-        """How it is."""
+        """State of the judge."""
         self._store, self._items, self._judge = store, items, judge
         self._cache, self._task, self._gold, self._stop = cache, task, gold, stop
         self._name = judge_name(task.config)
         self._runner = asyncio.Runner()
-        # Pairs, not calls: both orders of one pair are asked before another one is begun.
+        # Limits pairs, not calls: both orders of one pair are asked before another pair is begun.
         self._free = asyncio.Semaphore(task.config.parallel)
         self._next, self._pause = 0.0, _FIRST_PAUSE
 
@@ -91,7 +91,7 @@ class JudgeLabeller:
         """Cancels its remaining calls.
 
         Args:
-            closing: Makes a coroutine that ends the connections.
+            closing: Makes a coroutine that closes the connections.
         """
         if closing is not None:
             self._runner.run(closing())
@@ -104,11 +104,12 @@ class JudgeLabeller:
 
         Args:
             beat: Called a few times a second.
-            may_skip: Whether to skip what it has no budget for; not where people may answer it.
+            may_skip: Whether to skip queries once the budget is used up; False if people may still
+                answer them.
 
         Returns:
-            What the store has acknowledged; nothing when no query is open, or none can be answered
-            now.
+            The stored answers, as the store has acknowledged them; empty if no query is open, or
+            none can be answered now.
         """
         if time.monotonic() < self._next:
             return []
@@ -122,7 +123,7 @@ class JudgeLabeller:
         return self._runner.run(self._work(leases, beat))
 
     async def _work(self, leases: Sequence[Lease], beat: Callable[[], None]) -> list[LabelEvent]:
-        """Asks about all of them at once, as far as calls may be under way together."""
+        """Asks about all of them, as many in parallel as the settings allow."""
         tasks = {asyncio.create_task(self._answer(lease.query)): lease for lease in leases}
         stored: list[LabelEvent] = []
         renewed = time.monotonic()
@@ -156,7 +157,7 @@ class JudgeLabeller:
             return self._submit(query, Verdict(Answer.SKIP, str(error), None))
         try:
             async with self._free:
-                if self.state.away or self.state.spent:  # by another pair meanwhile
+                if self.state.away or self.state.spent:  # as another pair has found meanwhile
                     return None
                 verdict = await self._judge.compare(left, right)
         except JudgeAwayError as error:
@@ -180,7 +181,7 @@ class JudgeLabeller:
 
     def _submit(self, query: Query, verdict: Verdict) -> LabelEvent:
         key = f"{query.id}/{uuid.uuid4().hex}"
-        # The reason comes first: an answer that is there has its reason.
+        # The reason is stored first, so that a stored answer always has one.
         reason = storable(verdict.reason)
         self._store.marks.add_reason(query.id, self._name, reason, answer_key=key)
         self.n_answered += 1
@@ -210,7 +211,7 @@ class JudgeLabeller:
         return self._store.submit_many(submissions) if submissions else []
 
     def about(self) -> dict[str, Any]:
-        """Its status: the number of answers, and what they have cost."""
+        """Returns its status: the number of answers, their cost, and what is wrong."""
         told: dict[str, Any] = {
             "answers": self.n_answered,
             "calls": self._cache.n_calls,

@@ -1,4 +1,4 @@
-"""A judge on a server that speaks OpenAI's protocol, here or elsewhere."""
+"""A judge on a server with OpenAI's protocol, on this machine or elsewhere."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from prefrl.runtime.judge.config import NO_KEY, Task, api_key, is_this_machine
 
 __all__ = ["Server"]
 
-_NOT_SENT = ("ConnectTimeout", "PoolTimeout")  # in words: the library has httpx, or httpx2
+_NOT_SENT = ("ConnectTimeout", "PoolTimeout")  # by name: openai may use httpx or httpx2
 _WRONG_QUESTION = (400, 409, 413, 422)
 _NEVER = (401, 403, 404, 405)
-# Servers differ in names: each of these is left out, or called otherwise, once it is refused.
+# Not all servers accept these parameters: one that is refused is renamed, or left out (None).
 _OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None}
 
 
 class Server:
-    """Asks over HTTP, with retries after growing pauses; never repeats an answered question.
+    """Asks over HTTP, with growing pauses between retries; never repeats an answered question.
 
-    It connects only to the given address: it follows no redirect, and uses no proxy for this
+    It connects only to the given address: it follows no redirects, and uses no proxy to reach this
     machine.
 
     Args:
-        task: What to ask, and of whom.
+        task: The judge's settings and rubric.
         exhibit: Makes what the judge is shown.
-        cache: What it has said, and what that has cost.
+        cache: Its answers so far, and their cost.
     """
 
     def __init__(self, task: Task, exhibit: Exhibit, cache: Cache) -> None:
         import openai
 
-        logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each call
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line for each call
         config = task.config
         assert config.url is not None
         self._task, self._exhibit, self._cache = task, exhibit, cache
@@ -59,7 +59,7 @@ class Server:
                 follow_redirects=False, trust_env=not is_this_machine(config.url)
             ),
         )
-        # They come from the environment, and would be sent.
+        # Otherwise these would be taken from the environment and sent.
         self._client.organization = self._client.project = None
         self._about: dict[str, Any] = {"model": config.model, "max_tokens": config.answer_tokens}
         if config.temperature is not None:
@@ -72,7 +72,7 @@ class Server:
         await self._client.close()
 
     async def choose(self, first: Any, second: Any) -> Said:
-        """As ``Chooser.choose``."""
+        """Returns the judge's answer, as ``Chooser.choose`` does."""
         async with self._free:
             messages = messages_for(self._task.rubric, self._exhibit(first, second))
             asked = {"model": self._task.config.model, "messages": messages}
@@ -92,7 +92,7 @@ class Server:
         raise UnreadableError("the judge gave no answer that could be read.")
 
     async def _ask(self, messages: list[dict[str, Any]]) -> tuple[str | None, int]:
-        """What the server says, and how many tokens that took."""
+        """Returns the server's answer and the number of tokens that it took."""
         self._check_budget()
         self._n_under_way += 1
         try:
@@ -101,14 +101,14 @@ class Server:
                 try:
                     return await self._call(messages, sent)
                 except self._openai.BadRequestError as error:
-                    # Another call may have found another name meanwhile.
+                    # Another call may have renamed or dropped the parameter meanwhile.
                     if sent == self._about and not self._say_otherwise(error):
                         raise
         except self._openai.APIConnectionError as error:
             raise self._meaning_of_silence(error) from error
         except self._openai.APIStatusError as error:
             raise self._meaning_of(error) from error
-        except self._openai.APIError as error:  # what came back is no JSON at all
+        except self._openai.APIError as error:  # the response is not JSON
             self._cache.failed("no protocol", calls=1)
             raise JudgeAwayError(
                 f"the judge's server does not speak the protocol: {self._as_told(error)}"
@@ -128,7 +128,7 @@ class Server:
             text = completion.choices[0].message.content
             usage = completion.usage
         except (AttributeError, IndexError, TypeError, ValueError):
-            return None, 0  # JSON, but no completion
+            return None, 0  # JSON, but not a completion
         return text, int(usage.total_tokens or 0) if usage is not None else 0
 
     def _check_budget(self) -> None:
@@ -141,7 +141,7 @@ class Server:
                 raise SpentError(f"{cache.n_tokens:,} of {config.max_tokens:,} tokens are used up")
 
     def _say_otherwise(self, error: Any) -> bool:
-        """Whether what a server refuses by its name can be said in another way, or not at all."""
+        """Renames or drops the parameter that the server refuses; returns whether there was one."""
         for name, other in _OTHERWISE.items():
             if name in self._about and name in str(error):
                 value = self._about.pop(name)
@@ -151,7 +151,7 @@ class Server:
         return False
 
     def _meaning_of_silence(self, error: Any) -> JudgeAwayError:
-        """Handles a missing response: a silent server may charge, an unreachable one does not."""
+        """Counts a missing response: a silent server may charge, an unreachable one does not."""
         n_times, url = self._task.config.retries + 1, self._task.config.url
         seconds = f"within {self._task.config.timeout:g} s."
         if type(error.__cause__).__name__ in _NOT_SENT:
@@ -164,7 +164,7 @@ class Server:
         return JudgeAwayError(f"nothing answers at {url}: {error.__cause__}")
 
     def _meaning_of(self, error: Any) -> Exception:
-        """Meaning of a status: never, not for this question, or not now."""
+        """Returns the error for a status: it never works, not for this question, or not now."""
         status, url, model = error.status_code, self._task.config.url, self._task.config.model
         retried = status in (408, 409, 429) or status >= 500
         n_times = self._task.config.retries + 1 if retried else 1
@@ -182,7 +182,7 @@ class Server:
         return JudgeAwayError(f"the judge says {status}: {said}")
 
     def _as_told(self, message: Any) -> str:
-        """A server's message as it may be written down: some repeat the key that they were sent."""
+        """Makes a server's message safe to store: some messages repeat the key that was sent."""
         said = " ".join(str(message).split())
         if self._key != NO_KEY:
             said = said.replace(self._key, "…")

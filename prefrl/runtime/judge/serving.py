@@ -1,4 +1,4 @@
-"""The work of the judge's process until it is told to stop, and the check before it starts."""
+"""The loop of the judge's process, and the check before it starts."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _log = logging.getLogger(__name__)
 
 
 def cache_of(run: RunDirectory, name: str = "answers") -> Cache:
-    """What the judge of a run has said so far."""
+    """Opens the cache with the judge's answers in a run so far."""
     return Cache(run.judge / f"{name}.jsonl")
 
 
 def try_judge(task: Task, parts: Sequence[Part]) -> None:
-    """Asks the server one question before work starts; it does not count.
+    """Asks the server one question before work starts, which does not count towards the budget.
 
     Args:
-        task: How it is asked.
-        parts: What it is shown.
+        task: The judge's settings and rubric.
+        parts: What the judge is shown.
 
     Raises:
-        ConfigError: If it does not answer, or not so that it can be read.
+        ConfigError: If it does not answer, or its answer cannot be read.
     """
 
     async def ask() -> None:
@@ -62,7 +62,7 @@ def try_judge(task: Task, parts: Sequence[Part]) -> None:
             f"expected the model {task.config.model} at {task.config.url} to answer a first "
             f"question, but {error}; start the server, or look at --judge.url and --judge.model."
         ) from error
-    except SpentError:  # one call is all that it may make
+    except SpentError:  # the budget allows only one call, and the answer was unreadable
         pass
 
 
@@ -78,18 +78,18 @@ def serve_judge(
     heartbeat: Heartbeat,
     stop: StopSignal,
 ) -> None:
-    """Answers what is asked, until told to stop.
+    """Answers queries with the judge until told to stop.
 
     Args:
         chooser: The model.
-        task: How it is asked.
-        cache: What it has said and cost.
-        store: Where queries are, and answers go.
+        task: The judge's settings and rubric.
+        cache: Its answers so far, and their cost.
+        store: Label store with the queries, which receives the answers.
         items: The compared items by id.
-        gold: Says what is right, where that is known.
-        run: Which run.
-        heartbeat: Is told how it is.
-        stop: Ends it.
+        gold: Gives the right answers; None if they are unknown.
+        run: The run.
+        heartbeat: Publishes the judge's state.
+        stop: Tells it to stop.
     """
     labeller = JudgeLabeller(
         store,
@@ -107,7 +107,7 @@ def serve_judge(
         state = labeller.state
         acknowledged = labeller.step(
             lambda: heartbeat.beat("asking", **labeller.about()),
-            # People at the page may answer what the judge has no budget for.
+            # People at the page may answer the queries for which the judge has no budget.
             may_skip=not (state.spent and people.is_somebody_there()),
         )
         for sentence in filter(None, (state.away, state.spent)):

@@ -14,19 +14,19 @@ from prefrl.core.store.labels import is_person
 
 __all__ = ["Pace", "Patience"]
 
-_LOOKS = 8  # the median over so many newest answers of a person counts
+_LOOKS = 8  # newest answers of a person over which the median is taken
 _SECONDS_OF_ABSENCE = 20.0
-_ROUNDS = 5  # the longest of so many newest intervals between two chances to ask counts
+_ROUNDS = 5  # newest intervals between two chances to ask, of which the longest counts
 _AT_HAND = 4  # pairs that a person's page has prefetched
 _SPARE = 1.25
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long the agent continues without waiting for learner or people."""
+    """How long the agent continues without waiting for the learner or for people."""
 
     max_staleness: int
-    """Environment steps that the agent may take while a fit is due, before it waits."""
+    """Environment steps that the agent may take while a fit is due before it waits."""
     max_unanswered: int | None = None
     """Number of open queries above which the agent waits for people; None: it never does."""
 

@@ -15,7 +15,7 @@ __all__ = ["PAGES_ELSEWHERE", "Attendance", "film_pixels", "n_people_present"]
 PAGES_ELSEWHERE = "pages"
 """Name of the status of all pages on other machines, as the courier notes it."""
 
-_SECONDS_OF_SILENCE = 10.0  # after which a page counts as not served any more
+_SECONDS_OF_SILENCE = 10.0  # after which a page no longer counts as served
 _SECONDS_OF_THOUGHT = 30.0  # in which somebody who has answered counts as present
 
 
@@ -40,7 +40,7 @@ def film_pixels(run: RunDirectory, *, clock: Callable[[], float] = time.time) ->
 
 
 def _told_by_pages(run: RunDirectory, what: str, clock: Callable[[], float]) -> list[int]:
-    """What the page here and all pages elsewhere say; 0 for those that are silent."""
+    """Returns a number from the page here, and one from all pages elsewhere; 0 if silent."""
     found = []
     for name in ("viewer", PAGES_ELSEWHERE):
         status = read_status(run, name)

@@ -34,7 +34,7 @@ class Strength:
     preference: float
     """P(left is better)."""
     margin: float = 0.0
-    """Least difference of scores in favour of the better one."""
+    """Least difference of scores that the fit wants in favour of the better side."""
 
 
 Strengths = Mapping[tuple[str, str], Strength]

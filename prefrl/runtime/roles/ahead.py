@@ -185,7 +185,7 @@ def _be_the_copy(
     except BaseException:
         traceback.print_exc()
     finally:
-        # As at the normal end of an interpreter, but without unwinding the caller's stack.
+        # Does what the interpreter does at its end, but without unwinding the caller's stack.
         with contextlib.suppress(Exception):
             atexit._run_exitfuncs()
             sys.stdout.flush()

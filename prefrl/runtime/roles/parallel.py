@@ -1,9 +1,9 @@
 """Processes that share one job: their ranks, their shares, and what they exchange.
 
-They are started by ``accelerate launch`` or ``torchrun``, which tell each process in its
-environment who it is. All have the same parameters; each computes the gradient of its share of a
-batch, and the sum is that of one process. Objects go as pickles between processes of one launch,
-and nowhere else.
+They are started by ``accelerate launch`` or ``torchrun``, which put each process's rank into its
+environment. All have the same parameters. Each computes the gradient of its share of a batch, and
+the sum is the gradient that a single process would compute. Objects are exchanged as pickles, but
+only between the processes of one launch.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = ["ALONE", "Workers", "check_alone", "join_workers", "launched_as", "ow
 
 _T = TypeVar("_T")
 _TO_JOIN = datetime.timedelta(minutes=10)
-_TO_WAIT = datetime.timedelta(days=30)  # for people's answers
-_BUCKET = 2**24  # numbers of a gradient that are summed at once
+_TO_WAIT = datetime.timedelta(days=30)  # long enough for people's answers
+_BUCKET = 2**24  # entries of the gradient that are summed at once
 
 
 class Workers:
@@ -35,7 +35,7 @@ class Workers:
 
     Attributes:
         rank: Rank of this process, from 0.
-        size: How many there are.
+        size: Number of processes.
     """
 
     rank = 0
@@ -69,11 +69,11 @@ class Workers:
 
 
 ALONE = Workers()
-"""One process that does all of it."""
+"""A single process that does the whole job."""
 
 
 class _Group(Workers):
-    """Workers that are connected by torch.distributed."""
+    """Processes connected by torch.distributed."""
 
     def __init__(self, group: Any, advice: str) -> None:
         self._group = group
@@ -101,7 +101,7 @@ class _Group(Workers):
 
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
         for bucket in _buckets(parameters):
-            # A parameter without gradient anywhere stays without: the optimizer leaves it alone.
+            # A parameter without a gradient in any process gets none, so the optimizer skips it.
             has = torch.tensor([float(p.grad is not None) for p in bucket], device=bucket[0].device)
             grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
             flat = torch.cat([grad.flatten() for grad in grads])
@@ -131,7 +131,7 @@ class _Group(Workers):
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            # Gloo begins with a place in its source, and ends with advice.
+            # Gloo's messages begin with a place in its source, and end with advice.
             why = re.sub(r"^\[[^]]*\] *", "", str(error).strip()).split(". ")[0].splitlines()[0]
             raise RoleError(
                 f"expected all {self.size} processes of the launch to go on, but one is gone "
@@ -140,13 +140,13 @@ class _Group(Workers):
 
 
 def launched_as() -> tuple[int, int]:
-    """Rank and number of the processes of this launch; 0 and 1 where there is no launch."""
+    """Returns rank and number of the processes of this launch; 0 and 1 without a launch."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     return (int(os.environ.get("RANK", 0)), size) if size > 1 else (0, 1)
 
 
 def check_alone(work: str) -> None:
-    """Refuses a launch of several processes for a job of a single one.
+    """Refuses a launch of several processes for a job that takes a single one.
 
     Raises:
         ConfigError: If there are several.
@@ -160,10 +160,10 @@ def check_alone(work: str) -> None:
 
 
 def own_device(wanted: str) -> str:
-    """Device of this process's policy: in a launch, the GPU with its local rank.
+    """Returns the device of this process's policy: in a launch, the GPU with its local rank.
 
     Args:
-        wanted: As ``choose_devices`` takes it.
+        wanted: The device, as ``choose_devices`` takes it.
 
     Raises:
         ConfigError: If there is no such device, or there are fewer GPUs than processes.
@@ -184,15 +184,15 @@ def own_device(wanted: str) -> str:
 def join_workers(wanted: str, *, advice: str = "launch them all again") -> Iterator[Workers]:
     """Context with the connected processes of this launch; ``ALONE`` without a launch.
 
-    The first one says in the end, by the broadcast of None, that nothing follows.
+    At the end the first process broadcasts None, which tells the others that no more work follows.
 
     Args:
         wanted: The device, as ``choose_devices`` takes it.
-        advice: What is to be done when one of them is gone: the end of a sentence.
+        advice: What to do if one of them is gone, as the end of an error message.
 
     Raises:
         ConfigError: If there is no such device.
-        RoleError: If not all of them come within ten minutes.
+        RoleError: If not all of them connect within ten minutes.
     """
     rank, size = launched_as()
     if size == 1:

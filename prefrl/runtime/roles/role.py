@@ -1,4 +1,4 @@
-"""What every role's process does besides its work: reports status, and stops on a signal."""
+"""What every role's process does besides its work: it reports its status and obeys signals."""
 
 from __future__ import annotations
 
@@ -43,24 +43,26 @@ class RoleStatus:
     role: str
     """Its name."""
     pid: int
-    """Its process."""
+    """Id of its process."""
     state: str
     """What it is doing, in a word or two."""
     beat_at: float
-    """When it said so, in seconds since 1970."""
+    """Time of this report, in seconds since 1970."""
     started_at: float
-    """When its process began."""
+    """Time at which its process began, in seconds since 1970."""
     about: dict[str, Any] = field(default_factory=dict)
-    """Its own numbers."""
+    """Further facts, depending on the role."""
 
 
 class Heartbeat:
-    """Publishes what a role is doing in ``status/ROLE.json``, at most twice a second.
+    """Publishes what a role is doing in ``status/ROLE.json``.
+
+    It writes whenever the state changes, and otherwise at most twice a second.
 
     Args:
-        run: Which run.
-        role: Its name.
-        tell: Is told as well, where somebody listens in the same process.
+        run: The run.
+        role: Name of the role.
+        tell: Also called with each status, for listeners in the same process.
     """
 
     def __init__(
@@ -82,8 +84,8 @@ class Heartbeat:
         """Reports that the role is alive.
 
         Args:
-            state: What it is doing, if that has changed.
-            about: Numbers to show; those that are not given stay.
+            state: What it is doing; None if that has not changed.
+            about: Facts to show; those from earlier calls stay.
         """
         self._about |= about
         now = time.monotonic()
@@ -96,12 +98,12 @@ class Heartbeat:
         )
         self._tell(status)
         content = json.dumps(asdict(status)).encode()
-        with contextlib.suppress(OSError):  # on a full disk the work matters more than the news
+        with contextlib.suppress(OSError):  # a full disk must not stop the role itself
             replace_file(self._path, content, point="status", forced=False)
 
 
 def read_status(run: RunDirectory, role: str) -> RoleStatus | None:
-    """The latest status of a role; None if there is none."""
+    """Reads the latest status of a role; None if there is none that can be read."""
     try:
         return RoleStatus(**json.loads((run.status / f"{role}.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -109,15 +111,15 @@ def read_status(run: RunDirectory, role: str) -> RoleStatus | None:
 
 
 class StopSignal:
-    """Notes SIGTERM and SIGINT; the loop that holds it checks ``requested`` when it can stop.
+    """Records SIGTERM and SIGINT, for a loop that checks ``requested`` whenever it can stop.
 
-    Use it as a context manager: afterwards the signals mean what they did. They come to the main
-    thread alone, so in another one it notes nothing.
+    Use it as a context manager, which restores the previous handlers. Only the main thread can
+    receive signals, so in another thread it records nothing.
     """
 
     def __init__(self) -> None:
         self.requested_at: float | None = None
-        """When it came, by the monotonic clock; None while it has not."""
+        """Time of the signal, by the monotonic clock; None before it."""
         self._before: dict[signal.Signals, Any] = {}
 
     @property
@@ -135,7 +137,7 @@ class StopSignal:
         for which in (signal.SIGTERM, signal.SIGINT) if is_main else ():
             before = self._before[which] = signal.signal(which, self._note)
             around = getattr(before, "__self__", None)
-            if isinstance(around, StopSignal) and around.requested:  # it came a moment before
+            if isinstance(around, StopSignal) and around.requested:  # it came just before
                 self.requested_at = around.requested_at
         return self
 
@@ -145,16 +147,16 @@ class StopSignal:
 
     def _note(self, number: int, frame: object) -> None:
         if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt  # a second Ctrl-C means: at once
+            raise KeyboardInterrupt  # a second Ctrl-C means to stop at once
         self.requested_at = time.monotonic()
 
 
 def waiting_in(heartbeat: Heartbeat, stop: StopSignal) -> Callable[[str], bool]:
-    """Returns what a role calls while it waits: it beats, and says whether to give up.
+    """Returns a function for a role to call while it waits, which returns whether to give up.
 
     Args:
-        heartbeat: Publishes what the role waits for.
-        stop: The role gives up when it is told to stop.
+        heartbeat: Publishes the state that the function is called with.
+        stop: Makes the function return True.
     """
 
     def wait(state: str) -> bool:
@@ -165,14 +167,14 @@ def waiting_in(heartbeat: Heartbeat, stop: StopSignal) -> Callable[[str], bool]:
 
 
 def die_with_parent(parent: int) -> None:
-    """Requests a SIGTERM for when the supervisor has ended (Linux only).
+    """Requests a SIGTERM for this process when the supervisor ends (Linux only).
 
     Args:
         parent: The supervisor's process id.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # it died before the request
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -191,11 +193,11 @@ def only_one(
 ) -> Iterator[None]:
     """Locks a role of a run, so that no two processes have the same one.
 
-    The lock is the system's: it goes with the process, however that ends.
+    The operating system releases the lock when the process ends, in whatever way.
 
     Args:
-        run: Which run.
-        role: Its name.
+        run: The run.
+        role: Name of the role.
         patience: Seconds to wait for a process that is about to end; ``math.inf`` to stand by.
         stop: Ends the wait.
 

@@ -33,10 +33,10 @@ from prefrl.runtime.rundir.saving import HAS_STOPPED
 __all__ = ["RoleWork", "run_role"]
 
 RoleWork = Callable[[RunDirectory, Heartbeat, StopSignal], int]
-"""What a role does until its work is done or it is told to stop; gives the exit code."""
+"""Does a role's work until it is done or told to stop; returns the exit code."""
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 30.0  # a predecessor may still be saving
+_PATIENCE = 30.0  # seconds in which a predecessor may still be saving
 _WILL_NOT_MEND = (NonFiniteError, EnvironmentFaultError, RoleError)
 
 
@@ -50,10 +50,10 @@ def run_role(
     """Runs the role that a command line names: ``ROLE RUN [--parent PID]``.
 
     Args:
-        roles: What there is to do, by role.
-        arguments: The command line; that of this process if None.
-        stand_by: Roles that wait without end while another process has them: one that was started
-            by other means, and may end first.
+        roles: The work of each role.
+        arguments: The command line; None for that of this process.
+        stand_by: Roles that wait without limit while another process has them, because it was
+            started by other means and may end first.
         waits: Whether label stores wait for a database server that is away. What people wait for
             should not.
 
@@ -80,14 +80,14 @@ def run_role(
                     heartbeat.beat(HAS_STOPPED)
                 return code
         except StoreError as error:
-            # A full disk or a lock may pass: the supervisor tries again, a few times.
+            # A full disk or a lock may be temporary, so the supervisor tries a few more times.
             _log.error("%s", error)
             return 1
         except OSError as error:
             if error.filename is None:
                 raise
             traceback.print_exc()
-            _log.error("%s", in_words(error))  # last: the supervisor tells it
+            _log.error("%s", in_words(error))  # logged last, as the supervisor quotes the last line
             return 1
         except PrefrlError as error:
             _log.error("%s", error)

@@ -1,4 +1,4 @@
-"""The loops of the learner's and the labeller's processes, until they are told to stop."""
+"""The loops of the learner's and the labeller's processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefrl.runtime.roles.role import Heartbeat, StopSignal
 from prefrl.runtime.rundir import RunDirectory
 from prefrl.runtime.rundir.recent import newest_recent, tidy_recent
 
-if TYPE_CHECKING:  # a labeller is there in half a second because it does not load torch
+if TYPE_CHECKING:  # a labeller starts in half a second because it does not load torch
     from prefrl.runtime.learner import Recent, RewardLearner
 
 __all__ = ["serve", "serve_labeller", "serve_learner"]
@@ -24,7 +24,7 @@ _SECONDS_BETWEEN_POLLS = 0.1
 
 
 def serve(step: Callable[[], bool], stop: StopSignal) -> None:
-    """Calls ``step`` until told to stop, and pauses after a step without work."""
+    """Calls ``step`` until told to stop, and pauses after each step that found no work."""
     while not stop.requested:
         if not step():
             time.sleep(_SECONDS_BETWEEN_POLLS)
@@ -37,7 +37,7 @@ def serve_labeller(
     *,
     people: Attendance | None = None,
 ) -> None:
-    """Answers open queries, except while people are at the page."""
+    """Answers open queries until told to stop, except while people are at the page."""
 
     def step() -> bool:
         if people is not None and people.is_somebody_there():
@@ -59,14 +59,14 @@ def serve_learner(
     heartbeat: Heartbeat,
     stop: StopSignal,
 ) -> None:
-    """Fits what is due, and removes the samples that no fit used.
+    """Does due fits until told to stop, and removes the samples that no fit used.
 
     Args:
-        make_learner: Makes the learner; is given what it is to ask after each gradient step.
+        make_learner: Makes the learner, given its ``go_on``.
         load_recent: Reads a sample by its number.
-        run: Which run.
-        heartbeat: Is told how the role is.
-        stop: Ends it.
+        run: The run.
+        heartbeat: Publishes the role's state.
+        stop: Tells it to stop.
     """
 
     def go_on() -> bool:
@@ -95,14 +95,14 @@ def serve_learner(
 
 
 def _wanted(run: RunDirectory) -> int:
-    """Number of answers to which the agent wants the reward fitted; 0 before it asked."""
+    """Returns the number of answers to which the agent wants a fit; 0 before it has asked."""
     if not run.wanted.is_file():
         return 0
     return int(run.read_json(run.wanted)["answers"])
 
 
 def _samples_used(run: RunDirectory) -> set[int]:
-    """The numbers of the samples that fits have used so far."""
+    """Returns the numbers of the samples that fits have used so far."""
     if not run.fits.is_file():
         return set()
     with run.fits.open(newline="") as file:

@@ -19,7 +19,7 @@ from prefrl.runtime.rundir.tables import Metrics, last_row
 __all__ = ["OnAgent", "running_beside", "work_side_by_side"]
 
 OnAgent = Callable[[RoleStatus, Counts | None], None]
-"""Called with what the agent says of itself; and while it waits for answers, how many there are."""
+"""Called with the agent's status and, while it waits for answers, the counts of queries."""
 
 
 @contextlib.contextmanager
@@ -27,8 +27,8 @@ def running_beside(run: RunDirectory, roles: Sequence[RoleCommand]) -> Iterator[
     """Runs roles until the block ends, for example while a run is evaluated.
 
     Args:
-        run: Where they work.
-        roles: What the run can do without: if one cannot go on, the others and the run do.
+        run: The run directory.
+        roles: Roles that the run does not need: if one cannot go on, the run and the others do.
     """
     if not roles:
         yield
@@ -37,7 +37,7 @@ def running_beside(run: RunDirectory, roles: Sequence[RoleCommand]) -> Iterator[
     optional = [dataclasses.replace(role, essential=False) for role in roles]
 
     def keep() -> None:
-        # The thread that starts a process must live as long: for the system it is the parent.
+        # The thread that starts a process must outlive it: to Linux, this thread is the parent.
         with Supervisor(run, optional) as supervisor:
             supervisor.watch(poll=done.is_set)
             done.wait()
@@ -61,19 +61,19 @@ def work_side_by_side(
     on_agent: OnAgent,
     stop: StopSignal,
 ) -> bool:
-    """Runs one process per role until the agent is done, or it is told to stop.
+    """Runs one process per role until the agent is done, or until told to stop.
 
     Args:
-        run: Where they work.
-        store: Its answers.
-        roles: The agent first.
-        labeller: Answers in this process, if one is to.
-        on_rollout: Called with the newest row of metrics, when there is a new one.
-        on_agent: Called with the agent's status, when it is new.
-        stop: Ends it.
+        run: The run directory.
+        store: Label store of the run.
+        roles: The roles, with the agent first.
+        labeller: Answers queries in this process; None if no labeller should.
+        on_rollout: Called with the newest row of metrics whenever there is a new one.
+        on_agent: Called whenever the agent's status has changed.
+        stop: Tells it to stop.
 
     Returns:
-        Whether the training came to its end.
+        Whether the agent has finished the training.
 
     Raises:
         RoleError: If a role cannot go on.
@@ -95,10 +95,10 @@ class _News:
     """Reads the progress of a run from its files.
 
     Args:
-        run: Which run.
-        store: Its answers.
-        on_rollout: Called with the newest row of metrics, when there is a new one.
-        on_agent: Called with the agent's status, when it is new.
+        run: The run directory.
+        store: Label store of the run.
+        on_rollout: Called with the newest row of metrics whenever there is a new one.
+        on_agent: Called whenever the agent's status has changed.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class _News:
             self._on_agent(status, self._counts_if_waiting(status))
 
     def _counts_if_waiting(self, status: RoleStatus) -> Counts | None:
-        """Counts the answers while no row of metrics has them yet."""
+        """Counts the queries while the agent waits for answers, as no row of metrics does."""
         if status.state == WAITING_FOR_ANSWERS:
-            with contextlib.suppress(StoreError):  # it is about this moment: the next one will do
+            with contextlib.suppress(StoreError):  # the next status will bring newer counts
                 return self._store.counts()
         return None

@@ -2,8 +2,8 @@
 
 It knows only how to start a role, and the role's status in the run directory. A role that dies is
 restarted after a pause, which grows while the role makes no progress. A role that ends with exit
-code 2 has said what is wrong with the input, so it is not tried again. The others continue without
-a role that is not essential.
+code 2 or 3 has said why it cannot go on, so it is not restarted. The others continue without a role
+that is not essential.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ __all__ = ["BAD_INPUT", "GAVE_UP", "STOPPED", "RoleCommand", "Supervisor", "last
 BAD_INPUT = 2
 """Exit code of a role whose input is wrong."""
 GAVE_UP = 3
-"""Exit code of a role that cannot go on, whatever is tried."""
+"""Exit code of a role that cannot go on, even if restarted."""
 STOPPED = 4
-"""Exit code of a role that was told to stop before its work was done, and has saved it."""
+"""Exit code of a role that was told to stop before its work was done, and has saved its state."""
 
 _log = logging.getLogger(__name__)
 _SECONDS_OF_SILENCE = 300.0
 _SECONDS_TO_STOP = 25.0
 _LONGEST_PAUSE = 10.0
-_LONGEST_PAUSE_WITHOUT = 60.0  # of a role that the others can do without
-_MOST_CRASHES = 6  # one after the other, none of which lived long enough to do anything
+_LONGEST_PAUSE_WITHOUT = 60.0  # for a role that is not essential
+_MOST_CRASHES = 6  # in a row, each too early for the role to have done anything
 _SECONDS_OF_A_LIFE = 20.0
-_MOST_SILENCES = 3  # one after the other, between which nothing was saved
-_STAMP = re.compile(r"^[-\d]+ [:,\d]+ [A-Z]+ ")  # what logging puts before a message
+_MOST_SILENCES = 3  # in a row, with nothing saved in between
+_STAMP = re.compile(r"^[-\d]+ [:,\d]+ [A-Z]+ ")  # the prefix that logging adds to a message
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,17 @@ class RoleCommand:
     argv: Sequence[str]
     """Its command line."""
     essential: bool = True
-    """Whether the run ends when this role cannot go on. Else it is tried for ever, or left dead
-    if it says itself that trying is of no use."""
+    """Whether the run ends when this role cannot go on. Otherwise it is restarted for ever, or left
+    dead if its exit code says that a restart is pointless."""
     restarts: bool = True
-    """Whether it is started again when it dies. Else the run ends: others depend on its process."""
+    """Whether it is restarted when it dies. If not, the run ends: others depend on its process."""
     saves: Path | None = None
-    """Folder of what it saves. One that is killed for its silence and has saved nothing gets
-    nowhere."""
+    """Folder in which it saves. If it is killed for its silence several times and nothing new is
+    here, it is given up."""
 
 
 class _Role:
-    """One role: its process, and how often it died."""
+    """A role with its current process and its history of crashes."""
 
     def __init__(self, run: RunDirectory, command: RoleCommand) -> None:
         self.name = command.name
@@ -92,7 +92,7 @@ class _Role:
             self.process = begin_prepared(self._argv, self.log.resolve())
             if self.process is not None:
                 return
-            # A session of its own: Ctrl-C on the terminal is for the supervisor alone.
+            # In a session of its own, so that Ctrl-C on the terminal reaches only the supervisor.
             self.process = subprocess.Popen(
                 self._argv,
                 stdin=subprocess.DEVNULL,
@@ -115,12 +115,16 @@ class _Role:
             self.start()
 
     def bury(self, code: int, run: RunDirectory) -> None:
-        """Records that the process died, and when to start the next."""
+        """Records that the process died, and when to start the next one.
+
+        Raises:
+            RoleError: If the run cannot go on.
+        """
         lived = time.monotonic() - self._started
         assert self.process is not None
         status = read_status(run, self.name)
         worked = status is not None and status.pid == self.process.pid
-        # One that was at work and got SIGKILL was killed from outside.
+        # A role that was at work and died of SIGKILL was killed from outside.
         harmless = lived > _SECONDS_OF_A_LIFE or (worked and code == -signal.SIGKILL)
         self._crashes = 1 if harmless else self._crashes + 1
         in_vain = self._silence and self._saves and self._names_saved() == self._saved
@@ -145,12 +149,12 @@ class _Role:
                 f"{self._last_words(how)} Look at {self.log}; what was saved is kept."
             )
         longest = _LONGEST_PAUSE if self.essential else _LONGEST_PAUSE_WITHOUT
-        # The exponent is bounded too: a role may be tried for ever.
+        # The exponent is bounded too, as a role may be restarted for ever.
         pause = 0.0 if self._crashes == 1 else min(longest, 0.5 * 2 ** min(self._crashes, 20))
         self._start_at = time.monotonic() + pause
         if code == STOPPED:
             ended = "was told to stop from outside."
-        else:  # one that a signal ended could not say why
+        else:  # a role that a signal ended could not say why
             ended = f"died with {self._last_words(how) if code > 0 else how + '.'}"
         _log.warning("the %s %s It is started again.", self.name, ended)
 
@@ -158,7 +162,7 @@ class _Role:
         """Records that it ended with an exit code that makes a restart pointless.
 
         Raises:
-            RoleError: If nothing goes on without it.
+            RoleError: If the role is essential.
         """
         self.process = None
         if self.essential:
@@ -169,7 +173,7 @@ class _Role:
         )
 
     def kill_if_silent(self, run: RunDirectory) -> None:
-        """Kills it if its status has not changed for too long, by this process's clock."""
+        """Kills the role if its status has not changed for too long, by this process's clock."""
         status = read_status(run, self.name)
         if status is not None and status.beat_at != self._beat_at:
             self._beat_at, self._heard = status.beat_at, time.monotonic()
@@ -183,26 +187,26 @@ class _Role:
             self.process.kill()
 
     def _names_saved(self) -> list[str]:
-        """Names of the files that it has saved."""
+        """Returns the names of the files that the role has saved."""
         return [] if self._saves is None else sorted(p.name for p in self._saves.glob("[!.]*"))
 
     def last_line(self) -> str:
-        """Last line of its log, or that the disk was too full for one."""
+        """Returns the last line of its log, or a sentence that the disk is full."""
         if is_full(self.log.parent):
             return f"the disk of {self.log.parent.parent} is full; make room there."
         return last_line(self.log)
 
     def _last_words(self, how: str) -> str:
-        """How it ended and its last line, with a full stop."""
+        """Returns how it ended and its last line, with a full stop."""
         told = f"{how}: {self.last_line()}".rstrip(": ")
         return told if told.endswith((".", "!", "?")) else f"{told}."
 
 
 def last_line(log: Path) -> str:
-    """Last line of a process's log, without the logging prefix; empty without output.
+    """Returns the last line of a process's log, without the logging prefix; empty without output.
 
     Args:
-        log: What it printed.
+        log: File with its output.
     """
     try:
         lines = log.read_text(errors="replace").strip().splitlines()
@@ -219,12 +223,13 @@ class Supervisor:
     """Runs the roles of a run until the agent is done. Use it as a context manager.
 
     Args:
-        run: Where they work.
-        roles: The agent first: when it ends well, the run is done, and the others are stopped.
+        run: The run directory.
+        roles: The roles, with the agent first: when it ends well, the run is done and the others
+            are stopped.
 
     Raises:
-        RoleError: From ``watch``, when a role cannot go on; all others have been stopped. In the
-            end, if one that is not started again has not saved.
+        RoleError: From ``watch``, if a role cannot go on; the exit then stops all others. From the
+            exit, if a role that is not restarted has not saved.
     """
 
     def __init__(self, run: RunDirectory, roles: Sequence[RoleCommand]) -> None:
@@ -233,7 +238,7 @@ class Supervisor:
         self.ended_well = False
         """Whether the agent finished its work after all when it was told to stop."""
         self.n_restarts = 0
-        """How often a role was started again."""
+        """Number of restarts of all roles."""
 
     def __enter__(self) -> Supervisor:
         for role in self._roles:
@@ -249,7 +254,7 @@ class Supervisor:
         alive = [(role, role.process) for role in self._roles if role.process is not None]
         self.stop()
         for role, process in alive if error is None else ():
-            # Those that it needs may be gone, and that be why all were told to stop.
+            # If processes that it depends on were told to stop as well, it may have failed to save.
             if not role.restarts and process.returncode not in (0, STOPPED):
                 raise RoleError(
                     f"the {role.name} ended with {_how(process.returncode or 0)} and has "
@@ -260,8 +265,8 @@ class Supervisor:
         """Watches until the agent is done, or until told to stop.
 
         Args:
-            poll: Called again and again; returns whether to stop.
-            seconds_between: How long it sleeps in between.
+            poll: Called repeatedly; returns whether to stop.
+            seconds_between: Pause between two calls, in seconds.
 
         Returns:
             Whether the agent is done.
@@ -277,7 +282,7 @@ class Supervisor:
         return False
 
     def stop(self) -> None:
-        """Tells all roles to save and stop, waits, and kills those that do not."""
+        """Tells all roles to save and stop, waits, and kills those that do not stop in time."""
         alive = [role.process for role in self._roles if role.process is not None]
         for process in alive:
             process.terminate()

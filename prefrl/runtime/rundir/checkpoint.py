@@ -1,15 +1,15 @@
-"""Checkpoints: complete or absent, two kept, none trusted without its checksums.
+"""Checkpoints: complete or absent, the newest two kept, none trusted without its checksums.
 
 ::
 
     FOLDER/000012/
-      state.json          the structure of the state, and all in it that is no array
+      state.json          the structure of the state, and everything in it except arrays
       state.safetensors   the arrays and tensors
       manifest.json       size and sha256 of both
 
 A checkpoint is written under another name, flushed to disk, and only then renamed. A reader takes
-the newest one that agrees with its manifest. Reading changes nothing: a folder in which all are
-damaged is refused each time, and never treated as empty.
+the newest one that agrees with its manifest. Reading changes nothing: a folder whose checkpoints
+are all damaged is refused every time, and never treated as empty.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ _CONTENTS = ("state.json", "state.safetensors")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state that was read back."""
+    """A checkpoint that was read."""
 
     number: int
-    """Counts from 1."""
+    """Its number, from 1."""
     state: dict[str, Any]
-    """What was saved."""
+    """The saved state."""
     refused: tuple[str, ...] = ()
-    """Newer checkpoints that were damaged, and how; empty if all is well."""
+    """A sentence for each newer checkpoint that was damaged."""
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> Path:
@@ -69,16 +69,16 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> Path:
     One process at a time may write to a folder.
 
     Args:
-        folder: Where checkpoints lie. It is made if need be.
+        folder: Folder of checkpoints; made if necessary.
         state: Mappings, lists and tuples of tensors, NumPy arrays and what JSON can hold; NaN,
             infinities and integers of any size are allowed. Tuples come back as lists.
 
     Returns:
-        Its folder.
+        The checkpoint's folder.
 
     Raises:
         TypeError: If something in the state cannot be saved; the message says where.
-        OSError: If the disk is full or fails. The checkpoints before are as they were.
+        OSError: If the disk is full or fails. Earlier checkpoints stay as they were.
     """
     tensors: dict[str, torch.Tensor] = {}
     tree = _take_apart(state, tensors, "state")
@@ -86,7 +86,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> Path:
     about = {name: {"bytes": len(c), "sha256": _sha256(c)} for name, c in files.items()}
     files["manifest.json"] = json.dumps({"format": _FORMAT, "files": about}).encode()
 
-    folder.mkdir(exist_ok=True)  # not its parents: of a run that was moved no stray one is made
+    folder.mkdir(exist_ok=True)  # without parents, which would bring back a run that was moved
     _remove_leftovers(folder)  # they may be what fills the disk
     number = max(_checkpoints(folder), default=0) + 1
     path = folder / f"{number:06d}"
@@ -114,7 +114,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         The checkpoint; None if there has never been one.
 
     Raises:
-        RunDirectoryError: If there are checkpoints, and all are damaged.
+        RunDirectoryError: If there are checkpoints but all are damaged.
     """
     return next(whole_checkpoints(folder), None)
 
@@ -123,8 +123,8 @@ def whole_checkpoints(folder: Path) -> Iterator[Checkpoint]:
     """Reads the intact checkpoints lazily, the newest first.
 
     Raises:
-        RunDirectoryError: If there are checkpoints, and all are damaged; or one is of another
-            release.
+        RunDirectoryError: If there are checkpoints but all are damaged, or if one has another
+            release's format.
     """
     found = _checkpoints(folder)
     refused: list[str] = []
@@ -148,10 +148,10 @@ def whole_checkpoints(folder: Path) -> Iterator[Checkpoint]:
 
 @contextlib.contextmanager
 def taking_up(checkpoint: Checkpoint) -> Iterator[None]:
-    """Context for restoring a checkpoint: turns missing entries of another release into an error.
+    """Context for restoring a checkpoint, in which a missing entry means another release.
 
     Raises:
-        RunDirectoryError: If it does.
+        RunDirectoryError: If an entry is missing.
     """
     try:
         yield
@@ -191,7 +191,7 @@ def _verified(path: Path) -> dict[str, bytes]:
 
 
 def _take_apart(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
-    """Returns the value as JSON, with a name in place of each array or tensor."""
+    """Returns the value as JSON, with names for arrays and tensors, which go into ``tensors``."""
     if isinstance(value, torch.Tensor | np.ndarray):
         name = f"{len(tensors):06d}"
         tensors[name] = _as_tensor(value, where)
@@ -205,7 +205,7 @@ def _take_apart(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any
             return items
         if not all(isinstance(key, str | int | float | None) for key in items):
             raise TypeError(f"expected keys of {where} that JSON can hold, got {list(items)}.")
-        return {"!": "mapping", "pairs": list(items.items())}  # JSON would make text of other keys
+        return {"!": "mapping", "pairs": list(items.items())}  # JSON turns other keys into text
     if isinstance(value, list | tuple):
         return [_take_apart(v, tensors, f"{where}[{i}]") for i, v in enumerate(value)]
     if not isinstance(value, str | int | float | None):
@@ -216,7 +216,7 @@ def _take_apart(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any
 
 
 def _as_tensor(value: torch.Tensor | NDArray[Any], where: str) -> torch.Tensor:
-    """A contiguous copy in main memory that shares its memory with no other."""
+    """Returns a contiguous copy in main memory."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().clone(memory_format=torch.contiguous_format)
     try:
@@ -262,8 +262,9 @@ def _checkpoints(folder: Path) -> dict[int, Path]:
 def _tidy(folder: Path) -> None:
     """Removes all checkpoints but the newest and the newest intact one before it.
 
-    A damaged one must not take the place of the one to fall back to, so it is read to find out:
-    some 10 ms per 10 MB. Where all before are damaged, they stay for whoever wants to save them.
+    A damaged checkpoint must not count as the one to fall back to, so each is verified, which takes
+    about 10 ms per 10 MB. If all earlier ones are damaged, they stay for anyone who wants to rescue
+    them.
     """
     found = _checkpoints(folder)
     older = sorted(found, reverse=True)[1:]
@@ -275,7 +276,7 @@ def _tidy(folder: Path) -> None:
             continue
         for number in older:
             if number != keep:
-                # Under its own name it would be a damaged checkpoint while it goes.
+                # Under its own name it would look damaged while it is being deleted.
                 with contextlib.suppress(OSError):
                     found[number].replace(folder / f".{found[number].name}.old.tmp")
         break

@@ -1,4 +1,4 @@
-"""Checks of a run directory: that a new one has room, and that an old one is a run."""
+"""Checks of a run directory: that a new one has a free path, and that an old one is a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefrl.errors import RunDirectoryError
 __all__ = ["ELSEWHERE", "check_told", "what_takes"]
 
 ELSEWHERE = "elsewhere"
-"""Key in the config.json of a folder that has only the page of a run on another machine."""
+"""Key in the config.json of a folder with only the labelling page of a run elsewhere."""
 
 
 def check_told(told: Mapping[str, Any], root: Path, store: Path, *, may_be_page: bool) -> None:
@@ -20,11 +20,11 @@ def check_told(told: Mapping[str, Any], root: Path, store: Path, *, may_be_page:
     Args:
         told: The content of its config.json.
         root: The directory.
-        store: Where its store.json is, if the answers are on a server.
-        may_be_page: Whether it may have only a page, for a run on another machine.
+        store: Path of its store.json, which exists if the answers are on a server.
+        may_be_page: Whether it may have only the labelling page of a run on another machine.
 
     Raises:
-        RunDirectoryError: With what to do instead.
+        RunDirectoryError: If it is refused; says what to do instead.
     """
     if ELSEWHERE in told and not may_be_page:
         raise RunDirectoryError(

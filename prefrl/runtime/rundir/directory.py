@@ -3,43 +3,43 @@
 ::
 
     RUN/
-      config.json            what was asked for, whole
-      spaces.json            what an agent sees and does there, as it was at the start
-      versions.json          what it ran with
-      script.json            only where a script made the run, and not prefrl train
+      config.json            all settings of the run
+      spaces.json            the agent's observation and action spaces at the start
+      versions.json          versions of the packages that it uses
+      script.json            only if a user's script made the run, instead of prefrl train
       metrics.csv            one row per rollout, or per 1,000 steps where rollouts are short
       fits.csv               one row per fit of the reward ensemble
-      guard.csv              one row per look of the guard
+      guard.csv              one row per check of the guard
       labels.db              queries and answers (core.store)
-      store.json             where they are instead, if that is a PostgreSQL server
-      taken/                 what it began with: labels.json or data.json, the weights of a reward
-      items/ID.npz           the segments that were put to the labeller
+      store.json             where they are instead, if they are on a PostgreSQL server
+      taken/                 from earlier runs or data: labels.json or data.json, reward weights
+      items/ID.npz           the segments that were asked about
       truth/ID.npz           their true rewards, for oracles and evaluation only
-      recent/                samples of what the agent did lately, for the reward's normalisation
+      recent/                samples of the agent's recent behaviour, for the reward's normalisation
       reward/                weights of the reward ensemble, with their normalisation
       holdout.npz            predictions of the newest fit for comparisons outside its bags
       checkpoints/           the agent's two newest checkpoints
-      replay/                what an off-policy agent learns from, for its checkpoints
+      replay/                replay buffer of an off-policy agent, for its checkpoints
       status/ROLE.json       what each role is doing
-      logs/ROLE.log          what it printed
-      dump-ROLE.json         what it knew when numbers that are not finite made it stop
-      locks/                 who works on this run
+      logs/ROLE.log          output of each role
+      dump-ROLE.json         state of a role that stopped because of NaN or infinite numbers
+      locks/                 locks of the roles' processes
       policy.zip             the agent, as Stable-Baselines3 saves it
-      observation_stats.npz  mean and variance with which the policy sees observations
+      observation_stats.npz  mean and variance that normalise the policy's observations
       evaluations.csv        one row per evaluation in training
-      policies/STEP/         the policies that were evaluated then, as policy.zip
+      policies/STEP/         the policies of these evaluations, each like policy.zip
       evaluation.npz         predicted against true reward along evaluation episodes
-      summary.json           the result in a few numbers: written last
-      model/                 of a language model: it, as Hugging Face folders are
-      adapter/               of one that was trained by adapters: these, as PEFT reads them
-      samples.jsonl          of a language model: what it wrote on the way
-      examples.json          of a language model: what it wrote before and after
-      judge/                 what a model as labeller is told, and what it has answered
-      media/ID.webm          the films of segments that people are shown, named by their content
+      summary.json           the result in a few numbers; written last
+      model/                 a language model, in the format of Hugging Face
+      adapter/               its adapters, if they were trained, in the format of PEFT
+      samples.jsonl          responses of a language model during the training
+      examples.json          responses of a language model before and after the training
+      judge/                 an AI judge's rubric and settings, and its answers
+      media/ID.webm          films of segments that people are shown, named by their content
       page.json              where the labelling page is served
-      viewer.db              who may come in, for the page alone
-      reward_token           what a request to prefrl serve-reward must carry, for its owner alone
-      films/                 before.webm, after.webm and the strips of informative pairs
+      viewer.db              sign-in links and sessions of the labelling page
+      reward_token           token for requests to prefrl serve-reward; only its owner can read it
+      films/                 before.webm, after.webm and film strips of informative pairs
       report/                index.html and a PNG per figure
       export/                what prefrl export wrote
       tensorboard/
@@ -64,7 +64,7 @@ __all__ = ["RunDirectory"]
 
 
 class RunDirectory:
-    """The paths of one run.
+    """The paths of a run's files.
 
     Args:
         root: The directory. It need not exist yet.
@@ -78,12 +78,12 @@ class RunDirectory:
         """Makes a new, empty run directory.
 
         Args:
-            root: Where.
+            root: Path of the directory.
             database: PostgreSQL database for the answers, as ``new_store`` takes it, if any.
 
         Raises:
-            RunDirectoryError: If something is there already, or nothing can be made there.
-            PrefrlError: If there can be no store in the database. Then there is no directory.
+            RunDirectoryError: If the path is taken, or cannot be written to.
+            PrefrlError: If the database cannot get a store. Then no directory is made.
         """
         run = cls(root)
         try:
@@ -98,7 +98,7 @@ class RunDirectory:
         return run
 
     def _make(self, database: str | None) -> None:
-        """Makes the folders, and a label store if it is in a database; all of it or nothing."""
+        """Makes the folders and, in a database, the label store; drops the store if that fails."""
         if database is None:
             return self.make_folders()
         from prefrl.core.store.on_server import drop_store, new_store  # they load SQLAlchemy
@@ -127,10 +127,11 @@ class RunDirectory:
 
         Args:
             root: The directory.
-            may_be_page: Whether it may have only a page, for a run on another machine.
+            may_be_page: Whether it may have only the labelling page of a run on another machine.
 
         Raises:
-            RunDirectoryError: If it is none, may not be read, or is of another release's format.
+            RunDirectoryError: If it is not a run's directory, cannot be read, or has the format of
+                another release.
         """
         run = cls(root)
         try:
@@ -150,7 +151,7 @@ class RunDirectory:
         """Refuses a finished run.
 
         Raises:
-            RunDirectoryError: If it has.
+            RunDirectoryError: If the run is finished.
         """
         if self.summary.is_file():
             raise RunDirectoryError(
@@ -159,7 +160,7 @@ class RunDirectory:
             )
 
     def make_folders(self) -> None:
-        """Makes the folders that are not there yet."""
+        """Makes the folders that do not exist yet."""
         in_all = (self.items, self.truth, self.recent, self.reward, self.checkpoints, self.status)
         for folder in (*in_all, self.logs, self.locks, self.media, self.films, self.report):
             folder.mkdir(parents=True, exist_ok=True)
@@ -218,7 +219,7 @@ class RunDirectory:
 
     @property
     def has_labels(self) -> bool:
-        """Whether there is a label store; to open one would make it."""
+        """Whether there is a label store; opening a missing one would create it."""
         return self.store.is_file() or self.labels.is_file()
 
     @property
@@ -282,7 +283,7 @@ class RunDirectory:
 
     @property
     def wanted(self) -> Path:
-        """Number of answers to which the agent wants the reward fitted; absent before it asked."""
+        """Number of answers to which the agent wants a fit; the file is absent before it asks."""
         return self.reward / "wanted.json"
 
     @property

@@ -1,7 +1,7 @@
 """Films and texts that people see: files named by their content, complete before they are listed.
 
-The file is written first; only then does the label store say that it shows an item. So everything
-that the store names is on disk.
+The file is written first; only then does the label store record that it shows an item. So every
+file that the store names is on disk.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from prefrl.runtime.rundir.writing import sync_folder, write_atomically
 
 __all__ = ["add_file", "add_medium"]
 
-_NAME_DIGITS = 32  # 128 bits: nobody finds two contents with one name
+_NAME_DIGITS = 32  # 128 bits, so that nobody can find two contents with the same name
 _AT_ONCE = 2**20
 
 
 def add_medium(folder: Path, content: bytes, media_type: str) -> str:
-    """Puts a film or a text into a folder of media; when this returns, it is on disk.
+    """Writes a film or a text to a folder of media; when this returns, it is on disk.
 
     Args:
-        folder: Such as ``RUN/media``.
-        content: All of the file.
+        folder: Folder of media, such as ``RUN/media``.
+        content: Content of the file.
         media_type: ``video/webm``, ``video/mp4``, or ``application/json`` for a text item, an
             object with the strings "prompt" (which may be empty) and "response".
 
@@ -40,17 +40,17 @@ def add_medium(folder: Path, content: bytes, media_type: str) -> str:
     media_id = hashlib.sha256(content).hexdigest()[:_NAME_DIGITS]
     path = folder / f"{media_id}{SUFFIXES[media_type]}"
     if path.is_file():
-        sync_folder(folder)  # whoever put it there may not have come so far
+        sync_folder(folder)  # whoever wrote it may have been stopped before this
     else:
         write_atomically(path, content)
     return media_id
 
 
 def add_file(folder: Path, source: Path, media_type: str) -> str:
-    """Copies a film, however long, into a folder of media; when this returns, it is on disk.
+    """Copies a film of any size to a folder of media; when this returns, it is on disk.
 
     Args:
-        folder: Such as ``RUN/media``.
+        folder: Folder of media, such as ``RUN/media``.
         source: The film.
         media_type: As for ``add_medium``.
 

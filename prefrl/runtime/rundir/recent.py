@@ -1,8 +1,8 @@
 """Files with samples of the agent's recent behaviour, for normalising inputs and rewards.
 
-The reward learner needs them at each fit, and may be another process: the agent leaves them in the
-run directory, named by a number that only grows. Those that a fit used stay, so that the fit can
-be repeated; the others are removed. What is in them, each side knows for itself.
+The reward learner needs a sample for each fit, and may be another process. So the agent writes them
+to the run directory, under increasing numbers. Those that a fit used are kept, so that the fit can
+be repeated; the others are removed. Control and text each have their own format of samples.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _NAME = re.compile(r"(\d{6})\.(npz|json)")
 
 
 def newest_recent(run: RunDirectory) -> int:
-    """The number of the newest sample; 0 where there is none yet."""
+    """Returns the number of the newest sample; 0 if there is none yet."""
     return max(_numbers(run.recent), default=0)
 
 
 def tidy_recent(run: RunDirectory, used: Container[int]) -> None:
-    """Removes samples that no fit used, except the newest two, which may be about to be read."""
+    """Removes the samples that no fit used, except the newest two, which may still be needed."""
     for number in _numbers(run.recent)[:-2]:
         if number not in used:
             for path in run.recent.glob(f"{number:06d}.*"):

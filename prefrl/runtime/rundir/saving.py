@@ -1,4 +1,4 @@
-"""How much of a run is saved: the agent reports it after each checkpoint, for the supervisor."""
+"""How much of a run is saved, which the agent reports after each checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefrl.runtime.rundir import RunDirectory
 __all__ = ["HAS_STOPPED", "Stopped", "how_it_stopped", "saving", "unsaved_of"]
 
 HAS_STOPPED = "stopped"
-"""What a role says of itself last, when it was told to stop and does."""
+"""The last state of a role that stops because it was told to."""
 
 _log = logging.getLogger(__name__)
 _ASKS_FOR_ROOM = "make room, or look at who may write there"
@@ -23,11 +23,11 @@ _ASKS_FOR_ROOM = "make room, or look at who may write there"
 def saving(heartbeat: Heartbeat, place: str) -> Iterator[None]:
     """Context for writing a checkpoint: reports in the status whether it was written.
 
-    A full disk is no reason to stop: the older checkpoints stay, and an OSError ends here.
+    A full disk is no reason to stop: the older checkpoints stay, and an OSError is suppressed.
 
     Args:
         heartbeat: Heartbeat of the role that saves.
-        place: How far the run is, in words, as "step 1,600".
+        place: How far the run has come, such as "step 1,600".
     """
     heartbeat.beat("saving")
     try:
@@ -40,7 +40,7 @@ def saving(heartbeat: Heartbeat, place: str) -> Iterator[None]:
 
 
 def unsaved_of(status: RoleStatus | None) -> str:
-    """A sentence, if the newest checkpoint could not be written; else nothing."""
+    """Returns a sentence if the newest checkpoint could not be written, else an empty string."""
     why = "" if status is None else status.about.get("unsaved", "")
     if not why:
         return ""
@@ -56,13 +56,13 @@ class Stopped:
     """How a run came to a stop."""
 
     text: str
-    """What is saved."""
+    """Sentences that say what is saved."""
     is_saved: bool
-    """Whether all is saved that there was to save."""
+    """Whether everything that there was to save was saved."""
 
 
 def how_it_stopped(run: RunDirectory) -> Stopped:
-    """What the agent had saved when it ended."""
+    """Returns what the agent had saved when it ended."""
     status = read_status(run, "agent")
     if status is None or ("saved" not in status.about and not run.metrics.is_file()):
         return Stopped("Stopped before there was anything to save.", is_saved=True)

@@ -1,4 +1,4 @@
-"""The tables of a run: growing CSV files, whose newest row other processes may read."""
+"""The tables of a run: growing CSV files, which other processes may read at any time."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class CsvTable:
 
     Args:
         path: The file; it is made with the first row.
-        keep: How many of the rows that are there already stay; what comes after them was written
-            by a process that was killed, and is done again.
+        keep: Number of existing rows to keep; later ones are from a process that was killed, and
+            their work is done again. 0 starts a new table.
     """
 
     def __init__(self, path: Path, *, keep: int = 0) -> None:
@@ -61,7 +61,7 @@ class CsvTable:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """All rows of a table, as text by column; none where there is no such file."""
+    """Reads all rows of a table, as text by column; none if there is no such file."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:
@@ -69,7 +69,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def last_row(path: Path) -> Metrics | None:
-    """The newest whole row of a table that a process may be writing to; None without one."""
+    """Reads the newest complete row of a table that may be growing; None if there is none."""
     try:
         with path.open("rb") as file:
             header = file.readline().decode()
@@ -79,13 +79,13 @@ def last_row(path: Path) -> Metrics | None:
     except (OSError, ValueError):
         return None
     whole = rows[: rows.rfind("\n") + 1].splitlines()
-    if not whole or not header.endswith("\n"):  # it was not there yet when it was read
+    if not whole or not header.endswith("\n"):  # not written completely yet
         return None
     fields = zip(header.strip().split(","), whole[-1].split(","), strict=False)
     return {name: float(value) for name, value in fields}
 
 
 def seconds_in(path: Path) -> float:
-    """Seconds of training by the newest row of a table; 0 without a row."""
+    """Returns the seconds of training, from the newest row of a table; 0 without a row."""
     row = last_row(path)
     return 0.0 if row is None else float(row["wall_seconds"])

@@ -15,11 +15,11 @@ __all__ = ["Tally", "tally_of"]
 class Tally:
     """Counts from the label store and the published weights at one moment.
 
-    The tables of a run are behind: each row says what the agent knew when its rollout ended.
+    The run's tables are older: each row has what the agent knew at the end of a rollout.
     """
 
     counts: Counts
-    """Queries, by what became of them."""
+    """Counts of open, answered and other queries."""
     reward_version: int
     """Version of the newest reward; 0 before the first fit."""
     reward_steps: int
@@ -27,7 +27,7 @@ class Tally:
 
     @property
     def labels(self) -> int:
-        """Queries with an answer, skips included."""
+        """Number of queries with an answer, skips included."""
         return self.counts.answered + self.counts.skipped
 
 

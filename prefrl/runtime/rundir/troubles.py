@@ -17,34 +17,34 @@ __all__ = ["Trouble", "about_saving", "steps_of", "tell_troubles", "troubles_of"
 
 _FEW, _SOME = 10, 20
 _MOST_TIES = 0.8
-_QUIET = 0.3  # share of the training without a label after which that is said
+_QUIET = 0.3  # share of the training after which missing labels are reported
 _CONSTANT = 1e-6
 _NO_CORRELATION = 0.05
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that keeps a run from learning, or from being saved."""
+    """A problem that keeps a run from learning, or from being saved."""
 
     kind: str
-    """Which one it is, whatever its figures."""
+    """The kind of problem, without its figures."""
     text: str
-    """What is the matter, and what to do about it."""
+    """What is wrong, and what to do about it."""
     is_fatal: bool
-    """Whether nothing is learned as long as it lasts."""
+    """Whether the agent learns nothing as long as it lasts."""
 
 
 def troubles_of(run: RunDirectory, *, total_steps: int | None, finished: bool) -> list[Trouble]:
-    """What a run's files show, the worst first.
+    """Finds the problems that a run's files show, the worst first.
 
     Args:
-        run: Which run; its tables may be growing.
-        total_steps: Environment steps of the whole training; None of a language model, whose tables
-            are not looked at.
-        finished: Whether the training is over, so that what has not come will not come.
+        run: The run, which may be in progress.
+        total_steps: Environment steps of the whole training; None for a language model, whose
+            learning is not checked.
+        finished: Whether the training is over, so that nothing that is missing will still come.
 
     Returns:
-        Empty where all is well, or too little is known yet.
+        The problems; empty if there are none, or too little is known yet.
     """
     found = [] if finished else about_saving(read_status(run, "agent"))
     found += _about_judge(read_status(run, "judge"), finished=finished)
@@ -55,19 +55,19 @@ def troubles_of(run: RunDirectory, *, total_steps: int | None, finished: bool) -
 
 
 def steps_of(config: Mapping[str, Any]) -> int | None:
-    """Environment steps of a training by its ``config.json``; None of a language model."""
+    """Returns the environment steps of a training from its config; None for a language model."""
     steps = config.get("steps")
     return steps if "env_id" in config and isinstance(steps, int) else None
 
 
 def about_saving(status: RoleStatus | None) -> list[Trouble]:
-    """Whether checkpoints cannot be written, by the agent's newest status."""
+    """Finds out from the agent's newest status whether checkpoints cannot be written."""
     unsaved = unsaved_of(status)
     return [Trouble("unsaved", unsaved, is_fatal=False)] if unsaved else []
 
 
 def _about_judge(status: RoleStatus | None, *, finished: bool) -> list[Trouble]:
-    """Whether an AI judge can continue, by its newest status."""
+    """Finds out from an AI judge's newest status whether it cannot continue."""
     if status is None:
         return []
     about = status.about
@@ -93,7 +93,7 @@ def _about_judge(status: RoleStatus | None, *, finished: bool) -> list[Trouble]:
 
 
 def _about_guard(rows: list[dict[str, float]]) -> list[Trouble]:
-    """Whether the agent seems to over-optimise the learned reward."""
+    """Finds out whether the agent seems to over-optimise the learned reward."""
     tripped = [row for row in rows if row.get("tripped")]
     if not tripped:
         return []
@@ -124,7 +124,7 @@ def _about_behaviour(row: Mapping[str, float]) -> str:
 
 
 def tell_troubles(heartbeat: Heartbeat, run: RunDirectory, *, total_steps: int | None) -> None:
-    """Puts what is wrong with a run into the agent's status, for the labelling page."""
+    """Puts the problems of a run into the agent's status, for the labelling page."""
     found = troubles_of(run, total_steps=total_steps, finished=False)
     heartbeat.beat(troubles=[trouble.text for trouble in found])
 

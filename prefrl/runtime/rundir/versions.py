@@ -22,7 +22,7 @@ _IF_INSTALLED = ("transformers",)
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of Python, the platform and the packages that decide a run's result."""
+    """Returns the versions of Python, the platform and the packages that affect a run's result."""
     versions = {"python": platform.python_version(), "platform": sys.platform}
     for package in _REPORTED_PACKAGES:
         versions[package] = metadata.version(package)
@@ -33,7 +33,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def about_this_release() -> dict[str, Any]:
-    """The content of ``versions.json``."""
+    """Returns the content of ``versions.json``."""
     return {"format": FORMAT, **installed_versions()}
 
 
@@ -41,10 +41,11 @@ def check_format(path: Path) -> None:
     """Refuses a run whose files have the format of another release.
 
     Args:
-        path: Its ``versions.json``. One without a format, or none, is of the first format.
+        path: Its ``versions.json``; without this file or its "format", the run has the first
+            format.
 
     Raises:
-        RunDirectoryError: With the release that can read it.
+        RunDirectoryError: If it has; names the release that can read it.
     """
     told: Any = None
     with contextlib.suppress(OSError, ValueError):

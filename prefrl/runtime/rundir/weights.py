@@ -18,7 +18,7 @@ from prefrl.errors import RunDirectoryError
 from prefrl.failpoints import fail_point
 from prefrl.runtime.rundir.writing import write_atomically
 
-if TYPE_CHECKING:  # who only asks which version is the newest need not wait for torch
+if TYPE_CHECKING:  # finding the newest version must not load torch
     from torch import Tensor, nn
 
 __all__ = [
@@ -39,11 +39,11 @@ class Weights:
     """One published version."""
 
     version: int
-    """Counts from 1."""
+    """Its number, from 1."""
     tensors: dict[str, Tensor]
-    """Parameters and buffers by name, the normalisation's constants among them."""
+    """Parameters and buffers by name, including the constants of the normalisation."""
     about: dict[str, Any]
-    """What was published beside them: how the fit went, what the net looks like."""
+    """Further facts that were published with them, such as the figures of the fit."""
 
 
 def publish_weights(
@@ -52,16 +52,16 @@ def publish_weights(
     """Publishes a version and removes all but the two newest.
 
     Args:
-        folder: Where versions lie.
-        version: Its number.
+        folder: Folder of the published versions.
+        version: Number of the version.
         tensors: Parameters and buffers by name.
-        about: What to say of them: anything that JSON can hold.
+        about: Further facts about them; anything that JSON can hold.
 
     Returns:
-        The path of the tensors. A reader that sees it finds it whole, with its JSON beside it.
+        Path of the tensors. A reader that sees it finds it complete, with its JSON beside it.
 
     Raises:
-        OSError: If the disk is full or fails. The versions before are as they were.
+        OSError: If the disk is full or fails. Earlier versions stay as they were.
     """
     path = folder / f"v{version:06d}.safetensors"
     from safetensors.torch import save
@@ -84,7 +84,7 @@ def put_into(module: nn.Module, weights: Weights) -> None:
     """Loads published weights into a net.
 
     Raises:
-        RunDirectoryError: If the net has other layers.
+        RunDirectoryError: If they do not fit the net's layers.
     """
     try:
         module.load_state_dict(weights.tensors)
@@ -98,7 +98,7 @@ def put_into(module: nn.Module, weights: Weights) -> None:
 def newest_version(folder: Path) -> int | None:
     """Returns the number of the newest version, or None; cheap enough to call after each rollout.
 
-    It looks at names alone: ``latest_weights`` may find that version damaged and give an older one.
+    It looks only at names: ``latest_weights`` may find the version damaged and return an older one.
     """
     return max(_numbers(folder), default=None)
 
@@ -107,7 +107,7 @@ def newest_published(folder: Path) -> tuple[int, dict[str, Any]]:
     """Returns the newest version's number and metadata, without reading the tensors.
 
     Returns:
-        0 and nothing where none was published; nothing, too, where its JSON is damaged.
+        Number and metadata; 0 and {} if nothing was published, and {} if the metadata are damaged.
     """
     version = newest_version(folder) or 0
     try:
@@ -161,7 +161,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _tidy(folder: Path) -> None:
-    """Removes all but two versions, and what killed publishers left behind."""
+    """Removes all versions but the newest two, and what killed publishers left behind."""
     kept = {path.stem for path in _versions(folder)[-2:]}
     for path in [*folder.glob("v*.json"), *folder.glob("v*.safetensors"), *folder.glob(".v*.tmp")]:
         if path.stem not in kept:

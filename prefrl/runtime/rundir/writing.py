@@ -20,7 +20,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that a reader sees the old one or the new one, never half of it.
 
     Raises:
-        OSError: If the disk is full or fails. The old file is as it was.
+        OSError: If the disk is full or fails. The old file stays as it was.
     """
     replace_file(path, content, point="write")
     sync_folder(path.parent)
@@ -31,13 +31,13 @@ def replace_file(path: Path, content: bytes, *, point: str, forced: bool = True)
 
     Args:
         path: The file.
-        content: All of it.
-        point: Begins the names of its fail points.
-        forced: Whether the content is on disk when this returns. What is only about this moment
-            need not be.
+        content: The new content.
+        point: Prefix of the names of its fail points.
+        forced: Whether the content must be on disk when this returns, which a short-lived file
+            does not need.
 
     Raises:
-        OSError: If the disk is full or fails. The old file is as it was.
+        OSError: If the disk is full or fails. The old file stays as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -50,18 +50,18 @@ def replace_file(path: Path, content: bytes, *, point: str, forced: bool = True)
         fail_point(f"{point}:before-rename")
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)  # it takes room on a disk that may be full
+        temporary.unlink(missing_ok=True)  # as the disk may be full
         raise
     fail_point(f"{point}:after-rename")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes an .npz file without pickles; a reader sees the old one or the new one, whole."""
+    """Writes an .npz file without pickles; a reader sees all of the old one or of the new one."""
     write_atomically(path, as_npz(arrays))
 
 
 def as_npz(arrays: Mapping[str, Any]) -> bytes:
-    """The content of an .npz file without pickles."""
+    """Returns the content of an .npz file without pickles."""
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
     return content.getvalue()

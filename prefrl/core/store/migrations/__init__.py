@@ -1,6 +1,6 @@
-"""Upgrades the label store of an older release, by Alembic; there are no downgrades.
+"""Upgrades the label store of an older release with Alembic; there are no downgrades.
 
-One file per revision, frozen once it was released.
+Each revision has a file, which never changes once it is released.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def upgrade(connection: Connection, found: str) -> None:
     """Runs the revisions that a store lacks.
 
     Args:
-        connection: In a transaction that writes; what is done is done in there.
-        found: The revision of the store.
+        connection: Connection in a transaction that writes, in which everything is done.
+        found: The store's present revision.
     """
     folder = str(Path(__file__).parent)
     script = ScriptDirectory(folder, version_locations=[folder])
@@ -34,6 +34,6 @@ def upgrade(connection: Connection, found: str) -> None:
     with EnvironmentContext(Config(), script, fn=missing) as environment:
         environment.configure(connection=connection)
         context = environment.get_context()
-        if not context.get_current_heads():  # from before there were revisions
+        if not context.get_current_heads():  # the store is older than Alembic's revisions
             context.stamp(script, found)
         environment.run_migrations()

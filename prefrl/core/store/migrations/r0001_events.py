@@ -1,8 +1,8 @@
-"""Queries and append-only events in SQLite; stores from before there were revisions."""
+"""Queries and append-only events in SQLite, as in stores from before there were revisions."""
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    """Nothing: a store is never made by its revisions, only brought forward."""
+    """Does nothing: revisions upgrade a store but never make a new one."""

@@ -1,4 +1,4 @@
-"""Undo and leases; derived tables that keep a poll cheap whatever the number of labels.
+"""Undo and leases, and derived tables that keep a poll cheap for any number of labels.
 
 SQLite only: PostgreSQL came with this revision.
 """
@@ -10,8 +10,8 @@ down_revision = "0001"
 
 _STATEMENTS = (
     "DROP VIEW current_label",
-    # SQLite cannot change a constraint. So the table is made anew, ids and all; a table that is
-    # dropped takes its indexes and triggers along.
+    # SQLite cannot change a constraint, so the table is made anew with the same ids. Dropping a
+    # table also drops its indexes and triggers.
     """CREATE TABLE label_event_new (
         id INTEGER NOT NULL,
         query_id TEXT NOT NULL,
@@ -50,7 +50,7 @@ _STATEMENTS = (
         PRIMARY KEY (query_id, annotator_id)
     ) WITHOUT ROWID""",
     "CREATE INDEX ix_current_label_event ON current_label (event_id)",
-    # The newest event about a label is what it says; the answer that someone else replaced is gone.
+    # A label is given by the newest event about it; an answer that someone else replaced is gone.
     """INSERT INTO current_label
         SELECT query_id, annotator_id, answer, max(id) FROM (
             SELECT query_id, annotator_id, answer, id FROM label_event
@@ -74,6 +74,6 @@ _STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Keeps every event as it is, and derives the rest from them."""
+    """Keeps every event unchanged, and derives the new tables from the events."""
     for statement in _STATEMENTS:
         op.execute(statement)

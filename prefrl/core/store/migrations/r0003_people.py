@@ -1,4 +1,4 @@
-"""What people need: groups of pairs to rank, the media of items, flags and gold pairs."""
+"""Groups of pairs to rank, the media of items, and marks such as flags and gold pairs."""
 
 from alembic import op
 
@@ -7,7 +7,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Only adds; in PostgreSQL text sorts by its bytes, as everywhere in the store."""
+    """Only adds columns and tables; PostgreSQL sorts text by bytes, as everywhere in the store."""
     on_postgres = op.get_context().dialect.name == "postgresql"
     text = 'TEXT COLLATE "C"' if on_postgres else "TEXT"
     integer, number = ("BIGINT", "DOUBLE PRECISION") if on_postgres else ("INTEGER", "FLOAT")

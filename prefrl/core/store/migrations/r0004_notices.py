@@ -1,4 +1,4 @@
-"""Notices: what processes on different machines tell one another about a run."""
+"""Notices about a run between processes on different machines."""
 
 from alembic import op
 
@@ -7,7 +7,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Only adds."""
+    """Only adds a table."""
     on_postgres = op.get_context().dialect.name == "postgresql"
     text = 'TEXT COLLATE "C"' if on_postgres else "TEXT"
     op.execute(
