@@ -28,7 +28,7 @@ SECONDS_AWAY = {"link": 60, "servers": 20}
 BEFORE, AFTER = 15, 30
 """Answers before the cut, and after it."""
 TRAIN = ["train", "HalfCheetah-v5", "--oracle", "human", "--page.elsewhere", "--no-films"]
-TRAIN += ["--labels", "100", "--steps", "300000", "--page.repeat-share", "0"]
+TRAIN += ["--labels", "100", "--steps", "300000"]
 
 
 def person(link, told):
@@ -126,6 +126,7 @@ def one_round(what, folder):
             start(HERE, said.name, "-m", "prefrl", *TRAIN, *media, "--run", run.root)
             store = wait_for(lambda: STORE.search(said.read_text()))[1]
             page = ["-m", "prefrl", "label", folder / "page", "--store", store]
+            page += ["--page.repeat-share", "0"]
             start(THERE, "label.txt", *page)
             link = wait_for(lambda: LINK.search((folder / "label.txt").read_text()))[0]
             labeller = start(THERE, "person.txt", __file__, "--person", link, "--told", told)
