@@ -71,8 +71,7 @@ def segment_of(
         spaces_of: Observation and action space.
         n_before: Number of pictures before a step on which its reward depends; missing ones are
             black.
-        length: Number of steps to which the segment is extended if its last step ended the
-            episode.
+        length: Number of steps to extend the segment to if its last step ended the episode.
 
     Raises:
         ConfigError: If something is missing, or does not fit the spaces.
