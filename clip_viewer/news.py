@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from clip_viewer.messages import AgentNews, FirstOut, Phase
+from prefrl.core.curve import LearningCurve
 
 __all__ = ["RunNews"]
 
-_MOST_POINTS = 200
 _SECONDS_OF_LIFE = 15.0
 _SECONDS_TO_START = 120.0  # making environments and nets takes long, without a heartbeat
 _WRITING = "finishing"
@@ -44,21 +41,15 @@ class RunNews:
         finished: Sequence[Path] = (),
         trains: bool = True,
     ) -> None:
-        self._metrics = metrics
+        self._curve = LearningCurve(metrics)
         self._status = status
         self._finished = finished
         self._trains = trains
-        self._seen: tuple[int, int] | None = None
         self._acting_since: tuple[float, int] | None = None
-        self._rows: list[tuple[int, float]] = []
 
     def curve(self) -> list[tuple[int, float]]:
-        """Environment steps and mean true return, thinned out evenly to a few hundred points."""
-        self._read()
-        if len(self._rows) <= _MOST_POINTS:
-            return self._rows
-        last = len(self._rows) - 1
-        return [self._rows[i * last // (_MOST_POINTS - 1)] for i in range(_MOST_POINTS)]
+        """Returns environment steps and mean true return, thinned out to a few hundred points."""
+        return self._curve.points()
 
     def agent(self, *, for_owner: bool, asked: int | None = None) -> AgentNews:
         """The agent's latest status.
@@ -69,8 +60,7 @@ class RunNews:
         """
         told = self._told()
         state, beat_at = told.get("state"), told.get("beat_at")
-        self._read()
-        newest = self._rows[-1] if self._rows else None
+        newest = self._curve.newest
         about = told.get("about")
         troubles = about.get("troubles") if isinstance(about, dict) else None
         longest = _SECONDS_TO_START if state == "starting" else _SECONDS_OF_LIFE
@@ -130,23 +120,3 @@ class RunNews:
         if state is None:
             return "starting"
         return "training" if alive and state == _WRITING else "stopped"
-
-    def _read(self) -> None:
-        """Reads the table again if it has changed, without an incomplete last line."""
-        if self._metrics is None:
-            return
-        try:
-            about = self._metrics.stat()
-            now = (about.st_mtime_ns, about.st_size)
-            if now == self._seen:
-                return
-            text = self._metrics.read_text(encoding="utf-8")
-        except (OSError, ValueError):
-            return
-        rows = []
-        for row in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])):
-            with contextlib.suppress(KeyError, TypeError, ValueError):
-                point = int(row["env_steps"]), float(row["true_return_mean"])
-                if math.isfinite(point[1]):
-                    rows.append(point)
-        self._seen, self._rows = now, rows

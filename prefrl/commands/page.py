@@ -312,7 +312,7 @@ def viewer_config(run: RunDirectory, page: PageConfig, told: Mapping[str, Any]) 
     return ViewerConfig(
         store=run.label_store,
         media=run.media,
-        fetch=fetching(run) if is_elsewhere(told) else None,
+        fetch=fetching(run),
         people=run.people,
         metrics=run.metrics,
         status=run.status,

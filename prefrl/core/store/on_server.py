@@ -12,7 +12,7 @@ from prefrl.core.store.postgres import open_postgres
 from prefrl.core.store.schema import revision
 from prefrl.errors import ConfigError, StoreError
 
-__all__ = ["check_store", "drop_store", "new_store"]
+__all__ = ["check_store", "drop_store", "new_store", "schema_of"]
 
 _LONGEST = 40  # characters of the run's name in a schema's, of at most 63 in PostgreSQL
 _SECRETS = ("password", "sslpassword")
@@ -81,9 +81,12 @@ def drop_store(store: str) -> None:
     Raises:
         StoreError: If the server cannot be reached, or refuses.
     """
-    url = sa.make_url(store)
-    schema = str(url.query["options"]).removeprefix("-csearch_path=")
-    _execute(url, sa.schema.DropSchema(schema, cascade=True))
+    _execute(sa.make_url(store), sa.schema.DropSchema(schema_of(store), cascade=True))
+
+
+def schema_of(store: str) -> str:
+    """Returns the name of the schema of a store that ``new_store`` has made, from its URL."""
+    return str(sa.make_url(store).query["options"]).removeprefix("-csearch_path=")
 
 
 def _execute(url: sa.URL, statement: sa.schema.ExecutableDDLElement) -> None:

@@ -15,7 +15,6 @@ import csv
 import io
 import json
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from prefrl.core.curve import CURVE_COLUMNS, LearningCurve
 from prefrl.core.store import LabelStore
+from prefrl.core.store.waiting import WAITING_FOR_STORE
 from prefrl.errors import StoreUnavailableError
 from prefrl.runtime.people.presence import PAGES_ELSEWHERE
 from prefrl.runtime.remote.places import is_elsewhere
@@ -31,8 +32,7 @@ from prefrl.runtime.roles.role import Heartbeat, RoleStatus, StopSignal, read_st
 from prefrl.runtime.roles.role_process import run_role
 from prefrl.runtime.roles.supervisor import STOPPED, RoleCommand
 from prefrl.runtime.rundir import RunDirectory
-from prefrl.runtime.rundir.tables import read_rows
-from prefrl.runtime.rundir.writing import write_atomically
+from prefrl.runtime.rundir.writing import replace_file
 
 __all__ = ["FINISHED", "ROLE", "PageSide", "RunSide", "courier_command", "main", "results_of"]
 
@@ -46,8 +46,6 @@ _PAGES = "page/"
 _SECONDS_BETWEEN_ROUNDS = 0.5
 _SECONDS_OF_SILENCE = 10.0  # after which a page, or what it said, is not believed any more
 _SECONDS_BETWEEN_SIGNS = 4.0  # where nothing has changed but that one is alive
-_MOST_POINTS = 200
-_RETURN = "true_return_mean"
 
 _log = logging.getLogger(__name__)
 
@@ -66,9 +64,7 @@ class RunSide:
     ) -> None:
         self._run = run
         self._store = store
-        self._clock = clock
-        self._read: tuple[int, int] | None = None
-        self._curve: list[list[float]] = []
+        self._curve = LearningCurve(run.metrics)
         self._told = _Told(store, _AGENT, clock)
         self._pages = _Heard(clock)
         self._heartbeat = Heartbeat(run, PAGES_ELSEWHERE)
@@ -79,7 +75,7 @@ class RunSide:
         content: dict[str, Any] = {
             "status": None if status is None else {"state": status.state, "about": status.about},
             "beat": 0.0 if status is None else status.beat_at,
-            "curve": self._learning_curve(),
+            "curve": [[*point] for point in self._curve.points()],
             "finished": any(path.is_file() for path in results_of(self._run)),
         }
         self._told.tell(content)
@@ -89,16 +85,6 @@ class RunSide:
             people=sum(int(page.get("people", 0)) for page in pages),
             pixels=max((int(page.get("pixels", 0)) for page in pages), default=0),
         )
-
-    def _learning_curve(self) -> list[list[float]]:
-        try:
-            about = self._run.metrics.stat()
-        except OSError:
-            return []
-        now = about.st_mtime_ns, about.st_size
-        if now != self._read:
-            self._read, self._curve = now, _thinned(_points(self._run))
-        return self._curve
 
 
 class PageSide:
@@ -145,18 +131,21 @@ class PageSide:
             # What was there before this process may be old, and has only a short credit.
             at = self._clock() - (0.0 if self._heard else _SECONDS_OF_SILENCE)
             status = RoleStatus(_AGENT, 0, told["state"], at, self._started_at, told["about"])
-            write_atomically(
-                self._run.status / f"{_AGENT}.json", json.dumps(asdict(status)).encode()
-            )
+            _write(self._run.status / f"{_AGENT}.json", json.dumps(asdict(status)))
         if heard["curve"] != self._curve:
             table = io.StringIO()
-            csv.writer(table).writerows([("env_steps", _RETURN), *heard["curve"]])
-            write_atomically(self._run.metrics, table.getvalue().encode())
+            csv.writer(table).writerows([CURVE_COLUMNS, *heard["curve"]])
+            _write(self._run.metrics, table.getvalue())
             self._curve = heard["curve"]
         if heard["finished"]:
             (self._run.status / FINISHED).touch()
         else:
             (self._run.status / FINISHED).unlink(missing_ok=True)
+
+
+def _write(path: Path, content: str) -> None:
+    """Replaces a file with news of the moment, which need not survive a power cut."""
+    replace_file(path, content.encode(), point="status", forced=False)
 
 
 class _Told:
@@ -230,7 +219,7 @@ def _carry(run: RunDirectory, heartbeat: Heartbeat, stop: StopSignal) -> int:
     with LabelStore(run.label_store) as store:
         side: RunSide | PageSide = PageSide(run, store) if is_page else RunSide(run, store)
         while not stop.requested:
-            heartbeat.beat("carrying" if _tried(side.step) else "waiting for the label store")
+            heartbeat.beat("carrying" if _tried(side.step) else WAITING_FOR_STORE)
             time.sleep(_SECONDS_BETWEEN_ROUNDS)
         _tried(side.step)  # how it ended
         if isinstance(side, PageSide):
@@ -251,26 +240,6 @@ def _tried(step: Callable[[], None]) -> bool:
 def results_of(run: RunDirectory) -> tuple[Path, ...]:
     """Returns the files of which one exists once the training has finished."""
     return run.summary, run.policy, run.model / "config.json"
-
-
-def _points(run: RunDirectory) -> list[list[float]]:
-    """Steps and mean true return of the rows of metrics that have both."""
-    points = list[list[float]]()
-    for row in read_rows(run.metrics):
-        try:
-            point = [int(row["env_steps"]), float(row[_RETURN])]
-        except (KeyError, TypeError, ValueError):
-            continue
-        if math.isfinite(point[1]):
-            points.append(point)
-    return points
-
-
-def _thinned(points: list[list[float]]) -> list[list[float]]:
-    last = len(points) - 1
-    if last < _MOST_POINTS:
-        return points
-    return [points[i * last // (_MOST_POINTS - 1)] for i in range(_MOST_POINTS)]
 
 
 if __name__ == "__main__":

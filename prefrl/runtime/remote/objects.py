@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 import time
@@ -50,11 +49,10 @@ class ObjectStore:
         """The URL, without a slash at the end."""
         self._protocol = _checked(url)
         self._waiting = waiting
-        _ = self._opened
+        self._system, self._path = self._opened()
 
-    @functools.cached_property
     def _opened(self) -> tuple[Any, str]:
-        """The file system, and the path in it."""
+        """Returns the file system, and the path in it."""
         from fsspec.core import url_to_fs
 
         options = _S3 if self._protocol in ("s3", "s3a") else {}
@@ -100,7 +98,7 @@ class ObjectStore:
         return False
 
     def _write(self, name: str, content: bytes) -> None:
-        system, path = self._opened
+        system, path = self._system, self._path
         if self._protocol in _LOCAL:
             folder = Path(path)
             folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +112,7 @@ class ObjectStore:
         Raises:
             MediaUnavailableError: If the storage is away.
         """
-        system, path = self._opened
+        system, path = self._system, self._path
         try:
             return bytes(system.cat_file(f"{path}/{name}"))
         except FileNotFoundError:
@@ -128,7 +126,7 @@ class ObjectStore:
         Raises:
             ConfigError: With what went wrong.
         """
-        system, path = self._opened
+        system, path = self._system, self._path
         name, content = f"probe-{uuid.uuid4().hex}", b"prefrl"
         try:
             self._write(name, content)

@@ -7,13 +7,12 @@ the run told about itself under ``elsewhere`` in its ``config.json``.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from prefrl.core.store import LabelStore
-from prefrl.core.store.on_server import check_store
+from prefrl.core.store.on_server import check_store, schema_of
 from prefrl.errors import ConfigError, RunDirectoryError
 from prefrl.runtime.remote.objects import ObjectStore
 from prefrl.runtime.rundir import RunDirectory
@@ -58,9 +57,8 @@ def keep_media_at(run: RunDirectory, url: str | None) -> None:
     if url is None:
         return
     told = run.read_json(run.store)
-    found = re.search(r"search_path(?:=|%3D)(\w+)", str(told["place"]))
-    name = found[1] if found else f"prefrl_{uuid.uuid4().hex}"
-    run.write_json(run.store, {**told, "media": f"{url.rstrip('/')}/{name}"})
+    media = f"{url.rstrip('/')}/{schema_of(told['place'])}"
+    run.write_json(run.store, {**told, "media": media})
 
 
 def media_url(run: RunDirectory) -> str | None:

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,12 +104,12 @@ class Servers:
     def kill(self):
         """Kills PostgreSQL, and stops the S3 server, which has its films in memory alone."""
         self._as_postgres("pg_ctl", "-D", self._data, "-m", "immediate", "-s", "stop")
-        self._s3.send_signal(19)  # SIGSTOP: it answers nothing
+        self._s3.send_signal(signal.SIGSTOP)  # it answers nothing
 
     def start_again(self):
         """Starts again what ``kill`` has ended."""
         self.start()
-        self._s3.send_signal(18)  # SIGCONT
+        self._s3.send_signal(signal.SIGCONT)
 
     def end(self):
         """Ends both for good."""
